@@ -1,0 +1,1 @@
+"""The studies: ``experiments/<area>/<study>.py``, found by their files."""

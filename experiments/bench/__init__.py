@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m experiments.bench NAME``; each is a file with ``main(argv) -> int``."""

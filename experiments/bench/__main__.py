@@ -1,0 +1,28 @@
+"""``python -m experiments.bench NAME [options]``: a benchmark is a file beside this one with ``main(argv)``."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from lrn import check
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmark that ``argv[0]`` names (a dot for a subfolder) with the rest as its options."""
+    root = Path(__file__).parent
+    known = sorted(
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in root.rglob("*.py")
+        if not path.name.startswith("_")
+    )
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: python -m experiments.bench NAME [--json FILE]\nbenchmarks: {', '.join(known)}")
+        return 0 if argv else 2
+    if argv[0] not in known:
+        print(f"error: there is no benchmark {argv[0]!r}; {check.nearest(argv[0], known)}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"experiments.bench.{argv[0]}").main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,241 @@
+"""The compiled parts of `lrn.train.fit`: start, advance by some steps, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn.lanes import Lanes
+from lrn.types import Array, Key, Learner, Mean, Metrics, PyTree, Sampler, State
+
+Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
+
+# Streams of one seed's key: what is drawn in one is independent of what is drawn in another.
+_INIT, _STEP, _EVAL = range(3)
+
+# Windows of metrics one call can return. A constant, not the chunk's length: so the chunk is only a
+# number at run time, and the program, hence every bit of the result, is the same for all of them.
+WINDOWS = 1024
+
+
+class Carry(NamedTuple):
+    """What goes from step to step in one lane; metrics are keyed by name.
+
+    mean, count: running mean of the open window, and the weight in it.
+    bad: the first step with a non-finite value, -1 for none.
+    """
+
+    state: State
+    mean: dict[str, Array]
+    count: dict[str, Array]
+    bad: dict[str, Array]
+
+
+class Windows(NamedTuple):
+    """What one call reports, per lane: window means and weights [WINDOWS], and the first failures."""
+
+    mean: dict[str, Array]
+    count: dict[str, Array]
+    bad: dict[str, Array]
+    finite: Array  # whether every float of the state is
+
+
+class _Lane(NamedTuple):
+    """What makes a lane itself: a config, a seed, and the data of that seed alone."""
+
+    config: Any
+    seed: Array
+    data: dict[str, Array]
+
+
+class Program:
+    """One fit's programs over all lanes; lane ``a * len(seeds) + s`` is arm ``a`` with seed ``s``.
+
+    Raises:
+        ValueError: the learner's step changes its state's structure, or a metric is no scalar.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[Any], Learner],
+        configs: Any,  # stacked, leaves [arms]
+        arms: int,
+        seeds: Sequence[int],
+        data: PyTree,
+        per_seed: Mapping[str, Any],
+        sampler: Sampler | None,
+        evaluate: Evaluate | None,
+        every: int,
+        lanes: Lanes,
+    ):
+        self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
+        self._every, self._lanes = every, lanes
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+        def tile(x: Any) -> np.ndarray:
+            x = np.asarray(x)
+            return np.tile(x, (arms,) + (1,) * (x.ndim - 1))
+
+        self._lane = lanes.put(
+            _Lane(
+                jax.tree.map(lambda x: np.repeat(np.asarray(x), len(seeds), 0), configs),
+                tile(np.asarray(seeds, np.uint32)),
+                {k: tile(v) for k, v in per_seed.items()},
+            )
+        )
+        self._data = lanes.replicate(data)
+
+        lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._lane)
+        carry = jax.eval_shape(self._init, lane, self._data)
+        after = jax.eval_shape(lambda *a: self._step(*a)[0], lane, self._data, carry.state, jnp.int32(0))
+        _check_same(carry.state, after)
+        if evaluate is not None:
+            found = jax.eval_shape(self._measure, lane, self._data, carry.state, jnp.int32(0))
+            _check_scalars("evaluate", found)
+        # The carry as saved: all lanes, no padding.
+        self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
+
+    def start(self) -> Carry:
+        """The carries before the first step."""
+        return self._call("init", self._init, (True, False), self._lane, self._data)
+
+    def advance(self, carry: Carry, start: int, stop: int) -> tuple[Carry, Windows]:
+        """Steps [start, stop) in every lane. Donates ``carry``."""
+        args = (self._lane, self._data, carry, jnp.int32(start), jnp.int32(stop))
+        return self._call("advance", self._advance, (True, False, True, False, False), *args, donate=(2,))
+
+    def evaluate(self, state: State, step: int) -> Mapping[str, Array]:
+        """The evaluation of every lane at a step."""
+        args = (self._lane, self._data, state, jnp.int32(step))
+        return self._call("evaluate", self._measure, (True, False, True, False), *args)
+
+    def compile(self, carry: Carry) -> None:
+        """Compile what will run next, so that its time is known apart."""
+        lane, data, number = self._lane, self._data, jnp.int32(0)
+        self._prepare(
+            "advance",
+            self._advance,
+            (True, False, True, False, False),
+            (2,),
+            lane,
+            data,
+            carry,
+            number,
+            number,
+        )
+        if self._evaluate is not None:
+            self._prepare(
+                "evaluate", self._measure, (True, False, True, False), (), lane, data, carry.state, number
+            )
+
+    def _prepare(
+        self, name: str, function: Any, per_lane: Sequence[bool], donate: Sequence[int], *args: Any
+    ) -> None:
+        if name not in self._compiled:
+            self._compiled[name] = self._lanes.jit(function, per_lane, donate).lower(*args).compile()
+
+    def _call(
+        self, name: str, function: Any, per_lane: Sequence[bool], *args: Any, donate: Sequence[int] = ()
+    ) -> Any:
+        self._prepare(name, function, per_lane, donate, *args)
+        return self._compiled[name](*args)
+
+    # Everything below is written for one lane and traced under vmap.
+
+    def _draw(self, key: Key, lane: _Lane, data: PyTree) -> PyTree:
+        return None if self._sampler is None else self._sampler.draw(key, merge(data, lane.data))
+
+    def _init(self, lane: _Lane, data: PyTree) -> Carry:
+        batch_key, init_key = jax.random.split(jax.random.fold_in(jax.random.key(lane.seed), _INIT))
+        state = self._factory(lane.config).init(init_key, self._draw(batch_key, lane, data))
+        metrics = jax.eval_shape(lambda *a: self._step(*a)[1], lane, data, state, jnp.int32(0))
+        _check_scalars("step", metrics)
+        return Carry(
+            state,
+            {k: jnp.zeros((), jnp.float32) for k in metrics},
+            {k: jnp.zeros((), jnp.float32) for k in metrics},
+            {k: jnp.int32(-1) for k in metrics},
+        )
+
+    def _step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
+        stream = jax.random.fold_in(jax.random.key(lane.seed), _STEP)
+        batch_key, step_key = jax.random.split(jax.random.fold_in(stream, step))
+        return self._factory(lane.config).step(step_key, state, self._draw(batch_key, lane, data))
+
+    def _advance(
+        self, lane: _Lane, data: PyTree, carry: Carry, start: Array, stop: Array
+    ) -> tuple[Carry, Windows]:
+        first = start // self._every
+
+        def body(step: Array, loop: Any) -> Any:
+            carry, means, counts = loop
+            state, metrics = self._step(lane, data, carry.state, step)
+            fresh = step % self._every == 0
+            mean, count, bad = {}, {}, {}
+            for name, metric in metrics.items():
+                value, weight = metric if isinstance(metric, Mean) else (metric, 1.0)
+                value, weight = jnp.asarray(value, jnp.float32), jnp.asarray(weight, jnp.float32)
+                old = jnp.where(fresh, 0.0, carry.mean[name])
+                count[name] = jnp.where(fresh, 0.0, carry.count[name]) + weight
+                # A running mean: a float32 sum over a long window would lose its last digits.
+                share = weight / jnp.maximum(count[name], 1e-30)
+                mean[name] = jnp.where(weight > 0, old + (value - old) * share, old)
+                failed = (weight > 0) & ~jnp.isfinite(value) & (carry.bad[name] < 0)
+                bad[name] = jnp.where(failed, step + 1, carry.bad[name])
+            row = step // self._every - first
+            means = {k: means[k].at[row].set(mean[k]) for k in means}
+            counts = {k: counts[k].at[row].set(count[k]) for k in counts}
+            return Carry(state, mean, count, bad), means, counts
+
+        empty = {k: jnp.zeros(WINDOWS, jnp.float32) for k in carry.mean}
+        carry, means, counts = jax.lax.fori_loop(start, stop, body, (carry, empty, dict(empty)))
+        return carry, Windows(means, counts, carry.bad, _all_finite(carry.state))
+
+    def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
+        assert self._evaluate is not None
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(lane.seed), _EVAL), step)
+        return self._evaluate(lane.config, key, state, merge(data, lane.data))
+
+
+def merge(data: PyTree, per_seed: Mapping[str, Any]) -> PyTree:
+    """The data one seed sees: what all share, and its own."""
+    return {**(data or {}), **per_seed} if per_seed else data
+
+
+def _all_finite(state: State) -> Array:
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.array([jnp.isfinite(x).all() for x in floats]).all() if floats else jnp.array(True)
+
+
+def _check_scalars(who: str, metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise ValueError(
+            f"{who} must return its metrics as a dict from name to scalar, got {type(metrics).__name__}."
+        )
+    for name, value in metrics.items():
+        for part in value if isinstance(value, Mean) else (value,):
+            if getattr(part, "shape", ()) != ():
+                raise ValueError(
+                    f"{who} returned the metric {name!r} with shape {list(part.shape)}; metrics are scalars, so reduce it."
+                )
+
+
+def _check_same(before: State, after: State) -> None:
+    """A loop's state keeps its structure, shapes and dtypes; say which leaf does not."""
+    old, old_def = jax.tree_util.tree_flatten_with_path(before)
+    new, new_def = jax.tree_util.tree_flatten_with_path(after)
+    if old_def != new_def:
+        raise ValueError(
+            f"the learner's step returns a state of another structure than its init ({new_def} instead of {old_def}); "
+            "return the same pytree."
+        )
+    for (path, a), (_, b) in zip(old, new):
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise ValueError(
+                f"the learner's step changes {jax.tree_util.keystr(path)} from {a.dtype}{list(a.shape)} to "
+                f"{b.dtype}{list(b.shape)}; a state keeps its shapes and dtypes."
+            )

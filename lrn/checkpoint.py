@@ -1,0 +1,249 @@
+"""Checkpoints that can be trusted: orbax arrays behind a SHA-256 manifest.
+
+Orbax restores an array with a flipped bit without a word, and reports a failed save only when it is
+waited for. So a checkpoint here is a folder that appears under its name only when all of it is on
+disk, and is loaded only when every byte is what was written; otherwise the one before it is used,
+and the caller is told.
+
+    folder/step_000000000100/manifest.json     step, meta, leaves, SHA-256 of every file and of itself
+    folder/step_000000000100/arrays/...        orbax
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lrn import files
+from lrn.types import PyTree
+
+_FORMAT = 1
+
+
+class SaveError(OSError):
+    """A checkpoint could not be saved; the ones saved before it are untouched."""
+
+
+class DamageError(ValueError):
+    """Checkpoints exist and none of them can be trusted."""
+
+
+class Loaded(NamedTuple):
+    """A checkpoint that passed every check, and the warnings about those that did not."""
+
+    step: int
+    tree: PyTree
+    meta: dict[str, Any]
+    warnings: list[str]
+
+
+def save(folder: Path, step: int, tree: PyTree, meta: dict[str, Any] | None = None, keep: int = 2) -> Path:
+    """Save a pytree of arrays as the checkpoint of ``step``; keep the ``keep`` newest.
+
+    Args:
+        folder: where the checkpoints of one training lie.
+        step: the number of steps done; it orders the checkpoints.
+        tree: any pytree of arrays, typed keys included.
+        meta: small JSON values stored in the manifest.
+        keep: how many checkpoints to leave, at least 2: the last, and the one to fall back on.
+
+    Raises:
+        SaveError: the disk is full or cannot be written.
+    """
+    final = folder / f"step_{step:012d}"
+    temporary = folder / f".saving-{step}-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(".saving-*"):  # a process that was killed in a save
+            shutil.rmtree(stale, ignore_errors=True)
+        arrays, keys = _to_host(tree)
+        _orbax_save(temporary / "arrays", arrays)
+        body = {
+            "format": _FORMAT,
+            "step": step,
+            "meta": meta or {},
+            "leaves": [[name, list(a.shape), str(a.dtype)] for name, a in arrays.items()],
+            "keys": keys,
+            "files": {
+                str(f.relative_to(temporary)): [f.stat().st_size, files.sha256(f)]
+                for f in sorted(temporary.rglob("*"))
+                if f.is_file()
+            },
+        }
+        for entry in sorted(temporary.rglob("*")):
+            files.sync(entry)
+        files.write_json(temporary / "manifest.json", {"body": body, "sha256": files.sha256_json(body)})
+        _remove(final)
+        os.replace(temporary, final)
+        files.sync(folder)
+    except Exception as error:  # tensorstore reports a full disk as ValueError or RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise SaveError(
+            f"the checkpoint of step {step} could not be saved in {folder} ({reason}); "
+            "earlier checkpoints are untouched: free disk space and run the same command again to resume."
+        ) from error
+    found = steps(folder)
+    # Later ones are damaged, or this training would have started from them.
+    for other in [s for s in found if s > step] + [s for s in found if s <= step][: -max(keep, 2)]:
+        _remove(folder / f"step_{other:012d}")
+    return final
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint; killed half way, what is left no longer looks like one."""
+    if path.exists():
+        doomed = path.with_name(f".saving-old-{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps that have a checkpoint in ``folder``, oldest first; damaged ones included."""
+    names = (p.name for p in folder.glob("step_*")) if folder.is_dir() else ()
+    return sorted(int(n[5:]) for n in names if n[5:].isdigit())
+
+
+def load(
+    folder: Path, target: PyTree = None, valid: Callable[[dict[str, Any]], str | None] | None = None
+) -> Loaded | None:
+    """Load the newest checkpoint that can be trusted.
+
+    Args:
+        folder: the folder given to `save`.
+        target: a pytree of arrays or of `jax.ShapeDtypeStruct` with the structure to restore; with
+            ``None`` the leaves come back as a dict from name to array.
+        valid: an extra check of the meta values; returns what is wrong, or None.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        DamageError: there are checkpoints and all are damaged. Starting over would hide that.
+        ValueError: the checkpoint is sound and was made by another program (shapes or dtypes differ).
+    """
+    found = steps(folder)
+    warnings: list[str] = []
+    for step in reversed(found):
+        path = folder / f"step_{step:012d}"
+        body, wrong = _verify(path)
+        if body is not None and wrong is None and valid is not None:
+            wrong = valid(body["meta"])
+        if body is None or wrong is not None:
+            warnings.append(f"checkpoint {path} is damaged ({wrong}); falling back on the one before it.")
+            continue
+        arrays = _orbax_restore(path / "arrays", body["leaves"])
+        tree = arrays if target is None else _from_host(arrays, body["keys"], target, path)
+        return Loaded(body["step"], tree, body["meta"], warnings)
+    if found:
+        raise DamageError(
+            f"every checkpoint in {folder} is damaged ({'; '.join(warnings)}) "
+            "Nothing was restarted: use --fresh to begin again, or restore the folder from a copy."
+        )
+    return None
+
+
+def _verify(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The manifest's body and what is wrong with the checkpoint, if anything is."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        body = manifest["body"]
+        if files.sha256_json(body) != manifest["sha256"]:
+            return None, "manifest.json does not match its own checksum"
+        if body["format"] != _FORMAT:
+            return None, f"format {body['format']}, this version reads {_FORMAT}"
+        for name, (size, digest) in body["files"].items():
+            file = path / name
+            if not file.is_file():
+                return None, f"{name} is missing"
+            if file.stat().st_size != size:
+                return None, f"{name} has {file.stat().st_size} bytes instead of {size}"
+            if files.sha256(file) != digest:
+                return None, f"{name} does not match its checksum"
+    except FileNotFoundError as error:
+        return None, f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, f"manifest.json cannot be read: {type(error).__name__}"
+    return body, None
+
+
+# The tree on disk: one flat dict of numpy arrays. Orbax keeps neither empty arrays nor typed keys,
+# so those are turned into what it does keep, and back.
+
+
+def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The leaves as numpy arrays by number, and for each typed key its implementation."""
+    named = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+    arrays = {name: np.asarray(_key_data(leaf)) for name, leaf in named.items()}
+    return arrays, {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
+
+
+def _key_data(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _from_host(arrays: dict[str, np.ndarray], keys: dict[str, str], target: PyTree, path: Path) -> PyTree:
+    leaves, treedef = jax.tree.flatten(target)
+    named = jax.tree_util.tree_flatten_with_path(target)[0]
+    if len(leaves) != len(arrays):
+        raise ValueError(
+            f"checkpoint {path} holds {len(arrays)} arrays and this program expects {len(leaves)}; "
+            "it was made by another version of the code: run that version, or --fresh to begin again."
+        )
+    restored = []
+    for (name, array), leaf, (where, _) in zip(arrays.items(), leaves, named):
+        expected = jax.eval_shape(_key_data, leaf)  # a key's data, for a key
+        if array.shape != expected.shape or array.dtype != expected.dtype:
+            raise ValueError(
+                f"checkpoint {path} holds {array.dtype}{list(array.shape)} at {jax.tree_util.keystr(where)} and "
+                f"this program expects {expected.dtype}{list(expected.shape)}; it was made by another version of "
+                "the code: run that version, or --fresh to begin again."
+            )
+        restored.append(jax.random.wrap_key_data(array, impl=keys[name]) if _is_key(leaf) else array)
+    return jax.tree.unflatten(treedef, restored)
+
+
+def _handler() -> Any:
+    import orbax.checkpoint as ocp  # a second to import, and only a run that saves needs it
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns at every save of numpy arrays
+    # One process saves while others of the same jax.distributed job may be elsewhere: no barriers.
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"lrn-{jax.process_index()}",
+    )
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options
+    )
+
+
+def _orbax_save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    import orbax.checkpoint as ocp
+
+    full = {k: a for k, a in arrays.items() if a.size}
+    with _handler() as checkpointer:
+        checkpointer.save(path.absolute(), args=ocp.args.StandardSave(full))
+
+
+def _orbax_restore(path: Path, leaves: list[list[Any]]) -> dict[str, np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    empty = {name: np.zeros(shape, dtype) for name, shape, dtype in leaves if 0 in shape}
+    full = {name: np.empty(shape, dtype) for name, shape, dtype in leaves if 0 not in shape}
+    with _handler() as checkpointer:
+        restored = checkpointer.restore(path.absolute(), args=ocp.args.StandardRestore(full)) if full else {}
+    return {name: np.asarray(restored[name]) if name in full else empty[name] for name, _, _ in leaves}

@@ -1,0 +1,401 @@
+"""The command line: ``python -m experiments list | describe | run | report | compare``, or ``lrn``.
+
+Exit codes: 0 done; 1 a run failed; 2 bad input; 130 or 143 stopped by SIGINT or SIGTERM with
+everything saved, so that the same command resumes. Nothing here imports jax until a study runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lrn import check, discover
+from lrn.discover import StudyFile
+
+_STYLE = {"supported": "green", "refuted": "red", "mixed": "yellow", "invalid": "bold red"}
+
+
+@dataclasses.dataclass
+class List:
+    """List the studies."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclasses.dataclass
+class Describe:
+    """Say what a study claims, predicts and controls."""
+
+    id: tyro.conf.Positional[str]
+    """A study's id, or the path of its file."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclasses.dataclass
+class Run:
+    """Run studies: train, test the predictions, give the verdict. An interrupted run is resumed."""
+
+    ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids of studies, or paths of study files."""
+    preset: str = "quick"
+    """smoke (seconds, no verdict), quick (about a minute on two cores) or full."""
+    seeds: int | None = None
+    """How many paired seeds; the preset's own number by default. A verdict takes at least 8."""
+    out: Path = Path("runs")
+    """The folder of all runs."""
+    fresh: bool = False
+    """Begin again instead of resuming or reusing an earlier run of the same settings."""
+    tour: bool = False
+    """Run the studies of the tour, and build the report."""
+    progress: bool = True
+    """Show progress."""
+    save_seconds: float = 20.0
+    """Seconds between checkpoints."""
+    sinks: tuple[str, ...] = ()
+    """Also stream metrics to these: tensorboard, wandb."""
+
+
+@dataclasses.dataclass
+class Report:
+    """Build the report, one page, from the run folders."""
+
+    out: Path = Path("runs")
+    """The folder of all runs."""
+
+
+@dataclasses.dataclass
+class Compare:
+    """Show two runs side by side, with intervals."""
+
+    a: tyro.conf.Positional[Path]
+    """A run folder."""
+    b: tyro.conf.Positional[Path]
+    """Another run folder."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(_guarded(lambda: _dispatch(argv)))
+
+
+def main_study(file: str) -> None:
+    """``python -m experiments.<area>.<study>``: `run` for the one study in ``file``."""
+    path = Path(file).resolve()
+    ids = [name for name, found in discover.find().items() if found.resolve() == path]
+    main(["run", *(ids or [str(path)]), *sys.argv[1:]])
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """The command's exit code; an error that is the caller's becomes one sentence."""
+    from lrn import interrupt, store
+
+    try:
+        return command()
+    except interrupt.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `... list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except store.Busy as busy:
+        print(f"error: {busy}", file=sys.stderr)
+        return 1
+    except check.InputError as error:
+        return _say_error(error, 2)
+    except (ValueError, OSError) as error:
+        # Our own sentences need no traceback; a study's bug does.
+        if _raised_by_lrn(error):
+            return _say_error(error, 2 if isinstance(error, ValueError) else 1)
+        traceback.print_exc()
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _say_error(error: Exception, code: int) -> int:
+    if os.environ.get("LRN_DEBUG"):
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _raised_by_lrn(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("lrn.")
+
+
+def _dispatch(argv: list[str]) -> int:
+    base, overrides = _split_overrides(argv)
+    command = tyro.cli(
+        Annotated[List, tyro.conf.subcommand("list")]
+        | Annotated[Describe, tyro.conf.subcommand("describe")]
+        | Annotated[Run, tyro.conf.subcommand("run")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")],
+        args=_without_help(base) if _asks_about_a_study(base) else base,
+        prog="lrn",
+        description="Studies of lrn: list them, describe one, run some, compare runs, build the report.",
+    )
+    if overrides and not isinstance(command, Run):
+        raise check.InputError(f"{overrides[0]} only goes with run.")
+    if isinstance(command, List):
+        return _list(command)
+    if isinstance(command, Describe):
+        return _describe(command)
+    if isinstance(command, Report):
+        return _report(command.out)
+    if isinstance(command, Compare):
+        return _compare(command)
+    return _run(command, base, overrides)
+
+
+def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take ``--config.FIELD VALUE...`` out: what those fields are is known only with the study."""
+    base: list[str] = []
+    overrides: list[str] = []
+    target = base
+    for word in argv:
+        if word.startswith("--"):
+            target = overrides if word.startswith("--config.") else base
+        target.append(word)
+    return base, overrides
+
+
+def _asks_about_a_study(base: Sequence[str]) -> bool:
+    return (
+        len(base) > 1
+        and base[0] == "run"
+        and bool({"-h", "--help"} & set(base))
+        and not base[1].startswith("-")
+    )
+
+
+def _without_help(base: Sequence[str]) -> list[str]:
+    return [word for word in base if word not in ("-h", "--help")]
+
+
+def _list(command: List) -> int:
+    rows = []
+    for name in discover.find():
+        try:
+            study = discover.load(name).study
+            row = {k: getattr(study, k) for k in ("claim_id", "section", "title", "claim", "tour")}
+            rows.append({"id": name, **row, "presets": list(study.presets)})
+        except ValueError as error:  # one broken file must not hide the others
+            rows.append({"id": name, "error": str(error)})
+    if command.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("id", "notes", "section", "what it decides", box=None, pad_edge=False)
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["id"], "", "", f"[red]{row['error']}[/red]")
+        else:
+            table.add_row(
+                row["id"], row["claim_id"], row["section"], row["title"] + (" (tour)" if row["tour"] else "")
+            )
+    Console().print(table)
+    print("\npython -m experiments describe ID says more; run ID runs it.")
+    return 0
+
+
+def _describe(command: Describe) -> int:
+    from lrn import store
+
+    found = discover.load(command.id)
+    study = found.study
+    shown = next(iter(study.presets)) if "quick" not in study.presets else "quick"
+    config = study.presets[shown]
+    value = {
+        "id": found.id,
+        "path": str(found.path),
+        **{
+            k: getattr(study, k) for k in ("title", "claim", "claim_id", "section", "regime", "alpha", "tour")
+        },
+        "doc": found.doc,
+        "presets": {
+            p: {"config": store.plain(c), "seeds": study.seeds_for(p)} for p, c in study.presets.items()
+        },
+        "predictions": [p.spec() for p in study.predicted(config)],
+        "controls": [c.spec() for c in study.controlled(config)],
+    }
+    if command.json:
+        print(json.dumps(value, indent=1))
+        return 0
+    print(f"{found.id} ({study.claim_id}, {study.section}): {study.title}\n")
+    print(f"Claim: {study.claim}\n\n{found.doc}\n\nRegime: {study.regime}\n\nPredictions (at {shown}):")
+    for p in value["predictions"]:
+        print(f"  - {p['statement']} [{p['kind']}]")
+    print("Controls:")
+    for c in value["controls"]:
+        print(f"  - {c['statement']} [{c['kind']}; else {c['consequence']}]")
+    print("Presets:")
+    for preset, item in value["presets"].items():
+        settings = ", ".join(f"{k}={v}" for k, v in item["config"].items())
+        print(f"  {preset}: {item['seeds']} seeds; {settings}")
+    return 0
+
+
+@dataclasses.dataclass
+class _Plan:
+    """One study with its settings, all checked."""
+
+    found: StudyFile
+    config: Any
+    seeds: range
+    command: str
+
+
+def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
+    ids = list(command.ids)
+    if command.tour:
+        ids += [name for name in discover.find() if discover.load(name).study.tour]
+    if not ids:
+        raise check.InputError("run needs the id of a study; `list` shows them, or give --tour.")
+    check.positive("--save-seconds", command.save_seconds)
+    if command.seeds is not None:
+        check.integer("--seeds", command.seeds, low=1)
+        check.between("--seeds", command.seeds, 1, 10_000)
+    if command.out.exists() and not command.out.is_dir():
+        raise check.InputError(f"--out {command.out} is a file; give a folder.")
+    # Everything is checked for every study before the first one starts.
+    plans = [_plan(discover.load(name), command, base, overrides) for name in dict.fromkeys(ids)]
+    from lrn.sinks import open_sinks
+
+    open_sinks(command.sinks, None)
+    verdicts = []
+    from lrn import runner
+
+    failed = False
+    for plan in plans:
+        try:
+            verdicts.append(_run_one(plan, command, runner))
+        except Exception as error:
+            if len(plans) == 1:
+                raise
+            failed = True  # the others still run
+            _say_error(error, 1) if _raised_by_lrn(error) else traceback.print_exc()
+    if not _is_main_process():
+        return 0
+    _print_verdicts(verdicts)
+    if command.tour:
+        _report(command.out)
+    return int(failed)
+
+
+def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[str, Any]:
+    from lrn.sinks import open_sinks
+
+    sinks = open_sinks(command.sinks, command.out / plan.found.id)
+    try:
+        outcome = runner.run(
+            plan.found,
+            command.preset,
+            plan.config,
+            plan.seeds,
+            command.out,
+            fresh=command.fresh,
+            progress=command.progress,
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+            save_seconds=command.save_seconds,
+            sinks=sinks,
+            command=plan.command,
+        )
+    finally:
+        for sink in sinks:
+            sink.close()
+    return plan.found.id, outcome
+
+
+def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequence[str]) -> _Plan:
+    study = found.study
+    check.choice(f"the preset of {found.id}", command.preset, study.presets)
+    default = study.presets[command.preset]
+    config = default
+    if overrides or {"-h", "--help"} & set(base):
+        try:
+            full = dataclasses.make_dataclass("Run", [("config", type(default), default)], bases=(Run,))
+            full.__doc__ = f"{study.title}. {study.claim}"
+            # Parsed with the rest, so that help shows it all and a misspelt field is recognised.
+            config = tyro.cli(full, args=[*base[1:], *overrides], prog=f"lrn run {found.id}").config
+        except ValueError as error:  # from a config's own checks
+            raise check.InputError(str(error)) from error
+    seeds = range(command.seeds if command.seeds is not None else study.seeds_for(command.preset))
+    name = found.id if found.id in discover.find() else str(found.path)
+    words = [
+        "python",
+        "-m",
+        "experiments",
+        "run",
+        name,
+        "--preset",
+        command.preset,
+        "--seeds",
+        str(len(seeds)),
+        *overrides,
+    ]
+    return _Plan(found, config, seeds, shlex.join(words))
+
+
+def _is_main_process() -> bool:
+    from lrn import lanes
+
+    return lanes.main_process()
+
+
+def _print_verdicts(verdicts: Sequence[tuple[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("study", "verdict", "why", "seeds", "seconds", "folder", box=None, pad_edge=False)
+    for name, outcome in verdicts:
+        v = outcome.verdict
+        style = _STYLE.get(v["verdict"], "default")
+        again = " (run before)" if outcome.reused else ""
+        table.add_row(
+            name,
+            f"[{style}]{v['verdict']}[/{style}]",
+            v["reason"],
+            str(len(v["seeds"])),
+            f"{v['seconds']:.0f}{again}",
+            str(outcome.folder),
+        )
+    Console().print(table)
+
+
+def _report(out: Path) -> int:
+    from lrn import report
+
+    if not out.is_dir():
+        raise check.InputError(f"there is no folder {out}; run a study first, or give --out.")
+    print(f"report: {report.build(out)}")
+    return 0
+
+
+def _compare(command: Compare) -> int:
+    from rich.console import Console
+
+    from lrn import report
+
+    Console().print(report.compare_runs(command.a, command.b))
+    return 0

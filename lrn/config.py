@@ -1,0 +1,98 @@
+"""Algorithm configs: frozen dataclasses that are pytrees, their floats leaves, all else static.
+
+So any float of any config (a rate, an epsilon, a penalty) can be swept under vmap in one compile,
+and a change of an int, bool, string or function is a new program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+
+C = TypeVar("C")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=False)
+def config(cls: type[C]) -> type[C]:
+    """Class decorator: make ``cls`` a frozen dataclass and a pytree.
+
+    Fields annotated ``float``, or with another config class, are leaves; every other field is static
+    (it must be hashable). ``__post_init__`` runs for people, not when jax rebuilds the config.
+
+    Raises:
+        TypeError: a config field has an annotation that cannot be resolved.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    leaves = tuple(n for n in names if hints[n] is float or _is_config(hints[n]))
+    static = tuple(n for n in names if n not in leaves)
+    cls.__config_leaves__ = leaves  # pyright: ignore[reportAttributeAccessIssue]
+
+    def flatten_with_keys(value: C):
+        children = [(jax.tree_util.GetAttrKey(n), getattr(value, n)) for n in leaves]
+        return children, tuple(getattr(value, n) for n in static)
+
+    def flatten(value: C):
+        return [getattr(value, n) for n in leaves], tuple(getattr(value, n) for n in static)
+
+    def unflatten(aux: tuple, children: Iterable[Any]) -> C:
+        value = object.__new__(cls)
+        for name, leaf in zip(leaves, children):
+            object.__setattr__(value, name, leaf)
+        for name, item in zip(static, aux):
+            object.__setattr__(value, name, item)
+        return value
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
+
+
+def _is_config(hint: Any) -> bool:
+    return isinstance(hint, type) and hasattr(hint, "__config_leaves__")
+
+
+def stack(configs: Sequence[C]) -> C:
+    """Stack configs that differ only in floats: every leaf gets a leading axis [configs].
+
+    Raises:
+        ValueError: the list is empty, or the configs differ in a static field.
+    """
+    if not configs:
+        raise ValueError("stack needs at least one config, got none; pass a non-empty list.")
+    first = jax.tree.structure(configs[0])
+    for i, other in enumerate(configs[1:], 1):
+        if jax.tree.structure(other) != first:
+            raise ValueError(
+                f"config {i} differs from config 0 in a static field or type ({other} against {configs[0]}); "
+                "only floats can be swept in one compile, so run the others as a separate fit."
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x, jnp.float32) for x in leaves]), *configs)
+
+
+def grid(base: C, **values: Sequence[float]) -> list[C]:
+    """Every combination of the given floats, as configs: ``grid(PPOConfig(), lr=[1e-3, 1e-4], clip=[.1, .2])``.
+
+    Raises:
+        ValueError: a name is no float field of the config, or a list is empty.
+    """
+    leaves = getattr(base, "__config_leaves__", ())
+    for name, options in values.items():
+        if name not in leaves:
+            raise ValueError(
+                f"{name!r} is no float field of {type(base).__name__}; {check.nearest(name, leaves)}"
+            )
+        if len(options) == 0:
+            raise ValueError(f"the grid for {name} is empty; give at least one value.")
+    return [
+        dataclasses.replace(base, **dict(zip(values, combo)))  # pyright: ignore[reportArgumentType]
+        for combo in itertools.product(*values.values())
+    ]

@@ -1,0 +1,137 @@
+"""The batch axis of an experiment: lanes (configs x seeds), vmapped, laid over devices and processes.
+
+Lanes never talk to each other, so each device runs its own lanes under `jax.shard_map` with no
+communication; a count that does not divide is padded with copies of the last lane, dropped again on
+the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from lrn.types import PyTree
+
+_AXIS = "lane"
+
+
+class Lanes:
+    """``count`` lanes over ``devices`` (all there are, of every process, by default).
+
+    Raises:
+        ValueError: no lane, or no device.
+    """
+
+    def __init__(self, count: int, devices: Sequence[jax.Device] | None = None):
+        devices = jax.devices() if devices is None else list(devices)
+        if count < 1 or not devices:
+            raise ValueError(f"lanes need at least one lane and one device, got {count} and {len(devices)}.")
+        # Several processes must all take part; alone, more devices than lanes would only repeat work.
+        used = devices if jax.process_count() > 1 else devices[:count]
+        self.count = count
+        self.padded = -(-count // len(used)) * len(used)
+        self._devices = used
+        self._mesh = Mesh(np.array(used), (_AXIS,), axis_types=(AxisType.Auto,)) if len(used) > 1 else None
+
+    def put(self, tree: PyTree) -> PyTree:
+        """Host arrays with a leading axis [count] onto the devices, padded."""
+
+        def one(x: Any) -> jax.Array:
+            x = np.asarray(x)
+            extra = self.padded - self.count
+            return self._place(
+                np.concatenate([x, np.repeat(x[-1:], extra, 0)]) if extra else x, PartitionSpec(_AXIS)
+            )
+
+        return _on_key_data(one, tree)
+
+    def replicate(self, tree: PyTree) -> PyTree:
+        """Host or device arrays, whole on every device."""
+        return _on_key_data(lambda x: self._place(x, PartitionSpec()), tree)
+
+    def _place(self, x: Any, spec: PartitionSpec) -> jax.Array:
+        if self._mesh is None:
+            return jax.device_put(x, self._devices[0])
+        host = np.asarray(x)
+        return jax.make_array_from_callback(
+            host.shape, NamedSharding(self._mesh, spec), lambda index: host[index]
+        )
+
+    def get(self, tree: PyTree) -> PyTree:
+        """Lane-stacked device arrays as host arrays [count, ...], whole in every process."""
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            gather: Callable[[Any], np.ndarray] = lambda x: np.asarray(  # noqa: E731
+                multihost_utils.process_allgather(x, tiled=True)
+            )
+        else:
+            gather = np.array  # a copy: the buffer may be donated to the next chunk
+        return _on_key_data(lambda x: gather(x)[: self.count], tree)
+
+    def jit(
+        self, function: Callable[..., PyTree], per_lane: Sequence[bool], donate: Sequence[int] = ()
+    ) -> Callable[..., PyTree]:
+        """Compile ``function``, written for one lane, for all lanes.
+
+        Args:
+            function: takes and returns pytrees of arrays without a lane axis.
+            per_lane: for each argument, whether it has a leading lane axis (else it is shared).
+            donate: the arguments whose memory may be reused for the result.
+        """
+        axes = tuple(0 if lane else None for lane in per_lane)
+        mapped: Callable[..., PyTree] = jax.vmap(function, in_axes=axes)
+        if self.padded == 1:
+            # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks
+            # its kernels by it.
+            def mapped(*args: PyTree) -> PyTree:
+                bare = [jax.tree.map(lambda x: x[0], a) if lane else a for a, lane in zip(args, per_lane)]
+                return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*bare))
+
+        if self._mesh is not None:
+            specs = tuple(PartitionSpec(_AXIS) if lane else PartitionSpec() for lane in per_lane)
+            mapped = jax.shard_map(
+                mapped, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(_AXIS), check_vma=False
+            )
+        return jax.jit(mapped, donate_argnums=tuple(donate))
+
+
+def main_process() -> bool:
+    """Whether this is the one process that writes files."""
+    return jax.process_index() == 0
+
+
+def agree(value: int) -> int:
+    """The main process's ``value``, in every process: what to do next must not differ between them."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether any process says so."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))
+
+
+def _on_key_data(function: Callable[[Any], Any], tree: PyTree) -> PyTree:
+    """Map over leaves; typed keys are handed over as their data and wrapped again."""
+
+    def one(leaf: Any) -> Any:
+        if hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                jnp.asarray(function(jax.random.key_data(leaf))), impl=jax.random.key_impl(leaf)
+            )
+        return function(leaf)
+
+    return jax.tree.map(one, tree)

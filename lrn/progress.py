@@ -1,0 +1,76 @@
+"""Progress of a training: a rich bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """Shows steps done, steps/s, time left and the last metrics of one training.
+
+    Args:
+        name: what is being trained.
+        total: the number of steps.
+        start: the steps already done when resuming.
+        console: where to draw; a terminal gets a bar, anything else a line each ``every`` seconds.
+        every: seconds between plain lines.
+    """
+
+    def __init__(
+        self, name: str, total: int, start: int = 0, console: Console | None = None, every: float = 10.0
+    ):
+        self._name, self._total, self._start, self._every = name, total, start, every
+        self._console = console or Console(stderr=True)
+        self._began = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}", style="dim"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(name, total=total, completed=start, rate="compiling", metrics="")
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing; a finished training leaves one line."""
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show that ``step`` steps are done."""
+        now = time.monotonic()
+        rate = (step - self._start) / max(now - self._began, 1e-9)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items())
+        if self._bar:
+            self._bar.update(self._task, completed=step, rate=f"{rate:,.0f} steps/s", metrics=shown)
+        elif now - self._printed >= self._every:
+            self._printed = now
+            left = (self._total - step) / max(rate, 1e-9)
+            self._console.print(
+                f"{self._name}: step {step}/{self._total}, {rate:,.0f} steps/s, {left:.0f} s left  {shown}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,293 @@
+"""Runs a study into its folder: predictions first, then the training, the verdict last.
+
+The folder's ``verdict.json`` is written last and marks the run as finished. Whatever happens before,
+the same command goes on from the last checkpoint and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrn import check, files, interrupt, store
+from lrn import table as tables
+from lrn.discover import StudyFile
+from lrn.study import judge, predictions_sha256, study_sha256
+from lrn.table import Table
+
+
+class Outcome(NamedTuple):
+    """Where a run lies and what came out; ``reused`` when it had been finished before."""
+
+    folder: Path
+    verdict: dict[str, Any]
+    reused: bool
+
+
+class Context:
+    """What a study's ``run`` gets: seeds, training that resumes, and a place for results.
+
+    ``run`` is replayed from its top after an interruption. So everything in it must follow from the
+    config and the seeds; what takes long goes through `fit` or `once`, which remember.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        preset: str,
+        seeds: tuple[int, ...],
+        say: Callable[[str], None],
+        progress: bool = True,
+        save_seconds: float = 20.0,
+        sinks: Sequence[Any] = (),
+    ):
+        self.folder, self.preset, self.seeds, self.say = folder, preset, seeds, say
+        self._progress, self._save_seconds, self._sinks = progress, save_seconds, tuple(sinks)
+        self._tables: list[Table] = []
+        self._names: set[str] = set()
+        self.failures: list[dict[str, Any]] = []
+
+    def fit(
+        self,
+        factory: Callable[[Any], Any],
+        arms: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """`lrn.train.fit` over this run's seeds, resumable, its metrics recorded.
+
+        Args:
+            factory: see `lrn.train.fit`.
+            arms: from arm name to config.
+            name: what to call it; must be given when the same arms are trained twice.
+            options: see `lrn.train.fit`.
+
+        Returns:
+            The `lrn.train.Fit`.
+        """
+        from lrn import train
+
+        name = self._claim(name or "+".join(arms))
+        result = train.fit(
+            factory,
+            arms,
+            self.seeds,
+            name=name,
+            folder=self.folder / "checkpoints" / _slug(name),
+            **{
+                "progress": self._progress,
+                "save_seconds": self._save_seconds,
+                "sinks": self._sinks,
+                "on_event": self.say if not self._progress else None,
+                **options,
+            },
+        )
+        self._tables.append(result.table)
+        self.failures += [f._asdict() for f in result.failures]
+        return result
+
+    def record(self, arm: str, metric: str, values: Any, step: int = 0) -> None:
+        """Record one value a seed.
+
+        Args:
+            arm: the arm.
+            metric: the metric.
+            values: [seeds], in the order of ``seeds``.
+            step: where on the arm's axis of steps.
+
+        Raises:
+            ValueError: another number of values than of seeds.
+        """
+        values = np.asarray(values, np.float64)
+        if values.shape != (len(self.seeds),):
+            raise ValueError(
+                f"record({arm!r}, {metric!r}) got values of shape {list(values.shape)} for {len(self.seeds)} seeds; "
+                "give one number a seed."
+            )
+        self._tables.append(tables.rows(arm, self.seeds, step, metric, values))
+
+    def once(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """The arrays that ``compute`` returns; computed once in a run's life, then read back.
+
+        For what takes long outside of `fit`, such as an attack. ``name`` must be unique in the run.
+        """
+        from lrn import checkpoint, lanes
+
+        folder = self.folder / "checkpoints" / _slug(self._claim(name))
+        loaded = checkpoint.load(folder)
+        if lanes.agree(int(loaded is not None)) and loaded is not None:
+            for warning in loaded.warnings:
+                self.say(warning)
+            return dict(zip(loaded.meta["names"], loaded.tree.values()))
+        arrays = {k: np.asarray(v) for k, v in compute().items()}
+        names = sorted(arrays)
+        if lanes.main_process():
+            checkpoint.save(folder, 0, [arrays[k] for k in names], {"names": names})
+        return arrays
+
+    def table(self) -> Table:
+        """All rows recorded so far."""
+        return tables.concat(self._tables)
+
+    def _claim(self, name: str) -> str:
+        if _slug(name) in self._names:
+            raise ValueError(
+                f"this run already has a part named {name!r}; give each fit and once its own name."
+            )
+        self._names.add(_slug(name))
+        return name
+
+
+def run(
+    found: StudyFile,
+    preset: str,
+    config: Any,
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    fresh: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    save_seconds: float = 20.0,
+    sinks: Sequence[Any] = (),
+    command: str = "",
+) -> Outcome:
+    """Run a study, or go on with it, or return what it found before.
+
+    Args:
+        found: the study, from `lrn.discover.load`.
+        preset: the name of the preset ``config`` came from.
+        config: the study's config.
+        seeds: distinct seeds.
+        out: the folder of all runs.
+        fresh: forget what an earlier run of the same settings left.
+        progress: show progress.
+        say: is told what happens, one sentence each.
+        save_seconds: seconds between checkpoints.
+        sinks: where metrics go as they come, besides the folder.
+        command: what reproduces the run, for the report.
+
+    Raises:
+        store.Busy: another process runs in the same folder.
+        interrupt.Interrupted: a signal asked to stop; the run can be resumed.
+        ValueError: the run was begun by another version of the code.
+    """
+    from lrn import lanes
+    from lrn.runtime import enable_compilation_cache
+
+    seeds = tuple(seeds)
+    code = study_sha256(found.path)
+    folder = Path(out) / found.id / store.run_hash(found.id, preset, config, seeds, code)
+    enable_compilation_cache()
+    writes = lanes.main_process()
+    with store.owned(folder) if writes else contextlib.nullcontext(), interrupt.handled():
+        if fresh and writes and folder.exists():
+            shutil.rmtree(folder)
+        finished = _read(folder / "verdict.json")
+        if lanes.agree(int(finished is not None)):
+            return Outcome(folder, finished or {}, reused=True)
+        before = _read(folder / "provenance.json")
+        clock = store.Clock(before)
+        provenance = store.provenance()
+        if before is not None:
+            _check_same_code(before, provenance, folder)
+            say(f"{found.id}: resuming {folder}")
+        if writes:
+            if before is None:
+                files.write_json(
+                    folder / "config.json", _preregister(found, preset, config, seeds, code, command)
+                )
+            files.write_json(folder / "provenance.json", {**provenance, **clock.cost(), "finished": None})
+        context = Context(folder, preset, seeds, say, progress, save_seconds, sinks)
+        found.study.run(config, context)
+        table = context.table()
+        verdict = {
+            "study": found.id,
+            "preset": preset,
+            "seeds": list(seeds),
+            **judge(found.study, config, preset, table),
+            "failures": context.failures,
+        }
+        if writes:
+            _finish(folder, found, config, table, verdict, provenance, clock)
+        return Outcome(folder, verdict, reused=False)
+
+
+def _finish(
+    folder: Path,
+    found: StudyFile,
+    config: Any,
+    table: Table,
+    verdict: dict[str, Any],
+    provenance: dict[str, Any],
+    clock: store.Clock,
+) -> None:
+    """Write the results; the verdict last, because it says that all the others are there."""
+    from lrn import figures
+
+    table.write(folder / "metrics.parquet")
+    figures.save(lambda: found.study.figure(table, config), folder)
+    cost = clock.cost()
+    files.write_json(folder / "provenance.json", {**provenance, **cost, "finished": store.now()})
+    verdict["seconds"] = cost["wall_seconds"]
+    files.write_json(folder / "verdict.json", verdict)
+
+
+def _preregister(
+    found: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], code: str, command: str
+) -> dict[str, Any]:
+    study = found.study
+    return {
+        "study": found.id,
+        "title": study.title,
+        "claim": study.claim,
+        "claim_id": study.claim_id,
+        "section": study.section,
+        "regime": study.regime,
+        "doc": found.doc,
+        "preset": preset,
+        "seeds": list(seeds),
+        "config": store.plain(config),
+        "alpha": study.alpha,
+        "predictions": [p.spec() for p in study.predicted(config)],
+        "controls": [c.spec() for c in study.controlled(config)],
+        "predictions_sha256": predictions_sha256(study, config),
+        "study_sha256": code,
+        "study_path": str(found.path),
+        "command": command,
+    }
+
+
+def _check_same_code(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """A run that began under other code would end as neither the one nor the other."""
+    for what in ("lrn_sha256", "python", "packages"):
+        if before.get(what) != now[what]:
+            named = "lrn's code" if what == "lrn_sha256" else what
+            raise check.InputError(
+                f"{folder} was begun with other code ({named} has changed since); "
+                "go back to it to resume, or use --fresh to begin again."
+            )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise check.InputError(
+            f"{path} is damaged ({type(error).__name__}); use --fresh to run it again."
+        ) from None
+    return value
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "part"

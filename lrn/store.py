@@ -1,0 +1,168 @@
+"""Run folders: ``<out>/<study>/<hash>/``, written atomically, owned by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lrn import __version__, files
+
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "chex",
+    "gymnax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
+
+
+class Busy(RuntimeError):
+    """Another process is running in this folder."""
+
+
+def run_hash(study: str, preset: str, config: Any, seeds: tuple[int, ...], study_sha256: str) -> str:
+    """The name of a run's folder: the same study, settings, seeds and code are the same run."""
+    return files.sha256_json([study, preset, plain(config), list(seeds), study_sha256])[:12]
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A study's config as JSON values."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value
+
+
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system releases it however the process ends.
+
+    Raises:
+        Busy: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    # Beside the folder, not in it: a fresh start removes the folder.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(f"another process is running {folder}; wait for it, or choose another --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def source_sha256() -> str:
+    """A hash of the lrn package's own code: a run is resumed by the code that began it."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class Clock:
+    """What a run costs, summed over the times it was resumed."""
+
+    def __init__(self, before: dict[str, Any] | None):
+        before = before or {}
+        self.started = before.get("started") or now()
+        self.resumed = int(before.get("resumed", -1)) + 1
+        self._wall = float(before.get("wall_seconds") or 0.0)
+        self._cpu = float(before.get("cpu_seconds") or 0.0)
+        self._peak = int(before.get("peak_memory_bytes") or 0)
+        self._begin, self._cpu_begin = time.monotonic(), time.process_time()
+
+    def cost(self) -> dict[str, Any]:
+        """Seconds, CPU seconds and peak memory so far."""
+        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+        return {
+            "started": self.started,
+            "resumed": self.resumed,
+            "wall_seconds": self._wall + time.monotonic() - self._begin,
+            "cpu_seconds": self._cpu + time.process_time() - self._cpu_begin,
+            "peak_memory_bytes": max(self._peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit),
+        }
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def provenance() -> dict[str, Any]:
+    """What the results depend on besides the config: code, versions, machine."""
+    import jax
+
+    commit, dirty = _git()
+    device = jax.devices()[0]
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "lrn_version": __version__,
+        "lrn_sha256": source_sha256(),
+        "python": platform.python_version(),
+        "packages": {p: importlib.metadata.version(p) for p in _PACKAGES},
+        "platform": platform.platform(),
+        "device": device.device_kind if device.platform != "cpu" else _cpu_name(),
+        "backend": device.platform,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """The commit lrn runs from and whether it was edited since; None when it is not a checkout."""
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *args],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    inside = git("ls-files", "--error-unmatch", str(Path(__file__)))  # not merely a checkout around a .venv
+    commit = git("rev-parse", "HEAD") if inside else None
+    status = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return commit, None if status is None else bool(status)

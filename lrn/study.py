@@ -1,0 +1,507 @@
+"""A study: one claim of the notes, what it predicts, and the verdict that the data then give.
+
+Predictions are data, stated before the run and hashed into its folder; the verdict follows from them
+and from the table of results alone. This module imports no jax, so that studies can be listed and
+described at once: a study file keeps its heavy imports inside `run` and `figure`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from lrn import check, files, stats
+from lrn.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lrn.runner import Context
+
+SECTIONS = ("Concepts", "Insights", "Failure modes", "Trade-offs", "Observations", "Open questions")
+MIN_SEEDS = 8  # below, the smallest paired p leaves too little room for Holm
+Outcome = Literal["supported", "refuted", "inconclusive"]
+Verdict = Literal["supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke"]
+
+
+class Cell(NamedTuple):
+    """One number per seed: the final value of a metric in an arm."""
+
+    arm: str
+    metric: str
+
+    def __str__(self) -> str:
+        """The form used in messages."""
+        return f"{self.metric} of {self.arm}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the data say about one prediction, before the correction for there being several.
+
+    effect: the estimated quantity, in the metric's unit; interval: its 95% interval.
+    p: one-sided p of the prediction against its opposite; None where nothing is random.
+    against: whether the interval excludes the prediction.
+    hedges_g, probability_of_improvement: effect sizes of a comparison, None elsewhere.
+    """
+
+    effect: float
+    interval: tuple[float, float]
+    n: int
+    p: float | None = None
+    against: bool = False
+    holds: bool = False  # used where p is None
+    hedges_g: float | None = None
+    probability_of_improvement: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(ABC):
+    """Something a claim predicts, in code.
+
+    statement: one sentence for people.
+    regime: where it is said to hold; a mixed verdict names the regimes that differ.
+    failed_as: the value to use for a seed whose training became non-finite. Without one such a seed
+        makes the prediction inconclusive: dropping it would favour what fails.
+    """
+
+    statement: str
+    regime: str = ""
+    failed_as: float | None = None
+    kind: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of the table it looks at."""
+
+    @abstractmethod
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """The finding, from the finite values [seeds] of each cell."""
+
+    def find(self, table: Table) -> Finding:
+        """The finding, from the table of a run.
+
+        Raises:
+            ValueError: the table lacks a cell, or its cells have different seeds.
+        """
+        values = [table.final(cell.arm, cell.metric) for cell in self.cells]
+        if len({len(v) for v in values}) != 1:
+            raise ValueError(
+                f"the prediction {self.statement!r} compares cells with different numbers of seeds "
+                f"({', '.join(f'{c}: {len(v)}' for c, v in zip(self.cells, values))}); record every seed for each."
+            )
+        bad = ~np.all([np.isfinite(v) for v in values], axis=0)
+        if bad.any() and self.failed_as is None:
+            return Finding(float("nan"), (float("nan"), float("nan")), int((~bad).sum()), p=1.0,
+                           detail=f"{int(bad.sum())} of {len(bad)} seeds failed, and nothing was said beforehand of how they count")  # fmt: skip
+        if bad.any():
+            values = [np.where(np.isfinite(v), v, self.failed_as) for v in values]
+        return self.judge(values)
+
+    def spec(self) -> dict[str, Any]:
+        """The prediction as JSON: what is hashed, stored and shown."""
+        known = {f.name for f in dataclasses.fields(Prediction)}
+        params = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in known}
+        return {
+            "kind": self.kind,
+            "statement": self.statement,
+            "regime": self.regime,
+            "metric": ", ".join(dict.fromkeys(c.metric for c in self.cells)),
+            "arms": list(dict.fromkeys(c.arm for c in self.cells)),
+            "params": {k: _plain(v) for k, v in params.items()} | {"failed_as": self.failed_as},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superiority(Prediction):
+    """The mean paired difference ``better - worse`` exceeds ``margin``: a sign-flip permutation test.
+
+    A negative margin makes it a test of non-inferiority.
+    """
+
+    better: Cell
+    worse: Cell
+    margin: float = 0.0
+    kind: ClassVar[str] = "superiority"
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The two compared."""
+        return self.better, self.worse
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        better, worse = values
+        d = better - worse
+        interval = stats.t_interval(d) if len(d) > 1 else None
+        return Finding(
+            effect=float(d.mean()),
+            interval=_bounds(interval),
+            n=len(d),
+            p=stats.sign_flip_test(d - self.margin, alternative="greater"),
+            against=interval is not None and interval.high < self.margin,
+            **_sizes(better, worse),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equivalence(Prediction):
+    """The mean paired difference lies within ``margin`` of zero: two one-sided t tests (TOST)."""
+
+    one: Cell
+    other: Cell
+    margin: float
+    kind: ClassVar[str] = "equivalence"
+
+    def __post_init__(self) -> None:
+        """Check the margin."""
+        check.positive("margin", self.margin)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The two compared."""
+        return self.one, self.other
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        d = values[0] - values[1]
+        return _inside(d, -self.margin, self.margin, **_sizes(*values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Within(Prediction):
+    """The mean of one cell lies between ``low`` and ``high``: TOST against the two bounds."""
+
+    cell: Cell
+    low: float
+    high: float
+    kind: ClassVar[str] = "interval"
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}; swap them.")
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The one it looks at."""
+        return (self.cell,)
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        return _inside(values[0], self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend(Prediction):
+    """Over ordered cells the values go up (or down): Page's test on paired seeds, slope per level unit.
+
+    levels: the position of each cell on the axis that is varied.
+    """
+
+    over: tuple[Cell, ...]
+    levels: tuple[float, ...]
+    direction: Literal["increasing", "decreasing"] = "increasing"
+    kind: ClassVar[str] = "trend"
+
+    def __post_init__(self) -> None:
+        """Check the levels."""
+        check.choice("direction", self.direction, ("increasing", "decreasing"))
+        if len(self.over) != len(self.levels) or len(self.levels) < 3:
+            raise ValueError(
+                f"a trend needs three or more cells and as many levels, got {len(self.over)} and {len(self.levels)}."
+            )
+        if list(self.levels) != sorted(set(self.levels)):
+            raise ValueError(
+                f"the levels of a trend must increase, got {list(self.levels)}; sort them with their cells."
+            )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells in order."""
+        return self.over
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        up = self.direction == "increasing"
+        trend = stats.trend_test(
+            np.stack(values, 1), np.asarray(self.levels), alternative="greater" if up else "less"
+        )
+        slope = trend.slope
+        return Finding(
+            effect=slope.estimate,
+            interval=_bounds(slope),
+            n=len(values[0]),
+            p=trend.p,
+            against=slope.high < 0 if up else slope.low > 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact(Prediction):
+    """Every seed has a known value, within ``atol``: an oracle, an identity, an attack that cannot fail."""
+
+    cell: Cell
+    value: float
+    atol: float = 0.0
+    kind: ClassVar[str] = "exact"
+
+    def __post_init__(self) -> None:
+        """Check the tolerance."""
+        check.non_negative("atol", self.atol)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The one it looks at."""
+        return (self.cell,)
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        (x,) = values
+        worst = float(np.abs(x - self.value).max())
+        return Finding(
+            effect=float(x.mean()),
+            interval=(float(x.min()), float(x.max())),
+            n=len(x),
+            holds=worst <= self.atol,
+            against=worst > self.atol,
+            detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the range over seeds",
+        )
+
+
+@dataclass(frozen=True)
+class Control:
+    """Something that must hold for the experiment to mean anything, whatever the claim.
+
+    consequence: "invalid" when its failure voids the verdict, "flag" when it only marks a row.
+    """
+
+    check: Prediction
+    consequence: Literal["invalid", "flag"] = "invalid"
+
+    def __post_init__(self) -> None:
+        """Check the consequence."""
+        check.choice("consequence", self.consequence, ("invalid", "flag"))
+
+    def spec(self) -> dict[str, Any]:
+        """The control as JSON."""
+        return {**self.check.spec(), "consequence": self.consequence}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One claim with all that decides it.
+
+    title: a few words; claim: the statement of the notes, in our words; claim_id: its row there ("O3").
+    section: the section of the notes. regime: data, models and budgets that the verdict speaks of.
+    presets: "smoke" (seconds, never a verdict), "quick" (about a minute on two cores), "full": one frozen
+        dataclass each, of one class.
+    predictions, controls: tuples, or functions from the config to them.
+    run: ``run(config, context)`` trains and records. figure: ``figure(table, config) -> Figure``.
+    seeds: how many paired seeds each preset takes by default.
+    tour: whether `make run` includes it.
+    """
+
+    title: str
+    claim: str
+    claim_id: str
+    section: str
+    regime: str
+    presets: Mapping[str, Any]
+    predictions: Sequence[Prediction] | Callable[[Any], Sequence[Prediction]]
+    run: Callable[[Any, Context], None]
+    figure: Callable[[Table, Any], Figure]
+    controls: Sequence[Control] | Callable[[Any], Sequence[Control]] = ()
+    seeds: Mapping[str, int] = field(default_factory=lambda: {"smoke": 2})
+    alpha: float = 0.05
+    tour: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before a run."""
+        check.choice("section", self.section, SECTIONS)
+        check.between("alpha", self.alpha, 1e-6, 0.5)
+        if not self.presets:
+            raise ValueError(f"the study {self.title!r} has no presets; give at least 'smoke' and 'quick'.")
+        kinds = {type(c) for c in self.presets.values()}
+        if len(kinds) != 1 or not dataclasses.is_dataclass(next(iter(kinds))):
+            raise ValueError(f"the presets of {self.title!r} must be instances of one dataclass.")
+        for preset, config in self.presets.items():
+            if not self.predicted(config):
+                raise ValueError(
+                    f"the study {self.title!r} predicts nothing at {preset}; state at least one prediction."
+                )
+
+    def predicted(self, config: Any) -> list[Prediction]:
+        """The predictions for a config."""
+        return list(self.predictions(config) if callable(self.predictions) else self.predictions)
+
+    def controlled(self, config: Any) -> list[Control]:
+        """The controls for a config."""
+        return list(self.controls(config) if callable(self.controls) else self.controls)
+
+    def seeds_for(self, preset: str) -> int:
+        """How many seeds a preset takes by default."""
+        return self.seeds.get(preset, 10)
+
+
+def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any]:
+    """The verdict and everything it rests on, as JSON values, from the table alone.
+
+    Holm's correction runs over the predictions that have a p-value; controls are not corrected, which
+    makes them stricter judges of nothing but the experiment itself.
+
+    Raises:
+        ValueError: the table lacks something that a prediction or control looks at.
+    """
+    predictions, controls = study.predicted(config), study.controlled(config)
+    found = [p.find(table) for p in predictions]
+    tested = [f.p for f in found if f.p is not None]
+    adjusted = iter(stats.holm(np.array(tested)) if tested else [])
+    results = []
+    for prediction, finding in zip(predictions, found):
+        p = None if finding.p is None else float(next(adjusted))
+        results.append(
+            {
+                **prediction.spec(),
+                **_finding(finding),
+                "p_adjusted": p,
+                "outcome": _outcome(finding, p, study.alpha),
+            }
+        )
+    checks = []
+    for control in controls:
+        finding = control.check.find(table)
+        outcome = _outcome(finding, finding.p, study.alpha)
+        checks.append(
+            {
+                **control.spec(),
+                **_finding(finding),
+                "p_adjusted": None,
+                "outcome": outcome,
+                "passed": outcome == "supported",
+            }
+        )
+    verdict, reason = decide(preset, len(table.seeds), results, checks)
+    return {"verdict": verdict, "reason": reason, "predictions": results, "controls": checks}
+
+
+def decide(
+    preset: str, seeds: int, predictions: Sequence[Mapping[str, Any]], controls: Sequence[Mapping[str, Any]]
+) -> tuple[Verdict, str]:
+    """The verdict, and why in one sentence, from the outcomes."""
+    if preset == "smoke":
+        return "smoke", "The smoke preset shows that the study runs; it is too small for a verdict."
+    guards = [c for c in controls if c["consequence"] == "invalid"]
+    broken = [c for c in guards if c["outcome"] == "refuted"]
+    if not broken and seeds < MIN_SEEDS:
+        return "underpowered", f"{seeds} seeds are too few: a verdict takes at least {MIN_SEEDS}."
+    broken = broken or [c for c in guards if not c["passed"]]
+    if broken:
+        return "invalid", f"A control failed, so nothing else counts: {broken[0]['statement']}"
+    by = {o: [p for p in predictions if p["outcome"] == o] for o in ("supported", "refuted", "inconclusive")}
+    total = len(predictions)
+    if len(by["supported"]) == total:
+        return "supported", f"All {total} predictions came out." if total > 1 else "The prediction came out."
+    if by["supported"] and by["refuted"]:
+        return "mixed", f"It holds ({_regimes(by['supported'])}) and fails ({_regimes(by['refuted'])})."
+    if by["refuted"]:
+        return (
+            "refuted",
+            f"{len(by['refuted'])} of {total} predictions came out the other way, and none as predicted.",
+        )
+    return (
+        "inconclusive",
+        f"{len(by['inconclusive'])} of {total} predictions could not be decided with {seeds} seeds.",
+    )
+
+
+def study_sha256(path: Path) -> str:
+    """A hash of a study file's code: comments, layout and docstrings do not count, anything else does.
+
+    Raises:
+        OSError: the file cannot be read.
+        SyntaxError: it is no Python.
+    """
+    tree = ast.parse(Path(path).read_bytes())
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def predictions_sha256(study: Study, config: Any) -> str:
+    """A hash of what was predicted and of what was to be controlled."""
+    return files.sha256_json(
+        [
+            [p.spec() for p in study.predicted(config)],
+            [c.spec() for c in study.controlled(config)],
+            study.claim,
+            study.alpha,
+        ]
+    )
+
+
+def _outcome(finding: Finding, p: float | None, alpha: float) -> Outcome:
+    if finding.holds or (p is not None and p < alpha and not finding.against):
+        return "supported"
+    return "refuted" if finding.against else "inconclusive"
+
+
+def _inside(x: np.ndarray, low: float, high: float, **sizes: Any) -> Finding:
+    """Whether the mean of ``x`` lies between two bounds."""
+    interval = stats.t_interval(x) if len(x) > 1 else None
+    return Finding(
+        effect=float(x.mean()),
+        interval=_bounds(interval),
+        n=len(x),
+        p=stats.tost(x, low, high) if len(x) > 1 else 1.0,
+        against=interval is not None and (interval.high < low or interval.low > high),
+        **sizes,
+    )
+
+
+def _sizes(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
+    if len(x) < 2:
+        return {}
+    return {
+        "hedges_g": stats.hedges_g(x - y).estimate,
+        "probability_of_improvement": stats.probability_of_improvement(x, y).estimate,
+    }
+
+
+def _bounds(interval: stats.Interval | None) -> tuple[float, float]:
+    return (float("nan"), float("nan")) if interval is None else (float(interval.low), float(interval.high))
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    hidden = ("against", "holds")
+    values = {
+        f.name: _plain(getattr(finding, f.name)) for f in dataclasses.fields(finding) if f.name not in hidden
+    }
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A JSON form of a prediction's parameters."""
+    if isinstance(value, Cell):
+        return [value.arm, value.metric]
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _regimes(predictions: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(dict.fromkeys(p["regime"] or p["statement"].rstrip(".") for p in predictions))

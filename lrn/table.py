@@ -1,0 +1,125 @@
+"""The tidy table every run yields: one row a (arm, seed, step, metric), one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrn import check, files
+
+COLUMNS = ("arm", "seed", "step", "metric", "value")
+
+
+class Table(NamedTuple):
+    """Five columns of equal length [rows]; build with `rows`, join with `concat`.
+
+    arm: the name of a treatment; metric: the name of what was measured; seed, step: int64;
+    value: float64, NaN where a lane failed.
+    """
+
+    arm: np.ndarray
+    seed: np.ndarray
+    step: np.ndarray
+    metric: np.ndarray
+    value: np.ndarray
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms, in order of first appearance."""
+        return list(dict.fromkeys(self.arm.tolist()))
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, sorted."""
+        return sorted({int(s) for s in self.seed})
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics, in order of first appearance."""
+        return list(dict.fromkeys(self.metric.tolist()))
+
+    def final(self, arm: str, metric: str) -> np.ndarray:
+        """The last value of a metric for each seed that has one, ordered by seed: [seeds].
+
+        Raises:
+            ValueError: the arm or the metric is not in the table.
+        """
+        return self.curve(arm, metric)[1][:, -1]
+
+    def curve(self, arm: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """The steps [steps] of a metric and its values [seeds, steps], NaN where a seed has none.
+
+        Raises:
+            ValueError: the arm or the metric is not in the table.
+        """
+        mine = (self.arm == arm) & (self.metric == metric)
+        if not mine.any():
+            check.choice("arm", arm, self.arms)
+            check.choice("metric", metric, sorted(set(self.metric[self.arm == arm].tolist())))
+        steps, column = np.unique(self.step[mine], return_inverse=True)
+        seeds, row = np.unique(self.seed[mine], return_inverse=True)
+        values = np.full((len(seeds), len(steps)), np.nan)
+        values[row, column] = self.value[mine]
+        return steps, values
+
+    def write(self, path: Path) -> None:
+        """Write the table as parquet, atomically and with the same bytes for the same rows."""
+        files.write_with(path, lambda temporary: _write(temporary, self))
+
+
+def rows(arm: Any, seed: Any, step: Any, metric: Any, value: Any) -> Table:
+    """A table from columns or scalars, broadcast against each other."""
+    value = np.asarray(value, np.float64)
+    columns = np.broadcast_arrays(
+        np.asarray(arm, object),
+        np.asarray(seed, np.int64),
+        np.asarray(step, np.int64),
+        np.asarray(metric, object),
+        value,
+    )
+    return Table(*(np.array(c).reshape(-1) for c in columns))
+
+
+def concat(tables: Iterable[Table]) -> Table:
+    """One table after the other."""
+    tables = list(tables)
+    if not tables:
+        return rows([], [], [], [], [])
+    return Table(*(np.concatenate(columns) for columns in zip(*tables)))
+
+
+def read(path: Path) -> Table:
+    """Read a table from parquet.
+
+    Raises:
+        ValueError: the file is missing, damaged, or has other columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; run the study again with --fresh.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(f"{path} is damaged ({reason}); run the study again with --fresh.") from None
+    if tuple(table.column_names) != COLUMNS:
+        raise ValueError(
+            f"{path} has the columns {', '.join(table.column_names)}; a metrics table has {', '.join(COLUMNS)}."
+        )
+    return Table(*(table[name].to_numpy() for name in COLUMNS))
+
+
+def _write(path: Path, table: Table) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types: Sequence[Any] = (pa.string(), pa.int64(), pa.int64(), pa.string(), pa.float64())
+    arrays = [pa.array(column, kind) for column, kind in zip(table, types)]
+    pq.write_table(
+        pa.Table.from_arrays(arrays, names=list(COLUMNS)), path, compression="zstd", write_page_checksum=True
+    )

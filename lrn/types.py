@@ -1,0 +1,74 @@
+"""The two shapes everything in lrn has: a `Learner` and a `Net`, both tuples of pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key, `jax.random.key(seed)`; never a raw uint32 pair
+PyTree = Any
+Batch = PyTree  # for supervised learners {"image": [batch, ...], "label": [batch]}
+State = PyTree  # a NamedTuple of arrays
+Params = PyTree
+NetState = PyTree  # BatchNorm statistics; () for a network that keeps none
+
+
+class Mean(NamedTuple):
+    """A metric that is a mean over ``weight`` items, such as the return of the episodes that ended.
+
+    Both are scalars; weight 0 says that this step measured nothing, whatever the value.
+    """
+
+    value: Array
+    weight: Array
+
+
+Metrics = Mapping[str, Array | Mean]  # name -> scalar
+
+
+class Learner(NamedTuple):
+    """An algorithm as two pure functions, made by a factory named after the method.
+
+    init: ``init(key, batch) -> state``. ``batch`` gives shapes and dtypes (``None`` for learners
+        that make their own data, such as reinforcement learning).
+    step: ``step(key, state, batch) -> (state, metrics)``; every metric is a scalar or a `Mean`.
+    """
+
+    init: Callable[[Key, Batch], State]
+    step: Callable[[Key, State, Batch], tuple[State, Metrics]]
+
+
+class Apply(Protocol):
+    """``apply(params, state, x, *, key=None, train=False) -> (output, new_state)``."""
+
+    def __call__(
+        self, params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, NetState]:
+        """Run the network on a batch ``x`` of shape [batch, ...]."""
+        ...
+
+
+class Net(NamedTuple):
+    """A network as two pure functions; the one signature also serves BatchNorm state and dropout.
+
+    init: ``init(key, x) -> (params, state)`` for a batch ``x`` of shape [batch, ...].
+    apply: ``apply(params, state, x, *, key=None, train=False) -> (output, new_state)``. ``key`` drives
+        dropout; ``train`` selects batch statistics and dropout. With ``train=False`` the state comes back
+        unchanged.
+    """
+
+    init: Callable[[Key, Array], tuple[Params, NetState]]
+    apply: Apply
+
+
+class Sampler(NamedTuple):
+    """Draws a batch from device arrays by key: ``draw(key, data) -> batch``.
+
+    The data is an argument, never closed over: a closed-over array would be baked into the compiled
+    program as a constant.
+    """
+
+    draw: Callable[[Key, PyTree], Batch]

@@ -1,0 +1,24 @@
+"""Strict jax for every test: rank promotion raises, raw keys are errors, caches stay out of the home."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Before jax is imported: tests share one compilation cache, and never the user's.
+os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_legacy_prng_key", "error")
+
+
+@pytest.fixture
+def key_reuse_checks():
+    """Turn on jax's key-reuse checker for one test."""
+    with jax.debug_key_reuse(True):
+        yield
