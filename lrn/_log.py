@@ -44,6 +44,7 @@ class Log:
         folder: where parts are written, or None to keep all rows in memory.
         sinks: are given each chunk's rows.
         say: is told of failures, one sentence each.
+        writes: whether this process writes the parts; another one only reads them after a resume.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Log:
         folder: Path | None,
         sinks: Sequence[Sink],
         say: Callable[[str], None],
+        writes: bool = True,
     ):
         self._name, self._folder, self._sinks, self._say = name, folder, sinks, say
+        self._writes = writes
         self._lane_arm = np.repeat(np.asarray(arms, object), len(seeds))
         self._lane_seed = np.tile(np.asarray(seeds, np.int64), len(arms))
         self._parts: list[tuple[str, str]] = []  # file name and SHA-256
@@ -85,7 +88,10 @@ class Log:
         every: int,
         end: int,
     ) -> None:
-        """Add the windows that steps [start, stop) completed; arrays [lanes, windows]. The last may be short."""
+        """Add the windows that steps [start, stop) completed; arrays [lanes, windows].
+
+        The last window of a training may be short.
+        """
         first = start // every
         for window in range(first, (stop - 1) // every + 1):
             closes = min((window + 1) * every, end)
@@ -126,9 +132,9 @@ class Log:
         """Write the rows since the last flush as a part.
 
         Raises:
-            OSError: the disk is full; the rows stay in memory for the next flush.
+            files.WriteError: the disk is full; the rows stay in memory for the next flush.
         """
-        if self._folder is None or not self._pending:
+        if self._folder is None or not self._writes or not self._pending:
             return
         path = self._folder / "metrics" / f"part_{step:012d}.parquet"
         tables.concat(self._pending).write(path)
@@ -150,11 +156,14 @@ class Log:
                 return f"metrics/{name} does not match its checksum"
         return None
 
-    def restore(self, meta: Mapping[str, Any]) -> None:
-        """Take up the log where a checkpoint left it; what came after will come again."""
+    def restore(self, meta: Mapping[str, Any] | None) -> None:
+        """Take up the log where a checkpoint left it, without one at its start; the rest will come again."""
         assert self._folder is not None
-        self._parts = [(name, digest) for name, digest in meta["parts"]]
-        self.failures = [Failure(*f) for f in meta["failures"]]
+        if meta is not None:
+            self._parts = [(name, digest) for name, digest in meta["parts"]]
+            self.failures = [Failure(*f) for f in meta["failures"]]
+        if not self._writes:
+            return
         known = {name for name, _ in self._parts}
         for path in (self._folder / "metrics").glob("*.parquet"):
             if path.name not in known:

@@ -25,13 +25,13 @@ WINDOWS = 1024
 class Carry(NamedTuple):
     """What goes from step to step in one lane; metrics are keyed by name.
 
-    mean, count: running mean of the open window, and the weight in it.
+    mean, weight: running mean of the open window, and the weight in it.
     bad: the first step with a non-finite value, -1 for none.
     """
 
     state: State
     mean: dict[str, Array]
-    count: dict[str, Array]
+    weight: dict[str, Array]
     bad: dict[str, Array]
 
 
@@ -39,7 +39,7 @@ class Windows(NamedTuple):
     """What one call reports, per lane: window means and weights [WINDOWS], and the first failures."""
 
     mean: dict[str, Array]
-    count: dict[str, Array]
+    weight: dict[str, Array]
     bad: dict[str, Array]
     finite: Array  # whether every float of the state is
 
@@ -48,8 +48,23 @@ class _Lane(NamedTuple):
     """What makes a lane itself: a config, a seed, and the data of that seed alone."""
 
     config: Any
-    seed: Array
-    data: dict[str, Array]
+    seed: Any
+    data: dict[str, Any]
+
+
+class _Compiled:
+    """A jitted function, compiled once for the one set of shapes it will see."""
+
+    def __init__(self, jitted: Any):
+        self._jitted, self._compiled = jitted, None
+
+    def compile(self, *args: Any) -> None:
+        self._compiled = self._compiled or self._jitted.lower(*args).compile()
+
+    def __call__(self, *args: Any) -> Any:
+        self.compile(*args)
+        assert self._compiled is not None
+        return self._compiled(*args)
 
 
 class Program:
@@ -73,8 +88,10 @@ class Program:
         lanes: Lanes,
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
-        self._every, self._lanes = every, lanes
-        self._compiled: dict[str, Callable[..., Any]] = {}
+        self._every = every
+        self._start = _Compiled(lanes.jit(self._init, (True, False)))
+        self._go = _Compiled(lanes.jit(self._advance, (True, False, True, False, False), donate=(2,)))
+        self._look = _Compiled(lanes.jit(self._measure, (True, False, True, False)))
 
         def tile(x: Any) -> np.ndarray:
             x = np.asarray(x)
@@ -89,82 +106,60 @@ class Program:
         )
         self._data = lanes.replicate(data)
 
+        # Traced once, here, where a mistake is still cheap; the compiled parts reuse the trace.
+        self._init_state, self._step = jax.jit(self._trace_init), jax.jit(self._trace_step)
         lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._lane)
-        carry = jax.eval_shape(self._init, lane, self._data)
-        after = jax.eval_shape(lambda *a: self._step(*a)[0], lane, self._data, carry.state, jnp.int32(0))
-        _check_same(carry.state, after)
+        state = jax.eval_shape(self._init_state, lane, self._data)
+        after, metrics = jax.eval_shape(self._step, lane, self._data, state, jnp.int32(0))
+        _check_same(state, after)
+        _check_scalars("step", metrics)
+        self._metrics = list(metrics)
         if evaluate is not None:
-            found = jax.eval_shape(self._measure, lane, self._data, carry.state, jnp.int32(0))
-            _check_scalars("evaluate", found)
+            _check_scalars("evaluate", jax.eval_shape(self._measure, lane, self._data, state, jnp.int32(0)))
+        carry = jax.eval_shape(self._init, lane, self._data)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
 
     def start(self) -> Carry:
         """The carries before the first step."""
-        return self._call("init", self._init, (True, False), self._lane, self._data)
+        return self._start(self._lane, self._data)
 
     def advance(self, carry: Carry, start: int, stop: int) -> tuple[Carry, Windows]:
         """Steps [start, stop) in every lane. Donates ``carry``."""
-        args = (self._lane, self._data, carry, jnp.int32(start), jnp.int32(stop))
-        return self._call("advance", self._advance, (True, False, True, False, False), *args, donate=(2,))
+        return self._go(self._lane, self._data, carry, jnp.int32(start), jnp.int32(stop))
 
-    def evaluate(self, state: State, step: int) -> Mapping[str, Array]:
+    def evaluate(self, carry: Carry, step: int) -> dict[str, Array]:
         """The evaluation of every lane at a step."""
-        args = (self._lane, self._data, state, jnp.int32(step))
-        return self._call("evaluate", self._measure, (True, False, True, False), *args)
+        return self._look(self._lane, self._data, carry.state, jnp.int32(step))
 
     def compile(self, carry: Carry) -> None:
         """Compile what will run next, so that its time is known apart."""
-        lane, data, number = self._lane, self._data, jnp.int32(0)
-        self._prepare(
-            "advance",
-            self._advance,
-            (True, False, True, False, False),
-            (2,),
-            lane,
-            data,
-            carry,
-            number,
-            number,
-        )
+        number = jnp.int32(0)
+        self._go.compile(self._lane, self._data, carry, number, number)
         if self._evaluate is not None:
-            self._prepare(
-                "evaluate", self._measure, (True, False, True, False), (), lane, data, carry.state, number
-            )
-
-    def _prepare(
-        self, name: str, function: Any, per_lane: Sequence[bool], donate: Sequence[int], *args: Any
-    ) -> None:
-        if name not in self._compiled:
-            self._compiled[name] = self._lanes.jit(function, per_lane, donate).lower(*args).compile()
-
-    def _call(
-        self, name: str, function: Any, per_lane: Sequence[bool], *args: Any, donate: Sequence[int] = ()
-    ) -> Any:
-        self._prepare(name, function, per_lane, donate, *args)
-        return self._compiled[name](*args)
+            self._look.compile(self._lane, self._data, carry.state, number)
 
     # Everything below is written for one lane and traced under vmap.
 
     def _draw(self, key: Key, lane: _Lane, data: PyTree) -> PyTree:
         return None if self._sampler is None else self._sampler.draw(key, merge(data, lane.data))
 
-    def _init(self, lane: _Lane, data: PyTree) -> Carry:
+    def _trace_init(self, lane: _Lane, data: PyTree) -> State:
         batch_key, init_key = jax.random.split(jax.random.fold_in(jax.random.key(lane.seed), _INIT))
-        state = self._factory(lane.config).init(init_key, self._draw(batch_key, lane, data))
-        metrics = jax.eval_shape(lambda *a: self._step(*a)[1], lane, data, state, jnp.int32(0))
-        _check_scalars("step", metrics)
-        return Carry(
-            state,
-            {k: jnp.zeros((), jnp.float32) for k in metrics},
-            {k: jnp.zeros((), jnp.float32) for k in metrics},
-            {k: jnp.int32(-1) for k in metrics},
-        )
+        return self._factory(lane.config).init(init_key, self._draw(batch_key, lane, data))
 
-    def _step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
+    def _trace_step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
         stream = jax.random.fold_in(jax.random.key(lane.seed), _STEP)
         batch_key, step_key = jax.random.split(jax.random.fold_in(stream, step))
         return self._factory(lane.config).step(step_key, state, self._draw(batch_key, lane, data))
+
+    def _init(self, lane: _Lane, data: PyTree) -> Carry:
+        return Carry(
+            self._init_state(lane, data),
+            {k: jnp.zeros((), jnp.float32) for k in self._metrics},
+            {k: jnp.zeros((), jnp.float32) for k in self._metrics},
+            {k: jnp.int32(-1) for k in self._metrics},
+        )
 
     def _advance(
         self, lane: _Lane, data: PyTree, carry: Carry, start: Array, stop: Array
@@ -180,7 +175,7 @@ class Program:
                 value, weight = metric if isinstance(metric, Mean) else (metric, 1.0)
                 value, weight = jnp.asarray(value, jnp.float32), jnp.asarray(weight, jnp.float32)
                 old = jnp.where(fresh, 0.0, carry.mean[name])
-                count[name] = jnp.where(fresh, 0.0, carry.count[name]) + weight
+                count[name] = jnp.where(fresh, 0.0, carry.weight[name]) + weight
                 # A running mean: a float32 sum over a long window would lose its last digits.
                 share = weight / jnp.maximum(count[name], 1e-30)
                 mean[name] = jnp.where(weight > 0, old + (value - old) * share, old)
@@ -220,7 +215,8 @@ def _check_scalars(who: str, metrics: Any) -> None:
         for part in value if isinstance(value, Mean) else (value,):
             if getattr(part, "shape", ()) != ():
                 raise ValueError(
-                    f"{who} returned the metric {name!r} with shape {list(part.shape)}; metrics are scalars, so reduce it."
+                    f"{who} returned the metric {name!r} with shape {list(part.shape)}; "
+                    "metrics are scalars, so reduce it."
                 )
 
 
@@ -230,8 +226,8 @@ def _check_same(before: State, after: State) -> None:
     new, new_def = jax.tree_util.tree_flatten_with_path(after)
     if old_def != new_def:
         raise ValueError(
-            f"the learner's step returns a state of another structure than its init ({new_def} instead of {old_def}); "
-            "return the same pytree."
+            "the learner's step returns a state of another structure than its init "
+            f"({new_def} instead of {old_def}); return the same pytree."
         )
     for (path, a), (_, b) in zip(old, new):
         if (a.shape, a.dtype) != (b.shape, b.dtype):

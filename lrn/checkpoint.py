@@ -11,6 +11,7 @@ and the caller is told.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -23,12 +24,12 @@ import jax
 import numpy as np
 
 from lrn import files
-from lrn.types import PyTree
+from lrn.types import PyTree, is_key
 
 _FORMAT = 1
 
 
-class SaveError(OSError):
+class SaveError(files.WriteError):
     """A checkpoint could not be saved; the ones saved before it are untouched."""
 
 
@@ -84,8 +85,11 @@ def save(folder: Path, step: int, tree: PyTree, meta: dict[str, Any] | None = No
         _remove(final)
         os.replace(temporary, final)
         files.sync(folder)
-    except Exception as error:  # tensorstore reports a full disk as ValueError or RuntimeError
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise  # a signal, not a failure
+        # Whatever it is: tensorstore reports a full disk as ValueError or RuntimeError.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise SaveError(
             f"the checkpoint of step {step} could not be saved in {folder} ({reason}); "
@@ -94,7 +98,8 @@ def save(folder: Path, step: int, tree: PyTree, meta: dict[str, Any] | None = No
     found = steps(folder)
     # Later ones are damaged, or this training would have started from them.
     for other in [s for s in found if s > step] + [s for s in found if s <= step][: -max(keep, 2)]:
-        _remove(folder / f"step_{other:012d}")
+        with contextlib.suppress(OSError):  # too many checkpoints do no harm
+            _remove(folder / f"step_{other:012d}")
     return final
 
 
@@ -132,22 +137,23 @@ def load(
         ValueError: the checkpoint is sound and was made by another program (shapes or dtypes differ).
     """
     found = steps(folder)
-    warnings: list[str] = []
+    wrongs: list[str] = []
     for step in reversed(found):
         path = folder / f"step_{step:012d}"
         body, wrong = _verify(path)
         if body is not None and wrong is None and valid is not None:
             wrong = valid(body["meta"])
         if body is None or wrong is not None:
-            warnings.append(f"checkpoint {path} is damaged ({wrong}); falling back on the one before it.")
+            wrongs.append(f"{path.name}: {wrong}")
             continue
         arrays = _orbax_restore(path / "arrays", body["leaves"])
         tree = arrays if target is None else _from_host(arrays, body["keys"], target, path)
+        warnings = [f"a checkpoint in {folder} is damaged ({w}); the one before it is used." for w in wrongs]
         return Loaded(body["step"], tree, body["meta"], warnings)
     if found:
         raise DamageError(
-            f"every checkpoint in {folder} is damaged ({'; '.join(warnings)}) "
-            "Nothing was restarted: use --fresh to begin again, or restore the folder from a copy."
+            f"every checkpoint in {folder} is damaged ({'; '.join(wrongs)}) and nothing was restarted; "
+            "restore the folder from a copy, remove it to do this part again, or use --fresh to begin anew."
         )
     return None
 
@@ -184,15 +190,11 @@ def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The leaves as numpy arrays by number, and for each typed key its implementation."""
     named = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
     arrays = {name: np.asarray(_key_data(leaf)) for name, leaf in named.items()}
-    return arrays, {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if _is_key(leaf)}
+    return arrays, {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if is_key(leaf)}
 
 
 def _key_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def _from_host(arrays: dict[str, np.ndarray], keys: dict[str, str], target: PyTree, path: Path) -> PyTree:
@@ -208,11 +210,13 @@ def _from_host(arrays: dict[str, np.ndarray], keys: dict[str, str], target: PyTr
         expected = jax.eval_shape(_key_data, leaf)  # a key's data, for a key
         if array.shape != expected.shape or array.dtype != expected.dtype:
             raise ValueError(
-                f"checkpoint {path} holds {array.dtype}{list(array.shape)} at {jax.tree_util.keystr(where)} and "
-                f"this program expects {expected.dtype}{list(expected.shape)}; it was made by another version of "
-                "the code: run that version, or --fresh to begin again."
+                f"checkpoint {path} holds {array.dtype}{list(array.shape)} at {jax.tree_util.keystr(where)} "
+                f"and this program expects {expected.dtype}{list(expected.shape)}; it was made by another "
+                "version of the code: run that version, or --fresh to begin again."
             )
-        restored.append(jax.random.wrap_key_data(array, impl=keys[name]) if _is_key(leaf) else array)
+        restored.append(
+            jax.random.wrap_key_data(jax.numpy.asarray(array), impl=keys[name]) if is_key(leaf) else array
+        )
     return jax.tree.unflatten(treedef, restored)
 
 

@@ -284,8 +284,9 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
 
     open_sinks(command.sinks, None)
     verdicts = []
-    from lrn import runner
+    from lrn import runner, runtime
 
+    runtime.initialise_distributed()
     failed = False
     for plan in plans:
         try:
@@ -296,7 +297,7 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
             failed = True  # the others still run
             _say_error(error, 1) if _raised_by_lrn(error) else traceback.print_exc()
     if not _is_main_process():
-        return 0
+        return int(failed)
     _print_verdicts(verdicts)
     if command.tour:
         _report(command.out)
@@ -306,7 +307,7 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
 def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[str, Any]:
     from lrn.sinks import open_sinks
 
-    sinks = open_sinks(command.sinks, command.out / plan.found.id)
+    sinks = open_sinks(command.sinks, command.out / plan.found.id) if _is_main_process() else []
     try:
         outcome = runner.run(
             plan.found,
@@ -334,7 +335,9 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
     config = default
     if overrides or {"-h", "--help"} & set(base):
         try:
-            full = dataclasses.make_dataclass("Run", [("config", type(default), default)], bases=(Run,))
+            # Every field takes a value, bools too: `--config.FIELD VALUE` is the one form.
+            kind = tyro.conf.FlagConversionOff[type(default)]
+            full = dataclasses.make_dataclass("Run", [("config", kind, default)], bases=(Run,))
             full.__doc__ = f"{study.title}. {study.claim}"
             # Parsed with the rest, so that help shows it all and a misspelt field is recognised.
             config = tyro.cli(full, args=[*base[1:], *overrides], prog=f"lrn run {found.id}").config

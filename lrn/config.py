@@ -79,7 +79,7 @@ def stack(configs: Sequence[C]) -> C:
 
 
 def grid(base: C, **values: Sequence[float]) -> list[C]:
-    """Every combination of the given floats, as configs: ``grid(PPOConfig(), lr=[1e-3, 1e-4], clip=[.1, .2])``.
+    """Every combination of the given floats: ``grid(PPOConfig(), lr=[1e-3, 1e-4], clip=[0.1, 0.2])``.
 
     Raises:
         ValueError: a name is no float field of the config, or a list is empty.

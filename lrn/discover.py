@@ -69,7 +69,8 @@ def _import_path(path: Path) -> object:
         sys.path.insert(0, str(path.parent))
     name = f"_lrn_study_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:

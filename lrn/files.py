@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+class WriteError(OSError):
+    """A file could not be written; what was there before is untouched."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` through a temporary file, fsync and rename.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; ``path`` is then as it was.
+        WriteError: the disk is full or the folder cannot be written; ``path`` is then as it was.
     """
 
     def write(temporary: Path) -> None:
@@ -26,17 +32,40 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write(temporary_path)`` produce a file, then move it into place as `write_bytes` does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers such as matplotlib choose the format by it.
+    # Hidden, so that `remove_temporary` knows it. The suffix stays last: writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        _forget(temporary)
+        raise WriteError(
+            f"{path} could not be written ({error.strerror or error}); "
+            "free disk space, or allow writing there, and run the same command again."
+        ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _forget(temporary)
         raise
-    sync(path.parent)
+
+
+def _forget(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what processes that were killed in a write left: whatever is hidden, at any depth.
+
+    Only for the one process that owns the folder.
+    """
+    for path in list(folder.rglob(".*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _forget(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,8 +13,11 @@ _requested: signal.Signals | None = None
 _deferring = 0
 
 
-class Interrupted(Exception):
-    """A run stopped because it was asked to; all that was done is saved. ``code``: the exit code."""
+class Interrupted(BaseException):
+    """A run stopped because it was asked to; all that was done is saved. ``code``: the exit code.
+
+    Like KeyboardInterrupt it is no Exception: code that survives the errors of others must stop too.
+    """
 
     def __init__(self, by: signal.Signals):
         super().__init__(f"stopped by {by.name}; run the same command again to resume.")
@@ -51,13 +54,19 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a signal only sets the request; the code calls `requested` where it can stop."""
+    """Inside, a signal only sets the request; the code calls `requested` where it can stop.
+
+    Raises:
+        Interrupted: on leaving, if a signal came that the code did not honour.
+    """
     global _deferring
     _deferring += 1
     try:
         yield
     finally:
         _deferring -= 1
+    if _requested is not None and not _deferring:  # it came too late for the code to look
+        raise Interrupted(_requested)
 
 
 def requested() -> signal.Signals | None:

@@ -8,16 +8,22 @@ the way out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from lrn.types import PyTree
+from lrn.types import Device, PyTree, is_key
+
+T = TypeVar("T")
 
 _AXIS = "lane"
+
+
+class MainProcessError(OSError):
+    """The main process of a job failed at something the others rely on; its own message says at what."""
 
 
 class Lanes:
@@ -27,7 +33,7 @@ class Lanes:
         ValueError: no lane, or no device.
     """
 
-    def __init__(self, count: int, devices: Sequence[jax.Device] | None = None):
+    def __init__(self, count: int, devices: Sequence[Device] | None = None):
         devices = jax.devices() if devices is None else list(devices)
         if count < 1 or not devices:
             raise ValueError(f"lanes need at least one lane and one device, got {count} and {len(devices)}.")
@@ -85,14 +91,14 @@ class Lanes:
             donate: the arguments whose memory may be reused for the result.
         """
         axes = tuple(0 if lane else None for lane in per_lane)
-        mapped: Callable[..., PyTree] = jax.vmap(function, in_axes=axes)
-        if self.padded == 1:
-            # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks
-            # its kernels by it.
-            def mapped(*args: PyTree) -> PyTree:
-                bare = [jax.tree.map(lambda x: x[0], a) if lane else a for a, lane in zip(args, per_lane)]
-                return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*bare))
 
+        def alone(*args: PyTree) -> PyTree:
+            bare = [jax.tree.map(lambda x: x[0], a) if lane else a for a, lane in zip(args, per_lane)]
+            return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*bare))
+
+        # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
+        # kernels by it.
+        mapped: Callable[..., PyTree] = alone if self.padded == 1 else jax.vmap(function, in_axes=axes)
         if self._mesh is not None:
             specs = tuple(PartitionSpec(_AXIS) if lane else PartitionSpec() for lane in per_lane)
             mapped = jax.shard_map(
@@ -115,6 +121,28 @@ def agree(value: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
+def on_main(action: Callable[[], T]) -> T | None:
+    """Do something, such as writing a file, in the main process; where it fails, all processes fail.
+
+    So none waits forever for a main process that has gone.
+
+    Returns:
+        What ``action`` returned in the main process, None in the others.
+
+    Raises:
+        MainProcessError: in the other processes; in the main one, what ``action`` raised.
+    """
+    result, error = None, None
+    if main_process():
+        try:
+            result = action()
+        except BaseException as caught:  # a signal too must reach the others before this process leaves
+            error = caught
+    if agree(int(error is not None)):
+        raise error or MainProcessError("the main process of this job failed; its message says why.")
+    return result
+
+
 def any_process(flag: bool) -> bool:
     """Whether any process says so."""
     if jax.process_count() == 1:
@@ -128,7 +156,7 @@ def _on_key_data(function: Callable[[Any], Any], tree: PyTree) -> PyTree:
     """Map over leaves; typed keys are handed over as their data and wrapped again."""
 
     def one(leaf: Any) -> Any:
-        if hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if is_key(leaf):
             return jax.random.wrap_key_data(
                 jnp.asarray(function(jax.random.key_data(leaf))), impl=jax.random.key_impl(leaf)
             )

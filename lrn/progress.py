@@ -17,15 +17,12 @@ class Bar:
     Args:
         name: what is being trained.
         total: the number of steps.
-        start: the steps already done when resuming.
         console: where to draw; a terminal gets a bar, anything else a line each ``every`` seconds.
         every: seconds between plain lines.
     """
 
-    def __init__(
-        self, name: str, total: int, start: int = 0, console: Console | None = None, every: float = 10.0
-    ):
-        self._name, self._total, self._start, self._every = name, total, start, every
+    def __init__(self, name: str, total: int, console: Console | None = None, every: float = 10.0):
+        self._name, self._total, self._start, self._every = name, total, 0, every
         self._console = console or Console(stderr=True)
         self._began = self._printed = time.monotonic()
         self._bar: Progress | None = None
@@ -40,7 +37,7 @@ class Bar:
                 console=self._console,
                 transient=True,
             )
-            self._task = self._bar.add_task(name, total=total, completed=start, rate="compiling", metrics="")
+            self._task = self._bar.add_task(name, total=total, rate="compiling", metrics="")
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -54,6 +51,13 @@ class Bar:
         """Stop drawing; a finished training leaves one line."""
         if self._bar:
             self._bar.stop()
+
+    def begin(self, step: int) -> None:
+        """Count from here: ``step`` steps were done by an earlier process."""
+        self._start = step
+        self._began = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, completed=step)
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show that ``step`` steps are done."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,8 +108,8 @@ class Context:
         values = np.asarray(values, np.float64)
         if values.shape != (len(self.seeds),):
             raise ValueError(
-                f"record({arm!r}, {metric!r}) got values of shape {list(values.shape)} for {len(self.seeds)} seeds; "
-                "give one number a seed."
+                f"record({arm!r}, {metric!r}) got values of shape {list(values.shape)} for "
+                f"{len(self.seeds)} seeds; give one number a seed."
             )
         self._tables.append(tables.rows(arm, self.seeds, step, metric, values))
 
@@ -128,9 +127,9 @@ class Context:
                 self.say(warning)
             return dict(zip(loaded.meta["names"], loaded.tree.values()))
         arrays = {k: np.asarray(v) for k, v in compute().items()}
-        names = sorted(arrays)
-        if lanes.main_process():
-            checkpoint.save(folder, 0, [arrays[k] for k in names], {"names": names})
+        arrays = {k: arrays[k] for k in sorted(arrays)}  # the order in which they will be read back
+        names, values = list(arrays), list(arrays.values())
+        lanes.on_main(lambda: checkpoint.save(folder, 0, values, {"names": names}))
         return arrays
 
     def table(self) -> Table:
@@ -187,57 +186,73 @@ def run(
     code = study_sha256(found.path)
     folder = Path(out) / found.id / store.run_hash(found.id, preset, config, seeds, code)
     enable_compilation_cache()
-    writes = lanes.main_process()
-    with store.owned(folder) if writes else contextlib.nullcontext(), interrupt.handled():
-        if fresh and writes and folder.exists():
-            shutil.rmtree(folder)
-        finished = _read(folder / "verdict.json")
-        if lanes.agree(int(finished is not None)):
-            return Outcome(folder, finished or {}, reused=True)
+    if not lanes.main_process():
+        say, progress = (lambda _: None), False
+
+    def begin() -> _Begun:
+        stack.enter_context(store.owned(folder))
+        store.clean(folder, fresh)
+        if (verdict := _read(folder / "verdict.json")) is not None:
+            return _Begun(verdict, {}, store.Clock(None))
         before = _read(folder / "provenance.json")
-        clock = store.Clock(before)
-        provenance = store.provenance()
+        begun = _Begun(None, store.provenance(), store.Clock(before))
         if before is not None:
-            _check_same_code(before, provenance, folder)
+            _check_same_code(before, begun.provenance, folder)
             say(f"{found.id}: resuming {folder}")
-        if writes:
-            if before is None:
-                files.write_json(
-                    folder / "config.json", _preregister(found, preset, config, seeds, code, command)
-                )
-            files.write_json(folder / "provenance.json", {**provenance, **clock.cost(), "finished": None})
-        context = Context(folder, preset, seeds, say, progress, save_seconds, sinks)
-        found.study.run(config, context)
-        table = context.table()
-        verdict = {
-            "study": found.id,
-            "preset": preset,
-            "seeds": list(seeds),
-            **judge(found.study, config, preset, table),
-            "failures": context.failures,
-        }
-        if writes:
-            _finish(folder, found, config, table, verdict, provenance, clock)
+        if before is None or not (folder / "config.json").is_file():
+            prepared = _preregister(found, preset, config, seeds, code, command)
+            files.write_json(folder / "config.json", prepared)
+        begun.write(folder, finished=None)
+        return begun
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interrupt.handled())
+        begun = lanes.on_main(begin)  # None in the other processes of a job
+        if lanes.agree(int(begun is not None and begun.verdict is not None)):
+            return Outcome(folder, (begun and begun.verdict) or {}, reused=True)
+        try:
+            context = Context(folder, preset, seeds, say, progress, save_seconds, sinks)
+            found.study.run(config, context)
+            table = context.table()
+            verdict = {
+                "study": found.id,
+                "preset": preset,
+                "seeds": list(seeds),
+                **judge(found.study, config, preset, table),
+                "failures": context.failures,
+            }
+            lanes.on_main(lambda: begun and _finish(folder, found, config, table, verdict, begun))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if begun is not None:
+                    begun.write(folder, finished=None)  # what it has cost until now
+            raise
         return Outcome(folder, verdict, reused=False)
 
 
+class _Begun(NamedTuple):
+    """What the main process found and noted when it began: a verdict means that nothing is left to do."""
+
+    verdict: dict[str, Any] | None
+    provenance: dict[str, Any]
+    clock: store.Clock
+
+    def write(self, folder: Path, finished: str | None) -> float:
+        """Note in the folder what the run rests on and has cost; returns its seconds."""
+        cost = self.clock.cost()
+        files.write_json(folder / "provenance.json", {**self.provenance, **cost, "finished": finished})
+        return cost["wall_seconds"]
+
+
 def _finish(
-    folder: Path,
-    found: StudyFile,
-    config: Any,
-    table: Table,
-    verdict: dict[str, Any],
-    provenance: dict[str, Any],
-    clock: store.Clock,
+    folder: Path, found: StudyFile, config: Any, table: Table, verdict: dict[str, Any], begun: _Begun
 ) -> None:
     """Write the results; the verdict last, because it says that all the others are there."""
     from lrn import figures
 
     table.write(folder / "metrics.parquet")
     figures.save(lambda: found.study.figure(table, config), folder)
-    cost = clock.cost()
-    files.write_json(folder / "provenance.json", {**provenance, **cost, "finished": store.now()})
-    verdict["seconds"] = cost["wall_seconds"]
+    verdict["seconds"] = begun.write(folder, finished=store.now())
     files.write_json(folder / "verdict.json", verdict)
 
 

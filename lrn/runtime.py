@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import jax
 
+from lrn import check
+
+_JOB = ("LRN_COORDINATOR", "LRN_PROCESSES", "LRN_PROCESS")
+
 
 def cache_home() -> Path:
-    """Where lrn keeps what it can make again: ``$LRN_CACHE_DIR``, else ``$XDG_CACHE_HOME/lrn``, else ``~/.cache/lrn``."""
+    """Where lrn keeps what it can make again.
+
+    ``$LRN_CACHE_DIR``, else ``$XDG_CACHE_HOME/lrn``, else ``~/.cache/lrn``.
+    """
     if chosen := os.environ.get("LRN_CACHE_DIR"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrn"
@@ -20,7 +28,9 @@ def enable_compilation_cache() -> None:
 
     Leaves a cache that was already configured alone; ``LRN_COMPILATION_CACHE=0`` turns it off.
     """
-    if os.environ.get("LRN_COMPILATION_CACHE") == "0" or jax.config.jax_compilation_cache_dir:
+    if os.environ.get("LRN_COMPILATION_CACHE") == "0" or getattr(
+        jax.config, "jax_compilation_cache_dir", None
+    ):
         return
     folder = cache_home() / "xla"
     try:
@@ -30,3 +40,81 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def initialise_distributed() -> None:
+    """Join the other processes of a job, where the environment speaks of any; before jax is used.
+
+    ``LRN_COORDINATOR=host:port`` (where process 0 can be reached), ``LRN_PROCESSES=n`` and
+    ``LRN_PROCESS=0..n-1``, or ``LRN_DISTRIBUTED=auto`` where jax finds these out by itself: under
+    SLURM or Open MPI, and on TPU slices.
+
+    Raises:
+        InputError: the variables are incomplete or wrong, or the others could not be reached.
+    """
+    job, automatic = _job(), _automatic()
+    if job is not None and automatic:
+        raise check.InputError(f"LRN_DISTRIBUTED=auto finds the job by itself; unset {', '.join(_JOB)}.")
+    if job is None and not automatic:
+        return
+    # Its own SIGTERM handler would keep ours from being told; ours lets all processes stop together.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        if job is None:
+            jax.distributed.initialize()
+        elif job[1] > 1:
+            coordinator, count, index = job
+            jax.distributed.initialize(
+                coordinator,
+                count,
+                index,
+                cluster_detection_method="deactivate",
+                # By default process 0 listens on every interface.
+                coordinator_bind_address=coordinator if _is_loopback(coordinator) else None,
+            )
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise check.InputError(
+            f"this process could not join its job ({reason}); "
+            f"check {', '.join(_JOB if job else ('LRN_DISTRIBUTED',))} and that all processes have started."
+        ) from error
+
+
+def _job() -> tuple[str, int, int] | None:
+    """The coordinator's address, the number of processes and the index of this one."""
+    given = {name: os.environ[name] for name in _JOB if os.environ.get(name)}
+    if not given:
+        return None
+    if len(given) < len(_JOB):
+        missing = ", ".join(name for name in _JOB if name not in given)
+        raise check.InputError(f"{', '.join(given)} is set and {missing} is not; a job needs all three.")
+    coordinator = given["LRN_COORDINATOR"]
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:]+\]|[^\s:/]+):(\d{1,5})", coordinator)
+    if found is None or not 0 < int(found[2]) < 2**16:
+        raise check.InputError(
+            f"LRN_COORDINATOR must be host:port, got {coordinator!r}; give for example node1:8476."
+        )
+    count, index = (_whole(name, given[name]) for name in _JOB[1:])
+    if not 0 <= index < count:
+        raise check.InputError(
+            f"LRN_PROCESS must be from 0 to LRN_PROCESSES - 1, got {index} of {count}; number them from 0."
+        )
+    return coordinator, count, index
+
+
+def _whole(name: str, value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise check.InputError(f"{name} must be a whole number, got {value!r}; give it in digits.")
+    return int(value)
+
+
+def _automatic() -> bool:
+    value = os.environ.get("LRN_DISTRIBUTED", "")
+    if value not in ("", "0", "auto"):
+        raise check.InputError(f"LRN_DISTRIBUTED must be auto or 0, got {value!r}; unset it for one process.")
+    return value == "auto"
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rsplit(":", 1)[0]
+    return host in ("localhost", "[::1]") or host.startswith("127.")

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -75,6 +76,16 @@ def owned(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def clean(folder: Path, fresh: bool = False) -> None:
+    """Remove what a killed process left half written in a folder that is `owned`; if ``fresh``, all of it."""
+    removed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if fresh and folder.exists():
+        os.replace(folder, removed)  # at once: half a run must not be taken for one to resume
+        shutil.rmtree(removed, ignore_errors=True)
+    files.remove_temporary(folder)
 
 
 def source_sha256() -> str:

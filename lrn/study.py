@@ -98,13 +98,14 @@ class Prediction(ABC):
         if len({len(v) for v in values}) != 1:
             raise ValueError(
                 f"the prediction {self.statement!r} compares cells with different numbers of seeds "
-                f"({', '.join(f'{c}: {len(v)}' for c, v in zip(self.cells, values))}); record every seed for each."
+                f"({', '.join(f'{c}: {len(v)}' for c, v in zip(self.cells, values))}); "
+                "record every seed for each."
             )
         bad = ~np.all([np.isfinite(v) for v in values], axis=0)
-        if bad.any() and self.failed_as is None:
-            return Finding(float("nan"), (float("nan"), float("nan")), int((~bad).sum()), p=1.0,
-                           detail=f"{int(bad.sum())} of {len(bad)} seeds failed, and nothing was said beforehand of how they count")  # fmt: skip
         if bad.any():
+            if self.failed_as is None:
+                detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"
+                return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), p=1.0, detail=detail)
             values = [np.where(np.isfinite(v), v, self.failed_as) for v in values]
         return self.judge(values)
 
@@ -219,7 +220,8 @@ class Trend(Prediction):
         check.choice("direction", self.direction, ("increasing", "decreasing"))
         if len(self.over) != len(self.levels) or len(self.levels) < 3:
             raise ValueError(
-                f"a trend needs three or more cells and as many levels, got {len(self.over)} and {len(self.levels)}."
+                f"a trend needs three or more cells and as many levels, got {len(self.over)} and "
+                f"{len(self.levels)}; give one level for each cell."
             )
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(
@@ -233,6 +235,8 @@ class Trend(Prediction):
 
     def judge(self, values: list[np.ndarray]) -> Finding:
         """See `Prediction.judge`."""
+        if len(values[0]) < 2:
+            return Finding(np.nan, (np.nan, np.nan), len(values[0]), p=1.0)
         up = self.direction == "increasing"
         trend = stats.trend_test(
             np.stack(values, 1), np.asarray(self.levels), alternative="greater" if up else "less"
@@ -275,7 +279,7 @@ class Exact(Prediction):
             n=len(x),
             holds=worst <= self.atol,
             against=worst > self.atol,
-            detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the range over seeds",
+            detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the seeds' range",
         )
 
 
@@ -455,7 +459,7 @@ def predictions_sha256(study: Study, config: Any) -> str:
 
 
 def _outcome(finding: Finding, p: float | None, alpha: float) -> Outcome:
-    if finding.holds or (p is not None and p < alpha and not finding.against):
+    if finding.holds or (p is not None and p <= alpha and not finding.against):
         return "supported"
     return "refuted" if finding.against else "inconclusive"
 
@@ -473,8 +477,8 @@ def _inside(x: np.ndarray, low: float, high: float, **sizes: Any) -> Finding:
     )
 
 
-def _sizes(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
-    if len(x) < 2:
+def _sizes(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    if len(x) < 3:  # a spread needs more
         return {}
     return {
         "hedges_g": stats.hedges_g(x - y).estimate,

@@ -109,7 +109,8 @@ def read(path: Path) -> Table:
         raise ValueError(f"{path} is damaged ({reason}); run the study again with --fresh.") from None
     if tuple(table.column_names) != COLUMNS:
         raise ValueError(
-            f"{path} has the columns {', '.join(table.column_names)}; a metrics table has {', '.join(COLUMNS)}."
+            f"{path} has the columns {', '.join(table.column_names)} and a metrics table has "
+            f"{', '.join(COLUMNS)}; give the metrics.parquet of a run."
         )
     return Table(*(table[name].to_numpy() for name in COLUMNS))
 

@@ -25,11 +25,11 @@ from lrn import check, checkpoint, files, interrupt
 from lrn._log import Failure, Log, Sink
 from lrn._program import WINDOWS, Evaluate, Program, merge
 from lrn.config import stack
-from lrn.lanes import Lanes, agree, any_process, main_process
+from lrn.lanes import Lanes, agree, any_process, main_process, on_main
 from lrn.progress import Bar
 from lrn.runtime import enable_compilation_cache
 from lrn.table import Table
-from lrn.types import Learner, PyTree, Sampler
+from lrn.types import Device, Learner, PyTree, Sampler
 
 __all__ = ["Evaluate", "Failure", "Fit", "Sink", "fit"]
 
@@ -80,7 +80,7 @@ def fit(
     name: str = "fit",
     progress: bool = True,
     sinks: Sequence[Sink] = (),
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     on_event: Callable[[str], None] | None = None,
 ) -> Fit:
     """Train every config with every seed, all in one compiled call.
@@ -109,11 +109,12 @@ def fit(
         sinks: get each chunk's rows as they come; after a resume, again those that followed the checkpoint.
         devices: lay the lanes over these; all devices of all processes by default.
         on_event: is told, one sentence each, of failures and of failed or damaged saves; printed by default.
+            In a job of several processes only the main one tells.
 
     Raises:
         ValueError: an argument is out of range or does not fit the others; said before any compile.
         checkpoint.DamageError: the folder's checkpoints are all damaged.
-        checkpoint.SaveError: the last checkpoint could not be saved.
+        files.WriteError: the last checkpoint could not be saved; an earlier failure is only told.
         interrupt.Interrupted: SIGTERM or SIGINT came; everything is saved if there is a folder.
     """
     arms, stacked = _arms(configs)
@@ -137,17 +138,24 @@ def fit(
     program = Program(
         factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, log_every, lanes
     )
-    timing = dict.fromkeys(("compile", "train", "evaluate", "save"), 0.0)
+    timing: dict[str, float] = dict.fromkeys(("compile", "train", "evaluate", "save"), 0.0)
     width = min(chunk or steps, (WINDOWS - 2) * log_every)
 
-    with Bar(name, steps) if progress and main_process() else contextlib.nullcontext() as bar:
-        say = on_event or (bar.say if bar else print)
-        log = Log(name, arms, seeds, folder if main_process() else None, sinks if main_process() else (), say)
+    writes = main_process()
+    with Bar(name, steps) if progress and writes else contextlib.nullcontext() as bar:
+        say = (on_event or (bar.say if bar else print)) if writes else _say_nothing
+        log = Log(name, arms, seeds, folder, sinks if writes else (), say, writes)
         # What must agree for a checkpoint to be of this training; its length may grow.
         identity = files.sha256_json(
-            [name, arms, seeds, log_every, eval_every, repr(stacked), str(jax.tree.structure(program.shape))]
+            [
+                [name, arms, seeds, log_every, eval_every, str(jax.tree.structure((stacked, program.shape)))],
+                [np.asarray(x).tolist() for x in jax.tree.leaves(stacked)],
+            ]
         )
+        carry: Any
         step, carry = _resume(folder, identity, program.shape, log, steps, say)
+        if bar:
+            bar.begin(step)
 
         def timed(what: str, call: Callable[[], Any]) -> Any:
             begin = time.perf_counter()
@@ -156,25 +164,26 @@ def fit(
             return result
 
         def save() -> None:
-            host = lanes.get(carry)
-            if folder is None or not main_process():
-                return
-            try:
-                try:
-                    log.flush(step)
-                except OSError as error:
-                    raise checkpoint.SaveError(
-                        f"the metrics up to step {step} could not be saved in {folder} ({error.strerror or error}); "
-                        "earlier checkpoints are untouched: free disk space and run the same command again to resume."
-                    ) from error
+            host = lanes.get(carry)  # in which all processes take part
+
+            def write() -> None:
+                assert folder is not None
+                log.flush(step)
                 checkpoint.save(folder, step, host, {"identity": identity, **log.meta()})
-            except checkpoint.SaveError as error:
+
+            try:
+                on_main(write)
+            except OSError as error:
                 if step == steps:
                     raise
                 say(f"{name}: {error}")
 
+        def asked() -> bool:
+            """Whether a signal asked any process to stop; all stop at the same step."""
+            return any_process(interrupt.requested() is not None)
+
         def measure() -> None:
-            values = lanes.get(program.evaluate(carry.state, step))
+            values = lanes.get(program.evaluate(carry, step))
             for metric, value in values.items():
                 log.add(step, metric, value.astype(np.float64))
             log.failed({m: np.where(np.isfinite(v), -1, step) for m, v in values.items()})
@@ -196,7 +205,7 @@ def fit(
                 seconds = time.perf_counter() - begin
                 timing["train"] += seconds
                 pace.took(stop - step, seconds)
-                log.windows(windows.mean, windows.count, step, stop, log_every, steps)
+                log.windows(windows.mean, windows.weight, step, stop, log_every, steps)
                 log.failed(windows.bad)
                 step = stop
                 if step == steps or (eval_every and step % eval_every == 0):
@@ -207,8 +216,7 @@ def fit(
                 if bar:
                     bar.update(step, log.latest)
                 log.stream()
-                asked = interrupt.requested()
-                stopping = any_process(asked is not None) and step < steps
+                stopping = asked()
                 due = agree(int(time.monotonic() - saved >= save_seconds)) or (
                     save_every and step % save_every == 0
                 )
@@ -216,12 +224,20 @@ def fit(
                     timed("save", save)
                     saved = time.monotonic()
                 if stopping:
-                    raise interrupt.Interrupted(asked or signal.SIGTERM)
+                    break
+            if asked():
+                raise interrupt.Interrupted(interrupt.requested() or signal.SIGTERM)
     assert carry is not None
     state = jax.tree.map(
         lambda x: jnp.asarray(x).reshape(len(arms), len(seeds), *x.shape[1:]), lanes.get(carry.state)
     )
-    return Fit(state, log.table(), log.failures, arms, seeds, timing)
+    # In an order that does not depend on the chunk's length.
+    failures = sorted(log.failures, key=lambda f: (f.step, arms.index(f.arm), seeds.index(f.seed)))
+    return Fit(state, log.table(), failures, arms, seeds, timing)
+
+
+def _say_nothing(_: str) -> None:
+    """What a process says that is not the main one."""
 
 
 def _resume(folder: Path | None, identity: str, shape: Any, log: Log, steps: int, say: Callable[[str], None]):
@@ -245,6 +261,8 @@ def _resume(folder: Path | None, identity: str, shape: Any, log: Log, steps: int
             f"the processes of this job see different checkpoints in {folder}; give a shared folder."
         )
     if loaded is None:
+        if folder is not None:
+            log.restore(None)
         return 0, None
     for warning in loaded.warnings:
         say(warning)
@@ -253,8 +271,7 @@ def _resume(folder: Path | None, identity: str, shape: Any, log: Log, steps: int
             f"{folder} holds a training of {step} steps, more than the {steps} asked for; "
             f"ask for at least {step}, or give another folder."
         )
-    if main_process():
-        log.restore(loaded.meta)
+    log.restore(loaded.meta)
     return step, loaded.tree
 
 

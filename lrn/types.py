@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
+Device = Any  # a jax.Device
 Key = jax.Array  # a typed key, `jax.random.key(seed)`; never a raw uint32 pair
 PyTree = Any
 Batch = PyTree  # for supervised learners {"image": [batch, ...], "label": [batch]}
@@ -27,6 +29,11 @@ class Mean(NamedTuple):
 
 
 Metrics = Mapping[str, Array | Mean]  # name -> scalar
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed key (an array of them, or its shape)."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 class Learner(NamedTuple):
@@ -72,3 +79,16 @@ class Sampler(NamedTuple):
     """
 
     draw: Callable[[Key, PyTree], Batch]
+
+
+class Example(NamedTuple):
+    """A small instance of an algorithm, made by its module's ``example()``: for tests, docs, first steps.
+
+    factory: ``factory(config) -> Learner``; data, sampler: what `lrn.train.fit` takes, None for
+    learners that make their own data.
+    """
+
+    factory: Callable[[Any], Learner]
+    config: Any
+    data: PyTree = None
+    sampler: Sampler | None = None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from lrn.types import Learner, Sampler
 ARMS = {"slow": ToyConfig(lr=0.001), "fast": ToyConfig(lr=0.03)}
 
 
-def fit(configs=ARMS, seeds=range(3), **options):
+def fit(configs: Any = ARMS, seeds: Any = range(3), **options: Any) -> train.Fit:
     settings = {
         "steps": 120, "data": toy_data(), "sampler": toy_sampler, "evaluate": toy_mse,
         "eval_every": 50, "log_every": 7, "progress": False,
@@ -222,7 +223,7 @@ def test_floats_are_swept_in_one_program():
         progress=False,
     )
     assert result.arms == ("0", "1", "2")
-    assert all(isinstance(lr, jax.core.Tracer) for lr in traces)
+    assert all(not isinstance(lr, float) for lr in traces)
 
 
 def test_memory_does_not_grow_with_the_steps():
@@ -233,8 +234,8 @@ def test_memory_does_not_grow_with_the_steps():
         sys.path.insert(0, "tests")
         from toy import *
         from lrn import train
-        train.fit(toy, ToyConfig(width=64), range(4), steps=int(sys.argv[1]), data=toy_data(), sampler=toy_sampler,
-                  log_every=100, progress=False, folder=sys.argv[2], save_seconds=0.5)
+        train.fit(toy, ToyConfig(width=64), range(4), steps=int(sys.argv[1]), data=toy_data(),
+                  sampler=toy_sampler, log_every=100, progress=False, folder=sys.argv[2], save_seconds=0.5)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         """
     )
@@ -259,7 +260,7 @@ def test_memory_does_not_grow_with_the_steps():
 
 BAD = {
     "no config": (dict(configs=[]), "at least one config"),
-    "static fields differ": (dict(configs=[ToyConfig(width=8), ToyConfig(width=9)]), "only floats can be swept"),
+    "static fields differ": (dict(configs=[ToyConfig(), ToyConfig(width=9)]), "only floats can be swept"),
     "no seed": (dict(seeds=[]), "seeds must be one or more distinct"),
     "a seed twice": (dict(seeds=[1, 1]), "distinct"),
     "a negative seed": (dict(seeds=[-1]), "at least 0"),
@@ -276,7 +277,7 @@ BAD = {
     "a sampler that is a function": (dict(sampler=lambda k, d: d), "Sampler\\(draw\\)"),
     "data without rows": (dict(data={"x": np.zeros((0, 4))}), "without rows"),
     "per-seed data of another length": (dict(per_seed={"a": np.zeros(7)}), "its first axis is the seed"),
-    "a metric that is no scalar": (dict(evaluate=lambda c, k, s, d: {"m": jnp.zeros(3)}), "metrics are scalars"),
+    "a metric that is no scalar": (dict(evaluate=lambda *_: {"m": jnp.zeros(3)}), "metrics are scalars"),
     "metrics that are no dict": (dict(evaluate=lambda c, k, s, d: jnp.zeros(3)), "dict from name to scalar"),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""``python -m experiments.bench NAME [options]``: a benchmark is a file beside this one with ``main(argv)``."""
+"""``python -m experiments.bench NAME [options]``: a benchmark is a file here with ``main(argv)``."""
 
 import importlib
 import sys

@@ -1,0 +1,43 @@
+"""Statistics for a handful of paired seeds: intervals, exact tests, effect sizes; arrays in, floats out.
+
+Intervals   `t_interval`, `welch_interval`, `bca_interval`, `clopper_pearson`, `iqm_interval`
+Tests       `sign_flip_test`, `tost`, `trend_test`, and `holm` for several at once
+Effects     `hedges_g`, `hedges_g_independent`, `probability_of_improvement`, `iqm`
+All at once `paired_comparison`
+
+Entry i of a sample is the run of seed i, and arms compared with each other share their seeds. Nothing here
+draws hidden randomness: what resamples takes a seed. Degenerate samples have defined answers, never NaN and
+never a warning: no spread makes an interval a point, and no difference makes p = 1. Importing this package
+costs numpy; scipy is imported by the functions that need it.
+"""
+
+from lrn.stats.aggregate import iqm, iqm_interval
+from lrn.stats.comparison import PairedComparison, paired_comparison
+from lrn.stats.effects import hedges_g, hedges_g_independent, probability_of_improvement
+from lrn.stats.equivalence import tost, tost_interval
+from lrn.stats.intervals import Interval, bca_interval, clopper_pearson, t_interval, welch_interval
+from lrn.stats.multiplicity import holm
+from lrn.stats.permutation import sign_flip_test, smallest_sign_flip_p
+from lrn.stats.trend import Trend, trend_test
+
+__all__ = [
+    "Interval",
+    "PairedComparison",
+    "Trend",
+    "bca_interval",
+    "clopper_pearson",
+    "hedges_g",
+    "hedges_g_independent",
+    "holm",
+    "iqm",
+    "iqm_interval",
+    "paired_comparison",
+    "probability_of_improvement",
+    "sign_flip_test",
+    "smallest_sign_flip_p",
+    "t_interval",
+    "tost",
+    "tost_interval",
+    "trend_test",
+    "welch_interval",
+]

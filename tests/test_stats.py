@@ -1,0 +1,640 @@
+"""lrn.stats against scipy, statsmodels, closed forms and exhaustive counts; degenerate and bad input."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import subprocess
+import sys
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.integrate import quad
+from scipy.special import chdtri, ndtr
+from statsmodels.stats.meta_analysis import effectsize_smd
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+from lrn import stats
+
+peers: Any = scipy.stats  # whose results pyright cannot see into
+loose: Any = stats  # for arguments of the wrong type
+ALTERNATIVES = ("two-sided", "greater", "less")
+
+
+def normal(*shape, seed=0, mean=0.4):
+    return np.random.default_rng(seed).normal(mean, 1, shape)
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 50])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_t_interval_is_scipys_and_statsmodels(n, level):
+    x = normal(n, seed=n)
+    ours = stats.t_interval(x, level)
+    assert ours.estimate == pytest.approx(x.mean())
+    assert ours[1:] == pytest.approx(peers.ttest_1samp(x, 0).confidence_interval(level))
+    assert ours[1:] == pytest.approx(DescrStatsW(x).tconfint_mean(1 - level))
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 9), (30, 4)])
+def test_welch_interval_is_scipys_and_statsmodels(n, m):
+    x, y = 3 * normal(n, seed=n), normal(m, seed=m + 100)
+    ours = stats.welch_interval(x, y, 0.9)
+    assert ours.estimate == pytest.approx(x.mean() - y.mean())
+    peer = peers.ttest_ind(x, y, equal_var=False).confidence_interval(0.9)
+    assert ours[1:] == pytest.approx(peer)
+    peer = CompareMeans(DescrStatsW(x), DescrStatsW(y)).tconfint_diff(0.1, usevar="unequal")
+    assert ours[1:] == pytest.approx(peer)
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.std, lambda v: float(np.exp(v).mean())])
+def test_bca_interval_is_efrons_formula_on_all_resamples(statistic):
+    x = np.array([0.1, 0.4, 0.5, 1.3, 2.9])
+    every = np.array([statistic(x[list(i)]) for i in itertools.product(range(5), repeat=5)])
+    estimate = statistic(x)
+    below = ((every < estimate).mean() + (every <= estimate).mean()) / 2
+    bias = peers.norm.ppf(below)
+    left_out = np.array([statistic(np.delete(x, i)) for i in range(5)])
+    centred = left_out.mean() - left_out
+    acceleration = (centred**3).sum() / (6 * (centred**2).sum() ** 1.5)
+    z = bias + peers.norm.ppf([0.05, 0.95])
+    percentiles = peers.norm.cdf(bias + z / (1 - acceleration * z))
+    ours = stats.bca_interval(x, 0.9, statistic, resamples=40_000)
+    assert ours.estimate == pytest.approx(estimate)
+    for limit, percentile in zip(ours[1:], percentiles):  # .01 is four Monte Carlo standard errors
+        assert (every < limit - 1e-9).mean() - 0.01 < percentile < (every <= limit + 1e-9).mean() + 0.01
+
+
+def test_bca_interval_is_scipys_and_repeats_itself():
+    x = np.exp(normal(12))
+    rng = np.random.default_rng(7)
+    peer = peers.bootstrap((x,), np.median, n_resamples=2_000, method="BCa", rng=rng)
+    ours = stats.bca_interval(x, statistic=np.median, resamples=2_000, seed=7)
+    assert ours[1:] == pytest.approx(peer.confidence_interval)
+    assert ours == stats.bca_interval(x, statistic=np.median, resamples=2_000, seed=7)
+    assert ours != stats.bca_interval(x, resamples=2_000, seed=8)
+
+
+def test_bca_interval_without_a_jackknife_spread_is_the_percentile_interval():
+    x = np.array(
+        [0.0, 0, 0, 0, 1]
+    )  # leaving any one out leaves the median at 0; P(resampled median = 1) = .058
+    assert stats.bca_interval(x, 0.9, np.median) == (0, 0, 1)
+    assert stats.bca_interval(x, 0.85, np.median) == (0, 0, 0)
+    assert stats.bca_interval(-x, 0.9, np.median) == (0, -1, 0)
+    assert stats.bca_interval(-x, 0.85, np.median) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 10), (499, 1000)])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_clopper_pearson_is_statsmodels_scipys_and_the_binomial_tails(k, n, level):
+    ours = stats.clopper_pearson(k, n, level)
+    assert ours.estimate == k / n
+    assert ours[1:] == pytest.approx(proportion_confint(k, n, 1 - level, method="beta"))
+    assert ours[1:] == pytest.approx(tuple(peers.binomtest(k, n).proportion_ci(level, "exact")))
+    if 0 < k < n:
+        assert peers.binom.sf(k - 1, n, ours.low) == pytest.approx((1 - level) / 2)
+        assert peers.binom.cdf(k, n, ours.high) == pytest.approx((1 - level) / 2)
+
+
+# Sign-flip test
+
+
+def exhaustive_sign_flip(d, alternative):
+    """The definition, in exact rational arithmetic."""
+    sign = {"greater": 1, "less": -1}.get(alternative)
+    fold = abs if sign is None else lambda total: sign * total
+    observed = fold(sum(d))
+    hits = sum(
+        fold(sum(s * v for s, v in zip(signs, d))) >= observed
+        for signs in itertools.product((1, -1), repeat=len(d))
+    )
+    return hits / 2 ** len(d)
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize(
+    "d",
+    [
+        [3],
+        [0, 0],
+        [-1, 1],
+        [1, 2, 3],
+        [0, 0, 5, -1],
+        [1, 1, 1, 1, -1, 2, -3, 4],
+        [Fraction(i, 10) for i in (1, 2, 3, -4, 5, 6, 1)],  # tenths: ties that floats would break
+        [Fraction(i, 3) for i in (1, 1, 1, -1, -2, 3, 5, 7, -9)],
+        [10**9, 1, -1, 2, 3, 1],
+    ],
+    ids=str,
+)
+def test_sign_flip_is_the_exhaustive_count(d, alternative):
+    ours = stats.sign_flip_test([float(v) for v in d], alternative)
+    assert ours == exhaustive_sign_flip(d, alternative)
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize("n", [2, 5, 10, 13])
+def test_sign_flip_is_scipys(n, alternative):
+    d = normal(n, seed=n)
+    peer = peers.permutation_test((d,), np.mean, permutation_type="samples", alternative=alternative)
+    assert stats.sign_flip_test(d, alternative) == pytest.approx(peer.pvalue)
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_sign_flip_of_signed_ranks_is_wilcoxons_exact_test(alternative):
+    d = normal(25, seed=3)
+    ranks = np.sign(d) * peers.rankdata(np.abs(d))
+    peer = peers.wilcoxon(d, alternative=alternative, method="exact").pvalue
+    assert stats.sign_flip_test(ranks, alternative) == pytest.approx(peer)
+
+
+def whole_number_tail(d):
+    """P(signed sum >= sum(d)) for whole numbers d, by convolution."""
+    counts = np.ones(1)
+    for value in np.abs(d):
+        step = np.zeros(2 * value + 1)
+        step[0] += 0.5
+        step[-1] += 0.5
+        counts = np.convolve(counts, step)
+    return counts[np.abs(d).sum() + d.sum() :].sum()
+
+
+@pytest.mark.parametrize("n", [20, 32])
+def test_sign_flip_is_exact_up_to_32(n):
+    d = np.random.default_rng(n).integers(-5, 9, n)
+    assert stats.sign_flip_test(d, "greater") == pytest.approx(whole_number_tail(d), rel=1e-9)
+
+
+def test_sign_flip_beyond_32_is_monte_carlo_with_the_observed_assignment_counted():
+    d = np.random.default_rng(1).integers(-5, 7, 60)
+    p = whole_number_tail(d)
+    ours = stats.sign_flip_test(d, "greater", resamples=40_000)
+    assert 0.01 < p < 0.5
+    assert ours == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 40_000))
+    assert ours == stats.sign_flip_test(d, "greater", resamples=40_000)
+    assert stats.sign_flip_test(np.ones(60), "greater", resamples=999) == 1 / 1000
+    assert stats.sign_flip_test(np.ones(60), resamples=999) == 2 / 1000
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_sign_flip_rejects_exactly_as_often_as_its_p_value_says(alternative):
+    # Under the null all 2^n patterns of signs are equally likely: P(p <= a) = a at every p that can occur.
+    size = np.abs(normal(8, seed=11))
+    p = np.array(
+        [stats.sign_flip_test(np.array(s) * size, alternative) for s in itertools.product((1, -1), repeat=8)]
+    )
+    for attained in np.unique(p):
+        assert (p <= attained + 1e-12).mean() == attained
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 10])
+def test_smallest_sign_flip_p_is_attained(n):
+    d = np.abs(normal(n))
+    assert stats.smallest_sign_flip_p(n) == stats.sign_flip_test(d)
+    assert stats.smallest_sign_flip_p(n, "less") == stats.sign_flip_test(-d, "less")
+    assert stats.smallest_sign_flip_p(10) == pytest.approx(0.00195, abs=1e-5)
+
+
+# Holm and TOST
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 40])
+def test_holm_is_statsmodels(k):
+    p = np.random.default_rng(k).uniform(size=k) ** 3
+    p[k // 2 :] = p[: k - k // 2]  # ties
+    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_holm_is_the_closed_test_of_bonferroni():
+    p = np.array([0.04, 0.01, 0.03, 0.6])
+    for i, adjusted in enumerate(stats.holm(p)):
+        subsets = [s for r in range(1, 5) for s in itertools.combinations(range(4), r) if i in s]
+        assert adjusted == pytest.approx(min(1, max(len(s) * p[list(s)].min() for s in subsets)))
+
+
+@pytest.mark.parametrize("n", [2, 5, 30])
+@pytest.mark.parametrize("bounds", [(-1, 1), (-0.2, 3), (0.5, 0.6), (2, 3)])
+def test_tost_is_statsmodels(n, bounds):
+    d = normal(n, seed=n)
+    assert stats.tost(d, *bounds) == pytest.approx(DescrStatsW(d).ttost_mean(*bounds)[0])
+
+
+def test_tost_with_an_infinite_bound_is_a_one_sided_t_test():
+    d = normal(9)
+    peer = peers.ttest_1samp(d, 1.0, alternative="less").pvalue
+    assert stats.tost(d, -math.inf, 1.0) == pytest.approx(peer)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_tost_rejects_exactly_where_its_interval_lies_within_the_bounds(alpha):
+    decisions = set()
+    for seed in range(50):
+        d = normal(8, seed=seed, mean=0)
+        interval = stats.tost_interval(d, alpha)
+        inside = interval.low > -0.8 and interval.high < 0.8
+        assert (stats.tost(d, -0.8, 0.8) < alpha) == inside
+        decisions.add(inside)
+    assert decisions == {True, False}
+
+
+# Effect sizes
+
+
+def noncentral_t_cdf(t, degrees, nc):
+    """P(T <= t) by integrating over the chi-square in the denominator, its quantile as variable."""
+    return quad(lambda u: ndtr(t * np.sqrt(chdtri(degrees, 1 - u) / degrees) - nc), 0, 1, limit=400)[0]
+
+
+@pytest.mark.parametrize(("n", "correction"), [(3, 1 / math.sqrt(math.pi)), (5, math.sqrt(2 / math.pi))])
+def test_hedges_g_at_the_closed_forms_of_its_correction(n, correction):
+    d = normal(n)
+    assert stats.hedges_g(d).estimate == pytest.approx(correction * d.mean() / d.std(ddof=1))
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.5, -1.2, 9.0, 90.0, 4000.0])
+@pytest.mark.parametrize("n", [3, 10, 40])
+def test_hedges_g_interval_inverts_the_noncentral_t(effect, n):
+    d = normal(n, seed=5)
+    d = (d - d.mean()) / d.std(ddof=1) + effect
+    _, low, high = stats.hedges_g(d, 0.9)
+    t, root = effect * math.sqrt(n), math.sqrt(n)
+    if effect < 1000:
+        assert noncentral_t_cdf(t, n - 1, low * root) == pytest.approx(0.95, abs=1e-3)
+        assert noncentral_t_cdf(t, n - 1, high * root) == pytest.approx(0.05, abs=1e-3)
+    else:  # the step in the integrand is too sharp for quadrature, and z no longer matters
+        limits = effect * np.sqrt(chdtri(n - 1, np.array([0.95, 0.05])) / (n - 1))
+        assert (low, high) == pytest.approx(limits, rel=1e-6)
+
+
+def test_hedges_g_interval_excludes_zero_where_the_t_interval_does():
+    outcomes = set()
+    for seed in range(40):
+        d = normal(7, seed=seed, mean=0.8)
+        g, t = stats.hedges_g(d), stats.t_interval(d)
+        assert (g.low > 0) == (t.low > 0)
+        outcomes.add(g.low > 0)
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize(("n", "m"), [(8, 8), (4, 20)])
+def test_hedges_g_independent_is_statsmodels(n, m):
+    x, y = normal(n, seed=1), 2 * normal(m, seed=2)
+    ours = stats.hedges_g_independent(x, y)
+    peer, _ = effectsize_smd(x.mean(), x.std(ddof=1), n, y.mean(), y.std(ddof=1), m)
+    assert ours.estimate == pytest.approx(peer, rel=2e-3)  # statsmodels takes Hedges's approximate correction
+    t = peers.ttest_ind(x, y).statistic
+    root = math.sqrt(n * m / (n + m))
+    assert noncentral_t_cdf(t, n + m - 2, ours.low * root) == pytest.approx(0.975, abs=1e-4)
+    assert noncentral_t_cdf(t, n + m - 2, ours.high * root) == pytest.approx(0.025, abs=1e-4)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 8), (10, 10)])
+def test_probability_of_improvement_is_the_count_of_pairs_and_mann_whitneys_u(n, m):
+    rng = np.random.default_rng(n)
+    x, y = rng.integers(0, 6, n), rng.integers(0, 6, m)
+    count = np.mean([(a > b) + (a == b) / 2 for a in x for b in y])
+    ours = stats.probability_of_improvement(x, y)
+    assert ours.estimate == pytest.approx(count)
+    assert ours.estimate == pytest.approx(peers.mannwhitneyu(x, y).statistic / (n * m))
+    assert ours.low <= ours.estimate <= ours.high
+
+
+@pytest.mark.parametrize(("n", "m", "shift"), [(5, 5, 0.5), (10, 10, 5), (8, 20, -0.5), (1, 1, 0)])
+def test_probability_of_improvement_interval_solves_newcombes_quartic(n, m, shift):
+    x, y = normal(n, seed=1, mean=shift), normal(m, seed=2, mean=0)
+    u, low, high = stats.probability_of_improvement(x, y, 0.9)
+    # (u - q)^2 = z^2 q (1 - q) [1 + (N - 1) ((1 - q) / (2 - q) + q / (1 + q))] / (n m), denominators cleared.
+    q = np.polynomial.Polynomial([0, 1])
+    z2, both = peers.norm.ppf(0.95) ** 2, (2 - q) * (1 + q)
+    bracket = both + ((n + m) / 2 - 1) * ((1 - q) * (1 + q) + q * (2 - q))
+    roots = ((u - q) ** 2 * both - z2 / (n * m) * q * (1 - q) * bracket).roots()
+    real = np.sort([r.real for r in roots if abs(r.imag) < 1e-6 and -1e-6 <= r.real <= 1 + 1e-6])
+    assert (low, high) == pytest.approx((real[0], real[-1]), abs=1e-6)
+
+
+def test_probability_of_improvement_is_the_published_estimate():
+    # The example of ci.mann in the R package statpsych.
+    x = [36, 44, 47, 42, 49, 39, 46, 31, 33, 48]
+    y = [32, 39, 26, 35, 43, 27, 40, 37, 34, 29]
+    assert stats.probability_of_improvement(x, y).estimate == 0.795
+
+
+def test_probability_of_improvement_mirrors_and_ignores_monotone_scales():
+    x, y = normal(9, seed=1), normal(7, seed=2)
+    ours, swapped = stats.probability_of_improvement(x, y), stats.probability_of_improvement(y, x)
+    assert ours == pytest.approx((1 - swapped.estimate, 1 - swapped.high, 1 - swapped.low))
+    assert ours == stats.probability_of_improvement(np.exp(x), np.exp(y))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (4,), (10,), (37,), (10, 7)])
+def test_iqm_is_scipys_trimmed_mean(shape):
+    x = normal(*shape, seed=4)
+    assert stats.iqm(x) == pytest.approx(peers.trim_mean(x, 0.25, axis=None))
+
+
+def test_iqm_interval_is_the_percentile_of_all_stratified_resamples():
+    scores = np.array([[0.0, 10.0], [1.0, 17.0], [5.0, 11.0]])
+    draws = list(itertools.product(range(3), repeat=3))
+    every = [
+        peers.trim_mean(np.r_[scores[list(i), 0], scores[list(j), 1]], 0.25) for i in draws for j in draws
+    ]
+    ours = stats.iqm_interval(scores, 0.8, resamples=40_000)
+    assert ours.estimate == pytest.approx(peers.trim_mean(scores, 0.25, axis=None))
+    assert ours[1:] == pytest.approx(np.quantile(every, [0.1, 0.9]), abs=1e-9)
+
+
+def test_iqm_interval_keeps_tasks_apart():
+    apart = np.broadcast_to([0.0, 1.0, 100.0], (6, 3))  # tasks differ, runs do not
+    assert stats.iqm_interval(apart) == (stats.iqm(apart),) * 3
+    runs = normal(8)
+    assert stats.iqm_interval(runs) == stats.iqm_interval(runs[:, np.newaxis])
+
+
+# Trend
+
+
+@pytest.mark.parametrize(("seeds", "levels"), [(2, 3), (4, 4), (10, 5), (6, 8)])
+def test_trend_test_is_scipys_page_test(seeds, levels):
+    values = normal(seeds, levels, seed=levels) + 0.2 * np.arange(levels)
+    up = peers.page_trend_test(values, method="exact")
+    down = peers.page_trend_test(values[:, ::-1], method="exact")
+    ours = stats.trend_test(values, alternative="greater")
+    assert ours.page_l == up.statistic
+    assert ours.p == pytest.approx(up.pvalue)
+    assert stats.trend_test(values, alternative="less").p == pytest.approx(down.pvalue)
+    assert stats.trend_test(values).p == pytest.approx(min(1, 2 * min(up.pvalue, down.pvalue)))
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[1, 1, 2, 3], [2, 5, 5, 5]],
+        [[3, 1, 1, 0], [0, 0, 0, 0]],
+        [[1, 2, 3], [1, 3, 2], [2, 2, 4]],
+        [[0, 1, 0], [1, 0, 1]],
+    ],
+    ids=str,
+)
+def test_trend_test_with_ties_is_the_count_over_all_orders(values, alternative):
+    ranks = [peers.rankdata(row) for row in values]
+    weights = np.arange(1, len(ranks[0]) + 1)
+    orders = [[np.dot(weights, order) for order in itertools.permutations(row)] for row in ranks]
+    every = np.array([sum(combination) for combination in itertools.product(*orders)])
+    observed, centre = sum(np.dot(weights, row) for row in ranks), every.mean()
+    hits = {
+        "greater": every >= observed - 1e-9,
+        "less": every <= observed + 1e-9,
+        "two-sided": np.abs(every - centre) >= abs(observed - centre) - 1e-9,
+    }[alternative]
+    ours = stats.trend_test(values, alternative=alternative)
+    assert ours.page_l == pytest.approx(observed)
+    assert ours.p == pytest.approx(hits.mean())
+
+
+def test_trend_test_gives_the_statistic_of_the_example_in_scipys_manual():
+    tutorials = [
+        [3, 4, 3], [2, 2, 4], [3, 3, 5], [1, 3, 2], [2, 3, 2],
+        [2, 4, 5], [1, 2, 4], [3, 4, 4], [2, 4, 5], [1, 3, 4],
+    ]  # fmt: skip
+    ours = stats.trend_test(tutorials, alternative="greater")
+    assert ours.page_l == 133.5
+    assert ours.p == pytest.approx(0.00127, abs=0.001)  # scipy: the normal approximation, without ties
+
+
+@pytest.mark.parametrize(("seeds", "levels"), [(500, 4), (5, 14)])
+def test_trend_test_of_large_tables_is_scipys_normal_approximation(seeds, levels):
+    values = normal(seeds, levels, seed=levels) + 0.05 * np.arange(levels)
+    peer = peers.page_trend_test(values, method="asymptotic")
+    assert 1e-9 < peer.pvalue < 0.5
+    assert stats.trend_test(values, alternative="greater").p == pytest.approx(peer.pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize(("seeds", "levels"), [(2, 10), (3, 9), (240, 5)])
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_trend_tests_normal_approximation_meets_the_exact_distribution_with_ties(
+    seeds, levels, alternative, monkeypatch
+):
+    values = np.round(normal(seeds, levels, seed=seeds) * 2 + 0.4 * np.arange(levels) / seeds**0.5)
+    exact = stats.trend_test(values, alternative=alternative).p
+    monkeypatch.setattr("lrn.stats.trend.EXACT_WORK", 0)
+    approximate = stats.trend_test(values, alternative=alternative).p
+    assert approximate != exact
+    assert approximate == pytest.approx(exact, abs=0.02)  # continuity: half the probability of one value of L
+
+
+def test_trend_test_of_constant_seeds_has_no_slope():
+    values = np.broadcast_to([[0.1], [0.7], [1 / 3]], (3, 5))
+    assert stats.trend_test(values, [0.1, 0.3, 0.4, 1.7, 2]).slope == (0, 0, 0)
+
+
+def test_trend_test_slope_is_the_t_interval_of_the_least_squares_slopes():
+    values, x = normal(6, 4, seed=9), np.array([0.1, 0.5, 2.0, 3.0])
+    slopes = [peers.linregress(x, row).slope for row in values]
+    assert stats.trend_test(values, x, level=0.8).slope == pytest.approx(stats.t_interval(slopes, 0.8))
+
+
+def test_trend_test_sorts_the_levels():
+    values, x = normal(6, 4, seed=9), np.array([3.0, 0.5, 2.0, 1.0])
+    order = np.argsort(x)
+    assert stats.trend_test(values, x) == stats.trend_test(values[:, order], x[order])
+
+
+# Together
+
+
+def test_paired_comparison_is_its_parts():
+    x, y = normal(10, seed=3, mean=1), normal(10, seed=4, mean=0)
+    ours = stats.paired_comparison(x, y, margin=0.5, alternative="greater", level=0.9)
+    assert ours.n == 10
+    assert ours.difference == stats.t_interval(x - y, 0.9)
+    assert ours.p == stats.sign_flip_test(x - y - 0.5, "greater")
+    assert ours.p > stats.sign_flip_test(x - y, "greater") > stats.smallest_sign_flip_p(10, "greater")
+    assert ours.hedges_g == stats.hedges_g(x - y, 0.9)
+    assert ours.probability_of_improvement == stats.probability_of_improvement(x, y, 0.9)
+
+
+def test_importing_the_package_costs_only_numpy():
+    code = "import sys, lrn.stats; print([m for m in ('scipy', 'jax', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_touches_numpys_global_generator():
+    before = pickle.dumps(np.random.get_state())  # noqa: NPY002
+    stats.bca_interval(normal(5), resamples=50)
+    stats.iqm_interval(normal(5), resamples=50)
+    stats.sign_flip_test(normal(40), resamples=50)
+    assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
+
+
+def test_answers_are_plain_floats_and_inputs_are_untouched():
+    x, y = normal(6, seed=1).astype(np.float32), normal(6, seed=2).astype(np.float32)
+    before = x.copy()
+    answers = [
+        *stats.t_interval(x), *stats.welch_interval(x, y), *stats.bca_interval(x, resamples=50),
+        *stats.clopper_pearson(2, 5), stats.sign_flip_test(x), stats.tost(x, -1, 1), *stats.tost_interval(x),
+        *stats.hedges_g(x), *stats.hedges_g_independent(x, y), *stats.probability_of_improvement(x, y),
+        stats.iqm(x), *stats.iqm_interval(x, resamples=50), stats.smallest_sign_flip_p(5),
+        *stats.trend_test([x, y]).slope, *stats.trend_test([x, y])[1:],
+    ]  # fmt: skip
+    assert {type(a) for a in answers} == {float}
+    assert (x == before).all()
+
+
+# Degenerate samples: defined answers, no NaN, no warning (pytest turns warnings into errors)
+
+TENTHS = np.array([0.3, 0.4, 0.9, 0.7]) - np.array([0.2, 0.3, 0.8, 0.6])  # 0.1 four times, up to rounding
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        stats.t_interval,
+        stats.tost_interval,
+        stats.bca_interval,
+        stats.iqm_interval,
+        lambda x: stats.bca_interval(x, statistic=np.median),
+        lambda x: stats.welch_interval(x, np.zeros(3)),
+    ],
+)
+@pytest.mark.parametrize("x", [np.zeros(5), np.full(8, -2.5), TENTHS], ids=["zeros", "equal", "tenths"])
+def test_an_interval_without_spread_is_the_point(interval, x):
+    assert interval(x) == pytest.approx((x.mean(),) * 3, rel=1e-12)
+
+
+def test_welch_interval_with_one_constant_sample_keeps_the_others_spread():
+    x = normal(6)
+    assert stats.welch_interval(x, np.ones(4)) == pytest.approx(np.array(stats.t_interval(x)) - 1)
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize("n", [1, 10, 50])
+def test_no_difference_gives_p_of_one(n, alternative):
+    assert stats.sign_flip_test(np.zeros(n), alternative) == 1
+    assert stats.trend_test(np.ones((n + 1, 4)), alternative=alternative) == ((0, 0, 0), 1, 25 * (n + 1))
+    assert stats.trend_test(np.ones((n + 1, 12)), alternative=alternative).p == 1
+
+
+@pytest.mark.parametrize(("value", "p"), [(0.1, 0), (-0.9, 0), (1, 1), (-1, 1), (3, 1)])
+def test_tost_without_spread_asks_where_the_point_lies(value, p):
+    assert stats.tost([value] * 4, -1, 1) == p
+
+
+def test_effect_sizes_without_spread():
+    assert stats.hedges_g(np.zeros(5)) == (0, 0, 0)
+    assert stats.hedges_g(TENTHS) == (math.inf,) * 3
+    assert stats.hedges_g(-TENTHS) == (-math.inf,) * 3
+    assert stats.hedges_g_independent([1, 1], [1, 1]) == (0, 0, 0)
+    assert stats.hedges_g_independent([1, 1], [2, 2]) == (-math.inf,) * 3
+    assert stats.hedges_g_independent(TENTHS, [0.1, 0.1]) == (0, 0, 0)
+
+
+def test_probability_of_improvement_has_width_where_a_bootstrap_has_none():
+    estimate, low, high = stats.probability_of_improvement(np.arange(10) + 100, np.arange(10))
+    assert (estimate, high) == (1, 1)
+    assert 0.5 < low < 0.9
+    tied = stats.probability_of_improvement(np.ones(4), np.ones(4))
+    assert tied.estimate == 0.5
+    assert tied.low < 0.5 < tied.high
+
+
+def test_one_seed():
+    assert stats.sign_flip_test([2.0]) == 1
+    assert stats.sign_flip_test([2.0], "greater") == 0.5
+    assert stats.iqm([3.0]) == 3
+
+
+# Bad input
+
+NAN = [1.0, math.nan, 2.0]
+TABLE = np.zeros((3, 4))
+BAD = {
+    "empty": (lambda: loose.t_interval([]), "x must have at least 2"),
+    "one value": (lambda: loose.t_interval([1.0]), "x must have at least 2 value"),
+    "scalar": (lambda: loose.t_interval(1.0), "one-dimensional"),
+    "matrix": (lambda: loose.t_interval(TABLE), r"one-dimensional, one value a run, got shape \(3, 4\)"),
+    "nan": (lambda: loose.t_interval(NAN), r"non-finite value\(s\), the first \(nan\) at index 1"),
+    "inf": (lambda: loose.t_interval([1, math.inf]), r"\(inf\) at index 1"),
+    "none": (lambda: loose.t_interval([1, None]), "non-finite|real numbers"),
+    "text": (lambda: loose.t_interval(["1", "2"]), r"real numbers, got \['1', '2'\]"),
+    "complex": (lambda: loose.t_interval(np.array([1j, 2])), "real numbers"),
+    "dates": (lambda: loose.t_interval(np.array(["2020-01-01"], "datetime64")), "real numbers"),
+    "ragged": (lambda: loose.t_interval([[1, 2], [3]]), "real numbers"),
+    "dict": (lambda: loose.t_interval({"a": 1}), "real numbers"),
+    "level 0": (lambda: loose.t_interval([1, 2], 0), "level must lie strictly between"),
+    "level 1": (lambda: loose.t_interval([1, 2], 1), "level must lie strictly between"),
+    "level 95": (lambda: loose.t_interval([1, 2], 95), "level must lie between 0 and 1, got 95"),
+    "level text": (lambda: loose.t_interval([1, 2], "95%"), "level must be a number"),
+    "level nan": (lambda: loose.t_interval([1, 2], math.nan), "level must lie between"),
+    "welch short": (lambda: loose.welch_interval([1, 2], [1]), "y must have at least 2"),
+    "welch nan": (lambda: loose.welch_interval(NAN, [1, 2]), "x has 1 non-finite"),
+    "bca short": (lambda: loose.bca_interval([1]), "x must have at least 2"),
+    "bca resamples": (lambda: loose.bca_interval([1, 2], resamples=0), "resamples must be at least 1"),
+    "bca seed": (lambda: loose.bca_interval([1, 2], seed=-1), "seed must be at least 0"),
+    "bca float resamples": (lambda: loose.bca_interval([1, 2], resamples=1e4), "whole number"),
+    "bca statistic": (
+        lambda: loose.bca_interval([0, 1, 2], statistic=lambda v: math.inf if v[0] == v[-1] else 1.0),
+        "statistic is not finite on some resamples",
+    ),
+    "bca undefined": (lambda: loose.bca_interval([1, 1], statistic=lambda v: math.nan), "not a finite"),
+    "bca vector": (lambda: loose.bca_interval([0, 1], statistic=np.cumsum), r"one number, got shape \(2,\)"),
+    "k above n": (lambda: loose.clopper_pearson(4, 3), "k must be at most n, got 4 successes out of 3"),
+    "k negative": (lambda: loose.clopper_pearson(-1, 3), "k must be at least 0"),
+    "k float": (lambda: loose.clopper_pearson(0.5, 3), "k must be a whole number"),
+    "no trials": (lambda: loose.clopper_pearson(0, 0), "n must be at least 1"),
+    "flip empty": (lambda: loose.sign_flip_test([]), "d must have at least 1"),
+    "flip alternative": (lambda: loose.sign_flip_test([1], "larger"), "alternative 'larger' is not known"),
+    "flip nan": (lambda: loose.sign_flip_test(NAN), "d has 1 non-finite"),
+    "flip resamples": (lambda: loose.sign_flip_test([1], resamples=0), "resamples must be at least 1"),
+    "smallest n": (lambda: loose.smallest_sign_flip_p(0), "n must be at least 1"),
+    "holm empty": (lambda: loose.holm([]), "p must have at least 1"),
+    "holm above 1": (lambda: loose.holm([0.1, 1.5]), "between 0 and 1, got 1.5"),
+    "holm below 0": (lambda: loose.holm([-0.1]), "between 0 and 1, got -0.1"),
+    "holm nan": (lambda: loose.holm([0.1, math.nan]), "p has 1 non-finite"),
+    "tost bounds": (lambda: loose.tost([1, 2], 1, -1), "low must be below high, got 1 and -1"),
+    "tost equal bounds": (lambda: loose.tost([1, 2], 1, 1), "low must be below high"),
+    "tost nan bound": (lambda: loose.tost([1, 2], math.nan, 1), "low must"),
+    "tost text bound": (lambda: loose.tost([1, 2], 0, "1"), "high must be a number"),
+    "tost short": (lambda: loose.tost([1], -1, 1), "d must have at least 2"),
+    "tost alpha": (lambda: loose.tost_interval([1, 2], 0.5), "alpha must lie strictly between 0 and 0.5"),
+    "g short": (lambda: loose.hedges_g([1, 2]), "d must have at least 3"),
+    "g independent short": (lambda: loose.hedges_g_independent([1, 2], [1]), "y must have at least 2"),
+    "poi empty": (lambda: loose.probability_of_improvement([], [1]), "x must have at least 1"),
+    "poi nan": (lambda: loose.probability_of_improvement([1], NAN), "y has 1 non-finite"),
+    "iqm empty": (lambda: loose.iqm([]), "x must have at least 1"),
+    "iqm nan": (lambda: loose.iqm(NAN), "x has 1 non-finite"),
+    "iqm one run": (lambda: loose.iqm_interval([[1, 2]]), "scores must have at least 2 runs, got 1"),
+    "iqm no task": (lambda: loose.iqm_interval(np.ones((3, 0))), "scores must have at least 1 tasks"),
+    "iqm cube": (lambda: loose.iqm_interval(np.ones((3, 2, 2))), r"two-dimensional \[runs, tasks\]"),
+    "trend vector": (lambda: loose.trend_test([1, 2, 3]), r"two-dimensional \[seeds, levels\]"),
+    "trend one seed": (lambda: loose.trend_test([[1, 2, 3]]), "at least 2 seeds, got 1"),
+    "trend two levels": (lambda: loose.trend_test([[1, 2], [1, 2]]), "at least 3 levels, got 2"),
+    "trend levels": (lambda: loose.trend_test(TABLE, [1, 2]), "levels has 2 entries and values has 4"),
+    "trend repeat": (lambda: loose.trend_test(TABLE, [1, 2, 2, 3]), "levels must be distinct"),
+    "trend nan": (lambda: loose.trend_test([NAN, NAN]), r"2 non-finite value\(s\), .* at index \(0, 1\)"),
+    "trend alternative": (lambda: loose.trend_test(TABLE, alternative="up"), "alternative 'up'"),
+    "paired lengths": (lambda: loose.paired_comparison([1, 2, 3], [1, 2, 3, 4]), "got 3 and 4 values"),
+    "paired short": (lambda: loose.paired_comparison([1, 2], [1, 2]), "x must have at least 3"),
+    "paired margin": (lambda: loose.paired_comparison([1, 2, 4], [0, 0, 0], math.nan), "margin must"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_one_clear_sentence(case):
+    call, message = BAD[case]
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert ". " not in text
+    assert text.endswith((".", "?"))

@@ -1,0 +1,227 @@
+"""Predictions, controls and verdicts, on tables whose answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import studies
+from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+
+from lrn import stats, study, table
+from lrn.study import Cell, Control, Equivalence, Exact, Prediction, Superiority, Trend, Within
+
+NOISE = np.random.RandomState(1).randn(6, 10)
+
+
+def make(**arms):
+    """A table with the metric "m": arm name -> values [seeds]."""
+    return table.concat([table.rows(arm, np.arange(len(v)), 0, "m", v) for arm, v in arms.items()])
+
+
+def outcome(prediction: Prediction, alpha=0.05, **arms):
+    finding = prediction.find(make(**arms))
+    return study._outcome(finding, finding.p, alpha), finding
+
+
+def over(margin=0.0, **options):
+    return Superiority(
+        statement="a over b", better=Cell("a", "m"), worse=Cell("b", "m"), margin=margin, **options
+    )
+
+
+def test_superiority_is_a_paired_test():
+    base = 10 * NOISE[0]  # a spread between seeds that pairing removes
+    decided, finding = outcome(over(), a=base + 1 + 0.1 * NOISE[1], b=base)
+    assert decided == "supported"
+    assert finding.p == pytest.approx(2**-10)
+    d = 1 + 0.1 * NOISE[1]
+    low, high = scipy_stats.t.interval(0.95, 9, d.mean(), scipy_stats.sem(d))
+    assert finding.interval == pytest.approx((low, high))
+    assert finding.effect == pytest.approx(d.mean())
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"), [(0.0, "supported"), (0.5, "supported"), (1.0, "inconclusive"), (2.0, "refuted")]
+)
+def test_the_margin_of_superiority(margin, expected):
+    assert outcome(over(margin), a=1 + 0.2 * (NOISE[1] - NOISE[1].mean()), b=np.zeros(10))[0] == expected
+
+
+def test_non_inferiority():
+    worse_by_a_little = -0.01 + 0.005 * NOISE[0]
+    assert outcome(over(-0.05), a=worse_by_a_little, b=np.zeros(10))[0] == "supported"
+    assert outcome(over(0.0), a=worse_by_a_little, b=np.zeros(10))[0] == "refuted"
+
+
+def test_equivalence_and_within():
+    same = Equivalence(statement="", one=Cell("a", "m"), other=Cell("b", "m"), margin=0.5)
+    assert outcome(same, a=0.1 * NOISE[0], b=np.zeros(10))[0] == "supported"
+    assert outcome(same, a=2 + 0.1 * NOISE[0], b=np.zeros(10))[0] == "refuted"
+    assert outcome(same, a=3 * NOISE[0], b=np.zeros(10))[0] == "inconclusive"
+    inside = Within(statement="", cell=Cell("a", "m"), low=0.9, high=1.1)
+    assert outcome(inside, a=1 + 0.05 * NOISE[0])[0] == "supported"
+    assert outcome(inside, a=2 + 0.05 * NOISE[0])[0] == "refuted"
+
+
+def test_trend():
+    cells = tuple(Cell(str(i), "m") for i in range(4))
+    rising = Trend(statement="", over=cells, levels=(0, 1, 2, 4))
+    values = {str(i): x + 0.1 * NOISE[i] for i, x in enumerate((0, 1, 2, 4))}
+    decided, finding = outcome(rising, **values)
+    assert decided == "supported"
+    assert finding.effect == pytest.approx(1, abs=0.1)
+    assert outcome(dataclasses.replace(rising, direction="decreasing"), **values)[0] == "refuted"
+    assert outcome(rising, **{str(i): NOISE[i] for i in range(4)})[0] == "inconclusive"
+
+
+def test_exact():
+    known = Exact(statement="", cell=Cell("a", "m"), value=1.0, atol=1e-6)
+    assert outcome(known, a=np.ones(10))[0] == "supported"
+    assert outcome(known, a=np.r_[np.ones(9), 1.001])[0] == "refuted"
+
+
+def test_a_failed_seed_decides_nothing_unless_said_beforehand():
+    a = np.r_[np.ones(9), np.nan]
+    decided, finding = outcome(over(), a=a, b=np.zeros(10))
+    assert decided == "inconclusive"
+    assert "1 of 10 seeds failed" in finding.detail
+    assert outcome(over(failed_as=-100.0), a=a, b=np.zeros(10))[0] == "inconclusive"
+    assert outcome(over(failed_as=0.5), a=a, b=np.zeros(10))[0] == "supported"
+
+
+def test_missing_cells_and_unequal_seeds_are_named():
+    with pytest.raises(ValueError, match="arm 'b' is not known"):
+        over().find(make(a=np.ones(3)))
+    with pytest.raises(ValueError, match="metric 'm' is not known; did you mean mm"):
+        over().find(table.concat([make(a=np.ones(3)), table.rows("b", [0, 1, 2], 0, "mm", np.ones(3))]))
+    with pytest.raises(ValueError, match="different numbers of seeds"):
+        over().find(make(a=np.ones(3), b=np.ones(4)))
+
+
+def test_judge_corrects_over_the_predictions_that_have_a_p():
+    predictions = (over(), over(0.9), Exact(statement="", cell=Cell("b", "m"), value=0.0))
+    made = dataclasses.replace(studies.STUDY, predictions=predictions, controls=())
+    verdict = study.judge(made, studies.Config(), "quick", make(a=1 + 0.3 * NOISE[2], b=np.zeros(10)))
+    p = [r["p"] for r in verdict["predictions"]]
+    adjusted = [r["p_adjusted"] for r in verdict["predictions"]]
+    assert p[2] is None
+    assert adjusted[2] is None
+    np.testing.assert_allclose(adjusted[:2], multipletests(p[:2], method="holm")[1])
+
+
+def result(outcome, regime="", consequence=None):
+    entry = {"outcome": outcome, "regime": regime, "statement": f"says {regime}."}
+    return (
+        entry
+        if consequence is None
+        else entry | {"consequence": consequence, "passed": outcome == "supported"}
+    )
+
+
+S, R, I = "supported", "refuted", "inconclusive"  # noqa: E741
+
+
+@pytest.mark.parametrize(
+    ("preset", "seeds", "outcomes", "controls", "expected"),
+    [
+        ("quick", 10, [S, S], [], "supported"),
+        ("quick", 10, [R, R], [], "refuted"),
+        ("quick", 10, [R, I], [], "refuted"),
+        ("quick", 10, [S, R], [], "mixed"),
+        ("quick", 10, [S, R, I], [], "mixed"),
+        ("quick", 10, [S, I], [], "inconclusive"),
+        ("quick", 10, [I, I], [], "inconclusive"),
+        ("quick", 7, [S, S], [], "underpowered"),
+        ("smoke", 10, [S, S], [], "smoke"),
+        ("smoke", 10, [S, S], [(R, "invalid")], "smoke"),
+        ("quick", 10, [S, S], [(R, "invalid")], "invalid"),
+        ("quick", 10, [S, S], [(I, "invalid")], "invalid"),
+        ("quick", 10, [S, S], [(S, "invalid"), (R, "flag")], "supported"),
+        ("quick", 5, [S, S], [(R, "invalid")], "invalid"),
+        ("quick", 5, [S, S], [(I, "invalid")], "underpowered"),
+    ],
+)
+def test_the_verdict_follows_from_the_outcomes(preset, seeds, outcomes, controls, expected):
+    predictions = [result(o, f"regime {i}") for i, o in enumerate(outcomes)]
+    verdict, reason = study.decide(preset, seeds, predictions, [result(o, "c", c) for o, c in controls])
+    assert verdict == expected
+    assert reason
+    if verdict == "mixed":
+        assert "holds (regime 0)" in reason
+        assert "fails (regime 1)" in reason
+
+
+def test_the_hash_of_a_study_is_of_its_code(tmp_path):
+    source = Path(studies.__file__).read_text()
+
+    def hashed(text):
+        (tmp_path / "s.py").write_text(text)
+        return study.study_sha256(tmp_path / "s.py")
+
+    assert hashed(source) == hashed(source.replace("no training.", "none of it trains.") + "\n# a comment\n")
+    assert hashed(source) != hashed(source.replace("gap: float = 1.0", "gap: float = 1.5"))
+    assert hashed(source) != hashed(source.replace("a scores above b.", "b scores above a."))
+
+
+def test_the_hash_of_predictions_sees_margins():
+    def hashed(**changes):
+        return study.predictions_sha256(dataclasses.replace(studies.STUDY, **changes), studies.Config())
+
+    assert hashed() != hashed(predictions=(over(0.1),))
+    assert hashed(predictions=(over(0.1),)) != hashed(predictions=(over(0.2),))
+    assert hashed() != hashed(controls=())
+
+
+BAD = {
+    "section": (lambda: dataclasses.replace(studies.STUDY, section="Insight"), "did you mean Insights"),
+    "no presets": (lambda: dataclasses.replace(studies.STUDY, presets={}), "has no presets"),
+    "presets of two kinds": (
+        lambda: dataclasses.replace(studies.STUDY, presets={"smoke": studies.Config(), "quick": 3}),
+        "instances of one dataclass",
+    ),
+    "predicts nothing": (lambda: dataclasses.replace(studies.STUDY, predictions=()), "predicts nothing"),
+    "alpha": (lambda: dataclasses.replace(studies.STUDY, alpha=1.5), "alpha must lie between"),
+    "margin": (
+        lambda: Equivalence(statement="", one=Cell("a", "m"), other=Cell("b", "m"), margin=0.0),
+        "margin must be",
+    ),
+    "bounds": (lambda: Within(statement="", cell=Cell("a", "m"), low=1, high=0), "low must be below high"),
+    "two levels": (
+        lambda: Trend(statement="", over=(Cell("a", "m"), Cell("b", "m")), levels=(0, 1)),
+        "three or more",
+    ),
+    "unsorted levels": (
+        lambda: Trend(statement="", over=(Cell("a", "m"),) * 3, levels=(0, 2, 1)),
+        "must increase",
+    ),
+    "direction": (
+        lambda: Trend(statement="", over=(Cell("a", "m"),) * 3, levels=(0, 1, 2), direction="up"),  # pyright: ignore
+        "direction 'up' is not known",
+    ),
+    "tolerance": (lambda: Exact(statement="", cell=Cell("a", "m"), value=0, atol=-1), "atol must be"),
+    "consequence": (lambda: Control(over(), "ignore"), "consequence 'ignore' is not known"),  # pyright: ignore
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(case):
+    make_it, sentence = BAD[case]
+    with pytest.raises(ValueError, match=sentence) as raised:
+        make_it()
+    assert "\n" not in str(raised.value)
+
+
+def test_false_positives_of_a_whole_study():
+    """On null data the chance that any of three predictions is supported stays at alpha (Holm)."""
+    rng = np.random.RandomState(7)
+    hits = 0
+    trials = 1000
+    for _ in range(trials):
+        d = rng.randn(3, 10)
+        p = np.array([stats.sign_flip_test(x, alternative="greater") for x in d])
+        hits += bool((np.asarray(stats.holm(p)) < 0.05).any())
+    assert scipy_stats.binomtest(hits, trials, 0.05, alternative="greater").pvalue > 0.001
