@@ -87,7 +87,10 @@ class Compare:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    sys.exit(_guarded(lambda: _dispatch(argv)))
+    code = _guarded(lambda: _dispatch(argv))
+    if runtime := sys.modules.get("lrn.runtime"):  # only a study imports it, and jax
+        runtime.leave_job(code)
+    sys.exit(code)
 
 
 def main_study(file: str) -> None:
@@ -292,7 +295,7 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
         try:
             verdicts.append(_run_one(plan, command, runner))
         except Exception as error:
-            if len(plans) == 1:
+            if len(plans) == 1 or runtime.in_job():  # where the processes would no longer be in step
                 raise
             failed = True  # the others still run
             _say_error(error, 1) if _raised_by_lrn(error) else traceback.print_exc()

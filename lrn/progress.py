@@ -26,7 +26,7 @@ class Bar:
         self._console = console or Console(stderr=True)
         self._began = self._printed = time.monotonic()
         self._bar: Progress | None = None
-        if self._console.is_terminal:
+        if self._console.is_terminal or self._console.is_jupyter:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

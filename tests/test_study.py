@@ -110,7 +110,7 @@ def test_judge_corrects_over_the_predictions_that_have_a_p():
     adjusted = [r["p_adjusted"] for r in verdict["predictions"]]
     assert p[2] is None
     assert adjusted[2] is None
-    np.testing.assert_allclose(adjusted[:2], multipletests(p[:2], method="holm")[1])
+    np.testing.assert_allclose(adjusted[:2], np.asarray(multipletests(p[:2], method="holm")[1]))
 
 
 def result(outcome, regime="", consequence=None):
