@@ -106,3 +106,13 @@ def sha256(path: Path) -> str:
 def sha256_json(value: Any) -> str:
     """The SHA-256 of a value's canonical JSON, in hex."""
     return hashlib.sha256(json.dumps(_finite(value), sort_keys=True).encode()).hexdigest()
+
+
+def cache_home() -> Path:
+    """Where lrn keeps what it can make again.
+
+    ``$LRN_CACHE_DIR``, else ``$XDG_CACHE_HOME/lrn``, else ``~/.cache/lrn``.
+    """
+    if chosen := os.environ.get("LRN_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrn"

@@ -1,0 +1,18 @@
+"""Data sets behind one call, each a file of `lrn.data.sets`, and samplers that draw batches by key.
+
+    from lrn import data
+
+    mnist = data.load("mnist", "train")  # "image" uint8 [60000, 28, 28, 1], "label" int32 [60000]
+    train, test = data.split(0, mnist.rows, (0.8, 0.2))
+    images = data.as_float(mnist["image"][train])
+
+`load` looks in ``$LRN_DATA_DIR/<name>/<split>.parquet``, then in the cache
+(``~/.cache/lrn/data``), then downloads from the set's public home. This package imports
+numpy and no jax; the samplers (`lrn.data.sampler`) and the sprite renderer (`lrn.data.sprites`) do.
+"""
+
+from lrn.data.dataset import Dataset, as_float, split
+from lrn.data.errors import DataError, DataNotFoundError
+from lrn.data.loader import info, load, names
+
+__all__ = ["DataError", "DataNotFoundError", "Dataset", "as_float", "info", "load", "names", "split"]

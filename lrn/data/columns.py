@@ -1,0 +1,216 @@
+"""The kinds of column: what a file may hold for each, and the numpy array it becomes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrn.data.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MISSING = "?"  # a missing category or text, as in the UCI files; a missing number is NaN
+SEPARATOR = "|"  # between the items of a list of strings
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class index; becomes int32. Read from whole numbers 0 .. ``classes`` - 1, none missing."""
+
+    classes: int
+    names: tuple[str, ...] = ()
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """int32 [rows]."""
+        _no_nulls(column)
+        values = _numbers(column, "whole numbers")
+        wrong = (values < 0) | (values >= self.classes) | (values != np.floor(values))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(f"row {row} has label {values[row]:g}, outside 0 to {self.classes - 1}")
+        return values.astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A number; becomes float64, NaN where missing, or int64 if ``whole`` (then none may be missing).
+
+    A string column is read as numbers with "?" or nothing for a missing one; a bool as 0 and 1.
+    """
+
+    whole: bool = False
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """float64 or int64 [rows]."""
+        if self.whole:
+            _no_nulls(column)
+            values = _numbers(column, "whole numbers")
+            whole = values == np.floor(values)  # false for NaN too
+            if not whole.all():
+                row = int(np.argmin(whole))
+                raise DataError(f"row {row} has {values[row]:g}, not a whole number")
+            return values.astype(np.int64)
+        return _numbers(column, "numbers").astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A category; becomes a numpy string, `MISSING` where missing. ``levels`` lists what may occur."""
+
+    levels: tuple[str, ...] = ()
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """Strings [rows]."""
+        values = _strings(column)
+        if self.levels:
+            wrong = ~np.isin(values, self.levels)
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise DataError(
+                    f"row {row} has {str(values[row])!r}, which is none of {', '.join(self.levels)}"
+                )
+        return values
+
+
+@dataclass(frozen=True)
+class Text:
+    """Free text, a date or a code; becomes a numpy string, `MISSING` where missing.
+
+    A list of strings is joined by `SEPARATOR`.
+    """
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """Strings [rows]."""
+        return _strings(column)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture, PNG or JPEG; becomes uint8 [height, width, channels], 1 channel grey or 3 RGB.
+
+    Read from bytes, or from a struct {bytes, path} as the Hugging Face Hub keeps images. One-bit
+    pictures become 0 and 255.
+    """
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """uint8 [rows, height, width, channels].
+
+        Nearly all the time goes to Python around each small picture, which threads cannot share: 60,000
+        MNIST pictures take 1.3 s with one thread as with four.
+        """
+        import pyarrow as pa
+
+        if pa.types.is_struct(column.type):
+            fields = [column.type.field(i).name for i in range(column.type.num_fields)]
+            if "bytes" not in fields:
+                raise DataError(f"it is a struct of {', '.join(fields)}, expected {{bytes, path}}")
+            column = column.flatten()[fields.index("bytes")]  # missing where the struct is
+        if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+            raise DataError(f"it holds {column.type}, expected the bytes of pictures")
+        _no_nulls(column)
+        pixels = np.empty((len(column), *self.shape), np.uint8)
+        for row, picture in enumerate(column.to_pylist()):
+            try:
+                pixels[row] = self._decode(picture)
+            except DataError as error:
+                raise DataError(f"the picture in row {row} {error}") from None
+        return pixels
+
+    def _decode(self, picture: bytes) -> np.ndarray:
+        from PIL import Image as Pillow
+
+        try:
+            image = Pillow.open(io.BytesIO(picture), formats=("PNG", "JPEG"))
+        except Exception as error:  # pillow raises a dozen kinds for bytes that are no picture
+            raise DataError(f"cannot be decoded ({type(error).__name__})") from error
+        if image.size != (self.width, self.height):  # known from the header: a bomb is never inflated
+            raise DataError(f"is {image.size[0]}x{image.size[1]}, expected {self.width}x{self.height} pixels")
+        if image.mode not in (("L", "1") if self.channels == 1 else ("RGB", "P")):
+            raise DataError(
+                f"has colour mode {image.mode}, expected {'grey' if self.channels == 1 else 'RGB'}"
+            )
+        try:
+            if image.mode in ("1", "P"):
+                image = image.convert("L" if self.channels == 1 else "RGB")
+            return np.frombuffer(image.tobytes(), np.uint8).reshape(self.shape)
+        except Exception as error:
+            raise DataError(f"cannot be decoded ({type(error).__name__})") from error
+
+
+Column = Label | Numeric | Categorical | Text | Image
+
+
+def _no_nulls(column: pa.ChunkedArray) -> None:
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise DataError(f"row {row} is missing")
+
+
+def _numbers(column: pa.ChunkedArray, expected: str) -> np.ndarray:
+    """Numbers of any stored kind; a missing one is NaN (and then the whole column is float64)."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        column = column.cast(pa.float64())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _parse(column.to_pylist(), expected)
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise DataError(f"it holds {kind}, expected {expected}")
+    if column.null_count and not pa.types.is_floating(column.type):
+        column = column.cast(pa.float64(), safe=False)
+    return column.to_numpy()
+
+
+def _parse(strings: Sequence[str | None], expected: str) -> np.ndarray:
+    values = np.empty(len(strings), np.float64)
+    for row, string in enumerate(strings):
+        stripped = (string or "").strip()
+        try:
+            values[row] = np.nan if stripped in ("", MISSING) else float(stripped)
+        except ValueError:
+            raise DataError(f"row {row} has {string!r}, expected {expected}") from None
+    return values
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        values: list[Any] = [MISSING if v is None else v for v in column.to_pylist()]
+    elif _is_list_of_strings(kind):
+        values = [MISSING if v is None else SEPARATOR.join(i or "" for i in v) for v in column.to_pylist()]
+    elif pa.types.is_null(kind):
+        values = [MISSING] * len(column)
+    else:
+        raise DataError(f"it holds {kind}, expected strings")
+    return np.array(values, np.str_) if values else np.empty(0, "U1")
+
+
+def _is_list_of_strings(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
+        pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
+    )

@@ -1,0 +1,73 @@
+"""From what public homes keep to the tables `load` reads: shared readers for the files of `lrn.data.sets`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrn.data.columns import Column, Label, Numeric
+from lrn.data.spec import DataSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def parquet(spec: DataSpec, paths: Sequence[Path], rename: Mapping[str, str] | None = None) -> pa.Table:
+    """Parquet shards, in order, with columns renamed and cut to those of the spec."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.concat_tables([pq.ParquetFile(path).read() for path in paths])
+    table = table.rename_columns([(rename or {}).get(name, name) for name in table.column_names])
+    return table.select(list(spec.columns)).replace_schema_metadata(None)
+
+
+def csv(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
+    """One CSV file with a header; columns typed by the spec, empty fields missing, other columns dropped.
+
+    A name that stands twice in the header is numbered from its second time on: ``x``, ``x.1``.
+    """
+    import pyarrow.csv as reader
+
+    (path,) = paths
+    with open(path, encoding="utf-8", newline="") as file:
+        header = _numbered(file.readline().strip("\r\n").replace('"', "").split(","))
+    return reader.read_csv(
+        path,
+        reader.ReadOptions(column_names=header, skip_rows=1),
+        reader.ParseOptions(newlines_in_values=True),
+        reader.ConvertOptions(
+            column_types={name: stored_type(kind) for name, kind in spec.columns.items()},
+            include_columns=list(spec.columns),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    numbered = []
+    for name in names:
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        numbered.append(f"{name}.{count}" if count else name)
+    return numbered
+
+
+def pictures(encoded: Iterable[bytes]) -> pa.Array:
+    """A column of pictures from PNG or JPEG bytes."""
+    import pyarrow as pa
+
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as on the Hugging Face Hub
+    return pa.array([{"bytes": picture, "path": None} for picture in encoded], kind)
+
+
+def stored_type(kind: Column) -> pa.DataType:
+    """How a column that is no picture is kept in parquet; labels as floats, for some files write 1.0."""
+    import pyarrow as pa
+
+    if isinstance(kind, Numeric) and kind.whole:
+        return pa.int64()
+    return pa.float64() if isinstance(kind, (Label, Numeric)) else pa.string()
