@@ -11,10 +11,10 @@ run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, a
 	$(PY) -m experiments run --tour --preset quick
 
 test: $(VENV)/.dev lint  ## ruff, pyright and the fast tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.dev  ## every test, the long ones too
-	$(PY) -m pytest -m "slow or not slow"
+	$(PY) -m pytest -n auto --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
