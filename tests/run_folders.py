@@ -1,4 +1,7 @@
-"""Writes run folders as the runner does, from numbers made up so that each verdict comes out."""
+"""Writes run folders as the runner does, from numbers made up so that each verdict comes out.
+
+The ids are those of no real study: the report would hold the folders against its file.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +158,7 @@ def drawn() -> dict[str, bytes]:
 
 def write(
     root: Path,
-    study_id: str = "robust.attack_transfer",
+    study_id: str = "made_up.attack_transfer",
     *,
     study: Study = STUDY,
     results: Table | None = None,
@@ -246,7 +249,7 @@ def write_gallery(root: Path) -> dict[str, Path]:
         "supported": write(root, study=STUDY, results=one_way),
         "refuted": write(
             root,
-            "robust.linearity",
+            "made_up.linearity",
             study=variant(
                 "I3",
                 "Insights",
@@ -257,63 +260,63 @@ def write_gallery(root: Path) -> dict[str, Path]:
         ),
         "mixed": write(
             root,
-            "fair.base_rates",
+            "made_up.base_rates",
             study=variant("I5", "Insights", title="Base rates or bias?"),
             results=both,
         ),
         "inconclusive": write(
             root,
-            "rl.sample_efficiency",
+            "made_up.sample_efficiency",
             study=variant("T4", "Trade-offs", title="Are models worth their bias?"),
             results=made_up(range(10), shift=0.5, noise=0.3),
         ),
         "underpowered": write(
             root,
-            "meta.rapid_adaptation",
+            "made_up.rapid_adaptation",
             study=variant("I8", "Insights", title="Does MAML adapt in few steps?"),
             seeds=range(5),
         ),
         "invalid": write(
             root,
-            "ssl.collapse",
+            "made_up.collapse",
             study=variant("F1", "Failure modes", title="When do trivial solutions win?"),
             results=made_up(range(10), oracle=0.4),
         ),
         "smoke": write(
             root,
-            "ssl.objectives",
+            "made_up.objectives",
             study=variant("C1", "Concepts", title="Do the objectives learn features?"),
             preset="smoke",
             seeds=range(2),
         ),
         "unfinished": write(
             root,
-            "rl.deadly_triad",
+            "made_up.deadly_triad",
             study=variant("I6", "Insights", title="What makes value learning diverge?"),
             finished=None,
         ),
         "damaged": write(
-            root, "rl.exploration", study=variant("O6", "Observations", title="Exploration by noise")
+            root, "made_up.exploration", study=variant("O6", "Observations", title="Exploration by noise")
         ),
         "failed": write(
             root,
-            "robust.certified_smoothing",
+            "made_up.certified_smoothing",
             study=variant("I2", "Insights", title="What does a certificate cost?"),
             results=failed,
             failures=[{"arm": "fgsm", "seed": 3, "step": 1412, "metric": "loss"}],
         ),
         "deviated": write(
             root,
-            "robust.accuracy_tradeoff",
+            "made_up.accuracy_tradeoff",
             study=variant("T2", "Trade-offs", title="What does robustness cost?"),
             study_path=__file__,
         ),
         "changed": write(
             root,
-            "representation.identifiability",
+            "made_up.identifiability",
             study=variant("Q6", "Open questions", title="Does identifiability help?"),
             config=Config(eps=0.2),
-            command="python -m experiments run representation.identifiability --config.eps 0.2",
+            command="python -m experiments run made_up.identifiability --config.eps 0.2",
         ),
     }
     (studies["damaged"] / "verdict.json").write_text('{"study": "rl.explo')

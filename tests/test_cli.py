@@ -216,7 +216,10 @@ def test_help_shows_the_fields_of_a_study(capsys):
     "argv", [["list"], ["list", "--json"], ["describe", FIRST], ["--help"], ["run", FIRST, "--help"]]
 )
 def test_answers_at_once_without_jax(argv):
-    script = "import sys\nfrom lrn.cli import main\ntry: main()\nfinally: print('jax' in sys.modules, file=sys.stderr)"
+    script = (
+        "import sys\nfrom lrn.cli import main\n"
+        "try: main()\nfinally: print('jax' in sys.modules, file=sys.stderr)"
+    )
     seconds = []
     for _ in range(3):
         begin = time.perf_counter()
