@@ -1,0 +1,138 @@
+"""Adversarial training: fit the network to inputs that an attack finds against it (Madry et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.config import config
+from lrn.robust.attack import Attack, check_inputs
+from lrn.robust.losses import cross_entropy, is_correct
+from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
+
+
+@config
+class AdversarialTrainingConfig:
+    """Optimiser settings; the attack has a config of its own.
+
+    momentum: of sgd (Nesterov's when ``nesterov``); unused by adam.
+    weight_decay: decoupled from the gradient for adam (adamw), added to it for sgd.
+    schedule: "constant", or "cosine" to 0 over ``steps``, after a linear warm-up over ``warmup`` steps.
+    """
+
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    steps: int = 1000
+    warmup: int = 0
+
+    def __post_init__(self):
+        check.choice("optimizer", self.optimizer, ("adam", "sgd"))
+        check.positive("learning_rate", self.learning_rate)
+        check.between("momentum", self.momentum, 0, 1)
+        check.non_negative("weight_decay", self.weight_decay)
+        check.choice("schedule", self.schedule, ("constant", "cosine"))
+        check.integer("steps", self.steps, 1)
+        check.integer("warmup", self.warmup, 0)
+        if self.warmup >= self.steps:
+            raise check.InputError(
+                f"warmup must be below steps, got {self.warmup} and {self.steps}; shorten the warm-up."
+            )
+
+
+class TrainState(NamedTuple):
+    """State of adversarial training."""
+
+    params: Params
+    net_state: NetState
+    opt_state: optax.OptState
+
+
+def adversarial_training(
+    net: Net, config: AdversarialTrainingConfig, attack: Attack | None = None
+) -> Learner:
+    """Train ``net`` on the attack's inputs in place of the clean ones; ``attack=None`` is standard training.
+
+    The attack sees the network in evaluation mode (BatchNorm's running statistics, no dropout), so that each
+    example is attacked on its own; the update then runs in training mode, and its statistics are those of the
+    attacked inputs. No gradient flows through the attack (Danskin's theorem).
+
+    Batches are ``{"image": float [batch, ...] in [0, 1], "label": int [batch]}``.
+
+    Metrics, all on the inputs trained on: ``loss`` (cross-entropy, nats), ``accuracy``, and ``gradient_norm``
+    (L2, over all parameters).
+
+    Raises:
+        ValueError: at trace time, for a batch that `check_inputs` refuses.
+    """
+    optimizer = _optimizer(config)
+
+    def init(key: Key, batch: Batch) -> TrainState:
+        x, _ = check_inputs(batch["image"], batch["label"])
+        params, net_state = net.init(key, x)
+        return TrainState(params, net_state, optimizer.init(params))
+
+    def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        x, y = check_inputs(batch["image"], batch["label"])
+        attack_key, net_key = jax.random.split(key)
+        if attack is not None:
+
+            def logits_fn(z: Array) -> Array:
+                return net.apply(state.params, state.net_state, z)[0]
+
+            x = jax.lax.stop_gradient(attack(attack_key, logits_fn, x, y))
+
+        def objective(params: Params):
+            logits, net_state = net.apply(params, state.net_state, x, key=net_key, train=True)
+            return jnp.mean(cross_entropy(logits, y)), (net_state, jnp.mean(is_correct(logits, y)))
+
+        (loss, (net_state, accuracy)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {"loss": loss, "accuracy": accuracy, "gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(params, net_state, opt_state), metrics
+
+    return Learner(init, step)
+
+
+def _optimizer(config: AdversarialTrainingConfig) -> optax.GradientTransformation:
+    # Written without Python branches on floats: every rate may be a traced value of a sweep.
+    if config.optimizer == "sgd":
+        chain = [
+            optax.add_decayed_weights(config.weight_decay),
+            optax.trace(config.momentum, config.nesterov),
+        ]
+    else:
+        chain = [optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay)]
+
+    def rate(count: ArrayLike) -> Array:
+        warm = jnp.minimum(1, (count + 1) / config.warmup) if config.warmup else jnp.ones(())
+        if config.schedule == "constant":
+            return config.learning_rate * warm
+        progress = jnp.clip((count - config.warmup) / (config.steps - config.warmup), 0, 1)
+        return config.learning_rate * warm * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+    return optax.chain(*chain, optax.scale_by_learning_rate(rate))
+
+
+def example() -> Example:
+    """A small network on the digits, trained against RS-FGSM."""
+    from lrn import data, nets
+    from lrn.data.sampler import minibatch
+    from lrn.robust.rs_fgsm import RSFGSMConfig, rs_fgsm
+
+    net, attack = nets.mlp(10, (32,)), rs_fgsm(RSFGSMConfig(eps=0.1))
+    return Example(
+        factory=lambda config: adversarial_training(net, config, attack),
+        config=AdversarialTrainingConfig(weight_decay=1e-4),
+        data=dict(data.load("digits", "train")),
+        sampler=minibatch(32),
+    )

@@ -1,0 +1,42 @@
+"""RS-FGSM: FGSM from a random start, the attack of fast adversarial training (Wong, Rice & Kolter 2020)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_inputs
+from lrn.robust.losses import LOSSES, loss_function
+from lrn.robust.norms import project, random_start, steepest_direction
+from lrn.types import Array, Key
+
+
+@config
+class RSFGSMConfig:
+    """RS-FGSM settings; eps is in pixel space, where pixels lie in [0, 1]."""
+
+    eps: float = 8 / 255
+    step_ratio: float = 1.25  # step size as a multiple of eps; the paper's alpha = 10/255 for eps = 8/255
+    loss: str = "cross_entropy"
+
+    def __post_init__(self):
+        check_eps(self.eps, "linf")
+        check.positive("step_ratio", self.step_ratio)
+        check.choice("loss", self.loss, LOSSES)
+
+
+def rs_fgsm(config: RSFGSMConfig) -> Attack:
+    """A uniform start in the Linf ball, one signed step of 1.25 eps, then back to ball and box."""
+    loss = loss_function(config.loss)
+
+    def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
+        x, y = check_inputs(x, y)
+        eps = jnp.asarray(config.eps, x.dtype)
+        step_size = jnp.asarray(config.step_ratio, x.dtype) * eps
+        start = random_start(key, x, eps, "linf")
+        gradient = jax.grad(lambda z: jnp.sum(loss(logits_fn(z), y)))(start)
+        return project(start + step_size * steepest_direction(gradient, "linf"), x, eps, "linf")
+
+    return attack

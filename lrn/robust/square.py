@@ -1,0 +1,116 @@
+"""Square attack: random search on the margin with square patches, no gradients (Andriushchenko et al. 2020).
+
+A network that looks robust to PGD and falls to Square hides its gradients instead of being robust.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn import check
+from lrn.config import config
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_inputs
+from lrn.robust.losses import margin
+from lrn.types import Array, Key
+
+# The patch area is halved when these many of 10,000 queries are spent (section 5 of the paper).
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+@config
+class SquareConfig:
+    """Square settings, Linf; eps is in pixel space, where pixels lie in [0, 1].
+
+    queries: evaluations of the network per example, the striped start included (the check of the clean input,
+        which the attack leaves alone if it is misclassified, is not counted).
+    initial_fraction: the share of the image that the first patches cover (the paper's p).
+    """
+
+    eps: float = 8 / 255
+    queries: int = 1000
+    initial_fraction: float = 0.8
+
+    def __post_init__(self):
+        check_eps(self.eps, "linf")
+        check.integer("queries", self.queries, 1)
+        check.positive("initial_fraction", self.initial_fraction)
+        check.between("initial_fraction", self.initial_fraction, 0, 1)
+
+
+def square(config: SquareConfig) -> Attack:
+    """Random search over square patches: one an example and query, kept where the margin grows.
+
+    ``x`` is [batch, height, width, channels]. The number of queries is fixed, so that the attack compiles to
+    one loop; an example that is misclassified already stays as it is.
+    """
+
+    def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
+        return search(key, logits_fn, x, y, config)[0]
+
+    return attack
+
+
+def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConfig) -> tuple[Array, Array]:
+    """The search of `square`, with the margin it has reached after every query.
+
+    Returns:
+        The adversarial input [batch, height, width, channels] and the best margin [queries, batch]: 0 or more
+        once misclassified.
+
+    Raises:
+        ValueError: x is not [batch, height, width, channels], or another fault that `check_inputs` finds.
+    """
+    x, y = check_inputs(x, y)
+    if x.ndim != 4:
+        raise check.InputError(
+            f"the Square attack needs images [batch, height, width, channels], got shape {x.shape}; "
+            "reshape them."
+        )
+    batch, height, width, channels = x.shape
+    eps = jnp.asarray(config.eps, x.dtype)
+    low, high = jnp.maximum(x - eps, 0), jnp.minimum(x + eps, 1)  # the search sets pixels to these alone
+    rows, columns = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
+
+    def score(z: Array) -> Array:
+        value = margin(logits_fn(z), y)
+        return jnp.where(jnp.isnan(value), jnp.inf, value)  # a NaN is a wrong answer, as in `is_correct`
+
+    start_key, search_key = jax.random.split(key)
+    clean = score(x)
+    stripes = jnp.where(jax.random.bernoulli(start_key, shape=(batch, 1, width, channels)), high, low)
+    z = jnp.where((clean >= 0)[:, None, None, None], x, stripes)
+    best = jnp.where(clean >= 0, clean, score(z))
+
+    def query(carry, step):
+        z, best = carry
+        i, side = step
+        corner_key, sign_key = jax.random.split(jax.random.fold_in(search_key, i))
+        free = jnp.stack([height - side + 1, width - side + 1])[None, :]
+        corner = jax.random.randint(corner_key, (batch, 2), 0, free)[:, :, None, None, None]
+        top, left = corner[:, 0], corner[:, 1]
+        patch = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
+        # The paper adds +-2 eps and projects: from inside the ball that lands on one of its two faces.
+        sign = jax.random.bernoulli(sign_key, shape=(batch, 1, 1, channels))
+        proposal = jnp.where(patch, jnp.where(sign, high, low), z)
+        value = score(proposal)
+        accept = (best < 0) & (value > best)
+        z = jnp.where(accept[:, None, None, None], proposal, z)
+        best = jnp.where(accept, value, best)
+        return (z, best), best
+
+    steps = jnp.arange(1, config.queries), patch_sides(config, height, width)[1:]
+    (z, _), trace = jax.lax.scan(query, (z, best), steps)
+    return z, jnp.concatenate([best[None], trace])
+
+
+def patch_sides(config: SquareConfig, height: int, width: int) -> Array:
+    """Side of the square patch at each query, in pixels, int [queries].
+
+    The schedule is for 10,000 queries and is stretched to the budget.
+    """
+    spent = np.arange(config.queries) * 10_000 // config.queries
+    halvings = np.searchsorted(_HALVINGS, spent)  # the number of thresholds strictly below what is spent
+    area = config.initial_fraction * 0.5 ** jnp.asarray(halvings, jnp.float32) * (height * width)
+    return jnp.clip(jnp.round(jnp.sqrt(area)).astype(jnp.int32), 1, min(height, width))

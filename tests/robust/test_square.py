@@ -1,0 +1,124 @@
+"""Square: its schedule, its moves, and the exact worst case of a linear model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn.robust.losses import is_correct
+from lrn.robust.norms import distance
+from lrn.robust.square import SquareConfig, patch_sides, search, square
+
+
+def exact_margins(linear, eps):
+    x = np.asarray(linear.x, np.float64)
+    direction = np.sign(linear.direction).reshape(x.shape)
+    return linear.margins(np.clip(x + eps * direction, 0, 1))
+
+
+def test_reaches_the_worst_case_of_a_linear_model(linear):
+    config = SquareConfig(eps=0.05, queries=3000)
+    x_adv, trace = jax.jit(lambda key: search(key, linear.logits, linear.x, linear.y, config))(
+        jax.random.key(0)
+    )
+    exact, reached = exact_margins(linear, 0.05), linear.margins(x_adv)
+    assert 0.2 < (exact > 0).mean() < 0.8  # both kinds of example are there
+    np.testing.assert_array_equal(reached > 0, exact > 0)
+    held = exact < 0
+    np.testing.assert_allclose(reached[held], exact[held], atol=1e-3)
+    assert (reached <= exact + 1e-4).all()
+    np.testing.assert_allclose(trace[-1], reached, atol=1e-4)
+    assert distance(x_adv, linear.x, "linf").max() <= 0.05 + 1e-6
+
+
+def test_accuracy_never_rises_with_queries_and_success_freezes(linear):
+    _, trace = search(
+        jax.random.key(0), linear.logits, linear.x, linear.y, SquareConfig(eps=0.05, queries=200)
+    )
+    assert trace.shape == (200, 48)
+    assert (jnp.diff(trace, axis=0) >= 0).all()
+    fooled = trace >= 0
+    assert fooled[-1].sum() > fooled[0].sum()
+    np.testing.assert_array_equal(jnp.diff(trace, axis=0)[fooled[:-1]], 0)
+
+
+def test_bigger_budgets_fool_more(linear):
+    @jax.jit
+    def accuracies(keys):
+        attacks = [square(SquareConfig(eps=0.05, queries=q)) for q in (1, 30, 1000)]
+        inputs = [attack(key, linear.logits, linear.x, linear.y) for attack, key in zip(attacks, keys)]
+        return [is_correct(linear.logits(z), linear.y).mean() for z in inputs]
+
+    few, some, many = accuracies([jax.random.key(i) for i in range(3)])
+    assert few > some > many
+
+
+def test_first_query_is_vertical_stripes():
+    x = jnp.full((20, 6, 5, 3), 0.5)
+    constant = jnp.broadcast_to(jnp.array([[1.0, 0.0]]), (20, 2))
+    attack = square(SquareConfig(eps=0.1, queries=1))
+    stripes = jax.jit(lambda key: attack(key, lambda z: constant, x, jnp.zeros(20, int)))(jax.random.key(0))
+    np.testing.assert_allclose(jnp.abs(stripes - x), 0.1, atol=1e-6)
+    np.testing.assert_array_equal(stripes, np.broadcast_to(stripes[:, :1], x.shape))
+    assert len({np.asarray(s[0]).tobytes() for s in stripes}) == 20  # each example has its own
+
+
+def test_each_query_is_one_square_anywhere_and_per_example(monkeypatch):
+    n, side = 3000, 2
+    x = jnp.full((n, 5, 7, 2), 0.5)
+    seen = []
+
+    def logits(z):  # nothing is ever accepted
+        jax.debug.callback(lambda z: seen.append(np.asarray(z)), z, ordered=True)
+        return jnp.broadcast_to(jnp.array([[1.0, 0.0]]), (n, 2))
+
+    monkeypatch.setattr("lrn.robust.square.patch_sides", lambda *_: jnp.array([side, side]))
+    attack = square(SquareConfig(eps=0.1, queries=2))
+    jax.jit(lambda key: attack(key, logits, x, jnp.zeros(n, int)))(jax.random.key(0)).block_until_ready()
+    jax.effects_barrier()
+    _, stripes, proposal = seen
+    np.testing.assert_allclose(np.abs(proposal - 0.5), 0.1, atol=1e-6)
+    corners, signs = np.zeros((4, 6)), np.zeros((2, 2))
+    changed = (proposal != stripes).any(axis=3)
+    for image, after in zip(changed, proposal):
+        rows, columns = np.nonzero(image.any(axis=1))[0], np.nonzero(image.any(axis=0))[0]
+        # A patch goes unseen in columns whose stripe has its sign already; all its rows change together.
+        assert len(rows) in (0, side)
+        assert len(columns) <= side
+        assert image.sum() == len(rows) * len(columns)
+        if len(columns) == side:
+            corners[rows[0], columns[0]] += 1
+            signs[tuple((after[rows[0], columns[0]] > 0.5).astype(int))] += 1
+    assert signs.min() > 0.15 * signs.sum()  # each example and each channel draws its own sign
+    # Every corner, the last row and column included, is equally likely (chi-square, 23 degrees of freedom).
+    expected = corners.sum() / corners.size
+    assert ((corners - expected) ** 2 / expected).sum() < 60
+
+
+@pytest.mark.parametrize("queries", [1000, 10_000])
+def test_schedule_is_the_papers_stretched(queries):
+    sides = np.asarray(patch_sides(SquareConfig(queries=queries), 32, 32))
+    for query in (0, 2, 30, 100, 400, 900, 1500, 3000, 5000, 7000, 9000):
+        halvings = sum(query > threshold for threshold in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
+        expected = round((0.8 / 2**halvings * 32 * 32) ** 0.5)
+        assert sides[query * queries // 10_000] == max(expected, 1)
+    assert (np.diff(sides) <= 0).all()
+    assert patch_sides(SquareConfig(queries=5, initial_fraction=1.0), 4, 40).max() == 4
+
+
+def test_an_input_that_gives_nan_counts_as_found():
+    x, y = jnp.full((10, 4, 4, 1), 0.5), jnp.zeros(10, int)
+
+    def logits(z):  # the darker the less sure, always right, and NaN where every pixel is dark
+        sure = jnp.stack([z.mean(axis=(1, 2, 3)), jnp.zeros(10)], axis=1)
+        return jnp.where((z < 0.45).all(axis=(1, 2, 3))[:, None], jnp.nan, sure)
+
+    run = jax.jit(lambda key: logits(square(SquareConfig(eps=0.1, queries=200))(key, logits, x, y)))
+    assert jnp.isnan(run(jax.random.key(0))).any(axis=1).all()
+
+
+def test_needs_images():
+    with pytest.raises(
+        ValueError, match=r"needs images \[batch, height, width, channels\], got shape \(2, 64\)"
+    ):
+        square(SquareConfig())(jax.random.key(0), lambda z: z, jnp.zeros((2, 64)), jnp.zeros(2, int))
