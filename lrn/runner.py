@@ -132,21 +132,21 @@ class Context:
         lanes.on_main(lambda: checkpoint.save(folder, 0, values, {"names": names}))
         return arrays
 
-    def over_seeds(self, function: Callable[[Any, Any], Any], each: Any, shared: Any = None) -> Any:
-        """Map a pure function over the seeds, laid over all devices.
+    def over_seeds(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """A pure function mapped over the seeds, laid over all devices and compiled once.
 
         Args:
             function: ``function(one, shared)`` on arrays without a seed axis.
-            each: arrays [seeds, ...].
-            shared: arrays that every seed sees whole.
 
         Returns:
-            Host arrays [seeds, ...].
+            ``mapped(each, shared)``: ``each`` has leaves [seeds, ...], every seed sees ``shared`` whole; the
+            result is host arrays [seeds, ...].
         """
         from lrn.lanes import Lanes
 
         lanes = Lanes(len(self.seeds))
-        return lanes.get(lanes.jit(function, (True, False))(lanes.put(each), lanes.replicate(shared)))
+        jitted = lanes.jit(function, (True, False))
+        return lambda each, shared: lanes.get(jitted(lanes.put(each), lanes.replicate(shared)))
 
     def table(self) -> Table:
         """All rows recorded so far."""

@@ -3,28 +3,34 @@
 Claim. A network made robust to FGSM, an attack of one step, stays vulnerable to PGD, one of many; and the
 other way round.
 
-Design. The same network is trained four ways, with the same initial weights and batches for each seed:
-on clean images, on FGSM's, on RS-FGSM's (one step from a random start) and on PGD's. Each is then attacked,
-at the same eps, by FGSM, by PGD (50 steps, restarts, the best point kept) and by Square, which needs no
-gradient and so shows whether gradients are masked. That is the full matrix of training by attack. The claim
-is read twice: within a network (does accuracy fall when the attack changes?) and between networks (is the
-one trained against the attack better off?). No arm is tuned: all share one optimiser, chosen for clean
-training, and one number of steps.
+Design. The same network is trained four ways, with the same initial weights and batches for each seed: on
+clean images, on FGSM's, on RS-FGSM's (one step from a random start) and on PGD's. Each is attacked, at the
+eps it was trained with, by FGSM, by PGD (50 steps, restarts, the best point kept) and by Square, which needs
+no gradient and so shows whether gradients are masked: the full matrix of training by attack. No arm is
+tuned: all share one optimiser and step count, chosen for clean training.
 
-Margin. Ten points of accuracy. PGD is the stronger attack everywhere: published PGD-trained networks lose
-up to ten points from FGSM to PGD (Madry et al. 2018, table of capacities), so less than that is the ordinary
-distance between the attacks and no failure to transfer. A test set of 360 images resolves three points.
+What "stays vulnerable" means. With A(t, a) the accuracy of training t under attack a, t fails to carry over
+to a when A(t, a) falls ten points short of both A(t, t), what it shows under its own attack, and A(a, a),
+what a network trained on the new attack holds. Either alone would mislead: PGD lowers every network's
+accuracy more than FGSM does, and a network that hides its gradients from FGSM has an inflated A(FGSM, FGSM).
 
-Controls. An attack allowed to change every pixel at will leaves nothing right; PGD's loss rises along its
-path; each defence works against the attack it was trained on, and clean training works on clean images.
-An arm that Square fools more often than PGD does is flagged: its gradients are masked, and its accuracy
-under PGD is too high.
+Set beforehand. Margin: ten points, since networks called robust to both lose three to ten from FGSM to PGD
+(Madry et al. 2018) and a test set of 360 images resolves two or three. eps for digits, which have no
+convention: the two closest digits of different classes lie .435 apart in Linf, so a perfectly robust
+classifier exists up to .2176; .2, and its half, since one-step training is known to fail at large eps
+rather than small. A pilot on other seeds (1000 to 1003) fixed the budgets of the attacks; it had shown the pattern
+below before the predictions took this form.
+
+Controls. An attack that may change every pixel at will leaves nothing right; PGD's loss rises along its
+path; PGD is no weaker than FGSM; each defence works against its own attack, and clean training on clean
+images. An arm that Square fools more often than PGD does is flagged: its gradients are masked, and its
+accuracy under PGD is too high.
 
     python -m experiments.robust.attack_transfer --preset quick
 
-Time on two cores: about a minute for quick (digits, ten seeds). Verdict to expect: mixed. FGSM training is
-known to fail against PGD where it overfits to its own attack; that PGD training should fail against the
-weaker FGSM is not.
+Time on two cores: about a minute for quick (digits, ten seeds). `full` (Fashion-MNIST and CIFAR-10) wants a
+GPU. Verdict to expect: mixed. FGSM training fails against PGD at the larger eps and not at the smaller; PGD
+training does not fail against FGSM, whose point lies in the ball that PGD searches.
 """
 
 from __future__ import annotations
@@ -49,39 +55,39 @@ NOISE = 0.02  # of an accuracy over some hundred images: what Square may seem st
 
 
 class Setting(NamedTuple):
-    """What belongs to a data set: the network, eps as the literature has it, steps, clean accuracy to reach.
-
-    digits has no convention: eps is two thirds of MNIST's .3, since each of its pixels is the mean of
-    a block of a larger scan and carries more of the picture.
-    """
+    """What belongs to a data set: network, radii (two, the dial of the regime), budget, clean accuracy."""
 
     net: str
-    eps: float
+    eps: tuple[float, ...]
     steps: int
     learning_rate: float
     clean: float
 
 
 SETTINGS = {
-    "digits": Setting("mlp", 0.2, 600, 0.05, 0.93),
-    "fashion_mnist": Setting("cnn", 0.1, 10_000, 0.05, 0.85),
-    "cifar10": Setting("resnet18", 8 / 255, 12_000, 0.05, 0.80),
+    "digits": Setting("mlp", (0.1, 0.2), 600, 0.05, 0.93),
+    "fashion_mnist": Setting("cnn", (0.05, 0.1), 10_000, 0.05, 0.85),
+    "cifar10": Setting("resnet18", (4 / 255, 8 / 255), 20_000, 0.05, 0.85),
 }
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings; ``None`` takes the data set's own.
+    """Settings.
 
-    datasets: any of digits, fashion_mnist, cifar10. eps: Linf radius in pixels of [0, 1], of training and
-    test alike. batch: images a step. train_steps: of the PGD trained on. steps, restarts, queries: of the
-    attacks at test time. test_images: at most so many.
+    datasets: any of digits, fashion_mnist, cifar10.
+    eps: Linf radii in pixels of [0, 1], of training and test alike; none takes the data set's own.
+    optimiser_steps: of training; None takes the data set's own.
+    batch: images a step. attack_batch: images attacked at once.
+    train_steps: of the PGD that is trained on. steps, restarts, queries: of the attacks at test time.
+    test_images: at most so many.
     """
 
     datasets: tuple[str, ...] = ("digits",)
-    eps: float | None = None
+    eps: tuple[float, ...] = ()
     optimiser_steps: int | None = None
     batch: int = 128
+    attack_batch: int = 512
     train_steps: int = 7
     steps: int = 50
     restarts: int = 5
@@ -94,67 +100,64 @@ class Config:
             raise check.InputError("datasets must name one or more different data sets; repeat none.")
         for name in self.datasets:
             check.choice("dataset", name, SETTINGS)
-        if self.eps is not None:
-            check.between("eps", self.eps, 0.0, 1.0)
-        for name in ("batch", "train_steps", "steps", "restarts", "queries", "test_images"):
+        for eps in self.eps:
+            check.positive("eps", eps)
+            check.between("eps", eps, 0.0, 1.0)
+        if len(set(self.eps)) != len(self.eps):
+            raise check.InputError(f"eps must differ, got {list(self.eps)}; repeat none.")
+        for name in ("batch", "attack_batch", "train_steps", "steps", "restarts", "queries", "test_images"):
             check.integer(name, getattr(self, name), low=1)
         if self.optimiser_steps is not None:
             check.integer("optimiser_steps", self.optimiser_steps, low=1)
 
+    def regimes(self) -> list[tuple[str, str, float]]:
+        """Every (name, data set, eps)."""
+        return [(f"{d} eps {e:.3g}", d, e) for d in self.datasets for e in (self.eps or SETTINGS[d].eps)]
 
-def arm(dataset: str, defence: str) -> str:
+
+def arm(regime: str, defence: str) -> str:
     """The name of an arm."""
-    return f"{dataset}: {defence}"
+    return f"{regime}: {defence}"
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says, for each data set: within a network and between networks, in both directions."""
-    stated: list[Prediction] = []
-    for dataset in config.datasets:
-        for one, other in (("FGSM", "PGD"), ("PGD", "FGSM")):
-            regime = f"{dataset}, from {one} to {other}"
-            trained, rival = arm(dataset, one), arm(dataset, other)
-            stated += [
-                Superiority(
-                    statement=f"On {dataset}, a network trained against {one} loses over 10 points to "
-                    f"{other}.",
-                    better=Cell(trained, one),
-                    worse=Cell(trained, other),
-                    margin=MARGIN,
-                    regime=regime,
-                    failed_as=0.0,
-                ),
-                Superiority(
-                    statement=f"On {dataset}, {other} training beats {one} training against {other} "
-                    "by over 10 points.",
-                    better=Cell(rival, other),
-                    worse=Cell(trained, other),
-                    margin=MARGIN,
-                    regime=regime,
-                    failed_as=0.0,
-                ),
-            ]
-    return stated
+    """What the claim says, in each regime and in both directions."""
+    return [
+        Superiority(
+            statement=f"{regime}: under {other}, a network trained against {one} falls over 10 points short "
+            f"of its accuracy under {one} and of a network trained against {other}.",
+            better=Cell(arm(regime, one), f"yardstick for {other}"),
+            worse=Cell(arm(regime, one), other),
+            margin=MARGIN,
+            regime=f"{regime}, from {one} to {other}",
+        )
+        for regime, _, _ in config.regimes()
+        for one, other in (("FGSM", "PGD"), ("PGD", "FGSM"))
+    ]
 
 
 def controls(config: Config) -> Sequence[Control]:
     """What shows that an attack, or a training, is broken."""
-    return [c for dataset in config.datasets for c in (*_premises(dataset), *_attacks_work(dataset))]
+    return [
+        control
+        for regime, dataset, _ in config.regimes()
+        for control in (*_trainings_work(regime, dataset), *_attacks_work(regime))
+    ]
 
 
-def _premises(dataset: str) -> list[Control]:
+def _trainings_work(regime: str, dataset: str) -> list[Control]:
     """Training does what its name says."""
-    standard, least = arm(dataset, "standard"), SETTINGS[dataset].clean
+    standard, least = arm(regime, "standard"), SETTINGS[dataset].clean
     learns = Within(
-        statement=f"On {dataset}, clean training reaches {least:.0%} on clean test images.",
+        statement=f"{regime}: clean training reaches {least:.0%} on clean test images.",
         cell=Cell(standard, "clean"),
         low=least,
         high=1.01,
     )
     protects = [
         Superiority(
-            statement=f"On {dataset}, {defence} training protects against {defence} by over 10 points.",
-            better=Cell(arm(dataset, defence), defence),
+            statement=f"{regime}: {defence} training protects against {defence} by over 10 points.",
+            better=Cell(arm(regime, defence), defence),
             worse=Cell(standard, defence),
             margin=MARGIN,
         )
@@ -163,42 +166,53 @@ def _premises(dataset: str) -> list[Control]:
     return [Control(learns), *map(Control, protects)]
 
 
-def _attacks_work(dataset: str) -> list[Control]:
-    """The attacks find what there is to find, in every arm."""
-    stated = []
-    for name in (arm(dataset, defence) for defence in DEFENCES):
-        succeeds = Exact(
-            statement=f"{name}: PGD that may change every pixel at will leaves no image right.",
-            cell=Cell(name, "unbounded"),
-            value=0.0,
-        )
-        rises = Exact(
-            statement=f"{name}: PGD's loss rises along its path (no fall above 5% of its range).",
-            cell=Cell(name, "loss drop"),
-            value=0.0,
-            atol=0.05,
-        )
-        unmasked = Superiority(
-            statement=f"{name}: Square is no stronger than PGD by over 2 points; else gradients are masked.",
-            better=Cell(name, "Square"),
-            worse=Cell(name, "PGD"),
+def _attacks_work(regime: str) -> list[Control]:
+    """The attacks find what there is to find."""
+    worst = arm(regime, "worst of all")
+    succeeds = Exact(
+        statement=f"{regime}: PGD that may change every pixel at will leaves no image right, in any arm.",
+        cell=Cell(worst, "unbounded"),
+        value=0.0,
+    )
+    rises = Exact(
+        statement=f"{regime}: PGD's loss never falls by over 5% of its range along the path, in any arm.",
+        cell=Cell(worst, "loss drop"),
+        value=0.0,
+        atol=0.05,
+    )
+    stronger = Within(
+        statement=f"{regime}: PGD is no weaker than FGSM by over a point, in any arm.",
+        cell=Cell(worst, "FGSM over PGD"),
+        low=-0.01,
+        high=1.01,
+    )
+    unmasked = [
+        Superiority(
+            statement=f"{arm(regime, defence)}: Square is no stronger than PGD by over 2 points; "
+            "else gradients are masked.",
+            better=Cell(arm(regime, defence), "Square"),
+            worse=Cell(arm(regime, defence), "PGD"),
             margin=-NOISE,
         )
-        stated += [Control(succeeds), Control(rises), Control(unmasked, consequence="flag")]
-    return stated
+        for defence in DEFENCES
+    ]
+    return [*map(Control, (succeeds, rises, stronger)), *(Control(c, consequence="flag") for c in unmasked)]
 
 
 def run(config: Config, context: Context) -> None:
-    """Train the four arms on each data set, then attack them all."""
+    """Train the four arms in every regime of each data set, then attack them all."""
     for dataset in config.datasets:
-        _run(dataset, config, context)
+        regimes = {regime: eps for regime, d, eps in config.regimes() if d == dataset}
+        _run(dataset, regimes, config, context)
 
 
-def _run(dataset: str, config: Config, context: Context) -> None:
+def _run(dataset: str, regimes: dict[str, float], config: Config, context: Context) -> None:
     import jax
     import jax.numpy as jnp
     import numpy as np
 
+    from lrn.config import config as pytree
+    from lrn.data.augment import flip_and_crop
     from lrn.data.sampler import minibatch
     from lrn.robust import validity
     from lrn.robust.adversarial_training import AdversarialTrainingConfig, adversarial_training
@@ -210,76 +224,101 @@ def _run(dataset: str, config: Config, context: Context) -> None:
     from lrn.robust.square import SquareConfig, square
 
     setting = SETTINGS[dataset]
-    eps = setting.eps if config.eps is None else config.eps
     steps = config.optimiser_steps or setting.steps
-    train, test = _load(dataset, context.seeds, config.test_images)
+    training = AdversarialTrainingConfig(learning_rate=setting.learning_rate, schedule="cosine", steps=steps)
     net = _net(setting.net)
-    strong = PGDConfig(
-        eps=eps, step_size=max(2.5 * eps / config.steps, 1e-6), steps=config.steps, restarts=config.restarts
-    )
-    weak = PGDConfig(
-        eps=eps, step_size=max(2.5 * eps / config.train_steps, 1e-6), steps=config.train_steps, keep="last"
-    )
-    trained_on = {
-        "standard": None,
-        "FGSM": fgsm(FGSMConfig(eps=eps)),
-        "RS-FGSM": rs_fgsm(RSFGSMConfig(eps=eps)),
-        "PGD": pgd(weak),
-    }
-    attacks = {
-        "clean": no_attack,
-        "FGSM": fgsm(FGSMConfig(eps=eps)),
-        "PGD": pgd(strong),
-        "Square": square(SquareConfig(eps=eps, queries=config.queries)),
-        "unbounded": validity.unbounded(strong),
-    }
+
+    @pytree
+    class Arm:
+        """Both radii are one compile: eps is a float of the config."""
+
+        eps: float
+
+    def trained_on(defence: str, eps: Any) -> Any:
+        if defence == "FGSM":
+            return fgsm(FGSMConfig(eps=eps))
+        if defence == "RS-FGSM":
+            return rs_fgsm(RSFGSMConfig(eps=eps))
+        return pgd(PGDConfig(eps=eps, step_size=eps / 4, steps=config.train_steps, keep="last"))
 
     def attacked(one: Any, shared: Any) -> dict[str, Any]:
-        """All figures of one seed's network on its test images."""
-        seed, state, rows = one
+        """All figures of one seed's network on its test images, at one eps."""
+        seed, eps, state, rows = one
         x = jnp.asarray(shared["image"][rows], jnp.float32) / 255
         y = shared["label"][rows]
+        strong = PGDConfig(eps=eps, step_size=eps / 10, steps=config.steps, restarts=config.restarts)
+        attacks = {
+            "clean": no_attack,
+            "FGSM": fgsm(FGSMConfig(eps=eps)),
+            "PGD": pgd(strong),
+            "Square": square(SquareConfig(eps=eps, queries=config.queries)),
+            "unbounded": validity.unbounded(strong),
+        }
 
         def logits_fn(z: Any) -> Any:
             return net.apply(state.params, state.net_state, z)[0]
 
         key = jax.random.fold_in(jax.random.key(seed), 2)
         correct = {
-            name: correct_under_attack(jax.random.fold_in(key, i), logits_fn, x, y, attack)
+            name: correct_under_attack(
+                jax.random.fold_in(key, i), logits_fn, x, y, attack, config.attack_batch
+            )
             for i, (name, attack) in enumerate(attacks.items())
         }
         path = validity.loss_by_step(jax.random.fold_in(key, 100), logits_fn, x, y, strong)
+        worst = jnp.stack([correct[name] for name in ATTACKS]).all(0)
         return {name: jnp.mean(c, dtype=jnp.float32) for name, c in correct.items()} | {
+            "worst": jnp.mean(worst, dtype=jnp.float32),
             "loss drop": validity.largest_drop(path),
             "masking gap": validity.masking_gap(correct["PGD"], correct["Square"]),
             "zero gradients": validity.zero_gradient_fraction(logits_fn, x, y),
         }
 
+    train, test = _load(dataset, context.seeds, config.test_images)
+    sampler = minibatch(config.batch, rows="rows" if "rows" in train else None)
+    inputs = {
+        "data": {k: v for k, v in train.items() if k != "rows"},
+        "per_seed": {"rows": train["rows"]} if "rows" in train else None,
+        "sampler": flip_and_crop(sampler) if dataset == "cifar10" else sampler,
+        "steps": steps,
+    }
+    shared = {"image": test["image"], "label": test["label"]}
+    attack_all = context.over_seeds(attacked)
+    found: dict[str, dict[str, Any]] = {}
     for defence in DEFENCES:
-        name = arm(dataset, defence)
-        fit = context.fit(
-            lambda c, attack=trained_on[defence]: adversarial_training(net, c, attack),
-            {
-                name: AdversarialTrainingConfig(
-                    learning_rate=setting.learning_rate, schedule="cosine", steps=steps
-                )
-            },
-            steps=steps,
-            data={k: v for k, v in train.items() if k != "rows"},
-            per_seed={"rows": train["rows"]} if "rows" in train else None,
-            sampler=minibatch(config.batch, rows="rows" if "rows" in train else None),
-        )
-        each = (np.asarray(context.seeds, np.uint32), fit.arm(name), test["rows"])
-        shared = {"image": test["image"], "label": test["label"]}
-        found = context.once(
-            f"attacks on {name}", lambda each=each, shared=shared: context.over_seeds(attacked, each, shared)
-        )
-        failed = [context.seeds.index(f.seed) for f in fit.failures]
-        for metric, values in found.items():
+        if defence == "standard":  # knows no eps: one training, attacked at each
+            name = f"{dataset}: standard"
+            fit = context.fit(lambda _: adversarial_training(net, training), {name: Arm(0.0)}, **inputs)
+            states = dict.fromkeys(regimes, fit.arm(name))
+        else:
+            fit = context.fit(
+                lambda c, defence=defence: adversarial_training(net, training, trained_on(defence, c.eps)),
+                {arm(regime, defence): Arm(eps) for regime, eps in regimes.items()},
+                **inputs,
+            )
+            states = {regime: fit.arm(arm(regime, defence)) for regime in regimes}
+        for regime, eps in regimes.items():
+            name = arm(regime, defence)
+            radius = np.full(len(context.seeds), eps, np.float32)
+            each = (np.asarray(context.seeds, np.uint32), radius, states[regime], test["rows"])
+            values = context.once(f"attacks on {name}", lambda each=each: attack_all(each, shared))
+            failed = [f.seed for f in fit.failures if f.arm in (name, f"{dataset}: standard")]
             # What a network that is not finite answers is no accuracy.
-            values = np.asarray(values, np.float64)
-            values[failed] = np.nan
-            context.record(name, metric, values, step=steps)
+            alive = ~np.isin(context.seeds, failed)
+            found[name] = {k: np.where(alive, np.asarray(v, np.float64), np.nan) for k, v in values.items()}
+    for name, values in found.items():
+        for metric, value in values.items():
+            context.record(name, metric, value, step=steps)
+    for regime in regimes:
+        mine = {d: found[arm(regime, d)] for d in DEFENCES}
+        for one, other in (("FGSM", "PGD"), ("PGD", "FGSM")):
+            yardstick = np.minimum(mine[one][one], mine[other][other])
+            context.record(arm(regime, one), f"yardstick for {other}", yardstick, step=steps)
+        worst = arm(regime, "worst of all")
+        for metric in ("unbounded", "loss drop"):
+            context.record(worst, metric, np.max([v[metric] for v in mine.values()], 0), step=steps)
+        order = np.min([v["FGSM"] - v["PGD"] for v in mine.values()], 0)
+        context.record(worst, "FGSM over PGD", order, step=steps)
 
 
 def _load(dataset: str, seeds: Sequence[int], most: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -313,26 +352,30 @@ def _net(name: str) -> Any:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """The matrix of training by attack, one a data set, with intervals over seeds."""
+    """The matrix of training by attack in each regime, with intervals; daggers: masked gradients."""
     import numpy as np
 
     from lrn import figures
 
-    fig, axes = figures.subplots(1, len(config.datasets), squeeze=False)
-    for ax, dataset in zip(axes[0], config.datasets):
-        arms = [arm(dataset, defence) for defence in DEFENCES]
-        values = np.stack([[table.final(a, attack) for attack in ATTACKS] for a in arms])
-        masked = [[attack == "PGD" and _masked(table, a) for attack in ATTACKS] for a in arms]
+    regimes = [regime for regime, _, _ in config.regimes()]
+    fig, axes = figures.subplots(len(regimes), 1, height=3.4 * len(regimes), squeeze=False)
+    for ax, regime in zip(axes[:, 0], regimes):
+        arms = [arm(regime, defence) for defence in DEFENCES]
+        values = np.stack([[table.final(a, attack) for attack in (*ATTACKS, "worst")] for a in arms])
+        masked = np.zeros(values.shape[:2], bool)
+        gaps = [table.final(a, "PGD") - table.final(a, "Square") for a in arms]
+        masked[:, ATTACKS.index("PGD")] = [gap.mean() > NOISE for gap in gaps]
         figures.matrix(
-            ax, values, DEFENCES, ATTACKS, title=f"Accuracy on {dataset} under attack", xlabel="attacked by",
-            ylabel="trained on", flagged=masked,
-        )  # fmt: skip
+            ax,
+            values,
+            DEFENCES,
+            (*ATTACKS, "worst"),
+            title=f"Accuracy on {regime}",
+            xlabel="attacked by",
+            ylabel="trained on",
+            flagged=masked,
+        )
     return fig
-
-
-def _masked(table: Table, name: str) -> bool:
-    """Whether Square beats PGD by more than noise on average."""
-    return bool((table.final(name, "PGD") - table.final(name, "Square")).mean() > NOISE)
 
 
 STUDY = Study(
@@ -341,13 +384,14 @@ STUDY = Study(
     claim_id="O3",
     section="Observations",
     regime=(
-        "quick: scikit-learn's 8x8 digits, a perceptron of two hidden layers of 128, Linf eps .2; "
-        "full: Fashion-MNIST (small CNN, eps .1) and CIFAR-10 (ResNet-18, eps 8/255; JPEG images)."
+        "quick: scikit-learn's 8x8 digits, a perceptron of two hidden layers of 128, Linf eps .1 and .2; "
+        "full: Fashion-MNIST (small CNN, eps .05 and .1) and CIFAR-10 (ResNet-18, eps 4/255 and 8/255; "
+        "JPEG copies of the images)."
     ),
     presets={
         "smoke": Config(optimiser_steps=20, steps=5, restarts=1, queries=20, test_images=50),
         "quick": Config(),
-        "full": Config(datasets=("fashion_mnist", "cifar10"), queries=5000),
+        "full": Config(datasets=("fashion_mnist", "cifar10"), queries=5000, attack_batch=100),
     },
     predictions=predictions,
     controls=controls,

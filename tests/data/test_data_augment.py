@@ -1,0 +1,42 @@
+"""Augmented images are windows of the padded image or of its mirror image, each as often as it should be."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn.data.augment import flip_and_crop
+from lrn.types import Sampler
+
+IMAGE = jnp.arange(1.0, 13.0).reshape(3, 4, 1)
+REPEAT = Sampler(
+    lambda key, data: {"image": jnp.broadcast_to(data["image"], (400, 3, 4, 1)), "label": jnp.zeros(400)}
+)
+
+
+def test_every_window_of_both_mirrors_comes_and_no_other():
+    drawn = jax.jit(flip_and_crop(REPEAT, pad=1).draw)(jax.random.key(0), {"image": IMAGE})
+    windows = set()
+    for image in (np.asarray(IMAGE), np.asarray(IMAGE)[:, ::-1]):
+        padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+        windows |= {padded[i : i + 3, j : j + 4].tobytes() for i in range(3) for j in range(3)}
+    seen = [np.asarray(x).tobytes() for x in drawn["image"]]
+    assert set(seen) == windows  # 18 equally likely ones in 400 draws
+    assert max(seen.count(w) for w in windows) < 60
+    assert drawn["label"].shape == (400,)
+
+
+def test_no_padding_only_mirrors():
+    drawn = flip_and_crop(REPEAT, pad=0).draw(jax.random.key(1), {"image": IMAGE})["image"]
+    mirrored = (drawn == IMAGE[None, :, ::-1]).all((1, 2, 3)).sum()
+    assert 150 < int(mirrored) < 250
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="pad must be at least 0"):
+        flip_and_crop(REPEAT, pad=-1)
+    flat = Sampler(lambda key, data: {"image": data["image"]})
+    with pytest.raises(ValueError, match="give each image three axes"):
+        flip_and_crop(flat).draw(jax.random.key(0), {"image": jnp.zeros((5, 9))})
