@@ -1,0 +1,350 @@
+"""The page: chooses a run for each study, notes what is odd about it, and fills the templates."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lrn import __version__, check, discover, figures, files, stats
+from lrn.report import text
+from lrn.report.plot import interval_plot
+from lrn.report.runs import Final, Run, find, load
+from lrn.study import SECTIONS, study_sha256
+
+if TYPE_CHECKING:
+    import jinja2
+
+_PRESET_RANK = {"full": 2, "smoke": 0}  # any other counts like quick
+STATUSES = {
+    "supported": "Every prediction came out, after correcting for their number.",
+    "refuted": "At least one prediction came out the other way, and none came out.",
+    "mixed": "Some predictions came out and some came out the other way; the reason says where.",
+    "inconclusive": "No prediction came out the other way, but at least one stays open.",
+    "underpowered": "Too few seeds for a verdict.",
+    "invalid": "A control failed: the experiment itself cannot be trusted, so nothing else counts.",
+    "smoke": "A run of seconds that shows that the study works; never a verdict.",
+    "unfinished": "The run was begun and has no verdict yet; the same command goes on with it.",
+    "damaged": "Files of the run cannot be read.",
+}
+
+
+class Mark(NamedTuple):
+    """Something odd about a run: ``kind`` chooses the icon, ``label`` is short, ``why`` a sentence."""
+
+    kind: str
+    label: str
+    why: str
+
+
+@dataclass
+class Shown:
+    """A run on the page: its badge is the verdict, or that there is none and why."""
+
+    run: Run
+    marks: list[Mark]
+
+    @property
+    def status(self) -> str:
+        """The verdict of a finished run, else its state."""
+        return self.run.verdict if self.run.state == "finished" else self.run.state
+
+
+@dataclass
+class Entry(Shown):
+    """A study on the page: the run it is judged by, and the others."""
+
+    older: list[Shown]
+    other: list[Shown]  # unfinished or damaged
+    anchor: str = ""
+
+
+def build(out: Path, *roots: Path) -> Path:
+    """Write ``<out>/report/index.html``, atomically, from the run folders alone.
+
+    The page needs no network and no script; the same folders and study files give the same bytes.
+
+    Args:
+        out: the folder of all runs, where the report goes.
+        *roots: other folders of runs, read instead of ``out``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: a folder does not exist.
+        OSError: the page cannot be written; the one before is untouched.
+    """
+    sources = [Path(root) for root in roots or (out,)]
+    for root in sources:
+        if not root.is_dir():
+            raise check.InputError(
+                f"there is no folder of runs {root}; run a study first, or give its folder."
+            )
+    runs = [load(folder) for folder in dict.fromkeys(f.resolve() for r in sources for f in find(r))]
+    page = Path(out) / "report" / "index.html"
+    # Strings from JSON may hold lone surrogates, which no encoding takes.
+    files.write_bytes(page, render(runs).encode("utf-8", "replace"))
+    return page
+
+
+def render(runs: Iterable[Run]) -> str:
+    """The page as a string."""
+    entries = _entries(runs)
+    names = [s for s in SECTIONS if any(e.run.section == s for e in entries)]
+    names += sorted({e.run.section for e in entries} - set(SECTIONS))
+    counts = {s: sum(e.status == s for e in entries) for s in STATUSES}
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            version=__version__,
+            sections=[(n or "Other", [e for e in entries if e.run.section == n]) for n in names],
+            entries=entries,
+            counts={s: n for s, n in counts.items() if n},
+            statuses=STATUSES,
+            themes=figures.THEMES,
+        )
+    )
+
+
+def _entries(runs: Iterable[Run]) -> list[Entry]:
+    """One entry a study, in the order of the notes; its first run is the one it is judged by."""
+    now = _Code()
+    of: dict[str, list[Shown]] = {}
+    for run in sorted(runs, key=_rank, reverse=True):
+        of.setdefault(run.study, []).append(Shown(run, marks(run, now)))
+    entries = []
+    for first, *others in of.values():
+        older = [s for s in others if s.run.state == "finished"]
+        other = [s for s in others if s.run.state != "finished"]
+        entries.append(Entry(first.run, first.marks, older, other))
+    place = {s: i for i, s in enumerate(SECTIONS)}
+    entries.sort(
+        key=lambda e: (
+            place.get(e.run.section, len(place)),
+            e.run.section,
+            _natural(e.run.claim_id),
+            e.run.study,
+        )
+    )
+    taken: set[str] = set()
+    for entry in entries:
+        slug = "study-" + (re.sub(r"[^a-z0-9]+", "-", entry.run.study.lower()).strip("-") or "x")
+        while slug in taken:
+            slug += "-2"
+        taken.add(slug)
+        entry.anchor = slug
+    return entries
+
+
+def _rank(run: Run) -> tuple:
+    """Orders runs of a study: full before quick before smoke, the preset as it is, then the newest.
+
+    A run whose settings were changed on the command line is not the registered experiment, so it stands
+    behind every one that is, but before a smoke run, which has no verdict.
+    """
+    preset = _PRESET_RANK.get(run.preset, 1)
+    return (
+        run.state == "finished",
+        run.state == "unfinished",
+        preset > 0,
+        not run.overridden,
+        preset,
+        run.finished,
+        run.name,
+    )
+
+
+def _natural(claim_id: str) -> tuple[str, int, str]:
+    match = re.fullmatch(r"(\D*)(\d{1,9})(.*)", claim_id, re.DOTALL)
+    return (match[1], int(match[2]), match[3]) if match else (claim_id, 0, "")
+
+
+def marks(run: Run, now: _Code) -> list[Mark]:
+    """What a reader must know besides the verdict."""
+    found = []
+    if deviation := now.deviation(run):
+        found.append(Mark("deviated", "deviated", deviation))
+    if run.overridden:
+        found.append(
+            Mark("changed", "changed settings", "Settings of the preset were changed on the command line.")
+        )
+    found.extend(
+        Mark(
+            "flag", "flagged", f"This {'does not' if broken else 'is not shown to'} hold: {control.statement}"
+        )
+        for control in run.controls
+        # With seeds too few for a verdict nothing can be shown, so only what is refuted counts.
+        if (broken := control.outcome == "refuted")
+        or (not control.passed and control.outcome and run.verdict not in ("smoke", "underpowered"))
+        if control.consequence == "flag"
+    )
+    if run.failures:
+        lanes = len({(f["arm"], f["seed"]) for f in run.failures})
+        why = f"{lanes} training{'s' if lanes > 1 else ''} became non-finite; see Failures."
+        found.append(Mark("failed", f"{lanes} failed", why))
+    if run.damage and run.state != "damaged":
+        found.append(Mark("damaged", "damaged", f"Damaged: {'; '.join(run.damage)}."))
+    return found
+
+
+class _Code:
+    """The code of the studies as it is now, each file hashed once."""
+
+    def __init__(self):
+        self._hashes: dict[Path, str | None] = {}
+        self._found: dict[str, Path] | None = None
+
+    def deviation(self, run: Run) -> str:
+        """A sentence if the study's file is not the one that ran; "" if it is, or is not on this machine."""
+        path = self._path(run)
+        if path is None or not run.study_sha256:
+            return ""
+        if path not in self._hashes:
+            try:
+                self._hashes[path] = study_sha256(path)
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                self._hashes[path] = None
+        if self._hashes[path] is None:
+            return "The study's file can no longer be read as Python, so it is not the one that ran."
+        if self._hashes[path] == run.study_sha256:
+            return ""
+        return "The study's file has been edited since this run, which was of an earlier version."
+
+    def _path(self, run: Run) -> Path | None:
+        for path in (Path(run.study_path) if run.study_path else None, self._known().get(run.study)):
+            # The second where the folder was made elsewhere, or the repository moved.
+            with contextlib.suppress(OSError, ValueError):
+                if path is not None and path.suffix == ".py" and path.is_file():
+                    return path
+        return None
+
+    def _known(self) -> dict[str, Path]:
+        if self._found is None:
+            self._found = discover.find()
+        return self._found
+
+
+@functools.cache  # compiling the templates takes longer than filling them
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lrn"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "moment": text.moment,
+        "duration": text.duration,
+        "memory": text.memory,
+        "number": text.number,
+        "p_value": text.p_value,
+        "plain": text.plain,
+        "region": text.region,
+        "seeds": text.seeds,
+        "short": text.short,
+    }
+    environment.globals |= {
+        "effect": lambda r: text.effect(r.effect, r.low, r.high),
+        "interval_plot": interval_plot,
+        "numbers": _numbers,
+        "facts": _facts,
+        "picture": _picture,
+    }
+    return environment
+
+
+class Number(NamedTuple):
+    """A row of the table of final values."""
+
+    arm: str
+    mean: str
+    interval: str
+    seeds: str
+
+
+def _numbers(run: Run) -> list[tuple[str, list[Number]]]:
+    """Mean and t interval of each arm's last values, grouped by metric."""
+    groups: dict[str, list[Number]] = {}
+    for (arm, metric), final in run.finals.items():
+        groups.setdefault(metric, []).append(_number(arm, final))
+    return list(groups.items())
+
+
+def _number(arm: str, final: Final) -> Number:
+    finite = final.values[np.isfinite(final.values)]
+    count = str(len(finite)) if len(finite) == len(final.values) else f"{len(finite)} of {len(final.values)}"
+    if len(finite) < 2:
+        return Number(arm, text.number(float(finite[0]) if len(finite) else None), "", count)
+    return Number(arm, *text.effect(*stats.t_interval(finite)), count)
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """Where the results come from, as rows of name and value; what the folder does not tell is left out."""
+    p = run.provenance
+    dirty = p.get("git_dirty")
+    edited = " with uncommitted changes" if dirty else "" if dirty is False else " (unknown whether edited)"
+    packages = p.get("packages")
+    rows: Sequence[tuple[str, Any]] = (
+        ("Run folder", f"{run.folder.parent.name}/{run.name}"),
+        ("Started", text.moment(str(p["started"])) if p.get("started") else None),
+        ("Finished", text.moment(run.finished) if run.finished else None),
+        ("Resumed", f"{p['resumed']} times" if p.get("resumed") else None),
+        ("Commit", f"{p['git_commit']}{edited}" if p.get("git_commit") else None),
+        ("lrn", p.get("lrn_version")),
+        ("lrn code (SHA-256)", p.get("lrn_sha256")),
+        ("Study code (SHA-256)", run.study_sha256),
+        ("Python", p.get("python")),
+        (
+            "Packages",
+            ", ".join(f"{k} {v}" for k, v in packages.items()) if isinstance(packages, dict) else None,
+        ),
+        ("Platform", p.get("platform")),
+        ("Device", device(run)),
+    )
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def device(run: Run) -> str:
+    """What the run ran on."""
+    p = run.provenance
+    details = [
+        f"{p['devices']} devices" if p.get("devices") not in (None, 1) else "",
+        f"{p['cpus']} CPU cores" if p.get("cpus") else "",
+    ]
+    shown = ", ".join(d for d in details if d)
+    return f"{p['device']}{f' ({shown})' if shown else ''}" if p.get("device") else shown
+
+
+class Picture(NamedTuple):
+    """A figure as data URIs, ``dark`` where there is one, and its size in px."""
+
+    light: str
+    dark: str | None
+    width: int
+    height: int
+
+
+def _picture(run: Run) -> Picture | None:
+    if run.figure is None:
+        return None
+    # IHDR is the first chunk: width and height stand at bytes 16 to 24.
+    width, height = (int.from_bytes(run.figure[i : i + 4], "big") for i in (16, 20))
+    return Picture(
+        _data_uri(run.figure), _data_uri(run.figure_dark) if run.figure_dark else None, width, height
+    )
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
