@@ -1,0 +1,26 @@
+"""Networks as `Net(init, apply)`: an MLP, a small CNN, ResNet-18, and bridges from flax and plain functions.
+
+This package alone imports flax; cores see only `lrn.types.Net`. `conv` holds the convolution and the
+pooling, whose form is chosen per backend by measurement.
+"""
+
+from lrn.nets.bridge import from_flax, from_function
+from lrn.nets.cnn import CNN, cnn
+from lrn.nets.conv import LANES, Conv, conv2d, max_pool
+from lrn.nets.mlp import MLP, mlp
+from lrn.nets.resnet import ResNet, resnet18
+
+__all__ = [
+    "CNN",
+    "LANES",
+    "MLP",
+    "Conv",
+    "ResNet",
+    "cnn",
+    "conv2d",
+    "from_flax",
+    "from_function",
+    "max_pool",
+    "mlp",
+    "resnet18",
+]

@@ -1,0 +1,254 @@
+"""Convolution and pooling, in the form that is fast where they run.
+
+``lax`` is the compiler's convolution. ``matmul`` gathers the shifted inputs of every output pixel
+into a matrix of patches and multiplies it by the kernel, over blocks of examples small enough that
+the patches stay in cache; the backward pass gathers them again instead of storing them.
+``auto`` takes matmul on CPU; elsewhere lax, or matmul where the weights are vmapped (see `LANES`).
+
+FIGURES
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from lrn import check
+from lrn.nets.inputs import images
+from lrn.types import Array
+
+Padding = str | int
+Form = str
+
+FORMS = ("auto", "lax", "matmul")
+
+# Whoever vmaps over weights (seeds, tasks) says so by naming the axis: `jax.vmap(f, axis_name="lanes")`.
+# A traced array does not tell that it is one of many, and an axis name, unlike a global, is part of
+# what a trace is cached by.
+LANES = "lanes"
+
+# Patches in flight, all lanes together: four private caches of a core; see the table above.
+BLOCK_BYTES = 4 << 20
+
+
+def lanes() -> int:
+    """How many copies of the weights are being vmapped here, by the axis named "lanes"; 1 without it."""
+    try:
+        return lax.axis_size(LANES)
+    except NameError:  # no such axis is bound
+        return 1
+
+
+def resolve(conv: Form) -> Form:
+    """The form that ``conv`` stands for here: ``"lax"`` or ``"matmul"``.
+
+    Raises:
+        ValueError: ``conv`` is not one of "auto", "lax", "matmul".
+    """
+    check.choice("conv", conv, FORMS)
+    if conv != "auto":
+        return conv
+    return "matmul" if _on_cpu() or lanes() > 1 else "lax"
+
+
+def _on_cpu() -> bool:
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return (getattr(device, "platform", device) or jax.default_backend()) == "cpu"
+
+
+def conv2d(
+    x: Array, kernel: Array, *, stride: int = 1, padding: Padding = "SAME", conv: Form = "auto"
+) -> Array:
+    """Cross-correlate images with a kernel.
+
+    Args:
+        x: [batch, height, width, in], float.
+        kernel: [rows, columns, in, out].
+        stride: step between outputs, in pixels, in both directions.
+        padding: "SAME" (ceil(size / stride) outputs), "VALID" (none) or zeros to add on every side.
+        conv: "auto", "lax" or "matmul"; they agree to rounding, and in derivatives of any order.
+
+    Returns:
+        [batch, height', width', out].
+
+    Raises:
+        ValueError: a rank, dtype, channel count, stride or padding is wrong, or the image is
+            smaller than the kernel.
+    """
+    images("x", x)
+    if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
+        raise ValueError(
+            f"kernel must have shape [rows, columns, {x.shape[3]}, out] for x of shape {tuple(x.shape)}, "
+            f"got {tuple(kernel.shape)}; make its third axis the channels of x."
+        )
+    check.integer("stride", stride, 1)
+    form = resolve(conv)
+    pads = _pads(x.shape[1:3], kernel.shape[:2], stride, padding)
+    height, width = (
+        (size + sum(pad) - k) // stride + 1 for size, pad, k in zip(x.shape[1:3], pads, kernel.shape[:2])
+    )
+    if height < 1 or width < 1:
+        rows, columns = kernel.shape[:2]
+        raise ValueError(
+            f"images of {x.shape[1]}x{x.shape[2]} are too small for a kernel of {rows}x{columns} with padding "
+            f"{padding!r}; give larger images or padding 'SAME'."
+        )
+    dtype = jnp.result_type(x, kernel)
+    x, kernel = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+    if form == "lax":
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    # The product is not needed backwards, so rematerialising costs one more gather and no matmul.
+    @jax.checkpoint
+    def multiply(x: Array) -> Array:
+        patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
+        flat = patches.reshape(-1, patches.shape[-1])
+        return (flat @ kernel.reshape(-1, kernel.shape[3])).reshape(*patches.shape[:3], -1)
+
+    # Each block reads the kernel and adds to its gradient, so a block smaller than the kernel does not pay.
+    per_example = patch_bytes((height, width), kernel.shape[:2], x.shape[3], dtype)
+    return in_blocks(multiply, x, per_example, least_bytes=kernel.nbytes)
+
+
+def _pads(
+    sizes: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: Padding
+) -> list[tuple[int, int]]:
+    """Zeros before and after, per direction."""
+    if isinstance(padding, str):
+        check.choice("padding", padding, ("SAME", "VALID"))
+        return list(lax.padtype_to_pads(sizes, kernel, (stride, stride), padding))
+    check.integer("padding", padding)
+    return [(padding, padding)] * 2
+
+
+def _patches(
+    x: Array, kernel: tuple[int, ...], pads: list[tuple[int, int]], stride: int, size: tuple[int, int]
+) -> Array:
+    """The inputs of every output pixel, [batch, height', width', rows * columns * in], in kernel order."""
+    if any(map(any, pads)):
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    rows, columns = ((n - 1) * stride + 1 for n in size)
+    shifted = [
+        x[:, i : i + rows : stride, j : j + columns : stride]
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+    return shifted[0] if len(shifted) == 1 else jnp.concatenate(shifted, axis=-1)
+
+
+def patch_bytes(size: tuple[int, ...], kernel: tuple[int, ...], channels: int, dtype: Any) -> int:
+    """Bytes of one example's patches, for ``size`` output pixels."""
+    return math.prod(size) * math.prod(kernel) * channels * jnp.dtype(dtype).itemsize
+
+
+def in_blocks(f: Callable[[Array], Array], x: Array, bytes_per_example: int, least_bytes: int = 0) -> Array:
+    """Map ``f`` over the leading axis of ``x`` in blocks whose intermediates stay in cache.
+
+    Args:
+        f: maps [block, ...] to [block, ...] example by example.
+        x: [batch, ...].
+        bytes_per_example: size of the largest intermediate of one example.
+        least_bytes: size below which a block gains nothing.
+
+    Returns:
+        ``f(x)``. Off CPU, or when one block holds the batch, it is called as it is.
+    """
+    batch = x.shape[0]
+    limit = max(1, max(BLOCK_BYTES // lanes(), least_bytes) // bytes_per_example)
+    if batch <= limit or not _on_cpu():
+        return f(x)
+    # A size that divides the batch costs nothing; else equal blocks, the last filled up with zeros.
+    size = next((n for n in range(limit, limit // 2, -1) if batch % n == 0), None)
+    blocks = -(-batch // (size or limit))
+    size = size or -(-batch // blocks)
+    filled = jnp.pad(x, ((0, blocks * size - batch), *((0, 0),) * (x.ndim - 1)))
+    out = lax.map(f, filled.reshape(blocks, size, *x.shape[1:]))
+    return out.reshape(blocks * size, *out.shape[2:])[:batch]
+
+
+def max_pool(x: Array, window: int = 2) -> Array:
+    """Maximum over non-overlapping square windows; pixels that fill no window are dropped.
+
+    The derivative goes to the first maximum of a window, as in `lax.reduce_window`.
+
+    Args:
+        x: [batch, height, width, channels].
+        window: side of a window, in pixels.
+
+    Returns:
+        [batch, height // window, width // window, channels].
+
+    Raises:
+        ValueError: the rank or dtype is wrong, or the image is smaller than a window.
+    """
+    images("x", x)
+    check.integer("window", window, 1)
+    if min(x.shape[1:3]) < window:
+        raise ValueError(
+            f"images of {x.shape[1]}x{x.shape[2]} are too small to pool in windows of {window}x{window}; "
+            "give larger images or pool less."
+        )
+    rows, columns = x.shape[1] // window, x.shape[2] // window
+    x = x[:, : rows * window, : columns * window]
+    return _pool(x.reshape(x.shape[0], rows, window, columns, window, x.shape[3]))
+
+
+@jax.custom_jvp
+def _pool(x: Array) -> Array:
+    return _max_and_argmax(x)[0]
+
+
+def _max_and_argmax(x: Array) -> tuple[Array, Array]:
+    """Over axes 2 and 4 of [batch, rows, window, columns, window, channels]; the first maximum wins."""
+    window = x.shape[2]
+    best = x[:, :, 0, :, 0]
+    argmax = jnp.zeros_like(best, jnp.int32)
+    for n in range(1, window * window):
+        value = x[:, :, n // window, :, n % window]
+        argmax = jnp.where(value > best, n, argmax)
+        best = jnp.maximum(best, value)  # keeps a NaN, which a comparison would drop
+    return best, argmax
+
+
+@_pool.defjvp
+def _pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # A mask over positions, so that the transpose is one broadcast instead of four scattered writes.
+    (x,), (dx,) = primals, tangents
+    best, argmax = _max_and_argmax(x)
+    window = x.shape[2]
+    position = jnp.arange(window * window, dtype=jnp.int32).reshape(1, 1, window, 1, window, 1)
+    return best, jnp.where(jnp.expand_dims(argmax, (2, 4)) == position, dx, 0).sum((2, 4))
+
+
+class Conv(nn.Module):
+    """`conv2d` with a kernel [rows, columns, in, features], He-normal, and a bias.
+
+    Parameters have the names and shapes of `flax.linen.Conv`.
+    """
+
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    stride: int = 1
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    conv: Form = "auto"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map [batch, height, width, in] to [batch, height', width', features]."""
+        images("x", x)
+        kernel = self.param(
+            "kernel", nn.initializers.he_normal(), (*self.kernel_size, x.shape[3], self.features)
+        )
+        y = conv2d(x, kernel, stride=self.stride, padding=self.padding, conv=self.conv)
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).reshape(1, 1, 1, -1)
+        return y

@@ -1,0 +1,58 @@
+"""What a network's input must be, and its normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from lrn.types import Array
+
+# None, one number for every channel, or one a channel; in the units of the pixels.
+PerChannel = Sequence[float] | float | None
+
+
+def images(name: str, x: Array, least: int = 1) -> None:
+    """Raise ValueError unless ``x`` is a batch of float images with ``least`` pixels a side or more."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"{name} must be images [batch, height, width, channels], got shape {tuple(x.shape)}; "
+            "add or drop an axis."
+        )
+    floating(name, x)
+    if min(x.shape[1:3]) < least:
+        raise ValueError(
+            f"{name} holds images of {x.shape[1]}x{x.shape[2]}, which are too small; "
+            f"this network needs at least {least}x{least} pixels."
+        )
+
+
+def floating(name: str, x: Array) -> None:
+    """Raise ValueError unless ``x`` is a float array with no empty axis."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"{name} must hold floats, got dtype {x.dtype}; convert first, for images to [0, 1] by x / 255."
+        )
+    if 0 in x.shape:
+        raise ValueError(f"{name} is empty, of shape {tuple(x.shape)}; give at least one example.")
+
+
+def normalise(x: Array, mean: PerChannel, std: PerChannel) -> Array:
+    """(x - mean) / std over the last axis, inside the network: attacks and users stay in pixel space.
+
+    Raises:
+        ValueError: the number of means or standard deviations is neither 1 nor the channels of ``x``.
+    """
+
+    def per_channel(name: str, value: Any) -> Array:
+        value = jnp.asarray(value, x.dtype).reshape(-1)
+        if value.size not in (1, x.shape[-1]):
+            raise ValueError(
+                f"{name} has {value.size} values for {x.shape[-1]} channels; give one, or one a channel."
+            )
+        return value.reshape((1,) * (x.ndim - 1) + (-1,))
+
+    if mean is not None:
+        x = x - per_channel("mean", mean)
+    return x if std is None else x / per_channel("std", std)

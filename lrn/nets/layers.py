@@ -1,0 +1,55 @@
+"""What the networks share: dropout, and checks of their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lrn import check
+from lrn.nets.inputs import PerChannel
+from lrn.types import Array, Key
+
+
+def dropout(module: nn.Module, x: Array, rate: float, train: bool) -> Array:
+    """While training, zero each element with probability ``rate`` and divide the rest by 1 - rate.
+
+    The rate may be a traced float of a swept config, on which `flax.linen.Dropout` would branch.
+    """
+    if not train or (isinstance(rate, (int, float)) and rate == 0):
+        return x
+    key: Key = module.make_rng("dropout")
+    kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(kept, x / (1.0 - rate), 0)
+
+
+def check_network(
+    classes: int, rate: float = 0.0, mean: PerChannel = None, std: PerChannel = None, **widths: Sequence[int]
+) -> None:
+    """Raise ValueError for sizes below 1, a dropout rate outside [0, 1), or a std that is not positive."""
+    check.integer("classes", classes, 1)
+    for name, sizes in widths.items():
+        if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+            raise ValueError(
+                f"{name} must be a sequence of widths, got {sizes!r}; write ({sizes!r},) for one layer."
+            )
+        for size in sizes:
+            check.integer(f"every entry of {name}", size, 1)
+    check.between("dropout", rate, 0, 1)
+    if isinstance(rate, (int, float)) and rate == 1:
+        raise ValueError(
+            "dropout must be below 1, got 1, which would drop everything; choose a smaller rate."
+        )
+    for value in _each(mean):
+        check.between("mean", value, -float("inf"), float("inf"))
+    for value in _each(std):
+        check.positive("std", value)
+
+
+def _each(value: PerChannel) -> Sequence[Any]:
+    if value is None:
+        return ()
+    return value if isinstance(value, Sequence) else (value,)
