@@ -373,20 +373,19 @@ def _print_verdicts(verdicts: Sequence[tuple[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("study", "verdict", "why", "seeds", "seconds", "folder", box=None, pad_edge=False)
+    console = Console(soft_wrap=True)  # paths stay whole, to be copied
+    table = Table("study", "verdict", "seeds", "seconds", box=None, pad_edge=False)
     for name, outcome in verdicts:
         v = outcome.verdict
-        style = _STYLE.get(v["verdict"], "default")
         again = " (run before)" if outcome.reused else ""
+        style = _STYLE.get(v["verdict"], "default")
         table.add_row(
-            name,
-            f"[{style}]{v['verdict']}[/{style}]",
-            v["reason"],
-            str(len(v["seeds"])),
-            f"{v['seconds']:.0f}{again}",
-            str(outcome.folder),
+            name, f"[{style}]{v['verdict']}[/{style}]", str(len(v["seeds"])), f"{v['seconds']:.0f}{again}"
         )
-    Console().print(table)
+    console.print(table)
+    for name, outcome in verdicts:
+        console.print(f"\n{name}: {outcome.verdict['reason']}", markup=False, highlight=False)
+        console.print(f"  {outcome.folder}", markup=False, highlight=False)
 
 
 def _report(out: Path) -> int:

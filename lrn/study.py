@@ -279,7 +279,7 @@ class Exact(Prediction):
             n=len(x),
             holds=worst <= self.atol,
             against=worst > self.atol,
-            detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the seeds' range",
+            detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the range",
         )
 
 
