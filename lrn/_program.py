@@ -55,11 +55,11 @@ class _Lane(NamedTuple):
 class _Compiled:
     """A jitted function, compiled once for the one set of shapes it will see."""
 
-    def __init__(self, jitted: Any):
-        self._jitted, self._compiled = jitted, None
+    def __init__(self, jitted: Any, options: dict[str, Any] | None = None):
+        self._jitted, self._options, self._compiled = jitted, options, None
 
     def compile(self, *args: Any) -> None:
-        self._compiled = self._compiled or self._jitted.lower(*args).compile()
+        self._compiled = self._compiled or self._jitted.lower(*args).compile(compiler_options=self._options)
 
     def __call__(self, *args: Any) -> Any:
         self.compile(*args)
@@ -89,7 +89,10 @@ class Program:
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
         self._every = every
-        self._start = _Compiled(lanes.jit(self._init, (True, False)))
+        # What runs once need not be optimised as what runs a million times: of a small perceptron's
+        # whole compile on CPU two thirds went into its initial weights, and a quarter of that is enough.
+        hasty = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        self._start = _Compiled(lanes.jit(self._init, (True, False)), hasty)
         self._go = _Compiled(lanes.jit(self._advance, (True, False, True, False, False), donate=(2,)))
         self._look = _Compiled(lanes.jit(self._measure, (True, False, True, False)))
 
