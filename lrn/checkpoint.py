@@ -207,7 +207,7 @@ def _from_host(arrays: dict[str, np.ndarray], keys: dict[str, str], target: PyTr
         )
     restored = []
     for (name, array), leaf, (where, _) in zip(arrays.items(), leaves, named):
-        expected = jax.eval_shape(_key_data, leaf)  # a key's data, for a key
+        expected = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
         if array.shape != expected.shape or array.dtype != expected.dtype:
             raise ValueError(
                 f"checkpoint {path} holds {array.dtype}{list(array.shape)} at {jax.tree_util.keystr(where)} "
@@ -239,6 +239,9 @@ def _orbax_save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     import orbax.checkpoint as ocp
 
     full = {k: a for k, a in arrays.items() if a.size}
+    if not full:
+        path.mkdir(parents=True)
+        return
     with _handler() as checkpointer:
         checkpointer.save(path.absolute(), args=ocp.args.StandardSave(full))
 

@@ -22,8 +22,8 @@ T = TypeVar("T")
 _AXIS = "lane"
 
 
-class MainProcessError(OSError):
-    """The main process of a job failed at something the others rely on; its own message says at what."""
+class JobError(OSError):
+    """Another process of this job failed or has gone; its own message says why."""
 
 
 class Lanes:
@@ -70,14 +70,8 @@ class Lanes:
 
     def get(self, tree: PyTree) -> PyTree:
         """Lane-stacked device arrays as host arrays [count, ...], whole in every process."""
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            gather: Callable[[Any], np.ndarray] = lambda x: np.asarray(  # noqa: E731
-                multihost_utils.process_allgather(x, tiled=True)
-            )
-        else:
-            gather = np.array  # a copy: the buffer may be donated to the next chunk
+        # A copy, for the buffer may be donated to the next chunk.
+        gather = np.array if jax.process_count() == 1 else _gather
         return _on_key_data(lambda x: gather(x)[: self.count], tree)
 
     def jit(
@@ -118,7 +112,7 @@ def agree(value: int) -> int:
         return value
     from jax.experimental import multihost_utils
 
-    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    return int(_together(lambda: multihost_utils.broadcast_one_to_all(np.int32(value))))
 
 
 def on_main(action: Callable[[], T]) -> T | None:
@@ -130,7 +124,7 @@ def on_main(action: Callable[[], T]) -> T | None:
         What ``action`` returned in the main process, None in the others.
 
     Raises:
-        MainProcessError: in the other processes; in the main one, what ``action`` raised.
+        JobError: in the other processes; in the main one, what ``action`` raised.
     """
     result, error = None, None
     if main_process():
@@ -139,17 +133,30 @@ def on_main(action: Callable[[], T]) -> T | None:
         except BaseException as caught:  # a signal too must reach the others before this process leaves
             error = caught
     if agree(int(error is not None)):
-        raise error or MainProcessError("the main process of this job failed; its message says why.")
+        raise error or JobError("the main process of this job failed; its own message says why.")
     return result
 
 
 def any_process(flag: bool) -> bool:
     """Whether any process says so."""
-    if jax.process_count() == 1:
-        return flag
+    return flag if jax.process_count() == 1 else bool(_gather(np.array([flag], np.int32)).any())
+
+
+def _gather(x: Any) -> np.ndarray:
+    """The parts of all processes, joined along the first axis."""
     from jax.experimental import multihost_utils
 
-    return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))
+    return np.asarray(_together(lambda: multihost_utils.process_allgather(x, tiled=True)))
+
+
+def _together(collective: Callable[[], T]) -> T:
+    try:
+        return collective()
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise JobError(
+            f"the processes of this job lost each other ({reason}); start all of them again to resume."
+        ) from error
 
 
 def _on_key_data(function: Callable[[Any], Any], tree: PyTree) -> PyTree:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+import sys
+import threading
 
 import jax
 
-from lrn import check
+from lrn import check, files
 
 _JOB = ("LRN_COORDINATOR", "LRN_PROCESSES", "LRN_PROCESS")
-
-
-def cache_home() -> Path:
-    """Where lrn keeps what it can make again.
-
-    ``$LRN_CACHE_DIR``, else ``$XDG_CACHE_HOME/lrn``, else ``~/.cache/lrn``.
-    """
-    if chosen := os.environ.get("LRN_CACHE_DIR"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrn"
 
 
 def enable_compilation_cache() -> None:
@@ -32,7 +23,7 @@ def enable_compilation_cache() -> None:
         jax.config, "jax_compilation_cache_dir", None
     ):
         return
-    folder = cache_home() / "xla"
+    folder = files.cache_home() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:  # a read-only home: compile each time rather than fail
@@ -59,6 +50,9 @@ def initialise_distributed() -> None:
         return
     # Its own SIGTERM handler would keep ours from being told; ours lets all processes stop together.
     jax.config.update("jax_enable_preemption_service", False)
+    told = threading.Timer(10, _say_waiting)
+    told.daemon = True
+    told.start()
     try:
         if job is None:
             jax.distributed.initialize()
@@ -78,6 +72,35 @@ def initialise_distributed() -> None:
             f"this process could not join its job ({reason}); "
             f"check {', '.join(_JOB if job else ('LRN_DISTRIBUTED',))} and that all processes have started."
         ) from error
+    finally:
+        told.cancel()
+
+
+def _say_waiting() -> None:
+    # jax waits for five minutes without a word, and then aborts the process.
+    print("waiting for the other processes of this job to start", file=sys.stderr, flush=True)
+
+
+def in_job() -> bool:
+    """Whether this process is one of several."""
+    return jax.process_count() > 1
+
+
+def leave_job(code: int) -> None:
+    """Before an exit with ``code``: after a failure, leave a job without waiting for the others for minutes.
+
+    jax waits at a process's end for all others to end too. After a failure they may never: they wait in
+    turn for this one, and learn that it has gone only by its end.
+    """
+    if code == 0 or not jax.distributed.is_initialized():
+        return
+    # The others have this long to fail in their own words, where all have agreed to.
+    leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(timeout=10)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _job() -> tuple[str, int, int] | None:

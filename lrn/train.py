@@ -229,7 +229,7 @@ def fit(
                 raise interrupt.Interrupted(interrupt.requested() or signal.SIGTERM)
     assert carry is not None
     state = jax.tree.map(
-        lambda x: jnp.asarray(x).reshape(len(arms), len(seeds), *x.shape[1:]), lanes.get(carry.state)
+        lambda x: jnp.asarray(x.reshape(len(arms), len(seeds), *x.shape[1:])), lanes.get(carry.state)
     )
     # In an order that does not depend on the chunk's length.
     failures = sorted(log.failures, key=lambda f: (f.step, arms.index(f.arm), seeds.index(f.seed)))

@@ -11,7 +11,7 @@ from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
 from lrn.nets.conv import conv2d, in_blocks, max_pool
 from lrn.nets.inputs import PerChannel, images, normalise
-from lrn.nets.layers import check_network, dropout
+from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Key, Net
 
 
@@ -50,13 +50,13 @@ class CNN(nn.Module):
         x = in_blocks(features, x, max(sizes)) if blocked else features(x)
         x = dropout(self, x.reshape(x.shape[0], -1), self.dropout, train)
         for i, width in enumerate(self.hidden):
-            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.he_normal(), name=f"dense_{i}")(x))
+            x = nn.relu(nn.Dense(width, kernel_init=he_normal, name=f"dense_{i}")(x))
             x = dropout(self, x, self.dropout, train)
-        return nn.Dense(self.classes, name="head")(x)
+        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def _init_conv(key: Key, channels: int, features: int) -> dict[str, Array]:
-    kernel = nn.initializers.he_normal()(key, (3, 3, channels, features))
+    kernel = he_normal(key, (3, 3, channels, features))
     return {"kernel": kernel, "bias": jnp.zeros(features)}
 
 

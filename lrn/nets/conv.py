@@ -21,6 +21,7 @@ from jax import lax
 
 from lrn import check
 from lrn.nets.inputs import images
+from lrn.nets.layers import he_normal
 from lrn.types import Array
 
 Padding = str | int
@@ -96,7 +97,7 @@ def conv2d(
     if height < 1 or width < 1:
         rows, columns = kernel.shape[:2]
         raise ValueError(
-            f"images of {x.shape[1]}x{x.shape[2]} are too small for a kernel of {rows}x{columns} with padding "
+            f"images of {x.shape[1]}x{x.shape[2]} are too small for a {rows}x{columns} kernel with padding "
             f"{padding!r}; give larger images or padding 'SAME'."
         )
     dtype = jnp.result_type(x, kernel)
@@ -245,9 +246,7 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map [batch, height, width, in] to [batch, height', width', features]."""
         images("x", x)
-        kernel = self.param(
-            "kernel", nn.initializers.he_normal(), (*self.kernel_size, x.shape[3], self.features)
-        )
+        kernel = self.param("kernel", he_normal, (*self.kernel_size, x.shape[3], self.features))
         y = conv2d(x, kernel, stride=self.stride, padding=self.padding, conv=self.conv)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).reshape(1, 1, 1, -1)

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from lrn.nets.bridge import from_flax
 from lrn.nets.inputs import PerChannel, floating, normalise
-from lrn.nets.layers import check_network, dropout
+from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Net
 
 
@@ -29,9 +29,9 @@ class MLP(nn.Module):
             raise ValueError(f"x must have shape [batch, ...], got {tuple(x.shape)}; add a batch axis.")
         x = normalise(x, self.mean, self.std).reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
-            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.he_normal(), name=f"dense_{i}")(x))
+            x = nn.relu(nn.Dense(width, kernel_init=he_normal, name=f"dense_{i}")(x))
             x = dropout(self, x, self.dropout, train)
-        return nn.Dense(self.classes, name="head")(x)
+        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def mlp(

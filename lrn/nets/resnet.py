@@ -12,7 +12,7 @@ from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
 from lrn.nets.conv import Conv
 from lrn.nets.inputs import PerChannel, images, normalise
-from lrn.nets.layers import check_network
+from lrn.nets.layers import check_network, lecun_normal
 from lrn.types import Array, Net
 
 Norm = Callable[..., nn.Module]
@@ -68,7 +68,7 @@ class ResNet(nn.Module):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
                 x = Block(self.width * 2**stage, stride, norm, self.conv, name=f"stage_{stage}_block_{i}")(x)
-        return nn.Dense(self.classes, name="head")(x.mean((1, 2)))
+        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x.mean((1, 2)))
 
 
 def resnet18(

@@ -1,0 +1,187 @@
+"""Starts runs of the tiny study, breaks them, and reads what they left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lrn import checkpoint
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+STUDY = HERE / "study_tiny.py"
+LIMIT = 120  # seconds after which a process that is still there is killed, and its test fails
+
+
+class Ended(NamedTuple):
+    """How a process ended: its exit code (negative for a signal), what it printed, how long it took."""
+
+    code: int
+    said: str
+    seconds: float
+
+
+class Process:
+    """A command line that runs in a child of the fork server."""
+
+    def __init__(self, server: Server, pid: int, log: Path):
+        self._server, self.pid, self._log, self._began = server, pid, log, time.monotonic()
+
+    @property
+    def said(self) -> str:
+        """What it printed so far."""
+        return self._log.read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal. The server has not waited for it yet, so its number is still its own."""
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = LIMIT) -> Ended:
+        """Wait for its end.
+
+        Raises:
+            TimeoutError: it still runs; it is killed.
+        """
+        code = self._server.ask({"wait": self.pid, "seconds": seconds})["code"]
+        if code is None:
+            self.send(signal.SIGKILL)
+            self._server.ask({"wait": self.pid, "seconds": 10})
+            raise TimeoutError(f"a run did not end in {seconds} s; it said: {self.said[-2000:]}")
+        return Ended(code, self.said, time.monotonic() - self._began)
+
+    def wait_until(self, condition: Any, seconds: float = LIMIT) -> None:
+        """Wait until ``condition()`` holds; it is looked at every few milliseconds.
+
+        Raises:
+            TimeoutError: it did not hold in time.
+        """
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"nothing happened in {seconds} s; it said: {self.said[-2000:]}")
+            time.sleep(0.003)
+
+
+class Server:
+    """The fork server, and what all its processes share: a compilation cache and a folder for logs."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(exist_ok=True)
+        self._folder, self._started = folder, 0
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            # The small programs too: most of a resumed run's time would be theirs.
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "forkserver.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **cache, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}", "COLUMNS": "200"},
+        )
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise RuntimeError("the fork server did not start; its error is above.")
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request and its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(
+        self, *argv: Any, faults: Sequence[dict[str, Any]] = (), env: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start ``lrn argv`` with faults planted (see `forkserver.plant`)."""
+        self._started += 1
+        log = self._folder / f"log-{self._started}"
+        log.touch()
+        start = {
+            "argv": [str(a) for a in argv], "faults": list(faults), "env": dict(env or {}),
+            "log": str(log), "limit": 2 * LIMIT,
+        }  # fmt: skip
+        return Process(self, self.ask({"start": start})["pid"], log)
+
+    def close(self) -> None:
+        """End it and whatever it started."""
+        self._process.communicate(timeout=60)
+
+
+class Run:
+    """One run folder of the tiny study, at one preset."""
+
+    def __init__(self, server: Server, out: Path, preset: str = "smoke", options: Sequence[Any] = ()):
+        self._server, self.out, self.preset, self._options = server, out, preset, tuple(options)
+
+    def start(self, *options: Any, also: Sequence[Path] = (), **more: Any) -> Process:
+        """Start it, or start it again; it saves whenever it can. ``also``: studies that follow it."""
+        return self._server.start(
+            "run", STUDY, *also, "--preset", self.preset, "--out", self.out, "--no-progress",
+            "--save-seconds", 0.001, *self._options, *options, **more,
+        )  # fmt: skip
+
+    def ended(self, *options: Any, **more: Any) -> Ended:
+        """Start it and wait for its end."""
+        return self.start(*options, **more).wait()
+
+    @property
+    def folder(self) -> Path:
+        """Its folder; there must be exactly one."""
+        (found,) = (f for f in (self.out / "study_tiny").iterdir() if f.is_dir())
+        return found
+
+    def checkpoints(self) -> dict[str, list[int]]:
+        """The steps that have a checkpoint, by training."""
+        return {f.name: checkpoint.steps(f) for f in sorted((self.folder / "checkpoints").iterdir())}
+
+    def phase(self) -> str:
+        """Where a killed process was, from what it left on disk."""
+        if not (self.out / "study_tiny").is_dir() or not any(
+            f.is_dir() for f in (self.out / "study_tiny").iterdir()
+        ):
+            return "start"
+        names = {str(f.relative_to(self.folder)) for f in self.folder.rglob("*")}
+        if "verdict.json" in names:
+            return "done"
+        if any(".saving-" in n for n in names) or any("/metrics/." in n for n in names):
+            return "save"
+        if "metrics.parquet" in names or any(n.startswith(".") for n in names):
+            return "finish"
+        return "training" if any("/step_" in n for n in names) else "start"
+
+    def result(self) -> dict[str, Any]:
+        """Everything that must not depend on how often a run was killed."""
+        folder = self.folder
+        verdict = json.loads((folder / "verdict.json").read_bytes())
+        del verdict["seconds"]
+        arrays = {}
+        for training in sorted((folder / "checkpoints").iterdir()):
+            loaded = checkpoint.load(training)
+            assert loaded is not None
+            assert not loaded.warnings
+            arrays[training.name] = {
+                k: (v.shape, str(v.dtype), v.tobytes()) for k, v in sorted(loaded.tree.items())
+            }
+        kept = ("config.json", "metrics.parquet", "figure.png", "figure-dark.png", "figure.svg")
+        return {"verdict": verdict, "arrays": arrays, **{n: (folder / n).read_bytes() for n in kept}}
+
+    def litter(self) -> list[str]:
+        """Temporary files, and metric parts that no checkpoint knows."""
+        found = [str(f) for f in self.folder.rglob("*") if f.name.startswith(".") or ".tmp" in f.name]
+        for training in (self.folder / "checkpoints").iterdir():
+            loaded = checkpoint.load(training)
+            known = {name for name, _ in loaded.meta.get("parts", ())} if loaded else set()
+            found += [str(f) for f in (training / "metrics").glob("*") if f.name not in known]
+        return found

@@ -1,0 +1,462 @@
+"""Networks: against flax layers, scipy and finite differences; then the properties every Net has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import lax
+from jax.test_util import check_grads
+from scipy.signal import correlate
+
+from lrn import nets
+from lrn.nets import conv as convolution
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def quick_compile():
+    """Compile without optimising: values are what is tested here, and compiling is all the time it takes."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def draw(*shape: int, seed: int = 1) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def close(a, b, tolerance: float = 1e-5) -> None:
+    """Equal trees, to ``tolerance`` of the largest entry of each leaf."""
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1.0, float(np.abs(y).max())))
+
+
+def small_resnet(blocks=(1,), **options) -> nets.ResNet:
+    return nets.ResNet(3, blocks, width=8, **options)
+
+
+def every_net():
+    yield "mlp", nets.mlp(3, (8,), dropout=0.3), (4, 6)
+    yield "cnn", nets.cnn(3, (4, 5), (8,), dropout=0.3), (4, 9, 8, 2)
+    yield "resnet, batch norm", nets.from_flax(small_resnet()), (4, 8, 8, 2)
+    yield "resnet, group norm", nets.from_flax(small_resnet(norm="group")), (4, 8, 8, 2)
+
+
+NETS = pytest.mark.parametrize(("net", "shape"), [pytest.param(n, s, id=i) for i, n, s in every_net()])
+
+
+# Convolution
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "blocks"),
+    [
+        ((7, 6), (3, 3), 1, "SAME", False),
+        ((7, 6), (3, 3), 2, "SAME", True),
+        ((7, 5), (3, 2), 2, "VALID", False),
+        ((6, 7), (5, 5), 1, "VALID", True),
+        ((8, 7), (3, 3), 2, 1, True),
+        ((7, 7), (1, 1), 2, "SAME", False),
+    ],
+)
+def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
+    size, kernel, stride, padding, blocks, monkeypatch
+):
+    if blocks:  # 5 examples in blocks of 2: one is filled up
+        monkeypatch.setattr(convolution, "patch_bytes", lambda *_: convolution.BLOCK_BYTES // 2)
+    x, w = draw(5, *size, 2), draw(*kernel, 2, 3, seed=2)
+
+    def outputs(conv):
+        def f(x, w):
+            y = nets.conv2d(x, w, stride=stride, padding=padding, conv=conv)
+            return jnp.sum(jnp.sin(y)), y
+
+        gradient = jax.grad(f, (0, 1), has_aux=True)
+
+        def squared(x, w):
+            return sum(jnp.sum(jnp.square(g)) for g in gradient(x, w)[0])
+
+        return jax.jit(lambda x, w: (gradient(x, w), jax.grad(squared, (0, 1))(x, w)))(x, w)
+
+    close(outputs("matmul"), outputs("lax"))
+
+
+@pytest.mark.parametrize("conv", ["lax", "matmul"])
+def test_convolution_is_scipys_correlation(conv):
+    x, w = draw(2, 6, 7, 3), draw(3, 3, 3, 4, seed=2)
+    expected = np.stack([[correlate(i, w[..., o], "valid")[..., 0] for o in range(4)] for i in np.array(x)])
+    close(nets.conv2d(x, w, padding="VALID", conv=conv), expected.transpose(0, 2, 3, 1))
+
+
+def test_convolution_module_is_flaxs_layer():
+    x = draw(2, 6, 5, 3)
+    variables = {"params": {"kernel": draw(3, 3, 3, 4, seed=2), "bias": draw(4, seed=3)}}
+    expected = nn.Conv(4, (3, 3), strides=2, padding="VALID").apply(variables, x)
+    close(nets.Conv(4, stride=2, padding="VALID").apply(variables, x), expected)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 6, 7, 11, 12, 13])
+def test_blocks_give_what_the_whole_gives(batch, monkeypatch):
+    monkeypatch.setattr(convolution, "BLOCK_BYTES", 400)
+    sizes = []
+
+    def f(x):
+        sizes.append(x.shape[0])
+        return jnp.sin(x) * x[:, :1]
+
+    x = draw(batch, 5)
+    close(jax.jit(lambda x: convolution.in_blocks(f, x, 100))(x), f(x))
+    size = sizes[0]
+    blocks = -(-batch // size)
+    assert size <= 4
+    assert blocks * size - batch < blocks  # at most one row of fill a block
+
+
+def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
+    x, w = draw(2, 6, 6, 1), draw(3, 3, 3, 1, 2)
+
+    def uses_lax(f) -> bool:
+        return "conv_general_dilated" in str(jax.make_jaxpr(f)(w))
+
+    def one(w):
+        return nets.conv2d(x, w)
+
+    assert not uses_lax(lambda w: one(w[0]))
+    monkeypatch.setattr(convolution, "_on_cpu", lambda: False)
+    assert uses_lax(lambda w: one(w[0]))
+    assert uses_lax(lambda w: jax.vmap(one)(w))
+    assert not uses_lax(lambda w: jax.vmap(one, axis_name=nets.LANES)(w))
+    # The choice is not frozen into a function that was jitted before.
+    jitted = jax.jit(one)
+    jitted(w[0])
+    assert not uses_lax(lambda w: jax.vmap(jitted, axis_name=nets.LANES)(w))
+
+
+# Pooling
+
+
+@pytest.mark.parametrize(("size", "window"), [((6, 8), 2), ((7, 5), 2), ((7, 9), 3), ((4, 4), 1)])
+def test_pooling_is_flaxs_with_its_gradient_at_ties_too(size, window):
+    x = jnp.round(2 * draw(3, *size, 4)) / 2  # many windows hold their maximum more than once
+    weight = draw(3, size[0] // window, size[1] // window, 4, seed=2)
+
+    def flax(x):
+        return nn.max_pool(x, (window, window), (window, window))
+
+    close(nets.max_pool(x, window), flax(x))
+    ours, theirs = (
+        jax.jit(jax.grad(lambda x, pool=pool: jnp.sum(weight * pool(x))))(x)
+        for pool in (lambda x: nets.max_pool(x, window), flax)
+    )
+    close(ours, theirs)
+
+
+def test_pooling_derivatives_are_finite_differences_in_both_modes_and_second_order():
+    x = jnp.asarray(np.random.default_rng(0).permutation(32) / 10.0).reshape(2, 4, 4, 1)  # no ties
+    check_grads(lambda x: jnp.sum(nets.max_pool(x) ** 3), (x,), order=2, modes=["fwd", "rev"], rtol=0.02)
+
+
+def test_pooling_keeps_a_nan_wherever_it_stands():
+    for i in range(4):
+        x = jnp.ones((1, 2, 2, 1)).at[0, i // 2, i % 2].set(jnp.nan)
+        assert jnp.isnan(nets.max_pool(x)).all()
+
+
+# Networks against independent ones
+
+
+class PlainCNN(nn.Module):
+    """The CNN from flax's layers, in the usual order: convolution, bias, ReLU, pooling."""
+
+    @nn.compact
+    def __call__(self, x):
+        for i, width in enumerate((4, 5)):
+            x = nn.relu(nn.Conv(width, (3, 3), name=f"conv_{i}")(x))
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        return nn.Dense(3, name="head")(x.reshape(x.shape[0], -1))
+
+
+def test_cnn_is_flaxs_in_value_gradient_and_second_order(monkeypatch):
+    monkeypatch.setattr(convolution, "BLOCK_BYTES", 30_000)  # 5 images in several blocks
+    net = nets.cnn(3, (4, 5), conv="matmul")
+    x = draw(5, 9, 8, 2)
+    params, _ = jax.jit(net.init)(KEY, x)
+    params = jax.tree.map(lambda p: p + 0.1, params)  # biases other than 0
+
+    def outputs(apply):
+        def loss(params, x):
+            return jnp.mean(jax.nn.logsumexp(apply(params, x), -1) ** 2)
+
+        def adapted(params):  # one inner step, as in MAML
+            return loss(jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params, x)), x)
+
+        return jax.jit(
+            lambda params, x: (apply(params, x), jax.grad(loss, (0, 1))(params, x), jax.grad(adapted)(params))
+        )(params, x)
+
+    plain = nets.from_flax(PlainCNN())
+    close(
+        outputs(lambda params, x: net.apply(params, (), x)[0]), outputs(lambda p, x: plain.apply(p, (), x)[0])
+    )
+
+
+def test_mlp_is_its_formula():
+    net = nets.mlp(3, (8, 7))
+    x = draw(4, 2, 3)
+    p, _ = jax.jit(net.init)(KEY, x)
+    h = np.array(x).reshape(4, 6)
+    for name in ("dense_0", "dense_1"):
+        h = np.maximum(h @ np.array(p[name]["kernel"]), 0)
+    close(net.apply(p, (), x)[0], h @ np.array(p["head"]["kernel"]))
+
+
+def test_residual_blocks_that_project_agree_between_forms():
+    x = draw(3, 7, 8, 2)
+    params, state = jax.jit(nets.from_flax(small_resnet((1, 1))).init)(KEY, x)
+    assert "project" in params["stage_1_block_0"]
+    ours, theirs = (
+        jax.jit(nets.from_flax(small_resnet((1, 1), conv=conv)).apply)(params, state, x)
+        for conv in ("matmul", "lax")
+    )
+    close(ours, theirs)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_resnet18_has_the_papers_parameters(norm):
+    params, state = jax.eval_shape(nets.resnet18(10, norm=norm).init, KEY, jnp.zeros((2, 32, 32, 3)))
+    assert sum(p.size for p in jax.tree.leaves(params)) == 11_173_962
+    # One mean and one variance for each of the 4,800 normalised channels.
+    assert sum(s.size for s in jax.tree.leaves(state)) == (2 * 4800 if norm == "batch" else 0)
+
+
+def test_batch_norm_statistics_are_those_of_the_batch():
+    net = nets.from_flax(small_resnet(()))  # the stem alone
+    x = draw(16, 8, 8, 2)
+    params, state = jax.jit(net.init)(KEY, x)
+    apply = jax.jit(net.apply, static_argnames="train")
+    _, new = apply(params, state, x, train=True)
+    stem = np.array(
+        lax.conv(x.transpose(0, 3, 1, 2), params["stem"]["kernel"].transpose(3, 2, 0, 1), (1, 1), "SAME")
+    )
+    ours = new["batch_stats"]["norm"]
+    close(ours["mean"], 0.1 * stem.mean((0, 2, 3)))  # momentum .9, from mean 0 and variance 1
+    close(ours["var"], 0.9 + 0.1 * stem.var((0, 2, 3)))
+    assert net.apply(params, state, x)[1] is state
+    # Evaluation takes the running statistics, each example alone; training those of the batch.
+    whole, part = (np.array(apply(params, new, x[:n])[0]) for n in (16, 2))
+    close(whole[:2], part)
+    whole, part = (np.array(apply(params, new, x[:n], train=True)[0]) for n in (16, 2))
+    assert np.abs(whole[:2] - part).max() > 0.01
+
+
+def test_normalisation_is_inside_the_network():
+    x = draw(3, 8, 8, 2)
+    mean, std = (0.4, 0.6), (0.2, 0.3)
+    by_hand = (x - jnp.array(mean).reshape(1, 1, 1, 2)) / jnp.array(std).reshape(1, 1, 1, 2)
+    for make in (
+        lambda **options: nets.cnn(3, (4,), **options),
+        lambda **options: nets.mlp(3, (4,), **options),
+        lambda **options: nets.from_flax(small_resnet((), **options)),
+    ):
+        params, state = jax.jit(make().init)(KEY, x)
+        inside = jax.jit(make(mean=mean, std=std).apply)(params, state, x)
+        close(inside, jax.jit(make().apply)(params, state, by_hand))
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("net", [nets.mlp(3, (64,), dropout=0.5), nets.cnn(3, (4,), dropout=0.5)])
+def test_dropout_acts_in_training_only_by_key_and_keeps_the_mean(net):
+    x = draw(2, 8, 8, 1)
+    params, _ = jax.jit(net.init)(KEY, x)
+    run = jax.jit(lambda key, train: net.apply(params, (), x, key=key, train=train)[0], static_argnums=1)
+    keys = jax.random.split(KEY, 4000)
+    assert (run(keys[0], False) == run(keys[1], False)).all()
+    assert (run(keys[0], True) == run(keys[0], True)).all()
+    assert (run(keys[0], True) != run(keys[1], True)).any()
+    # After its dropout the network is linear, so the mean over masks is the output without.
+    draws = jax.vmap(lambda key: run(key, True))(keys)
+    error = draws.std(0) / len(keys) ** 0.5
+    assert (jnp.abs(draws.mean(0) - run(keys[0], False)) < 5 * error).all()
+
+
+def test_dropout_rate_may_be_swept():
+    x, rates = draw(4, 6), jnp.array([0.0, 0.5])
+    params, _ = jax.jit(nets.mlp(3, (64,)).init)(KEY, x)
+
+    def run(rate):
+        return nets.mlp(3, (64,), dropout=rate).apply(params, (), x, key=KEY, train=True)[0]
+
+    outputs = jax.vmap(run)(rates)
+    close(outputs[0], run(0.0))
+    close(outputs[1], run(0.5))
+    assert (outputs[0] != outputs[1]).any()
+
+
+# Properties of every net
+
+
+def gradient_of_a_step(net, key, x):
+    """Gradient, output and new state of one training pass from fresh parameters."""
+    init_key, drop_key = jax.random.split(key)
+    params, state = net.init(init_key, x)
+
+    def loss(params):
+        out, new = net.apply(params, state, x, key=drop_key, train=True)
+        return jnp.mean(out**2), (out, new)
+
+    gradient, (out, new) = jax.grad(loss, has_aux=True)(params)
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    return gradient, out, new
+
+
+@NETS
+def test_vmapped_seeds_are_single_seeds(net, shape):
+    keys, x = jax.random.split(KEY, 2), draw(*shape)
+
+    def one(key, x):
+        return gradient_of_a_step(net, key, x)
+
+    lanes = jax.jit(jax.vmap(one, in_axes=(0, None), axis_name=nets.LANES))(keys, x)
+    single = jax.jit(one)
+    for i, key in enumerate(keys):
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], lanes), single(key, x), 1e-4)
+
+
+@NETS
+def test_jit_is_eager(net, shape):
+    x = draw(*shape)
+    params, state = jax.jit(net.init)(KEY, x)
+    close(jax.jit(net.apply)(params, state, x), net.apply(params, state, x))
+
+
+@NETS
+def test_keys_are_used_once(net, shape, key_reuse_checks):
+    @jax.jit
+    def run(key, x):
+        init_key, drop_key = jax.random.split(key)
+        params, state = net.init(init_key, x)
+        return net.apply(params, state, x, key=drop_key, train=True)
+
+    run(jax.random.key(0), draw(*shape))
+
+
+# Bridges
+
+
+class Asks(nn.Module):
+    """Says whether it trains, by the name it was built with."""
+
+    @nn.compact
+    def __call__(self, x, deterministic: bool = True, training: bool = False):
+        scale = self.param("scale", nn.initializers.ones, ())
+        calls = self.variable("counter", "calls", jnp.zeros, ())
+        if training:
+            calls.value += 1.0
+        assert training is not deterministic
+        return x * scale * (2.0 if training else 1.0)
+
+
+def test_from_flax_passes_training_and_carries_every_collection():
+    net = nets.from_flax(Asks())
+    x = draw(2, 3)
+    params, state = net.init(KEY, x)
+    assert state == {"counter": {"calls": 0.0}}
+    out, state = net.apply(params, state, x, train=True)
+    close(out, 2 * x)
+    assert state == {"counter": {"calls": 1.0}}
+    out, state = net.apply(params, state, x)
+    close(out, x)
+    assert state == {"counter": {"calls": 1.0}}
+
+
+class CentresOnData(nn.Module):
+    """A parameter that starts at the mean of the data, so it cannot be made without computing."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x - self.param("mean", lambda key, x: x.mean(0), x).reshape(1, -1)
+
+
+def test_from_flax_takes_parameters_that_depend_on_data():
+    net, x = nets.from_flax(CentresOnData()), draw(5, 3)
+    close(net.init(KEY, x)[0]["mean"], x.mean(0))
+
+
+def test_from_function_is_the_function():
+    net = nets.from_function(lambda key, x: jax.random.normal(key, (x.shape[1],)), lambda w, x: x @ w)
+    x = draw(4, 3)
+    params, state = net.init(KEY, x)
+    out, same = net.apply(params, state, x, key=KEY, train=True)
+    close(out, x @ params)
+    assert state == same == ()
+
+
+# Bad input
+
+
+def wrong(value: Any) -> Any:
+    """A value of a type that the call does not take."""
+    return value
+
+
+IMAGES = jnp.zeros((2, 8, 8, 1))
+KERNEL = jnp.zeros((3, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: nets.cnn(0), "classes must be at least 1"),
+        (lambda: nets.cnn(3, wrong(32)), "widths must be a sequence"),
+        (lambda: nets.cnn(3, (32, 0)), "every entry of widths must be at least 1"),
+        (lambda: nets.mlp(3, wrong((8, 1.5))), "every entry of hidden must be a whole number"),
+        (lambda: nets.mlp(3, dropout=1.0), "dropout must be below 1"),
+        (lambda: nets.mlp(3, dropout=-0.1), "dropout must lie between 0 and 1"),
+        (lambda: nets.cnn(3, std=0.0), "std must be a finite number above 0"),
+        (lambda: nets.cnn(3, mean=wrong((0.1, "a"))), "mean must be a number"),
+        (lambda: nets.cnn(3, conv="fft"), "conv 'fft' is not known"),
+        (lambda: nets.resnet18(3, norm="layer"), "norm 'layer' is not known"),
+        (lambda: nets.resnet18(3, 48, norm="group"), "does not divide into 32 groups"),
+        (lambda: nets.from_flax(wrong(nn.Dense)), "must be an instance of flax.linen.Module"),
+        (lambda: nets.from_function(wrong(None), lambda p, x: x), "init must be a function"),
+        (lambda: nets.cnn(3).init(KEY, IMAGES[0]), r"x must be images \[batch, height, width, channels\]"),
+        (lambda: nets.cnn(3).init(KEY, IMAGES.astype(jnp.uint8)), "must hold floats, got dtype uint8"),
+        (lambda: nets.cnn(3).init(KEY, IMAGES[:0]), "x is empty"),
+        (lambda: nets.cnn(3).init(KEY, IMAGES[:, :3]), "at least 4x4 pixels"),
+        (lambda: nets.resnet18(3).init(KEY, IMAGES[:, :7]), "at least 8x8 pixels"),
+        (lambda: nets.cnn(3, mean=(0.1, 0.2)).init(KEY, IMAGES), "mean has 2 values for 1 channels"),
+        (lambda: nets.mlp(3).init(KEY, jnp.zeros(4)), r"x must have shape \[batch, ...\]"),
+        (lambda: nets.mlp(3).init(KEY, jnp.zeros((2, 4), jnp.int32)), "must hold floats"),
+        (lambda: apply(nets.mlp(3), IMAGES, IMAGES[:, :4]), "parameters do not fit MLP on x of shape"),
+        (lambda: apply(nets.cnn(3), IMAGES, jnp.zeros((2, 8, 8, 3))), "parameters do not fit CNN"),
+        (lambda: nets.mlp(3).apply({}, (), IMAGES), "parameters do not fit MLP"),
+        (lambda: apply(nets.mlp(3, dropout=0.1), IMAGES, IMAGES, train=True), "pass key= to apply"),
+        (lambda: nets.conv2d(IMAGES, KERNEL[:, :, 0]), "kernel must have shape"),
+        (lambda: nets.conv2d(jnp.zeros((2, 8, 8, 3)), KERNEL), "make its third axis the channels"),
+        (lambda: nets.conv2d(IMAGES, KERNEL, stride=0), "stride must be at least 1"),
+        (lambda: nets.conv2d(IMAGES, KERNEL, padding="FULL"), "padding 'FULL' is not known"),
+        (lambda: nets.conv2d(IMAGES, KERNEL, padding=-1), "padding must be at least 0"),
+        (lambda: nets.conv2d(IMAGES[:, :2], KERNEL, padding="VALID"), "too small for a 3x3 kernel"),
+        (lambda: nets.max_pool(IMAGES[:, :1]), "too small to pool"),
+        (lambda: nets.max_pool(IMAGES, 0), "window must be at least 1"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith((".", "?"))
+
+
+def apply(net, x, other, **options):
+    params, state = jax.jit(net.init)(KEY, x)
+    return net.apply(params, state, other, **options)
