@@ -92,7 +92,9 @@ class Lanes:
 
         # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
         # kernels by it.
-        mapped: Callable[..., PyTree] = alone if self.padded == 1 else jax.vmap(function, in_axes=axes)
+        # The axis has a name, by which a network knows that its weights are batched (`lrn.nets.conv`).
+        vmapped = jax.vmap(function, in_axes=axes, axis_name="lanes")
+        mapped: Callable[..., PyTree] = alone if self.padded == 1 else vmapped
         if self._mesh is not None:
             specs = tuple(PartitionSpec(_AXIS) if lane else PartitionSpec() for lane in per_lane)
             mapped = jax.shard_map(
