@@ -419,10 +419,8 @@ def decide(
     if by["supported"] and by["refuted"]:
         return "mixed", f"It holds ({_regimes(by['supported'])}) and fails ({_regimes(by['refuted'])})."
     if by["refuted"]:
-        return (
-            "refuted",
-            f"{len(by['refuted'])} of {total} predictions came out the other way, and none as predicted.",
-        )
+        rest = f"; {len(by['inconclusive'])} could not be decided" if by["inconclusive"] else ""
+        return "refuted", f"{len(by['refuted'])} of {total} predictions came out the other way{rest}."
     return (
         "inconclusive",
         f"{len(by['inconclusive'])} of {total} predictions could not be decided with {seeds} seeds.",

@@ -29,8 +29,9 @@ accuracy under PGD is too high.
     python -m experiments.robust.attack_transfer --preset quick
 
 Time on two cores: about a minute for quick (digits, ten seeds). `full` (Fashion-MNIST and CIFAR-10) wants a
-GPU. Verdict to expect: mixed. FGSM training fails against PGD at the larger eps and not at the smaller; PGD
-training does not fail against FGSM, whose point lies in the ball that PGD searches.
+GPU. What to expect from quick: PGD training does not fail against FGSM at either eps (FGSM's point lies in
+the ball that PGD searches), nor FGSM training against PGD at the smaller; at the larger it falls some
+twelve points short, which ten seeds cannot always tell from ten, so that the verdict is refuted or mixed.
 """
 
 from __future__ import annotations
