@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
-from lrn.types import Array, Key, Learner, Mean, Metrics, PyTree, Sampler, State
+from lrn.types import Array, Key, Learner, Mean, Metrics, PyTree, Sampler, State, is_key
 
 Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
 
@@ -108,6 +110,7 @@ class Program:
             )
         )
         self._data = lanes.replicate(data)
+        self._given = (data, dict(per_seed))
 
         # Traced once, here, where a mistake is still cheap; the compiled parts reuse the trace.
         self._init_state, self._step = jax.jit(self._trace_init), jax.jit(self._trace_step)
@@ -117,11 +120,38 @@ class Program:
         _check_same(state, after)
         _check_scalars("step", metrics)
         self._metrics = list(metrics)
+        self._traced = [
+            (self._init_state, (lane, self._data)),
+            (self._step, (lane, self._data, state, jnp.int32(0))),
+        ]
         if evaluate is not None:
-            _check_scalars("evaluate", jax.eval_shape(self._measure, lane, self._data, state, jnp.int32(0)))
+            self._traced.append((self._measure, (lane, self._data, state, jnp.int32(0))))
+            measured = jax.eval_shape(*[self._traced[-1][0], *self._traced[-1][1]])
+            _check_scalars("evaluate", measured)
+            if twice := sorted(set(measured) & set(metrics)):
+                raise ValueError(
+                    f"evaluate and step both return the metric {twice[0]!r}, which would be one curve; "
+                    "give one of them another name."
+                )
         carry = jax.eval_shape(self._init, lane, self._data)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
+
+    def sha256(self) -> str:
+        """A hash of what is computed: the traced functions with all they close over, and the data.
+
+        The same training under another attack, network or data set is another training, though its
+        configs and names be the same.
+        """
+        digest = hashlib.sha256()
+        for function, args in self._traced:
+            closed = jax.make_jaxpr(function)(*args)
+            # Functions print with their address, which changes from process to process.
+            digest.update(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
+            for constant in closed.consts:
+                digest.update(np.asarray(constant).tobytes())
+        digest.update(_sha256(self._given).encode())
+        return digest.hexdigest()
 
     def start(self) -> Carry:
         """The carries before the first step."""
@@ -197,6 +227,14 @@ class Program:
         assert self._evaluate is not None
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(lane.seed), _EVAL), step)
         return self._evaluate(lane.config, key, state, merge(data, lane.data))
+
+
+def _sha256(tree: PyTree) -> str:
+    digest = hashlib.sha256(str(jax.tree.structure(tree)).encode())
+    for leaf in jax.tree.leaves(tree):
+        host = np.ascontiguousarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+        digest.update(f"{host.dtype}{host.shape}".encode() + host.tobytes())
+    return digest.hexdigest()
 
 
 def merge(data: PyTree, per_seed: Mapping[str, Any]) -> PyTree:

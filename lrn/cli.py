@@ -207,12 +207,13 @@ def _list(command: List) -> int:
         print(json.dumps(rows, indent=1))
         return 0
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("id", "notes", "section", "what it decides", box=None, pad_edge=False)
     for row in rows:
         if "error" in row:
-            table.add_row(row["id"], "", "", f"[red]{row['error']}[/red]")
+            table.add_row(row["id"], "", "", escape(row["error"]), style="red")
         else:
             table.add_row(
                 row["id"], row["claim_id"], row["section"], row["title"] + (" (tour)" if row["tour"] else "")
@@ -272,9 +273,11 @@ class _Plan:
 def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
     ids = list(command.ids)
     if command.tour:
-        ids += [name for name in discover.find() if discover.load(name).study.tour]
+        ids += _tour()
     if not ids:
-        raise check.InputError("run needs the id of a study; `list` shows them, or give --tour.")
+        raise check.InputError(
+            "run needs the id of a study, before any --config.FIELD; `list` shows them, or give --tour."
+        )
     check.positive("--save-seconds", command.save_seconds)
     if command.seeds is not None:
         check.integer("--seeds", command.seeds, low=1)
@@ -305,6 +308,17 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
     if command.tour:
         _report(command.out)
     return int(failed)
+
+
+def _tour() -> list[str]:
+    """The studies of the tour; a file that is broken is said and left out."""
+    ids = []
+    for name in discover.find():
+        try:
+            ids += [name] if discover.load(name).study.tour else []
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+    return ids
 
 
 def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[str, Any]:

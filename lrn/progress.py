@@ -48,7 +48,7 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop drawing; a finished training leaves one line."""
+        """Stop drawing."""
         if self._bar:
             self._bar.stop()
 

@@ -7,6 +7,7 @@ the same command goes on from the last checkpoint and ends with the same bytes.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,7 @@ class Context:
         self._progress, self._save_seconds, self._sinks = progress, save_seconds, tuple(sinks)
         self._tables: list[Table] = []
         self._names: set[str] = set()
+        self._recorded: set[tuple[str, str, int]] = set()
         self.failures: list[dict[str, Any]] = []
 
     def fit(
@@ -111,6 +113,9 @@ class Context:
                 f"record({arm!r}, {metric!r}) got values of shape {list(values.shape)} for "
                 f"{len(self.seeds)} seeds; give one number a seed."
             )
+        if (arm, metric, step) in self._recorded:
+            raise ValueError(f"{metric} of {arm} at step {step} was recorded before; record it once.")
+        self._recorded.add((arm, metric, step))
         self._tables.append(tables.rows(arm, self.seeds, step, metric, values))
 
     def once(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -122,7 +127,11 @@ class Context:
 
         folder = self.folder / "checkpoints" / _slug(self._claim(name))
         loaded = checkpoint.load(folder)
-        if lanes.agree(int(loaded is not None)) and loaded is not None:
+        if lanes.agree(int(loaded is not None)) != int(loaded is not None):
+            raise ValueError(
+                f"the processes of this job see different files in {folder}; give a shared --out."
+            )
+        if loaded is not None:
             for warning in loaded.warnings:
                 self.say(warning)
             return dict(zip(loaded.meta["names"], loaded.tree.values()))
@@ -209,6 +218,9 @@ def run(
         stack.enter_context(store.owned(folder))
         store.clean(folder, fresh)
         if (verdict := _read(folder / "verdict.json")) is not None:
+            made_by = (_read(folder / "provenance.json") or {}).get("lrn_sha256")
+            if made_by != store.source_sha256():
+                say(f"{found.id}: {folder} was made by other code of lrn; --fresh runs it again.")
             return _Begun(verdict, {}, store.Clock(None))
         before = _read(folder / "provenance.json")
         begun = _Begun(None, store.provenance(), store.Clock(before))
@@ -317,8 +329,12 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise check.InputError(
             f"{path} is damaged ({type(error).__name__}); use --fresh to run it again."
         ) from None
+    if not isinstance(value, dict) or not value:
+        raise check.InputError(f"{path} is damaged (no JSON object); use --fresh to run it again.")
     return value
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "part"
+    """A file name for a part of a run; what is too long for one is cut and told apart by a hash."""
+    slug = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "part"
+    return slug if len(slug) <= 100 else f"{slug[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

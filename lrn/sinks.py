@@ -66,7 +66,7 @@ def open_sinks(names: Sequence[str], folder: Path | None) -> list[Any]:
     """
     for name in names:
         check.choice("sink", name, _SINKS)
-    if folder is None:
+    if folder is None or not names:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     return [_SINKS[name](folder) for name in names]

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrn import __version__, files
+from lrn import __version__, check, files
 
 _PACKAGES = (
     "jax",
@@ -66,7 +66,12 @@ def owned(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     # Beside the folder, not in it: a fresh start removes the folder.
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise check.InputError(
+            f"the folder {folder.parent} cannot be made ({error.strerror}); choose another --out."
+        ) from None
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
         lock.acquire(timeout=0)

@@ -49,7 +49,8 @@ class Finding:
 
     effect: the estimated quantity, in the metric's unit; interval: its 95% interval.
     p: one-sided p of the prediction against its opposite; None where nothing is random.
-    against: whether the interval excludes the prediction.
+    p_against: one-sided p of the opposite; None where nothing is random.
+    holds: what an exact prediction comes to, None for the others.
     hedges_g, probability_of_improvement: effect sizes of a comparison, None elsewhere.
     """
 
@@ -57,8 +58,8 @@ class Finding:
     interval: tuple[float, float]
     n: int
     p: float | None = None
-    against: bool = False
-    holds: bool = False  # used where p is None
+    p_against: float | None = None
+    holds: bool | None = None
     hedges_g: float | None = None
     probability_of_improvement: float | None = None
     detail: str = ""
@@ -94,18 +95,18 @@ class Prediction(ABC):
         Raises:
             ValueError: the table lacks a cell, or its cells have different seeds.
         """
-        values = [table.final(cell.arm, cell.metric) for cell in self.cells]
-        if len({len(v) for v in values}) != 1:
+        seeds, values = map(list, zip(*(table.final_by_seed(c.arm, c.metric) for c in self.cells)))
+        if any(not np.array_equal(s, seeds[0]) for s in seeds):
             raise ValueError(
-                f"the prediction {self.statement!r} compares cells with different numbers of seeds "
-                f"({', '.join(f'{c}: {len(v)}' for c, v in zip(self.cells, values))}); "
+                f"the prediction {self.statement!r} compares cells with different seeds "
+                f"({', '.join(f'{c}: {s.tolist()}' for c, s in zip(self.cells, seeds))}); "
                 "record every seed for each."
             )
         bad = ~np.all([np.isfinite(v) for v in values], axis=0)
         if bad.any():
             if self.failed_as is None:
                 detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"
-                return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), p=1.0, detail=detail)
+                return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), 1.0, 1.0, detail=detail)
             values = [np.where(np.isfinite(v), v, self.failed_as) for v in values]
         return self.judge(values)
 
@@ -150,7 +151,7 @@ class Superiority(Prediction):
             interval=_bounds(interval),
             n=len(d),
             p=stats.sign_flip_test(d - self.margin, alternative="greater"),
-            against=interval is not None and interval.high < self.margin,
+            p_against=stats.sign_flip_test(d - self.margin, alternative="less"),
             **_sizes(better, worse),
         )
 
@@ -236,19 +237,13 @@ class Trend(Prediction):
     def judge(self, values: list[np.ndarray]) -> Finding:
         """See `Prediction.judge`."""
         if len(values[0]) < 2:
-            return Finding(np.nan, (np.nan, np.nan), len(values[0]), p=1.0)
-        up = self.direction == "increasing"
-        trend = stats.trend_test(
-            np.stack(values, 1), np.asarray(self.levels), alternative="greater" if up else "less"
-        )
-        slope = trend.slope
-        return Finding(
-            effect=slope.estimate,
-            interval=_bounds(slope),
-            n=len(values[0]),
-            p=trend.p,
-            against=slope.high < 0 if up else slope.low > 0,
-        )
+            return Finding(np.nan, (np.nan, np.nan), len(values[0]), 1.0, 1.0)
+        levels, columns = np.asarray(self.levels), np.stack(values, 1)
+        rising = stats.trend_test(columns, levels, alternative="greater")
+        falling = stats.trend_test(columns, levels, alternative="less")
+        for_, against = (rising, falling) if self.direction == "increasing" else (falling, rising)
+        slope = for_.slope
+        return Finding(slope.estimate, _bounds(slope), len(columns), for_.p, against.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +273,6 @@ class Exact(Prediction):
             interval=(float(x.min()), float(x.max())),
             n=len(x),
             holds=worst <= self.atol,
-            against=worst > self.atol,
             detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the range",
         )
 
@@ -361,7 +355,7 @@ class Study:
 def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any]:
     """The verdict and everything it rests on, as JSON values, from the table alone.
 
-    Holm's correction runs over the predictions that have a p-value; controls are not corrected, which
+    Holm's correction runs over the predictions that have a p-value, for and against them; controls are not corrected, which
     makes them stricter judges of nothing but the experiment itself.
 
     Raises:
@@ -369,38 +363,29 @@ def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any
     """
     predictions, controls = study.predicted(config), study.controlled(config)
     found = [p.find(table) for p in predictions]
-    tested = [f.p for f in found if f.p is not None]
-    adjusted = iter(stats.holm(np.array(tested)) if tested else [])
-    results = []
-    for prediction, finding in zip(predictions, found):
-        p = None if finding.p is None else float(next(adjusted))
-        results.append(
-            {
-                **prediction.spec(),
-                **_finding(finding),
-                "p_adjusted": p,
-                "outcome": _outcome(finding, p, study.alpha),
-            }
+    results = [
+        {**p.spec(), **_finding(f), "p_adjusted": up, "outcome": _outcome(f, up, down, study.alpha)}
+        for p, f, up, down in zip(
+            predictions, found, _holm([f.p for f in found]), _holm([f.p_against for f in found])
         )
+    ]
     checks = []
     for control in controls:
         finding = control.check.find(table)
-        outcome = _outcome(finding, finding.p, study.alpha)
-        checks.append(
-            {
-                **control.spec(),
-                **_finding(finding),
-                "p_adjusted": None,
-                "outcome": outcome,
-                "passed": outcome == "supported",
-            }
-        )
-    verdict, reason = decide(preset, len(table.seeds), results, checks)
+        outcome = _outcome(finding, finding.p, finding.p_against, study.alpha)
+        passed = outcome == "supported"
+        entry = {**control.spec(), **_finding(finding), "p_adjusted": None}
+        checks.append({**entry, "outcome": outcome, "passed": passed})
+    verdict, reason = decide(preset, len(table.seeds), results, checks, study.alpha)
     return {"verdict": verdict, "reason": reason, "predictions": results, "controls": checks}
 
 
 def decide(
-    preset: str, seeds: int, predictions: Sequence[Mapping[str, Any]], controls: Sequence[Mapping[str, Any]]
+    preset: str,
+    seeds: int,
+    predictions: Sequence[Mapping[str, Any]],
+    controls: Sequence[Mapping[str, Any]],
+    alpha: float = 0.05,
 ) -> tuple[Verdict, str]:
     """The verdict, and why in one sentence, from the outcomes."""
     if preset == "smoke":
@@ -409,6 +394,12 @@ def decide(
     broken = [c for c in guards if c["outcome"] == "refuted"]
     if not broken and seeds < MIN_SEEDS:
         return "underpowered", f"{seeds} seeds are too few: a verdict takes at least {MIN_SEEDS}."
+    tests = sum(p.get("kind") == "superiority" for p in predictions)
+    if not broken and tests and tests * stats.smallest_sign_flip_p(seeds, "greater") > alpha:
+        return (
+            "underpowered",
+            f"{seeds} seeds are too few for {tests} predictions: none could pass Holm's test.",
+        )
     broken = broken or [c for c in guards if not c["passed"]]
     if broken:
         return "invalid", f"A control failed, so nothing else counts: {broken[0]['statement']}"
@@ -441,7 +432,17 @@ def study_sha256(path: Path) -> str:
             and ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _dump(node: Any) -> str:
+    """The syntax tree as text, the same for every Python: empty fields come and go with its version."""
+    if isinstance(node, ast.AST):
+        fields = [(k, v) for k, v in ast.iter_fields(node) if v is not None and v != []]
+        return f"{type(node).__name__}({','.join(f'{k}={_dump(v)}' for k, v in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_dump, node))}]"
+    return repr(node)
 
 
 def predictions_sha256(study: Study, config: Any) -> str:
@@ -456,22 +457,31 @@ def predictions_sha256(study: Study, config: Any) -> str:
     )
 
 
-def _outcome(finding: Finding, p: float | None, alpha: float) -> Outcome:
-    if finding.holds or (p is not None and p <= alpha and not finding.against):
+def _outcome(finding: Finding, p: float | None, p_against: float | None, alpha: float) -> Outcome:
+    """Both ways at one level: a prediction is refuted by evidence for its opposite, not by a lack of it."""
+    if p is None or p_against is None:
+        return "supported" if finding.holds else "refuted"
+    if p <= alpha:
         return "supported"
-    return "refuted" if finding.against else "inconclusive"
+    return "refuted" if p_against <= alpha else "inconclusive"
+
+
+def _holm(p: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction over the p-values there are."""
+    tested = [x for x in p if x is not None]
+    adjusted = iter(stats.holm(np.array(tested)) if tested else [])
+    return [None if x is None else float(next(adjusted)) for x in p]
 
 
 def _inside(x: np.ndarray, low: float, high: float, **sizes: Any) -> Finding:
     """Whether the mean of ``x`` lies between two bounds."""
-    interval = stats.t_interval(x) if len(x) > 1 else None
+    if len(x) < 2:
+        return Finding(float(x.mean()), (np.nan, np.nan), len(x), 1.0, 1.0)
+    # Outside on either side, hence twice the smaller p.
+    outside = min(stats.tost(x, -np.inf, low), stats.tost(x, high, np.inf))
+    interval = _bounds(stats.t_interval(x))
     return Finding(
-        effect=float(x.mean()),
-        interval=_bounds(interval),
-        n=len(x),
-        p=stats.tost(x, low, high) if len(x) > 1 else 1.0,
-        against=interval is not None and (interval.high < low or interval.low > high),
-        **sizes,
+        float(x.mean()), interval, len(x), stats.tost(x, low, high), min(1.0, 2 * outside), **sizes
     )
 
 
@@ -489,11 +499,8 @@ def _bounds(interval: stats.Interval | None) -> tuple[float, float]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    hidden = ("against", "holds")
-    values = {
-        f.name: _plain(getattr(finding, f.name)) for f in dataclasses.fields(finding) if f.name not in hidden
-    }
-    return values
+    shown = [f.name for f in dataclasses.fields(finding) if f.name != "holds"]
+    return {name: _plain(getattr(finding, name)) for name in shown}
 
 
 def _plain(value: Any) -> Any:

@@ -47,7 +47,19 @@ class Table(NamedTuple):
         Raises:
             ValueError: the arm or the metric is not in the table.
         """
-        return self.curve(arm, metric)[1][:, -1]
+        return self.final_by_seed(arm, metric)[1]
+
+    def final_by_seed(self, arm: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """The seeds [seeds] of a cell, sorted, and the last value that each has.
+
+        Raises:
+            ValueError: the arm or the metric is not in the table.
+        """
+        mine = self._rows(arm, metric)
+        order = np.lexsort((self.step[mine], self.seed[mine]))
+        seeds, values = self.seed[mine][order], self.value[mine][order]
+        last = np.append(np.diff(seeds) != 0, True)
+        return seeds[last], values[last]
 
     def curve(self, arm: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps [steps] of a metric and its values [seeds, steps], NaN where a seed has none.
@@ -55,15 +67,19 @@ class Table(NamedTuple):
         Raises:
             ValueError: the arm or the metric is not in the table.
         """
-        mine = (self.arm == arm) & (self.metric == metric)
-        if not mine.any():
-            check.choice("arm", arm, self.arms)
-            check.choice("metric", metric, sorted(set(self.metric[self.arm == arm].tolist())))
+        mine = self._rows(arm, metric)
         steps, column = np.unique(self.step[mine], return_inverse=True)
         seeds, row = np.unique(self.seed[mine], return_inverse=True)
         values = np.full((len(seeds), len(steps)), np.nan)
         values[row, column] = self.value[mine]
         return steps, values
+
+    def _rows(self, arm: str, metric: str) -> np.ndarray:
+        mine = (self.arm == arm) & (self.metric == metric)
+        if not mine.any():
+            check.choice("arm", arm, self.arms)
+            check.choice("metric", metric, sorted(set(self.metric[self.arm == arm].tolist())))
+        return mine
 
     def write(self, path: Path) -> None:
         """Write the table as parquet, atomically and with the same bytes for the same rows."""

@@ -98,6 +98,7 @@ def fit(
             ``eval_every`` also at step 0 and at each of its multiples.
         eval_every: steps between evaluations.
         log_every: steps that a metric is averaged over for one row; a hundredth of the training by default.
+            Give it to be able to make a training in a folder longer later.
         chunk: the most steps between two looks of the host; by default about half a second's worth. It
             changes no result.
         folder: where checkpoints and metrics are kept. A training found there is resumed; a finished one
@@ -115,7 +116,8 @@ def fit(
         ValueError: an argument is out of range or does not fit the others; said before any compile.
         checkpoint.DamageError: the folder's checkpoints are all damaged.
         files.WriteError: the last checkpoint could not be saved; an earlier failure is only told.
-        interrupt.Interrupted: SIGTERM or SIGINT came; everything is saved if there is a folder.
+        interrupt.Interrupted: inside `interrupt.handled`, SIGTERM or SIGINT came; everything is saved if
+            there is a folder.
     """
     arms, stacked = _arms(configs)
     seeds = _seeds(seeds)
@@ -127,6 +129,10 @@ def fit(
     ):
         if count is not None:
             check.integer(label, count, low=1)
+    if eval_every is not None and evaluate is None:
+        raise check.InputError(
+            "eval_every was given and nothing to evaluate; pass evaluate= too, or neither."
+        )
     check.integer("steps", steps, low=1)
     check.positive("save_seconds", save_seconds)
     _check_data(data, per_seed, len(seeds), sampler)
@@ -145,11 +151,12 @@ def fit(
     with Bar(name, steps) if progress and writes else contextlib.nullcontext() as bar:
         say = (on_event or (bar.say if bar else print)) if writes else _say_nothing
         log = Log(name, arms, seeds, folder, sinks if writes else (), say, writes)
-        # What must agree for a checkpoint to be of this training; its length may grow.
+        # What must agree for a checkpoint to be of this training.
         identity = files.sha256_json(
             [
                 [name, arms, seeds, log_every, eval_every, str(jax.tree.structure((stacked, program.shape)))],
                 [np.asarray(x).tolist() for x in jax.tree.leaves(stacked)],
+                program.sha256() if folder is not None else "",
             ]
         )
         carry: Any
@@ -174,7 +181,7 @@ def fit(
             try:
                 on_main(write)
             except OSError as error:
-                if step == steps:
+                if step == steps or stopping:  # there will be no other chance
                     raise
                 say(f"{name}: {error}")
 
@@ -188,6 +195,7 @@ def fit(
                 log.add(step, metric, value.astype(np.float64))
             log.failed({m: np.where(np.isfinite(v), -1, step) for m, v in values.items()})
 
+        stopping = False
         with interrupt.deferred():
             if step < steps:
                 carry = timed("compile", lambda: program.start() if carry is None else lanes.put(carry))

@@ -178,9 +178,10 @@ def test_a_file_that_is_no_study(tmp_path, capsys, content, sentence):
 
 def test_damaged_run_files_are_said(run, tmp_path):
     run()
-    (only_folder(tmp_path) / "verdict.json").write_text("{")
-    code, _, err = run()
-    assert (code, "is damaged" in err) == (2, True)
+    for damaged in ("{", "[]", "{}"):
+        (only_folder(tmp_path) / "verdict.json").write_text(damaged)
+        code, _, err = run()
+        assert (code, "is damaged" in err) == (2, True)
     assert run("--fresh")[0] == 0
 
 
@@ -191,6 +192,21 @@ def test_other_code_does_not_resume_a_run(run, tmp_path):
     (folder / "provenance.json").write_text(json.dumps(provenance | {"lrn_sha256": "other"}))
     code, _, err = run("--config.mode", "raise")
     assert (code, "begun with other code" in err) == (2, True)
+
+
+def test_a_finished_run_of_other_code_is_said(run, tmp_path):
+    run()
+    folder = only_folder(tmp_path)
+    provenance = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps(provenance | {"lrn_sha256": "other"}))
+    code, out, err = run()
+    assert (code, "run before" in out, "made by other code" in err) == (0, True, True)
+
+
+def test_an_out_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code, _, err = call("run", STUDY, "--out", tmp_path / "file" / "runs", capsys=capsys)
+    assert (code, "cannot be made" in err, "Traceback" in err) == (2, True, False)
 
 
 def test_list_and_describe(capsys):

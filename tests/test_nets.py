@@ -104,6 +104,7 @@ def test_convolution_module_is_flaxs_layer():
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 6, 7, 11, 12, 13])
 def test_blocks_give_what_the_whole_gives(batch, monkeypatch):
     monkeypatch.setattr(convolution, "BLOCK_BYTES", 400)
+    monkeypatch.setattr(convolution, "LEAST_BYTES", 0)
     sizes = []
 
     def f(x):
@@ -184,6 +185,7 @@ class PlainCNN(nn.Module):
 
 def test_cnn_is_flaxs_in_value_gradient_and_second_order(monkeypatch):
     monkeypatch.setattr(convolution, "BLOCK_BYTES", 30_000)  # 5 images in several blocks
+    monkeypatch.setattr(convolution, "LEAST_BYTES", 0)
     net = nets.cnn(3, (4, 5), conv="matmul")
     x = draw(5, 9, 8, 2)
     params, _ = jax.jit(net.init)(KEY, x)
@@ -435,9 +437,18 @@ KERNEL = jnp.zeros((3, 3, 1, 2))
         (lambda: nets.cnn(3, mean=(0.1, 0.2)).init(KEY, IMAGES), "mean has 2 values for 1 channels"),
         (lambda: nets.mlp(3).init(KEY, jnp.zeros(4)), r"x must have shape \[batch, ...\]"),
         (lambda: nets.mlp(3).init(KEY, jnp.zeros((2, 4), jnp.int32)), "must hold floats"),
-        (lambda: apply(nets.mlp(3), IMAGES, IMAGES[:, :4]), "parameters do not fit MLP on x of shape"),
-        (lambda: apply(nets.cnn(3), IMAGES, jnp.zeros((2, 8, 8, 3))), "parameters do not fit CNN"),
-        (lambda: nets.mlp(3).apply({}, (), IMAGES), "parameters do not fit MLP"),
+        (
+            lambda: apply(nets.mlp(3), IMAGES, IMAGES[:, :4]),
+            "parameters or the state do not fit MLP on x of shape",
+        ),
+        (
+            lambda: apply(nets.cnn(3), IMAGES, jnp.zeros((2, 8, 8, 3))),
+            "parameters or the state do not fit CNN",
+        ),
+        (lambda: nets.mlp(3).apply({}, (), IMAGES), "parameters or the state do not fit MLP"),
+        (lambda: without_state(train=False), "or the state do not fit ResNet"),
+        (lambda: without_state(train=True), "or the state do not fit ResNet"),
+        (lambda: nets.mlp(3).init(KEY, wrong([[0.1]])), "x must be an array, got list"),
         (lambda: apply(nets.mlp(3, dropout=0.1), IMAGES, IMAGES, train=True), "pass key= to apply"),
         (lambda: nets.conv2d(IMAGES, KERNEL[:, :, 0]), "kernel must have shape"),
         (lambda: nets.conv2d(jnp.zeros((2, 8, 8, 3)), KERNEL), "make its third axis the channels"),
@@ -455,6 +466,12 @@ def test_bad_input_is_refused_in_one_sentence(call, sentence):
     message = str(error.value)
     assert "\n" not in message
     assert message.endswith((".", "?"))
+
+
+def without_state(train):
+    net = nets.from_flax(small_resnet(()))
+    params, _ = jax.jit(net.init)(KEY, IMAGES)
+    return net.apply(params, (), IMAGES, train=train)
 
 
 def apply(net, x, other, **options):

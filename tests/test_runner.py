@@ -53,6 +53,8 @@ def test_record_takes_one_value_a_seed(make):
     context.record("a", "score", [1.0, 2.0], step=7)
     assert context.table().final("a", "score").tolist() == [1.0, 2.0]
     assert set(context.table().step) == {7}
+    with pytest.raises(ValueError, match="score of a at step 7 was recorded before"):
+        context.record("a", "score", [1.0, 2.0], step=7)
     with pytest.raises(ValueError, match=r"values of shape \[3\] for 2 seeds; give one number a seed"):
         context.record("a", "score", [1.0, 2.0, 3.0])
 

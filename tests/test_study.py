@@ -24,7 +24,7 @@ def make(**arms):
 
 def outcome(prediction: Prediction, alpha=0.05, **arms):
     finding = prediction.find(make(**arms))
-    return study._outcome(finding, finding.p, alpha), finding
+    return study._outcome(finding, finding.p, finding.p_against, alpha), finding
 
 
 def over(margin=0.0, **options):
@@ -98,7 +98,7 @@ def test_missing_cells_and_unequal_seeds_are_named():
         over().find(make(a=np.ones(3)))
     with pytest.raises(ValueError, match="metric 'm' is not known; did you mean mm"):
         over().find(table.concat([make(a=np.ones(3)), table.rows("b", [0, 1, 2], 0, "mm", np.ones(3))]))
-    with pytest.raises(ValueError, match="different numbers of seeds"):
+    with pytest.raises(ValueError, match="different seeds"):
         over().find(make(a=np.ones(3), b=np.ones(4)))
 
 
@@ -225,3 +225,43 @@ def test_false_positives_of_a_whole_study():
         p = np.array([stats.sign_flip_test(x, alternative="greater") for x in d])
         hits += bool((np.asarray(stats.holm(p)) < 0.05).any())
     assert scipy_stats.binomtest(hits, trials, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_too_many_predictions_for_the_seeds_are_underpowered():
+    predictions = [result(I) | {"kind": "superiority"} for _ in range(14)]
+    assert study.decide("quick", 8, predictions, [])[0] == "underpowered"  # 14 / 2^8 > .05
+    assert study.decide("quick", 10, predictions, [])[0] == "inconclusive"
+
+
+def test_refutation_is_corrected_too():
+    """At its margin a prediction is refuted as rarely as it is supported, however many there are."""
+    rng = np.random.RandomState(3)
+    refuted = 0
+    made = dataclasses.replace(
+        studies.STUDY,
+        controls=(),
+        predictions=tuple(
+            Superiority(statement=str(i), better=Cell(f"a{i}", "m"), worse=Cell("b", "m")) for i in range(6)
+        ),
+    )
+    for _ in range(200):
+        arms = {f"a{i}": rng.randn(10) for i in range(6)}
+        verdict = study.judge(made, studies.Config(), "quick", make(**arms, b=np.zeros(10)))
+        refuted += any(p["outcome"] == "refuted" for p in verdict["predictions"])
+    assert scipy_stats.binomtest(refuted, 200, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_cells_of_different_seeds_are_not_paired():
+    shifted = table.rows("b", [1, 2, 3], 0, "m", np.ones(3))
+    with pytest.raises(ValueError, match="different seeds"):
+        over().find(table.concat([make(a=np.ones(3)), shifted]))
+
+
+def test_the_final_value_is_each_seeds_own():
+    rows = [table.rows("a", [0, 1], 5, "m", [1.0, 2.0]), table.rows("a", [1], 9, "m", [3.0])]
+    assert table.concat(rows).final("a", "m").tolist() == [1.0, 3.0]
+
+
+def test_the_hash_is_the_same_for_every_python(tmp_path):
+    (tmp_path / "s.py").write_text("def f(x: int = 3):\n    return [x, None, 'a', {}]\n")
+    assert study.study_sha256(tmp_path / "s.py")[:16] == "7b859c5e4e03cb13"

@@ -258,7 +258,22 @@ def test_memory_does_not_grow_with_the_steps():
     assert long < 1.05 * short + 5, (short, long)
 
 
+def test_another_closure_or_data_set_is_another_training(tmp_path):
+    fit(folder=tmp_path, steps=20)
+    others = (
+        {"data": {k: v + 1 for k, v in toy_data().items()}},
+        {"sampler": Sampler(lambda key, data: toy_sampler.draw(key, {k: v * 2 for k, v in data.items()}))},
+        {"evaluate": lambda *args: {"mse": 2 * toy_mse(*args)["mse"]}},
+    )
+    for other in others:
+        with pytest.raises(ValueError, match="holds another training"):
+            fit(folder=tmp_path, steps=20, **other)
+    assert fit(folder=tmp_path, steps=20).timing["train"] == 0
+
+
 BAD = {
+    "a name used twice": (dict(evaluate=lambda *_: {"loss": jnp.zeros(())}), "both return the metric"),
+    "eval_every without evaluate": (dict(evaluate=None), "nothing to evaluate"),
     "no config": (dict(configs=[]), "at least one config"),
     "static fields differ": (dict(configs=[ToyConfig(), ToyConfig(width=9)]), "only floats can be swept"),
     "no seed": (dict(seeds=[]), "seeds must be one or more distinct"),

@@ -14,7 +14,13 @@ from lrn.types import Array, Key, Net, NetState, Params
 # The names by which modules ask whether they train, and the value each expects while training.
 _TRAIN_ARGUMENTS = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
 
-_MISFITS = (errors.ScopeParamShapeError, errors.ScopeParamNotFoundError, errors.ScopeCollectionNotFound)
+_MISFITS = (
+    errors.ScopeParamShapeError,
+    errors.ScopeParamNotFoundError,
+    errors.ScopeCollectionNotFound,
+    errors.ScopeVariableNotFoundError,
+    errors.ModifyScopeVariableError,
+)
 
 
 def from_flax(module: nn.Module) -> Net:
@@ -25,8 +31,8 @@ def from_flax(module: nn.Module) -> Net:
     `init` makes (BatchNorm: "batch_stats"), and () when there is none.
 
     Raises:
-        ValueError: ``module`` is no flax module; or, from `init` and `apply`, the parameters do not
-            fit the input, or a random layer got no key.
+        ValueError: ``module`` is no flax module; or, from `init` and `apply`, the parameters or
+            the state do not fit the input, or a random layer got no key.
     """
     if not isinstance(module, nn.Module):
         raise ValueError(
@@ -61,8 +67,8 @@ def from_flax(module: nn.Module) -> Net:
             ) from error
         except _MISFITS as error:
             raise ValueError(
-                f"the parameters do not fit {type(module).__name__} on x of shape {tuple(x.shape)}; "
-                "use those its init gave for inputs of this shape."
+                f"the parameters or the state do not fit {type(module).__name__} on x of shape "
+                f"{tuple(x.shape)}; use those its init gave for inputs of this shape."
             ) from error
         return out if mutable else (out, state)
 

@@ -15,12 +15,12 @@ PerChannel = Sequence[float] | float | None
 
 def images(name: str, x: Array, least: int = 1) -> None:
     """Raise ValueError unless ``x`` is a batch of float images with ``least`` pixels a side or more."""
+    floating(name, x)
     if x.ndim != 4:
         raise ValueError(
             f"{name} must be images [batch, height, width, channels], got shape {tuple(x.shape)}; "
             "add or drop an axis."
         )
-    floating(name, x)
     if min(x.shape[1:3]) < least:
         raise ValueError(
             f"{name} holds images of {x.shape[1]}x{x.shape[2]}, which are too small; "
@@ -30,6 +30,8 @@ def images(name: str, x: Array, least: int = 1) -> None:
 
 def floating(name: str, x: Array) -> None:
     """Raise ValueError unless ``x`` is a float array with no empty axis."""
+    if not hasattr(x, "dtype"):
+        raise ValueError(f"{name} must be an array, got {type(x).__name__}; convert it with jnp.asarray.")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             f"{name} must hold floats, got dtype {x.dtype}; convert first, for images to [0, 1] by x / 255."

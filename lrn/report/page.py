@@ -156,6 +156,7 @@ def _rank(run: Run) -> tuple:
         run.state == "finished",
         run.state == "unfinished",
         preset > 0,
+        run.verdict != "underpowered",
         not run.overridden,
         preset,
         run.finished,

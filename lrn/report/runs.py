@@ -401,8 +401,6 @@ def _finals(run: Run, path: Path) -> dict[tuple[str, str], Final]:
 def last_values(table: Table) -> dict[tuple[str, str], Final]:
     """What `lrn.table.Table.final` gives for every metric of every arm, in one pass over the rows.
 
-    A seed with no value at the last step of its cell is NaN, as there.
-
     Raises:
         ValueError: a column has another type than `lrn.table.Table` says.
     """
@@ -417,13 +415,12 @@ def last_values(table: Table) -> dict[tuple[str, str], Final]:
     last = np.ones(len(cell), bool)  # the last row of each (cell, seed)
     last[:-1] = (np.diff(cell[order]) != 0) | (np.diff(table.seed[order]) != 0)
     order = order[last]
-    cell, seed, step, value = (column[order] for column in (cell, table.seed, table.step, table.value))
+    cell, seed, value = (column[order] for column in (cell, table.seed, table.value))
     finals = {}
     for (arm, i), (metric, j) in ((a, m) for m in metrics.items() for a in arms.items()):
         mine = cell == i * len(metrics) + j
         if mine.any():
-            ended = step[mine] == step[mine].max()
-            finals[arm, metric] = Final(seed[mine], np.where(ended, value[mine], np.nan))
+            finals[arm, metric] = Final(seed[mine], value[mine])
     return finals
 
 
