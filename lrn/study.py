@@ -355,8 +355,8 @@ class Study:
 def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any]:
     """The verdict and everything it rests on, as JSON values, from the table alone.
 
-    Holm's correction runs over the predictions that have a p-value, for and against them; controls are not corrected, which
-    makes them stricter judges of nothing but the experiment itself.
+    Holm's correction runs over the predictions that have a p-value, for and against them; controls are not
+    corrected, which makes them stricter judges of nothing but the experiment itself.
 
     Raises:
         ValueError: the table lacks something that a prediction or control looks at.
