@@ -393,7 +393,7 @@ def decide(
     guards = [c for c in controls if c["consequence"] == "invalid"]
     broken = [c for c in guards if c["outcome"] == "refuted"]
     if not broken and seeds < MIN_SEEDS:
-        return "underpowered", f"{seeds} seeds are too few: a verdict takes at least {MIN_SEEDS}."
+        return "underpowered", f"Too few seeds: {seeds}, and a verdict takes at least {MIN_SEEDS}."
     tests = sum(p.get("kind") == "superiority" for p in predictions)
     if not broken and tests and tests * stats.smallest_sign_flip_p(seeds, "greater") > alpha:
         return (
