@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
-from lrn.types import Array, Key, Learner, Mean, Metrics, PyTree, Sampler, State, is_key
+from lrn.types import Array, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 
 Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
 
@@ -63,6 +63,13 @@ class _Compiled:
     def compile(self, *args: Any) -> None:
         self._compiled = self._compiled or self._jitted.lower(*args).compile(compiler_options=self._options)
 
+    def memory(self) -> dict[str, int]:
+        found = None if self._compiled is None else self._compiled.memory_analysis()
+        if found is None:
+            return {}
+        names = {"arguments": "argument", "outputs": "output", "temporaries": "temp"}
+        return {name: int(getattr(found, f"{part}_size_in_bytes")) for name, part in names.items()}
+
     def __call__(self, *args: Any) -> Any:
         self.compile(*args)
         assert self._compiled is not None
@@ -78,7 +85,7 @@ class Program:
 
     def __init__(
         self,
-        factory: Callable[[Any], Learner],
+        factory: Callable[[Any], Trainable],
         configs: Any,  # stacked, leaves [arms]
         arms: int,
         seeds: Sequence[int],
@@ -171,6 +178,10 @@ class Program:
         self._go.compile(self._lane, self._data, carry, number, number)
         if self._evaluate is not None:
             self._look.compile(self._lane, self._data, carry.state, number)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes the compiled steps hold on a device; empty where they were not compiled or it is unknown."""
+        return self._go.memory()
 
     # Everything below is written for one lane and traced under vmap.
 

@@ -29,7 +29,7 @@ from lrn.lanes import Lanes, agree, any_process, main_process, on_main
 from lrn.progress import Bar
 from lrn.runtime import enable_compilation_cache
 from lrn.table import Table
-from lrn.types import Device, Learner, PyTree, Sampler
+from lrn.types import Device, PyTree, Sampler, Trainable
 
 __all__ = ["Evaluate", "Failure", "Fit", "Sink", "fit"]
 
@@ -42,6 +42,9 @@ class Fit(NamedTuple):
     failures: lanes that became non-finite; the others are as if those had not run.
     arms, seeds: the names of the two leading axes of ``state``.
     timing: seconds spent on "compile", "train", "evaluate", "save"; zero for what a resume skipped.
+    cpu: the same in CPU-seconds of this process, over all its threads; the fair column on a shared machine.
+    memory: bytes a device holds for the compiled steps: "arguments", "outputs" and "temporaries". Empty where
+        nothing was compiled, or where the backend does not tell.
     """
 
     state: PyTree
@@ -50,6 +53,8 @@ class Fit(NamedTuple):
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     timing: dict[str, float]
+    cpu: dict[str, float]
+    memory: dict[str, int]
 
     def arm(self, name: str) -> PyTree:
         """The final states of one arm, leaves [seeds, ...].
@@ -62,7 +67,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    factory: Callable[[Any], Learner],
+    factory: Callable[[Any], Trainable],
     configs: Any,
     seeds: Sequence[int],
     *,
@@ -145,6 +150,7 @@ def fit(
         factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, log_every, lanes
     )
     timing: dict[str, float] = dict.fromkeys(("compile", "train", "evaluate", "save"), 0.0)
+    cpu = dict(timing)
     width = min(chunk or steps, (WINDOWS - 2) * log_every)
 
     writes = main_process()
@@ -164,10 +170,11 @@ def fit(
         if bar:
             bar.begin(step)
 
-        def timed(what: str, call: Callable[[], Any]) -> Any:
-            begin = time.perf_counter()
-            result = call()
+        def timed(what: str, call: Callable[..., Any], *args: Any) -> Any:
+            begin, spent = time.perf_counter(), time.process_time()
+            result = call(*args)
             timing[what] += time.perf_counter() - begin
+            cpu[what] += time.process_time() - spent
             return result
 
         def save() -> None:
@@ -207,12 +214,9 @@ def fit(
             while step < steps:
                 boundaries = [(step // every + 1) * every for every in (eval_every, save_every) if every]
                 stop = min([step + agree(pace.length), steps, *boundaries])
-                begin = time.perf_counter()
-                carry, windows = program.advance(carry, step, stop)
-                windows = lanes.get(windows)  # waits for the chunk
-                seconds = time.perf_counter() - begin
-                timing["train"] += seconds
-                pace.took(stop - step, seconds)
+                before = timing["train"]
+                carry, windows = timed("train", _advance, program, lanes, carry, step, stop)
+                pace.took(stop - step, timing["train"] - before)
                 log.windows(windows.mean, windows.weight, step, stop, log_every, steps)
                 log.failed(windows.bad)
                 step = stop
@@ -241,7 +245,13 @@ def fit(
     )
     # In an order that does not depend on the chunk's length.
     failures = sorted(log.failures, key=lambda f: (f.step, arms.index(f.arm), seeds.index(f.seed)))
-    return Fit(state, log.table(), failures, arms, seeds, timing)
+    return Fit(state, log.table(), failures, arms, seeds, timing, cpu, program.memory())
+
+
+def _advance(program: Program, lanes: Lanes, carry: Any, start: int, stop: int) -> tuple[Any, Any]:
+    """The carry after a chunk and, on the host, what it reports."""
+    carry, windows = program.advance(carry, start, stop)
+    return carry, lanes.get(windows)  # which waits for the chunk
 
 
 def _say_nothing(_: str) -> None:

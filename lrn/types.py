@@ -48,6 +48,11 @@ class Learner(NamedTuple):
     step: Callable[[Key, State, Batch], tuple[State, Metrics]]
 
 
+# Whatever has a `Learner`'s two functions, among others: an `lrn.rl.agent.Agent` is one too. (A protocol
+# cannot say so: type checkers bind the functions of a NamedTuple to its instance.)
+Trainable = Any
+
+
 class Apply(Protocol):
     """``apply(params, state, x, *, key=None, train=False) -> (output, new_state)``."""
 
@@ -71,6 +76,20 @@ class Net(NamedTuple):
     apply: Apply
 
 
+class RecurrentNet(NamedTuple):
+    """A network with memory as pure functions.
+
+    init: ``init(key, x) -> params`` for a batch ``x`` of shape [batch, ...].
+    initial: ``initial(n) -> memory``, leaves [n, ...], at the start of a sequence.
+    apply: ``apply(params, memory, x, first) -> (output, memory)`` for one step of a batch; where ``first``
+        [batch] is true a new sequence begins, and the memory is forgotten before it is used.
+    """
+
+    init: Callable[[Key, Array], Params]
+    initial: Callable[[int], PyTree]
+    apply: Callable[[Params, PyTree, Array, Array], tuple[Any, PyTree]]
+
+
 class Sampler(NamedTuple):
     """Draws a batch from device arrays by key: ``draw(key, data) -> batch``.
 
@@ -88,7 +107,7 @@ class Example(NamedTuple):
     learners that make their own data.
     """
 
-    factory: Callable[[Any], Learner]
+    factory: Callable[[Any], Trainable]
     config: Any
     data: PyTree = None
     sampler: Sampler | None = None

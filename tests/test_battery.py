@@ -1,4 +1,4 @@
-"""One battery for every Learner in lrn, found by itself: a public function that returns a `Learner`.
+"""One battery for every learner, found by itself: a public function that returns a `Learner` or an `Agent`.
 
 Its module gives a small instance as ``example()``; a module without one fails here.
 """
@@ -20,6 +20,7 @@ from toy import same
 
 import lrn
 from lrn import train
+from lrn.rl.agent import Agent
 from lrn.types import Example, Learner
 
 
@@ -29,13 +30,14 @@ def find() -> dict[str, object]:
     for info in pkgutil.walk_packages(lrn.__path__, "lrn."):
         source = importlib.util.find_spec(info.name)
         # Read before it is imported: most modules define no learner, and some are slow to import.
-        if source is None or source.origin is None or "-> Learner" not in Path(source.origin).read_text():
+        text = "" if source is None or source.origin is None else Path(source.origin).read_text()
+        if "-> Learner" not in text and "-> Agent" not in text:
             continue
         module = importlib.import_module(info.name)
         if any(
             inspect.isfunction(f)
             and f.__module__ == info.name
-            and f.__annotations__.get("return") in (Learner, "Learner")
+            and f.__annotations__.get("return") in (Learner, Agent, "Learner", "Agent")
             for name, f in vars(module).items()
             if not name.startswith("_")
         ):
@@ -50,25 +52,50 @@ def test_learners_are_found():
     assert "lrn.robust.adversarial_training" in LEARNERS
 
 
+# Compiled in haste: these programs run a few times, and their compilation is all that takes long.
+HASTY = {"xla_backend_optimization_level": 0}
+
+
+class Case:
+    """One learner with everything that its tests share, so that each program is compiled once."""
+
+    def __init__(self, example: Example):
+        self.example = example
+        self.learner = example.factory(example.config)
+        self.traces = 0
+        data = jax.tree.map(jnp.asarray, example.data)
+
+        def inputs(seed, step):
+            """The key and the batch of a step."""
+            draw, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+            return key, None if example.sampler is None else example.sampler.draw(draw, data)
+
+        def counted(key, state, batch):
+            self.traces += 1
+            return self.learner.step(key, state, batch)
+
+        self.inputs = jax.jit(inputs, compiler_options=HASTY)
+        self.step = jax.jit(counted, compiler_options=HASTY)
+        init = jax.jit(self.learner.init, compiler_options=HASTY)
+        self.states = [init(*self.inputs(seed, 0)) for seed in range(3)]
+        self.after = [self.step(*self.given(seed)) for seed in range(3)]
+
+    def given(self, seed: int):
+        """The arguments of a seed's first step."""
+        key, batch = self.inputs(seed, 1)
+        return key, self.states[seed], batch
+
+
 @pytest.fixture(scope="module", params=sorted(LEARNERS))
-def example(request) -> Example:
+def case(request) -> Case:
     made = getattr(LEARNERS[request.param], "example", None)
     assert made is not None, f"{request.param} defines a learner and no example()"
-    return made()
+    return Case(made())
 
 
-def start(example: Example, seed: int = 0):
-    """A learner, its first state, and a function from step to (key, batch)."""
-    learner = example.factory(example.config)
-    data = jax.tree.map(jnp.asarray, example.data)
-
-    @jax.jit
-    def inputs(step):
-        draw, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
-        return key, None if example.sampler is None else example.sampler.draw(draw, data)
-
-    key, batch = inputs(0)
-    return learner, jax.jit(learner.init)(key, batch), inputs
+@pytest.fixture(scope="module")
+def example(case) -> Example:
+    return case.example
 
 
 def close(a, b, rtol=2e-4, atol=2e-5):
@@ -79,10 +106,9 @@ def data_of(x):
     return np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
 
 
-def test_the_state_is_arrays_and_keeps_its_form(example):
-    learner, state, inputs = start(example)
+def test_the_state_is_arrays_and_keeps_its_form(case):
+    state, (after, metrics) = case.states[0], case.after[0]
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
-    after, metrics = jax.jit(learner.step)(inputs(1)[0], state, inputs(1)[1])
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
@@ -91,60 +117,43 @@ def test_the_state_is_arrays_and_keeps_its_form(example):
     assert metrics
 
 
-def test_jit_equals_eager(example):
-    learner, state, inputs = start(example)
-    key, batch = inputs(1)
-    close(jax.jit(learner.step)(key, state, batch), learner.step(key, state, batch))
+def test_jit_equals_eager(case):
+    close(case.after[0], case.learner.step(*case.given(0)))
 
 
-def test_vmap_over_seeds_equals_a_loop(example):
-    learner = example.factory(example.config)
-    starts = [start(example, seed) for seed in range(3)]
-    states = [s for _, s, _ in starts]
-    keyed = [inputs(1) for _, _, inputs in starts]
-    loop = [jax.jit(learner.step)(key, state, batch) for state, (key, batch) in zip(states, keyed)]
+def test_vmap_over_seeds_equals_a_loop(case):
     stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
-    together = jax.jit(jax.vmap(learner.step))(
-        stack([k for k, _ in keyed]), stack(states), stack([b for _, b in keyed])
-    )
-    close(together, stack(loop))
+    together = jax.jit(jax.vmap(case.learner.step), compiler_options=HASTY)
+    close(together(*stack([case.given(seed) for seed in range(3)])), stack(case.after))
 
 
-def test_the_second_step_compiles_nothing(example):
-    learner, state, inputs = start(example)
-    traces = []
-
-    def counted(key, state, batch):
-        traces.append(1)
-        return learner.step(key, state, batch)
-
-    step = jax.jit(counted)
-    for t in (1, 2, 3):
-        key, batch = inputs(t)
-        state, _ = step(key, state, batch)
-    assert len(traces) == 1
+def test_the_second_step_compiles_nothing(case):
+    state = case.after[0][0]
+    for t in (2, 3):
+        key, batch = case.inputs(0, t)
+        state, _ = case.step(key, state, batch)
+    assert case.traces == 1
 
 
-def test_no_key_is_used_twice(example, key_reuse_checks):
-    learner, state, inputs = start(example)
-    key, batch = inputs(1)
-    jax.block_until_ready(jax.jit(learner.step)(key, state, batch))
-    jax.block_until_ready(jax.jit(learner.init)(inputs(2)[0], batch))
+def test_no_key_is_used_twice(case, key_reuse_checks):
+    # The checker works on the trace, so nothing need run. Other functions: jit remembers what it has checked.
+    jax.eval_shape(lambda *args: case.learner.step(*args), *case.given(0))
+    jax.eval_shape(lambda *args: case.learner.init(*args), *case.inputs(0, 0))
 
 
-def test_seeds_differ(example):
-    _, one, _ = start(example, 0)
-    _, two, _ = start(example, 1)
-    assert not same(one, two)
+def test_seeds_differ(case):
+    assert not same(case.states[0], case.states[1])
 
 
 def test_every_float_of_the_config_is_traced(example):
     """The factory may not branch on a float: a sweep over each of them runs in one program."""
     floats, structure = jax.tree.flatten(example.config)
     swept = [jax.tree.unflatten(structure, [x * (1 + 1e-3 * i) for x in floats]) for i in range(2)]
+    # As many lanes and the same windows as the test below: one program, which the cache then has.
     result = train.fit(
-        example.factory, swept, [0], steps=2, data=example.data, sampler=example.sampler, progress=False
-    )
+        example.factory, swept, [0], steps=2, log_every=2, data=example.data, sampler=example.sampler,
+        progress=False,
+    )  # fmt: skip
     assert result.arms == ("0", "1")
 
 

@@ -8,10 +8,12 @@ from lrn.nets.bridge import from_flax, from_function
 from lrn.nets.cnn import CNN, cnn
 from lrn.nets.conv import LANES, Conv, conv2d, max_pool
 from lrn.nets.mlp import MLP, mlp
+from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
 
 __all__ = [
     "CNN",
+    "GRU",
     "LANES",
     "MLP",
     "Conv",
@@ -20,6 +22,7 @@ __all__ = [
     "conv2d",
     "from_flax",
     "from_function",
+    "gru_actor_critic",
     "max_pool",
     "mlp",
     "resnet18",

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from flax import linen as nn
 
+from lrn import check
 from lrn.nets.bridge import from_flax
 from lrn.nets.inputs import PerChannel, floating, normalise
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Net
 
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
+
 
 class MLP(nn.Module):
-    """Dense layers with ReLU, each followed by dropout, and a linear layer to the outputs."""
+    """Dense layers, each with its activation and dropout, and a linear layer to the outputs."""
 
     classes: int
     hidden: Sequence[int] = (256, 256)
     dropout: float = 0.0
     mean: PerChannel = None
     std: PerChannel = None
+    activation: str = "relu"
+    layer_norm: bool = False
+    head_scale: float | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -28,10 +35,15 @@ class MLP(nn.Module):
         if x.ndim < 2:
             raise ValueError(f"x must have shape [batch, ...], got {tuple(x.shape)}; add a batch axis.")
         x = normalise(x, self.mean, self.std).reshape(x.shape[0], -1)
+        body, head = he_normal, lecun_normal
+        if self.head_scale is not None:
+            body, head = nn.initializers.orthogonal(math.sqrt(2)), nn.initializers.orthogonal(self.head_scale)
         for i, width in enumerate(self.hidden):
-            x = nn.relu(nn.Dense(width, kernel_init=he_normal, name=f"dense_{i}")(x))
-            x = dropout(self, x, self.dropout, train)
-        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
+            x = nn.Dense(width, kernel_init=body, name=f"dense_{i}")(x)
+            if self.layer_norm:
+                x = nn.LayerNorm(name=f"norm_{i}")(x)
+            x = dropout(self, ACTIVATIONS[self.activation](x), self.dropout, train)
+        return nn.Dense(self.classes, kernel_init=head, name="head")(x)
 
 
 def mlp(
@@ -41,6 +53,9 @@ def mlp(
     dropout: float = 0.0,
     mean: PerChannel = None,
     std: PerChannel = None,
+    activation: str = "relu",
+    layer_norm: bool = False,
+    head_scale: float | None = None,
 ) -> Net:
     """A multilayer perceptron on flattened inputs [batch, ...].
 
@@ -50,10 +65,17 @@ def mlp(
         dropout: probability to drop a hidden unit while training, in [0, 1); may be traced.
         mean: subtracted from the input; one number, or one for each entry of its last axis.
         std: the centred input is divided by it; one number, or one for each entry of its last axis.
+        activation: "relu", "tanh", "silu" or "gelu".
+        layer_norm: normalise each hidden layer before its activation.
+        head_scale: start from orthogonal weights, the last layer's of this gain, as is usual for agents
+            (0.01 for a policy, 1 for a value); normal weights of variance 1 or 2 / fan-in by default.
 
     Raises:
         ValueError: a width, rate or std is out of range; from the net, ``x`` has no batch axis, holds
             no floats, or is empty.
     """
     check_network(classes, dropout, mean, std, hidden=hidden)
-    return from_flax(MLP(classes, tuple(hidden), dropout, mean, std))
+    check.choice("activation", activation, ACTIVATIONS)
+    if head_scale is not None:
+        check.positive("head_scale", head_scale)
+    return from_flax(MLP(classes, tuple(hidden), dropout, mean, std, activation, layer_norm, head_scale))

@@ -1,0 +1,252 @@
+"""``python -m experiments.bench rl.returns [--only NAME ...] [--slow] [--json FILE]``: known returns.
+
+Each line trains an agent on a gymnax 1.0 environment with ten seeds and plays its greedy policy afterwards;
+the mean over seeds, with a 95% t interval, is held against what is known to be reachable. The exit code is 1
+if any line falls short. Seeds 0 to 9 are for this alone: settings are from the literature, or were found on
+seeds from 1000 on.
+
+gymnax's MinAtar is not the original (no sticky actions, 1,000 steps): its figures compare with those of
+other gymnax agents only. Those lines, ten million steps a seed, take hours on a CPU and run with ``--slow``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+
+from lrn import check, nets, stats, train
+from lrn.config import config
+from lrn.rl import env as envs
+from lrn.rl.agent import Agent
+from lrn.rl.dqn import DQNConfig, dqn
+from lrn.rl.env import Env
+from lrn.rl.evaluate import evaluator
+from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
+from lrn.rl.exploration.coding import grid, one_hot
+from lrn.rl.exploration.counts import CountConfig, count_bonus
+from lrn.rl.exploration.noise import pink
+from lrn.rl.heads import actor_critic, policy_size
+from lrn.rl.ppo import PPOConfig, ppo
+from lrn.rl.pqn import PQNConfig, pqn
+from lrn.rl.recurrent_ppo import recurrent_ppo
+from lrn.rl.sac import SACConfig, sac
+from lrn.types import Net
+
+
+@dataclasses.dataclass
+class Args:
+    """What to run."""
+
+    only: tuple[str, ...] = ()
+    """Names of lines, or parts of them; all by default."""
+    slow: bool = False
+    """Also the MinAtar lines."""
+    seeds: int = 10
+    """How many."""
+    first_seed: int = 0
+    """The first of them; from 1000 on for trials."""
+    episodes: int = 64
+    """Greedy episodes for each seed."""
+    json: Path | None = None
+    """Also write the figures here; lines of an earlier run stay in it."""
+
+
+class Line(NamedTuple):
+    """An agent on an environment: its settings, and the return it should reach on average."""
+
+    target: float
+    env: Env
+    agent: Callable[[Any], Agent]
+    config: Any
+
+
+def main(argv: list[str]) -> int:
+    """Train, play, compare; see the module's docstring."""
+    args = tyro.cli(Args, args=argv, prog="python -m experiments.bench rl.returns", description=__doc__)
+    check.integer("seeds", args.seeds, low=2)
+    known = {**FAST, **MINATAR} if args.slow or args.only else FAST
+    chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
+    if not chosen:
+        raise SystemExit(f"error: no line is called {args.only[0]!r}; {check.nearest(args.only[0], known)}")
+    rows = {}
+    print(f"{'':<28}{'steps':>12}{'greedy return':>30}{'known':>8}{'worst seed':>12}{'minutes':>9}")
+    for name in chosen:
+        rows[name] = row = measure(known[name](), args)
+        interval = f"{row['mean']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+        mark = "" if row["reached"] else "  short of it"
+        print(
+            f"{name:<28}{row['steps']:>12,}{interval:>30}{row['target']:>8g}{row['worst']:>12.1f}"
+            f"{row['seconds'] / 60:>9.1f}{mark}",
+            flush=True,
+        )
+        if args.json:
+            before = json.loads(args.json.read_text()) if args.json.exists() else {}
+            args.json.write_text(json.dumps({**before, **rows}, indent=1))
+    return int(not all(row["reached"] for row in rows.values()))
+
+
+def measure(line: Line, args: Args) -> dict[str, Any]:
+    """The figures of one line."""
+    begin = time.perf_counter()
+    config = line.config
+    interactions, total = _budget(config)
+    fit = train.fit(
+        line.agent,
+        config,
+        range(args.first_seed, args.first_seed + args.seeds),
+        steps=total // interactions,
+        evaluate=evaluator(line.agent, line.env, args.episodes),
+        progress=False,
+    )
+    returns = fit.table.final("default", "greedy_return")
+    interval = stats.t_interval(returns)
+    return {
+        "target": line.target,
+        "mean": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "worst": float(np.min(returns)),
+        "seeds": args.seeds,
+        "steps": total // interactions * interactions,
+        "seconds": time.perf_counter() - begin,
+        "reached": bool(interval.estimate >= line.target),
+        "config": {f.name: repr(getattr(config, f.name)) for f in dataclasses.fields(config)},
+        "device": str(jax.devices()[0].device_kind),
+        "machine": platform.machine(),
+    }
+
+
+def _budget(config: Any) -> tuple[int, int]:
+    """Environment steps of an iteration, and of the training."""
+    inner = getattr(config, "agent", config)
+    return inner.interactions, inner.total_steps
+
+
+def _actor_critic(env: Env, hidden: tuple[int, ...] = (64, 64), activation: str = "tanh") -> Net:
+    return actor_critic(
+        nets.mlp(policy_size(env), hidden, activation=activation, head_scale=0.01),
+        nets.mlp(1, hidden, activation=activation, head_scale=1.0),
+    )
+
+
+def _ppo(name: str, target: float, config: PPOConfig, **network: Any) -> Line:
+    env = envs.make(name)
+    net = _actor_critic(env, **network)
+    return Line(target, env, lambda c: ppo(env, net, c), config)
+
+
+def cartpole_ppo() -> Line:
+    """CleanRL's settings."""
+    return _ppo("CartPole-v1", 490, PPOConfig(total_steps=500_000))
+
+
+def cartpole_dqn() -> Line:
+    """CleanRL's settings and network."""
+    env, net = envs.make("CartPole-v1"), nets.mlp(2, (120, 84))
+    return Line(490, env, lambda c: dqn(env, net, c), DQNConfig(total_steps=500_000))
+
+
+def acrobot_ppo() -> Line:
+    """CartPole's settings with a rate four times as high."""
+    return _ppo("Acrobot-v1", -86, PPOConfig(total_steps=500_000, learning_rate=1e-3))
+
+
+@config
+class WithBonus:
+    """An agent's config and its bonus's."""
+
+    agent: PPOConfig
+    bonus: CountConfig
+
+
+def mountain_car_ppo() -> Line:
+    """With a bonus for rare positions and velocities: no undirected agent sees the flag in 200 steps."""
+    env = envs.make("MountainCar-v0")
+    net = _actor_critic(env)
+    coding = grid((-1.2, -0.07), (0.6, 0.07), (24, 24))
+    settings = WithBonus(
+        PPOConfig(
+            total_steps=500_000, num_envs=16, rollout_length=128, learning_rate=1e-3, epochs=10,
+            minibatches=8, discount=0.99, normalize_observations=True, normalize_rewards=True,
+        ),
+        CountConfig(beta=5.0),
+    )  # fmt: skip
+    return Line(-150, env, lambda c: ppo(env, net, c.agent, count_bonus(coding, c.bonus)), settings)
+
+
+def mountain_car_continuous_sac() -> Line:
+    """SAC explores by pink noise (Eberhard et al. 2023)."""
+    env = envs.make("MountainCarContinuous-v0")
+    actor, critic = nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64))
+    settings = SACConfig(total_steps=50_000, learning_starts=5_000, num_envs=4, updates=2)
+    return Line(90, env, lambda c: sac(env, actor, critic, c, noise=pink(999)), settings)
+
+
+def pendulum_sac() -> Line:
+    """One update a step."""
+    env = envs.make("Pendulum-v1")
+    actor, critic = nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64))
+    return Line(-160, env, lambda c: sac(env, actor, critic, c), SACConfig(total_steps=10_000))
+
+
+def pendulum_ppo() -> Line:
+    """A short horizon, since the reward says at once how far the pole is from upright."""
+    settings = PPOConfig(
+        total_steps=1_000_000, num_envs=16, rollout_length=128, epochs=10, minibatches=32,
+        learning_rate=1e-3, discount=0.9, entropy_coefficient=0.0, normalize_rewards=True,
+    )  # fmt: skip
+    return _ppo("Pendulum-v1", -200, settings)
+
+
+def memory_chain_recurrent_ppo() -> Line:
+    """One bit to keep for the length of an episode; 1 is perfect, 0 is guessing."""
+    env, net = envs.make("MemoryChain-bsuite"), nets.gru_actor_critic(2, 32)
+    settings = PPOConfig(
+        total_steps=250_000, num_envs=16, rollout_length=64, learning_rate=2.5e-3, epochs=4, minibatches=4
+    )
+    return Line(0.95, env, lambda c: recurrent_ppo(env, net, c), settings)
+
+
+def deep_sea_counts() -> Line:
+    """A table with a count bonus, N = 20: dithering would take a million episodes, this has 3,000."""
+    env, coding = envs.make("DeepSea-bsuite", size=20), one_hot(400)
+    raise NotImplementedError
+
+
+def _minatar_ppo(name: str, target: float, **settings: Any) -> Line:
+    config = PPOConfig(
+        **{
+            "total_steps": 10_000_000, "num_envs": 64, "rollout_length": 128, "minibatches": 8,
+            "learning_rate": 5e-3, **settings,
+        }
+    )  # fmt: skip
+    return _ppo(name, target, config, hidden=(64, 64), activation="relu")
+
+
+FAST: dict[str, Callable[[], Line]] = {
+    "CartPole PPO": cartpole_ppo,
+    "CartPole DQN": cartpole_dqn,
+    "Acrobot PPO": acrobot_ppo,
+    "MountainCar PPO + counts": mountain_car_ppo,
+    "MountainCarContinuous SAC": mountain_car_continuous_sac,
+    "Pendulum SAC": pendulum_sac,
+    "Pendulum PPO": pendulum_ppo,
+    "MemoryChain recurrent PPO": memory_chain_recurrent_ppo,
+    "DeepSea 20 counts": deep_sea_counts,
+}
+
+MINATAR: dict[str, Callable[[], Line]] = {
+    "Breakout PPO": lambda: _minatar_ppo("Breakout-MinAtar", 28),
+    "Asterix PPO": lambda: _minatar_ppo("Asterix-MinAtar", 15),
+    "Freeway PPO": lambda: _minatar_ppo("Freeway-MinAtar", 58),
+    "SpaceInvaders PPO": lambda: _minatar_ppo("SpaceInvaders-MinAtar", 131),
+}

@@ -1,0 +1,506 @@
+"""Are on-policy gradients stable, high in variance and hungry for samples? (I7)
+
+Claim. On-policy policy gradients are stable, but of high variance and sample-hungry.
+
+Design, the gradient. On random MDPs (a Garnet of ten states a seed) the exact policy gradient is known. The
+softmax policy that training starts from plays episodes, and each estimator of the gradient is compared with it:
+REINFORCE with the return of the whole episode, with the rewards to go, less the true values, and with GAE
+over lambda by a critic that is wrong by half the spread of the values. Two figures: the noise to signal of one
+episode, ``trace(Cov) / |gradient|^2``, which is how many episodes it takes for the noise to fall to the size of
+what is sought; and the bias, which is exact.
+
+Design, the learning. CartPole: REINFORCE with a baseline, A2C and PPO against double DQN, all with as many steps.
+Pendulum: PPO against SAC; PPO gets ten times the steps, since it would otherwise be judged on a task that it had
+not learned. The greedy policy is evaluated along the way. Networks are the same. Each algorithm had four learning
+rates tried on seeds 1000 to 1002 and keeps the one with the highest mean return over the training; all else is
+as its authors have it.
+
+What the words mean, set beforehand.
+High in variance: more than ten episodes for a gradient as large as its noise. One would be the bare minimum.
+Sample-hungry: over twice the off-policy method's steps until the greedy return first reaches the threshold (475
+on CartPole, the environment's own; -200 on Pendulum, usual for PPO). Twice, since seeds of one method differ by
+about that much. What never gets there counts as the larger of the two budgets, for either side.
+Stable: once solved it stays solved. A relapse is an evaluation, after the first that reached the threshold,
+that falls short of it by a tenth of the range of returns (50 on CartPole, 100 on Pendulum); the off-policy method
+must relapse in ten points more of its evaluations. A seed that never solves it counts as nothing but relapses.
+
+Controls. The sampled estimators have their exact expectation for a mean; without bias where there must be none
+(lambda 1), and visibly with it at lambda 0; DQN and SAC, and PPO on Pendulum, solve their task with most seeds.
+
+    python -m experiments.rl.policy_gradient --preset quick
+
+Time on two cores: about two minutes for quick. What to expect: high variance holds for every estimator; what the
+claim says of hunger and stability depends on the task and the method, so that the verdict is mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lrn import check
+from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Trend, Within
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lrn.runner import Context
+    from lrn.table import Table
+
+LAMBDAS = (0.0, 0.5, 0.8, 0.95, 1.0)
+PRACTICE = 0.95  # the lambda that PPO uses
+TEN = 1.0  # log10 of ten episodes
+TWICE = 1.0  # log2 of twice the steps
+MORE_RELAPSES = 0.1
+
+
+class Task(NamedTuple):
+    """An environment, the greedy return that counts as solved, and how far below it counts as a relapse."""
+
+    environment: str
+    threshold: float
+    relapse: float
+    on_policy: tuple[str, ...]
+    off_policy: str
+
+
+TASKS = {
+    "CartPole": Task("CartPole-v1", 475.0, 50.0, ("REINFORCE", "A2C", "PPO"), "DQN"),
+    "Pendulum": Task("Pendulum-v1", -200.0, 100.0, ("PPO",), "SAC"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings.
+
+    states, actions, branching, discount, length: of the Garnets and the episodes on them.
+    episodes: a thousand at a time on each Garnet. critic_error: in standard deviations of the true values.
+    cartpole, pendulum: environment steps of the off-policy method; PPO gets ``longer`` times as many on Pendulum.
+    evaluations: of each training. evaluated: episodes each.
+    """
+
+    states: int = 10
+    actions: int = 3
+    branching: int = 3
+    discount: float = 0.9
+    length: int = 80
+    thousands: int = 16
+    critic_error: float = 0.5
+    cartpole: int = 100_000
+    pendulum: int = 10_000
+    longer: int = 15
+    evaluations: int = 25
+    evaluated: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("states", "actions", "branching", "length", "cartpole", "pendulum", "longer"):
+            check.integer(name, getattr(self, name), low=1)
+        for name in ("thousands", "evaluations"):
+            check.integer(name, getattr(self, name), low=2)
+        check.integer("evaluated", self.evaluated, low=1)
+        check.between("discount", self.discount, 0.0, 0.99)
+        check.positive("critic_error", self.critic_error)
+
+    def budget(self, task: str, method: str) -> int:
+        """Environment steps of a training."""
+        if task == "CartPole":
+            return self.cartpole
+        return self.pendulum * (self.longer if method == "PPO" else 1)
+
+
+def gae_arm(lambda_: float) -> str:
+    """The name of an estimator."""
+    return f"GAE {lambda_:g}"
+
+
+def arm(task: str, method: str) -> str:
+    """The name of a training."""
+    return f"{task}: {method}"
+
+
+def predictions(config: Config) -> Sequence[Prediction]:
+    """High in variance; sample-hungry; stable."""
+    del config
+    variance = [
+        Within(
+            statement=f"{name}: the noise of a gradient from ten episodes is larger than the gradient.",
+            cell=Cell(name, "log10 noise to signal"),
+            low=TEN,
+            high=10.0,
+            regime=f"variance, {name}",
+        )
+        for name in ("rewards to go", gae_arm(PRACTICE))
+    ]
+    hunger = [
+        Superiority(
+            statement=f"{task}: {method} needs over twice the steps of {TASKS[task].off_policy}.",
+            better=Cell(arm(task, method), "log2 steps"),
+            worse=Cell(arm(task, TASKS[task].off_policy), "log2 steps"),
+            margin=TWICE,
+            regime=f"hunger, {method} on {task}",
+        )
+        for task, method in pairs()
+    ]
+    stability = [
+        Superiority(
+            statement=f"{task}: {TASKS[task].off_policy} relapses in ten points more of its evaluations than "
+            f"{method}.",
+            better=Cell(arm(task, TASKS[task].off_policy), "relapses"),
+            worse=Cell(arm(task, method), "relapses"),
+            margin=MORE_RELAPSES,
+            regime=f"stability, {method} on {task}",
+        )
+        for task, method in pairs()
+    ]
+    return [*variance, *hunger, *stability]
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every (task, on-policy method)."""
+    return [(name, method) for name, task in TASKS.items() for method in task.on_policy]
+
+
+def controls(config: Config) -> Sequence[Control]:
+    """What shows that an estimator or a training is broken."""
+    del config
+    exact = Within(
+        statement="Every estimator has the mean that theory gives it, but for a hundredth of the gradient squared.",
+        cell=Cell("all estimators", "largest squared error of the mean"),
+        low=-0.01,
+        high=0.01,
+    )
+    unbiased = Exact(
+        statement="At lambda 1 the gradient has no bias, whatever the critic.",
+        cell=Cell(gae_arm(1.0), "bias"),
+        value=0.0,
+        atol=1e-3,
+    )
+    biased = Within(
+        statement="At lambda 0 a wrong critic leaves a bias of over a twentieth of the gradient.",
+        cell=Cell(gae_arm(0.0), "bias"),
+        low=0.05,
+        high=100.0,
+    )
+    rises = Trend(
+        statement="The noise of GAE grows with lambda.",
+        over=tuple(Cell(gae_arm(x), "log10 noise to signal") for x in LAMBDAS),
+        levels=LAMBDAS,
+    )
+    solved = [
+        Within(
+            statement=f"{task}: {method} solves it with most seeds.",
+            cell=Cell(arm(task, method), "solved"),
+            low=0.5,
+            high=1.01,
+        )
+        for task, method in (("CartPole", "DQN"), ("Pendulum", "SAC"), ("Pendulum", "PPO"))
+    ]
+    return [
+        *(Control(c) for c in (exact, unbiased, biased)),
+        Control(rises, consequence="flag"),
+        *(Control(c) for c in solved),
+    ]
+
+
+def run(config: Config, context: Context) -> None:
+    """Measure the estimators, then train."""
+    _estimate(config, context)
+    for task in TASKS:
+        _train(task, config, context)
+
+
+def _estimate(config: Config, context: Context) -> None:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from lrn.rl import distributions, mdp, play, returns
+    from lrn.rl.reinforce import episode_discounts, over_episode
+
+    def problem(seed: Any) -> tuple[Any, Any, Any, Any]:
+        """The MDP, the logits, the true values, and a critic that is wrong."""
+        garnet_key, logit_key, critic_key = jax.random.split(jax.random.key(seed), 3)
+        garnet = mdp.garnet(garnet_key, config.states, config.actions, config.branching, config.discount)
+        logits = 0.1 * jax.random.normal(logit_key, (config.states, config.actions))
+        values = mdp.policy_values(garnet, jax.nn.softmax(logits))
+        error = jax.random.normal(critic_key, (config.states,))
+        return garnet, logits, values, values + config.critic_error * values.std() * error
+
+    def expected(garnet: Any, logits: Any, critic: Any, lambda_: float) -> Any:
+        """The expectation of the GAE gradient [state, action], for a critic and lambda."""
+        policy = jax.nn.softmax(logits)
+        chain, _ = mdp.under(garnet, policy)
+        delta = mdp.action_values(garnet, critic) - critic[:, None]
+        decay = config.discount * lambda_
+        later = jnp.linalg.solve(jnp.eye(config.states) - decay * chain, (policy * delta).sum(-1))
+        advantage = delta + decay * (garnet.transitions @ later)
+        advantage = advantage - (policy * advantage).sum(-1, keepdims=True)
+        return mdp.state_visits(garnet, policy)[:, None] * policy * advantage
+
+    def gradients(key: Any, garnet: Any, logits: Any, values: Any, critic: Any) -> dict[str, Any]:
+        """The gradient of each of a thousand episodes, [episode, state, action], by every estimator."""
+        env = mdp.as_env(garnet, horizon=config.length)
+        start_key, play_key, noise_key = jax.random.split(key, 3)
+        policy = jax.nn.softmax(logits)
+
+        def act(noise: Any, observation: Any, memory: Any) -> Any:
+            return distributions.categorical_sample(observation @ logits, noise), (), memory
+
+        noise = distributions.categorical_noise(noise_key, (config.length, 1000, config.actions))
+        live = play.start(env, start_key, 1000)
+        *_, seen, _ = play.unroll(env, play_key, live, act, (), noise, config.length)
+        place, ended = seen.observation, seen.ended
+        score = jax.nn.one_hot(seen.action, config.actions) - place @ policy
+        factor = episode_discounts(ended, config.discount)
+        to_go = returns.discounted_returns(seen.reward, ended, config.discount)
+        weights = {
+            "whole return": over_episode(to_go, ended),
+            "rewards to go": factor * to_go,
+            "rewards to go - V": factor * (to_go - place @ values),
+        }
+        for x in LAMBDAS:
+            advantage = returns.gae(
+                seen.reward, place @ critic, seen.final_observation @ critic, seen.terminated, ended,
+                config.discount, x,
+            )  # fmt: skip
+            weights[gae_arm(x)] = factor * advantage
+        return {k: jnp.einsum("tn,tns,tna->nsa", w, place, score) for k, w in weights.items()}
+
+    def measure(seed: Any, shared: Any) -> dict[str, Any]:
+        del shared
+        garnet, logits, values, critic = problem(seed)
+        exact = mdp.softmax_policy_gradient(garnet, logits)
+        size = (exact**2).sum()
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+
+        def thousand(i: Any) -> Any:
+            sampled = gradients(jax.random.fold_in(key, i), garnet, logits, values, critic)
+            return {k: (g.mean(0), g.var(0, ddof=1).sum()) for k, g in sampled.items()}
+
+        found = jax.lax.map(thousand, jnp.arange(config.thousands))
+        out = {}
+        for name, (means, variance) in found.items():
+            lambda_ = float(name.removeprefix("GAE ")) if name.startswith("GAE") else None
+            theory = exact if lambda_ is None else expected(garnet, logits, critic, lambda_)
+            # Of the thousands' errors the products of different ones: their mean is the squared error of the
+            # expectation, free of noise.
+            off = means - theory
+            n = config.thousands
+            products = ((off.sum(0) ** 2).sum() - (off**2).sum()) / (n * (n - 1))
+            out[name] = {
+                "log10 noise to signal": jnp.log10(variance.mean() / size),
+                "bias": jnp.sqrt(((theory - exact) ** 2).sum() / size),
+                "squared error of the mean": products / size,
+            }
+        return out
+
+    seeds = np.asarray(context.seeds, np.uint32)
+    flat = context.once(
+        "gradient estimators",
+        lambda: {
+            f"{name}/{metric}": value
+            for name, metrics in context.over_seeds(measure)(seeds, ()).items()
+            for metric, value in metrics.items()
+        },
+    )
+    worst = np.zeros(len(seeds))
+    for label, value in flat.items():
+        name, metric = label.split("/")
+        context.record(name, metric, value)
+        if metric == "squared error of the mean":
+            worst = np.where(np.abs(value) > np.abs(worst), value, worst)
+    context.record("all estimators", "largest squared error of the mean", worst)
+
+
+def _train(task: str, config: Config, context: Context) -> None:
+    import numpy as np
+
+    from lrn.rl import env as envs
+    from lrn.rl import evaluate
+
+    spec = TASKS[task]
+    env = envs.make(spec.environment)
+    methods = (*spec.on_policy, spec.off_policy)
+    most = max(config.budget(task, method) for method in methods)
+    for method in methods:
+        factory, settings = _methods(task, env, config.budget(task, method))[method]
+        name = arm(task, method)
+        every = max(1, settings.total_steps // settings.interactions // config.evaluations)
+        fit = context.fit(
+            factory,
+            {name: settings},
+            steps=every * config.evaluations,
+            evaluate=evaluate.evaluator(factory, env, config.evaluated),
+            eval_every=every,
+        )
+        steps, values = along(fit.table, name, "greedy_return")
+        for metric, value in judged(steps * settings.interactions, values, spec, most).items():
+            context.record(name, metric, value, step=int(steps[-1]))
+        final = values[:, -1]
+        context.record(name, "final return", np.where(np.isfinite(final), final, np.nan), step=int(steps[-1]))
+
+
+def _methods(task: str, env: Any, budget: int) -> Mapping[str, tuple[Any, Any]]:
+    """Every method of a task: its factory and its settings, the learning rate as tuned."""
+    from lrn import nets
+    from lrn.rl.a2c import A2CConfig, a2c
+    from lrn.rl.dqn import DQNConfig, dqn
+    from lrn.rl.heads import actor_critic, policy_size
+    from lrn.rl.ppo import PPOConfig, ppo
+    from lrn.rl.reinforce import ReinforceConfig, reinforce
+    from lrn.rl.sac import SACConfig, sac
+
+    width, k = (64, 64), policy_size(env)
+    critic, actor = nets.mlp(1, width), nets.mlp(k, width)
+    both = actor_critic(actor, critic)
+    if task == "Pendulum":
+        return {
+            "PPO": (
+                lambda c: ppo(env, both, c),
+                PPOConfig(
+                    total_steps=budget, num_envs=8, epochs=8, discount=0.9, entropy_coefficient=0.0,
+                    normalize_observations=True, normalize_rewards=True, clip_value=False, learning_rate=3e-3,
+                ),
+            ),
+            "SAC": (
+                lambda c: sac(env, nets.mlp(2 * k, width), critic, c),
+                SACConfig(
+                    total_steps=budget, num_envs=2, batch_size=64, buffer_size=10_000, learning_starts=500,
+                    discount=0.95, target_rate=0.01, learning_rate=3e-3,
+                ),
+            ),
+        }  # fmt: skip
+    return {
+        "REINFORCE": (
+            lambda c: reinforce(env, actor, c, critic),
+            ReinforceConfig(
+                total_steps=budget, num_envs=8, rollout_length=128, whole_episodes=False, learning_rate=3e-3
+            ),
+        ),
+        "A2C": (
+            lambda c: a2c(env, both, c),
+            A2CConfig(
+                total_steps=budget, num_envs=8, rollout_length=16, optimizer="adam", gae_lambda=0.95,
+                normalize_advantages=True, learning_rate=3e-3,
+            ),
+        ),
+        "PPO": (
+            lambda c: ppo(env, both, c),
+            PPOConfig(total_steps=budget, num_envs=8, learning_rate=1e-2),
+        ),
+        "DQN": (
+            lambda c: dqn(env, actor, c),
+            DQNConfig(
+                total_steps=budget, num_envs=8, batch_size=64, learning_starts=1000, exploration_fraction=0.2,
+                double=True, learning_rate=1e-2,
+            ),
+        ),
+    }  # fmt: skip
+
+
+def along(table: Any, name: str, metric: str) -> tuple[Any, Any]:
+    """The steps [points] at which a metric was measured, and its values [seeds, points]."""
+    import numpy as np
+
+    rows = (table.arm == name) & (table.metric == metric)
+    order = np.lexsort((table.step[rows], table.seed[rows]))
+    steps = np.unique(table.step[rows])
+    return steps, table.value[rows][order].reshape(-1, len(steps))
+
+
+def judged(steps: Any, values: Any, task: Task, most: int) -> dict[str, Any]:
+    """What a training [seeds, points] comes to, a number a seed.
+
+    Args:
+        steps: [points], of the environment.
+        values: greedy returns; NaN where a seed had failed.
+        task: the thresholds.
+        most: the steps that count for a seed that never solves it.
+    """
+    import numpy as np
+
+    reached = values >= task.threshold
+    solved, first = reached.any(1), reached.argmax(1)
+    after = np.arange(len(steps)) >= first[:, None]
+    low = ~(values >= task.threshold - task.relapse)  # also where there is no number
+    return {
+        "solved": solved.astype(float),
+        "log2 steps": np.log2(np.where(solved, np.maximum(steps[first], 1), most)),
+        "relapses": np.where(solved, (low & after).sum(1) / after.sum(1), 1.0),
+    }
+
+
+def figure(table: Table, config: Config) -> Figure:
+    """Bias and noise of the estimators; then each task's returns along its steps, on a logarithmic axis."""
+    import numpy as np
+
+    from lrn import figures
+
+    fig, axes = figures.subplots(1, 3, width=11.5, height=3.6)
+    left, *others = axes
+    cells = {gae_arm(x): x for x in LAMBDAS}
+    noise = np.array([10 ** table.final(a, "log10 noise to signal").mean() for a in cells])
+    bias = np.array([table.final(a, "bias").mean() for a in cells])
+    left.plot(noise, bias, marker="o", label="GAE, wrong critic")
+    for x, y, lambda_ in zip(noise, bias, LAMBDAS):
+        left.annotate(f"{lambda_:g}", (x, y), xytext=(4, 5), textcoords="offset points", fontsize="small")
+    for k, name in enumerate(("whole return", "rewards to go", "rewards to go - V")):
+        x = 10 ** table.final(name, "log10 noise to signal").mean()
+        left.plot([x], [0.0], marker="sD^"[k], linestyle="none", label=name)
+    left.axvline(10, linestyle=":", linewidth=1, color="grey")
+    left.set(
+        xscale="log", title="Gradient of one episode", xlabel="variance / squared gradient", ylabel="relative bias"
+    )
+    left.legend(fontsize="small")
+    for ax, (task, spec) in zip(others, TASKS.items()):
+        for name in (*spec.on_policy, spec.off_policy):
+            steps, values = along(table, arm(task, name), "greedy_return")
+            total = config.budget(task, name)
+            x = np.maximum(steps / steps[-1] * total, total / len(steps) / 2)
+            figures.curves(ax, np.asarray(x), {name: values}, legend=False) if False else _line(ax, x, values, name)
+        ax.axhline(spec.threshold, linestyle=":", linewidth=1, color="grey")
+        ax.set(title=task, xlabel="environment steps", ylabel="greedy return", xscale="log")
+        ax.legend(fontsize="small")
+    return fig
+
+
+def _line(ax: Any, x: Any, values: Any, label: str) -> None:
+    import numpy as np
+
+    mean = np.nanmean(values, 0)
+    spread = np.nanstd(values, 0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
+    (line,) = ax.plot(x, mean, label=label)
+    ax.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
+
+
+STUDY = Study(
+    title="Are on-policy gradients stable, noisy and hungry?",
+    claim="On-policy gradients are stable, high in variance and sample-hungry.",
+    claim_id="I7",
+    section="Insights",
+    regime=(
+        "Garnets of ten states, discount .9, at the start of training; CartPole in 100,000 steps and Pendulum in "
+        "10,000 (SAC) and 150,000 (PPO), perceptrons of two hidden layers of 64."
+    ),
+    presets={
+        "smoke": Config(
+            thousands=2, length=20, cartpole=2048, pendulum=1024, longer=2, evaluations=2, evaluated=2
+        ),
+        "quick": Config(),
+        "full": Config(
+            thousands=100, cartpole=500_000, pendulum=30_000, longer=30, evaluations=50, evaluated=32
+        ),
+    },
+    predictions=predictions,
+    controls=controls,
+    run=run,
+    figure=figure,
+)
+
+if __name__ == "__main__":
+    from lrn.cli import main_study
+
+    main_study(__file__)

@@ -1,0 +1,189 @@
+"""A2C: advantage actor-critic, the synchronous form of A3C (Mnih et al. 2016); discrete and continuous.
+
+An iteration plays ``num_envs`` environments for a few steps and takes one gradient step on all of them. With
+``gae_lambda=1`` the advantages are those of the paper: the most steps that the rollout allows, then the
+critic. PPO with one epoch, one minibatch and no clipping is this method (Huang et al. 2022), but for the
+optimiser: RMSprop here, its epsilon inside the root and large enough to matter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import play, returns
+from lrn.rl.agent import Agent, memoryless
+from lrn.rl.env import Env
+from lrn.rl.heads import check_actor_critic
+from lrn.rl.policy_head import policy_head
+from lrn.rl.reinforce import policy_gradient_loss
+from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
+
+
+@config
+class A2CConfig:
+    """Settings; the defaults are those of OpenAI's baselines.
+
+    total_steps: environment steps that ``anneal`` runs over.
+    num_envs, rollout_length: environments played at once, and steps in each before an update.
+    optimizer: "rmsprop" or "adam".
+    learning_rate: falls linearly to zero over ``total_steps`` if ``anneal``.
+    discount, gae_lambda: of generalised advantage estimation.
+    entropy_coefficient, value_coefficient: weights in the loss.
+    normalize_advantages: to mean 0 and deviation 1 over the rollout.
+    max_grad_norm: the gradient's global norm is cut here.
+    initial_log_std: of the policy over continuous actions, in half ranges.
+    """
+
+    total_steps: int = 500_000
+    num_envs: int = 16
+    rollout_length: int = 5
+    optimizer: str = "rmsprop"
+    learning_rate: float = 7e-4
+    anneal: bool = True
+    discount: float = 0.99
+    gae_lambda: float = 1.0
+    entropy_coefficient: float = 0.01
+    value_coefficient: float = 0.5
+    normalize_advantages: bool = False
+    max_grad_norm: float = 0.5
+    initial_log_std: float = 0.0
+
+    def __post_init__(self):
+        for name in ("total_steps", "num_envs", "rollout_length"):
+            check.integer(name, getattr(self, name), low=1)
+        check.choice("optimizer", self.optimizer, ("adam", "rmsprop"))
+        check.positive("learning_rate", self.learning_rate)
+        check.between("discount", self.discount, 0.0, 1.0)
+        check.between("gae_lambda", self.gae_lambda, 0.0, 1.0)
+        check.non_negative("entropy_coefficient", self.entropy_coefficient)
+        check.non_negative("value_coefficient", self.value_coefficient)
+        check.positive("max_grad_norm", self.max_grad_norm)
+
+    @property
+    def interactions(self) -> int:
+        """Environment steps of one iteration."""
+        return self.num_envs * self.rollout_length
+
+
+class A2CState(NamedTuple):
+    """State of A2C."""
+
+    params: Params
+    net_state: NetState
+    opt_state: optax.OptState
+    live: play.Live
+
+
+def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
+    """A2C on ``env`` with an actor-critic network.
+
+    ``net`` maps observations [batch, ...] to ``(policy [batch, k], value [batch])``, k the number of actions
+    or of their dimensions; `lrn.rl.heads.actor_critic` makes one of two networks.
+
+    Metrics: ``return`` and ``length`` of the episodes that ended; ``policy_loss``, ``value_loss``,
+    ``entropy`` (nats), ``gradient_norm``.
+
+    Raises:
+        ValueError: the network's outputs do not fit the environment.
+    """
+    check_actor_critic("the network of a2c", net, env)
+    head = policy_head(env, config.initial_log_std)
+    optimizer = _optimizer(config)
+
+    def init(key: Key, batch: Any = None) -> A2CState:
+        net_key, env_key = jax.random.split(key)
+        live = play.start(env, env_key, config.num_envs)
+        net_params, net_state = net.init(net_key, live.observation)
+        params = {"net": net_params, "head": head.init()}
+        return A2CState(params, net_state, optimizer.init(params), live)
+
+    def collect(key: Key, state: A2CState) -> tuple[play.Live, play.Trajectory, play.Ended]:
+        noise_key, env_key = jax.random.split(key)
+
+        def act(noise: Array, observation: Array, memory: Any) -> Any:
+            (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
+            action = head.sample(state.params["head"], out, noise)
+            return head.to_env(action), action, memory
+
+        noise = head.noise(noise_key, (config.rollout_length, config.num_envs))
+        live, _, trajectory, ended = play.unroll(
+            env, env_key, state.live, act, (), noise, config.rollout_length
+        )
+        return live, trajectory, ended
+
+    def evaluate(params: Params, net_state: NetState, observation: Array) -> tuple[Array, Array]:
+        """Policy outputs [time, batch, k] and values [time, batch]."""
+        lead = observation.shape[:2]
+        flat = observation.reshape(-1, *env.observation_shape)
+        (out, value), _ = net.apply(params["net"], net_state, flat)
+        return out.reshape(*lead, -1), value.reshape(lead)
+
+    def loss(params: Params, net_state: NetState, seen: play.Trajectory) -> tuple[Array, Metrics]:
+        out, value = evaluate(params, net_state, seen.observation)
+        _, following = evaluate(params, net_state, seen.final_observation)
+        # Both the weight of the policy gradient and, added to the value, the critic's target: constants.
+        advantage = jax.lax.stop_gradient(
+            returns.gae(
+                seen.reward, value, following, seen.terminated, seen.ended, config.discount, config.gae_lambda
+            )
+        )
+        target, weight = advantage + jax.lax.stop_gradient(value), advantage
+        if config.normalize_advantages:
+            weight = (weight - weight.mean()) / (weight.std() + 1e-8)
+        log_prob = head.log_prob(params["head"], out, seen.extra)
+        policy_loss = policy_gradient_loss(log_prob, weight).mean()
+        value_loss = 0.5 * ((value - target) ** 2).mean()
+        entropy = head.entropy(params["head"], out).mean()
+        total = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+
+    def step(key: Key, state: A2CState, batch: Any = None) -> tuple[A2CState, Metrics]:
+        live, seen, ended = collect(key, state)
+        gradient, measured = jax.grad(loss, has_aux=True)(state.params, state.net_state, seen)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        measured = {**measured, "gradient_norm": optax.tree.norm(gradient)}
+        return A2CState(params, state.net_state, opt_state, live), {**play.episode_metrics(ended), **measured}
+
+    def act(state: A2CState, observation: Array) -> Array:
+        (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
+        return head.to_env(head.mode(state.params["head"], out))
+
+    return Agent(init, step, memoryless(act))
+
+
+def _optimizer(config: A2CConfig) -> optax.GradientTransformation:
+    updates = config.total_steps / config.interactions
+
+    def rate(count: Any) -> Array:
+        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
+        return config.learning_rate * left
+
+    adaptive = (
+        optax.scale_by_adam(eps=1e-5)
+        if config.optimizer == "adam"
+        else optax.scale_by_rms(decay=0.99, eps=1e-5)
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm),  # pyright: ignore[reportArgumentType]
+        adaptive,
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def example() -> Example:
+    """A small actor-critic on the echo environment."""
+    from lrn import nets
+    from lrn.rl.heads import actor_critic
+    from lrn.rl.identity import echo
+
+    net = actor_critic(nets.mlp(3, (16,)), nets.mlp(1, (16,)))
+    return Example(
+        factory=lambda config: a2c(echo(), net, config), config=A2CConfig(total_steps=1000, num_envs=4)
+    )

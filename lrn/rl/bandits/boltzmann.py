@@ -1,0 +1,39 @@
+"""Boltzmann exploration: arms drawn by the exponential of their sample means."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.rl.bandits.policy import BanditPolicy, SampleMeans, add_pull, no_pulls
+from lrn.rl.exploration import select
+from lrn.types import Array, Key
+
+
+@config
+class BoltzmannConfig:
+    """temperature: in the unit of the reward.
+
+    schedule: "constant", or "decaying": ``temperature / ln(t + 1)`` at pull t, greedy in the limit with
+        infinite exploration when the temperature is at least the largest gap (Singh et al. 2000).
+    """
+
+    temperature: float = 0.1
+    schedule: str = "constant"
+
+    def __post_init__(self):
+        check.positive("temperature", self.temperature)
+        check.choice("schedule", self.schedule, ("constant", "decaying"))
+
+
+def boltzmann(arms: int, config: BoltzmannConfig) -> BanditPolicy:
+    """An arm drawn with chances proportional to exp(sample mean / temperature)."""
+
+    def choose(key: Key, state: SampleMeans) -> Array:
+        temperature = config.temperature
+        if config.schedule == "decaying":
+            temperature = temperature / jnp.log(state.pulls.sum() + 2.0)
+        return select.boltzmann(key, state.mean, temperature)
+
+    return BanditPolicy(lambda: no_pulls(arms), choose, add_pull)

@@ -1,0 +1,60 @@
+"""The gradient bandit: stochastic gradient ascent on a softmax of preferences (Sutton & Barto 2018, 2.8)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.rl.bandits.policy import BanditPolicy
+from lrn.types import Array, Key
+
+
+@config
+class GradientConfig:
+    """step_size: of the ascent. baseline: whether the mean reward so far is subtracted from a reward."""
+
+    step_size: float = 0.1
+    baseline: bool = True
+
+    def __post_init__(self):
+        check.non_negative("step_size", self.step_size)
+
+
+class GradientState(NamedTuple):
+    """preference: [arms]; mean: of all rewards so far; pulls: how many they were."""
+
+    preference: Array
+    mean: Array
+    pulls: Array
+
+
+def gradient(arms: int, config: GradientConfig) -> BanditPolicy:
+    """Arms drawn from softmax(preference), which each reward moves by ``step_size`` times the estimate
+
+        (reward - baseline) d log softmax(preference)[arm] / d preference
+
+    of the gradient of the expected reward. The baseline holds the rewards before this one, else the estimate
+    would be biased.
+    """
+
+    def init() -> GradientState:
+        return GradientState(jnp.zeros(arms), jnp.zeros(()), jnp.int32(0))
+
+    def choose(key: Key, state: GradientState) -> Array:
+        return jax.random.categorical(key, state.preference).astype(jnp.int32)
+
+    def update(state: GradientState, arm: Array, reward: Array) -> GradientState:
+        advantage = reward - state.mean if config.baseline else reward
+        direction = jax.nn.one_hot(arm, arms) - jax.nn.softmax(state.preference)
+        pulls = state.pulls + 1
+        return GradientState(
+            state.preference + config.step_size * advantage * direction,
+            state.mean + (reward - state.mean) / pulls,
+            pulls,
+        )
+
+    return BanditPolicy(init, choose, update)

@@ -1,0 +1,86 @@
+"""Play a policy on problems drawn from a family, and account for its regret exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.rl.bandits.policy import BanditPolicy
+from lrn.rl.bandits.problem import Bandit
+from lrn.types import Array, Batch, Example, Key, Learner, Metrics, State
+
+
+class PlayState(NamedTuple):
+    """Problems in play, leaves [problems, ...].
+
+    means: of the arms, [problems, arms]. pulls: of each arm, int32 [problems, arms].
+    policy: the policy's states.
+    """
+
+    means: Array
+    pulls: Array
+    policy: State
+
+
+def play(bandit: Bandit, policy: BanditPolicy, problems: int = 1, pulls: int = 1) -> Learner:
+    """A learner that plays ``problems`` problems side by side, ``pulls`` pulls of each a step.
+
+    Metrics are means over the problems and the step's pulls: ``reward``; ``gap``, the best mean less that of
+    the arm pulled; ``optimal``, the fraction of pulls of a best arm. For regret see `regret`.
+
+    Raises:
+        ValueError: problems or pulls is below 1.
+    """
+    check.integer("problems", problems, low=1)
+    check.integer("pulls", pulls, low=1)
+
+    def init(key: Key, batch: Batch) -> PlayState:
+        means = jax.vmap(bandit.sample)(jax.random.split(key, problems))
+        policies = jax.tree.map(lambda x: jnp.broadcast_to(x, (problems, *x.shape)), policy.init())
+        return PlayState(means, jnp.zeros((problems, bandit.arms), jnp.int32), policies)
+
+    def pull(state: PlayState, keys: tuple[Key, Key]) -> tuple[PlayState, tuple[Array, Array]]:
+        """One pull of one problem."""
+        arm = policy.choose(keys[0], state.policy)
+        reward = bandit.pull(keys[1], state.means, arm)
+        after = policy.update(state.policy, arm, reward)
+        gap = state.means.max() - state.means[arm]
+        return PlayState(state.means, state.pulls.at[arm].add(1), after), (reward, gap)
+
+    def step(key: Key, state: PlayState, batch: Batch) -> tuple[PlayState, Metrics]:
+        def body(state: PlayState, keys: Key) -> tuple[PlayState, Any]:
+            return jax.vmap(pull)(state, (keys[0], keys[1]))
+
+        state, (reward, gap) = jax.lax.scan(body, state, jax.random.split(key, (pulls, 2, problems)))
+        optimal = (gap == 0).mean(dtype=jnp.float32)
+        return state, {"reward": reward.mean(), "gap": gap.mean(), "optimal": optimal}
+
+    return Learner(init, step)
+
+
+def pseudo_regret(state: PlayState) -> Array:
+    """The exact pseudo-regret of each problem so far, [problems]: the sum over arms of pulls times gap.
+
+    It is what the choices cost in expectation: what chance paid does not enter.
+    """
+    gaps = state.means.max(-1, keepdims=True) - state.means
+    return (gaps * state.pulls).sum(-1)
+
+
+def regret(config: Any, key: Key, state: PlayState, data: Any) -> Mapping[str, Array]:
+    """The ``evaluate=`` of `lrn.train.fit`: `pseudo_regret`, a mean over the problems."""
+    del config, key, data
+    return {"regret": pseudo_regret(state).mean()}
+
+
+def example() -> Example:
+    """UCB1 on ten Bernoulli arms."""
+    from lrn.rl.bandits.problem import bernoulli
+    from lrn.rl.bandits.ucb1 import UCB1Config, ucb1
+
+    bandit = bernoulli(10)
+    return Example(lambda config: play(bandit, ucb1(bandit.arms, config), 4, 3), UCB1Config())

@@ -1,0 +1,48 @@
+"""Exploration for any agent, as pure functions.
+
+How to act: `select` (epsilon-greedy, Boltzmann, UCB) and `schedules`; continuous actions: `noise` (white,
+Ornstein-Uhlenbeck, pink). What to seek: `bonus` (the interface), `counts` and `rnd`, over observations that
+`coding` makes discrete. `coded_q` is the small agent that takes all of them, `deep_sea` their yardstick.
+"""
+
+from lrn.rl.exploration.bonus import Bonus, Transitions
+from lrn.rl.exploration.coding import Coding, grid, one_hot, simhash, tiles
+from lrn.rl.exploration.counts import CountConfig, count_bonus
+from lrn.rl.exploration.noise import Noise, coloured, ornstein_uhlenbeck, pink, white
+from lrn.rl.exploration.rnd import RNDConfig, rnd
+from lrn.rl.exploration.schedules import exponential_schedule, linear_schedule
+from lrn.rl.exploration.select import (
+    boltzmann,
+    boltzmann_probabilities,
+    epsilon_greedy,
+    epsilon_greedy_probabilities,
+    random_argmax,
+    ucb,
+)
+
+__all__ = [
+    "Bonus",
+    "Coding",
+    "CountConfig",
+    "Noise",
+    "RNDConfig",
+    "Transitions",
+    "boltzmann",
+    "boltzmann_probabilities",
+    "coloured",
+    "count_bonus",
+    "epsilon_greedy",
+    "epsilon_greedy_probabilities",
+    "exponential_schedule",
+    "grid",
+    "linear_schedule",
+    "one_hot",
+    "ornstein_uhlenbeck",
+    "pink",
+    "random_argmax",
+    "rnd",
+    "simhash",
+    "tiles",
+    "ucb",
+    "white",
+]

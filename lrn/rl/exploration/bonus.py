@@ -1,0 +1,45 @@
+"""A bonus added to the reward: what makes an agent seek what it has not seen, with a state that learns.
+
+An agent that takes ``bonus: Bonus | None`` keeps the bonus's state in its own and, at each of its steps,
+
+    state = bonus.update(key, state, Transitions(...))       # the transitions just collected, each once
+    reward = reward + bonus.bonus(state, observation, action, next_observation)
+
+in this order: what was just seen counts, so a first visit has n = 1, and running scales are never empty. An
+agent that replays asks for the bonus of a transition when it is sampled, so that it is never out of date. The
+bonus is part of the reward that is learned from, and of nothing that is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lrn.types import Array, Key, State
+
+
+class Transitions(NamedTuple):
+    """Fresh transitions, n of them: an agent with a rollout [time, batch, ...] merges the two axes.
+
+    observation: [n, ...]; action: [n] or [n, dim].
+    next_observation: [n, ...], what the action led to, before any reset (`lrn.rl.env.Step`'s
+        ``final_observation``).
+    """
+
+    observation: Array
+    action: Array
+    next_observation: Array
+
+
+class Bonus(NamedTuple):
+    """A bonus as three pure functions, made by a factory named after the method.
+
+    init: ``init(key, observation) -> state`` for an example batch of observations [n, ...].
+    bonus: ``bonus(state, observation, action, next_observation) -> [n]``, to be added to the reward. It has
+        its coefficient in it, and no gradient flows through it.
+    update: ``update(key, state, transitions) -> state``, called once with each fresh batch of `Transitions`.
+    """
+
+    init: Callable[[Key, Array], State]
+    bonus: Callable[[State, Array, Array, Array], Array]
+    update: Callable[[Key, State, Transitions], State]

@@ -1,0 +1,200 @@
+"""Q-learning on coded observations: a table, or linear in tiles; the smallest agent that explores.
+
+Where the question is how to explore, a network would add its own: here the values of different places do not
+interfere, or only between neighbours, and a run costs microseconds a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import play
+from lrn.rl.agent import Agent, memoryless
+from lrn.rl.env import Env, require_discrete
+from lrn.rl.exploration import select
+from lrn.rl.exploration.bonus import Bonus, Transitions
+from lrn.rl.exploration.coding import Coding
+from lrn.rl.exploration.noise import Noise
+from lrn.rl.exploration.schedules import linear_schedule
+from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
+
+SELECTORS = ("epsilon_greedy", "boltzmann", "ucb")
+
+
+@config
+class CodedQConfig:
+    """Settings of Q-learning on coded observations.
+
+    select: "epsilon_greedy", "boltzmann" or "ucb", which uses the visits to (observation, action).
+    epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
+        first to the second over this fraction of ``total_steps``.
+    temperature: of Boltzmann's rule. ucb_scale: weight of UCB's width; 0 leaves only that an action never
+        taken here comes first. Both in the unit of the values.
+    noise_scale: of the noise on the action, where there is one, in halves of the range of actions.
+    learning_rate: of the update, shared out among the active features.
+    initial: the value everything starts with; above what can be reached it is optimism.
+    num_envs, num_steps: environments side by side, and steps in each in an iteration. total_steps: of all, in
+        the training.
+    """
+
+    select: str = "epsilon_greedy"
+    epsilon_start: float = 0.1
+    epsilon_end: float = 0.1
+    exploration_fraction: float = 0.5
+    temperature: float = 0.1
+    ucb_scale: float = 1.0
+    noise_scale: float = 0.0
+    discount: float = 0.99
+    learning_rate: float = 0.5
+    initial: float = 0.0
+    num_envs: int = 1
+    num_steps: int = 128
+    total_steps: int = 100_000
+
+    def __post_init__(self):
+        check.choice("select", self.select, SELECTORS)
+        for name in ("epsilon_start", "epsilon_end", "exploration_fraction", "discount", "learning_rate"):
+            check.between(name, getattr(self, name), 0.0, 1.0)
+        check.positive("temperature", self.temperature)
+        check.non_negative("ucb_scale", self.ucb_scale)
+        check.non_negative("noise_scale", self.noise_scale)
+        for name in ("num_envs", "num_steps", "total_steps"):
+            check.integer(name, getattr(self, name), low=1)
+
+    @property
+    def interactions(self) -> int:
+        """Steps of the environments in one step of the agent."""
+        return self.num_envs * self.num_steps
+
+
+class CodedQState(NamedTuple):
+    """weights: [features, actions], whose sum over active features is the value. visits: int32, alike.
+
+    coding, bonus, noise: their states. live: the environments. steps: of all of them until now.
+    """
+
+    weights: Array
+    visits: Array
+    coding: PyTree
+    bonus: PyTree
+    noise: PyTree
+    live: play.Live
+    steps: Array
+
+
+def coded_q(
+    env: Env, coding: Coding, config: CodedQConfig, bonus: Bonus | None = None, noise: Noise | None = None
+) -> Agent:
+    """Online Q-learning (Watkins 1989), updated after every step of the environments.
+
+    A truncated episode is bootstrapped from its final observation. With several environments the updates of
+    one step add up: those that meet in one place move it by as many times the learning rate.
+
+    A bonus is learned once it has been paid. Where everything starts at 0 and the agent is greedy, what was
+    visited looks better than what was not (Rashid et al. 2020): let ``initial`` exceed the bonus to come, or
+    select by "ucb", which tries every action.
+
+    A ``noise`` moves the chosen action along the actions, which must then be ordered: those of
+    `lrn.rl.env.discretise`.
+
+    Metrics: ``return`` and ``length`` of the episodes that ended, without the bonus; ``td_error``, the mean
+    absolute error of a step; ``bonus``, its mean.
+
+    Raises:
+        ValueError: the environment's actions are continuous.
+    """
+    actions = require_discrete(env, "coded_q")
+
+    def values(weights: Array, active: Array) -> Array:
+        """Values [n, actions] of observations with active features [n, active]."""
+        return weights[active].sum(1)
+
+    def act(key: Key, state: CodedQState, q: Array, active: Array) -> Array:
+        if config.select == "boltzmann":
+            return select.boltzmann(key, q, config.temperature)
+        if config.select == "ucb":
+            # The rarest of several features: what they share says little of how new a place is.
+            return select.ucb(key, q, state.visits[active].min(1), config.ucb_scale)
+        epsilon = linear_schedule(
+            state.steps,
+            config.epsilon_start,
+            config.epsilon_end,
+            jnp.maximum(config.exploration_fraction, 1e-6) * config.total_steps,
+        )
+        return select.epsilon_greedy(key, q, epsilon)
+
+    def init(key: Key, batch: Batch) -> CodedQState:
+        env_key, coding_key, bonus_key, noise_key = jax.random.split(key, 4)
+        live = play.start(env, env_key, config.num_envs)
+        return CodedQState(
+            jnp.full((coding.size, actions), config.initial / coding.active, jnp.float32),
+            jnp.zeros((coding.size, actions), jnp.int32),
+            coding.init(coding_key, live.observation),
+            () if bonus is None else bonus.init(bonus_key, live.observation),
+            () if noise is None else noise.init(noise_key, (config.num_envs,)),
+            live,
+            jnp.int32(0),
+        )
+
+    def one(state: CodedQState, key: Key) -> tuple[CodedQState, Any]:
+        act_key, env_key, bonus_key, noise_key = jax.random.split(key, 4)
+        observation = state.live.observation
+        active = coding.encode(state.coding, observation)
+        q = values(state.weights, active)
+        action, noise_state = act(act_key, state, q, active), state.noise
+        if noise is not None:
+            push, noise_state = noise.sample(noise_key, noise_state, 1)
+            moved = action + config.noise_scale * push[0] * (actions - 1) / 2
+            action = jnp.clip(jnp.round(moved), 0, actions - 1).astype(jnp.int32)
+        live, step, ended = play.advance(env, env_key, state.live, action)
+
+        intrinsic, bonus_state = jnp.zeros(config.num_envs), state.bonus
+        if bonus is not None:
+            fresh = Transitions(observation, action, step.final_observation)
+            bonus_state = bonus.update(bonus_key, bonus_state, fresh)
+            intrinsic = bonus.bonus(bonus_state, *fresh)
+
+        after = values(state.weights, coding.encode(state.coding, step.final_observation)).max(-1)
+        target = step.reward + intrinsic + config.discount * jnp.where(step.terminated, 0.0, after)
+        error = target - jnp.take_along_axis(q, action[:, None], 1)[:, 0]
+        change = jnp.broadcast_to((config.learning_rate / coding.active * error)[:, None], active.shape)
+        state = CodedQState(
+            state.weights.at[active, action[:, None]].add(change),
+            state.visits.at[active, action[:, None]].add(1),
+            state.coding,
+            bonus_state,
+            noise_state,
+            live,
+            state.steps + config.num_envs,
+        )
+        return state, (ended, jnp.abs(error).mean(), intrinsic.mean())
+
+    def step(key: Key, state: CodedQState, batch: Batch) -> tuple[CodedQState, Metrics]:
+        state, (ended, error, intrinsic) = jax.lax.scan(one, state, jax.random.split(key, config.num_steps))
+        metrics = {"td_error": error.mean(), "bonus": intrinsic.mean()}
+        return state, {**play.episode_metrics(ended), **metrics}
+
+    def greedy(state: CodedQState, observation: Array) -> Array:
+        return jnp.argmax(values(state.weights, coding.encode(state.coding, observation)), -1).astype(
+            jnp.int32
+        )
+
+    return Agent(init, step, memoryless(greedy))
+
+
+def example() -> Example:
+    """A table on a delayed reward, with a bonus for new hashes of what is seen."""
+    from lrn.rl.exploration.coding import grid, simhash
+    from lrn.rl.exploration.counts import CountConfig, count_bonus
+    from lrn.rl.identity import delayed_reward
+
+    env, bonus = delayed_reward(3), count_bonus(simhash(6, centre=0.5), CountConfig(), actions=2)
+    size = env.observation_shape[0]
+    coding = grid([0.0] * size, [1.0] * size, [2] * size)
+    config = CodedQConfig(num_envs=2, num_steps=5, total_steps=60)
+    return Example(lambda config: coded_q(env, coding, config, bonus), config)

@@ -1,0 +1,145 @@
+"""Observations as a few active features out of many: one-hot, grids, tile coding and SimHash.
+
+Counts need it (what is a visit to the same place?) and so does a table or a linear value function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.types import Array, Key, PyTree
+
+
+class Coding(NamedTuple):
+    """Binary features, ``active`` of ``size`` on at a time; a table is the coding with one active.
+
+    init: ``init(key, observation [n, ...]) -> params``: what is drawn once, () where nothing is.
+    encode: ``encode(params, observation [n, ...]) -> indices of the active features, int32 [n, active]``.
+    """
+
+    size: int
+    active: int
+    init: Callable[[Key, Array], PyTree]
+    encode: Callable[[PyTree, Array], Array]
+
+
+def one_hot(n: int) -> Coding:
+    """For observations that are one-hot over n entries, of any shape (DeepSea's grid).
+
+    An observation of zeros alone (DeepSea's terminal one) is a feature of its own, the last.
+
+    Raises:
+        ValueError: n is below 1; from ``encode``, the observation has another number of entries.
+    """
+    check.integer("n", n, low=1)
+
+    def encode(params: PyTree, observation: Array) -> Array:
+        flat = observation.reshape(observation.shape[0], -1)
+        if flat.shape[1] != n:
+            raise check.InputError(
+                f"one_hot({n}) was given observations of {flat.shape[1]} entries; "
+                f"use one_hot({flat.shape[1]})."
+            )
+        nothing = ~(flat > 0).any(1)
+        return jnp.where(nothing, n, jnp.argmax(flat, 1)).astype(jnp.int32)[:, None]
+
+    return Coding(n + 1, 1, lambda key, observation: (), encode)
+
+
+def grid(low: Sequence[float], high: Sequence[float], bins: Sequence[int]) -> Coding:
+    """Boxes of equal size; observations [n, dim] outside of the range count to its outermost boxes.
+
+    Args:
+        low: the range's lower end for each dimension.
+        high: the upper end.
+        bins: boxes along each dimension.
+
+    Raises:
+        ValueError: the three differ in length, a range is empty, or a number of bins is below 1.
+    """
+    return tiles(low, high, bins, tilings=1)
+
+
+def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tilings: int = 8) -> Coding:
+    """Tile coding: ``tilings`` grids, each shifted by another part of a tile (Sutton & Barto 2018, 9.5.4).
+
+    The shifts along dimension i go in steps of 2 i + 1 (Miller & Glanz 1996), so that they do not lie on one
+    diagonal. One tiling is a plain grid.
+
+    Raises:
+        ValueError: low, high and bins differ in length, a range is empty, or a count is below 1.
+    """
+    check.integer("tilings", tilings, low=1)
+    dim = len(bins)
+    if not len(low) == len(high) == dim or dim == 0:
+        raise check.InputError(
+            f"low, high and bins need one entry for each dimension, got {len(low)}, {len(high)} and {dim}."
+        )
+    for a, b in zip(low, high):
+        if not a < b:
+            raise check.InputError(f"low must be below high, got {a} and {b}; swap them.")
+    for n in bins:
+        check.integer("every entry of bins", n, low=1)
+    lower, width = np.asarray(low), (np.asarray(high) - np.asarray(low)) / np.asarray(bins)
+    shift = (np.arange(tilings)[:, None] * (2 * np.arange(dim) + 1)) % tilings / tilings  # in tiles
+    sides = np.asarray(bins) + (tilings > 1)  # a shifted grid sticks out by a part of a tile
+    strides = np.array([math.prod(sides[i + 1 :]) for i in range(dim)])
+    each = math.prod(sides)
+
+    def encode(params: PyTree, observation: Array) -> Array:
+        if observation.ndim != 2 or observation.shape[1] != dim:
+            raise check.InputError(
+                f"a grid of {dim} dimensions was given observations of shape {list(observation.shape)}; "
+                "give [n, dim]."
+            )
+        place = (observation - jnp.asarray(lower, jnp.float32)[None]) / jnp.asarray(width, jnp.float32)[None]
+        place = jnp.clip(place, 0.0, jnp.asarray(bins, jnp.float32)[None] * (1 - 1e-6))
+        cell = jnp.floor(place[:, None] + jnp.asarray(shift, jnp.float32)[None]).astype(jnp.int32)
+        cell = jnp.minimum(cell, jnp.asarray(sides - 1, jnp.int32)[None, None])
+        inside = (cell * jnp.asarray(strides, jnp.int32)[None, None]).sum(-1)
+        return inside + each * jnp.arange(tilings, dtype=jnp.int32)[None]
+
+    return Coding(each * tilings, tilings, lambda key, observation: (), encode)
+
+
+def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Coding:
+    """The signs of ``bits`` random projections of ``(observation - centre) / scale``, as one number.
+
+    Observations at a small angle share their hash (Charikar 2002); counting by it is #Exploration (Tang et
+    al. 2017). For observations whose angle says little, centre and scale decide what is told apart.
+
+    Args:
+        bits: the hash's length, 1 to 24; the table has 2^bits entries.
+        centre: a number, or one for each entry of the flattened observation.
+        scale: likewise.
+
+    Raises:
+        ValueError: bits is out of range.
+    """
+    check.integer("bits", bits, low=1)
+    if bits > 24:
+        raise check.InputError(
+            f"bits must be 24 at most, got {bits}: the table would have 2^{bits} entries; choose fewer."
+        )
+
+    def prepared(observation: Array) -> Array:
+        flat = observation.reshape(observation.shape[0], -1)
+        shift, unit = (jnp.broadcast_to(jnp.asarray(x, flat.dtype), flat.shape) for x in (centre, scale))
+        return (flat - shift) / unit
+
+    def init(key: Key, observation: Array) -> Array:
+        return jax.random.normal(key, (prepared(observation).shape[1], bits))
+
+    def encode(params: Array, observation: Array) -> Array:
+        signs = (prepared(observation) @ params > 0).astype(jnp.int32)
+        return (signs * 2 ** jnp.arange(bits, dtype=jnp.int32)[None]).sum(-1, keepdims=True)
+
+    return Coding(2**bits, 1, init, encode)

@@ -1,0 +1,156 @@
+"""Noise for continuous actions, of unit variance, by its colour: how long it pushes one way.
+
+White noise shakes an action to and fro, so that it reaches nothing far; red noise pushes one way for an
+episode. Pink noise, of power 1/f, lies between, and Eberhard et al. (2023) find it the best default over many
+tasks. All have the same variance, so that what differs is the correlation in time alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.types import Array, Key, State
+
+
+class Sample(Protocol):
+    """``sample(key, state, steps) -> (noise [steps, *shape], state)``."""
+
+    def __call__(self, key: Key, state: State, steps: int) -> tuple[Array, State]:
+        """The next ``steps`` values; ``steps`` calls for one each have the same distribution."""
+        ...
+
+
+class Noise(NamedTuple):
+    """A process that goes on from call to call; its state is arrays, so it is saved and resumed.
+
+    init: ``init(key, shape) -> state``: one independent process for each entry of ``shape``, such as
+        [environments, dim].
+    sample: ``sample(key, state, steps) -> (noise [steps, *shape], state)``; every entry N(0, 1).
+    """
+
+    init: Callable[[Key, tuple[int, ...]], State]
+    sample: Sample
+
+
+def white() -> Noise:
+    """Independent normal noise."""
+
+    def init(key: Key, shape: tuple[int, ...]) -> Array:
+        del key
+        return jnp.zeros(shape)  # only its shape counts
+
+    def sample(key: Key, state: Array, steps: int) -> tuple[Array, Array]:
+        return jax.random.normal(key, (steps, *state.shape)), state
+
+    return Noise(init, sample)
+
+
+def ornstein_uhlenbeck(theta: ArrayLike = 0.15, dt: ArrayLike = 1.0) -> Noise:
+    """Ornstein-Uhlenbeck noise, stationary from its start: autocorrelation exp(-theta dt k) at lag k.
+
+    Stepped by its exact solution (Uhlenbeck & Ornstein 1930), so any ``theta dt`` will do. The defaults are
+    those of DDPG (Lillicrap et al. 2016).
+
+    Args:
+        theta: rate of return to zero, above 0, per unit of time.
+        dt: time of one step, above 0.
+
+    Raises:
+        ValueError: theta or dt is not positive.
+    """
+    check.positive("theta", theta)
+    check.positive("dt", dt)
+
+    def init(key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.normal(key, shape)
+
+    def sample(key: Key, state: Array, steps: int) -> tuple[Array, Array]:
+        keep = jnp.exp(-jnp.asarray(theta, jnp.float32) * dt)
+        spread = jnp.sqrt(-jnp.expm1(-2.0 * jnp.asarray(theta, jnp.float32) * dt))
+
+        def body(x: Array, fresh: Array) -> tuple[Array, Array]:
+            x = keep * x + spread * fresh
+            return x, x
+
+        state, noise = jax.lax.scan(body, state, jax.random.normal(key, (steps, *state.shape)))
+        return noise, state
+
+    return Noise(init, sample)
+
+
+class ColouredState(NamedTuple):
+    """State of coloured noise: the segment [length, *shape] that is being used up, and how far it is."""
+
+    segment: Array
+    position: Array
+
+
+def coloured(beta: ArrayLike, length: int) -> Noise:
+    """Gaussian noise of power 1/f^beta, in independent segments: 0 is white, 1 pink, 2 red.
+
+    Each segment is drawn in the frequency domain (Timmer & König 1995). The lowest frequency, 1/length, sets
+    how long the noise remembers, and the mean of a segment has the power of that frequency.
+
+    Args:
+        beta: the exponent; may be traced.
+        length: steps of a segment; take an episode's (Eberhard et al. 2023).
+
+    Raises:
+        ValueError: length is below 2, or beta is not finite.
+    """
+    check.integer("length", length, low=2)
+    check.between("beta", beta, -10.0, 10.0)
+
+    def init(key: Key, shape: tuple[int, ...]) -> ColouredState:
+        return ColouredState(spectral_noise(key, beta, length, shape), jnp.int32(0))
+
+    def sample(key: Key, state: ColouredState, steps: int) -> tuple[Array, ColouredState]:
+        shape = state.segment.shape[1:]
+
+        def used_up(carry: Any) -> Array:
+            return carry[1].position >= length
+
+        def renew(carry: Any) -> Any:
+            key, use = jax.random.split(carry[0])
+            return key, ColouredState(spectral_noise(use, beta, length, shape), jnp.int32(0))
+
+        def body(carry: Any, _: None) -> Any:
+            # A loop of no or one turn, and not a cond: under vmap a cond computes both branches, hence
+            # an FFT at every step, and a loop turns only when some lane asks for it.
+            key, state = jax.lax.while_loop(used_up, renew, carry)
+            noise = jax.lax.dynamic_index_in_dim(state.segment, state.position, keepdims=False)
+            return (key, state._replace(position=state.position + 1)), noise
+
+        (_, state), noise = jax.lax.scan(body, (key, state), length=steps)
+        return noise, state
+
+    return Noise(init, sample)
+
+
+def pink(length: int) -> Noise:
+    """Noise of power 1/f, in segments of an episode's length: see `coloured`."""
+    return coloured(1.0, length)
+
+
+def spectral_noise(key: Key, beta: ArrayLike, length: int, shape: tuple[int, ...]) -> Array:
+    """Segments of Gaussian noise of power 1/f^beta, each entry N(0, 1): [length, *shape].
+
+    Every Fourier coefficient is drawn with the amplitude f^(-beta / 2), and the variance that results, a sum
+    over them, is divided out: so it is 1 over draws, while that of one segment varies.
+    """
+    k = jnp.arange(length // 2 + 1)
+    alone = (k == 0) | (2 * k == length)  # the mean and Nyquist's have no conjugate, and are real
+    amplitude = (jnp.maximum(k, 1) / length) ** (-jnp.asarray(beta, jnp.float32) / 2)
+    amplitude = amplitude * length / jnp.sqrt((jnp.where(alone, 2.0, 4.0) * amplitude**2).sum())
+    draws = jax.random.normal(key, (2, *shape, k.size))
+    alone, amplitude = jnp.broadcast_to(alone, draws[0].shape), jnp.broadcast_to(amplitude, draws[0].shape)
+    real = jnp.where(alone, jnp.sqrt(2.0) * draws[0], draws[0])
+    imaginary = jnp.where(alone, 0.0, draws[1])
+    noise = jnp.fft.irfft(amplitude * jax.lax.complex(real, imaginary), n=length, axis=-1)
+    return jnp.moveaxis(noise, -1, 0)

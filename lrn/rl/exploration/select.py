@@ -1,0 +1,82 @@
+"""Choosing among discrete actions: epsilon-greedy, Boltzmann, UCB. Values are [..., actions].
+
+Ties are broken at random: with an argmax that takes the first, a table of zeros would not explore at all.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from lrn.types import Array, Key
+
+
+def random_argmax(key: Key, values: Array) -> Array:
+    """The index of the largest value, any of them with equal chance where several are: int32 [...]."""
+    lottery = jax.random.uniform(key, values.shape)
+    return _best(values, lottery)
+
+
+def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
+    """The greedy action, or with chance ``epsilon`` one drawn evenly from all: int32 [...].
+
+    Args:
+        key: a key.
+        q: action values [..., actions].
+        epsilon: in [0, 1]; one for all, or of a shape that broadcasts to [...].
+    """
+    explore_key, lottery_key = jax.random.split(key)
+    explore = jax.random.uniform(explore_key, q.shape[:-1]) < jnp.asarray(epsilon)
+    # The winner of a lottery is an evenly drawn action, and among the best ones it breaks the tie.
+    lottery = jax.random.uniform(lottery_key, q.shape)
+    return jnp.where(explore, jnp.argmax(lottery, -1).astype(jnp.int32), _best(q, lottery))
+
+
+def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
+    """The chances with which `epsilon_greedy` takes each action: [..., actions]."""
+    best = (q == q.max(-1, keepdims=True)).astype(q.dtype)
+    epsilon = jnp.broadcast_to(jnp.asarray(epsilon, q.dtype), q.shape[:-1])[..., None]
+    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon / q.shape[-1]
+
+
+def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
+    """An action drawn with chances proportional to exp(q / temperature): int32 [...].
+
+    Args:
+        key: a key.
+        q: action values [..., actions].
+        temperature: above 0, in the unit of q; one for all, or of a shape that broadcasts to [...].
+    """
+    return jax.random.categorical(key, _logits(q, temperature)).astype(jnp.int32)
+
+
+def boltzmann_probabilities(q: Array, temperature: ArrayLike) -> Array:
+    """The chances with which `boltzmann` takes each action: [..., actions]."""
+    return jax.nn.softmax(_logits(q, temperature))
+
+
+def ucb(key: Key, q: Array, counts: Array, scale: ArrayLike) -> Array:
+    """The action of the largest upper confidence bound, ``q + scale sqrt(ln N / n)``: int32 [...].
+
+    n is how often the action was taken here and N the sum over actions; an action never taken comes first.
+    With scale = sqrt(2) and rewards in [0, 1] this is UCB1 (Auer et al. 2002).
+
+    Args:
+        key: a key, for ties.
+        q: action values [..., actions].
+        counts: how often each was taken, [..., actions].
+        scale: weight of the bound, in the unit of q.
+    """
+    n = counts.astype(q.dtype)
+    width = jnp.sqrt(jnp.log(jnp.maximum(n.sum(-1, keepdims=True), 1.0)) / jnp.maximum(n, 1.0))
+    return random_argmax(key, jnp.where(counts == 0, jnp.inf, q + scale * width))
+
+
+def _best(values: Array, lottery: Array) -> Array:
+    tied = values == values.max(-1, keepdims=True)
+    return jnp.argmax(jnp.where(tied, lottery, -1.0), -1).astype(jnp.int32)
+
+
+def _logits(q: Array, temperature: ArrayLike) -> Array:
+    return q / jnp.broadcast_to(jnp.asarray(temperature, q.dtype), q.shape[:-1])[..., None]

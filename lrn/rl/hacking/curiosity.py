@@ -1,0 +1,97 @@
+"""Curiosity: a bonus for what a model of the environment failed to predict (Pathak et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.rl.exploration.bonus import Bonus, Transitions
+from lrn.types import Array, Key, Net, NetState, Params
+
+
+@config
+class CuriosityConfig:
+    """Settings of curiosity.
+
+    coefficient: of the bonus, in reward per unit of mean squared error of the predicted observation.
+    learning_rate: of the model, by Adam. epochs: gradient steps an update.
+    """
+
+    coefficient: float = 1.0
+    learning_rate: float = 1e-3
+    epochs: int = 1
+
+    def __post_init__(self):
+        check.non_negative("coefficient", self.coefficient)
+        check.positive("learning_rate", self.learning_rate)
+        check.integer("epochs", self.epochs, 1)
+
+
+class CuriosityState(NamedTuple):
+    """State of the model."""
+
+    params: Params
+    net_state: NetState
+    opt_state: optax.OptState
+
+
+def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
+    """The mean squared error of a forward model of the next observation, for discrete actions.
+
+    The model works on the observations themselves, without the learned features of Pathak et al., which are
+    to
+    leave out what the agent cannot influence: noise that an action brings about they keep, and so does this.
+    Unlike a count or `lrn.rl.exploration.rnd`, the error of a random next observation never falls to zero.
+
+    Args:
+        net: maps [n, entries of an observation + actions] to [n, entries of an observation].
+        actions: how many.
+        config: settings.
+
+    Raises:
+        InputError: actions is below 1; from ``init``, the network gives another shape.
+    """
+    check.integer("actions", actions, 1)
+    optimizer = optax.adam(config.learning_rate)
+
+    def flat(x: Array) -> Array:
+        return x.reshape(x.shape[0], -1)
+
+    def inputs(observation: Array, action: Array) -> Array:
+        return jnp.concatenate([flat(observation), jax.nn.one_hot(action, actions)], -1)
+
+    def errors(state: CuriosityState, params: Params, x: Array, after: Array) -> Array:
+        return jnp.square(net.apply(params, state.net_state, x)[0] - flat(after)).mean(-1)
+
+    def init(key: Key, observation: Array) -> CuriosityState:
+        x = inputs(observation, jnp.zeros(observation.shape[0], jnp.int32))
+        params, net_state = net.init(key, x)
+        out = jax.eval_shape(lambda: net.apply(params, net_state, x)[0])
+        if out.shape != flat(observation).shape:
+            raise check.InputError(
+                f"the model of curiosity must give observations {list(flat(observation).shape)}, and gives "
+                f"{list(out.shape)}; set its number of outputs."
+            )
+        return CuriosityState(params, net_state, optimizer.init(params))
+
+    def bonus(state: CuriosityState, observation: Array, action: Array, next_observation: Array) -> Array:
+        error = errors(state, state.params, inputs(observation, action), next_observation)
+        return jax.lax.stop_gradient(config.coefficient * error)
+
+    def update(key: Key, state: CuriosityState, transitions: Transitions) -> CuriosityState:
+        del key
+        x, after = inputs(transitions.observation, transitions.action), transitions.next_observation
+
+        def fit(state: CuriosityState, _: None) -> tuple[CuriosityState, None]:
+            gradient = jax.grad(lambda p: errors(state, p, x, after).mean())(state.params)
+            change, opt_state = optimizer.update(gradient, state.opt_state)
+            return state._replace(params=optax.apply_updates(state.params, change), opt_state=opt_state), None
+
+        return jax.lax.scan(fit, state, None, length=config.epochs)[0]
+
+    return Bonus(init, bonus, update)

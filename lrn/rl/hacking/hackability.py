@@ -1,0 +1,208 @@
+"""Whether two rewards can be played against each other, decided exactly (Skalse et al. 2022).
+
+Rewards R1 and R2 are hackable over a set of policies if there are two policies in it of which one is better
+by R1 and worse by R2. Over a finite set one compares all pairs (`compare`). Over all stochastic policies
+(`hackable`) it is linear algebra: a return is the inner product of a reward with the discounted visits, the
+visits of all policies fill a polytope, and within it two linear functions never disagree on an order only if
+they point the same way, or one of them is constant. So only rewards that are equivalent, or trivial, are
+unhackable (theorem 1).
+
+All in float64 on the host: the question is one of ties.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lrn import check
+from lrn.rl.mdp import MDP
+
+MOST_POLICIES = 1_000_000
+
+
+class Comparison(NamedTuple):
+    """Two returns over a finite set of policies.
+
+    hackable: whether some pair is ordered oppositely. witness: the indices (better by the second, better by
+        the first) of a pair that is, or None.
+    discordant: the fraction of pairs that is ordered oppositely, of those that neither return ties.
+    trivial: whether either return is the same for every policy.
+    """
+
+    hackable: bool
+    witness: tuple[int, int] | None
+    discordant: float
+    trivial: bool
+
+
+def compare(first: ArrayLike, second: ArrayLike, tolerance: float = 1e-9) -> Comparison:
+    """Compare returns [policy] under two rewards; differences up to ``tolerance`` are ties.
+
+    Raises:
+        InputError: the two have not the same, single axis.
+    """
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.ndim != 1 or one.shape != two.shape:
+        raise check.InputError(
+            f"two returns [policy] of one length are needed, got shapes {list(one.shape)} and "
+            f"{list(two.shape)}; give the returns of the same policies."
+        )
+    against = agree = 0
+    witness = None
+    for i in range(len(one) - 1):  # row by row: all pairs at once would need [policy, policy]
+        a, b = _sign(one[i + 1 :] - one[i], tolerance), _sign(two[i + 1 :] - two[i], tolerance)
+        opposite = a * b < 0
+        agree += int((a * b > 0).sum())
+        against += int(opposite.sum())
+        if witness is None and opposite.any():
+            j = i + 1 + int(np.argmax(opposite))
+            witness = (i, j) if one[j] > one[i] else (j, i)
+    trivial = min(np.ptp(one), np.ptp(two)) <= tolerance
+    return Comparison(witness is not None, witness, against / max(against + agree, 1), bool(trivial))
+
+
+def deterministic_policies(mdp: MDP) -> np.ndarray:
+    """Every deterministic policy, as actions int [policy, state]; terminal states always take action 0.
+
+    Raises:
+        InputError: there are more than a million.
+    """
+    choices = [range(1) if end else range(mdp.actions) for end in np.asarray(mdp.terminal)]
+    count = mdp.actions ** sum(len(c) > 1 for c in choices) if mdp.actions > 1 else 1
+    if count > MOST_POLICIES:
+        raise check.InputError(
+            f"this MDP has {count} deterministic policies, more than {MOST_POLICIES}; "
+            "use hackable, which needs none of them."
+        )
+    return np.array(list(itertools.product(*choices)), np.int64)
+
+
+def returns_of(mdp: MDP, rewards: Sequence[ArrayLike], actions: np.ndarray) -> np.ndarray:
+    """Expected discounted returns [reward, policy] of deterministic policies ``actions`` [policy, state].
+
+    Args:
+        mdp: its dynamics, discount and initial distribution; its own rewards are not used.
+        rewards: each [state, action]. What a terminal state pays does not count.
+        actions: int [policy, state].
+
+    Raises:
+        InputError: a reward of another shape.
+    """
+    p, initial, gamma, live = _host(mdp)
+    tables = [_reward(mdp, r) for r in rewards]
+    states = np.arange(mdp.states)
+    result = np.empty((len(tables), len(actions)))
+    for i, action in enumerate(actions):
+        chain = p[states, action] * live[None, :]
+        visits = live * np.linalg.solve(np.eye(mdp.states) - gamma * chain.T, initial)
+        result[:, i] = [visits @ r[states, action] for r in tables]
+    return result
+
+
+class Hackability(NamedTuple):
+    """Two rewards over all stochastic policies.
+
+    hackable: whether some pair of policies is ordered oppositely.
+    trivial: whether all policies are alike, by the first and by the second reward.
+    cosine: between the rewards as far as policies can tell, in [-1, 1]; 1 is equivalent; nan if one is
+        trivial.
+    witness: None, or policies [2, state, action] of which the second is better by the first reward and worse
+        by the second. The first of them is uniform.
+    """
+
+    hackable: bool
+    trivial: tuple[bool, bool]
+    cosine: float
+    witness: np.ndarray | None
+
+
+def hackable(mdp: MDP, first: ArrayLike, second: ArrayLike, tolerance: float = 1e-6) -> Hackability:
+    """Decide for all stationary stochastic policies, exactly up to rounding.
+
+    The visits of policies span an affine space, ``d0 + V`` with V the flows that enter a state as much as
+    they leave it. Projected on V the rewards say all that policies can tell. If the projections are r1 and
+    r2, not zero and not of one direction, then from any policy that takes every action the step
+    ``r1 / |r1| - r2 / |r2|`` gains by the first and loses by the second.
+
+    Args:
+        mdp: its dynamics, discount and initial distribution; with discount 1 every policy must terminate.
+        first: [state, action].
+        second: [state, action].
+        tolerance: relative size below which a projection is zero, and sine below which directions are one.
+            The arrays of an MDP are float32, so that little less makes sense.
+
+    Raises:
+        InputError: a reward of another shape.
+    """
+    p, initial, gamma, live = _host(mdp)
+    one, two = _reward(mdp, first), _reward(mdp, second)
+    visits = _uniform_visits(p, initial, gamma, live)
+    reached = visits > 0  # what no policy reaches tells nothing apart
+    pairs = np.repeat(reached, mdp.actions)
+    own = np.repeat(np.eye(mdp.states), mdp.actions, 0)  # [state action, state]
+    arriving = p.reshape(-1, mdp.states) * live[None, :]
+    flow = (own - gamma * arriving)[pairs][:, reached].T
+    _, singular, rows = np.linalg.svd(flow)
+    basis = rows[int((singular > 1e-12 * singular.max()).sum()) :]  # of V
+    projected, trivial = [], []
+    for reward in (one, two):
+        r = reward.reshape(-1)[pairs]
+        r_in = basis.T @ (basis @ r)
+        trivial.append(bool(np.linalg.norm(r_in) <= tolerance * max(np.linalg.norm(r), 1e-300)))
+        projected.append(r_in)
+    if any(trivial):
+        return Hackability(False, (trivial[0], trivial[1]), float("nan"), None)
+    a, b = (r / np.linalg.norm(r) for r in projected)
+    cosine = float(np.clip(a @ b, -1, 1))
+    away = a - b
+    # |a - b| is twice the sine of half the angle, and unlike the cosine does not lose small angles.
+    if np.linalg.norm(away) <= tolerance:
+        return Hackability(False, (False, False), cosine, None)
+    centre = (visits / mdp.actions)[:, None].repeat(mdp.actions, 1).reshape(-1)
+    step = np.zeros_like(centre)
+    step[pairs] = away
+    shrinking = step < 0
+    size = 0.5 * (centre[shrinking] / -step[shrinking]).min()  # half way to the wall of the polytope
+    witness = np.stack([_policy(centre, mdp), _policy(centre + size * step, mdp)])
+    return Hackability(True, (False, False), cosine, witness)
+
+
+def _host(mdp: MDP) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Transitions, initial distribution and discount in float64, and which states are not terminal."""
+    p, initial = np.asarray(mdp.transitions, np.float64), np.asarray(mdp.initial, np.float64)
+    p = p / p.sum(-1, keepdims=True)  # float32 rows sum to one but for rounding
+    return p, initial / initial.sum(), float(mdp.discount), ~np.asarray(mdp.terminal)
+
+
+def _uniform_visits(p: np.ndarray, initial: np.ndarray, gamma: float, live: np.ndarray) -> np.ndarray:
+    """Discounted visits [state] of the uniform policy; exactly 0 where no policy gets."""
+    reached, chain = initial > 0, p.mean(1) * live[None, :]
+    for _ in range(len(initial)):
+        reached = reached | (gamma * (reached & live) @ chain > 0)
+    visits = np.linalg.solve(np.eye(len(initial)) - gamma * chain.T, initial)
+    return np.where(reached & live, visits, 0.0)
+
+
+def _policy(visits: np.ndarray, mdp: MDP) -> np.ndarray:
+    table = visits.reshape(mdp.states, mdp.actions)
+    total = table.sum(-1, keepdims=True)
+    return np.where(total > 0, table / np.where(total > 0, total, 1), 1 / mdp.actions)
+
+
+def _reward(mdp: MDP, reward: ArrayLike) -> np.ndarray:
+    table = np.asarray(reward, np.float64)
+    if table.shape != (mdp.states, mdp.actions):
+        raise check.InputError(
+            f"a reward must have shape [{mdp.states}, {mdp.actions}], got {list(table.shape)}; "
+            "give one for each state and action."
+        )
+    return table
+
+
+def _sign(x: Any, tolerance: float) -> np.ndarray:
+    return np.where(np.abs(x) <= tolerance, 0, np.sign(x))

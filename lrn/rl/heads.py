@@ -1,0 +1,130 @@
+"""What comes out of an agent's networks: its shape, checked before anything compiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.rl.env import Box, Env
+from lrn.types import Array, Key, Net, NetState, Params, RecurrentNet
+
+
+def actor_critic(actor: Net, critic: Net) -> Net:
+    """One `Net` of two: its output is ``(policy [batch, k], value [batch])``.
+
+    The critic's output is [batch, 1]. For a shared body, write one network that returns such a pair.
+    """
+
+    def init(key: Key, x: Array) -> tuple[Params, NetState]:
+        actor_key, critic_key = jax.random.split(key)
+        actor_params, actor_state = actor.init(actor_key, x)
+        critic_params, critic_state = critic.init(critic_key, x)
+        return {"actor": actor_params, "critic": critic_params}, (actor_state, critic_state)
+
+    def apply(
+        params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
+    ) -> Any:
+        actor_key, critic_key = (None, None) if key is None else jax.random.split(key)
+        policy, actor_state = actor.apply(params["actor"], state[0], x, key=actor_key, train=train)
+        value, critic_state = critic.apply(params["critic"], state[1], x, key=critic_key, train=train)
+        return (policy, jnp.squeeze(value, -1)), (actor_state, critic_state)
+
+    return Net(init, apply)
+
+
+def policy_size(env: Env) -> int:
+    """Outputs a policy needs: a logit an action, or a mean a dimension."""
+    return env.actions.size if isinstance(env.actions, Box) else env.actions.n
+
+
+def check_output(who: str, net: Net, inputs: tuple[int, ...], outputs: int) -> None:
+    """Check that a network maps [batch, *inputs] to [batch, outputs].
+
+    Raises:
+        ValueError: it does not; ``who`` begins the sentence ("the network of dqn").
+    """
+    out = _output(net, inputs)
+    shape = getattr(out, "shape", None)
+    if shape != (_BATCH, outputs):
+        raise check.InputError(
+            f"{who} must map observations [batch{_rest(inputs)}] to [batch, {outputs}], and gives "
+            f"{_shape(out)}; set its number of outputs to {outputs}."
+        )
+
+
+def check_actor_critic(who: str, net: Net, env: Env) -> None:
+    """Check that a network maps [batch, *observation] to ``(policy [batch, k], value [batch])``.
+
+    Raises:
+        ValueError: it does not.
+    """
+    out = _output(net, env.observation_shape)
+    _check_pair(who, out, env, "lrn.rl.heads.actor_critic, which joins a network of {k} outputs and one of 1")
+
+
+def check_recurrent(who: str, net: RecurrentNet, env: Env) -> None:
+    """As `check_actor_critic`, for a network with memory.
+
+    Raises:
+        ValueError: its outputs do not fit the environment.
+    """
+    if not isinstance(net, RecurrentNet):
+        raise check.InputError(
+            f"{who} must be an lrn.types.RecurrentNet, got {type(net).__name__}; "
+            "see lrn.nets.gru_actor_critic, or use ppo for a network without memory."
+        )
+
+    def run(key: Key, x: Array) -> Any:
+        first = jnp.ones(_BATCH, bool)
+        return net.apply(net.init(key, x), net.initial(_BATCH), x, first)[0]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    out = jax.eval_shape(run, key, jax.ShapeDtypeStruct((_BATCH, *env.observation_shape), jnp.float32))
+    _check_pair(who, out, env, "lrn.nets.gru_actor_critic({k})")
+
+
+def _check_pair(who: str, out: Any, env: Env, advice: str) -> None:
+    k = policy_size(env)
+    pair = isinstance(out, tuple) and len(out) == 2
+    shapes = [getattr(x, "shape", None) for x in out] if pair else []
+    if shapes != [(_BATCH, k), (_BATCH,)]:
+        raise check.InputError(
+            f"{who} must map observations [batch{_rest(env.observation_shape)}] of {env.name} to a pair "
+            f"(policy [batch, {k}], value [batch]), and gives {_shape(out)}; "
+            f"see {advice.format(k=k)}."
+        )
+
+
+_BATCH = 3  # any number that is unlikely to be a width
+
+
+def _output(net: Net, inputs: tuple[int, ...]) -> Any:
+    if not isinstance(net, Net):
+        raise check.InputError(
+            f"a network must be an lrn.types.Net, got {type(net).__name__}; "
+            "wrap it by lrn.nets.from_flax or lrn.nets.from_function."
+        )
+
+    def run(key: Key, x: Array) -> Any:
+        params, state = net.init(key, x)
+        return net.apply(params, state, x)[0]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(run, key, jax.ShapeDtypeStruct((_BATCH, *inputs), jnp.float32))
+
+
+def _rest(shape: tuple[int, ...]) -> str:
+    return "".join(f", {n}" for n in shape)
+
+
+def _shape(out: Any) -> str:
+    def one(x: Any) -> str:
+        named = ["batch" if n == _BATCH and i == 0 else str(n) for i, n in enumerate(x.shape)]
+        return f"[{', '.join(named)}]"
+
+    if isinstance(out, tuple):
+        return f"({', '.join(one(x) if hasattr(x, 'shape') else type(x).__name__ for x in out)})"
+    return one(out) if hasattr(out, "shape") else type(out).__name__

@@ -1,0 +1,49 @@
+"""Linear value functions: prediction on- and off-policy, with guarantees and without.
+
+    from lrn.rl import linear, mdp
+    from lrn.rl.linear import baird
+
+    env = mdp.as_env(mdp.baird())
+    learner = linear.tdc(env, baird.features(), baird.target(), linear.TDCConfig(), baird.behaviour())
+
+The updates stand alone too (`td_update`, `tdc_update` and the like), and `expected` has the same without
+sampling: fixed points, expected updates, and the spectral radius that says what diverges.
+"""
+
+from lrn.rl.linear.emphatic_td import emphatic_td, emphatic_td_update
+from lrn.rl.linear.expected import (
+    Moments,
+    emphasis,
+    expected_td,
+    expected_tdc,
+    growth,
+    moments,
+    td_fixed_point,
+)
+from lrn.rl.linear.lstd import LSTDConfig, lstd, lstd_update, lstd_weights
+from lrn.rl.linear.prediction import importance_ratios
+from lrn.rl.linear.td import LinearTDConfig, semi_gradient_td, td_update
+from lrn.rl.linear.tdc import TDCConfig, tdc, tdc_update
+
+__all__ = [
+    "LSTDConfig",
+    "LinearTDConfig",
+    "Moments",
+    "TDCConfig",
+    "emphasis",
+    "emphatic_td",
+    "emphatic_td_update",
+    "expected_td",
+    "expected_tdc",
+    "growth",
+    "importance_ratios",
+    "lstd",
+    "lstd_update",
+    "lstd_weights",
+    "moments",
+    "semi_gradient_td",
+    "td_fixed_point",
+    "td_update",
+    "tdc",
+    "tdc_update",
+]

@@ -1,0 +1,74 @@
+"""An MDP as an environment to play, so that any agent can be run where the solution is known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.rl.env import Discrete, Env, Step
+from lrn.rl.mdp.model import MDP
+from lrn.types import Array, Key
+
+
+class Place(NamedTuple):
+    """Where an episode stands: the number of the state, and the steps taken."""
+
+    state: Array
+    time: Array
+
+
+def as_env(
+    mdp: MDP,
+    time_limit: int | None = None,
+    *,
+    reward_noise: ArrayLike = 0.0,
+    horizon: int = 1000,
+    name: str = "MDP",
+) -> Env:
+    """Play an MDP. The state is observed one-hot; the reward is its expectation, plus noise if asked for.
+
+    Args:
+        mdp: the MDP, whose discount is left to the agent.
+        time_limit: steps after which an episode is truncated; none by default. A truncated episode is cut,
+            not over: the value goes on.
+        reward_noise: standard deviation of Gaussian noise on each reward.
+        horizon: what an evaluation runs for, where there is no time limit.
+        name: what messages call it.
+
+    Raises:
+        ValueError: a count below one, or a negative noise.
+    """
+    if time_limit is not None:
+        check.integer("time_limit", time_limit, low=1)
+    check.integer("horizon", horizon, low=1)
+    check.non_negative("reward_noise", reward_noise)
+    starts, moves = jnp.cumsum(mdp.initial), jnp.cumsum(mdp.transitions, -1)
+
+    def observe(place: Place) -> Array:
+        return jax.nn.one_hot(place.state, mdp.states, dtype=jnp.float32)
+
+    def reset(key: Key) -> tuple[Array, Place]:
+        place = Place(draw(jax.random.uniform(key), starts), jnp.int32(0))
+        return observe(place), place
+
+    def move(key: Key, place: Place, action: Array) -> tuple[Place, Step]:
+        # One call of the generator serves the move and the noise.
+        u = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
+        after = Place(draw(u[0], moves[place.state, action]), place.time + 1)
+        noise = reward_noise * jnp.sqrt(2.0) * jax.scipy.special.erfinv(2 * u[1] - 1)
+        terminated = mdp.terminal[after.state]
+        truncated = jnp.array(False) if time_limit is None else after.time >= time_limit
+        reward = (mdp.rewards[place.state, action] + noise).astype(jnp.float32)
+        return after, Step(reward, terminated, truncated, observe(after))
+
+    return Env(name, reset, move, (mdp.states,), Discrete(mdp.actions), time_limit or horizon)
+
+
+def draw(u: Array, cumulative: Array) -> Array:
+    """The index that a uniform number falls on, by inversion of cumulative weights [n]."""
+    # Scaled by the last sum, which rounding leaves near one: so an index of weight 0 is never drawn.
+    return (cumulative <= u * cumulative[-1]).sum(dtype=jnp.int32)

@@ -1,0 +1,88 @@
+"""The cross-entropy method: maximise a function over a box by samples alone (Botev et al. 2013).
+
+A normal distribution is drawn from, and refitted to the best of its samples, again and again. Draws are
+truncated as in Chua et al. (2018), so that every sample lies in the box: the standard deviation never exceeds
+half of the distance to the nearer bound, and no draw exceeds two standard deviations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.types import Array, Key
+
+
+@config
+class CEMConfig:
+    """Settings.
+
+    population: samples of an iteration. elites: the best of them, which the distribution is refitted to.
+    inertia: share of the old mean and variance that a refit keeps, in [0, 1).
+    spread: standard deviation at first, in units of half the box.
+    """
+
+    population: int = 200
+    elites: int = 20
+    iterations: int = 5
+    inertia: float = 0.1
+    spread: float = 0.5
+
+    def __post_init__(self):
+        check.integer("elites", self.elites, 2)
+        check.integer("population", self.population, self.elites)
+        check.integer("iterations", self.iterations, 1)
+        check.between("inertia", self.inertia, 0, 1)
+        check.positive("spread", self.spread)
+
+
+class Search(NamedTuple):
+    """Where a search ended: mean and standard deviation [*shape], and the mean score of the last elites."""
+
+    mean: Array
+    std: Array
+    score: Array
+
+
+def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEMConfig) -> Search:
+    """Maximise ``score`` over the box [-1, 1]^shape, from a first guess.
+
+    Args:
+        score: ``score(key, samples [population, *shape]) -> [population]``, higher is better; a sample whose
+            score is not finite counts as the worst.
+        key: of the search.
+        mean: [*shape] in [-1, 1], where to begin: last time's plan, say.
+        config: settings.
+    """
+    noise_key, score_key = jax.random.split(key)
+    shape = (config.iterations, config.population, *mean.shape)
+    noise = jax.random.truncated_normal(noise_key, -2.0, 2.0, shape)
+
+    def refit(search: Search, x: tuple[Key, Array]) -> tuple[Search, None]:
+        key, noise = x
+        room = 0.5 * (1.0 - jnp.abs(search.mean))
+        samples = search.mean + jnp.minimum(search.std, room) * noise
+        scores = score(key, samples)
+        best, rows = jax.lax.top_k(jnp.where(jnp.isfinite(scores), scores, -jnp.inf), config.elites)
+        elites, keep = samples[rows], config.inertia
+        new = Search(
+            keep * search.mean + (1 - keep) * elites.mean(0),
+            jnp.sqrt(keep * search.std**2 + (1 - keep) * elites.var(0)),
+            best.mean(),
+        )
+        return new, None
+
+    mean = jnp.clip(mean, -1.0, 1.0)
+    start = Search(mean, jnp.full(mean.shape, config.spread, mean.dtype), jnp.float32(-jnp.inf))
+    search, _ = jax.lax.scan(refit, start, (jax.random.split(score_key, config.iterations), noise))
+    return search
+
+
+def shift(plan: Array) -> Array:
+    """A plan [horizon, dim] one step later: its first action is done, its last is not known yet (zero)."""
+    return jnp.concatenate([plan[1:], jnp.zeros_like(plan[:1])])

@@ -1,0 +1,179 @@
+"""Dyna-Q: Q-learning that also learns what happened last, and goes over it between steps (Sutton 1990).
+
+As in Sutton and Barto (2018), sections 8.2 and 8.3: the model is a table of the last outcome of every state and
+action that was tried, so in a random environment it is wrong, however much is seen. Dyna-Q+ pays in imagination
+for what was not tried for long, and so notices when the world has changed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import play
+from lrn.rl.agent import Agent, memoryless
+from lrn.rl.env import Env, require_discrete
+from lrn.rl.tabular.control import act, index, states_of
+from lrn.rl.tabular.q_learning import q_learning_update
+from lrn.types import Array, Batch, Example, Key, Metrics
+
+
+@config
+class DynaConfig:
+    """Settings.
+
+    discount: of the return that is learnt. step_size: of real and imagined updates alike.
+    epsilon: chance of a random action. initial: value of every (state, action) at first.
+    planning: imagined updates after each real one; 0 is Q-learning.
+    bonus: kappa of Dyna-Q+, imagined reward for each square root of a step since an action was tried last.
+    untried: also imagine actions never tried in states that were seen, as leading nowhere for no reward: what
+        a bonus needs to be paid for them (Dyna-Q+).
+    interactions: environment steps, each with its updates, in one learner step.
+    """
+
+    discount: float = 0.95
+    step_size: float = 0.1
+    epsilon: float = 0.1
+    initial: float = 0.0
+    planning: int = 5
+    bonus: float = 0.0
+    untried: bool = False
+    interactions: int = 100
+
+    def __post_init__(self):
+        check.between("discount", self.discount, 0, 1)
+        check.between("step_size", self.step_size, 0, 1)
+        check.between("epsilon", self.epsilon, 0, 1)
+        check.integer("planning", self.planning)
+        check.non_negative("bonus", self.bonus)
+        check.integer("interactions", self.interactions, low=1)
+
+
+class Table(NamedTuple):
+    """The model: the last outcome of each (state, action), leaves [state * action].
+
+    tried_at: the step of the last try. order: what may be imagined, the first ``known`` of it.
+    """
+
+    next_state: Array
+    reward: Array
+    terminated: Array
+    tried_at: Array
+    listed: Array
+    order: Array
+    known: Array
+
+
+class DynaState(NamedTuple):
+    """State of the agent; ``q`` [state, action] are its action values, ``steps`` the real ones so far."""
+
+    q: Array
+    model: Table
+    live: play.Live
+    steps: Array
+
+
+def dyna_q(env: Env, config: DynaConfig) -> Agent:
+    """Tabular Dyna-Q on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
+
+    Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute, of real steps).
+
+    Raises:
+        ValueError: the actions are continuous.
+    """
+    n, actions = states_of(env), require_discrete(env, "dyna_q")
+
+    def init(key: Key, batch: Batch = None) -> DynaState:
+        pairs = jnp.arange(n * actions)
+        no = jnp.zeros(n * actions, bool)
+        # An action that was never tried stays where it is.
+        model = Table(
+            pairs // actions,
+            jnp.zeros(n * actions),
+            no,
+            jnp.zeros_like(pairs),
+            no,
+            jnp.zeros_like(pairs),
+            jnp.int32(0),
+        )
+        return DynaState(
+            jnp.full((n, actions), config.initial, jnp.float32), model, play.start(env, key, 1), jnp.int32(0)
+        )
+
+    def listed(model: Table, pair: Array) -> Table:
+        """Note that a pair may be imagined."""
+        new = ~model.listed[pair]
+        # Where it was listed before, the entry after the last is written, which does not count yet.
+        order = model.order.at[jnp.minimum(model.known, n * actions - 1)].set(
+            jnp.where(new, pair, model.order[jnp.minimum(model.known, n * actions - 1)])
+        )
+        return model._replace(order=order, known=model.known + new, listed=model.listed.at[pair].set(True))
+
+    def observe(model: Table, s: Array, a: Array, step: tuple[Array, Array, Array], now: Array) -> Table:
+        pair, (next_state, reward, terminated) = s * actions + a, step
+        for other in range(actions) if config.untried else ():
+            model = listed(model, s * actions + other)
+        model = listed(model, pair)
+        return model._replace(
+            next_state=model.next_state.at[pair].set(next_state),
+            reward=model.reward.at[pair].set(reward),
+            terminated=model.terminated.at[pair].set(terminated),
+            tried_at=model.tried_at.at[pair].set(now),
+        )
+
+    def one(state: DynaState, drawn: tuple[Key, Array]):
+        key, u = drawn
+        s = index(state.live.observation[0])
+        a = act(u[: actions + 1], state.q[s], jnp.asarray(config.epsilon))
+        live, result, ended = play.advance(env, key, state.live, a[None])
+        step = jax.tree.map(lambda x: x[0], result)
+        outcome = (index(step.final_observation), step.reward, step.terminated)
+        now = state.steps + 1
+        model = observe(state.model, s, a, outcome, now)
+        q, error = q_learning_update(
+            state.q, s, a, step.reward, step.terminated, outcome[0], config.step_size, config.discount
+        )
+
+        def imagine(q: Array, u: Array) -> tuple[Array, None]:
+            pair = model.order[(u * model.known).astype(jnp.int32)]
+            waited = (now - model.tried_at[pair]).astype(jnp.float32)
+            reward = model.reward[pair] + config.bonus * jnp.sqrt(waited)
+            q, _ = q_learning_update(
+                q,
+                pair // actions,
+                pair % actions,
+                reward,
+                model.terminated[pair],
+                model.next_state[pair],
+                config.step_size,
+                config.discount,
+            )
+            return q, None
+
+        q, _ = jax.lax.scan(imagine, q, u[actions + 1 :])
+        return DynaState(q, model, live, now), (ended, jnp.abs(error))
+
+    def step(key: Key, state: DynaState, batch: Batch = None) -> tuple[DynaState, Metrics]:
+        env_key, draw_key = jax.random.split(key)
+        u = jax.random.uniform(draw_key, (config.interactions, actions + 1 + config.planning))
+        keys = jax.random.split(env_key, config.interactions)
+        state, (ended, errors) = jax.lax.scan(one, state, (keys, u))
+        return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
+
+    def greedy(state: DynaState, observation: Array) -> Array:
+        return jnp.argmax(state.q[index(observation, 1)], -1)
+
+    return Agent(init, step, memoryless(greedy))
+
+
+def example() -> Example:
+    """Dyna-Q+ on a slippery frozen lake, cut after 20 steps."""
+    from lrn.rl.tabular.examples import lake
+
+    return Example(
+        lambda config: dyna_q(lake(), config), DynaConfig(interactions=10, bonus=1e-3, untried=True)
+    )

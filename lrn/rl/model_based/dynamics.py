@@ -1,0 +1,170 @@
+"""An ensemble of probabilistic networks that predicts what an action leads to (Chua et al. 2018, section 4).
+
+Each member gives a normal distribution of the change of the observation, and of the reward. The spread within
+a member is the noise of the environment; that between members is what the data leave open, and a planner that
+is not told of it exploits the model's mistakes.
+
+Inputs and outputs are normalised by running moments of the data, and log-variances are bounded softly,
+between learned bounds: outside of the data they may otherwise collapse or explode (their appendix A.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import heads, running
+from lrn.rl.distributions import LOG_2PI
+from lrn.rl.env import Env, require_continuous
+from lrn.rl.replay import Transition
+from lrn.types import Array, Key, Net, Params
+
+
+@config
+class DynamicsConfig:
+    """Settings.
+
+    members: networks in the ensemble.
+    weight_decay: decoupled (AdamW). bound_penalty: pulls the bounds of the log-variances together.
+    """
+
+    members: int = 5
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    bound_penalty: float = 0.01
+
+    def __post_init__(self):
+        check.integer("members", self.members, 1)
+        check.positive("learning_rate", self.learning_rate)
+        check.non_negative("weight_decay", self.weight_decay)
+        check.non_negative("bound_penalty", self.bound_penalty)
+
+
+class EnsembleParams(NamedTuple):
+    """Leaves [members, ...] of ``nets``; ``low`` and ``high`` [members, outputs] bound the log-variances."""
+
+    nets: Params
+    low: Array
+    high: Array
+
+
+class Model(NamedTuple):
+    """A learned model: parameters, optimiser, and moments of inputs (x) and outputs (y)."""
+
+    params: EnsembleParams
+    opt_state: optax.OptState
+    x: running.Moments
+    y: running.Moments
+
+
+class Prediction(NamedTuple):
+    """Normal distributions of (change of the observation, reward), in the data's units: [..., size + 1]."""
+
+    mean: Array
+    log_variance: Array
+
+
+class Dynamics(NamedTuple):
+    """An ensemble for an environment's shapes. Observations are flat, [size].
+
+    members: networks in the ensemble.
+    init: ``init(key) -> Model``.
+    see: ``see(model, transitions [n]) -> Model``: count new data into the moments.
+    update: ``update(model, transitions [members, batch]) -> (model, nll)``: one gradient step, each member
+        on a batch of its own; ``nll`` is the mean negative log-likelihood in nats per output, in normalised
+        units, before the step.
+    predict: ``predict(model, observation [members, n, size], action [members, n, dim]) -> Prediction``.
+    sample: ``sample(model, noise [members, n, size + 1], observation, action) -> (next, reward)``, draws of
+        these distributions by standard normal noise: [members, n, size] and [members, n].
+    """
+
+    members: int
+
+    init: Callable[[Key], Model]
+    see: Callable[[Model, Transition], Model]
+    update: Callable[[Model, Transition], tuple[Model, Array]]
+    predict: Callable[[Model, Array, Array], Prediction]
+    sample: Callable[[Model, Array, Array, Array], tuple[Array, Array]]
+
+
+def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
+    """An ensemble of ``net``, which maps (observation, action) to [batch, 2 * (size + 1)].
+
+    The first half of its output are means, the second log-variances, in normalised units: first of the change
+    of each number of the observation, last of the reward.
+
+    Raises:
+        ValueError: the actions are discrete, or the network does not fit; said before anything compiles.
+    """
+    dim = require_continuous(env, "an ensemble of dynamics").size
+    size = math.prod(env.observation_shape)
+    outputs = size + 1
+    heads.check_output("the network of dynamics, on (observation, action),", net, (size + dim,), 2 * outputs)
+    adam = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+
+    def init(key: Key) -> Model:
+        keys = jax.random.split(key, config.members)
+        nets = jax.vmap(lambda key: net.init(key, jnp.zeros((1, size + dim)))[0])(keys)
+        bounds = jnp.ones((config.members, outputs))
+        params = EnsembleParams(nets, -10.0 * bounds, 0.5 * bounds)
+        return Model(params, adam.init(params), running.moments((size + dim,)), running.moments((outputs,)))
+
+    def joined(observation: Array, action: Array) -> Array:
+        return jnp.concatenate([observation, action], -1)
+
+    def goals(seen: Transition) -> tuple[Array, Array]:
+        """Inputs [..., size + dim] and outputs [..., size + 1], in the data's units."""
+        flat = (*seen.reward.shape, size)
+        now, after = seen.observation.reshape(flat), seen.final_observation.reshape(flat)
+        return joined(now, seen.action), jnp.concatenate([after - now, seen.reward[..., None]], -1)
+
+    def see(model: Model, seen: Transition) -> Model:
+        x, y = goals(seen)
+        return model._replace(x=running.update(model.x, x), y=running.update(model.y, y))
+
+    def normal(params: EnsembleParams, x: Array) -> Prediction:
+        """In normalised units, for normalised inputs [members, n, size + dim]."""
+        out = jax.vmap(lambda p, x: net.apply(p, (), x)[0])(params.nets, x)
+        mean, raw = jnp.split(out, 2, -1)
+        low, high = params.low[:, None], params.high[:, None]
+        raw = high - jax.nn.softplus(high - raw)
+        return Prediction(mean, low + jax.nn.softplus(raw - low))
+
+    def update(model: Model, seen: Transition) -> tuple[Model, Array]:
+        x, y = goals(seen)
+        x, y = running.normalise(model.x, x), running.normalise(model.y, y)
+
+        def objective(params: EnsembleParams) -> tuple[Array, Array]:
+            nll = negative_log_likelihood(normal(params, x), y).mean((1, 2))
+            bounds = (params.high - params.low).sum(-1)
+            # A sum over members: each learns as it would alone.
+            return jnp.sum(nll + config.bound_penalty * bounds), nll.mean()
+
+        gradient, nll = jax.grad(objective, has_aux=True)(model.params)
+        change, opt_state = adam.update(gradient, model.opt_state, model.params)
+        return model._replace(params=optax.apply_updates(model.params, change), opt_state=opt_state), nll
+
+    def predict(model: Model, observation: Array, action: Array) -> Prediction:
+        out = normal(model.params, running.normalise(model.x, joined(observation, action)))
+        mean, var = (m.reshape(1, 1, outputs) for m in (model.y.mean, model.y.var + 1e-8))
+        return Prediction(out.mean * jnp.sqrt(var) + mean, out.log_variance + jnp.log(var))
+
+    def sample(model: Model, noise: Array, observation: Array, action: Array) -> tuple[Array, Array]:
+        out = predict(model, observation, action)
+        drawn = out.mean + jnp.exp(0.5 * out.log_variance) * noise
+        return observation + drawn[..., :-1], drawn[..., -1]
+
+    return Dynamics(config.members, init, see, update, predict, sample)
+
+
+def negative_log_likelihood(prediction: Prediction, y: Array) -> Array:
+    """Of each entry of ``y`` [..., outputs], in nats: [..., outputs]."""
+    mean, log_variance = prediction
+    return 0.5 * (LOG_2PI + log_variance + (y - mean) ** 2 * jnp.exp(-log_variance))

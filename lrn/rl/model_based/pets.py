@@ -1,0 +1,216 @@
+"""PETS: plan by sampling in a learned ensemble, act, learn the model from what happened (Chua et al. 2018).
+
+arXiv 1805.12114. There is no policy: at every step the cross-entropy method looks for the sequence of actions
+that the ensemble expects most of, of which the first is played, and the rest is where the next search begins.
+
+What differs from the paper: the model is trained a little after every step (``updates`` gradient steps to
+``collect`` environment steps) rather than anew after every episode, so that a learner step has a fixed cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import play, replay
+from lrn.rl.agent import Agent, Policy
+from lrn.rl.continuous import empty_replay, once_ready, to_env
+from lrn.rl.env import Env, require_continuous
+from lrn.rl.model_based.cem import CEMConfig, cem, shift
+from lrn.rl.model_based.dynamics import Dynamics, DynamicsConfig, dynamics
+from lrn.rl.model_based.imagine import Known, imagine
+from lrn.rl.replay import Transition
+from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
+
+
+@config
+class PETSConfig:
+    """Settings; a learner step plays ``collect`` steps in each environment, then learns ``updates`` times.
+
+    search: of the planner. model: of the ensemble.
+    horizon: steps that are planned. particles: imagined courses of events for each plan.
+    propagation: "ts1" or "tsinf", see `lrn.rl.model_based.imagine`.
+    updates: gradient steps of the ensemble in a learner step, each member on a batch of its own.
+    learning_starts: environment steps before the first update; their actions are uniformly random.
+    total_steps: environment steps of a training, all environments together.
+    """
+
+    search: CEMConfig = CEMConfig()
+    model: DynamicsConfig = DynamicsConfig()
+    horizon: int = 20
+    particles: int = 5
+    propagation: str = "ts1"
+    batch_size: int = 128
+    buffer_size: int = 20_000
+    num_envs: int = 1
+    collect: int = 10
+    updates: int = 50
+    learning_starts: int = 200
+    total_steps: int = 2_000
+
+    def __post_init__(self):
+        for name in (
+            "horizon",
+            "particles",
+            "batch_size",
+            "num_envs",
+            "collect",
+            "updates",
+            "learning_starts",
+        ):
+            check.integer(name, getattr(self, name), 1)
+        check.integer("total_steps", self.total_steps, 1)
+        check.integer("buffer_size", self.buffer_size, low=self.interactions)
+
+    @property
+    def interactions(self) -> int:
+        """Environment steps of one learner step."""
+        return self.num_envs * self.collect
+
+
+class PETSState(NamedTuple):
+    """State of the agent.
+
+    plans: [num_envs, horizon, dim] in [-1, 1], where the next searches begin.
+    replay: of `Transition`s with actions [dim] in [-1, 1]. steps: environment steps so far.
+    """
+
+    model: PyTree
+    replay: replay.Replay
+    live: play.Live
+    plans: Array
+    steps: Array
+
+
+def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None = None) -> Agent:
+    """Probabilistic ensembles with trajectory sampling.
+
+    Args:
+        env: with continuous actions.
+        net: the network of the ensemble, see `lrn.rl.model_based.dynamics`; or other dynamics, such as a
+            simulator's.
+        config: settings.
+        known: what of the task is not to be learned: its reward and its ends.
+
+    Metrics: ``return`` and ``length`` of the episodes that ended; ``nll``, of the ensemble in nats per output
+    of unit variance; ``expected_return`` over the planning horizon.
+
+    Raises:
+        ValueError: the actions are discrete, the network does not fit, or the particles cannot be dealt out
+            evenly to the members.
+    """
+    box, known = require_continuous(env, "pets"), known or Known()
+    ensemble = net if isinstance(net, Dynamics) else dynamics(env, net, config.model)
+    if config.particles % ensemble.members:
+        raise check.InputError(
+            f"particles must be a multiple of the {ensemble.members} members of the ensemble, got "
+            f"{config.particles}; choose such a number."
+        )
+
+    def blank(n: int) -> Array:
+        return jnp.zeros((n, config.horizon, box.size))
+
+    def plan(model: PyTree, key: Key, observation: Array, first: Array) -> tuple[Array, Array]:
+        """The best plan [horizon, dim] found for one observation, and what is expected of it."""
+        flat = observation.reshape(1, 1, -1)
+
+        def score(key: Key, plans: Array) -> Array:
+            population = plans.shape[0]
+            start = jnp.broadcast_to(flat, (config.particles, population, flat.shape[-1]))
+
+            def act(actions: Array, observation: Array) -> Array:
+                return jnp.broadcast_to(actions, (*observation.shape[:2], box.size))
+
+            steps = jnp.moveaxis(plans, 1, 0)[:, None]  # [horizon, 1, population, dim]
+            return imagine(
+                env, ensemble, model, key, start, act, steps, config.horizon, known, config.propagation
+            ).returns()
+
+        found = cem(score, key, first, config.search)
+        return found.mean, found.score
+
+    def act(model: PyTree, key: Key, observation: Array, plans: Array) -> tuple[Array, Array, Array]:
+        keys = jax.random.split(key, observation.shape[0])
+        plans, expected = jax.vmap(plan, in_axes=(None, 0, 0, 0))(model, keys, observation, plans)
+        return plans[:, 0], jax.vmap(shift)(plans), expected
+
+    def init(key: Key, batch: Batch = None) -> PETSState:
+        model_key, play_key = jax.random.split(key)
+        return PETSState(
+            ensemble.init(model_key),
+            empty_replay(env, config.buffer_size),
+            play.start(env, play_key, config.num_envs),
+            blank(config.num_envs),
+            jnp.int32(0),
+        )
+
+    def collect(key: Key, state: PETSState) -> tuple[play.Live, Array, Transition, tuple[play.Ended, Array]]:
+        random = state.steps < config.learning_starts
+
+        def move(carry: tuple[play.Live, Array], key: Key):
+            live, plans = carry
+            plan_key, random_key, env_key = jax.random.split(key, 3)
+            drawn = jax.random.uniform(random_key, (config.num_envs, box.size), minval=-1.0, maxval=1.0)
+
+            # A loop of one turn or none: under vmap a `cond` would plan in any case, and planning is dear.
+            def search(x: Any) -> Any:
+                return jnp.array(False), *act(state.model, plan_key, live.observation, plans)
+
+            idle = (~random, drawn, plans, jnp.zeros(config.num_envs))
+            _, unit, plans, expected = jax.lax.while_loop(lambda x: x[0], search, idle)
+            after, step, ended = play.advance(env, env_key, live, to_env(env, unit))
+            plans = jnp.where(jnp.expand_dims(step.ended, (1, 2)), 0.0, plans)
+            row = Transition(
+                live.observation, unit, step.reward, step.terminated, step.truncated, step.final_observation
+            )
+            return (after, plans), (row, (ended, expected))
+
+        keys = jax.random.split(key, config.collect)
+        (live, plans), (rows, told) = jax.lax.scan(move, (state.live, state.plans), keys)
+        return live, plans, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), told
+
+    def step(key: Key, state: PETSState, batch: Batch = None) -> tuple[PETSState, Metrics]:
+        play_key, row_key = jax.random.split(key)
+        live, plans, fresh, (ended, expected) = collect(play_key, state)
+        buffer, steps = replay.add(state.replay, fresh), state.steps + config.interactions
+        before = ensemble.see(state.model, fresh)
+        rows = replay.draw(row_key, buffer, (config.updates, ensemble.members, config.batch_size))
+        model, nll = jax.lax.scan(
+            lambda model, rows: ensemble.update(model, replay.take(buffer, rows)), before, rows
+        )
+        model, metrics = once_ready(steps >= config.learning_starts, model, before, {"nll": nll})
+        metrics = {**metrics, "expected_return": expected.mean(), **play.episode_metrics(ended)}
+        return PETSState(model, buffer, live, plans, steps), metrics
+
+    def greedy(key: Key, state: PETSState, plans: Array, observation: Array) -> tuple[Array, Array]:
+        unit, plans, _ = act(state.model, key, observation, plans)
+        return to_env(env, unit), plans
+
+    return Agent(init, step, Policy(blank, greedy))
+
+
+def example() -> Example:
+    """A tiny agent that echoes numbers."""
+    from lrn import nets
+    from lrn.rl import identity
+
+    env, net = identity.continuous_echo(), nets.mlp(4, (16,))
+    return Example(
+        factory=lambda config: pets(env, net, config),
+        config=PETSConfig(
+            search=CEMConfig(population=16, elites=4, iterations=2),
+            model=DynamicsConfig(members=2),
+            horizon=2,
+            particles=2,
+            batch_size=16,
+            buffer_size=200,
+            num_envs=2,
+            collect=2,
+            updates=2,
+            learning_starts=8,
+        ),
+    )

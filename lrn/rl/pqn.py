@@ -1,0 +1,233 @@
+"""PQN: parallelised Q-learning, without replay or target network (Gallici et al. 2024, arXiv 2407.04811).
+
+An iteration plays many environments for a short stretch and learns lambda-returns of it in minibatches. What
+keeps this from diverging is a network with LayerNorm, such as `layer_norm_mlp`.
+
+For MinAtar, 10 million steps (the paper's settings; an MLP on the flattened frame in place of its CNN):
+
+    PQNConfig(total_steps=10_000_000, num_envs=128, rollout_length=32, minibatches=32, epochs=2,
+              learning_rate=5e-4, lambda_=0.65, exploration_fraction=0.1)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import env as envs
+from lrn.rl import heads, play, returns
+from lrn.rl.agent import Agent, memoryless
+from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
+from lrn.rl.env import Env
+from lrn.rl.exploration.bonus import Bonus
+from lrn.rl.ppo import pay_bonus
+from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
+
+
+@config
+class PQNConfig:
+    """Settings; the defaults suit classic control.
+
+    total_steps: environment steps that the schedules of epsilon and, if ``anneal``, of the rate run over.
+    num_envs, rollout_length: environments played at once, and steps in each before an update.
+    epochs, minibatches: passes over a rollout, and gradient steps in each.
+    learning_rate: of RAdam; falls linearly to zero over ``total_steps`` if ``anneal``.
+    lambda_: of the returns; 0 is one-step Q-learning.
+    epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
+        first to the second over this fraction of ``total_steps``.
+    max_gradient_norm: the gradient's global norm is cut here.
+    """
+
+    total_steps: int = 500_000
+    num_envs: int = 32
+    rollout_length: int = 64
+    epochs: int = 4
+    minibatches: int = 16
+    learning_rate: float = 5e-4
+    anneal: bool = True
+    discount: float = 0.99
+    lambda_: float = 0.95
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    exploration_fraction: float = 0.2
+    max_gradient_norm: float = 10.0
+
+    def __post_init__(self):
+        for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
+            check.integer(name, getattr(self, name), 1)
+        check.positive("learning_rate", self.learning_rate)
+        check.positive("exploration_fraction", self.exploration_fraction)
+        for name in ("discount", "lambda_", "epsilon_start", "epsilon_end", "exploration_fraction"):
+            check.between(name, getattr(self, name), 0, 1)
+        check.positive("max_gradient_norm", self.max_gradient_norm)
+        if self.interactions % self.minibatches:
+            raise check.InputError(
+                f"num_envs x rollout_length = {self.num_envs} x {self.rollout_length} = {self.interactions} "
+                f"does not divide into {self.minibatches} minibatches; choose minibatches that divide it."
+            )
+
+    @property
+    def interactions(self) -> int:
+        """Steps of the environment in one learner step."""
+        return self.num_envs * self.rollout_length
+
+
+class PQNState(NamedTuple):
+    """State of an agent; ``bonus`` is that of the exploration bonus, () without one, and ``steps`` counts."""
+
+    params: Params
+    net_state: NetState
+    opt_state: optax.OptState
+    bonus: State
+    live: play.Live
+    steps: Array
+
+
+def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Agent:
+    """Learn Q with ``net``, which maps observations [batch, ...] to values [batch, actions].
+
+    The lambda-returns are Peng's: ``max_a Q`` at every step, no correction for exploring actions. A truncated
+    episode bootstraps from its final observation, a terminated one does not.
+
+    Metrics: ``return`` and ``length`` of the exploring episodes that ended, ``loss``, ``q`` (mean value of
+    the actions taken), ``epsilon``; and with a bonus ``bonus``, its mean over the rollout.
+
+    Raises:
+        InputError: continuous actions, or a network of another output.
+    """
+    actions = envs.require_discrete(env, "pqn")
+    heads.check_output("the network of pqn", net, env.observation_shape, actions)
+    optimizer = _optimizer(config)
+    size = config.interactions // config.minibatches
+
+    def init(key: Key, batch: Any = None) -> PQNState:
+        net_key, env_key, bonus_key = jax.random.split(key, 3)
+        live = play.start(env, env_key, config.num_envs)
+        params, net_state = net.init(net_key, live.observation)
+        bonus_state = () if bonus is None else bonus.init(bonus_key, live.observation)
+        return PQNState(params, net_state, optimizer.init(params), bonus_state, live, jnp.int32(0))
+
+    def collect(key: Key, state: PQNState) -> tuple[play.Live, play.Trajectory, play.Ended]:
+        noise_key, env_key = jax.random.split(key)
+        epsilon = epsilon_at(config, state.steps)
+
+        def act(uniform: Array, observation: Array, memory: PyTree):
+            q = net.apply(state.params, state.net_state, observation)[0]
+            return epsilon_greedy(uniform, q, epsilon), (), memory
+
+        uniform = jax.random.uniform(noise_key, (config.rollout_length, config.num_envs))
+        live, _, played, ended = play.unroll(
+            env, env_key, state.live, act, (), uniform, config.rollout_length
+        )
+        return live, played, ended
+
+    def targets(state: PQNState, played: play.Trajectory, reward: Array) -> Array:
+        following = played.final_observation.reshape(-1, *env.observation_shape)
+        next_q = net.apply(state.params, state.net_state, following)[0].max(-1).reshape(reward.shape)
+        return returns.lambda_returns(
+            reward, next_q, played.terminated, played.ended, config.discount, config.lambda_
+        )
+
+    def step(key: Key, state: PQNState, batch: Any = None) -> tuple[PQNState, Metrics]:
+        play_key, bonus_key, shuffle_key = jax.random.split(key, 3)
+        live, played, ended = collect(play_key, state)
+        reward, metrics = played.reward, dict(play.episode_metrics(ended))
+        bonus_state = state.bonus
+        if bonus is not None:
+            bonus_state, extra = pay_bonus(bonus, bonus_key, bonus_state, played)
+            reward, metrics["bonus"] = reward + extra, extra.mean()
+        rows = jax.tree.map(
+            lambda x: x.reshape(-1, *x.shape[2:]),
+            (played.observation, played.action, targets(state, played, reward)),
+        )
+
+        def loss(params: Params, rows: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            observation, action, target = rows
+            q = net.apply(params, state.net_state, observation)[0]
+            value = q_learning_loss(q, action, target)
+            return value, (value, taken(q, action).mean())
+
+        def descend(carry: Any, index: Array) -> Any:
+            params, opt_state = carry
+            minibatch = jax.tree.map(lambda x: x[index], rows)
+            gradient, measured = jax.grad(loss, has_aux=True)(params, minibatch)
+            change, opt_state = optimizer.update(gradient, opt_state, params)
+            return (optax.apply_updates(params, change), opt_state), measured
+
+        order = jax.vmap(lambda k: jax.random.permutation(k, config.interactions))(
+            jax.random.split(shuffle_key, config.epochs)
+        ).reshape(config.epochs * config.minibatches, size)
+        (params, opt_state), (losses, q) = jax.lax.scan(descend, (state.params, state.opt_state), order)
+        steps = state.steps + config.interactions
+        metrics |= {"loss": losses.mean(), "q": q.mean(), "epsilon": epsilon_at(config, steps)}
+        return PQNState(params, state.net_state, opt_state, bonus_state, live, steps), metrics
+
+    def greedy(state: PQNState, observation: Array) -> Array:
+        return jnp.argmax(net.apply(state.params, state.net_state, observation)[0], -1)
+
+    return Agent(init, step, memoryless(greedy))
+
+
+def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
+    """RAdam behind a cut of the gradient's global norm; the rate falls with the gradient steps."""
+    updates = config.total_steps / config.interactions * config.epochs * config.minibatches
+
+    def rate(count: Any) -> Array:
+        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
+        return config.learning_rate * left
+
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
+        optax.scale_by_radam(),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def layer_norm_mlp(outputs: int, hidden: Sequence[int] = (128, 128)) -> Net:
+    """A perceptron on flattened inputs, each hidden layer dense, then LayerNorm, then ReLU.
+
+    Raises:
+        InputError: a width below 1.
+    """
+    widths = (*hidden, outputs)
+    for width in widths:
+        check.integer("every width of layer_norm_mlp", width, 1)
+
+    def init(key: Key, x: Array) -> tuple[Params, NetState]:
+        fan_in, layers = x.reshape(x.shape[0], -1).shape[1], []
+        for layer_key, width in zip(jax.random.split(key, len(widths)), widths):
+            weights = jax.random.normal(layer_key, (fan_in * width,)).reshape(fan_in, width)
+            layer = {"weights": weights * math.sqrt(2 / fan_in), "bias": jnp.zeros(width)}
+            layers.append({**layer, "scale": jnp.ones(width)} if len(layers) < len(hidden) else layer)
+            fan_in = width
+        return layers, ()
+
+    def apply(
+        params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, NetState]:
+        x = x.reshape(x.shape[0], -1)
+        for layer in params[:-1]:
+            x = x @ layer["weights"]
+            x = (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
+            x = jax.nn.relu(x * layer["scale"][None] + layer["bias"][None])
+        return x @ params[-1]["weights"] + params[-1]["bias"][None], state
+
+    return Net(init, apply)
+
+
+def example() -> Example:
+    """A small network on an environment of three symbols."""
+    from lrn.rl.identity import echo
+
+    env, net = echo(3), layer_norm_mlp(3, (16,))
+    return Example(
+        factory=lambda config: pqn(env, net, config),
+        config=PQNConfig(total_steps=1000, num_envs=4, rollout_length=8, epochs=2, minibatches=2),
+    )

@@ -1,0 +1,173 @@
+"""PPO with a recurrent network, for what cannot be seen at once (partially observed environments).
+
+As in `lrn.rl.ppo`, with what memory adds:
+- The memory is forgotten where an episode begins, in the rollout and in training alike.
+- Training replays whole rollouts from the memory they began with, and backpropagates through them, so
+  minibatches are of environments, not of steps.
+- A truncated episode is bootstrapped from its final observation with the memory that led there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.rl import play, returns, running
+from lrn.rl.agent import Agent, Policy
+from lrn.rl.env import Env
+from lrn.rl.heads import check_recurrent
+from lrn.rl.policy_head import policy_head
+from lrn.rl.ppo import Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
+from lrn.types import Array, Example, Key, Metrics, Params, PyTree, RecurrentNet
+
+
+class RecurrentPPOState(NamedTuple):
+    """State of recurrent PPO; memory, first: of the running episodes, leaves [num_envs, ...].
+
+    observations, scale: see `lrn.rl.ppo.PPOState`.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    live: play.Live
+    memory: PyTree
+    first: Array
+    observations: running.Moments
+    scale: tuple[Array, running.Moments]
+
+
+class _Extra(NamedTuple):
+    """What the acting leaves behind at each step; memory: after the observation was taken in."""
+
+    action: Array
+    log_prob: Array
+    value: Array
+    memory: PyTree
+    first: Array
+
+
+def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
+    """PPO on ``env`` with a recurrent actor-critic.
+
+    ``net`` gives ``(policy [batch, k], value [batch])`` at each step; `lrn.nets.gru_actor_critic` makes one.
+    Metrics as in `lrn.rl.ppo.ppo`.
+
+    Raises:
+        ValueError: the network's outputs do not fit the environment, or ``num_envs`` does not divide into
+            the minibatches.
+    """
+    check_recurrent("the network of recurrent_ppo", net, env)
+    if config.num_envs % config.minibatches:
+        raise check.InputError(
+            f"{config.num_envs} environments do not divide into {config.minibatches} minibatches, and a "
+            "recurrent agent trains on whole rollouts; choose minibatches that divide num_envs."
+        )
+    head = policy_head(env, config.initial_log_std)
+    optimizer = ppo_optimizer(config)
+
+    def init(key: Key, batch: Any = None) -> RecurrentPPOState:
+        net_key, env_key = jax.random.split(key)
+        live = play.start(env, env_key, config.num_envs)
+        params = {"net": net.init(net_key, live.observation), "head": head.init()}
+        return RecurrentPPOState(
+            params,
+            optimizer.init(params),
+            live,
+            net.initial(config.num_envs),
+            jnp.ones(config.num_envs, bool),
+            running.moments(env.observation_shape),
+            (jnp.zeros(config.num_envs), running.moments()),
+        )
+
+    def see(stats: running.Moments, observation: Array) -> Array:
+        return running.normalise(stats, observation) if config.normalize_observations else observation
+
+    def collect(key: Key, state: RecurrentPPOState) -> Any:
+        noise_key, env_key = jax.random.split(key)
+        params = state.params
+
+        def act(noise: Array, observation: Array, carried: Any) -> Any:
+            memory, first = carried
+            (out, value), memory = net.apply(
+                params["net"], memory, see(state.observations, observation), first
+            )
+            action = head.sample(params["head"], out, noise)
+            extra = _Extra(action, head.log_prob(params["head"], out, action), value, memory, first)
+            return head.to_env(action), extra, memory
+
+        noise = head.noise(noise_key, (config.rollout_length, config.num_envs))
+        return play.unroll(
+            env, env_key, state.live, act, state.memory, noise, config.rollout_length, first=state.first
+        )
+
+    def prepare(state: RecurrentPPOState, trajectory: play.Trajectory, reward: Array) -> Minibatch:
+        extra: _Extra = trajectory.extra
+        final = see(state.observations, trajectory.final_observation)
+        not_first = jnp.zeros(config.num_envs, bool)
+        (_, following), _ = jax.vmap(lambda m, x: net.apply(state.params["net"], m, x, not_first))(
+            extra.memory, final
+        )
+        advantage = returns.gae(
+            reward, extra.value, following, trajectory.terminated, trajectory.ended,
+            config.discount, config.gae_lambda,
+        )  # fmt: skip
+        seen = see(state.observations, trajectory.observation)
+        return Minibatch(seen, extra.action, extra.log_prob, extra.value, advantage, advantage + extra.value)
+
+    def loss(params: Params, memory: PyTree, first: Array, rows: Minibatch) -> Any:
+        """``rows`` [time, batch, ...]; ``memory`` [batch, ...] at its beginning; ``first`` [time, batch]."""
+
+        def replay(memory: PyTree, now: Any) -> Any:
+            out, memory = net.apply(params["net"], memory, *now)
+            return memory, out
+
+        _, (out, value) = jax.lax.scan(replay, memory, (rows.observation, first))
+        return ppo_loss(config, head, params["head"], out, value, rows)
+
+    def step(key: Key, state: RecurrentPPOState, batch: Any = None) -> tuple[RecurrentPPOState, Metrics]:
+        play_key, shuffle_key = jax.random.split(key)
+        live, memory, trajectory, ended = collect(play_key, state)
+        scale, reward = state.scale, trajectory.reward
+        if config.normalize_rewards:
+            scale, reward = rescale_rewards(scale, reward, trajectory.ended, config.discount)
+        rows = prepare(state, trajectory, reward)
+
+        def descend(carry: Any, index: Array) -> Any:
+            params, opt_state = carry
+            begin = jax.tree.map(lambda x: x[index], state.memory)
+            chosen, first = jax.tree.map(lambda x: x[:, index], (rows, trajectory.extra.first))
+            gradient, measured = jax.grad(loss, has_aux=True)(params, begin, first, chosen)
+            updates, opt_state = optimizer.update(gradient, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), measured
+
+        order = play.shuffled(shuffle_key, config.num_envs, config.epochs)
+        order = order.reshape(-1, config.num_envs // config.minibatches)
+        (params, opt_state), measured = jax.lax.scan(descend, (state.params, state.opt_state), order)
+        observations = state.observations
+        if config.normalize_observations:
+            observations = running.update(observations, trajectory.observation)
+        state = RecurrentPPOState(params, opt_state, live, memory, trajectory.ended[-1], observations, scale)
+        return state, {**play.episode_metrics(ended), **jax.tree.map(jnp.mean, measured)}
+
+    def act(key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array) -> tuple[Array, PyTree]:
+        continued = jnp.zeros(observation.shape[0], bool)
+        (out, _), memory = net.apply(
+            state.params["net"], memory, see(state.observations, observation), continued
+        )
+        return head.to_env(head.mode(state.params["head"], out)), memory
+
+    return Agent(init, step, Policy(net.initial, act))
+
+
+def example() -> Example:
+    """A small GRU on the memory environment."""
+    from lrn import nets
+    from lrn.rl.identity import memory
+
+    net = nets.gru_actor_critic(2, 8)
+    settings = PPOConfig(total_steps=1000, rollout_length=8, epochs=2, minibatches=2)
+    return Example(factory=lambda config: recurrent_ppo(memory(), net, config), config=settings)

@@ -1,0 +1,279 @@
+"""REINFORCE: the policy gradient from Monte-Carlo returns (Williams 1992), and its estimators.
+
+The gradient of the discounted return from the start is the mean over episodes of the sum over their steps of
+``grad log pi(a_t | s_t) * weight_t``. Unbiased choices of the weight, as a rule each of less variance:
+
+- the return of the whole episode, ``over_episode(discounted_returns(...), ended)``;
+- the rewards to go, ``discounted_returns(...)``, since an action does not change what came before it;
+- the rewards to go less a baseline of the state, such as a learned value.
+
+To be exact the last two carry the factor ``discount^t``, `episode_discounts`. Nearly all code leaves it out,
+and so follows a direction that is the gradient of nothing (Nota and Thomas 2020) but learns late steps too;
+``discount_states`` puts it in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.config import config
+from lrn.rl import play, returns
+from lrn.rl.agent import Agent, memoryless
+from lrn.rl.env import Env
+from lrn.rl.heads import check_output, policy_size
+from lrn.rl.policy_head import policy_head
+from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
+
+
+@config
+class ReinforceConfig:
+    """Settings; the defaults are for CartPole.
+
+    total_steps: environment steps that ``anneal`` runs over.
+    num_envs, rollout_length: environments played at once, and steps in each before an update.
+    whole_episodes: reset the environments for each update and learn from one episode in each, which needs
+        a ``rollout_length`` of the horizon; steps played after its end are spent and not learned from. Else
+        play on from where the environments stand: returns end where the rollout does.
+    estimator: "to_go", or "return" of the whole episode.
+    discount_states: weigh step t by ``discount^t``, as the exact gradient does; for "to_go".
+    learning_rate: of Adam; falls linearly to zero over ``total_steps`` if ``anneal``.
+    normalize_weights: to mean 0 and deviation 1 over the rollout; less variance for a little bias.
+    baseline_coefficient: weight of the baseline's squared error in the loss.
+    max_grad_norm: the gradient's global norm is cut here.
+    initial_log_std: of the policy over continuous actions, in half ranges.
+    """
+
+    total_steps: int = 500_000
+    num_envs: int = 8
+    rollout_length: int = 500
+    whole_episodes: bool = True
+    estimator: str = "to_go"
+    discount_states: bool = False
+    learning_rate: float = 1e-2
+    anneal: bool = False
+    discount: float = 0.99
+    normalize_weights: bool = True
+    baseline_coefficient: float = 0.5
+    entropy_coefficient: float = 0.0
+    max_grad_norm: float = 0.5
+    initial_log_std: float = 0.0
+
+    def __post_init__(self):
+        for name in ("total_steps", "num_envs", "rollout_length"):
+            check.integer(name, getattr(self, name), low=1)
+        check.choice("estimator", self.estimator, ("return", "to_go"))
+        check.positive("learning_rate", self.learning_rate)
+        check.between("discount", self.discount, 0.0, 1.0)
+        check.non_negative("baseline_coefficient", self.baseline_coefficient)
+        check.non_negative("entropy_coefficient", self.entropy_coefficient)
+        check.positive("max_grad_norm", self.max_grad_norm)
+
+    @property
+    def interactions(self) -> int:
+        """Environment steps of one iteration."""
+        return self.num_envs * self.rollout_length
+
+
+class ReinforceState(NamedTuple):
+    """State of REINFORCE."""
+
+    params: Params
+    net_state: NetState
+    opt_state: optax.OptState
+    live: play.Live
+
+
+def policy_gradient_loss(log_prob: Array, weight: ArrayLike) -> Array:
+    """The loss per sample [...] whose gradient is minus ``weight * grad log_prob``."""
+    return -log_prob * jax.lax.stop_gradient(weight)
+
+
+def over_episode(x: Array, ended: Array) -> Array:
+    """The value of ``x`` [time, ...] at each episode's first step, at all of its steps.
+
+    Of the rewards to go it makes the return of the whole episode; what began before the stretch counts from
+    its first step.
+    """
+
+    def body(carry: tuple[Array, Array], now: tuple[Array, Array]) -> Any:
+        held, first = carry
+        held = jnp.where(first, now[0], held)
+        return (held, now[1].astype(bool)), held
+
+    start = (jnp.zeros_like(x[0]), jnp.ones(x.shape[1:], bool))
+    return jax.lax.scan(body, start, (x, ended))[1]
+
+
+def episode_discounts(ended: Array, discount: ArrayLike) -> Array:
+    """``discount^t`` [time, ...] with t counted from the start of each episode, or of the stretch."""
+
+    def body(factor: Array, now: Array) -> tuple[Array, Array]:
+        return jnp.where(now.astype(bool), 1.0, factor * discount), factor
+
+    return jax.lax.scan(body, jnp.ones(ended.shape[1:]), ended)[1]
+
+
+def first_episodes(ended: Array) -> Array:
+    """1.0 at the steps [time, ...] up to and with the first end, 0.0 after it."""
+    before = jnp.cumsum(ended.astype(jnp.int32), 0) - ended
+    return (before == 0).astype(jnp.float32)
+
+
+def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None = None) -> Agent:
+    """REINFORCE on ``env``, for discrete and continuous actions.
+
+    Args:
+        env: the environment.
+        net: the policy, from observations [batch, ...] to [batch, k], k the number of actions or of their
+            dimensions.
+        config: settings.
+        baseline: a value network, from observations to [batch, 1], trained on the returns. It then also
+            completes the returns of what was cut short, by a time limit or by the rollout's end; without
+            one they stop there, and what would have followed counts as nothing.
+
+    Metrics: ``return`` and ``length`` of the episodes that ended; ``policy_loss``, ``entropy`` (nats),
+    ``gradient_norm``, and ``baseline_loss`` with a baseline.
+
+    Raises:
+        ValueError: a network's output does not fit, or whole episodes do not fit the rollout.
+    """
+    check_output("the policy of reinforce", net, env.observation_shape, policy_size(env))
+    if baseline is not None:
+        check_output("the baseline of reinforce", baseline, env.observation_shape, 1)
+    if config.whole_episodes and config.rollout_length < env.horizon:
+        raise check.InputError(
+            f"whole episodes of {env.name} last up to {env.horizon} steps and rollout_length is "
+            f"{config.rollout_length}; set it to {env.horizon}, or whole_episodes=False."
+        )
+    head = policy_head(env, config.initial_log_std)
+    optimizer = _optimizer(config)
+
+    def init(key: Key, batch: Any = None) -> ReinforceState:
+        net_key, baseline_key, env_key = jax.random.split(key, 3)
+        live = play.start(env, env_key, config.num_envs)
+        params, state = net.init(net_key, live.observation)
+        params, states = {"net": params, "head": head.init()}, [state]
+        if baseline is not None:
+            params["baseline"], state = baseline.init(baseline_key, live.observation)
+            states.append(state)
+        return ReinforceState(params, tuple(states), optimizer.init(params), live)
+
+    def collect(key: Key, state: ReinforceState) -> tuple[play.Live, play.Trajectory, play.Ended]:
+        noise_key, env_key, start_key = jax.random.split(key, 3)
+
+        def act(noise: Array, observation: Array, memory: Any) -> Any:
+            out, _ = net.apply(state.params["net"], state.net_state[0], observation)
+            action = head.sample(state.params["head"], out, noise)
+            return head.to_env(action), action, memory
+
+        live = play.start(env, start_key, config.num_envs) if config.whole_episodes else state.live
+        noise = head.noise(noise_key, (config.rollout_length, config.num_envs))
+        live, _, trajectory, ended = play.unroll(env, env_key, live, act, (), noise, config.rollout_length)
+        return live, trajectory, ended
+
+    def values_of(params: Params, state: ReinforceState, observation: Array) -> Array:
+        """Baseline [time, batch]; zero without one."""
+        lead = observation.shape[:2]
+        if baseline is None:
+            return jnp.zeros(lead)
+        flat = observation.reshape(-1, *env.observation_shape)
+        return baseline.apply(params["baseline"], state.net_state[1], flat)[0].reshape(lead)
+
+    def loss(
+        params: Params, state: ReinforceState, seen: play.Trajectory, counted: Array
+    ) -> tuple[Array, Metrics]:
+        lead = seen.reward.shape
+        out, _ = net.apply(
+            params["net"], state.net_state[0], seen.observation.reshape(-1, *env.observation_shape)
+        )
+        out = out.reshape(*lead, -1)
+        log_prob = head.log_prob(params["head"], out, seen.extra)
+        value = values_of(params, state, seen.observation)
+        following = values_of(params, state, seen.final_observation)
+        to_go = jax.lax.stop_gradient(
+            returns.lambda_returns(seen.reward, following, seen.terminated, seen.ended, config.discount, 1.0)
+        )
+        weight = to_go - jax.lax.stop_gradient(value)
+        if config.estimator == "return":
+            weight = over_episode(weight, seen.ended)
+        elif config.discount_states:
+            weight = weight * episode_discounts(seen.ended, config.discount)
+        if config.normalize_weights:
+            mean = average(weight, counted)
+            weight = (weight - mean) / (jnp.sqrt(average((weight - mean) ** 2, counted)) + 1e-8)
+        entropy = average(head.entropy(params["head"], out), counted)
+        # Over whole episodes a sum over steps and a mean over episodes: dividing by how many steps there
+        # were, itself random, would bias it.
+        scale = config.num_envs if config.whole_episodes else counted.size
+        policy_loss = (policy_gradient_loss(log_prob, weight) * counted).sum() / scale
+        total = policy_loss - config.entropy_coefficient * entropy
+        measured = {"policy_loss": policy_loss, "entropy": entropy}
+        if baseline is not None:
+            baseline_loss = average(0.5 * (value - to_go) ** 2, counted)
+            total = total + config.baseline_coefficient * baseline_loss
+            measured["baseline_loss"] = baseline_loss
+        return total, measured
+
+    def step(key: Key, state: ReinforceState, batch: Any = None) -> tuple[ReinforceState, Metrics]:
+        live, seen, ended = collect(key, state)
+        if config.whole_episodes:
+            counted = first_episodes(seen.ended)
+            episodes = _first(seen, counted)
+        else:
+            counted, episodes = jnp.ones_like(seen.reward), play.episode_metrics(ended)
+        gradient, measured = jax.grad(loss, has_aux=True)(state.params, state, seen, counted)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = ReinforceState(params, state.net_state, opt_state, live)
+        return state, {**episodes, **measured, "gradient_norm": optax.tree.norm(gradient)}
+
+    def act(state: ReinforceState, observation: Array) -> Array:
+        out, _ = net.apply(state.params["net"], state.net_state[0], observation)
+        return head.to_env(head.mode(state.params["head"], out))
+
+    return Agent(init, step, memoryless(act))
+
+
+def average(x: Array, counted: Array) -> Array:
+    """Mean over the steps that count, of which there is at least one."""
+    return (x * counted).sum() / counted.sum()
+
+
+def _first(seen: play.Trajectory, counted: Array) -> Metrics:
+    """Return and length of the first episode of each environment, those that ended."""
+    done = (seen.ended * counted).max(0)
+    count = jnp.maximum(done.sum(), 1.0)
+    return {
+        "return": Mean(((seen.reward * counted).sum(0) * done).sum() / count, done.sum()),
+        "length": Mean((counted.sum(0) * done).sum() / count, done.sum()),
+    }
+
+
+def _optimizer(config: ReinforceConfig) -> optax.GradientTransformation:
+    updates = config.total_steps / config.interactions
+
+    def rate(count: Any) -> Array:
+        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
+        return config.learning_rate * left
+
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm),  # pyright: ignore[reportArgumentType]
+        optax.scale_by_adam(),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def example() -> Example:
+    """A small policy and baseline on the echo environment, whole episodes."""
+    from lrn import nets
+    from lrn.rl.identity import echo
+
+    env, net, baseline = echo(), nets.mlp(3, (16,)), nets.mlp(1, (16,))
+    settings = ReinforceConfig(total_steps=1000, rollout_length=env.horizon)
+    return Example(factory=lambda config: reinforce(env, net, config, baseline), config=settings)

@@ -1,0 +1,117 @@
+"""Other rewards for the same environment: potential-based shaping, which keeps the best policies, and
+bonuses.
+
+Each of these wraps an `Env`; its dynamics and observations stay. An agent trained on the result is evaluated
+on what it was made from (`lrn.rl.evaluate.evaluator` takes the environment apart from the agent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.rl.env import Discrete, Env, Step
+from lrn.types import Array, Key, PyTree
+
+Potential = Callable[[Array], Array]
+Reward = Callable[[Array, Array, Step], Array]
+
+
+class Watched(NamedTuple):
+    """The state of an environment, and what was last observed of it."""
+
+    state: PyTree
+    observation: Array
+
+
+def with_reward(env: Env, reward: Reward, name: str) -> Env:
+    """The environment with another reward.
+
+    Args:
+        env: the environment.
+        reward: ``reward(observation, action, step) -> scalar``; ``step.reward`` is what was paid so far, and
+            ``step.final_observation`` what the action led to.
+        name: what messages call it.
+
+    Raises:
+        InputError: the reward is no scalar.
+    """
+
+    def reset(key: Key) -> tuple[Array, Watched]:
+        observation, state = env.reset(key)
+        return observation, Watched(state, observation)
+
+    def move(key: Key, state: Watched, action: Array) -> tuple[Watched, Step]:
+        after, step = env.move(key, state.state, action)
+        paid = jnp.asarray(reward(state.observation, action, step), jnp.float32)
+        return Watched(after, step.final_observation), step._replace(reward=paid)
+
+    _check_scalar(env, reward)
+    return env._replace(name=name, reset=reset, move=move)
+
+
+def shaping_term(discount: Any, terminated: Array, potential: Array, next_potential: Array) -> Array:
+    """``discount * Phi(s') - Phi(s)``, with Phi(s') = 0 where s' is terminal (Ng et al. 1999, eq. 2).
+
+    Without that zero the return of an episode would change by ``discount^T Phi(s_T)``, and the agent be drawn
+    to end where the potential is high. A truncated episode is not over: there Phi(s') stays, as its value
+    does.
+    """
+    return discount * jnp.where(terminated, 0.0, next_potential) - potential
+
+
+def shaped(env: Env, potential: Potential, discount: Any) -> Env:
+    """Add potential-based shaping, which changes no policy's rank (Ng, Harada and Russell 1999).
+
+    The value of s falls by Phi(s) for every policy, so learning starts as if Q began at Phi (Wiewiora 2003).
+
+    Args:
+        env: the environment.
+        potential: ``potential(observation) -> scalar``, near the optimal value at best; may be anything.
+        discount: that of the agent, in [0, 1]; with another one the policies' ranks may change.
+
+    Raises:
+        InputError: the discount is out of range, or the potential no scalar.
+    """
+    check.between("discount", discount, 0, 1)
+
+    def reward(observation: Array, action: Array, step: Step) -> Array:
+        now, later = potential(observation), potential(step.final_observation)
+        return step.reward + shaping_term(discount, step.terminated, now, later)
+
+    return with_reward(env, reward, f"{env.name} (shaped)")
+
+
+def with_bonus(env: Env, bonus: Callable[[Array, Array, Array], Array]) -> Env:
+    """Add ``bonus(observation, action, final_observation) -> scalar`` to each reward.
+
+    Whatever is no difference of potentials can make another policy the best one: a bonus for speed pays for
+    going around in circles (Randlov and Alstrom 1998).
+
+    Raises:
+        InputError: the bonus is no scalar.
+    """
+
+    def reward(observation: Array, action: Array, step: Step) -> Array:
+        return step.reward + bonus(observation, action, step.final_observation)
+
+    return with_reward(env, reward, f"{env.name} (with a bonus)")
+
+
+def _check_scalar(env: Env, reward: Reward) -> None:
+    def once(key: Key) -> Any:
+        reset_key, move_key = jax.random.split(key)
+        observation, state = env.reset(reset_key)
+        action = jnp.int32(0) if isinstance(env.actions, Discrete) else jnp.zeros(env.actions.shape)
+        return reward(observation, action, env.move(move_key, state, action)[1])
+
+    out = jax.eval_shape(once, jax.eval_shape(lambda: jax.random.key(0)))
+    if getattr(out, "shape", ()) != ():
+        raise check.InputError(
+            f"a reward for {env.name} must be a scalar, got shape {list(out.shape)}; it sees one transition, "
+            "so sum or index what it returns."
+        )

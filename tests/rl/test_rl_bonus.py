@@ -1,0 +1,175 @@
+"""Bonuses: exact counts, and a novelty that wears off where one has been and nowhere else."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn import check, nets
+from lrn.rl.exploration import CountConfig, RNDConfig, Transitions, count_bonus, grid, one_hot, rnd, tiles
+
+
+def transitions(observation, action, following):
+    return Transitions(jnp.asarray(observation), jnp.asarray(action), jnp.asarray(following))
+
+
+def test_counts_of_pairs_are_exact():
+    """Also where a batch visits one pair several times."""
+    bonus = count_bonus(one_hot(3), CountConfig(beta=0.5), actions=2)
+    rng = np.random.default_rng(0)
+    state = bonus.init(jax.random.key(0), jnp.eye(3))
+    expected = np.zeros((4, 2), int)
+    for _ in range(5):
+        s, a = rng.integers(0, 3, 20), rng.integers(0, 2, 20)
+        batch = transitions(np.eye(3)[s], a, np.eye(3)[s])
+        state = bonus.update(jax.random.key(1), state, batch)
+        np.add.at(expected, (s, a), 1)
+        np.testing.assert_allclose(bonus.bonus(state, *batch), 0.5 / np.sqrt(expected[s, a]), rtol=1e-6)
+    assert state.counts.tolist() == expected.tolist()
+    assert state.counts.dtype == jnp.int32
+
+
+def test_counts_of_next_observations():
+    bonus = count_bonus(grid([0.0], [1.0], [4]), CountConfig(beta=1.0))
+    x = jnp.array([[0.1], [0.3], [0.35], [0.9]])
+    state = bonus.update(
+        jax.random.key(0), bonus.init(jax.random.key(0), x), Transitions(x, jnp.zeros(4), x[::-1])
+    )
+    assert state.counts.tolist() == [1, 2, 0, 1]
+    np.testing.assert_allclose(bonus.bonus(state, x, jnp.zeros(4), x), [1, 0.5**0.5, 0.5**0.5, 1], rtol=1e-6)
+    # Never seen: as if for the first time.
+    np.testing.assert_allclose(bonus.bonus(state, x, jnp.zeros(4), x * 0 + 0.6), 1.0)
+
+
+def test_counts_over_tiles_generalise():
+    bonus = count_bonus(tiles([0.0], [1.0], [4], tilings=4), CountConfig(beta=1.0))
+    x = jnp.full((9, 1), 0.5)
+    state = bonus.update(jax.random.key(0), bonus.init(jax.random.key(0), x), Transitions(x, jnp.zeros(9), x))
+    at = lambda v: float(bonus.bonus(state, x[:1], x[0, :1], jnp.full((1, 1), v))[0])  # noqa: E731
+    assert at(0.5) == pytest.approx(1 / 3)
+    assert at(0.5) < at(0.6) < at(0.95) == 1
+
+
+@pytest.fixture(scope="module")
+def distilled():
+    """RND trained on one corner of the square: states before, after one, and after many updates."""
+    bonus = rnd(nets.mlp(8, (32,)), nets.mlp(8, (32,)), RNDConfig(learning_rate=3e-3))
+    update = jax.jit(bonus.update)
+    rng = np.random.default_rng(0)
+    corner = lambda: jnp.asarray(rng.uniform(0, 0.3, (64, 2)), jnp.float32)  # noqa: E731
+    elsewhere = jnp.asarray(rng.uniform(0.7, 1.0, (64, 2)), jnp.float32)
+    state = bonus.init(jax.random.key(0), corner())
+    # The scale of observations comes from everywhere once, as a random agent's walk would give it.
+    everywhere = jnp.asarray(rng.uniform(0, 1, (4096, 2)), jnp.float32)
+    state = first = update(jax.random.key(1), state, Transitions(everywhere, everywhere, everywhere))
+    for t in range(400):
+        x = corner()
+        state = update(jax.random.key(t), state, Transitions(x, x, x))
+    return bonus, first, state, corner(), elsewhere
+
+
+def raw(bonus, state, x):
+    """The bonus with its running scale undone: the error itself."""
+    return np.asarray(bonus.bonus(state, x, x, x) * jnp.sqrt(state.error.var + 1e-8))
+
+
+def test_rnds_bonus_falls_where_one_was_and_stays_where_not(distilled):
+    bonus, first, state, visited, elsewhere = distilled
+    assert raw(bonus, state, visited).mean() < 0.02 * raw(bonus, first, visited).mean()
+    assert raw(bonus, state, elsewhere).mean() > 0.3 * raw(bonus, first, elsewhere).mean()
+    ratio = bonus.bonus(state, elsewhere, elsewhere, elsewhere) / bonus.bonus(
+        state, visited, visited, visited
+    )
+    assert float(jnp.median(ratio)) > 10
+
+
+def test_rnds_target_never_moves(distilled):
+    _, first, state, *_ = distilled
+    jax.tree.map(np.testing.assert_array_equal, first.target, state.target)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), first.predictor, state.predictor)
+    assert any(jax.tree.leaves(moved))
+
+
+def test_rnds_scale_is_the_running_deviation_of_the_error():
+    """Replayed by hand: the errors before each fit, pooled; and the bonus has the coefficient in it."""
+    config = RNDConfig(coefficient=3.0, learning_rate=1e-2)
+    bonus = rnd(nets.mlp(4, (8,)), nets.mlp(4, (8,)), config)
+    rng = np.random.default_rng(1)
+    state = bonus.init(jax.random.key(0), jnp.zeros((5, 2)))
+    errors, seen, x = [], [], jnp.zeros((5, 2))
+    for t in range(4):
+        x = jnp.asarray(rng.normal(2.0, 3.0, (5, 2)), jnp.float32)
+        seen.append(np.asarray(x))
+        mean, std = np.concatenate(seen).mean(0), np.concatenate(seen).std(0)
+        z = jnp.clip((x - jnp.asarray(mean)[None]) / jnp.asarray(std)[None], -5, 5)
+        difference = (
+            nets.mlp(4, (8,)).apply(*state.predictor, z)[0] - nets.mlp(4, (8,)).apply(*state.target, z)[0]
+        )
+        errors.append(np.square(difference).mean(1))
+        state = bonus.update(jax.random.key(t), state, Transitions(x, x, x))
+        np.testing.assert_allclose(state.error.var, np.concatenate(errors).var(), rtol=1e-3)
+    np.testing.assert_allclose(
+        bonus.bonus(state, x, x, x),
+        3.0 * raw(bonus, state, x) / 3.0 / np.sqrt(np.concatenate(errors).var()),
+        rtol=1e-3,
+    )
+
+
+def test_no_gradient_flows_through_a_bonus(distilled):
+    bonus, _, state, visited, _ = distilled
+    slope = jax.grad(lambda x: bonus.bonus(state, x, x, x).sum())(visited)
+    assert float(jnp.abs(slope).max()) == 0
+
+
+def test_keep_nothing_learns_nothing():
+    bonus = rnd(nets.mlp(4, (8,)), nets.mlp(4, (8,)), RNDConfig(keep=0.0))
+    x = jnp.ones((5, 2))
+    state = bonus.init(jax.random.key(0), x)
+    after = bonus.update(jax.random.key(1), state, Transitions(x, x, x))
+    jax.tree.map(np.testing.assert_array_equal, state.predictor, after.predictor)
+
+
+def both(key, coefficient):
+    """An update and a bonus of each kind."""
+    x = jnp.linspace(0, 1, 6)[:, None]
+    results = []
+    for bonus in (
+        rnd(nets.mlp(2, (4,)), nets.mlp(2, (4,)), RNDConfig(coefficient=coefficient, epochs=2)),
+        count_bonus(grid([0.0], [1.0], [4]), CountConfig(beta=coefficient)),
+    ):
+        init, update, key = jax.random.split(key, 3)
+        state = bonus.update(update, bonus.init(init, x), Transitions(x, x[:, 0], x))
+        results.append(bonus.bonus(state, x, x[:, 0], x))
+    return results
+
+
+def test_keys_are_used_once(key_reuse_checks):
+    jax.block_until_ready(jax.jit(both)(jax.random.key(0), 1.0))
+
+
+def test_coefficients_are_swept():
+    """Under vmap, by jit, and the bonus is proportional to them."""
+    keys = jnp.stack([jax.random.key(0)] * 2)
+    for got in jax.jit(jax.vmap(both))(keys, jnp.array([0.1, 1.0])):
+        assert got.shape == (2, 6)
+        np.testing.assert_allclose(got[1], 10 * got[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: CountConfig(beta=-1.0), "beta must be a finite number, 0 or more"),
+        (lambda: count_bonus(one_hot(3), CountConfig(), actions=0), "actions must be at least 1"),
+        (lambda: RNDConfig(keep=1.5), "keep must lie between 0 and 1"),
+        (lambda: RNDConfig(epochs=0), "epochs must be at least 1"),
+        (
+            lambda: rnd(nets.mlp(4), nets.mlp(5), RNDConfig()).init(jax.random.key(0), jnp.ones((2, 3))),
+            r"predictor gives shape \[2, 4\] and its target \[2, 5\]",
+        ),
+    ],
+)
+def test_bad_input(make, words):
+    with pytest.raises(check.InputError, match=words):
+        make()

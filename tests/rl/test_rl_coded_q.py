@@ -1,0 +1,260 @@
+"""Q-learning on codings, and DeepSea by bsuite's rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats as reference
+
+from lrn import check, train
+from lrn.rl import identity
+from lrn.rl.agent import Agent, memoryless
+from lrn.rl.env import discretise, make
+from lrn.rl.evaluate import rollouts
+from lrn.rl.exploration import CountConfig, count_bonus, grid, one_hot, white
+from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
+from lrn.rl.exploration.deep_sea import beats_dithering, deep_sea, score, scored, table, tabular
+from lrn.types import Mean
+
+# Optimism: everything starts at what the treasure pays, and is tried until it disappoints.
+OPTIMISTIC = CodedQConfig(epsilon_start=0.0, epsilon_end=0.0, initial=1.0, learning_rate=1.0)
+
+
+def fit(factory, config, steps, seeds=(0, 1), **options):
+    return train.fit(factory, config, seeds, steps=steps, progress=False, **options)
+
+
+def stepped(agent, key, state) -> tuple[Any, Any]:
+    """One step; metrics of any type."""
+    return agent.step(key, state, None)
+
+
+def tables(env):
+    """A coding for a small environment whose observations are zeros and ones."""
+    n = env.observation_shape[0]
+    return grid([0.0] * n, [1.0] * n, [2] * n)
+
+
+def test_it_learns_the_analytic_values_of_a_truncating_chain():
+    """Bootstrapping on truncation, from the final observation: else it would value the time limit."""
+    env = identity.two_state_truncating(length=5)
+    config = CodedQConfig(discount=0.8, learning_rate=0.1, epsilon_start=1.0, epsilon_end=1.0, num_envs=2)
+    result = fit(lambda c: coded_q(env, tables(env), c), config, steps=100)
+    weights = np.asarray(result.arm("default").weights)  # [seeds, features, actions]; features 1 and 2 occur
+    exact = {
+        2: (1 + 2 * 0.8) / (1 - 0.64),
+        1: (2 + 0.8) / (1 - 0.64),
+    }  # one-hot: first state is 10, second 01
+    for feature, value in exact.items():
+        np.testing.assert_allclose(weights[:, feature], value, rtol=1e-3)
+
+
+@pytest.mark.parametrize("select", ["epsilon_greedy", "boltzmann", "ucb"])
+def test_it_solves_delayed_reward(select):
+    env = identity.delayed_reward(3)
+    config = CodedQConfig(select=select, epsilon_start=1.0, total_steps=2000, num_envs=2, num_steps=50)
+    agent = coded_q(env, tables(env), config)
+    result = fit(lambda c: coded_q(env, tables(env), c), config, steps=20)
+    state = jax.tree.map(lambda x: x[0], result.arm("default"))
+    played = rollouts(env, agent.policy, jax.random.key(0), state, 4)
+    assert played.returns.tolist() == [1.0] * 4
+    assert config.interactions * 20 == int(state.steps)
+
+
+def test_one_update_by_hand():
+    """Q(s, a) += lr (r + bonus + g max Q(s') - Q(s, a)), the bonus of a first visit being beta."""
+    env = identity.constant_reward(2)
+    config = CodedQConfig(learning_rate=0.25, num_steps=1, initial=2.0)
+    coding = grid([0.0], [1.0], [1])
+    agent = coded_q(env, coding, config, count_bonus(coding, CountConfig(beta=0.5), 2))
+    state, metrics = stepped(agent, jax.random.key(1), agent.init(jax.random.key(0), None))
+    assert sorted(state.weights[0].tolist()) == [2.0 + 0.25 * (1 + 0.5 - 2.0), 2.0]
+    assert sorted(state.visits[0].tolist()) == [0, 1]
+    assert float(metrics["bonus"]) == 0.5
+    assert float(metrics["return"].value) == 1.0  # the bonus is no part of what is reported
+    assert float(metrics["td_error"]) == 0.5
+
+
+def test_epsilon_falls_over_its_fraction_of_the_training():
+    env = identity.constant_reward(2)
+    config = CodedQConfig(
+        epsilon_start=1.0, epsilon_end=0.0, exploration_fraction=0.5, total_steps=4000, num_steps=1000,
+        initial=0.0, learning_rate=0.0,
+    )  # fmt: skip
+    agent = coded_q(env, grid([0.0], [1.0], [1]), config)
+    state = agent.init(jax.random.key(0), None)
+    state = state._replace(weights=jnp.array([[0.0, 1.0]]))
+    greedy, seen, step = [], 0, jax.jit(agent.step)
+    for t in range(4):
+        state, _ = step(jax.random.key(t), state, None)
+        greedy.append((int(state.visits[0, 1]) - seen) / 1000)
+        seen = int(state.visits[0, 1])
+    # Random is right half of the time; epsilon is .75 on average, then .25, then 0.
+    np.testing.assert_allclose(greedy, [0.625, 0.875, 1, 1], atol=0.05)
+
+
+# DeepSea.
+
+
+def test_deep_sea_is_gymnaxs():
+    """The same rewards and ends for every action sequence, once each says which action goes right."""
+    size = 5
+    ours, theirs = deep_sea(size), make("DeepSea-bsuite", size=size)
+    key = jax.random.key(0)
+    our_move, their_move = jax.jit(ours.move), jax.jit(theirs.move)
+    rights = [probe(ours, size), probe(theirs, size)]
+    for plan in range(2**size):
+        wants = [bool(plan >> t & 1) for t in range(size)]
+        rows = [run(e, m, wants, r, key) for e, m, r in zip((ours, theirs), (our_move, their_move), rights)]
+        np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+    assert ours.horizon == theirs.horizon == size
+
+
+def probe(env, size):
+    """Which action goes right at (row, column): found by who pays the cost of a move."""
+    right = {}
+
+    def visit(state, row, column):
+        if row == size or (row, column) in right:
+            return
+        results = [env.move(jax.random.key(0), state, jnp.int32(a)) for a in (0, 1)]
+        lands = [float(step.reward) for _, step in results]
+        # Going right costs, or finds the treasure; going left pays nothing.
+        right[row, column] = int(lands[1] != 0)
+        assert (lands[0] != 0) != (lands[1] != 0)
+        a = right[row, column]
+        visit(results[a][0], row + 1, min(column + 1, size - 1))
+        visit(results[1 - a][0], row + 1, max(column - 1, 0))
+
+    visit(env.reset(jax.random.key(0))[1], 0, 0)
+    return right
+
+
+def run(env, move, wants, right, key):
+    """Rewards and ends along a path that goes right where ``wants`` says."""
+    state, column, rows = env.reset(key)[1], 0, []
+    for row, goes in enumerate(wants):
+        a = right[row, column] if goes else 1 - right[row, column]
+        column = min(column + 1, len(wants) - 1) if goes else max(column - 1, 0)
+        state, step = move(key, state, jnp.int32(a))
+        rows.append([float(step.reward), float(step.ended)])
+    return rows
+
+
+def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
+    """It sets terminated and truncated on its last step: the end is worth 0, and nothing is bootstrapped."""
+    size = 4
+    env = make("DeepSea-bsuite", size=size)
+    config = dataclasses.replace(OPTIMISTIC, num_steps=size, discount=1.0)
+    result = fit(lambda c: scored(coded_q(env, one_hot(size**2), c)), config, steps=100, evaluate=score)
+    weights = np.asarray(result.arm("default").agent.weights)
+    assert result.table.final("default", "solved").tolist() == [1, 1]
+    np.testing.assert_allclose(weights[:, 0].max(-1), 0.99, rtol=1e-5)
+    np.testing.assert_allclose(result.table.final("default", "return"), 0.99, rtol=1e-5)
+
+
+def test_optimism_solves_what_dithering_does_not():
+    """Size 12 in 600 episodes: 2^12 are 4096."""
+    dithering = dataclasses.replace(OPTIMISTIC, epsilon_start=0.1, epsilon_end=0.1, initial=0.0)
+    arms = {"optimistic": OPTIMISTIC, "dithering": dithering}
+    result = fit(lambda c: tabular(12, c), arms, steps=12 * 600, evaluate=score)
+    at = result.table.final("optimistic", "solved_at")
+    assert result.table.final("optimistic", "solved").tolist() == [1, 1]
+    assert (at < 300).all()
+    assert beats_dithering(12, jnp.ones(2), jnp.asarray(at)).all()
+    assert result.table.final("dithering", "solved").tolist() == [0, 0]
+    assert result.table.final("dithering", "solved_at").tolist() == [600, 600]
+    assert not beats_dithering(12, jnp.zeros(2), jnp.full(2, 600.0)).any()
+
+
+def test_counts_with_ucb_solve_deep_sea():
+    bonus = count_bonus(table(8), CountConfig(beta=0.1), actions=2)
+    config = CodedQConfig(select="ucb", ucb_scale=0.1, learning_rate=1.0)
+    result = fit(lambda c: tabular(8, c, bonus), config, steps=8 * 400, evaluate=score)
+    assert result.table.final("default", "solved").tolist() == [1, 1]
+
+
+def test_the_score_is_bsuites():
+    """Solved at the first episode by which fewer than 9 in 10 were bad, not at the first good one.
+
+    Every second step ends an episode.
+    """
+    good = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 1])
+
+    def step(key, state, batch):
+        value = jnp.where(jnp.asarray(good)[state // 2] == 1, 0.99, -0.01)
+        return state + 1, {"return": Mean(value, (state % 2).astype(jnp.float32))}
+
+    agent = scored(Agent(lambda key, batch: jnp.int32(0), step, memoryless(lambda s, x: x)))
+    state = agent.init(jax.random.key(0), None)
+    for t in range(2 * len(good)):
+        state, metrics = stepped(agent, jax.random.key(t), state)
+        if t % 2:
+            assert float(metrics["bad"].value) == 1 - good[t // 2]
+        assert float(metrics["bad"].weight) == t % 2
+    shares = 1 - np.cumsum(good) / np.arange(1, len(good) + 1)
+    assert int(state.solved_at) == int(np.argmax(shares < 0.9)) + 1 == 14
+    assert int(state.episodes) == len(good)
+    assert float(score(None, jax.random.key(0), state, None)["solved_at"]) == 14
+    assert beats_dithering(3, jnp.ones(2), jnp.array([107.0, 108.0])).tolist() == [True, False]
+
+
+def test_the_size_of_deep_sea_may_be_swept():
+    """Padded to the largest: each size is the problem of that size."""
+    for size in (3, 5):
+        exact, padded = deep_sea(size), deep_sea(size, largest=5)
+        rows = []
+        for env in (exact, padded):
+            state, rewards = env.reset(jax.random.key(0))[1], []
+            for t in range(size):
+                state, step = env.move(jax.random.key(t), state, jnp.int32(t % 2))
+                rewards.append((float(step.reward), bool(step.terminated), int(state.column)))
+            rows.append(rewards)
+        assert [r[1] for r in rows[1]] == [False] * (size - 1) + [True]
+        assert size != 5 or rows[0] == rows[1]
+    sizes = jnp.array([3.0, 5.0])
+
+    def lane(size, key):
+        agent = tabular(size, OPTIMISTIC, largest=5)
+        state = agent.init(key, None)
+        state = jax.lax.fori_loop(
+            0, 400, lambda t, s: agent.step(jax.random.fold_in(key, t), s, None)[0], state
+        )
+        return state.episodes, state.solved_at
+
+    episodes, at = jax.jit(jax.vmap(lane))(sizes, jax.random.split(jax.random.key(0), 2))
+    assert episodes.tolist() == [400 // 3, 400 // 5]
+    assert (at > 0).all()
+
+
+def test_noise_moves_along_ordered_actions():
+    """Rounded to the nearest level and cut at the ends; the scale is half the range of actions."""
+    env = discretise(identity.continuous_echo(length=1), 5)
+    config = CodedQConfig(epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, num_steps=1)
+    agent = coded_q(env, grid([-1.0], [1.0], [1]), config, noise=white())
+    state = agent.init(jax.random.key(0), None)
+    state = state._replace(weights=jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0]]))
+    state, _ = jax.jit(agent.step)(jax.random.key(1), state, None)
+    # From level 3, a standard normal times one level: 3 keeps what lies within half a level.
+    phi = reference.norm.cdf
+    expected = [phi(-2.5), phi(-1.5) - phi(-2.5), phi(-0.5) - phi(-1.5), phi(0.5) - phi(-0.5), 1 - phi(0.5)]
+    np.testing.assert_allclose(np.asarray(state.visits[0]) / 2000, expected, atol=0.035)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: CodedQConfig(select="greedy"), "select 'greedy' is not known"),
+        (lambda: CodedQConfig(num_steps=0), "num_steps must be at least 1"),
+        (lambda: coded_q(identity.continuous_echo(), one_hot(2), CodedQConfig()), "needs discrete actions"),
+        (lambda: deep_sea(1), "size must be at least 2"),
+    ],
+)
+def test_bad_input(make, words):
+    with pytest.raises(check.InputError, match=words):
+        make()

@@ -1,0 +1,95 @@
+"""Codings of observations: tables, grids, tiles, hashes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn import check
+from lrn.rl.exploration import grid, one_hot, simhash, tiles
+
+
+def encode(coding, observation, seed=0):
+    observation = jnp.asarray(observation, jnp.float32)
+    return np.asarray(coding.encode(coding.init(jax.random.key(seed), observation), observation))
+
+
+def test_one_hot_and_the_empty_observation():
+    coding = one_hot(6)
+    rows = jnp.concatenate([jnp.eye(6), jnp.zeros((1, 6))]).reshape(7, 2, 3)
+    assert encode(coding, rows)[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert coding.size == 7
+    assert coding.active == 1
+
+
+def test_a_grid_is_numpys_digitize():
+    rng = np.random.default_rng(0)
+    x = rng.uniform([-1.5, -0.1], [0.9, 0.1], (500, 2))
+    coding = grid([-1.2, -0.07], [0.6, 0.07], [7, 5])
+    column = [
+        np.clip(np.digitize(x[:, i], np.linspace(low, high, n + 1)) - 1, 0, n - 1)
+        for i, (low, high, n) in enumerate([(-1.2, 0.6, 7), (-0.07, 0.07, 5)])
+    ]
+    assert encode(coding, x)[:, 0].tolist() == (column[0] * 5 + column[1]).tolist()
+    assert coding.size == 35
+    assert encode(coding, [[0.6, 0.07], [-1.2, -0.07], [9.0, 9.0]])[:, 0].tolist() == [34, 0, 34]
+
+
+def test_tiles_are_shifted_grids():
+    coding = tiles([0.0, 0.0], [1.0, 1.0], [4, 4], tilings=8)
+    assert coding.size == 8 * 25
+    x = np.random.default_rng(1).uniform(0, 1, (2000, 2))
+    active = encode(coding, x)
+    assert active.shape == (2000, 8)
+    assert (active // 25 == np.arange(8)).all()  # each tiling has its own features
+    # What two points share falls with their distance, and is gone at a tile's width.
+    shared = lambda d: np.mean(encode(coding, x * 0.7) == encode(coding, x * 0.7 + d), axis=1)  # noqa: E731
+    near, far, apart = (shared(d).mean() for d in (0.01, 0.1, 0.251))
+    assert near > 0.9 > far > 0.2
+    assert apart == 0
+    # The tilings differ, in both dimensions.
+    assert len(np.unique(encode(coding, np.linspace([0, 0.5], [0.999, 0.5], 400)), axis=0)) > 25
+    assert len(np.unique(encode(coding, np.linspace([0.5, 0], [0.5, 0.999], 400)), axis=0)) > 25
+
+
+def test_one_tiling_is_a_grid():
+    x = np.random.default_rng(2).uniform(0, 1, (100, 2))
+    one, other = tiles([0.0, 0.0], [1.0, 1.0], [3, 4], tilings=1), grid([0.0, 0.0], [1.0, 1.0], [3, 4])
+    assert (encode(one, x) == encode(other, x)).all()
+    assert one.size == other.size == 12
+
+
+def test_simhash_agrees_as_often_as_the_angle_says():
+    """A bit of two vectors differs with chance angle / pi (Charikar 2002)."""
+    angle = 0.7
+    pair = jnp.array([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
+    codes = np.array([encode(simhash(1), pair, seed)[:, 0] for seed in range(600)])
+    assert (codes[:, 0] != codes[:, 1]).mean() == pytest.approx(angle / np.pi, abs=0.07)
+
+
+def test_simhash_centres_and_scales():
+    x = np.random.default_rng(0).normal(5.0, 0.01, (200, 3))
+    assert len(np.unique(encode(simhash(8), x))) < 5
+    assert len(np.unique(encode(simhash(8, centre=5.0, scale=0.01), x))) > 30
+    codes = encode(simhash(8, centre=5.0), x)
+    assert codes.min() >= 0
+    assert codes.max() < 256
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: grid([0.0], [1.0, 2.0], [3]), "need one entry for each dimension"),
+        (lambda: grid([1.0], [1.0], [3]), "low must be below high"),
+        (lambda: grid([0.0], [1.0], [0]), "every entry of bins must be at least 1"),
+        (lambda: tiles([0.0], [1.0], [2], tilings=0), "tilings must be at least 1"),
+        (lambda: simhash(25), "bits must be 24 at most"),
+        (lambda: encode(grid([0.0], [1.0], [3]), [[0.0, 1.0]]), "give .n, dim."),
+        (lambda: encode(one_hot(4), [[0.0, 1.0]]), "use one_hot"),
+    ],
+)
+def test_bad_input(make, words):
+    with pytest.raises(check.InputError, match=words):
+        make()

@@ -1,0 +1,173 @@
+"""Environments: gymnax's through `make`, one's own through `from_gymnax`, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn.rl import env as envs
+from lrn.rl.env import Box, Discrete, discretise, from_gymnax, make, merge_truncation
+from lrn.rl.identity import continuous_echo, echo
+
+
+class Space(NamedTuple):
+    n: int
+
+
+class Walk:
+    """A gymnax-style environment of one's own: walk right from 0; over at 3, cut after five steps."""
+
+    name = "walk"
+
+    def __init__(self, values: int = 6, info: dict | None = None, observation: Any = None):
+        self._values, self._info, self._observation = values, info, observation
+
+    def action_space(self, params):
+        return Space(2)
+
+    def _observe(self, state):
+        return self._observation or state[0][None].astype(jnp.float32)
+
+    def reset(self, key, params):
+        state = (jnp.int32(0), jnp.int32(0))
+        return self._observe(state), state
+
+    def step(self, key, state, action, params):
+        place, time = state[0] + action, state[1] + 1
+        terminated, truncated = place >= 3, time >= 5
+        last = self._observe((place, time))
+        done = terminated | truncated
+        fresh, start = self.reset(key, params)
+        state = jax.tree.map(lambda a, b: jnp.where(done, a, b), start, (place, time))
+        observation = jax.tree.map(lambda a, b: jnp.where(done, a, b), fresh, last)
+        info = {"final_observation": last} if self._info is None else self._info
+        out = (observation, state, 1.0 * terminated, terminated, truncated, info)
+        return out if self._values == 6 else (*out[:3], done, info)
+
+
+def play(env, actions, seed=0):
+    """(observation, Step) after each action."""
+    step = jax.jit(env.step)
+    key = jax.random.key(seed)
+    _, state = env.reset(key)
+    rows = []
+    for t, action in enumerate(actions):
+        observation, state, result = step(jax.random.fold_in(key, t), state, action)
+        rows.append((np.asarray(observation), result))
+    return rows
+
+
+def test_ones_own_environment_terminates_and_truncates():
+    env = from_gymnax(Walk(), horizon=5)
+    assert env.observation_shape == (1,)
+    assert env.actions == Discrete(2)
+    ended = play(env, jnp.array([1, 1, 1, 0]))
+    assert [bool(s.terminated) for _, s in ended] == [False, False, True, False]
+    # After the end the next observation is of a new episode, the final one is where it led.
+    assert ended[2][0] == 0
+    assert ended[2][1].final_observation == 3
+    cut = play(env, jnp.zeros(6, jnp.int32))
+    assert [bool(s.truncated) for _, s in cut] == [False] * 4 + [True, False]
+    assert not any(bool(s.terminated) for _, s in cut)
+
+
+def test_merge_truncation_calls_a_time_limit_an_end():
+    rows = play(merge_truncation(from_gymnax(Walk(), horizon=5)), jnp.zeros(5, jnp.int32))
+    assert bool(rows[-1][1].terminated)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Acrobot-v1", "Breakout-MinAtar", "Pendulum-v1"])
+def test_a_move_is_gymnaxs_own(name):
+    """The parts that are called give what gymnax's whole step gives, up to the reset."""
+    import gymnax
+
+    theirs, params = gymnax.make(name)
+    ours = make(name)
+    key = jax.random.key(3)
+    _, state = theirs.reset(key, params)
+    mine, step = jax.jit(ours.move), jax.jit(theirs.step)
+    for t in range(30):
+        key_t = jax.random.fold_in(key, t)
+        action = theirs.action_space(params).sample(key_t)
+        moved, result = mine(jax.random.split(key_t)[0], state, action)
+        _, after, reward, terminated, truncated, info = step(key_t, state, action, params)
+        np.testing.assert_allclose(result.final_observation, info["final_observation"], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(result.reward, reward, rtol=1e-5)
+        assert bool(result.terminated) == bool(terminated)
+        assert bool(result.truncated) == bool(truncated)
+        if not (terminated or truncated):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), moved, after)
+        state = after
+
+
+def test_pendulum_only_truncates_and_deep_sea_sets_both():
+    last = play(make("Pendulum-v1"), jnp.zeros((200, 1)))[-1][1]
+    assert bool(last.truncated)
+    assert not bool(last.terminated)
+    both = play(make("DeepSea-bsuite", size=4), jnp.zeros(4, jnp.int32))[-1][1]
+    assert bool(both.truncated)
+    assert bool(both.terminated)  # so its value is zero: a truncation does not undo an end
+
+
+def test_parameters_are_swept():
+    def fall(gravity):
+        env = make("CartPole-v1", gravity=gravity)
+        _, state = env.reset(jax.random.key(0))
+        for _ in range(5):
+            state, step = env.move(jax.random.key(1), state, jnp.int32(1))
+        return step.final_observation
+
+    swept = jax.jit(jax.vmap(fall))(jnp.array([5.0, 9.8, 20.0]))
+    np.testing.assert_allclose(swept[1], fall(9.8), rtol=1e-5)
+    assert np.unique(np.asarray(swept[:, 3])).size == 3
+
+
+def test_discrete_observations_come_one_hot():
+    env = make("FrozenLake-misc")
+    observation, _ = env.reset(jax.random.key(0))
+    np.testing.assert_array_equal(observation, np.eye(16)[0])
+
+
+def test_scale_clips_into_the_box():
+    box = Box(jnp.array([-1.0, 0.0]), jnp.array([1.0, 10.0]), (2,))
+    unit = jnp.array([[-1.0, -1.0], [0.0, 0.0], [5.0, 5.0]])
+    np.testing.assert_allclose(box.scale(unit), [[-1, 0], [0, 5], [1, 10]])
+
+
+def test_discretise_covers_the_range():
+    env = discretise(continuous_echo(), 5)
+    assert env.actions == Discrete(5)
+    first, state = env.reset(jax.random.key(0))
+    rewards = [env.move(jax.random.key(1), state, jnp.int32(a))[1].reward for a in range(5)]
+    np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
+
+
+BAD = {
+    "unknown environment": (lambda: make("CartPol-v1"), "did you mean CartPole-v1"),
+    "unknown setting": (lambda: make("CartPole-v1", gravty=1.0), "did you mean gravity"),
+    "old step": (lambda: from_gymnax(Walk(values=5), horizon=5), "5 values (the old form, with one done)"),
+    "no final observation": (lambda: from_gymnax(Walk(info={}), horizon=5), 'lacks "final_observation"'),
+    "no horizon": (lambda: from_gymnax(Walk()), "pass horizon="),
+    "zero horizon": (lambda: from_gymnax(Walk(), horizon=0), "horizon must be at least 1"),
+    "no reset": (lambda: from_gymnax(object(), horizon=5), "has no method reset()"),
+    "dict observation": (
+        lambda: from_gymnax(Walk(observation={"a": jnp.zeros(1)}), horizon=5),
+        "agents take one array",
+    ),
+    "discrete agent": (lambda: envs.require_discrete(make("Pendulum-v1"), "dqn"), "dqn needs discrete"),
+    "continuous agent": (lambda: envs.require_continuous(echo(), "sac"), "sac needs continuous"),
+    "one bin": (lambda: discretise(continuous_echo(), 1), "bins must be at least 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_environment(case):
+    call, sentence = BAD[case]
+    with pytest.raises(ValueError, match=r".") as error:
+        call()
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)

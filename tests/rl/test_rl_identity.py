@@ -1,0 +1,218 @@
+"""Every agent solves the tiny environments whose answers are known: the fast regression tests.
+
+Each with two seeds, both of which must solve it: the constant reward's value is 1; echo and delayed reward
+are played greedily to the best return there is; memory likewise, by the recurrent agent. A wrong sign, a lost
+discount, a misaligned reward or an action in the wrong units fails one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from quick import run_once
+from test_rl_truncation import CORES
+
+from lrn import nets
+from lrn.rl import evaluate, identity
+from lrn.rl.a2c import A2CConfig, a2c
+from lrn.rl.agent import Agent
+from lrn.rl.dqn import DQNConfig, dqn
+from lrn.rl.env import Box, Env
+from lrn.rl.heads import actor_critic, policy_size
+from lrn.rl.ppo import PPOConfig, ppo
+from lrn.rl.pqn import PQNConfig, pqn
+from lrn.rl.recurrent_ppo import recurrent_ppo
+from lrn.rl.reinforce import ReinforceConfig, reinforce
+from lrn.rl.sac import SACConfig, sac
+from lrn.rl.td3 import TD3Config, td3
+
+SEEDS = 2
+BOX = Box(-2.0, 2.0, (1,))
+MLP = (32,)
+CRITIC = nets.mlp(1, MLP)
+
+
+Value = Callable[[Env, Any, jax.Array], jax.Array]
+
+
+class Solver(NamedTuple):
+    """An agent for an environment, and the value [1] it gives an observation [1, ...]."""
+
+    agent: Callable[[Env], Agent]
+    value: Value
+    steps: int
+
+
+def actor(env: Env, each: int = 1):
+    return nets.mlp(each * policy_size(env), MLP)
+
+
+def both(env: Env):
+    return actor_critic(actor(env), CRITIC)
+
+
+def on_policy(config: Any, **settings: Any) -> Any:
+    return config(num_envs=16, rollout_length=10, learning_rate=1e-2, anneal=False, discount=0.9, **settings)
+
+
+def replayed(config: Any, **settings: Any) -> Any:
+    return config(num_envs=8, discount=0.9, buffer_size=4000, batch_size=64, learning_starts=200, **settings)
+
+
+def critic_of(pick: Callable[[Any], Any]) -> Value:
+    return lambda env, state, x: CRITIC.apply(pick(state), (), x)[0][:, 0]
+
+
+def q_of(env: Env, state: Any, x: jax.Array) -> jax.Array:
+    return actor(env).apply(state.params, (), x)[0].max(-1)
+
+
+def twin_of(pick: Callable[[Any], Any]) -> Value:
+    """The first of two critics, at the action 0."""
+    return lambda env, state, x: CRITIC.apply(
+        jax.tree.map(lambda p: p[0], pick(state)), (), jnp.concatenate([x, jnp.zeros((len(x), 1))], 1)
+    )[0][:, 0]
+
+
+ADAM: Any = {"optimizer": "adam", "normalize_advantages": True}
+SOLVERS = {
+    "reinforce": Solver(
+        lambda env: reinforce(env, actor(env), on_policy(ReinforceConfig, initial_log_std=-1.0), CRITIC),
+        critic_of(lambda state: state.params["baseline"]),
+        200,
+    ),
+    "a2c": Solver(
+        lambda env: a2c(env, both(env), on_policy(A2CConfig, **ADAM, initial_log_std=-1.0)),
+        critic_of(lambda state: state.params["net"]["critic"]),
+        400,
+    ),
+    "ppo": Solver(
+        lambda env: ppo(env, both(env), on_policy(PPOConfig, initial_log_std=-1.0)),
+        critic_of(lambda state: state.params["net"]["critic"]),
+        60,
+    ),
+    "dqn": Solver(
+        lambda env: dqn(
+            env, actor(env), replayed(DQNConfig, total_steps=4800, learning_rate=5e-3, target_period=20)
+        ),
+        q_of,
+        600,
+    ),
+    "pqn": Solver(
+        lambda env: pqn(env, actor(env), on_policy(PQNConfig, total_steps=9600, minibatches=4)), q_of, 60
+    ),
+    "td3": Solver(
+        lambda env: td3(
+            env, actor(env), CRITIC,
+            replayed(TD3Config, actor_learning_rate=5e-3, critic_learning_rate=5e-3, target_rate=0.05),
+        ),
+        twin_of(lambda state: state.learned.critics),
+        400,
+    ),
+    "sac": Solver(
+        lambda env: sac(
+            env, actor(env, 2), CRITIC,
+            replayed(SACConfig, learning_rate=5e-3, target_rate=0.05, initial_temperature=0.05),
+        ),
+        twin_of(lambda state: state.learned.params.critics),
+        400,
+    ),
+}  # fmt: skip
+DISCRETE = ("reinforce", "a2c", "ppo", "dqn", "pqn")
+CONTINUOUS = ("reinforce", "a2c", "ppo", "td3", "sac")
+
+
+def with_box(env: Env) -> Env:
+    """The same environment for a continuous action, of which the sign counts."""
+
+    def move(key, state, action):
+        return env.move(key, state, (action[0] > 0).astype(jnp.int32))
+
+    return env._replace(actions=BOX, move=move)
+
+
+def solve(agent: Agent, env: Env, steps: int, value: Value | None = None):
+    """Greedy returns [seed, episode] after training, and the value of the first observation [seed]."""
+
+    def train(seed):
+        start, play, rest = jax.random.split(jax.random.key(seed), 3)
+
+        def step(t, state):
+            return agent.step(jax.random.fold_in(rest, t), state, None)[0]
+
+        state = jax.lax.fori_loop(0, steps, step, agent.init(start, None))
+        returns = evaluate.rollouts(env, agent.policy, play, state, 16).returns
+        seen = env.reset(play)[0][None]
+        return returns, jnp.zeros(1) if value is None else value(env, state, seen)
+
+    returns, values = run_once(jax.vmap(train), jnp.arange(SEEDS))
+    return np.asarray(returns), np.asarray(values)
+
+
+def solve_by(name: str, env: Env):
+    solver = SOLVERS[name]
+    return solve(solver.agent(env), env, solver.steps, solver.value)
+
+
+def test_every_agent_is_here():
+    assert set(CORES) == {*SOLVERS, "recurrent_ppo"} == {*DISCRETE, *CONTINUOUS, "recurrent_ppo"}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_constant_reward(name):
+    env = identity.constant_reward()
+    returns, values = solve_by(name, env if name in DISCRETE else with_box(env))
+    assert (returns == 1).all()
+    np.testing.assert_allclose(values, 1, atol=0.05)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_echo(name):
+    returns, _ = solve_by(name, identity.echo(3, 5))
+    assert (returns == 5).all()
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_continuous_echo(name):
+    """Of 5 at most: off by a tenth on average is 4.5; always answering 0 gets 3, at random less."""
+    returns, _ = solve_by(name, identity.continuous_echo(5))
+    assert (returns.mean(1) > 4.5).all()
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_delayed_reward(name):
+    returns, _ = solve_by(name, identity.delayed_reward(4))
+    assert (returns == 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_delayed_reward_of_a_continuous_action(name):
+    returns, _ = solve_by(name, with_box(identity.delayed_reward(4)))
+    assert (returns == 1).all()
+
+
+def recurrent_returns(env):
+    agent = recurrent_ppo(env, nets.gru_actor_critic(2, 16), on_policy(PPOConfig))
+    return solve(agent, env, 80)[0]
+
+
+def test_memory():
+    assert (recurrent_returns(identity.memory(3)) == 1).all()
+
+
+@pytest.mark.slow
+def test_the_recurrent_agent_elsewhere():
+    assert (recurrent_returns(identity.echo(2, 5)) == 5).all()
+    assert (recurrent_returns(identity.delayed_reward(4)) == 1).all()
+
+
+@pytest.mark.slow
+def test_memory_is_beyond_an_agent_without_it():
+    returns, _ = solve_by("ppo", identity.memory(3))
+    assert (returns.mean(1) < 0.8).all()

@@ -1,0 +1,263 @@
+"""Linear methods against projected fixed points, closed forms and Baird's counterexample."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn import check
+from lrn.rl import identity, linear, mdp
+from lrn.rl.env import merge_truncation
+from lrn.rl.linear import baird
+from lrn.rl.linear.lstd import System
+from lrn.rl.tabular import Schedule
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compiles():
+    """Most of these programs run for a moment."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+METHODS = {
+    "td": (linear.semi_gradient_td, linear.LinearTDConfig),
+    "tdc": (linear.tdc, linear.TDCConfig),
+    "emphatic": (linear.emphatic_td, linear.LinearTDConfig),
+    "lstd": (linear.lstd, linear.LSTDConfig),
+}
+
+
+def run(learner, steps, read=lambda state: state.learnt.weights, seeds=4):
+    """What ``read(state)`` gives after each step, [seeds, steps, ...]."""
+
+    def one(key):
+        first, rest = jax.random.split(key)
+
+        def step(state, key):
+            state, _ = learner.step(key, state, None)
+            return state, read(state)
+
+        return jax.lax.scan(step, learner.init(first, None), jax.random.split(rest, steps))[1]
+
+    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), seeds)))
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A random MDP, three features of its eight states, a target and a behaviour not far from it."""
+    m = mdp.garnet(jax.random.key(1), 8, 2, 3, 0.7)
+    x = jax.random.normal(jax.random.key(2), (8, 3))
+    target = jax.nn.softmax(jax.random.normal(jax.random.key(3), (8, 2)))
+    return m, x, target, 0.7 * target + 0.3 * mdp.uniform_policy(m)
+
+
+def projected_fixed_point(m, x, target, weighting):
+    """The w with X w = Pi T(X w), Pi the weighted projection: written out in float64, independently."""
+    x, d = np.asarray(x, np.float64), np.diag(np.asarray(weighting, np.float64))
+    p, r = (np.asarray(v, np.float64) for v in mdp.under(m, target))
+    pi = x @ np.linalg.inv(x.T @ d @ x) @ x.T @ d
+    values = np.linalg.solve(np.eye(len(r)) - pi @ (float(m.discount) * p), pi @ r)
+    return np.linalg.lstsq(x, values, rcond=None)[0]
+
+
+def test_fixed_point_is_the_projected_one(world):
+    m, x, target, behaviour = world
+    for policy in (target, behaviour):
+        d = mdp.stationary(m, policy)
+        found = linear.td_fixed_point(linear.moments(m, x, target, d))
+        np.testing.assert_allclose(found, projected_fixed_point(m, x, target, d), atol=1e-4)
+
+
+def test_with_one_feature_a_state_the_fixed_point_is_exact(world):
+    m, _, target, _ = world
+    found = linear.td_fixed_point(linear.moments(m, jnp.eye(8), target, jnp.full(8, 1 / 8)))
+    np.testing.assert_allclose(found, mdp.policy_values(m, target), rtol=1e-4)
+
+
+@pytest.mark.parametrize("on_policy", [True, False])
+def test_lstd_reaches_the_projected_fixed_point(on_policy, world):
+    m, x, target, behaviour = world
+    acting = None if on_policy else behaviour
+    config = linear.LSTDConfig(0.7, interactions=10_000)
+    weights = run(linear.lstd(mdp.as_env(m, time_limit=100), x, target, config, acting), 5)[:, -1]
+    # Cut after 100 steps, episodes hardly change how often a state is met.
+    exact = projected_fixed_point(m, x, target, mdp.stationary(m, target if on_policy else behaviour))
+    np.testing.assert_allclose(weights.mean(0), exact, atol=0.04)
+
+
+def test_lstd_with_lambda_one_regresses_on_returns():
+    """Batch LSTD(1) of whole episodes equals least squares on Monte-Carlo returns (Boyan 2002)."""
+    rng, g = np.random.default_rng(0), 0.9
+    system = System(jnp.zeros((3, 3)), jnp.zeros(3), jnp.zeros(3), jnp.int32(0))
+    xs, returns = [], []
+    for _ in range(20):
+        x, r = rng.normal(size=(7, 3)), rng.normal(size=6)
+        for t in range(6):
+            after = x[t + 1] * (t < 5)
+            system = linear.lstd_update(system, jnp.asarray(x[t]), r[t], jnp.asarray(after), 1.0, g, 1.0)
+        system = system._replace(trace=jnp.zeros(3))
+        xs.append(x[:6])
+        returns.append([sum(g**k * v for k, v in enumerate(r[t:])) for t in range(6)])
+    exact = np.linalg.lstsq(np.concatenate(xs), np.concatenate(returns), rcond=None)[0]
+    np.testing.assert_allclose(linear.lstd_weights(system), exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["td", "tdc", "emphatic"])
+def test_sampled_methods_reach_their_fixed_points_off_policy(name, world):
+    m, x, target, behaviour = world
+    d = mdp.stationary(m, behaviour)
+    weighting = linear.emphasis(m, target, d) if name == "emphatic" else d
+    exact = projected_fixed_point(m, x, target, weighting)
+    method, config_of = METHODS[name]
+    slow = Schedule(0.05, rate=1e-3, power=0.8)
+    options = {"correction": Schedule(0.2, rate=1e-3, power=0.7)} if name == "tdc" else {}
+    config = config_of(0.7, step_size=slow, interactions=20_000, **options)
+    learner = method(mdp.as_env(m), x, target, config, behaviour)
+    weights = run(learner, 3)[:, -1].mean(0)
+    np.testing.assert_allclose(x @ weights, x @ exact, atol=0.06)
+
+
+def test_emphasis_and_on_policy_stability(world):
+    m, x, target, behaviour = world
+    d = mdp.stationary(m, behaviour)
+    emphasis = linear.emphasis(m, target, d)
+    p, _ = mdp.under(m, target)
+    np.testing.assert_allclose(emphasis, d + 0.7 * p.T @ emphasis, atol=1e-6)
+    np.testing.assert_allclose(emphasis.sum(), 1 / 0.3, rtol=1e-4)
+    # On-policy A is positive definite, whatever the features (Tsitsiklis and Van Roy 1997).
+    a = np.asarray(linear.moments(m, x, target, mdp.stationary(m, target)).a)
+    assert np.linalg.eigvalsh(a + a.T).min() > 0
+
+
+def test_updates_by_hand():
+    w, x, x_next = jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
+    new, error = linear.td_update(w, x, 1.0, x_next, 2.0, 0.1, 0.5)
+    assert float(error) == pytest.approx(1.0)  # 1 + .5 * 2 - 1
+    np.testing.assert_allclose(new, [1.2, 2.0])
+    new, second, _ = linear.tdc_update(w, jnp.array([0.5, 0.0]), x, 1.0, x_next, 2.0, 0.1, 0.2, 0.5)
+    np.testing.assert_allclose(new, [1.2, 2 - 0.1 * 2 * 0.5 * 0.5])
+    np.testing.assert_allclose(second, [0.5 + 0.2 * 2 * (1 - 0.5), 0.0])
+    new, emphasis, _ = linear.emphatic_td_update(w, 3.0, x, 1.0, x_next, 2.0, 0.1, 0.5)
+    np.testing.assert_allclose(new, [1.6, 2.0])
+    assert float(emphasis) == pytest.approx(4.0)  # 1 + .5 * 2 * 3
+
+
+def baird_moments():
+    m = mdp.baird()
+    return m, linear.moments(m, baird.features(), baird.target(), jnp.full(7, 1 / 7))
+
+
+def iterate(step, start, count=3000):
+    return jax.jit(lambda s: jax.lax.fori_loop(0, count, lambda _, x: step(x), s))(start)
+
+
+def test_baird_td_diverges_sampled_and_expected():
+    m, moments = baird_moments()
+    np.testing.assert_allclose(mdp.stationary(m, baird.behaviour()), np.full(7, 1 / 7), atol=1e-5)
+    assert float(linear.growth(moments, 0.01)) > 1.0005
+    first = baird.initial_weights()
+    late = iterate(lambda w: linear.expected_td(moments, w, 0.01), first)
+    assert jnp.abs(late).max() > 30
+    assert jnp.isfinite(late).all()
+    config = linear.LinearTDConfig(0.99, Schedule(0.01), interactions=3000)
+    learner = linear.semi_gradient_td(
+        mdp.as_env(m), baird.features(), baird.target(), config, baird.behaviour(), first
+    )
+    assert np.linalg.norm(run(learner, 1)[:, -1], axis=-1).min() > 10 * float(jnp.linalg.norm(first))
+
+
+def test_baird_expected_tdc_converges_very_slowly():
+    """No mode grows, all but those that no value sees shrink; the slowest takes millions of steps to halve."""
+    with jax.enable_x64(True):
+        m = mdp.baird()
+        x = np.asarray(baird.features(), np.float64)
+        moments = linear.moments(m, jnp.asarray(x), baird.target(), jnp.full(7, 1 / 7))
+        basis = jnp.eye(16)
+        step = jax.vmap(lambda z: linear.expected_tdc(moments, z[:8], z[8:], 0.005, 0.05))(basis)
+        matrix = np.concatenate([np.asarray(part) for part in step], 1).T
+    assert np.abs(np.linalg.eigvals(matrix)).max() < 1 + 1e-12
+    start = np.r_[np.asarray(baird.initial_weights(), np.float64), np.zeros(8)]
+    largest = {
+        n: np.abs(x @ (np.linalg.matrix_power(matrix, n) @ start)[:8]).max() for n in (1, 10**4, 10**8)
+    }
+    # After the transient the values stand near 2, as in Sutton and Barto's figure 11.5; and then go to 0.
+    assert largest[1] > 10
+    assert largest[10**4] == pytest.approx(1.95, abs=0.01)
+    assert largest[10**8] < 1e-3
+
+
+def test_baird_sampled_tdc_does_not_diverge():
+    config = linear.TDCConfig(0.99, Schedule(0.005), Schedule(0.05), interactions=3000)
+    first = baird.initial_weights()
+    env = mdp.as_env(mdp.baird())
+    learner = linear.tdc(env, baird.features(), baird.target(), config, baird.behaviour(), first)
+    weights = run(learner, 1)[:, -1]
+    assert np.linalg.norm(weights, axis=-1).max() < 1.5 * float(jnp.linalg.norm(first))
+    assert np.abs(weights @ np.asarray(baird.features()).T).max() < 6
+
+
+def test_baird_expected_emphatic_td_converges():
+    m, _ = baird_moments()
+    emphasis = linear.emphasis(m, baird.target(), jnp.full(7, 1 / 7))
+    moments = linear.moments(m, baird.features(), baird.target(), emphasis)
+    late = iterate(lambda w: linear.expected_td(moments, w, 0.03), baird.initial_weights(), 20_000)
+    assert jnp.abs(baird.features() @ late).max() < 0.1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_time_limits_do_not_change_values(name):
+    """Two states for ever, cut after five steps: exact within 1e-3, and far off when cuts pass for ends."""
+    g = 0.9
+    exact = np.array([1 + 2 * g, 2 + g]) / (1 - g**2)
+    env, merged = identity.two_state_truncating(5), merge_truncation(identity.two_state_truncating(5))
+    method, config_of = METHODS[name]
+    if name == "lstd":
+        config = config_of(g, ridge=1e-5, interactions=500)
+    elif name == "tdc":
+        config = config_of(g, Schedule(0.5), Schedule(0.2), interactions=10_000)
+    else:
+        config = config_of(g, Schedule(0.1 if name == "emphatic" else 0.3), interactions=4000)
+
+    def learnt(merge):  # both in one program
+        def move(key, state, action):
+            (state, step), (_, other) = env.move(key, state, action), merged.move(key, state, action)
+            return state, step._replace(terminated=jnp.where(merge, other.terminated, step.terminated))
+
+        learner = method(env._replace(move=move), jnp.eye(2), jnp.full((2, 2), 0.5), config)
+        one, two = jax.random.split(jax.random.key(0))
+        return learner.step(one, learner.init(two, None), None)[0].learnt.weights
+
+    right, wrong = np.asarray(jax.jit(jax.vmap(learnt))(jnp.array([False, True])))
+    np.testing.assert_allclose(right, exact, atol=1e-3)
+    assert (exact - wrong).min() > 3
+
+
+ENV, HALF = identity.echo(2), np.full((2, 2), 0.5)
+BAD = {
+    "features": (
+        lambda: linear.tdc(ENV, jnp.eye(3), HALF, linear.TDCConfig()),
+        r"features must have shape \[2, features\]",
+    ),
+    "coverage": (
+        lambda: linear.semi_gradient_td(
+            ENV, jnp.eye(2), HALF, linear.LinearTDConfig(), np.array([[0.0, 1.0], [0.5, 0.5]])
+        ),
+        "never takes action 0 in state 0",
+    ),
+    "target": (lambda: linear.lstd(ENV, jnp.eye(2), 2 * HALF, linear.LSTDConfig()), "target must be prob"),
+    "ridge": (lambda: linear.LSTDConfig(ridge=0.0), "ridge must be"),
+    "continuous": (
+        lambda: linear.emphatic_td(identity.continuous_echo(), jnp.eye(1), HALF, linear.LinearTDConfig()),
+        "discrete",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(case):
+    call, message = BAD[case]
+    with pytest.raises(check.InputError, match=message):
+        call()

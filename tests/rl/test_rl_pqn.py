@@ -1,0 +1,125 @@
+"""PQN: values against the analytic ones, its network against flax, and small environments solved."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from test_rl_dqn import greedy_return, trained
+
+from lrn import nets
+from lrn.check import InputError
+from lrn.rl import identity
+from lrn.rl.env import merge_truncation
+from lrn.rl.exploration.bonus import Bonus
+from lrn.rl.pqn import PQNConfig, layer_norm_mlp, pqn
+
+SMALL = PQNConfig(
+    total_steps=8000, num_envs=8, rollout_length=10, epochs=2, minibatches=4, learning_rate=5e-3,
+    discount=0.9, exploration_fraction=0.5,
+)  # fmt: skip
+STEPS = SMALL.total_steps // SMALL.interactions
+
+
+def test_the_network_equals_flax():
+    class Reference(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for width in (8, 6):
+                x = nn.relu(nn.LayerNorm()(nn.Dense(width)(x)))
+            return nn.Dense(3)(x)
+
+    x = jax.random.normal(jax.random.key(0), (5, 2, 2))
+    net = layer_norm_mlp(3, (8, 6))
+    params, state = net.init(jax.random.key(1), x)
+    noise = iter(jax.random.split(jax.random.key(2), 20))
+    params = jax.tree.map(lambda p: p + jax.random.normal(next(noise), p.shape), params)
+    dense = {
+        f"Dense_{i}": {"kernel": p["weights"], "bias": jnp.zeros(8 - 2 * i) if i < 2 else p["bias"]}
+        for i, p in enumerate(params)
+    }
+    norm = {f"LayerNorm_{i}": {"scale": p["scale"], "bias": p["bias"]} for i, p in enumerate(params[:2])}
+    expected = Reference().apply({"params": {**dense, **norm}}, x.reshape(5, -1))
+    np.testing.assert_allclose(net.apply(params, state, x)[0], np.asarray(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.65])
+def test_truncation_is_bootstrapped(lambda_):
+    """On two states for ever, cut after five steps, the values are those of the endless chain."""
+    env, g, table = identity.two_state_truncating(5), 0.8, nets.mlp(2, ())
+    config = dataclasses.replace(
+        SMALL,
+        discount=g,
+        lambda_=lambda_,
+        learning_rate=0.05,
+        max_gradient_norm=1e3,
+        total_steps=40_000,
+        epsilon_end=1.0,
+    )
+    exact = np.array([(1 + 2 * g) / (1 - g**2), (2 + g) / (1 - g**2)])
+
+    def values(env):
+        state, _ = trained(pqn(env, table, config), 500)
+        return np.asarray(table.apply(state.params, state.net_state, jnp.eye(2))[0])
+
+    np.testing.assert_allclose(values(env), np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
+    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the mistake is seen
+
+
+@pytest.mark.parametrize(
+    ("env", "best"), [(identity.echo(3), 5.0), (identity.delayed_reward(4), 1.0)], ids=["echo", "delayed"]
+)
+def test_identity_environments_are_solved(env, best):
+    agent = pqn(env, layer_norm_mlp(env.actions.n, (32,)), SMALL)
+    state, metrics = trained(agent, STEPS)
+    assert greedy_return(env, agent, state) == best
+    assert float(metrics["epsilon"]) == pytest.approx(0.05)
+    assert int(state.steps) == SMALL.total_steps
+
+
+def test_the_critic_learns_a_constant_reward():
+    net = layer_norm_mlp(2, (16,))
+    config = dataclasses.replace(SMALL, epsilon_end=1.0)
+    state, metrics = trained(pqn(identity.constant_reward(), net, config), STEPS)
+    np.testing.assert_allclose(net.apply(state.params, (), jnp.ones((1, 1)))[0], [[1.0, 1.0]], atol=1e-2)
+    assert float(metrics["return"].value) == 1.0
+
+
+def test_a_bonus_is_learned_from_and_not_reported():
+    bonus = Bonus(
+        init=lambda key, observation: jnp.int32(0),
+        bonus=lambda state, observation, action, after: (action == 1).astype(jnp.float32),
+        update=lambda key, state, seen: state + seen.action.shape[0],
+    )
+    env, net = identity.constant_reward(), nets.mlp(2, ())
+    state, metrics = trained(pqn(env, net, dataclasses.replace(SMALL, learning_rate=0.1), bonus), STEPS)
+    np.testing.assert_allclose(net.apply(state.params, (), jnp.ones((1, 1)))[0], [[1.0, 2.0]], atol=1e-2)
+    assert float(metrics["return"].value) == 1.0
+    assert int(state.bonus) == SMALL.total_steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minibatches": 3}, "num_envs x rollout_length = 8 x 10 = 80 does not divide into 3"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"lambda_": -0.1}, "lambda_ must lie between 0 and 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
+    ],
+)
+def test_bad_settings_are_one_sentence(options, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(SMALL, **options)
+
+
+def test_what_does_not_fit_the_environment_is_said():
+    with pytest.raises(InputError, match="pqn needs discrete actions"):
+        pqn(identity.continuous_echo(), nets.mlp(1, ()), SMALL)
+    with pytest.raises(InputError, match=r"the network of pqn must map .* to \[batch, 3\]"):
+        pqn(identity.echo(3), nets.mlp(2, ()), SMALL)
+    with pytest.raises(InputError, match="every width of layer_norm_mlp must be at least 1"):
+        layer_norm_mlp(2, (0,))

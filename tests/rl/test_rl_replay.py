@@ -1,0 +1,178 @@
+"""The ring against a list, its cost against its capacity, and n-step returns against a walk by hand."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn.check import InputError
+from lrn.rl import replay
+from lrn.rl.replay import Transition
+
+
+def rows_of(start: int, n: int) -> dict:
+    return {
+        "x": jnp.arange(start, start + n, dtype=jnp.float32)[:, None] * jnp.ones((1, 2)),
+        "i": jnp.arange(n),
+    }
+
+
+@pytest.mark.parametrize("n", [1, 3, 4])  # 3 does not divide the capacity
+def test_holds_the_newest_rows_like_a_list(n):
+    ring, model = replay.init({"x": jnp.zeros(2), "i": jnp.int32(0)}, 8), []
+    for start in range(0, 30, n):
+        ring = replay.add(ring, rows_of(start, n))
+        model = (model + list(range(start, start + n)))[-8:]
+        held = np.asarray(ring.data["x"][: int(ring.filled), 0]).astype(int)
+        assert sorted(held.tolist()) == model
+        oldest = int(ring.position) if int(ring.filled) == 8 else 0
+        assert held[oldest] == model[0]
+    assert ring.capacity == 8
+
+
+def test_samples_are_uniform_over_what_is_filled():
+    ring = replay.add(replay.init({"x": jnp.zeros(())}, 100), {"x": jnp.arange(1.0, 6.0)})
+    drawn = replay.sample(jax.random.key(0), ring, 20_000)["x"]
+    counts = np.bincount(np.asarray(drawn).astype(int), minlength=7)
+    assert counts[0] == 0
+    assert counts[6] == 0
+    expected = 20_000 / 5
+    chi_squared = ((counts[1:6] - expected) ** 2 / expected).sum()
+    assert chi_squared < 18.5  # the 99.9th percentile at 4 degrees of freedom
+
+
+@pytest.mark.parametrize("added", [3, 5, 13])  # partly filled, just full, wrapped
+def test_windows_are_consecutive_steps_of_one_environment(added):
+    envs, window = 2, 3
+    ring = replay.init({"env": jnp.int32(0), "t": jnp.int32(0)}, 5 * envs)
+    for t in range(added):
+        ring = replay.add(ring, {"env": jnp.arange(envs), "t": jnp.full(envs, t)})
+    got = replay.take(ring, replay.draw(jax.random.key(1), ring, (400,), window, envs))
+    assert got["t"].shape == (400, window)
+    assert (np.asarray(got["env"]) == np.asarray(got["env"])[:, :1]).all()
+    assert (np.diff(np.asarray(got["t"]), axis=1) == 1).all()
+    assert set(np.asarray(got["t"])[:, 0].tolist()) == set(range(max(0, added - 5), added - window + 1))
+    assert set(np.asarray(got["env"])[:, 0].tolist()) == {0, 1}
+
+
+def by_hand(reward, terminated, truncated, discount):
+    """Walk along a window until the episode or the window ends."""
+    total, weight = 0.0, 1.0
+    for i, (r, term, trunc) in enumerate(zip(reward, terminated, truncated)):
+        total += weight * r
+        weight *= discount
+        if term:
+            return total, 0.0, i
+        if trunc:
+            return total, weight, i
+    return total, weight, len(reward) - 1
+
+
+def test_n_step_equals_a_walk_across_every_end():
+    rng = np.random.default_rng(0)
+    reward = rng.normal(size=(500, 4)).astype(np.float32)
+    terminated, truncated = rng.random((500, 4)) < 0.2, rng.random((500, 4)) < 0.2
+    got = replay.n_step(jnp.asarray(reward), jnp.asarray(terminated), jnp.asarray(truncated), 0.9)
+    for i in range(500):
+        expected = by_hand(reward[i], terminated[i], truncated[i], 0.9)
+        np.testing.assert_allclose(
+            [got.return_[i], got.discount[i], got.last[i]], expected, rtol=1e-5, atol=1e-6
+        )
+
+
+def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
+    """Observation t is t, so what each transition is can be read off it."""
+    ended = np.zeros(20, bool)
+    ended[[4, 11]] = True  # 4 terminates, 11 is cut
+    steps = jnp.arange(20)
+    data = Transition(
+        observation=steps[:, None].astype(jnp.float32),
+        action=steps % 3,
+        reward=jnp.ones(20),
+        terminated=jnp.asarray(ended) & (steps == 4),
+        truncated=jnp.asarray(ended) & (steps == 11),
+        final_observation=steps[:, None] + 0.5,
+    )
+    ring = replay.add(replay.init(jax.tree.map(lambda x: x[0], data), 32), data)
+    windows = replay.draw(jax.random.key(2), ring, (300,), 3)
+    got, weight = replay.take_n_step(ring, windows, 0.5)
+    start = np.asarray(got.observation)[:, 0].astype(int)
+    assert set(start.tolist()) == set(range(18))
+    last = np.array([min([t for t in (4, 11) if s <= t] + [s + 2]) if s <= 11 else s + 2 for s in start])
+    last = np.minimum(last, start + 2)
+    length = last - start + 1
+    np.testing.assert_array_equal(np.asarray(got.final_observation)[:, 0], last + 0.5)
+    np.testing.assert_array_equal(got.action, start % 3)
+    np.testing.assert_allclose(got.reward, 2 * (1 - 0.5**length))
+    np.testing.assert_allclose(weight, np.where(last == 4, 0.0, 0.5**length))
+    np.testing.assert_array_equal(got.terminated, last == 4)
+    np.testing.assert_array_equal(got.truncated, last == 11)
+
+
+def one_step(key, ring):
+    """What an off-policy agent does in a step: write a few rows, read a batch."""
+    ring = replay.add(ring, {"x": jnp.ones((8, 4))})
+    return ring, replay.sample(key, ring, 32)["x"].mean()
+
+
+def copying_step(key, ring):
+    """The trap: a ring that is a result of `where` is a new ring."""
+    after, mean = one_step(key, ring)
+    return jax.tree.map(lambda a, b: jnp.where(mean < 0, a, b), ring, after), mean
+
+
+def seconds(step, capacity: int, seeds: int) -> float:
+    """CPU seconds of 300 steps, the least of three goes."""
+
+    def body(i, carry):
+        key, rings, total = carry
+        keys = jax.vmap(jax.random.fold_in, (0, None))(key, i)
+        rings, mean = jax.vmap(step)(keys, rings)
+        return key, rings, total + mean
+
+    @jax.jit
+    def start():
+        ring = replay.init({"x": jnp.zeros(4)}, capacity)
+        rings = jax.tree.map(lambda x: jnp.zeros((seeds, *x.shape), x.dtype), ring)
+        return jax.random.split(jax.random.key(0), seeds), rings, jnp.zeros(seeds)
+
+    run = jax.jit(lambda carry: jax.lax.fori_loop(0, 300, body, carry), donate_argnums=0)
+    carry, taken = jax.block_until_ready(run(start())), []
+    for _ in range(3):
+        begin = time.process_time()
+        carry = jax.block_until_ready(run(carry))
+        taken.append(time.process_time() - begin)
+    return min(taken)
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_a_step_costs_the_same_at_a_hundred_times_the_capacity(seeds):
+    assert seconds(one_step, 1_000_000, seeds) < 8 * seconds(
+        one_step, 10_000, seeds
+    )  # a copy costs 100 times
+
+
+def test_and_that_test_would_see_a_copy():
+    assert seconds(copying_step, 1_000_000, 1) > 8 * seconds(one_step, 10_000, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda ring: replay.init({"x": jnp.zeros(2)}, 0), "capacity must be at least 1"),
+        (lambda ring: replay.init({}, 5), "holds no array"),
+        (lambda ring: replay.add(ring, {"y": jnp.zeros((1, 2))}), "does not fit a replay of"),
+        (lambda ring: replay.add(ring, {"x": jnp.zeros((1, 3))}), r"shape \[3\] for a replay of rows \[2\]"),
+        (lambda ring: replay.add(ring, {"x": jnp.zeros((9, 2))}), "9 rows do not fit a replay of 8"),
+        (lambda ring: replay.add(ring, {"x": jnp.zeros((0, 2))}), "share their number of rows"),
+        (lambda ring: replay.sample(jax.random.key(0), ring, 0), "batch_size must be at least 1"),
+        (lambda ring: replay.draw(jax.random.key(0), ring, (2,), 3, 3), "a multiple of 3 and at least 9"),
+    ],
+)
+def test_bad_input_is_one_sentence(wrong, message):
+    with pytest.raises(InputError, match=message):
+        wrong(replay.init({"x": jnp.zeros(2)}, 8))
