@@ -75,12 +75,12 @@ def from_flax(module: nn.Module) -> Net:
     return Net(init, apply)
 
 
-def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params, Array], Array]) -> Net:
+def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params, Array], Any]) -> Net:
     """Wrap plain functions of a network without state or randomness.
 
     Args:
         init: ``init(key, x) -> params``.
-        apply: ``apply(params, x) -> output`` for ``x`` of shape [batch, ...].
+        apply: ``apply(params, x) -> output`` for ``x`` of shape [batch, ...]; may be a tuple of arrays.
 
     Raises:
         ValueError: an argument is not callable.

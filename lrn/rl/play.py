@@ -106,7 +106,7 @@ def unroll(
     """
 
     def body(carry: Any, x: Any) -> Any:
-        live, memory, begins = carry
+        live, memory, begins, total = carry
         move_keys, fresh, noise_t = x
         carried = memory if first is None else (memory, begins)
         action, extra, memory = act(noise_t, live.observation, carried)
@@ -116,28 +116,17 @@ def unroll(
             live.observation, action, step.reward, step.terminated, step.truncated,
             step.final_observation, extra,
         )  # fmt: skip
-        return (after, memory, begins if first is None else step.ended), (row, ended)
+        total = jax.tree.map(jnp.add, total, ended)
+        return (after, memory, begins if first is None else step.ended, total), row
 
     # The resets of the whole stretch are drawn at once, for the same reason as the noise.
     move_keys, reset_keys = jax.random.split(key, (2, length, live.episode_length.shape[0]))
     fresh = jax.vmap(jax.vmap(env.reset))(reset_keys)
-    (live, memory, _), (trajectory, ended) = jax.lax.scan(
-        body, (live, memory, first), (move_keys, fresh, noise), length=length
+    nothing = Ended(*jnp.zeros(3))
+    (live, memory, _, ended), trajectory = jax.lax.scan(
+        body, (live, memory, first, nothing), (move_keys, fresh, noise), length=length
     )
     return live, memory, trajectory, ended
-
-
-def shuffled(key: Key, n: int, times: int) -> Array:
-    """``times`` random orders of ``range(n)``, int32 [times, n].
-
-    One sort of random numbers whose low bits hold the index: on CPU a quarter of the time and of the compile
-    of `jax.random.permutation`, which sorts pairs. Rows whose high bits agree (for n = 512 one pair in eight
-    million) keep their order.
-    """
-    bits = max(n - 1, 1).bit_length()
-    low = jnp.uint32((1 << bits) - 1)
-    mixed = (jax.random.bits(key, (times, n)) & ~low) | jnp.arange(n, dtype=jnp.uint32)[None]
-    return (jnp.sort(mixed, axis=-1) & low).astype(jnp.int32)
 
 
 def episode_metrics(ended: Ended) -> Metrics:

@@ -5,7 +5,7 @@ An iteration plays ``num_envs`` environments for ``rollout_length`` steps, then 
 
 What the naive version misses, and this one has:
 - A truncated episode is bootstrapped from its final observation; only ``terminated`` has value zero.
-- Values are computed after the rollout, all in one call, for the observations and what followed them.
+- Values and log-probabilities are computed after the rollout, all in one call of the network.
 - Advantages are normalised in each minibatch, after being computed over the whole rollout.
 - Adam's epsilon is 1e-5; the gradient is cut by its global norm, not element by element.
 - Rewards are normalised by the running spread of the discounted return, never centred.
@@ -22,7 +22,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, returns, running
+from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env
 from lrn.rl.exploration.bonus import Bonus, Transitions
@@ -210,7 +210,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
             seen = see(state.observations, observation)
             out, _ = evaluate(state.params, state.net_state, seen)
             action = head.sample(state.params["head"], out, noise)
-            return head.to_env(action), (action, head.log_prob(state.params["head"], out, action)), memory
+            return head.to_env(action), action, memory
 
         noise = head.noise(noise_key, shape)
         live, _, trajectory, ended = play.unroll(
@@ -220,18 +220,21 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
 
     def prepare(state: PPOState, trajectory: play.Trajectory, reward: Array) -> Minibatch:
         """Values, advantages and targets of a rollout, flattened to [time * batch, ...]."""
-        shape = reward.shape
 
-        def values_of(observation: Array) -> Array:
+        def outputs(observation: Array) -> Any:
             seen = see(state.observations, observation.reshape(-1, *env.observation_shape))
-            return evaluate(state.params, state.net_state, seen)[1].reshape(shape)
+            return jax.tree.map(
+                lambda x: x.reshape(*reward.shape, *x.shape[1:]),
+                evaluate(state.params, state.net_state, seen),
+            )
 
-        value, following = values_of(trajectory.observation), values_of(trajectory.final_observation)
+        (out, value), (_, following) = outputs(trajectory.observation), outputs(trajectory.final_observation)
         advantage = returns.gae(
             reward, value, following, trajectory.terminated, trajectory.ended,
             config.discount, config.gae_lambda,
         )  # fmt: skip
-        action, log_prob = trajectory.extra
+        action = trajectory.extra
+        log_prob = head.log_prob(state.params["head"], out, action)
         seen = see(state.observations, trajectory.observation)
         rows = Minibatch(seen, action, log_prob, value, advantage, advantage + value)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
@@ -251,16 +254,15 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         scale = state.scale
         if config.normalize_rewards:
             scale, reward = rescale_rewards(scale, reward, trajectory.ended, config.discount)
-        rows = prepare(state, trajectory, reward)
+        take = minibatch.taker(prepare(state, trajectory, reward))
 
         def descend(carry: Any, index: Array) -> Any:
             params, opt_state = carry
-            minibatch = jax.tree.map(lambda x: x[index], rows)
-            gradient, measured = jax.grad(loss, has_aux=True)(params, state.net_state, minibatch)
+            gradient, measured = jax.grad(loss, has_aux=True)(params, state.net_state, take(index))
             updates, opt_state = optimizer.update(gradient, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), measured
 
-        order = play.shuffled(shuffle_key, config.interactions, config.epochs).reshape(-1, size)
+        order = minibatch.shuffled(shuffle_key, config.interactions, config.epochs).reshape(-1, size)
         (params, opt_state), measured = jax.lax.scan(descend, (state.params, state.opt_state), order)
         observations = state.observations
         if config.normalize_observations:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
-from lrn.rl import play, returns, running
+from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, Policy
 from lrn.rl.env import Env
 from lrn.rl.heads import check_recurrent
@@ -144,7 +144,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
             updates, opt_state = optimizer.update(gradient, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), measured
 
-        order = play.shuffled(shuffle_key, config.num_envs, config.epochs)
+        order = minibatch.shuffled(shuffle_key, config.num_envs, config.epochs)
         order = order.reshape(-1, config.num_envs // config.minibatches)
         (params, opt_state), measured = jax.lax.scan(descend, (state.params, state.opt_state), order)
         observations = state.observations

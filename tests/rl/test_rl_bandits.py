@@ -30,6 +30,7 @@ def policies(arms):
             arms, bandits.EpsilonGreedyConfig(schedule="decaying", gap=0.5)
         ),
         "optimistic": bandits.optimistic(arms, bandits.OptimisticConfig()),
+        "optimistic means": bandits.optimistic(arms, bandits.OptimisticConfig(initial=1.0, step="mean")),
         "Boltzmann": bandits.boltzmann(arms, bandits.BoltzmannConfig()),
         "decaying Boltzmann": bandits.boltzmann(arms, bandits.BoltzmannConfig(schedule="decaying")),
         "UCB1": bandits.ucb1(arms, bandits.UCB1Config()),
@@ -152,9 +153,15 @@ def test_decaying_epsilon_follows_auer():
 def test_optimism_tries_every_arm_and_then_is_greedy():
     policy = bandits.optimistic(3, bandits.OptimisticConfig(initial=5.0, step_size=0.5))
     state = fed(policy, [(0, 1.0), (1, 0.0)])
-    np.testing.assert_allclose(state.value, [3.0, 2.5, 5.0])
+    np.testing.assert_allclose(state.mean, [3.0, 2.5, 5.0])
     assert drawn(policy, state).tolist() == [0, 0, 1]
     assert drawn(policy, policy.init()).min() > 0.28
+
+
+def test_optimistic_means_count_the_initial_value_once():
+    policy = bandits.optimistic(3, bandits.OptimisticConfig(initial=4.0, step="mean"))
+    state = fed(policy, [(0, 1.0), (0, 0.0), (1, 1.0)])
+    np.testing.assert_allclose(state.mean, [5 / 3, 2.5, 4.0], rtol=1e-6)
 
 
 def test_boltzmann_is_a_softmax():

@@ -104,10 +104,8 @@ def test_rnds_scale_is_the_running_deviation_of_the_error():
         seen.append(np.asarray(x))
         mean, std = np.concatenate(seen).mean(0), np.concatenate(seen).std(0)
         z = jnp.clip((x - jnp.asarray(mean)[None]) / jnp.asarray(std)[None], -5, 5)
-        difference = (
-            nets.mlp(4, (8,)).apply(*state.predictor, z)[0] - nets.mlp(4, (8,)).apply(*state.target, z)[0]
-        )
-        errors.append(np.square(difference).mean(1))
+        one, other = (nets.mlp(4, (8,)).apply(p, n, z)[0] for p, n in (state.predictor, state.target))
+        errors.append(np.square(one - other).mean(1))
         state = bonus.update(jax.random.key(t), state, Transitions(x, x, x))
         np.testing.assert_allclose(state.error.var, np.concatenate(errors).var(), rtol=1e-3)
     np.testing.assert_allclose(

@@ -117,9 +117,9 @@ def test_parameters_are_swept():
     def fall(gravity):
         env = make("CartPole-v1", gravity=gravity)
         _, state = env.reset(jax.random.key(0))
-        for _ in range(5):
-            state, step = env.move(jax.random.key(1), state, jnp.int32(1))
-        return step.final_observation
+        for _ in range(4):
+            state, _ = env.move(jax.random.key(1), state, jnp.int32(1))
+        return env.move(jax.random.key(1), state, jnp.int32(1))[1].final_observation
 
     swept = jax.jit(jax.vmap(fall))(jnp.array([5.0, 9.8, 20.0]))
     np.testing.assert_allclose(swept[1], fall(9.8), rtol=1e-5)

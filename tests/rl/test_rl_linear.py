@@ -170,7 +170,7 @@ def test_baird_td_diverges_sampled_and_expected():
 
 
 def test_baird_expected_tdc_converges_very_slowly():
-    """No mode grows, all but those that no value sees shrink; the slowest takes millions of steps to halve."""
+    """No mode grows; those that values see shrink, the slowest taking millions of steps to halve."""
     with jax.enable_x64(True):
         m = mdp.baird()
         x = np.asarray(baird.features(), np.float64)

@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 
 from lrn import check
 from lrn.rl import mdp
-from lrn.rl.mdp.environment import draw
+from lrn.rl.mdp.environment import draw, gaussian
 
 
 @pytest.fixture
@@ -278,6 +278,13 @@ def test_draws_never_land_on_a_weight_of_zero():
     drawn = jax.vmap(lambda x: draw(x, weights))(u)
     assert set(drawn.tolist()) == {1, 3}
     assert abs((drawn == 3).mean() - 0.7) < 2e-3
+
+
+def test_noise_is_finite_whatever_is_drawn():
+    np.testing.assert_allclose(gaussian(jnp.array([0.5, 0.975])), [0.0, 1.959964], atol=1e-5)
+    ends = np.asarray(gaussian(jnp.array([0.0, 1 - 2**-24])))
+    assert np.isfinite(ends).all()
+    assert (np.abs(ends) > 5).all()
 
 
 BAD = {

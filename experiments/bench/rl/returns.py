@@ -217,9 +217,13 @@ def memory_chain_recurrent_ppo() -> Line:
 
 
 def deep_sea_counts() -> Line:
-    """A table with a count bonus, N = 20: dithering would take a million episodes, this has 3,000."""
+    """A table, UCB and a count bonus; dithering would take a million episodes, and this has 10,000."""
     env, coding = envs.make("DeepSea-bsuite", size=20), one_hot(400)
-    raise NotImplementedError
+    bonus = count_bonus(coding, CountConfig(beta=0.1), actions=2)
+    settings = CodedQConfig(
+        total_steps=200_000, select="ucb", ucb_scale=0.1, learning_rate=1.0, discount=1.0, num_steps=20
+    )
+    return Line(0.9, env, lambda c: coded_q(env, coding, c, bonus), settings)
 
 
 def _minatar_ppo(name: str, target: float, **settings: Any) -> Line:
@@ -230,6 +234,17 @@ def _minatar_ppo(name: str, target: float, **settings: Any) -> Line:
         }
     )  # fmt: skip
     return _ppo(name, target, config, hidden=(64, 64), activation="relu")
+
+
+def breakout_pqn() -> Line:
+    """The authors' settings for MinAtar, with a perceptron in place of their convolution."""
+    env = envs.make("Breakout-MinAtar")
+    net = nets.mlp(3, (128, 128), layer_norm=True)
+    settings = PQNConfig(
+        total_steps=10_000_000, num_envs=128, rollout_length=32, minibatches=32, epochs=2,
+        learning_rate=5e-4, lambda_=0.65, exploration_fraction=0.1,
+    )  # fmt: skip
+    return Line(28, env, lambda c: pqn(env, net, c), settings)
 
 
 FAST: dict[str, Callable[[], Line]] = {
@@ -246,6 +261,7 @@ FAST: dict[str, Callable[[], Line]] = {
 
 MINATAR: dict[str, Callable[[], Line]] = {
     "Breakout PPO": lambda: _minatar_ppo("Breakout-MinAtar", 28),
+    "Breakout PQN": breakout_pqn,
     "Asterix PPO": lambda: _minatar_ppo("Asterix-MinAtar", 15),
     "Freeway PPO": lambda: _minatar_ppo("Freeway-MinAtar", 58),
     "SpaceInvaders PPO": lambda: _minatar_ppo("SpaceInvaders-MinAtar", 131),

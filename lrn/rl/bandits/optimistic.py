@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl.bandits.policy import BanditPolicy
+from lrn.rl.bandits.policy import BanditPolicy, SampleMeans
 from lrn.rl.exploration.select import random_argmax
 from lrn.types import Array, Key
 
 
 @config
 class OptimisticConfig:
-    """initial: the value every arm starts with, well above what it pays; step_size: of the running means.
+    """What every arm starts with, and how that is forgotten.
 
-    A constant step size, since a sample mean would forget its initial value at the first pull.
+    initial: the value at the start, well above what an arm pays.
+    step: "constant", the book's: recent rewards count most, and estimates never settle; or "mean": sample
+        means, in which the initial value counts as one pull.
+    step_size: of the constant step.
     """
 
     initial: float = 5.0
+    step: str = "constant"
     step_size: float = 0.1
 
     def __post_init__(self):
+        check.choice("step", self.step, ("constant", "mean"))
         check.between("step_size", self.step_size, 0.0, 1.0)
-
-
-class OptimisticState(NamedTuple):
-    """value: the estimate of each arm, [arms]."""
-
-    value: Array
 
 
 def optimistic(arms: int, config: OptimisticConfig) -> BanditPolicy:
     """The arm of the largest estimate, ties at random; nothing else explores."""
 
-    def init() -> OptimisticState:
-        return OptimisticState(jnp.full(arms, config.initial, jnp.float32))
+    def init() -> SampleMeans:
+        return SampleMeans(jnp.zeros(arms, jnp.int32), jnp.full(arms, config.initial, jnp.float32))
 
-    def choose(key: Key, state: OptimisticState) -> Array:
-        return random_argmax(key, state.value)
+    def choose(key: Key, state: SampleMeans) -> Array:
+        return random_argmax(key, state.mean)
 
-    def update(state: OptimisticState, arm: Array, reward: Array) -> OptimisticState:
-        return OptimisticState(state.value.at[arm].add(config.step_size * (reward - state.value[arm])))
+    def update(state: SampleMeans, arm: Array, reward: Array) -> SampleMeans:
+        pulls = state.pulls.at[arm].add(1)
+        step = config.step_size if config.step == "constant" else 1 / (pulls[arm] + 1)
+        return SampleMeans(pulls, state.mean.at[arm].add(step * (reward - state.mean[arm])))
 
     return BanditPolicy(init, choose, update)

@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.config import config
 from lrn.rl.agent import Agent, Policy
 from lrn.rl.env import Discrete, Env, Step
 from lrn.rl.exploration.bonus import Bonus
@@ -87,8 +88,26 @@ def tabular(
 ) -> Agent:
     """A scored table on `deep_sea`: each step is one of the environment, whatever ``config`` says of that."""
     env = deep_sea(size, largest)
-    config = dataclasses.replace(config, num_envs=1, num_steps=1)
-    return scored(coded_q(env, table(env.horizon), config, bonus))
+    stepwise = dataclasses.replace(config, num_envs=1, num_steps=1)
+    return scored(coded_q(env, table(env.horizon), stepwise, bonus))
+
+
+@config
+class DeepSeaConfig:
+    """A table on DeepSea, all of it sweepable in one compile.
+
+    size: N. beta: of a count bonus on (place, action), 0 for none. learner: of the table.
+    """
+
+    size: float
+    beta: float
+    learner: CodedQConfig
+
+
+def swept(config: DeepSeaConfig, largest: int) -> Agent:
+    """`tabular` with a count bonus, for sizes up to ``largest``."""
+    bonus = count_bonus(table(largest), CountConfig(beta=config.beta), actions=2)
+    return tabular(config.size, config.learner, bonus, largest)
 
 
 class Scored(NamedTuple):

@@ -57,9 +57,9 @@ def as_env(
 
     def move(key: Key, place: Place, action: Array) -> tuple[Place, Step]:
         # One call of the generator serves the move and the noise.
-        u = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
+        u = jax.random.uniform(key, (2,))
         after = Place(draw(u[0], moves[place.state, action]), place.time + 1)
-        noise = reward_noise * jnp.sqrt(2.0) * jax.scipy.special.erfinv(2 * u[1] - 1)
+        noise = reward_noise * gaussian(u[1])
         terminated = mdp.terminal[after.state]
         truncated = jnp.array(False) if time_limit is None else after.time >= time_limit
         reward = (mdp.rewards[place.state, action] + noise).astype(jnp.float32)
@@ -72,3 +72,9 @@ def draw(u: Array, cumulative: Array) -> Array:
     """The index that a uniform number falls on, by inversion of cumulative weights [n]."""
     # Scaled by the last sum, which rounding leaves near one: so an index of weight 0 is never drawn.
     return (cumulative <= u * cumulative[-1]).sum(dtype=jnp.int32)
+
+
+def gaussian(u: Array) -> Array:
+    """The standard normal quantile of a uniform number in [0, 1)."""
+    # At 0, which comes once in eight million, the quantile is infinite, and no noise times that not a number.
+    return jnp.sqrt(2.0) * jax.scipy.special.erfinv(jnp.clip(2 * u - 1, -1 + 2.0**-23, 1 - 2.0**-23))

@@ -37,6 +37,6 @@ def garnet(key: Key, states: int, actions: int, branching: int, discount: ArrayL
         transitions=(weights[..., None] * targets).sum(-2),
         rewards=jax.random.uniform(reward_key, (states, actions)),
         initial=jnp.full(states, 1 / states),
-        discount=jnp.asarray(discount, jnp.float32),
+        discount=jnp.asarray(discount, jnp.result_type(float)),
         terminal=jnp.zeros(states, bool),
     )

@@ -66,7 +66,7 @@ def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEM
     def refit(search: Search, x: tuple[Key, Array]) -> tuple[Search, None]:
         key, noise = x
         room = 0.5 * (1.0 - jnp.abs(search.mean))
-        samples = search.mean + jnp.minimum(search.std, room) * noise
+        samples = search.mean[None] + jnp.minimum(search.std, room)[None] * noise
         scores = score(key, samples)
         best, rows = jax.lax.top_k(jnp.where(jnp.isfinite(scores), scores, -jnp.inf), config.elites)
         elites, keep = samples[rows], config.inertia

@@ -1,8 +1,8 @@
 """Dyna-Q: Q-learning that also learns what happened last, and goes over it between steps (Sutton 1990).
 
-As in Sutton and Barto (2018), sections 8.2 and 8.3: the model is a table of the last outcome of every state and
-action that was tried, so in a random environment it is wrong, however much is seen. Dyna-Q+ pays in imagination
-for what was not tried for long, and so notices when the world has changed.
+As in Sutton and Barto (2018), sections 8.2 and 8.3: the model is a table of the last outcome of every state
+and action that was tried, so in a random environment it is wrong, however much is seen. Dyna-Q+ pays in
+imagination for what was not tried for long, and so notices when the world has changed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class DynaConfig:
 class Table(NamedTuple):
     """The model: the last outcome of each (state, action), leaves [state * action].
 
-    tried_at: the step of the last try. order: what may be imagined, the first ``known`` of it.
+    tried_at: the step of the last try. listed: whether it may be imagined; the first ``known`` entries of
+    ``order`` are those that may, so that one is drawn at a cost that does not grow with the table.
     """
 
     next_state: Array
@@ -80,7 +81,7 @@ class DynaState(NamedTuple):
 def dyna_q(env: Env, config: DynaConfig) -> Agent:
     """Tabular Dyna-Q on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
 
-    Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute, of real steps).
+    Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (of real steps, absolute).
 
     Raises:
         ValueError: the actions are continuous.
@@ -106,11 +107,8 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
 
     def listed(model: Table, pair: Array) -> Table:
         """Note that a pair may be imagined."""
-        new = ~model.listed[pair]
-        # Where it was listed before, the entry after the last is written, which does not count yet.
-        order = model.order.at[jnp.minimum(model.known, n * actions - 1)].set(
-            jnp.where(new, pair, model.order[jnp.minimum(model.known, n * actions - 1)])
-        )
+        new, last = ~model.listed[pair], jnp.minimum(model.known, n * actions - 1)
+        order = model.order.at[last].set(jnp.where(new, pair, model.order[last]))
         return model._replace(order=order, known=model.known + new, listed=model.listed.at[pair].set(True))
 
     def observe(model: Table, s: Array, a: Array, step: tuple[Array, Array, Array], now: Array) -> Table:

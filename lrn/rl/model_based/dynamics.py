@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from lrn.rl import heads, running
 from lrn.rl.distributions import LOG_2PI
 from lrn.rl.env import Env, require_continuous
 from lrn.rl.replay import Transition
-from lrn.types import Array, Key, Net, Params
+from lrn.types import Array, Key, Net, Params, PyTree
 
 
 @config
@@ -72,7 +72,7 @@ class Prediction(NamedTuple):
 
 
 class Dynamics(NamedTuple):
-    """An ensemble for an environment's shapes. Observations are flat, [size].
+    """An ensemble for an environment's shapes, or whatever else predicts. Observations are flat, [size].
 
     members: networks in the ensemble.
     init: ``init(key) -> Model``.
@@ -86,12 +86,11 @@ class Dynamics(NamedTuple):
     """
 
     members: int
-
-    init: Callable[[Key], Model]
-    see: Callable[[Model, Transition], Model]
-    update: Callable[[Model, Transition], tuple[Model, Array]]
-    predict: Callable[[Model, Array, Array], Prediction]
-    sample: Callable[[Model, Array, Array, Array], tuple[Array, Array]]
+    init: Callable[[Key], PyTree]
+    see: Callable[[PyTree, Transition], PyTree]
+    update: Callable[[PyTree, Transition], tuple[PyTree, Array]]
+    predict: Callable[..., Any]
+    sample: Callable[[PyTree, Array, Array, Array], tuple[Array, Array]]
 
 
 def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:

@@ -158,10 +158,11 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
 
             # A loop of one turn or none: under vmap a `cond` would plan in any case, and planning is dear.
             def search(x: Any) -> Any:
-                return jnp.array(False), *act(state.model, plan_key, live.observation, plans)
+                key, use = jax.random.split(x[1])
+                return jnp.array(False), key, *act(state.model, use, live.observation, plans)
 
-            idle = (~random, drawn, plans, jnp.zeros(config.num_envs))
-            _, unit, plans, expected = jax.lax.while_loop(lambda x: x[0], search, idle)
+            idle = (~random, plan_key, drawn, plans, jnp.zeros(config.num_envs))
+            _, _, unit, plans, expected = jax.lax.while_loop(lambda x: x[0], search, idle)
             after, step, ended = play.advance(env, env_key, live, to_env(env, unit))
             plans = jnp.where(jnp.expand_dims(step.ended, (1, 2)), 0.0, plans)
             row = Transition(

@@ -1,0 +1,51 @@
+"""The README's examples of reinforcement learning run, and are as short as it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_rl_env import Walk
+
+from lrn import train
+
+ROOT = Path(__file__).parents[2]
+README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_text()
+
+
+class MyEnv(Walk):
+    """Observes two numbers, as any environment might."""
+
+    def _observe(self, state):
+        return jnp.stack(state).astype(jnp.float32)
+
+
+def test_readme(monkeypatch):
+    section = README.split("### Reinforcement learning")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.S)
+    assert len(blocks) == 3
+    assert all(len(b.splitlines()) < 15 for b in blocks)
+    fit = train.fit
+    seen = []
+
+    def short(agent, configs, seeds, *, steps, **options):
+        result = fit(agent, configs, list(seeds)[:2], steps=2, progress=False, **options)
+        seen.append((result, len(seeds), steps))
+        return result
+
+    monkeypatch.setattr(train, "fit", short)
+    names: dict[str, Any] = {"MyEnv": MyEnv}
+    blocks += re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    for block in blocks:
+        exec(compile(block, "README.md", "exec", dont_inherit=True), names)
+    one, sweep, both = (r for r, _, _ in seen)
+    assert one.table.final("default", "greedy_return").shape == (2,)
+    assert len(sweep.arms) == len(both.arms) == 4
+    assert seen[1][1] == 16
+    returns = np.asarray(names["advantages"])
+    # Bootstrapped at the limit: the last step is worth its reward and the discounted value that follows.
+    assert returns[-1, 0] == pytest.approx(1 + 0.99 * 10)

@@ -1,0 +1,190 @@
+"""SAC: one update against numpy, identity environments, errors; the known return of Pendulum is slow."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn import nets, train
+from lrn.rl import env as envs
+from lrn.rl import identity
+from lrn.rl.evaluate import evaluator
+from lrn.rl.exploration.noise import pink
+from lrn.rl.replay import Transition
+from lrn.rl.sac import SACConfig, sac, soft_actor_critic
+
+ECHO = identity.continuous_echo()
+
+
+def linear(outputs: int):
+    return nets.from_function(
+        lambda key, x: jax.random.normal(key, (x.shape[1], outputs)), lambda p, x: x @ p
+    )
+
+
+def transitions(n: int = 6) -> Transition:
+    rng = np.random.RandomState(0)
+    return Transition(
+        jnp.asarray(rng.randn(n, 1), jnp.float32),
+        jnp.asarray(rng.uniform(-1, 1, (n, 1)), jnp.float32),
+        jnp.asarray(rng.randn(n), jnp.float32),
+        jnp.asarray([True, False] * (n // 2)),
+        jnp.asarray([False, True] * (n // 2)),
+        jnp.asarray(rng.randn(n, 1), jnp.float32),
+    )
+
+
+def test_losses_are_those_of_the_paper():
+    config = SACConfig(discount=0.9, initial_temperature=0.3, learning_rate=1e-3)
+    core = soft_actor_critic(ECHO, linear(2), linear(1), config)
+    learned = core.init(jax.random.key(0))
+    batch, noise = transitions(), jax.random.normal(jax.random.key(1), (2, 6, 1))
+    after, metrics = jax.jit(core.update)(noise, learned, batch)
+
+    actor, critics = (np.asarray(x, np.float64) for x in learned.params[:2])
+    s, a, r, end, _, s2 = (np.asarray(x, np.float64) for x in batch)
+    eps = np.asarray(noise, np.float64)
+
+    def act(s, eps):
+        mean, log_std = s @ actor[:, :1], s @ actor[:, 1:]
+        u = mean + np.exp(log_std) * eps
+        density = -0.5 * eps**2 - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - np.tanh(u) ** 2)
+        return np.tanh(u), density[:, 0]
+
+    def q(s, a):
+        return np.stack([(np.concatenate([s, a], 1) @ w)[:, 0] for w in critics])
+
+    next_action, next_log_prob = act(s2, eps[1])
+    target = r + 0.9 * (1 - end) * (q(s2, next_action).min(0) - 0.3 * next_log_prob)
+    action, log_prob = act(s, eps[0])
+    np.testing.assert_allclose(
+        metrics["critic_loss"], 0.5 * ((q(s, a) - target) ** 2).mean(1).sum(), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        metrics["actor_loss"], (0.3 * log_prob - q(s, action).min(0)).mean(), rtol=1e-4
+    )
+    np.testing.assert_allclose(metrics["entropy"], -log_prob.mean(), rtol=1e-4)
+
+    # Adam's first step is the rate times the sign of the gradient.
+    x = np.concatenate([s, a], 1)
+    gradient = np.stack([x.T @ (q(s, a)[i] - target) / 6 for i in range(2)])[..., None]
+    moved = np.asarray(after.params.critics - learned.params.critics)
+    np.testing.assert_allclose(moved, -1e-3 * np.sign(gradient), rtol=1e-2)
+
+    def actor_loss(w):
+        nonlocal actor
+        actor, kept = w, actor
+        (action, log_prob), actor = act(s, eps[0]), kept
+        return (0.3 * log_prob - q(s, action).min(0)).mean()
+
+    for i in np.ndindex(actor.shape):
+        h = np.zeros_like(actor)
+        h[i] = 1e-5
+        slope = actor_loss(actor + h) - actor_loss(actor - h)
+        np.testing.assert_allclose(
+            (after.params.actor - learned.params.actor)[i], -1e-3 * np.sign(slope), rtol=1e-2
+        )
+    # The temperature falls while there is more entropy than asked for.
+    change = float(after.params.log_temperature - learned.params.log_temperature)
+    assert np.sign(change) == -np.sign(float(metrics["entropy"]) + 1)
+    np.testing.assert_allclose(
+        after.target, learned.target + 0.005 * (after.params.critics - learned.target), atol=1e-7
+    )
+
+
+def test_it_echoes_numbers_in_the_units_of_the_environment():
+    config = SACConfig(
+        learning_rate=3e-3, temperature_learning_rate=3e-3, discount=0.9, num_envs=8, updates=4,
+        batch_size=64, learning_starts=200, buffer_size=10_000, total_steps=8000,
+    )  # fmt: skip
+
+    def agent(config):
+        return sac(ECHO, nets.mlp(2, (32,)), nets.mlp(1, (32,)), config)
+
+    steps = config.total_steps // config.interactions
+    fit = train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(agent, ECHO), progress=False)
+    arm = fit.arms[0]
+    assert fit.table.final(arm, "greedy_return").min() > 4.6  # of 5; random play gets about 0
+    np.testing.assert_allclose(fit.table.final(arm, "entropy"), -1.0, atol=0.2)  # the target, one dimension
+
+
+def test_nothing_is_learned_before_learning_starts():
+    agent = sac(
+        ECHO, nets.mlp(2, (8,)), nets.mlp(1, (8,)), SACConfig(learning_starts=3, batch_size=4, buffer_size=50)
+    )
+    step, state = jax.jit(agent.step), agent.init(jax.random.key(0), None)
+    same = lambda a, b: all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))  # noqa: E731
+    for t in range(4):
+        after, metrics = step(jax.random.key(t), state, None)
+        assert same(after.learned, state.learned) == (t < 2)
+        assert float(metrics["critic_loss"].weight) == (t >= 2)
+        state = after
+    assert int(state.replay.filled) == 4
+
+
+def test_settings():
+    config = SACConfig(num_envs=4, collect=2, updates=4)
+    assert (config.interactions, config.update_to_data) == (8, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: sac(identity.echo(), nets.mlp(2), nets.mlp(1), SACConfig()), "sac needs continuous actions"),
+        (lambda: sac(ECHO, nets.mlp(1), nets.mlp(1), SACConfig()), r"actor of sac .* \[batch, 2\]"),
+        (
+            lambda: sac(ECHO, nets.mlp(2), nets.mlp(2), SACConfig()),
+            r"critic of sac.* \[batch, 2\].*\[batch, 1\]",
+        ),
+        (lambda: SACConfig(updates=0), "updates must be at least 1"),
+        (lambda: SACConfig(buffer_size=3, num_envs=4), "buffer_size must be at least 4"),
+        (lambda: SACConfig(discount=1.5), "discount must lie between 0 and 1"),
+    ],
+)
+def test_bad_input(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_networks_with_a_state_are_refused():
+    net = linear(2)
+    batchnorm = net._replace(init=lambda key, x: (net.init(key, x)[0], {"mean": jnp.zeros(2)}))
+    with pytest.raises(ValueError, match="the actor of sac keeps a state"):
+        sac(ECHO, batchnorm, nets.mlp(1), SACConfig())
+
+
+@pytest.mark.slow
+def test_pendulum_in_ten_thousand_steps():
+    env = envs.make("Pendulum-v1")
+    config = SACConfig(learning_rate=3e-3, temperature_learning_rate=3e-3, buffer_size=10_000)
+
+    def agent(config):
+        return sac(env, nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64)), config)
+
+    fit = train.fit(agent, config, range(10), steps=10_000, evaluate=evaluator(agent, env), progress=False)
+    assert fit.table.final(fit.arms[0], "greedy_return").mean() > -175
+
+
+@pytest.mark.slow
+def test_mountain_car_with_pink_noise():
+    env = envs.make("MountainCarContinuous-v0")
+    config = SACConfig(
+        num_envs=4,
+        collect=2,
+        updates=4,
+        batch_size=128,
+        target_rate=0.01,
+        buffer_size=50_000,
+        total_steps=30_000,
+    )
+    actor = nets.mlp(2, (64, 64), mean=(-0.3, 0.0), std=(0.5, 0.04))
+    critic = nets.mlp(1, (64, 64), mean=(-0.3, 0.0, 0.0), std=(0.5, 0.04, 1.0))
+
+    def agent(config):
+        return sac(env, actor, critic, config, pink(env.horizon))
+
+    steps = config.total_steps // config.interactions
+    fit = train.fit(agent, config, range(10), steps=steps, evaluate=evaluator(agent, env), progress=False)
+    assert fit.table.final(fit.arms[0], "greedy_return").min() > 90
