@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEPENDS := pyproject.toml constraints.txt
 
-.PHONY: run test test-slow lint bench clean
+.PHONY: run test test-slow lint bench regression clean
 
 run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, and runs/report/index.html
 	$(PY) -m experiments run --tour --preset quick
@@ -23,6 +23,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.run  ## the driver against the same loop written by hand
 	$(PY) -m experiments.bench driver
+
+regression: $(VENV)/.run  ## agents reach the returns they are known to reach (MinAtar: with --slow)
+	$(PY) -m experiments.bench rl.returns
 
 $(VENV)/.run: $(DEPENDS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

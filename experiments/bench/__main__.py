@@ -21,7 +21,11 @@ def main(argv: list[str]) -> int:
     if argv[0] not in known:
         print(f"error: there is no benchmark {argv[0]!r}; {check.nearest(argv[0], known)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"experiments.bench.{argv[0]}").main(argv[1:])
+    try:
+        return importlib.import_module(f"experiments.bench.{argv[0]}").main(argv[1:])
+    except check.InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

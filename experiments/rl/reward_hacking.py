@@ -20,6 +20,9 @@ Half of the episodes in the corridor. Not blind: a pilot on seeds 1000 to 1003 s
 of 1, 2, 4, 8 and 64, the weight of the speed out of 1, 2 and 4 (at 1 the best policy by the proxy still
 leaves; the flaw must exist to be exploited), and one scale of all bonuses out of 0.1 and 0.3, at both of
 which every agent reaches the exit in the dark.
+After a first whole pilot had left the predictions on the car open at four seeds, it took initial weights
+under which an earlier pilot had shown the flaw exploited, and 150,000 steps in place of 100,000. So part (1)
+says that such a flaw is exploited under settings picked to show it, and not how often one is.
 
 Controls. Trained on the true reward the same agent solves MountainCar and gets less of the proxy than the one
 trained on it. A bonus that is blind to the screen, and none, are not trapped by it. Equivalent rewards

@@ -5,6 +5,7 @@ The devices are virtual ones of the CPU; tests/test_lanes.py covers the lane cou
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ SLOW = pytest.mark.slow
 
 
 def devices(count: int) -> dict[str, str]:
-    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+    # Beside the flags of all tests: other optimisations are another program, and other last bits.
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}"}
 
 
 def close(one: Path, other: Path) -> None:

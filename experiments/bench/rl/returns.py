@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     known = {**FAST, **MINATAR} if args.slow or args.only else FAST
     chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
     if not chosen:
-        raise SystemExit(f"error: no line is called {args.only[0]!r}; {check.nearest(args.only[0], known)}")
+        raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], known)}")
     rows = {}
     print(f"{'':<28}{'steps':>12}{'greedy return':>30}{'known':>8}{'worst seed':>12}{'minutes':>9}")
     for name in chosen:

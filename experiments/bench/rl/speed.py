@@ -93,7 +93,9 @@ def main(argv: list[str]) -> int:
         if not args.only or any(part.lower() in name.lower() for part in args.only)
     }
     if not chosen:
-        raise SystemExit(f"error: no comparison {args.only[0]!r}; {check.nearest(args.only[0], COMPARISONS)}")
+        raise check.InputError(
+            f"no comparison is called {args.only[0]!r}; {check.nearest(args.only[0], COMPARISONS)}"
+        )
     found, short = {}, False
     print(f"{platform.machine()}, {os.cpu_count()} cores; medians of {args.rounds} rounds")
     for name, comparison in chosen.items():
@@ -138,9 +140,10 @@ def _measure(way: str, peers: Path | None) -> dict[str, float]:
 
     jax.config.update("jax_enable_compilation_cache", False)
     if way not in WAYS:
-        raise SystemExit(f"error: {check.nearest(way, WAYS)}")
+        raise check.InputError(f"there is no way {way!r} to measure; {check.nearest(way, WAYS)}")
     if _is_peer(way):
-        assert peers is not None
+        if peers is None:
+            raise check.InputError(f"{way} needs a checkout of the peer; give its folder by --peers.")
         _make_importable(peers)
     row = WAYS[way]()
     row["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

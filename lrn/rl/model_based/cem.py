@@ -63,11 +63,11 @@ def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEM
     shape = (config.iterations, config.population, *mean.shape)
     noise = jax.random.truncated_normal(noise_key, -2.0, 2.0, shape)
 
-    def refit(search: Search, x: tuple[Key, Array]) -> tuple[Search, None]:
-        key, noise = x
+    def refit(search: Search, x: tuple[Array, Array]) -> tuple[Search, None]:
+        iteration, noise = x
         room = 0.5 * (1.0 - jnp.abs(search.mean))
         samples = search.mean[None] + jnp.minimum(search.std, room)[None] * noise
-        scores = score(key, samples)
+        scores = score(jax.random.fold_in(score_key, iteration), samples)
         best, rows = jax.lax.top_k(jnp.where(jnp.isfinite(scores), scores, -jnp.inf), config.elites)
         elites, keep = samples[rows], config.inertia
         new = Search(
@@ -79,7 +79,7 @@ def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEM
 
     mean = jnp.clip(mean, -1.0, 1.0)
     start = Search(mean, jnp.full(mean.shape, config.spread, mean.dtype), jnp.float32(-jnp.inf))
-    search, _ = jax.lax.scan(refit, start, (jax.random.split(score_key, config.iterations), noise))
+    search, _ = jax.lax.scan(refit, start, (jnp.arange(config.iterations), noise))
     return search
 
 

@@ -1,0 +1,63 @@
+"""The benchmarks of reinforcement learning: what they call short, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.bench.rl import returns, speed
+from lrn import nets
+from lrn.rl.heads import actor_critic
+from lrn.rl.identity import constant_reward
+from lrn.rl.ppo import PPOConfig, ppo
+
+
+def line(target: float) -> returns.Line:
+    """Every episode pays 1, whatever one does."""
+    env, net = constant_reward(), actor_critic(nets.mlp(2, (4,)), nets.mlp(1, (4,)))
+    settings = PPOConfig(total_steps=32, num_envs=2, rollout_length=8, epochs=1, minibatches=1)
+    return returns.Line(target, env, lambda c: ppo(env, net, c), settings)
+
+
+def test_a_line_that_falls_short_is_an_error(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(returns, "FAST", {"easy": lambda: line(1.0), "hard": lambda: line(1.1)})
+    file = tmp_path / "returns.json"
+    options = ["--seeds", "2", "--episodes", "2", "--json", str(file)]
+    assert returns.main(["--only", "easy", *options]) == 0
+    assert returns.main(["--only", "hard", *options]) == 1
+    out = capsys.readouterr().out
+    assert out.count("short of it") == 1
+    rows = json.loads(file.read_text())
+    assert {name: row["reached"] for name, row in rows.items()} == {"easy": True, "hard": False}
+    assert rows["easy"]["mean"] == 1.0
+    assert rows["easy"]["steps"] == 32
+
+
+def test_every_line_can_be_built_and_has_a_target_of_the_issue():
+    assert all(callable(build) for build in (*returns.FAST.values(), *returns.MINATAR.values()))
+    assert {"CartPole PPO", "CartPole DQN", "Breakout PPO", "Breakout PQN"} <= {
+        *returns.FAST,
+        *returns.MINATAR,
+    }
+
+
+@pytest.mark.parametrize(
+    ("main", "argv", "sentence"),
+    [
+        (returns.main, ["--only", "CartPol DQM"], "no line is called"),
+        (speed.main, ["--only", "PPO Kart"], "no comparison"),
+        (speed.main, ["--worker", "ppo_cartpol"], "did you mean ppo_cartpole"),
+        (speed.main, ["--worker", "purejaxrl_cartpole"], "give its folder by --peers"),
+    ],
+)
+def test_bad_names(main, argv, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        main(argv)
+
+
+def test_a_bad_name_at_the_command_line_is_exit_code_2(capsys):
+    from experiments.bench.__main__ import main
+
+    assert main(["rl.returns", "--only", "CartPol DQM"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
