@@ -255,7 +255,7 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
             initial=c.initial,
             learning_rate=c.learning_rate,
             total_steps=steps,
-            num_steps=1,
+            rollout_length=1,
         )
         if program == "RND":
             small = nets.mlp(8, (16,))

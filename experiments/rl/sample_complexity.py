@@ -214,7 +214,7 @@ def _deep_sea(method: str, size: int, config: Config) -> tuple[Any, Callable[...
 
     # Nothing is random in DeepSea but the acting: the largest step and no discount are best for every method.
     base = CodedQConfig(
-        num_envs=1, num_steps=size, learning_rate=1.0, discount=1.0, epsilon_start=0.0, epsilon_end=0.0
+        num_envs=1, rollout_length=size, learning_rate=1.0, discount=1.0, epsilon_start=0.0, epsilon_end=0.0
     )
     settings = {
         "random": dataclasses.replace(base, epsilon_start=1.0, epsilon_end=1.0),

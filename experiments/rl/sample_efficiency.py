@@ -360,14 +360,14 @@ def _pendulum(config: Config, context: Context) -> Any:
         return fit
 
     soft = SACConfig(
-        learning_rate=3e-3, temperature_learning_rate=3e-3, buffer_size=many, collect=4, updates=16,
+        learning_rate=3e-3, temperature_learning_rate=3e-3, buffer_size=many, rollout_length=4, updates=16,
         learning_starts=200, total_steps=many,
     )  # fmt: skip
     fit = greedy("SAC", lambda c: sac(env, actor, critic, c), soft, env, few)
     imagined = MBPOConfig(
         sac=SACConfig(
-            learning_rate=3e-3, temperature_learning_rate=3e-3, buffer_size=few, collect=10, updates=100,
-            learning_starts=200, total_steps=few,
+            learning_rate=3e-3, temperature_learning_rate=3e-3, buffer_size=few, rollout_length=10,
+            updates=100, learning_starts=200, total_steps=few,
         ),
         rollouts=100, rollout_length=4, imagined_size=8000,
     )  # fmt: skip

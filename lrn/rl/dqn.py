@@ -44,7 +44,7 @@ class DQNConfig:
     double: choose the next action by the online network, and value it by the target network.
     n_step: rewards summed before bootstrapping. Beyond 1 these hold exploring actions: no correction.
     loss: "huber" (squared up to an error of 1), or "squared".
-    max_gradient_norm: the gradient's global norm is cut here.
+    max_grad_norm: the gradient's global norm is cut here.
     """
 
     total_steps: int = 500_000
@@ -64,7 +64,7 @@ class DQNConfig:
     double: bool = False
     n_step: int = 1
     loss: str = "squared"
-    max_gradient_norm: float = 10.0
+    max_grad_norm: float = 10.0
 
     def __post_init__(self):
         for name in ("total_steps", "num_envs", "rollout_length", "updates", "buffer_size", "batch_size"):
@@ -72,7 +72,7 @@ class DQNConfig:
         check.integer("target_period", self.target_period, 1)
         check.integer("n_step", self.n_step, 1)
         check.positive("learning_rate", self.learning_rate)
-        check.positive("max_gradient_norm", self.max_gradient_norm)
+        check.positive("max_grad_norm", self.max_grad_norm)
         check.positive("exploration_fraction", self.exploration_fraction)
         for name in ("discount", "target_rate", "epsilon_start", "epsilon_end", "exploration_fraction"):
             check.between(name, getattr(self, name), 0, 1)
@@ -128,9 +128,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     """
     actions = envs.require_discrete(env, "dqn")
     heads.check_output("the network of dqn", net, env.observation_shape, actions)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(config.learning_rate)
-    )
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate))
 
     def init(key: Key, batch: Any = None) -> DQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)

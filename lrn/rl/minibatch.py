@@ -8,11 +8,22 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.types import Array, Key
 
 T = TypeVar("T")
 
 _NARROW = 16  # numbers a row; wider arrays are taken from as they are, since packing copies them
+
+
+def check_divides(num_envs: int, rollout_length: int, minibatches: int) -> None:
+    """Raise InputError unless a rollout divides into the minibatches."""
+    steps = num_envs * rollout_length
+    if steps % minibatches:
+        raise check.InputError(
+            f"num_envs x rollout_length = {num_envs} x {rollout_length} = {steps} "
+            f"does not divide into {minibatches} minibatches; choose minibatches that divide it."
+        )
 
 
 def shuffled(key: Key, n: int, times: int) -> Array:

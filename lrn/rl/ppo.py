@@ -78,11 +78,7 @@ class PPOConfig:
         check.non_negative("entropy_coefficient", self.entropy_coefficient)
         check.non_negative("value_coefficient", self.value_coefficient)
         check.positive("max_grad_norm", self.max_grad_norm)
-        if self.interactions % self.minibatches:
-            raise check.InputError(
-                f"num_envs x rollout_length = {self.num_envs} x {self.rollout_length} = {self.interactions} "
-                f"does not divide into {self.minibatches} minibatches; choose minibatches that divide it."
-            )
+        minibatch.check_divides(self.num_envs, self.rollout_length, self.minibatches)
 
     @property
     def interactions(self) -> int:

@@ -22,7 +22,7 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.rl import env as envs
-from lrn.rl import heads, play, returns
+from lrn.rl import heads, minibatch, play, returns
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
 from lrn.rl.env import Env
@@ -42,7 +42,7 @@ class PQNConfig:
     lambda_: of the returns; 0 is one-step Q-learning.
     epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
         first to the second over this fraction of ``total_steps``.
-    max_gradient_norm: the gradient's global norm is cut here.
+    max_grad_norm: the gradient's global norm is cut here.
     """
 
     total_steps: int = 500_000
@@ -57,7 +57,7 @@ class PQNConfig:
     epsilon_start: float = 1.0
     epsilon_end: float = 0.05
     exploration_fraction: float = 0.3
-    max_gradient_norm: float = 10.0
+    max_grad_norm: float = 10.0
 
     def __post_init__(self):
         for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
@@ -66,12 +66,8 @@ class PQNConfig:
         check.positive("exploration_fraction", self.exploration_fraction)
         for name in ("discount", "lambda_", "epsilon_start", "epsilon_end", "exploration_fraction"):
             check.between(name, getattr(self, name), 0, 1)
-        check.positive("max_gradient_norm", self.max_gradient_norm)
-        if self.interactions % self.minibatches:
-            raise check.InputError(
-                f"num_envs x rollout_length = {self.num_envs} x {self.rollout_length} = {self.interactions} "
-                f"does not divide into {self.minibatches} minibatches; choose minibatches that divide it."
-            )
+        check.positive("max_grad_norm", self.max_grad_norm)
+        minibatch.check_divides(self.num_envs, self.rollout_length, self.minibatches)
 
     @property
     def interactions(self) -> int:
@@ -147,6 +143,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
             lambda x: x.reshape(-1, *x.shape[2:]),
             (played.observation, played.action, targets(state, played, reward)),
         )
+        take = minibatch.taker(rows)
 
         def loss(params: Params, rows: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
             observation, action, target = rows
@@ -156,14 +153,11 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
         def descend(carry: Any, index: Array) -> Any:
             params, opt_state = carry
-            minibatch = jax.tree.map(lambda x: x[index], rows)
-            gradient, measured = jax.grad(loss, has_aux=True)(params, minibatch)
+            gradient, measured = jax.grad(loss, has_aux=True)(params, take(index))
             change, opt_state = optimizer.update(gradient, opt_state, params)
             return (optax.apply_updates(params, change), opt_state), measured
 
-        order = jax.vmap(lambda k: jax.random.permutation(k, config.interactions))(
-            jax.random.split(shuffle_key, config.epochs)
-        ).reshape(config.epochs * config.minibatches, size)
+        order = minibatch.shuffled(shuffle_key, config.interactions, config.epochs).reshape(-1, size)
         (params, opt_state), (losses, q) = jax.lax.scan(descend, (state.params, state.opt_state), order)
         steps = state.steps + config.interactions
         metrics |= {"loss": losses.mean(), "q": q.mean(), "epsilon": epsilon_at(config, steps)}
@@ -184,7 +178,7 @@ def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
         return config.learning_rate * left
 
     return optax.chain(
-        optax.clip_by_global_norm(config.max_gradient_norm),  # pyright: ignore[reportArgumentType]
+        optax.clip_by_global_norm(config.max_grad_norm),  # pyright: ignore[reportArgumentType]
         optax.scale_by_radam(),
         optax.scale_by_learning_rate(rate),
     )

@@ -36,7 +36,7 @@ LOG_STD = (-10.0, 2.0)  # beyond these the density under- or overflows and teach
 
 @config
 class SACConfig:
-    """Settings; a learner step plays ``collect`` steps in each environment, then learns ``updates`` times.
+    """Settings; a learner step plays ``rollout_length`` steps an environment, then learns ``updates`` times.
 
     learning_rate: of actor and critics (Adam); temperature_learning_rate: of the log of the temperature.
     discount: per step. target_rate: share of the critics that enters the target critics at an update.
@@ -55,7 +55,7 @@ class SACConfig:
     batch_size: int = 256
     buffer_size: int = 100_000
     num_envs: int = 1
-    collect: int = 1
+    rollout_length: int = 1
     updates: int = 1
     learning_starts: int = 1000
     total_steps: int = 10_000
@@ -66,14 +66,14 @@ class SACConfig:
         check.between("discount", self.discount, 0, 1)
         check.between("target_rate", self.target_rate, 0, 1)
         check.positive("initial_temperature", self.initial_temperature)
-        for name in ("batch_size", "num_envs", "collect", "updates", "learning_starts", "total_steps"):
+        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts", "total_steps"):
             check.integer(name, getattr(self, name), 1)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
 
     @property
     def interactions(self) -> int:
         """Environment steps of one learner step."""
-        return self.num_envs * self.collect
+        return self.num_envs * self.rollout_length
 
     @property
     def update_to_data(self) -> float:
@@ -232,7 +232,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
 
     def step(key: Key, state: SACState, batch: Batch = None) -> tuple[SACState, Metrics]:
         play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-        exploring, colour_state = colour.sample(colour_key, state.noise, config.collect)
+        exploring, colour_state = colour.sample(colour_key, state.noise, config.rollout_length)
 
         def act(noise: Array, observation: Array) -> Array:
             return core.act(state.learned.params, observation, noise)
@@ -272,7 +272,7 @@ def example() -> Example:
         factory=lambda config: sac(env, actor, critic, config),
         config=SACConfig(
             num_envs=4,
-            collect=2,
+            rollout_length=2,
             updates=2,
             batch_size=16,
             buffer_size=500,

@@ -29,7 +29,7 @@ from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
 
 @config
 class TD3Config:
-    """Settings; a learner step plays ``collect`` steps in each environment, then learns ``updates`` times.
+    """Settings; a learner step plays ``rollout_length`` steps an environment, then learns ``updates`` times.
 
     actor_learning_rate, critic_learning_rate: of Adam.
     discount: per step. target_rate: share of the networks that enters their targets when the actor moves.
@@ -52,7 +52,7 @@ class TD3Config:
     batch_size: int = 256
     buffer_size: int = 100_000
     num_envs: int = 1
-    collect: int = 2
+    rollout_length: int = 2
     updates: int = 2
     learning_starts: int = 1000
     total_steps: int = 10_000
@@ -64,20 +64,20 @@ class TD3Config:
         check.between("target_rate", self.target_rate, 0, 1)
         for name in ("exploration_noise", "target_noise", "target_noise_clip"):
             check.non_negative(name, getattr(self, name))
-        for name in ("batch_size", "num_envs", "collect", "updates", "learning_starts", "total_steps"):
+        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts", "total_steps"):
             check.integer(name, getattr(self, name), 1)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
         check.integer("policy_delay", self.policy_delay, 1)
         if self.updates % self.policy_delay:
             raise check.InputError(
                 f"updates must be a multiple of policy_delay, got {self.updates} and {self.policy_delay}; "
-                "learn more often at once (raise collect with it to keep the update-to-data ratio)."
+                "learn more often at once (raise rollout_length with it to keep the update-to-data ratio)."
             )
 
     @property
     def interactions(self) -> int:
         """Environment steps of one learner step."""
-        return self.num_envs * self.collect
+        return self.num_envs * self.rollout_length
 
     @property
     def update_to_data(self) -> float:
@@ -196,7 +196,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
 
     def step(key: Key, state: TD3State, batch: Batch = None) -> tuple[TD3State, Metrics]:
         play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-        exploring, colour_state = colour.sample(colour_key, state.noise, config.collect)
+        exploring, colour_state = colour.sample(colour_key, state.noise, config.rollout_length)
 
         def act(noise: Array, observation: Array) -> Array:
             unit = policy(state.learned.actor, observation)

@@ -57,7 +57,7 @@ def test_it_learns_the_analytic_values_of_a_truncating_chain():
 @pytest.mark.parametrize("select", ["epsilon_greedy", "boltzmann", "ucb"])
 def test_it_solves_delayed_reward(select):
     env = identity.delayed_reward(3)
-    config = CodedQConfig(select=select, epsilon_start=1.0, total_steps=2000, num_envs=2, num_steps=50)
+    config = CodedQConfig(select=select, epsilon_start=1.0, total_steps=2000, num_envs=2, rollout_length=50)
     agent = coded_q(env, tables(env), config)
     result = fit(lambda c: coded_q(env, tables(env), c), config, steps=20)
     state = jax.tree.map(lambda x: x[0], result.arm("default"))
@@ -69,7 +69,7 @@ def test_it_solves_delayed_reward(select):
 def test_one_update_by_hand():
     """Q(s, a) += lr (r + bonus + g max Q(s') - Q(s, a)), the bonus of a first visit being beta."""
     env = identity.constant_reward(2)
-    config = CodedQConfig(learning_rate=0.25, num_steps=1, initial=2.0)
+    config = CodedQConfig(learning_rate=0.25, rollout_length=1, initial=2.0)
     coding = grid([0.0], [1.0], [1])
     agent = coded_q(env, coding, config, count_bonus(coding, CountConfig(beta=0.5), 2))
     state, metrics = stepped(agent, jax.random.key(1), agent.init(jax.random.key(0), None))
@@ -83,7 +83,7 @@ def test_one_update_by_hand():
 def test_epsilon_falls_over_its_fraction_of_the_training():
     env = identity.constant_reward(2)
     config = CodedQConfig(
-        epsilon_start=1.0, epsilon_end=0.0, exploration_fraction=0.5, total_steps=4000, num_steps=1000,
+        epsilon_start=1.0, epsilon_end=0.0, exploration_fraction=0.5, total_steps=4000, rollout_length=1000,
         initial=0.0, learning_rate=0.0,
     )  # fmt: skip
     agent = coded_q(env, grid([0.0], [1.0], [1]), config)
@@ -150,7 +150,7 @@ def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
     """It sets terminated and truncated on its last step: the end is worth 0, and nothing is bootstrapped."""
     size = 4
     env = make("DeepSea-bsuite", size=size)
-    config = dataclasses.replace(OPTIMISTIC, num_steps=size, discount=1.0)
+    config = dataclasses.replace(OPTIMISTIC, rollout_length=size, discount=1.0)
     result = fit(lambda c: scored(coded_q(env, one_hot(size**2), c)), config, steps=100, evaluate=score)
     weights = np.asarray(result.arm("default").agent.weights)
     assert result.table.final("default", "solved").tolist() == [1, 1]
@@ -235,7 +235,9 @@ def test_the_size_of_deep_sea_may_be_swept():
 def test_noise_moves_along_ordered_actions():
     """Rounded to the nearest level and cut at the ends; the scale is half the range of actions."""
     env = discretise(identity.continuous_echo(length=1), 5)
-    config = CodedQConfig(epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, num_steps=1)
+    config = CodedQConfig(
+        epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, rollout_length=1
+    )
     agent = coded_q(env, grid([-1.0], [1.0], [1]), config, noise=white())
     state = agent.init(jax.random.key(0), None)
     state = state._replace(weights=jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0]]))
@@ -250,7 +252,7 @@ def test_noise_moves_along_ordered_actions():
     ("make", "words"),
     [
         (lambda: CodedQConfig(select="greedy"), "select 'greedy' is not known"),
-        (lambda: CodedQConfig(num_steps=0), "num_steps must be at least 1"),
+        (lambda: CodedQConfig(rollout_length=0), "rollout_length must be at least 1"),
         (lambda: coded_q(identity.continuous_echo(), one_hot(2), CodedQConfig()), "needs discrete actions"),
         (lambda: deep_sea(1), "size must be at least 2"),
     ],

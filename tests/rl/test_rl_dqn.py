@@ -122,7 +122,7 @@ def test_truncation_is_bootstrapped(options):
         learning_rate=0.05,
         target_period=5,
         epsilon_end=1.0,
-        max_gradient_norm=1e3,
+        max_grad_norm=1e3,
         **options,
     )
     exact = np.array([(1 + 2 * g) / (1 - g**2), (2 + g) / (1 - g**2)])

@@ -28,7 +28,7 @@ def train_on_echo(agent, config):
 
 def test_pets_echoes_numbers():
     config = PETSConfig(
-        search=CEMConfig(population=32, elites=6, iterations=3), horizon=1, num_envs=4, collect=5,
+        search=CEMConfig(population=32, elites=6, iterations=3), horizon=1, num_envs=4, rollout_length=5,
         learning_starts=100, total_steps=400,
     )  # fmt: skip
     fit = train_on_echo(lambda c: pets(ECHO, nets.mlp(4, (32,)), c), config)
@@ -37,8 +37,8 @@ def test_pets_echoes_numbers():
 
 def test_mbpo_echoes_numbers():
     sac = SACConfig(
-        learning_rate=3e-3, temperature_learning_rate=3e-3, discount=0.9, num_envs=4, collect=5, updates=40,
-        batch_size=64, learning_starts=100, buffer_size=1000, total_steps=1000,
+        learning_rate=3e-3, temperature_learning_rate=3e-3, discount=0.9, num_envs=4, rollout_length=5,
+        updates=40, batch_size=64, learning_starts=100, buffer_size=1000, total_steps=1000,
     )  # fmt: skip
     config = MBPOConfig(sac=sac, model_updates=20, rollouts=100, imagined_size=2000, real=4)
     nets_of = (nets.mlp(2, (32,)), nets.mlp(1, (32,)), nets.mlp(4, (32,)))

@@ -56,7 +56,7 @@ def test_truncation_is_bootstrapped(lambda_):
         discount=g,
         lambda_=lambda_,
         learning_rate=0.05,
-        max_gradient_norm=1e3,
+        max_grad_norm=1e3,
         total_steps=40_000,
         epsilon_end=1.0,
     )

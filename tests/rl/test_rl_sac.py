@@ -125,7 +125,7 @@ def test_nothing_is_learned_before_learning_starts():
 
 
 def test_settings():
-    config = SACConfig(num_envs=4, collect=2, updates=4)
+    config = SACConfig(num_envs=4, rollout_length=2, updates=4)
     assert (config.interactions, config.update_to_data) == (8, 0.5)
 
 
@@ -172,7 +172,7 @@ def test_mountain_car_with_pink_noise():
     env = envs.make("MountainCarContinuous-v0")
     config = SACConfig(
         num_envs=4,
-        collect=2,
+        rollout_length=2,
         updates=4,
         batch_size=128,
         target_rate=0.01,

@@ -17,7 +17,7 @@ ECHO = identity.continuous_echo()
 
 def test_it_echoes_numbers_in_the_units_of_the_environment():
     config = TD3Config(
-        num_envs=8, collect=1, updates=4, batch_size=64, learning_starts=200, discount=0.9,
+        num_envs=8, rollout_length=1, updates=4, batch_size=64, learning_starts=200, discount=0.9,
         buffer_size=10_000, total_steps=6000,
     )  # fmt: skip
 
@@ -46,7 +46,13 @@ def test_the_actor_moves_once_in_policy_delay_updates():
 def test_the_first_target_is_that_of_the_paper():
     """One transition, repeated: the loss of the first update is known."""
     config = TD3Config(
-        policy_delay=1, updates=1, collect=1, learning_starts=1, batch_size=1, buffer_size=1, target_noise=0.0
+        policy_delay=1,
+        updates=1,
+        rollout_length=1,
+        learning_starts=1,
+        batch_size=1,
+        buffer_size=1,
+        target_noise=0.0,
     )
     linear = nets.from_function(lambda key, x: jax.random.normal(key, (x.shape[1], 1)), lambda p, x: x @ p)
     agent = td3(ECHO, linear, linear, config)

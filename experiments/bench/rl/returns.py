@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import tyro
 
+from experiments.bench.rl._networks import perceptrons
 from lrn import check, nets, stats, train
 from lrn.config import config
 from lrn.rl import env as envs
@@ -34,12 +35,10 @@ from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 from lrn.rl.exploration.coding import grid, one_hot
 from lrn.rl.exploration.counts import CountConfig, count_bonus
 from lrn.rl.exploration.noise import pink
-from lrn.rl.heads import actor_critic, policy_size
 from lrn.rl.ppo import PPOConfig, ppo
 from lrn.rl.pqn import PQNConfig, pqn
 from lrn.rl.recurrent_ppo import recurrent_ppo
 from lrn.rl.sac import SACConfig, sac
-from lrn.types import Net
 
 
 @dataclasses.dataclass
@@ -131,16 +130,9 @@ def _budget(config: Any) -> tuple[int, int]:
     return inner.interactions, inner.total_steps
 
 
-def _actor_critic(env: Env, hidden: tuple[int, ...] = (64, 64), activation: str = "tanh") -> Net:
-    return actor_critic(
-        nets.mlp(policy_size(env), hidden, activation=activation, head_scale=0.01),
-        nets.mlp(1, hidden, activation=activation, head_scale=1.0),
-    )
-
-
 def _ppo(name: str, target: float, config: PPOConfig, **network: Any) -> Line:
     env = envs.make(name)
-    net = _actor_critic(env, **network)
+    net = perceptrons(env, **network)
     return Line(target, env, lambda c: ppo(env, net, c), config)
 
 
@@ -171,7 +163,7 @@ class WithBonus:
 def mountain_car_ppo() -> Line:
     """With a bonus for rare positions and velocities: no undirected agent sees the flag in 200 steps."""
     env = envs.make("MountainCar-v0")
-    net = _actor_critic(env)
+    net = perceptrons(env)
     coding = grid((-1.2, -0.07), (0.6, 0.07), (24, 24))
     settings = WithBonus(
         PPOConfig(
@@ -221,7 +213,7 @@ def deep_sea_counts() -> Line:
     env, coding = envs.make("DeepSea-bsuite", size=20), one_hot(400)
     bonus = count_bonus(coding, CountConfig(beta=0.1), actions=2)
     settings = CodedQConfig(
-        total_steps=200_000, select="ucb", ucb_scale=0.1, learning_rate=1.0, discount=1.0, num_steps=20
+        total_steps=200_000, select="ucb", ucb_scale=0.1, learning_rate=1.0, discount=1.0, rollout_length=20
     )
     return Line(0.9, env, lambda c: coded_q(env, coding, c, bonus), settings)
 

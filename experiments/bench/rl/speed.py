@@ -164,7 +164,6 @@ def _ours(
     options = (
         {"evaluate": evaluator(agent, env, 32), "eval_every": steps // evaluations} if evaluations else {}
     )
-    os.environ["LRN_NO_CACHE"] = "1"
     with contextlib.redirect_stdout(io.StringIO()):
         fit = train.fit(agent, config, [0], steps=steps, progress=False, **options)
     return {
@@ -190,30 +189,22 @@ def _theirs(train: Callable[[Any], Any], total: int) -> dict[str, float]:
 
 
 def _ppo_cartpole(evaluations: int) -> dict[str, float]:
-    from lrn import nets
+    from experiments.bench.rl._networks import perceptrons
     from lrn.rl.env import make
-    from lrn.rl.heads import actor_critic
     from lrn.rl.ppo import PPOConfig, ppo
 
     env = make("CartPole-v1")
-    net = actor_critic(
-        nets.mlp(2, (64, 64), activation="tanh", head_scale=0.01),
-        nets.mlp(1, (64, 64), activation="tanh", head_scale=1.0),
-    )
+    net = perceptrons(env)
     return _ours(lambda c: ppo(env, net, c), PPOConfig(total_steps=500_000), env, 500_000, evaluations)
 
 
 def _ppo_breakout() -> dict[str, float]:
-    from lrn import nets
+    from experiments.bench.rl._networks import perceptrons
     from lrn.rl.env import make
-    from lrn.rl.heads import actor_critic
     from lrn.rl.ppo import PPOConfig, ppo
 
     env = make("Breakout-MinAtar")
-    net = actor_critic(
-        nets.mlp(3, (64, 64), head_scale=0.01),
-        nets.mlp(1, (64, 64), head_scale=1.0),
-    )
+    net = perceptrons(env, activation="relu")
     config = PPOConfig(total_steps=1_000_000, num_envs=64, minibatches=8, learning_rate=5e-3)
     return _ours(lambda c: ppo(env, net, c), config, env, 1_000_000)
 
@@ -340,16 +331,13 @@ def _agents(args: Args) -> int:
     """Agents x steps a second, compilation apart, for PPO on CartPole."""
     import jax
 
-    from lrn import nets, train
+    from experiments.bench.rl._networks import perceptrons
+    from lrn import train
     from lrn.rl.env import make
-    from lrn.rl.heads import actor_critic
     from lrn.rl.ppo import PPOConfig, ppo
 
     env = make("CartPole-v1")
-    net = actor_critic(
-        nets.mlp(2, (64, 64), activation="tanh", head_scale=0.01),
-        nets.mlp(1, (64, 64), activation="tanh", head_scale=1.0),
-    )
+    net = perceptrons(env)
     config = PPOConfig(total_steps=500_000)
     steps, found = config.total_steps // config.interactions, {}
     print(f"{jax.devices()[0].device_kind}: PPO on CartPole, {config.total_steps:,} steps each")

@@ -38,8 +38,8 @@ class CodedQConfig:
     noise_scale: of the noise on the action, where there is one, in halves of the range of actions.
     learning_rate: of the update, shared out among the active features.
     initial: the value everything starts with; above what can be reached it is optimism.
-    num_envs, num_steps: environments side by side, and steps in each in an iteration. total_steps: of all, in
-        the training.
+    num_envs, rollout_length: environments side by side, and steps in each in an iteration.
+    total_steps: of all, in the training.
     """
 
     select: str = "epsilon_greedy"
@@ -53,7 +53,7 @@ class CodedQConfig:
     learning_rate: float = 0.5
     initial: float = 0.0
     num_envs: int = 1
-    num_steps: int = 128
+    rollout_length: int = 128
     total_steps: int = 100_000
 
     def __post_init__(self):
@@ -63,13 +63,13 @@ class CodedQConfig:
         check.positive("temperature", self.temperature)
         check.non_negative("ucb_scale", self.ucb_scale)
         check.non_negative("noise_scale", self.noise_scale)
-        for name in ("num_envs", "num_steps", "total_steps"):
+        for name in ("num_envs", "rollout_length", "total_steps"):
             check.integer(name, getattr(self, name), low=1)
 
     @property
     def interactions(self) -> int:
         """Steps of the environments in one step of the agent."""
-        return self.num_envs * self.num_steps
+        return self.num_envs * self.rollout_length
 
 
 class CodedQState(NamedTuple):
@@ -175,7 +175,8 @@ def coded_q(
         return state, (ended, jnp.abs(error).mean(), intrinsic.mean())
 
     def step(key: Key, state: CodedQState, batch: Batch) -> tuple[CodedQState, Metrics]:
-        state, (ended, error, intrinsic) = jax.lax.scan(one, state, jax.random.split(key, config.num_steps))
+        keys = jax.random.split(key, config.rollout_length)
+        state, (ended, error, intrinsic) = jax.lax.scan(one, state, keys)
         metrics = {"td_error": error.mean(), "bonus": intrinsic.mean()}
         return state, {**play.episode_metrics(ended), **metrics}
 
@@ -196,5 +197,5 @@ def example() -> Example:
     env, bonus = delayed_reward(3), count_bonus(simhash(6, centre=0.5), CountConfig(), actions=2)
     size = env.observation_shape[0]
     coding = grid([0.0] * size, [1.0] * size, [2] * size)
-    config = CodedQConfig(num_envs=2, num_steps=5, total_steps=60)
+    config = CodedQConfig(num_envs=2, rollout_length=5, total_steps=60)
     return Example(lambda config: coded_q(env, coding, config, bonus), config)

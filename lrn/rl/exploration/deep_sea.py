@@ -88,7 +88,7 @@ def tabular(
 ) -> Agent:
     """A scored table on `deep_sea`: each step is one of the environment, whatever ``config`` says of that."""
     env = deep_sea(size, largest)
-    stepwise = dataclasses.replace(config, num_envs=1, num_steps=1)
+    stepwise = dataclasses.replace(config, num_envs=1, rollout_length=1)
     return scored(coded_q(env, table(env.horizon), stepwise, bonus))
 
 

@@ -29,14 +29,14 @@ from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
 class MBPOConfig:
     """Settings; a learner step plays, learns the model, imagines, then learns the policy.
 
-    sac: of the policy, and of how much is played and learned (``collect``, ``updates``, ``total_steps`` ...).
+    sac: of the policy, and of how much is really played (its ``rollout_length``, ``updates`` and so on).
     model: of the ensemble. model_updates: its gradient steps in a learner step; model_batch: of each member.
     rollouts: imagined in a learner step, a multiple of the ensemble's members. rollout_length: their steps.
     imagined_size: imagined transitions kept, the newest.
     real: rows of each batch of SAC's that really happened.
     """
 
-    sac: SACConfig = SACConfig(collect=10, updates=100, learning_starts=200, total_steps=3_000)
+    sac: SACConfig = SACConfig(rollout_length=10, updates=100, learning_starts=200, total_steps=3_000)
     model: DynamicsConfig = DynamicsConfig()
     model_updates: int = 50
     model_batch: int = 128
@@ -138,7 +138,7 @@ def mbpo(
         play_key, act_key, model_key, start_key, dream_key, row_key, dreamt_key, noise_key = jax.random.split(
             key, 8
         )
-        exploring = jax.random.normal(act_key, (settings.collect, settings.num_envs, box.size))
+        exploring = jax.random.normal(act_key, (settings.rollout_length, settings.num_envs, box.size))
         live, fresh, ended = collect(
             env,
             play_key,
@@ -216,7 +216,7 @@ def example() -> Example:
         factory=lambda config: mbpo(env, nets.mlp(2, (16,)), nets.mlp(1, (16,)), nets.mlp(4, (16,)), config),
         config=MBPOConfig(
             sac=SACConfig(
-                num_envs=2, collect=2, updates=2, batch_size=16, buffer_size=200, learning_starts=8
+                num_envs=2, rollout_length=2, updates=2, batch_size=16, buffer_size=200, learning_starts=8
             ),
             model=DynamicsConfig(members=2),
             model_updates=2,

@@ -4,7 +4,8 @@ arXiv 1805.12114. There is no policy: at every step the cross-entropy method loo
 that the ensemble expects most of, of which the first is played, and the rest is where the next search begins.
 
 What differs from the paper: the model is trained a little after every step (``updates`` gradient steps to
-``collect`` environment steps) rather than anew after every episode, so that a learner step has a fixed cost.
+``rollout_length`` environment steps) rather than anew after every episode, so that a learner step has a
+fixed cost.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
 
 @config
 class PETSConfig:
-    """Settings; a learner step plays ``collect`` steps in each environment, then learns ``updates`` times.
+    """Settings; a learner step plays ``rollout_length`` steps an environment, then learns ``updates`` times.
 
     search: of the planner. model: of the ensemble.
     horizon: steps that are planned. particles: imagined courses of events for each plan.
@@ -47,7 +48,7 @@ class PETSConfig:
     batch_size: int = 128
     buffer_size: int = 20_000
     num_envs: int = 1
-    collect: int = 10
+    rollout_length: int = 10
     updates: int = 50
     learning_starts: int = 200
     total_steps: int = 2_000
@@ -58,7 +59,7 @@ class PETSConfig:
             "particles",
             "batch_size",
             "num_envs",
-            "collect",
+            "rollout_length",
             "updates",
             "learning_starts",
         ):
@@ -69,7 +70,7 @@ class PETSConfig:
     @property
     def interactions(self) -> int:
         """Environment steps of one learner step."""
-        return self.num_envs * self.collect
+        return self.num_envs * self.rollout_length
 
 
 class PETSState(NamedTuple):
@@ -170,7 +171,7 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
             )
             return (after, plans), (row, (ended, expected))
 
-        keys = jax.random.split(key, config.collect)
+        keys = jax.random.split(key, config.rollout_length)
         (live, plans), (rows, told) = jax.lax.scan(move, (state.live, state.plans), keys)
         return live, plans, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), told
 
@@ -210,7 +211,7 @@ def example() -> Example:
             batch_size=16,
             buffer_size=200,
             num_envs=2,
-            collect=2,
+            rollout_length=2,
             updates=2,
             learning_starts=8,
         ),
