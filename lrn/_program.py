@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -47,21 +48,22 @@ class Windows(NamedTuple):
 
 
 class _Lane(NamedTuple):
-    """What makes a lane itself: a config, a seed, and the data of that seed alone."""
+    """What makes a lane itself: a config, a seed's streams [3, 2] uint32, and the data of that seed alone."""
 
     config: Any
-    seed: Any
+    streams: Any
     data: dict[str, Any]
 
 
 class _Compiled:
     """A jitted function, compiled once for the one set of shapes it will see."""
 
-    def __init__(self, jitted: Any, options: dict[str, Any] | None = None):
-        self._jitted, self._options, self._compiled = jitted, options, None
+    def __init__(self, jitted: Any):
+        self._jitted, self._compiled = jitted, None
+        self.options: dict[str, Any] | None = None
 
     def compile(self, *args: Any) -> None:
-        self._compiled = self._compiled or self._jitted.lower(*args).compile(compiler_options=self._options)
+        self._compiled = self._compiled or self._jitted.lower(*args).compile(compiler_options=self.options)
 
     def memory(self) -> dict[str, int]:
         found = None if self._compiled is None else self._compiled.memory_analysis()
@@ -74,6 +76,25 @@ class _Compiled:
         self.compile(*args)
         assert self._compiled is not None
         return self._compiled(*args)
+
+
+def _streams(seeds: Sequence[int]) -> np.ndarray:
+    """The streams of each seed [seeds, 3, 2] uint32, found once, here: every program compiles sooner."""
+
+    def of(seed: Array) -> Array:
+        return jnp.stack([jax.random.key_data(jax.random.fold_in(jax.random.key(seed), i)) for i in range(3)])
+
+    return np.asarray(jax.jit(jax.vmap(of))(np.asarray(seeds, np.uint32)))
+
+
+def _stream(lane: _Lane, which: int) -> Key:
+    return jax.random.wrap_key_data(lane.streams[which])
+
+
+def _options(level: int) -> dict[str, Any] | None:
+    """Which of LLVM's levels, 0 to 3, to compile at; nothing where XLA_FLAGS says it, or off the CPU."""
+    chosen = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
+    return None if chosen or jax.default_backend() != "cpu" else {"xla_backend_optimization_level": level}
 
 
 class Program:
@@ -98,10 +119,7 @@ class Program:
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
         self._every = every
-        # What runs once need not be optimised as what runs a million times: of a small perceptron's
-        # whole compile on CPU two thirds went into its initial weights, and a quarter of that is enough.
-        hasty = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-        self._start = _Compiled(lanes.jit(self._init, (True, False)), hasty)
+        self._start = _Compiled(lanes.jit(self._init, (True, False)))
         self._go = _Compiled(lanes.jit(self._advance, (True, False, True, False, False), donate=(2,)))
         self._look = _Compiled(lanes.jit(self._measure, (True, False, True, False)))
 
@@ -112,7 +130,7 @@ class Program:
         self._lane = lanes.put(
             _Lane(
                 jax.tree.map(lambda x: np.repeat(np.asarray(x), len(seeds), 0), configs),
-                tile(np.asarray(seeds, np.uint32)),
+                tile(_streams(seeds)),
                 {k: tile(v) for k, v in per_seed.items()},
             )
         )
@@ -143,6 +161,12 @@ class Program:
         carry = jax.eval_shape(self._init, lane, self._data)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
+        # What runs once need not be optimised as what runs a million times: a third of the compile of a
+        # small agent on CPU went into its initial weights. Nor are the last passes worth it where all is
+        # small: there they take a third of the compile for nothing; a convolutional network gains a tenth.
+        numbers = sum(x.size for x in jax.tree.leaves(self.shape)) // lanes.count
+        self._start.options = _options(0 if numbers < 1_000_000 else 1)
+        self._go.options = self._look.options = _options(2 if numbers < 100_000 else 3)
 
     def sha256(self) -> str:
         """A hash of what is computed: the traced functions with all they close over, and the data.
@@ -189,12 +213,11 @@ class Program:
         return None if self._sampler is None else self._sampler.draw(key, merge(data, lane.data))
 
     def _trace_init(self, lane: _Lane, data: PyTree) -> State:
-        batch_key, init_key = jax.random.split(jax.random.fold_in(jax.random.key(lane.seed), _INIT))
+        batch_key, init_key = jax.random.split(_stream(lane, _INIT))
         return self._factory(lane.config).init(init_key, self._draw(batch_key, lane, data))
 
     def _trace_step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
-        stream = jax.random.fold_in(jax.random.key(lane.seed), _STEP)
-        batch_key, step_key = jax.random.split(jax.random.fold_in(stream, step))
+        batch_key, step_key = jax.random.split(jax.random.fold_in(_stream(lane, _STEP), step))
         return self._factory(lane.config).step(step_key, state, self._draw(batch_key, lane, data))
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
@@ -210,33 +233,43 @@ class Program:
     ) -> tuple[Carry, Windows]:
         first = start // self._every
 
-        def body(step: Array, loop: Any) -> Any:
-            carry, means, counts = loop
-            state, metrics = self._step(lane, data, carry.state, step)
-            fresh = step % self._every == 0
-            mean, count, bad = {}, {}, {}
-            for name, metric in metrics.items():
-                value, weight = metric if isinstance(metric, Mean) else (metric, 1.0)
-                value, weight = jnp.asarray(value, jnp.float32), jnp.asarray(weight, jnp.float32)
-                old = jnp.where(fresh, 0.0, carry.mean[name])
-                count[name] = jnp.where(fresh, 0.0, carry.weight[name]) + weight
-                # A running mean: a float32 sum over a long window would lose its last digits.
-                share = weight / jnp.maximum(count[name], 1e-30)
-                mean[name] = jnp.where(weight > 0, old + (value - old) * share, old)
-                failed = (weight > 0) & ~jnp.isfinite(value) & (carry.bad[name] < 0)
-                bad[name] = jnp.where(failed, step + 1, carry.bad[name])
-            row = step // self._every - first
-            means = {k: means[k].at[row].set(mean[k]) for k in means}
-            counts = {k: counts[k].at[row].set(count[k]) for k in counts}
-            return Carry(state, mean, count, bad), means, counts
+        # The metrics go through the loop as one row: a kernel each would cost as much as a small network.
+        def row_of(values: Mapping[str, Array]) -> Array:
+            return jnp.stack([values[name] for name in self._metrics])
 
-        empty = {k: jnp.zeros(WINDOWS, jnp.float32) for k in carry.mean}
-        carry, means, counts = jax.lax.fori_loop(start, stop, body, (carry, empty, dict(empty)))
-        return carry, Windows(means, counts, carry.bad, _all_finite(carry.state))
+        def named(rows: Array) -> dict[str, Array]:
+            return {name: rows[..., i] for i, name in enumerate(self._metrics)}
+
+        def body(step: Array, loop: Any) -> Any:
+            state, mean, count, bad, means, counts = loop
+            state, metrics = self._step(lane, data, state, step)
+            pairs = {k: m if isinstance(m, Mean) else (m, 1.0) for k, m in metrics.items()}
+            value, weight = (
+                row_of({k: jnp.asarray(pair[i], jnp.float32) for k, pair in pairs.items()}) for i in range(2)
+            )
+            fresh = step % self._every == 0
+            old = jnp.where(fresh, 0.0, mean)
+            count = jnp.where(fresh, 0.0, count) + weight
+            # A running mean: a float32 sum over a long window would lose its last digits.
+            share = weight / jnp.maximum(count, 1e-30)
+            mean = jnp.where(weight > 0, old + (value - old) * share, old)
+            bad = jnp.where((weight > 0) & ~jnp.isfinite(value) & (bad < 0), step + 1, bad)
+            row = step // self._every - first
+            return state, mean, count, bad, means.at[row].set(mean), counts.at[row].set(count)
+
+        if not self._metrics:
+            loop = lambda step, state: self._step(lane, data, state, step)[0]  # noqa: E731
+            state = jax.lax.fori_loop(start, stop, loop, carry.state)
+            return carry._replace(state=state), Windows({}, {}, {}, _all_finite(state))
+        empty = jnp.zeros((WINDOWS, len(self._metrics)), jnp.float32)
+        begin = (carry.state, row_of(carry.mean), row_of(carry.weight), row_of(carry.bad), empty, empty)
+        state, mean, count, bad, means, counts = jax.lax.fori_loop(start, stop, body, begin)
+        carry = Carry(state, named(mean), named(count), named(bad))
+        return carry, Windows(named(means), named(counts), carry.bad, _all_finite(state))
 
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
         assert self._evaluate is not None
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(lane.seed), _EVAL), step)
+        key = jax.random.fold_in(_stream(lane, _EVAL), step)
         return self._evaluate(lane.config, key, state, merge(data, lane.data))
 
 

@@ -16,6 +16,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
+from lrn.descend import clipped_step
 from lrn.rl import play, returns
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env
@@ -146,8 +147,9 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
     def step(key: Key, state: A2CState, batch: Any = None) -> tuple[A2CState, Metrics]:
         live, seen, ended = collect(key, state)
         gradient, measured = jax.grad(loss, has_aux=True)(state.params, state.net_state, seen)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state = clipped_step(
+            optimizer, gradient, state.opt_state, state.params, config.max_grad_norm
+        )
         measured = {**measured, "gradient_norm": optax.tree.norm(gradient)}
         return A2CState(params, state.net_state, opt_state, live), {**play.episode_metrics(ended), **measured}
 
@@ -170,11 +172,7 @@ def _optimizer(config: A2CConfig) -> optax.GradientTransformation:
         if config.optimizer == "adam"
         else optax.scale_by_rms(decay=0.99, eps=1e-5)
     )
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm),  # pyright: ignore[reportArgumentType]
-        adaptive,
-        optax.scale_by_learning_rate(rate),
-    )
+    return optax.chain(adaptive, optax.scale_by_learning_rate(rate))
 
 
 def example() -> Example:

@@ -34,8 +34,9 @@ def categorical_sample(logits: Array, noise: Array) -> Array:
 
 def categorical_log_prob(logits: Array, action: ArrayLike) -> Array:
     """Log-probability [...] of integer actions [...] under logits [..., n]."""
-    picked = jnp.expand_dims(jnp.asarray(action), -1)
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), picked, axis=-1).squeeze(-1)
+    # A sum over all actions rather than a gather, whose gradient is a scatter: few actions, and one kernel.
+    taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
+    return jnp.where(taken, jax.nn.log_softmax(logits), 0).sum(-1)
 
 
 def categorical_entropy(logits: Array) -> Array:

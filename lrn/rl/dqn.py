@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
+from lrn.descend import clipped_step
 from lrn.rl import env as envs
 from lrn.rl import heads, play, replay
 from lrn.rl.agent import Agent, memoryless
@@ -128,7 +129,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     """
     actions = envs.require_discrete(env, "dqn")
     heads.check_output("the network of dqn", net, env.observation_shape, actions)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate))
+    optimizer = optax.adam(config.learning_rate)
 
     def init(key: Key, batch: Any = None) -> DQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
@@ -208,8 +209,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             return q_learning_loss(q, batch.action, target, config.loss), taken(q, batch.action).mean()
 
         (loss, q), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        change, opt_state = optimizer.update(gradient, opt_state, params)
-        params = optax.apply_updates(params, change)
+        params, opt_state = clipped_step(optimizer, gradient, opt_state, params, config.max_grad_norm)
         updates = updates + 1
         fraction = jnp.where(updates % config.target_period == 0, config.target_rate, 0.0)
         target_params = jax.tree.map(lambda t, p: t + fraction * (p - t), target_params, params)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.rl.agent import Agent, Policy
 from lrn.rl.env import Env
+from lrn.rl.packing import packing
 from lrn.types import Array, Key, State
 
 
@@ -33,7 +34,8 @@ def rollouts(env: Env, policy: Policy, key: Key, state: State, episodes: int) ->
     observation, env_state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
 
     def body(t: Array, carry: Any) -> Any:
-        observation, env_state, memory, alive, returns, lengths = carry
+        packed, memory = carry
+        observation, env_state, alive, returns, lengths = form.unpack(packed)
         # After its end an episode goes nowhere that counts, so there is nothing to reset.
         act_key, env_key = jax.random.split(jax.random.fold_in(step_key, t))
         action, memory = policy.act(act_key, state, memory, observation)
@@ -42,13 +44,13 @@ def rollouts(env: Env, policy: Policy, key: Key, state: State, episodes: int) ->
         returns = returns + jnp.where(alive, step.reward, 0.0)
         lengths = lengths + alive
         alive = alive & ~step.ended
-        return step.final_observation, env_state, memory, alive, returns, lengths
+        return form.pack((step.final_observation, env_state, alive, returns, lengths)), memory
 
-    start = (
-        observation, env_state, policy.initial(episodes), jnp.ones(episodes, bool), jnp.zeros(episodes),
-        jnp.zeros(episodes, jnp.int32),
-    )  # fmt: skip
-    *_, alive, returns, lengths = jax.lax.fori_loop(0, env.horizon, body, start)
+    zeros = jnp.zeros(episodes)
+    start = (observation, env_state, zeros == 0, zeros, zeros.astype(jnp.int32))
+    form = packing(start)
+    end, _ = jax.lax.fori_loop(0, env.horizon, body, (form.pack(start), policy.initial(episodes)))
+    *_, alive, returns, lengths = form.unpack(end)
     return Episodes(returns, lengths, ~alive)
 
 

@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.rl.packing import packing
 from lrn.types import Array, Key
 
 T = TypeVar("T")
-
-_NARROW = 16  # numbers a row; wider arrays are taken from as they are, since packing copies them
 
 
 def check_divides(num_envs: int, rollout_length: int, minibatches: int) -> None:
@@ -42,31 +41,16 @@ def shuffled(key: Key, n: int, times: int) -> Array:
 def taker(rows: T) -> Callable[[Array], T]:
     """A function that takes rows: ``taker(rows)(index) == tree.map(lambda x: x[index], rows)``, bit for bit.
 
-    All narrow arrays of four-byte numbers are packed into one table first, so that a minibatch costs one
+    All narrow arrays are packed into one table first, so that a minibatch costs one
     gather and not one for each array.
 
     Args:
         rows: leaves [n, ...].
     """
-    leaves, form = jax.tree.flatten(rows)
-    narrow = [x.dtype in (jnp.float32, jnp.int32, jnp.uint32) and x[0].size <= _NARROW for x in leaves]
-    # As integers, because nothing may touch the bits of a float that is an integer in disguise.
-    columns = [
-        jax.lax.bitcast_convert_type(x.reshape(x.shape[0], -1), jnp.int32)
-        for x, small in zip(leaves, narrow)
-        if small
-    ]
-    table = jnp.concatenate(columns, axis=1) if columns else None
+    form = packing(rows)
+    table, wide = form.pack(rows)
 
     def take(index: Array) -> T:
-        taken, at, out = None if table is None else table[index], 0, []
-        for x, small in zip(leaves, narrow):
-            if not small or taken is None:
-                out.append(x[index])
-                continue
-            part = jax.lax.bitcast_convert_type(taken[:, at : at + x[0].size], x.dtype)
-            out.append(part.reshape(-1, *x.shape[1:]))
-            at += x[0].size
-        return jax.tree.unflatten(form, out)
+        return form.unpack((None if table is None else table[index], [x[index] for x in wide]))
 
     return take

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn.rl.env import Env, Step, restart
+from lrn.rl.packing import packing
 from lrn.types import Array, Key, Mean, Metrics, PyTree
 
 
@@ -65,7 +66,7 @@ def _advance(step: Step, live: Live, state: PyTree, fresh: tuple[Array, PyTree])
     so_far = live.episode_return + step.reward
     length = live.episode_length + 1
     ended = step.ended.astype(jnp.float32)
-    counted = Ended((so_far * ended).sum(), (length * ended).sum(), ended.sum())
+    counted = Ended(*(jnp.stack([so_far, length, jnp.ones_like(ended)]) * ended[None]).sum(axis=1))
     return Live(state, observation, so_far * (1 - ended), jnp.where(step.ended, 0, length)), counted
 
 
@@ -105,28 +106,36 @@ def unroll(
         The environments after, the memory after, the trajectory, and what ended in it.
     """
 
+    # All of them packed: see `lrn.rl.packing`. The resets of the whole stretch are drawn at once, for the
+    # same reason as the noise.
+    move_keys, reset_keys = jax.random.split(key, (2, length, live.episode_length.shape[0]))
+    fresh = jax.vmap(jax.vmap(env.reset))(reset_keys)
+    lives, resets, noises = packing(live), packing(fresh, axes=2), packing(noise)
+    rows: list[Any] = []  # the packing of what a step leaves, once its shapes are known
+
     def body(carry: Any, x: Any) -> Any:
-        live, memory, begins, total = carry
+        packed, memory, begins, total = carry
+        live = lives.unpack(packed)
         move_keys, fresh, noise_t = x
         carried = memory if first is None else (memory, begins)
-        action, extra, memory = act(noise_t, live.observation, carried)
+        action, extra, memory = act(noises.unpack(noise_t), live.observation, carried)
         state, step = jax.vmap(env.move)(move_keys, live.state, action)
-        after, ended = _advance(step, live, state, fresh)
+        after, ended = _advance(step, live, state, resets.unpack(fresh))
         row = Trajectory(
             live.observation, action, step.reward, step.terminated, step.truncated,
             step.final_observation, extra,
         )  # fmt: skip
-        total = jax.tree.map(jnp.add, total, ended)
-        return (after, memory, begins if first is None else step.ended, total), row
+        rows[:] = [packing(row)]
+        total = total + jnp.stack(ended)
+        return (lives.pack(after), memory, begins if first is None else step.ended, total), rows[0].pack(row)
 
-    # The resets of the whole stretch are drawn at once, for the same reason as the noise.
-    move_keys, reset_keys = jax.random.split(key, (2, length, live.episode_length.shape[0]))
-    fresh = jax.vmap(jax.vmap(env.reset))(reset_keys)
-    nothing = Ended(*jnp.zeros(3))
-    (live, memory, _, ended), trajectory = jax.lax.scan(
-        body, (live, memory, first, nothing), (move_keys, fresh, noise), length=length
+    (packed, memory, _, ended), steps = jax.lax.scan(
+        body,
+        (lives.pack(live), memory, first, jnp.zeros(3)),
+        (move_keys, resets.pack(fresh), noises.pack(noise)),
+        length=length,
     )
-    return live, memory, trajectory, ended
+    return lives.unpack(packed), memory, rows[0].unpack(steps), Ended(*ended)
 
 
 def episode_metrics(ended: Ended) -> Metrics:

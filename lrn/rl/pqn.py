@@ -21,6 +21,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
+from lrn.descend import clipped_step
 from lrn.rl import env as envs
 from lrn.rl import heads, minibatch, play, returns
 from lrn.rl.agent import Agent, memoryless
@@ -154,8 +155,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
         def descend(carry: Any, index: Array) -> Any:
             params, opt_state = carry
             gradient, measured = jax.grad(loss, has_aux=True)(params, take(index))
-            change, opt_state = optimizer.update(gradient, opt_state, params)
-            return (optax.apply_updates(params, change), opt_state), measured
+            return clipped_step(optimizer, gradient, opt_state, params, config.max_grad_norm), measured
 
         order = minibatch.shuffled(shuffle_key, config.interactions, config.epochs).reshape(-1, size)
         (params, opt_state), (losses, q) = jax.lax.scan(descend, (state.params, state.opt_state), order)
@@ -170,7 +170,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
 
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
-    """RAdam behind a cut of the gradient's global norm; the rate falls with the gradient steps."""
+    """RAdam; the rate falls with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
 
     def rate(count: Any) -> Array:
@@ -178,7 +178,6 @@ def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
         return config.learning_rate * left
 
     return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm),  # pyright: ignore[reportArgumentType]
         optax.scale_by_radam(),
         optax.scale_by_learning_rate(rate),
     )

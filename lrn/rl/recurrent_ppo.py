@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, Policy
 from lrn.rl.env import Env
 from lrn.rl.heads import check_recurrent
 from lrn.rl.policy_head import policy_head
-from lrn.rl.ppo import Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
+from lrn.rl.ppo import MEASURED, Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
 from lrn.types import Array, Example, Key, Metrics, Params, PyTree, RecurrentNet
 
 
@@ -141,8 +142,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
             begin = jax.tree.map(lambda x: x[index], state.memory)
             chosen, first = jax.tree.map(lambda x: x[:, index], (rows, trajectory.extra.first))
             gradient, measured = jax.grad(loss, has_aux=True)(params, begin, first, chosen)
-            updates, opt_state = optimizer.update(gradient, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), measured
+            return clipped_step(optimizer, gradient, opt_state, params, config.max_grad_norm), measured
 
         order = minibatch.shuffled(shuffle_key, config.num_envs, config.epochs)
         order = order.reshape(-1, config.num_envs // config.minibatches)
@@ -151,7 +151,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         if config.normalize_observations:
             observations = running.update(observations, trajectory.observation)
         state = RecurrentPPOState(params, opt_state, live, memory, trajectory.ended[-1], observations, scale)
-        return state, {**play.episode_metrics(ended), **jax.tree.map(jnp.mean, measured)}
+        return state, {**play.episode_metrics(ended), **dict(zip(MEASURED, measured.mean(axis=0)))}
 
     def act(key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array) -> tuple[Array, PyTree]:
         continued = jnp.zeros(observation.shape[0], bool)

@@ -46,9 +46,9 @@ def test_ppo_of_one_epoch_and_one_minibatch_is_a2c():
     b = jax.jit(two.step)(key, state, None)[0]
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6),
-        a.opt_state[1].mu, b.opt_state[1].mu,
+        a.opt_state[0].mu, b.opt_state[0].mu,
     )  # fmt: skip
-    assert largest(a.opt_state[1].mu) > 1e-3
+    assert largest(a.opt_state[0].mu) > 1e-3
 
 
 def largest(tree):

@@ -92,9 +92,9 @@ SOLVERS = {
         400,
     ),
     "ppo": Solver(
-        lambda env: ppo(env, both(env), on_policy(PPOConfig, initial_log_std=-1.0)),
+        lambda env: ppo(env, both(env), on_policy(PPOConfig, initial_log_std=-1.0, entropy_coefficient=0.0)),
         critic_of(lambda state: state.params["net"]["critic"]),
-        60,
+        100,
     ),
     "dqn": Solver(
         lambda env: dqn(

@@ -126,7 +126,7 @@ def test_the_agents_gradient_is_the_exact_one(estimator, baseline):
     def gradient(key):
         init, step = jax.random.split(key)
         state, _ = agent.step(step, agent.init(init, None), None)
-        return -state.opt_state[1].mu["net"] / 0.1
+        return -state.opt_state[0].mu["net"] / 0.1
 
     found = np.stack([gradient(jax.random.key(i)) for i in range(8)])
     exact = np.asarray(mdp.softmax_policy_gradient(problem, LOGITS))
