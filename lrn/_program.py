@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ _INIT, _STEP, _EVAL = range(3)
 # Windows of metrics one call can return. A constant, not the chunk's length: so the chunk is only a
 # number at run time, and the program, hence every bit of the result, is the same for all of them.
 WINDOWS = 1024
+
+_SMALL = 2**24  # operations of a matrix product; on this side of it small agents, on the other images
 
 
 class Carry(NamedTuple):
@@ -91,10 +94,30 @@ def _stream(lane: _Lane, which: int) -> Key:
     return jax.random.wrap_key_data(lane.streams[which])
 
 
-def _options(level: int) -> dict[str, Any] | None:
-    """Which of LLVM's levels, 0 to 3, to compile at; nothing where XLA_FLAGS says it, or off the CPU."""
-    chosen = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
-    return None if chosen or jax.default_backend() != "cpu" else {"xla_backend_optimization_level": level}
+def _options(wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Options for the compiler of CPUs, but for those the user chose in XLA_FLAGS."""
+    if jax.default_backend() != "cpu":
+        return None
+    return {name: value for name, value in wanted.items() if name not in os.environ.get("XLA_FLAGS", "")}
+
+
+def largest_product(jaxpr: Any) -> int:
+    """Operations of the largest matrix product or convolution in a traced function, those inside it too."""
+    largest = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            largest = max(largest, 2 * depth * math.prod(equation.outvars[0].aval.shape))
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+            features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            largest = max(largest, 2 * math.prod(kernel) // features * math.prod(out))
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                largest = max(largest, largest_product(inner))
+    return largest
 
 
 class Program:
@@ -161,12 +184,26 @@ class Program:
         carry = jax.eval_shape(self._init, lane, self._data)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
-        # What runs once need not be optimised as what runs a million times: a third of the compile of a
-        # small agent on CPU went into its initial weights. Nor are the last passes worth it where all is
-        # small: there they take a third of the compile for nothing; a convolutional network gains a tenth.
-        numbers = sum(x.size for x in jax.tree.leaves(self.shape)) // lanes.count
-        self._start.options = _options(0 if numbers < 1_000_000 else 1)
-        self._go.options = self._look.options = _options(2 if numbers < 100_000 else 3)
+        self._set_options(lane, state)
+
+    def _set_options(self, lane: _Lane, state: State) -> None:
+        """How to compile, on CPU: a third of the seconds for small agents, and a tenth of their speed.
+
+        What runs once need not be optimised as what runs a million times. Where every matrix product is
+        small, kernels are too: LLVM's last passes do nothing for them, threads inside a product cost more
+        than they save, and wider vectors pay, which large products are slowed by.
+        """
+        numbers = sum(x.size for x in jax.tree.leaves(state))
+        self._start.options = _options({"xla_backend_optimization_level": 0 if numbers < 1_000_000 else 1})
+        traced = jax.make_jaxpr(self._step)(lane, self._data, state, jnp.int32(0))
+        if largest_product(traced.jaxpr) <= _SMALL:
+            self._go.options = self._look.options = _options(
+                {
+                    "xla_backend_optimization_level": 2,
+                    "xla_cpu_prefer_vector_width": 512,
+                    "xla_cpu_multi_thread_eigen": False,
+                }
+            )
 
     def sha256(self) -> str:
         """A hash of what is computed: the traced functions with all they close over, and the data.
