@@ -24,3 +24,10 @@ def key_reuse_checks():
     """Turn on jax's key-reuse checker for one test."""
     with jax.debug_key_reuse(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Drop what a module compiled: a worker that keeps all of it grows to gigabytes."""
+    yield
+    jax.clear_caches()

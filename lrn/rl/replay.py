@@ -79,10 +79,13 @@ def add(replay: Replay, batch: PyTree) -> Replay:
     rows = (replay.position + jnp.arange(n)) % replay.capacity
     # A scatter of n rows costs on CPU what one dynamic_update_slice does (which under vmap is a scatter
     # itself), and wraps around at the end where a slice would silently be moved.
+    if n == 1:
+        # XLA makes a slice of a scatter of one row, and merges it into the reads that follow, which then need
+        # the ring as it was: two copies of all of it. So there is a second row, which goes nowhere.
+        rows = jnp.concatenate([rows, jnp.full(1, replay.capacity)])
+        batch = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch)
     data = jax.tree.map(
-        lambda ring, new: ring.at[rows].set(new, unique_indices=True, mode="promise_in_bounds"),
-        replay.data,
-        batch,
+        lambda ring, new: ring.at[rows].set(new, unique_indices=True, mode="drop"), replay.data, batch
     )
     position = (replay.position + n) % replay.capacity
     return Replay(data, position, jnp.minimum(replay.filled + n, replay.capacity))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,3 +190,18 @@ def test_mountain_car_with_pink_noise():
     steps = config.total_steps // config.interactions
     fit = train.fit(agent, config, range(10), steps=steps, evaluate=evaluator(agent, env), progress=False)
     assert fit.table.final(fit.arms[0], "greedy_return").min() > 90
+
+
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_a_loop_of_steps_never_copies_the_ring(num_envs):
+    """A write merged into the reads after it would need the ring as it was, at every step."""
+    net = nets.mlp(2, (8,)), nets.mlp(1, (8,))
+    agent = sac(ECHO, *net, SACConfig(num_envs=num_envs, batch_size=16, buffer_size=100_000))
+    state = jax.eval_shape(agent.init, jax.random.key(0), None)
+
+    def run(state):
+        return jax.lax.fori_loop(0, 9, lambda t, state: agent.step(jax.random.key(t), state, None)[0], state)
+
+    compiled: Any = jax.jit(run, donate_argnums=0).lower(state).compile()
+    ring = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.replay.data))
+    assert compiled.memory_analysis().temp_size_in_bytes < ring / 10
