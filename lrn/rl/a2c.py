@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from lrn import check
@@ -22,6 +21,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import policy_head
+from lrn.rl.rates import learning_rate
 from lrn.rl.reinforce import policy_gradient_loss
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
 
@@ -162,10 +162,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
 
 def _optimizer(config: A2CConfig) -> optax.GradientTransformation:
     updates = config.total_steps / config.interactions
-
-    def rate(count: Any) -> Array:
-        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
-        return config.learning_rate * left
+    rate = learning_rate(config.learning_rate, updates, config.anneal)
 
     adaptive = (
         optax.scale_by_adam(eps=1e-5)

@@ -25,6 +25,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.schedules import linear_schedule
+from lrn.rl.rates import learning_rate
 from lrn.rl.replay import Replay, Transition
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
 
@@ -33,11 +34,13 @@ from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params,
 class DQNConfig:
     """Settings; steps are of the environment, all environments together, unless said otherwise.
 
-    total_steps: what the schedule of epsilon runs over.
+    total_steps: what the schedule of epsilon runs over, and if ``anneal`` that of the rate.
     num_envs, rollout_length: environments side by side, and steps in each between two rounds of updates.
     updates: gradient steps in a round.
     buffer_size: transitions kept. batch_size: transitions in a gradient step.
     learning_starts: steps before the first update.
+    learning_rate: of Adam; falls linearly to zero if ``anneal``. A constant one does for a curve, but what is
+        then left as the last policy is a matter of luck: on CartPole the mean of ten was 393 of 500.
     target_period, target_rate: every ``target_period`` gradient steps the target network moves by this share
         of its distance to the other: (50, 1.0) copies it now and then, (1, 0.005) is Polyak averaging.
     epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
@@ -56,6 +59,7 @@ class DQNConfig:
     batch_size: int = 128
     learning_starts: int = 10_000
     learning_rate: float = 2.5e-4
+    anneal: bool = False
     discount: float = 0.99
     target_period: int = 50
     target_rate: float = 1.0
@@ -129,7 +133,8 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     """
     actions = envs.require_discrete(env, "dqn")
     heads.check_output("the network of dqn", net, env.observation_shape, actions)
-    optimizer = optax.adam(config.learning_rate)
+    gradient_steps = config.total_steps / config.interactions * config.updates
+    optimizer = optax.adam(learning_rate(config.learning_rate, gradient_steps, config.anneal))
 
     def init(key: Key, batch: Any = None) -> DQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)

@@ -29,6 +29,7 @@ from lrn.rl.env import Env
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import PolicyHead, policy_head
+from lrn.rl.rates import learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
 
 
@@ -277,10 +278,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
 def ppo_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     """Adam; the rate falls with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
-
-    def rate(count: Any) -> Array:
-        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
-        return config.learning_rate * left
+    rate = learning_rate(config.learning_rate, updates, config.anneal)
 
     return optax.chain(
         optax.scale_by_adam(eps=1e-5),

@@ -29,6 +29,7 @@ from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
 from lrn.rl.env import Env
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
+from lrn.rl.rates import learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
 
 
@@ -172,10 +173,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
     """RAdam; the rate falls with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
-
-    def rate(count: Any) -> Array:
-        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
-        return config.learning_rate * left
+    rate = learning_rate(config.learning_rate, updates, config.anneal)
 
     return optax.chain(
         optax.scale_by_radam(),

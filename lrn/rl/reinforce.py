@@ -29,6 +29,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import policy_head
+from lrn.rl.rates import learning_rate
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
 
 
@@ -259,10 +260,7 @@ def _first(seen: play.Trajectory, counted: Array) -> Metrics:
 
 def _optimizer(config: ReinforceConfig) -> optax.GradientTransformation:
     updates = config.total_steps / config.interactions
-
-    def rate(count: Any) -> Array:
-        left = jnp.maximum(1.0 - count / updates, 0.0) if config.anneal else jnp.ones(())
-        return config.learning_rate * left
+    rate = learning_rate(config.learning_rate, updates, config.anneal)
 
     return optax.chain(optax.scale_by_adam(), optax.scale_by_learning_rate(rate))
 
