@@ -195,7 +195,7 @@ def pendulum_ppo() -> Line:
     """A short horizon, since the reward says at once how far the pole is from upright."""
     settings = PPOConfig(
         total_steps=1_000_000, num_envs=16, rollout_length=128, epochs=10, minibatches=32,
-        learning_rate=1e-3, discount=0.9, entropy_coefficient=0.0, normalize_rewards=True,
+        learning_rate=5e-4, discount=0.9, entropy_coefficient=0.0, normalize_rewards=True,
     )  # fmt: skip
     return _ppo("Pendulum-v1", -200, settings)
 
