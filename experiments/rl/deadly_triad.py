@@ -39,7 +39,7 @@ next to nothing at the end and is not called unstable; Monte Carlo on the policy
 
     python -m experiments.rl.deadly_triad --preset quick
 
-Time on two cores: about a minute and a half for quick. What to expect from quick: mixed. Baird's star is as
+Time on two cores: 54 s for quick. What to expect from quick: mixed. Baird's star is as
 the books say, and no Monte-Carlo learner is ever unstable; but linear features are stable with all three
 factors, and on MountainCar a bootstrapping network passes the bound on its own policy's data as well, so that
 off-policy data are neither sufficient nor necessary. Q-learning without a target network diverges without

@@ -35,7 +35,7 @@ Controls. Each task is solved by some method in over half of the seeds, and by n
 
     python -m experiments.rl.exploration --preset quick
 
-takes about two minutes on two cores, half of it compiling.
+takes about a minute on two cores, half of it compiling.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ gain by one reward and lose by the other when evaluated.
 
     python -m experiments.rl.reward_hacking --preset quick
 
-Time on two cores: about a minute for quick, of which a third is compiling two programs. What to expect: the
+Time on two cores: 45 s for quick, of which a third is compiling two programs. What to expect: the
 true return rises with the proxy at first, then falls to failure in the capable agent alone; the television
 traps counts and curiosity, and RND as far as its predictor does not get to know the pictures; independent
 rewards are always hackable, as are those with the smallest error, though few policies are then ordered

@@ -36,7 +36,7 @@ What this cannot show: "millions". On a task small enough for a minute, well-tun
 
     python -m experiments.rl.sample_efficiency --preset quick
 
-Time: 300 CPU-seconds for quick, hence two and a half to three minutes on two cores; smoke takes most of a
+Time: two and a quarter minutes on two cores for quick; smoke takes most of a
 minute, all of it compiling. What to expect: inconclusive at ten seeds, over which the returns of PETS and
 MBPO after 800 steps vary by hundreds; ``--seeds 20`` narrows it. Dyna-Q needs a seventeenth of the steps of
 Q-learning. PETS is hundreds better than SAC after as many steps, but not level with what well-tuned SAC and

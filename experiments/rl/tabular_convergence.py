@@ -41,7 +41,7 @@ Controls. The two exact solvers agree and satisfy Bellman's equation; a constant
 
     python -m experiments.rl.tabular_convergence --preset quick
 
-Time on two cores: about a minute and a half for quick. What to expect from quick: 20 of 22 predictions come
+Time on two cores: 51 s for quick. What to expect from quick: 20 of 22 predictions come
 out, and two stay undecided, SARSA and Q-learning with the rescaled step: their entries, a state and an action
 each, are visited less often than states are, so that their transient outlasts the budget (slope -.66).
 """
