@@ -38,8 +38,9 @@ tasks; the four rewards are floats of one program). A third algorithm and a seco
 comparison is about, so it is not cut further. `full` trains four times as long.
 
 What to expect: half of the predictions come out and half stay undecided at ten seeds, or one of them fails
-(mixed), as the last bits of an arithmetic have it. The bad potential ruins every algorithm on MountainCar, but PPO withstands it on
-CartPole; and the bonus for speed, though wrong, gets DQN up the hill within this budget.
+(mixed), as the last bits of an arithmetic have it. The bad potential ruins every algorithm on MountainCar,
+but PPO withstands it on CartPole; and the bonus for speed, though wrong, gets DQN up the hill within this
+budget.
 """
 
 from __future__ import annotations
