@@ -37,12 +37,12 @@ What this cannot show: "millions". On a task small enough for a minute, well-tun
     python -m experiments.rl.sample_efficiency --preset quick
 
 Time: two and a quarter minutes on two cores for quick; smoke takes most of a minute, all of it compiling.
-What to expect: mixed, with four of eleven predictions undecided at ten seeds, over which the returns of PETS
-and MBPO after 800 steps vary by hundreds; ``--seeds 20`` narrows it. Dyna-Q needs a seventeenth of the steps of
-Q-learning. PETS is hundreds better than SAC after as many steps, but not level with what well-tuned SAC and
-DQN reach after three times as many; MBPO is far from that. Plans are overrated by about .01 a step, the more
-the longer the horizon and the fewer states the model holds; a network's error falls with its size, and per
-step hardly grows up to a horizon of 50.
+What to expect: mixed, with four of eleven predictions undecided at ten seeds, over which the returns of
+PETS and MBPO after 800 steps vary by hundreds; ``--seeds 20`` narrows it. Dyna-Q needs a seventeenth of the
+steps of Q-learning. PETS is hundreds better than SAC after as many steps, but not level with what well-
+tuned SAC and DQN reach after three times as many; MBPO is far from that. Plans are overrated by about .01 a
+step, the more the longer the horizon and the fewer states the model holds; a network's error falls with its
+size, and per step hardly grows up to a horizon of 50.
 """
 
 from __future__ import annotations
