@@ -94,15 +94,16 @@ def _stream(lane: _Lane, which: int) -> Key:
     return jax.random.wrap_key_data(lane.streams[which])
 
 
-def _options(wanted: dict[str, Any]) -> dict[str, Any] | None:
+def _options(wanted: dict[str, Any]) -> dict[str, Any]:
     """Options for the compiler of CPUs, but for those the user chose in XLA_FLAGS."""
-    if jax.default_backend() != "cpu":
-        return None
     return {name: value for name, value in wanted.items() if name not in os.environ.get("XLA_FLAGS", "")}
 
 
 def largest_product(jaxpr: Any) -> int:
-    """Operations of the largest matrix product or convolution in a traced function, those inside it too."""
+    """Operations of the largest matrix product or convolution in a jaxpr, and in those it calls.
+
+    A multiplication and an addition are two; loops count once, since it is one product that is asked about.
+    """
     largest = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -193,6 +194,8 @@ class Program:
         small, kernels are too: LLVM's last passes do nothing for them, threads inside a product cost more
         than they save, and wider vectors pay, which large products are slowed by.
         """
+        if jax.default_backend() != "cpu":
+            return
         numbers = sum(x.size for x in jax.tree.leaves(state))
         self._start.options = _options({"xla_backend_optimization_level": 0 if numbers < 1_000_000 else 1})
         traced = jax.make_jaxpr(self._step)(lane, self._data, state, jnp.int32(0))

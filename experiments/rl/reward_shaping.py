@@ -286,7 +286,7 @@ def _agent(algorithm: str, env: Any, order: Any, steps: int) -> tuple[Any, int]:
     from lrn.rl.dqn import DQNConfig, dqn
     from lrn.rl.heads import actor_critic
     from lrn.rl.ppo import PPOConfig, ppo
-    from lrn.rl.pqn import PQNConfig, layer_norm_mlp, pqn
+    from lrn.rl.pqn import PQNConfig, pqn
 
     actions, rate = env.actions.n, RATES[algorithm]
     if algorithm == "PPO":
@@ -306,7 +306,7 @@ def _agent(algorithm: str, env: Any, order: Any, steps: int) -> tuple[Any, int]:
         total_steps=steps, num_envs=16, rollout_length=64, minibatches=8, learning_rate=rate,
         discount=DISCOUNT, lambda_=0.9, exploration_fraction=0.3,
     )  # fmt: skip
-    net = _scaled(layer_norm_mlp(actions, (64, 64)), order)
+    net = _scaled(nets.mlp(actions, (64, 64), layer_norm=True), order)
     return (lambda e: pqn(e, net, settings)), settings.interactions
 
 

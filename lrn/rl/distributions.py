@@ -33,7 +33,7 @@ def categorical_sample(logits: Array, noise: Array) -> Array:
 
 
 def categorical_log_prob(logits: Array, action: ArrayLike) -> Array:
-    """Log-probability [...] of integer actions [...] under logits [..., n]."""
+    """Log-probability [...] of integer actions [...], each in [0, n), under logits [..., n]."""
     # A sum over all actions rather than a gather, whose gradient is a scatter: few actions, and one kernel.
     taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
     return jnp.where(taken, jax.nn.log_softmax(logits), 0).sum(-1)

@@ -41,8 +41,8 @@ def shuffled(key: Key, n: int, times: int) -> Array:
 def taker(rows: T) -> Callable[[Array], T]:
     """A function that takes rows: ``taker(rows)(index) == tree.map(lambda x: x[index], rows)``, bit for bit.
 
-    All narrow arrays are packed into one table first, so that a minibatch costs one
-    gather and not one for each array.
+    All narrow arrays are packed into one table first, so that a minibatch costs one gather and not one for
+    each array.
 
     Args:
         rows: leaves [n, ...].

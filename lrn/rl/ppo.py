@@ -128,6 +128,7 @@ def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: Arra
     return 0.5 * jnp.maximum((value - target) ** 2, (near - target) ** 2)
 
 
+# What `ppo_loss` reports, in its order: nats for entropy and KL, a fraction for clipped.
 MEASURED = ("policy_loss", "value_loss", "entropy", "approximate_kl", "clipped")
 
 

@@ -1,7 +1,7 @@
 """PQN: parallelised Q-learning, without replay or target network (Gallici et al. 2024, arXiv 2407.04811).
 
 An iteration plays many environments for a short stretch and learns lambda-returns of it in minibatches. What
-keeps this from diverging is a network with LayerNorm, such as `layer_norm_mlp`.
+keeps this from diverging is a network with LayerNorm, such as ``nets.mlp(..., layer_norm=True)``.
 
 For MinAtar, 10 million steps (the paper's settings; an MLP on the flattened frame in place of its CNN):
 
@@ -11,8 +11,6 @@ For MinAtar, 10 million steps (the paper's settings; an MLP on the flattened fra
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -181,43 +179,12 @@ def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
     )
 
 
-def layer_norm_mlp(outputs: int, hidden: Sequence[int] = (128, 128)) -> Net:
-    """A perceptron on flattened inputs, each hidden layer dense, then LayerNorm, then ReLU.
-
-    Raises:
-        InputError: a width below 1.
-    """
-    widths = (*hidden, outputs)
-    for width in widths:
-        check.integer("every width of layer_norm_mlp", width, 1)
-
-    def init(key: Key, x: Array) -> tuple[Params, NetState]:
-        fan_in, layers = x.reshape(x.shape[0], -1).shape[1], []
-        for layer_key, width in zip(jax.random.split(key, len(widths)), widths):
-            weights = jax.random.normal(layer_key, (fan_in * width,)).reshape(fan_in, width)
-            layer = {"weights": weights * math.sqrt(2 / fan_in), "bias": jnp.zeros(width)}
-            layers.append({**layer, "scale": jnp.ones(width)} if len(layers) < len(hidden) else layer)
-            fan_in = width
-        return layers, ()
-
-    def apply(
-        params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Array, NetState]:
-        x = x.reshape(x.shape[0], -1)
-        for layer in params[:-1]:
-            x = x @ layer["weights"]
-            x = (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
-            x = jax.nn.relu(x * layer["scale"][None] + layer["bias"][None])
-        return x @ params[-1]["weights"] + params[-1]["bias"][None], state
-
-    return Net(init, apply)
-
-
 def example() -> Example:
     """A small network on an environment of three symbols."""
+    from lrn import nets
     from lrn.rl.identity import echo
 
-    env, net = echo(3), layer_norm_mlp(3, (16,))
+    env, net = echo(3), nets.mlp(3, (16,), layer_norm=True)
     return Example(
         factory=lambda config: pqn(env, net, config),
         config=PQNConfig(total_steps=1000, num_envs=4, rollout_length=8, epochs=2, minibatches=2),

@@ -146,6 +146,14 @@ class Run:
         """The steps that have a checkpoint, by training."""
         return {f.name: checkpoint.steps(f) for f in sorted((self.folder / "checkpoints").iterdir())}
 
+    def saved(self, step: int | None = None) -> list[Path]:
+        """Manifests of its checkpoints (of one step) on disk now, oldest first; it may be running.
+
+        Looks at just the depth they are at: a walk fails where a save being finished renames its folder.
+        """
+        name = "step_*" if step is None else f"step_{step:012d}"
+        return sorted(self.out.glob(f"study_tiny/*/checkpoints/*/{name}/manifest.json"))
+
     def phase(self) -> str:
         """Where a killed process was, from what it left on disk."""
         if not (self.out / "study_tiny").is_dir() or not any(

@@ -100,7 +100,7 @@ def names(run: Run) -> set[str]:
 def test_a_job_of_two_processes_gives_the_folder_of_one(told, run, two_devices, one_device):
     """A SIGTERM to one process stops both at the same step; the job then resumes."""
     both = start_job(run)
-    both[0].wait_until(lambda: any(run.out.rglob("step_*/manifest.json")))
+    both[0].wait_until(run.saved)
     both[told].send(signal.SIGTERM)
     for process in both:
         ended = process.wait()
@@ -136,7 +136,7 @@ def test_a_job_finds_itself_under_slurm(run, two_devices):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_when_one_process_is_killed_the_other_ends_too(killed, run, two_devices):
     both = start_job(run)
-    both[0].wait_until(lambda: any(run.out.rglob("step_*/manifest.json")))
+    both[0].wait_until(run.saved)
     both[killed].send(signal.SIGKILL)
     ended = [p.wait(60) for p in both]
     assert ended[killed].code == -signal.SIGKILL
@@ -161,7 +161,7 @@ def test_when_one_process_fails_the_other_ends_too(failing, run, two_devices):
 @pytest.mark.slow
 def test_a_job_whose_main_process_cannot_begin_fails_as_a_whole(run):
     alone = run.start(faults=[dict(at="lrn._log:Log.stream", call=2, do="sleep", seconds=20)])
-    alone.wait_until(lambda: any(run.out.rglob("step_*/manifest.json")))
+    alone.wait_until(run.saved)
     main, other = [p.wait(60) for p in start_job(run)]
     assert (main.code, other.code) == (1, 1)
     assert "another process is running" in main.said
@@ -173,7 +173,7 @@ def test_a_job_whose_main_process_cannot_begin_fails_as_a_whole(run):
 def test_a_job_with_a_damaged_checkpoint_recovers(run, two_devices):
     for process in start_job(run, [[dict(at="lrn._log:Log.flush", call=4, do="kill")], []]):
         process.wait(60)
-    newest = max(run.out.rglob("step_*/manifest.json"))
+    newest = run.saved()[-1]
     newest.write_bytes(newest.read_bytes()[:-10])
     main, other = [p.wait() for p in start_job(run)]
     assert (main.code, other.code) == (0, 0), main.said + other.said

@@ -7,14 +7,10 @@ import signal
 import time
 
 import pytest
-from harness import STUDY, Run
+from harness import STUDY
 from test_kill import check_resumed
 
 SLOW = pytest.mark.slow
-
-
-def has_saved(run: Run) -> bool:
-    return any(run.out.rglob("step_*/manifest.json"))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +18,7 @@ def has_saved(run: Run) -> bool:
 )
 def test_a_signal_in_training_saves_and_ends_with_its_code(number, code, run, uninterrupted):
     process = run.start()
-    process.wait_until(lambda: has_saved(run))
+    process.wait_until(run.saved)
     process.send(number)
     ended = process.wait()
     assert ended.code == code
@@ -61,7 +57,7 @@ def test_a_signal_at_any_moment_stops_the_run(moment, run, uninterrupted):
 def test_a_second_signal_ends_it_at_once(run, uninterrupted):
     """The chunk takes a minute; the first signal waits for its end, the second does not."""
     process = run.start(faults=[dict(at="lrn._log:Log.stream", call=3, do="sleep", seconds=60)])
-    process.wait_until(lambda: run.out.exists() and any(run.out.rglob("step_000000000020/manifest.json")))
+    process.wait_until(lambda: run.saved(20))
     time.sleep(0.5)
     process.send(signal.SIGTERM)
     with pytest.raises(TimeoutError):

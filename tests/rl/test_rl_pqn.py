@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from test_rl_dqn import greedy_return, trained
 
 from lrn import nets
@@ -16,35 +14,13 @@ from lrn.check import InputError
 from lrn.rl import identity
 from lrn.rl.env import merge_truncation
 from lrn.rl.exploration.bonus import Bonus
-from lrn.rl.pqn import PQNConfig, layer_norm_mlp, pqn
+from lrn.rl.pqn import PQNConfig, pqn
 
 SMALL = PQNConfig(
     total_steps=8000, num_envs=8, rollout_length=10, epochs=2, minibatches=4, learning_rate=5e-3,
     discount=0.9, exploration_fraction=0.5,
 )  # fmt: skip
 STEPS = SMALL.total_steps // SMALL.interactions
-
-
-def test_the_network_equals_flax():
-    class Reference(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            for width in (8, 6):
-                x = nn.relu(nn.LayerNorm()(nn.Dense(width)(x)))
-            return nn.Dense(3)(x)
-
-    x = jax.random.normal(jax.random.key(0), (5, 2, 2))
-    net = layer_norm_mlp(3, (8, 6))
-    params, state = net.init(jax.random.key(1), x)
-    noise = iter(jax.random.split(jax.random.key(2), 20))
-    params = jax.tree.map(lambda p: p + jax.random.normal(next(noise), p.shape), params)
-    dense = {
-        f"Dense_{i}": {"kernel": p["weights"], "bias": jnp.zeros(8 - 2 * i) if i < 2 else p["bias"]}
-        for i, p in enumerate(params)
-    }
-    norm = {f"LayerNorm_{i}": {"scale": p["scale"], "bias": p["bias"]} for i, p in enumerate(params[:2])}
-    expected = Reference().apply({"params": {**dense, **norm}}, x.reshape(5, -1))
-    np.testing.assert_allclose(net.apply(params, state, x)[0], np.asarray(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.65])
@@ -74,7 +50,7 @@ def test_truncation_is_bootstrapped(lambda_):
     ("env", "best"), [(identity.echo(3), 5.0), (identity.delayed_reward(4), 1.0)], ids=["echo", "delayed"]
 )
 def test_identity_environments_are_solved(env, best):
-    agent = pqn(env, layer_norm_mlp(env.actions.n, (32,)), SMALL)
+    agent = pqn(env, nets.mlp(env.actions.n, (32,), layer_norm=True), SMALL)
     state, metrics = trained(agent, STEPS)
     assert greedy_return(env, agent, state) == best
     assert float(metrics["epsilon"]) == pytest.approx(0.05)
@@ -82,7 +58,7 @@ def test_identity_environments_are_solved(env, best):
 
 
 def test_the_critic_learns_a_constant_reward():
-    net = layer_norm_mlp(2, (16,))
+    net = nets.mlp(2, (16,), layer_norm=True)
     config = dataclasses.replace(SMALL, epsilon_end=1.0)
     state, metrics = trained(pqn(identity.constant_reward(), net, config), STEPS)
     np.testing.assert_allclose(net.apply(state.params, (), jnp.ones((1, 1)))[0], [[1.0, 1.0]], atol=1e-2)
@@ -121,5 +97,3 @@ def test_what_does_not_fit_the_environment_is_said():
         pqn(identity.continuous_echo(), nets.mlp(1, ()), SMALL)
     with pytest.raises(InputError, match=r"the network of pqn must map .* to \[batch, 3\]"):
         pqn(identity.echo(3), nets.mlp(2, ()), SMALL)
-    with pytest.raises(InputError, match="every width of layer_norm_mlp must be at least 1"):
-        layer_norm_mlp(2, (0,))
