@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
+from lrn.serial import serial, wants_serial
 from lrn.types import Array, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 
 Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
@@ -143,6 +144,7 @@ class Program:
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
         self._every = every
+        self._alone, self._serial = lanes.padded == lanes.devices, False
         self._start = _Compiled(lanes.jit(self._init, (True, False)))
         self._go = _Compiled(lanes.jit(self._advance, (True, False, True, False, False), donate=(2,)))
         self._look = _Compiled(lanes.jit(self._measure, (True, False, True, False)))
@@ -258,7 +260,9 @@ class Program:
 
     def _trace_step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
         batch_key, step_key = jax.random.split(jax.random.fold_in(_stream(lane, _STEP), step))
-        return self._factory(lane.config).step(step_key, state, self._draw(batch_key, lane, data))
+        advance = self._factory(lane.config).step
+        self._serial = self._alone and wants_serial(advance)
+        return advance(step_key, state, self._draw(batch_key, lane, data))
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
         return Carry(
@@ -299,13 +303,18 @@ class Program:
 
         if not self._metrics:
             loop = lambda step, state: self._step(lane, data, state, step)[0]  # noqa: E731
-            state = jax.lax.fori_loop(start, stop, loop, carry.state)
+            state = jax.lax.fori_loop(start, stop, self._in_order(loop), carry.state)
             return carry._replace(state=state), Windows({}, {}, {}, _all_finite(state))
         empty = jnp.zeros((WINDOWS, len(self._metrics)), jnp.float32)
         begin = (carry.state, row_of(carry.mean), row_of(carry.weight), row_of(carry.bad), empty, empty)
-        state, mean, count, bad, means, counts = jax.lax.fori_loop(start, stop, body, begin)
+        loop = jax.lax.fori_loop(start, stop, self._in_order(body), begin)
+        state, mean, count, bad, means, counts = loop
         carry = Carry(state, named(mean), named(count), named(bad))
         return carry, Windows(named(means), named(counts), carry.bad, _all_finite(state))
+
+    def _in_order(self, loop: Callable[..., Any]) -> Callable[..., Any]:
+        """The loop, its kernels in order if the learner asks for that and there is one lane a device."""
+        return serial(loop) if self._serial else loop
 
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
         assert self._evaluate is not None

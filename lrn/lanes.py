@@ -44,6 +44,11 @@ class Lanes:
         self._devices = used
         self._mesh = Mesh(np.array(used), (_AXIS,), axis_types=(AxisType.Auto,)) if len(used) > 1 else None
 
+    @property
+    def devices(self) -> int:
+        """How many devices the lanes lie on."""
+        return len(self._devices)
+
     def put(self, tree: PyTree) -> PyTree:
         """Host arrays with a leading axis [count] onto the devices, padded."""
 

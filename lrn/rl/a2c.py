@@ -23,6 +23,7 @@ from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import policy_head
 from lrn.rl.rates import learning_rate
 from lrn.rl.reinforce import policy_gradient_loss
+from lrn.serial import serial_alone
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
 
 
@@ -157,7 +158,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    return Agent(init, serial_alone(step), memoryless(act))
 
 
 def _optimizer(config: A2CConfig) -> optax.GradientTransformation:

@@ -20,12 +20,12 @@ from lrn.types import Array, Key, Mean, Net, Params
 
 
 class Twin(NamedTuple):
-    """Two critics as one batched set of parameters.
+    """Two critics, independently initialised.
 
-    The smaller of two independently initialised estimates checks the overestimation that an actor, by
+    The smaller of their two estimates checks the overestimation that an actor, by
     maximising a noisy critic, feeds on (Fujimoto et al. 2018, section 4).
 
-    init: ``init(key) -> params``, every leaf with a leading axis of 2.
+    init: ``init(key) -> (params, params)``, of one critic each.
     values: ``values(params, observation [batch, ...], action [batch, dim]) -> [2, batch]``, with actions in
         [-1, 1].
     """
@@ -39,12 +39,13 @@ def twin(critic: Net, observation_shape: tuple[int, ...], action_size: int) -> T
     width = math.prod(observation_shape) + action_size
 
     def init(key: Key) -> Params:
-        one = lambda key: critic.init(key, jnp.zeros((1, width)))[0]  # noqa: E731
-        return jax.vmap(one)(jax.random.split(key))
+        first, second = jax.random.split(key)
+        return tuple(critic.init(k, jnp.zeros((1, width)))[0] for k in (first, second))
 
     def values(params: Params, observation: Array, action: Array) -> Array:
         x = jnp.concatenate([observation.reshape(observation.shape[0], -1), action], -1)
-        return jax.vmap(lambda p: critic.apply(p, (), x)[0][:, 0])(params)
+        # Not one batched network: on CPU its wider kernels would be split between threads, at a loss.
+        return jnp.stack([critic.apply(p, (), x)[0][:, 0] for p in params])
 
     return Twin(init, values)
 

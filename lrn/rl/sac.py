@@ -29,6 +29,7 @@ from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready,
 from lrn.rl.env import Env, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
+from lrn.serial import serial_alone
 from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
 
 LOG_STD = (-10.0, 2.0)  # beyond these the density under- or overflows and teaches nothing
@@ -82,7 +83,7 @@ class SACConfig:
 
 
 class SACParams(NamedTuple):
-    """What gradients reach; leaves of ``critics`` have a leading axis of 2."""
+    """What gradients reach; ``critics`` are two."""
 
     actor: Params
     critics: Params
@@ -259,7 +260,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         silent = jnp.zeros((observation.shape[0], box.size))
         return to_env(env, core.act(state.learned.params, observation, silent))
 
-    return Agent(init, step, memoryless(greedy))
+    return Agent(init, serial_alone(step), memoryless(greedy))
 
 
 def example() -> Example:

@@ -24,6 +24,7 @@ from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready,
 from lrn.rl.env import Env, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
+from lrn.serial import serial_alone
 from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
 
 
@@ -86,7 +87,7 @@ class TD3Config:
 
 
 class Learned(NamedTuple):
-    """Networks, their targets and the optimisers' states; leaves of ``critics`` have a leading axis of 2."""
+    """Networks, their targets and the optimisers' states; ``critics`` are two."""
 
     actor: Params
     critics: Params
@@ -219,7 +220,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
     def greedy(state: TD3State, observation: Array) -> Array:
         return to_env(env, policy(state.learned.actor, observation))
 
-    return Agent(init, step, memoryless(greedy))
+    return Agent(init, serial_alone(step), memoryless(greedy))
 
 
 def example() -> Example:

@@ -75,7 +75,7 @@ def q_of(env: Env, state: Any, x: jax.Array) -> jax.Array:
 def twin_of(pick: Callable[[Any], Any]) -> Value:
     """The first of two critics, at the action 0."""
     return lambda env, state, x: CRITIC.apply(
-        jax.tree.map(lambda p: p[0], pick(state)), (), jnp.concatenate([x, jnp.zeros((len(x), 1))], 1)
+        pick(state)[0], (), jnp.concatenate([x, jnp.zeros((len(x), 1))], 1)
     )[0][:, 0]
 
 
