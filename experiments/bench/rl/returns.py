@@ -255,7 +255,7 @@ FAST: dict[str, Callable[[], Line]] = {
 MINATAR: dict[str, Callable[[], Line]] = {
     "Breakout PPO": lambda: _minatar_ppo("Breakout-MinAtar", 28),
     "Breakout PQN": breakout_pqn,
-    "Asterix PPO": lambda: _minatar_ppo("Asterix-MinAtar", 15),
+    "Asterix PPO": lambda: _minatar_ppo("Asterix-MinAtar", 15, learning_rate=1e-3),
     "Freeway PPO": lambda: _minatar_ppo("Freeway-MinAtar", 58),
     "SpaceInvaders PPO": lambda: _minatar_ppo("SpaceInvaders-MinAtar", 131),
 }
