@@ -58,6 +58,7 @@ def test_no_line_is_left_out():
     ("main", "argv", "sentence"),
     [
         (returns.main, ["--only", "CartPol DQM"], "no line is called"),
+        (returns.main, ["--seeds", "1"], "seeds must be at least 2"),
         (speed.main, ["--only", "PPO Kart"], "no comparison"),
         (speed.main, ["--worker", "ppo_cartpol"], "did you mean ppo_cartpole"),
         (speed.main, ["--worker", "purejaxrl_cartpole"], "give its folder by --peers"),
