@@ -221,14 +221,14 @@ def deep_sea_counts() -> Line:
     return Line(0.9, env, lambda c: coded_q(env, coding, c, bonus), settings)
 
 
-def _minatar_ppo(name: str, target: float, **settings: Any) -> Line:
+def _minatar_ppo(name: str, target: float, hidden: tuple[int, ...] = (64, 64), **settings: Any) -> Line:
     config = PPOConfig(
         **{
             "total_steps": 10_000_000, "num_envs": 64, "rollout_length": 128, "minibatches": 8,
             "learning_rate": 5e-3, **settings,
         }
     )  # fmt: skip
-    return _ppo(name, target, config, hidden=(64, 64), activation="relu")
+    return _ppo(name, target, config, hidden=hidden, activation="relu")
 
 
 def breakout_pqn() -> Line:
@@ -257,7 +257,9 @@ FAST: dict[str, Callable[[], Line]] = {
 MINATAR: dict[str, Callable[[], Line]] = {
     "Breakout PPO": lambda: _minatar_ppo("Breakout-MinAtar", 28),
     "Breakout PQN": breakout_pqn,
-    "Asterix PPO": lambda: _minatar_ppo("Asterix-MinAtar", 15, learning_rate=1e-3),
+    "Asterix PPO": lambda: _minatar_ppo(
+        "Asterix-MinAtar", 15, hidden=(128, 128), learning_rate=1e-3, discount=0.999
+    ),
     "Freeway PPO": lambda: _minatar_ppo("Freeway-MinAtar", 58),
     "SpaceInvaders PPO": lambda: _minatar_ppo("SpaceInvaders-MinAtar", 131),
 }
