@@ -144,7 +144,8 @@ class Program:
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
         self._every = every
-        self._alone, self._serial = lanes.padded == lanes.devices, False
+        # One lane on a device; a step that wants to be serial (found in its trace); no large matrix product.
+        self._alone, self._marked, self._small = lanes.padded == lanes.devices, False, False
         self._start = _Compiled(lanes.jit(self._init, (True, False)))
         self._go = _Compiled(lanes.jit(self._advance, (True, False, True, False, False), donate=(2,)))
         self._look = _Compiled(lanes.jit(self._measure, (True, False, True, False)))
@@ -201,7 +202,8 @@ class Program:
         numbers = sum(x.size for x in jax.tree.leaves(state))
         self._start.options = _options({"xla_backend_optimization_level": 0 if numbers < 1_000_000 else 1})
         traced = jax.make_jaxpr(self._step)(lane, self._data, state, jnp.int32(0))
-        if largest_product(traced.jaxpr) <= _SMALL:
+        self._small = largest_product(traced.jaxpr) <= _SMALL
+        if self._small:
             self._go.options = self._look.options = _options(
                 {
                     "xla_backend_optimization_level": 2,
@@ -261,7 +263,7 @@ class Program:
     def _trace_step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
         batch_key, step_key = jax.random.split(jax.random.fold_in(_stream(lane, _STEP), step))
         advance = self._factory(lane.config).step
-        self._serial = self._alone and wants_serial(advance)
+        self._marked = wants_serial(advance)
         return advance(step_key, state, self._draw(batch_key, lane, data))
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
@@ -307,14 +309,14 @@ class Program:
             return carry._replace(state=state), Windows({}, {}, {}, _all_finite(state))
         empty = jnp.zeros((WINDOWS, len(self._metrics)), jnp.float32)
         begin = (carry.state, row_of(carry.mean), row_of(carry.weight), row_of(carry.bad), empty, empty)
-        loop = jax.lax.fori_loop(start, stop, self._in_order(body), begin)
-        state, mean, count, bad, means, counts = loop
+        after = jax.lax.fori_loop(start, stop, self._in_order(body), begin)
+        state, mean, count, bad, means, counts = after
         carry = Carry(state, named(mean), named(count), named(bad))
         return carry, Windows(named(means), named(counts), carry.bad, _all_finite(state))
 
     def _in_order(self, loop: Callable[..., Any]) -> Callable[..., Any]:
-        """The loop, its kernels in order if the learner asks for that and there is one lane a device."""
-        return serial(loop) if self._serial else loop
+        """The loop, its kernels in order if the learner asks for that and they are small."""
+        return serial(loop) if self._marked and self._alone and self._small else loop
 
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
         assert self._evaluate is not None

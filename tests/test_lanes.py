@@ -18,6 +18,7 @@ from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
 from lrn import lanes, train
 from lrn.lanes import Lanes
+from lrn.serial import serial_alone
 
 DEVICES = jax.device_count()
 COUNTS = range(1, 10)
@@ -100,12 +101,19 @@ def test_an_error_of_the_main_process_is_its_own(error):
 
 
 @pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
-@pytest.mark.parametrize(("arms", "seeds"), [(2, 3), (1, 5), (1, 1)])
-def test_a_training_on_four_devices_is_that_on_one(arms, seeds):
+@pytest.mark.parametrize(
+    ("arms", "seeds", "mark"), [(2, 3, None), (1, 5, None), (1, 1, None), (2, 2, serial_alone)]
+)
+def test_a_training_on_four_devices_is_that_on_one(arms, seeds, mark):
+    """Also where a lane is alone on each of the four, its kernels in order, and with others on the one."""
+
+    def learner(config):
+        return toy(config)._replace(step=mark(toy(config).step)) if mark else toy(config)
+
     def fit(devices):
         configs = {str(i): ToyConfig(lr=0.01 * (i + 1)) for i in range(arms)}
         return train.fit(
-            toy,
+            learner,
             configs,
             range(seeds),
             steps=30,

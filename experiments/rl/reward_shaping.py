@@ -33,8 +33,8 @@ there is something to lose.
 
     python -m experiments.rl.reward_shaping --preset quick
 
-Time on two cores: 83 s for quick, of which a good third is compiling six programs (three algorithms by two
-tasks; the four rewards are floats of one program). A third algorithm and a second task are what the
+Time on two cores: 63 to 83 s for quick, of which a good third is compiling six programs (three algorithms
+by two tasks; the four rewards are floats of one program). A third algorithm and a second task are what the
 comparison is about, so it is not cut further. `full` trains four times as long.
 
 What to expect: half of the predictions come out and half stay undecided at ten seeds, or one of them fails

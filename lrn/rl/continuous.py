@@ -22,8 +22,8 @@ from lrn.types import Array, Key, Mean, Net, Params
 class Twin(NamedTuple):
     """Two critics, independently initialised.
 
-    The smaller of their two estimates checks the overestimation that an actor, by
-    maximising a noisy critic, feeds on (Fujimoto et al. 2018, section 4).
+    The smaller of their two estimates checks the overestimation that an actor, by maximising a noisy critic,
+    feeds on (Fujimoto et al. 2018, section 4).
 
     init: ``init(key) -> (params, params)``, of one critic each.
     values: ``values(params, observation [batch, ...], action [batch, dim]) -> [2, batch]``, with actions in

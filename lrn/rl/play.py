@@ -138,6 +138,27 @@ def unroll(
     return lives.unpack(packed), memory, rows[0].unpack(steps), Ended(*ended)
 
 
+def next_values(trajectory: Trajectory, values: Array, value_of: Callable[[Array], Array]) -> Array:
+    """Values of what the actions led to [time, n], as `lrn.rl.returns` wants them.
+
+    Where no episode ended that is the value of the next observation, which is known; where one terminated
+    nothing follows, and any number will do. So the final observations are looked at only if an episode was
+    cut short. (Lanes of a vmap take both branches.)
+
+    Args:
+        trajectory: from `unroll`.
+        values: of its observations, [time, n].
+        value_of: from observations [some, n, ...] to their values [some, n].
+    """
+    final = trajectory.final_observation
+    cut = trajectory.truncated & ~trajectory.terminated
+    return jax.lax.cond(
+        jnp.any(cut[:-1]),
+        lambda: value_of(final),
+        lambda: jnp.concatenate([values[1:], value_of(final[-1:])]),
+    )
+
+
 def episode_metrics(ended: Ended) -> Metrics:
     """Mean return and length of the episodes that ended, as metrics; leaves of any shape are summed."""
     total = jax.tree.map(jnp.sum, ended)

@@ -5,7 +5,8 @@ An iteration plays ``num_envs`` environments for ``rollout_length`` steps, then 
 
 What the naive version misses, and this one has:
 - A truncated episode is bootstrapped from its final observation; only ``terminated`` has value zero.
-- Values and log-probabilities are computed after the rollout, all in one call of the network.
+- Values are computed after the rollout, all in one call of the network, and those of final observations only
+  where an episode was cut short.
 - Advantages are normalised in each minibatch, after being computed over the whole rollout.
 - Adam's epsilon is 1e-5; the gradient is cut by its global norm, not element by element.
 - Rewards are normalised by the running spread of the discounted return, never centred.
@@ -210,7 +211,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
             seen = see(state.observations, observation)
             out, _ = evaluate(state.params, state.net_state, seen)
             action = head.sample(state.params["head"], out, noise)
-            return head.to_env(action), action, memory
+            return head.to_env(action), (action, out), memory
 
         noise = head.noise(noise_key, shape)
         live, _, trajectory, ended = play.unroll(
@@ -221,19 +222,17 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
     def prepare(state: PPOState, trajectory: play.Trajectory, reward: Array) -> Minibatch:
         """Values, advantages and targets of a rollout, flattened to [time * batch, ...]."""
 
-        def outputs(observation: Array) -> Any:
+        def value_of(observation: Array) -> Array:
             seen = see(state.observations, observation.reshape(-1, *env.observation_shape))
-            return jax.tree.map(
-                lambda x: x.reshape(*reward.shape, *x.shape[1:]),
-                evaluate(state.params, state.net_state, seen),
-            )
+            return evaluate(state.params, state.net_state, seen)[1].reshape(observation.shape[:2])
 
-        (out, value), (_, following) = outputs(trajectory.observation), outputs(trajectory.final_observation)
+        value = value_of(trajectory.observation)
+        following = play.next_values(trajectory, value, value_of)
         advantage = returns.gae(
             reward, value, following, trajectory.terminated, trajectory.ended,
             config.discount, config.gae_lambda,
         )  # fmt: skip
-        action = trajectory.extra
+        action, out = trajectory.extra
         log_prob = head.log_prob(state.params["head"], out, action)
         seen = see(state.observations, trajectory.observation)
         rows = Minibatch(seen, action, log_prob, value, advantage, advantage + value)

@@ -79,6 +79,46 @@ def test_resets_are_fresh_each_time():
     assert abs(np.corrcoef(symbols[:-1, 0], symbols[1:, 0])[0, 1]) < 0.25
 
 
+@pytest.mark.parametrize("length", [5, 12, 50], ids=["cut within", "cut at the end", "not cut"])
+def test_next_values_are_those_of_final_observations(length):
+    env = two_state_truncating(length=length)
+    _, _, trajectory, _ = unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 12)
+
+    def value_of(observation):
+        return 1.0 + observation @ jnp.array([10.0, 20.0])
+
+    values = value_of(trajectory.observation)
+    expected = value_of(trajectory.final_observation)
+    np.testing.assert_allclose(play.next_values(trajectory, values, value_of), expected)
+    batched = jax.vmap(lambda t, v: play.next_values(t, v, value_of))
+    lanes = jax.tree.map(lambda x: jnp.stack([x, x]), (trajectory, values))
+    np.testing.assert_allclose(batched(*lanes), jnp.stack([expected, expected]))
+    # Had the cuts been overlooked, the test would know.
+    shifted = jnp.concatenate([values[1:], expected[-1:]])
+    assert bool((shifted != expected).any()) == (length == 5)
+
+
+def test_next_values_look_once_where_nothing_was_cut():
+    """Terminated episodes alone do not make it look at every final observation."""
+    env = echo(n=2, length=3)
+    _, _, trajectory, _ = unroll(env, right_answer, 4, 12)
+    looked = []
+
+    def value_of(observation):
+        jax.debug.callback(lambda: looked.append(observation.shape[0]))
+        return observation[..., 0]
+
+    ended = trajectory._replace(terminated=trajectory.ended, truncated=jnp.zeros_like(trajectory.ended))
+    jax.jit(lambda t: play.next_values(t, t.reward, value_of))(ended).block_until_ready()
+    jax.effects_barrier()
+    assert looked == [1]
+    looked.clear()
+    cut = trajectory._replace(truncated=trajectory.ended, terminated=jnp.zeros_like(trajectory.ended))
+    jax.jit(lambda t: play.next_values(t, t.reward, value_of))(cut).block_until_ready()
+    jax.effects_barrier()
+    assert looked == [12]
+
+
 def test_rollouts_count_whole_episodes_and_nothing_after():
     policy = memoryless(lambda state, x: jnp.argmax(x, -1))
     played = rollouts(echo(length=4)._replace(horizon=50), policy, jax.random.key(0), (), 7)

@@ -13,7 +13,6 @@ from lrn import nets, train
 from lrn.rl import env as envs
 from lrn.rl import identity
 from lrn.rl.evaluate import evaluator
-from lrn.rl.exploration.noise import pink
 from lrn.rl.replay import Transition
 from lrn.rl.sac import SACConfig, sac, soft_actor_critic
 from lrn.serial import serial
@@ -169,21 +168,6 @@ def test_pendulum_in_ten_thousand_steps():
 
     fit = train.fit(agent, config, range(10), steps=10_000, evaluate=evaluator(agent, env), progress=False)
     assert fit.table.final(fit.arms[0], "greedy_return").mean() > -175
-
-
-@pytest.mark.slow
-def test_mountain_car_with_pink_noise():
-    """With the settings of the known return (`experiments.bench rl.returns`), in every seed."""
-    env = envs.make("MountainCarContinuous-v0")
-    config = SACConfig(total_steps=50_000, learning_starts=5_000, num_envs=4, updates=2)
-    actor, critic = nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64))
-
-    def agent(config):
-        return sac(env, actor, critic, config, pink(env.horizon))
-
-    steps = config.total_steps // config.interactions
-    fit = train.fit(agent, config, range(10), steps=steps, evaluate=evaluator(agent, env), progress=False)
-    assert fit.table.final(fit.arms[0], "greedy_return").min() > 90
 
 
 @pytest.mark.parametrize("wrap", [lambda step: step, serial], ids=["side by side", "serial"])

@@ -72,7 +72,6 @@ def main(argv: list[str]) -> int:
     """Train, play, compare; see the module's docstring."""
     args = tyro.cli(Args, args=argv, prog="python -m experiments.bench rl.returns", description=__doc__)
     check.integer("seeds", args.seeds, low=2)
-    check.integer("seeds", args.seeds, low=2)
     check.integer("episodes", args.episodes, low=1)
     known = {**FAST, **MINATAR} if args.slow or args.only else FAST
     chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
