@@ -342,7 +342,7 @@ def _check_data(
         raise ValueError(
             f"sampler must be an lrn Sampler, got {type(sampler).__name__}; wrap the function: Sampler(draw)."
         )
-    if sampler is not None and data is None and not per_seed:
+    if sampler is not None and sampler.needs_data and data is None and not per_seed:
         raise ValueError("a sampler was given and no data to draw from; pass data= as a pytree of arrays.")
     for x in jax.tree.leaves(data):
         if np.shape(x) and np.shape(x)[0] == 0:

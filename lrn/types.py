@@ -95,9 +95,12 @@ class Sampler(NamedTuple):
 
     The data is an argument, never closed over: a closed-over array would be baked into the compiled
     program as a constant.
+
+    needs_data: False for one that makes batches of the key alone, and is given None.
     """
 
     draw: Callable[[Key, PyTree], Batch]
+    needs_data: bool = True
 
 
 class Example(NamedTuple):

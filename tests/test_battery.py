@@ -1,4 +1,4 @@
-"""One battery for every learner, found by itself: a public function that returns a `Learner` or an `Agent`.
+"""One battery for every learner, found by itself: a public function returns a `Learner`, or a kind of one.
 
 Its module gives a small instance as ``example()``; a module without one fails here.
 """
@@ -20,8 +20,11 @@ from toy import same
 
 import lrn
 from lrn import train
+from lrn.meta.learner import MetaLearner
 from lrn.rl.agent import Agent
 from lrn.types import Example, Learner
+
+KINDS = (Learner, Agent, MetaLearner)
 
 
 def find() -> dict[str, object]:
@@ -31,13 +34,13 @@ def find() -> dict[str, object]:
         source = importlib.util.find_spec(info.name)
         # Read before it is imported: most modules define no learner, and some are slow to import.
         text = "" if source is None or source.origin is None else Path(source.origin).read_text()
-        if "-> Learner" not in text and "-> Agent" not in text:
+        if not any(f"-> {kind.__name__}:" in text for kind in KINDS):
             continue
         module = importlib.import_module(info.name)
         if any(
             inspect.isfunction(f)
             and f.__module__ == info.name
-            and f.__annotations__.get("return") in (Learner, Agent, "Learner", "Agent")
+            and f.__annotations__.get("return") in (*KINDS, *(kind.__name__ for kind in KINDS))
             for name, f in vars(module).items()
             if not name.startswith("_")
         ):
@@ -49,7 +52,7 @@ LEARNERS = find()
 
 
 def test_learners_are_found():
-    assert "lrn.robust.adversarial_training" in LEARNERS
+    assert {"lrn.robust.adversarial_training", "lrn.rl.ppo", "lrn.meta.maml"} <= set(LEARNERS)
 
 
 # Compiled in haste: these programs run a few times, and their compilation is all that takes long.

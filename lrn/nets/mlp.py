@@ -19,7 +19,7 @@ ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gel
 class MLP(nn.Module):
     """Dense layers, each with its activation and dropout, and a linear layer to the outputs."""
 
-    classes: int
+    classes: int | None
     hidden: Sequence[int] = (256, 256)
     dropout: float = 0.0
     mean: PerChannel = None
@@ -43,11 +43,11 @@ class MLP(nn.Module):
             if self.layer_norm:
                 x = nn.LayerNorm(name=f"norm_{i}")(x)
             x = dropout(self, ACTIVATIONS[self.activation](x), self.dropout, train)
-        return nn.Dense(self.classes, kernel_init=head, name="head")(x)
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=head, name="head")(x)
 
 
 def mlp(
-    classes: int,
+    classes: int | None,
     hidden: Sequence[int] = (256, 256),
     *,
     dropout: float = 0.0,
@@ -60,7 +60,7 @@ def mlp(
     """A multilayer perceptron on flattened inputs [batch, ...].
 
     Args:
-        classes: number of outputs.
+        classes: number of outputs; None leaves out the last layer, and the outputs are features.
         hidden: widths of the hidden layers; () is a linear model.
         dropout: probability to drop a hidden unit while training, in [0, 1); may be traced.
         mean: subtracted from the input; one number, or one for each entry of its last axis.
@@ -74,7 +74,7 @@ def mlp(
         ValueError: a width, rate or std is out of range; from the net, ``x`` has no batch axis, holds
             no floats, or is empty.
     """
-    check_network(classes, dropout, mean, std, hidden=hidden)
+    check_network(1 if classes is None else classes, dropout, mean, std, hidden=hidden)
     check.choice("activation", activation, ACTIVATIONS)
     if head_scale is not None:
         check.positive("head_scale", head_scale)

@@ -1,0 +1,127 @@
+"""The inner loop: from an initialisation to a task's parameters, by a few steps of any optax optimiser.
+
+A pure function of the loss, the parameters and the support set, to be differentiated through (second order),
+or with the inner gradients held constant (first order):
+
+    adapted = adapt(loss, params, support, InnerConfig(steps=5, rate=0.01))
+    meta_gradient = jax.grad(lambda p: loss(adapt(loss, p, support, inner), query))(params)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.types import Array, Batch, Params, PyTree
+
+Loss = Callable[[Params, Batch], Array]
+ORDERS = ("first", "second")
+UNROLLED = 10  # steps; a loop costs more than it saves below, and compile time above
+
+
+@config
+class InnerConfig:
+    """Settings of the inner loop (Finn et al. 2017).
+
+    steps: gradient steps, 0 or more.
+    rate: of the inner optimiser.
+    order: "second" differentiates through the inner gradients; "first" holds them constant (FOMAML).
+    checkpoint: recompute each step on the way back: memory of one step's activations instead of all.
+    optimizer: ``optimizer(rate) -> optax.GradientTransformation``.
+    """
+
+    steps: int = 1
+    rate: float = 0.01
+    order: str = "second"
+    checkpoint: bool = False
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.sgd
+
+    def __post_init__(self):
+        check.integer("steps", self.steps, low=0)
+        check.positive("rate", self.rate)
+        check.choice("order", self.order, ORDERS)
+        if not callable(self.optimizer):
+            raise check.InputError(
+                f"optimizer must make an optax optimiser of a rate, got {self.optimizer!r}; give optax.sgd."
+            )
+
+
+def adapt(loss: Loss, params: Params, support: Batch, config: InnerConfig, rates: PyTree = None) -> Params:
+    """The parameters after ``config.steps`` steps on the support set.
+
+    Args:
+        loss: ``loss(params, support) -> scalar``.
+        params: where to start.
+        support: any pytree that ``loss`` takes.
+        config: of the loop.
+        rates: multiply the update instead of ``config.rate``: as ``params``, leaves [steps] or
+            [steps, *shape of the parameter]: a rate a step and array, or a number (Li et al. 2017,
+            Antoniou et al. 2019).
+
+    Returns:
+        As ``params``.
+
+    Raises:
+        ValueError: ``rates`` have another number of steps.
+    """
+    return adapt_path(loss, params, support, config, lambda params: (), rates)[0]
+
+
+def adapt_path(
+    loss: Loss,
+    params: Params,
+    support: Batch,
+    config: InnerConfig,
+    look: Callable[[Params], PyTree],
+    rates: PyTree = None,
+) -> tuple[Params, PyTree]:
+    """As `adapt`, with a look at the parameters before each step and after the last.
+
+    Returns:
+        The adapted parameters, and what ``look(params)`` gave, leaves [steps + 1, ...].
+    """
+    optimizer = config.optimizer(config.rate if rates is None else 1.0)
+    _check_rates(rates, params, config.steps)
+
+    def step(carry: Any, rate: PyTree) -> Any:
+        params, opt_state = carry
+        seen = look(params)
+        gradient = jax.grad(loss)(params, support)
+        if config.order == "first":
+            gradient = jax.lax.stop_gradient(gradient)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        if rates is not None:
+            updates = jax.tree.map(_times, rate, updates)
+        return (optax.apply_updates(params, updates), opt_state), seen
+
+    if config.checkpoint:
+        step = jax.checkpoint(step)
+    begin = (params, optimizer.init(params))
+    (params, _), path = jax.lax.scan(
+        step, begin, rates, length=config.steps, unroll=max(1, min(config.steps, UNROLLED))
+    )
+    last = look(params)
+    return params, jax.tree.map(lambda seen, x: jnp.concatenate([seen, jnp.asarray(x)[None]]), path, last)
+
+
+def _times(rate: Array, update: Array) -> Array:
+    return rate.reshape(rate.shape + (1,) * (update.ndim - rate.ndim)) * update
+
+
+def _check_rates(rates: PyTree, params: Params, steps: int) -> None:
+    if rates is None:
+        return
+    if jax.tree.structure(rates) != jax.tree.structure(params):
+        raise check.InputError("rates must be a tree like the parameters; give one leaf for each array.")
+    for rate, value in zip(jax.tree.leaves(rates), jax.tree.leaves(params)):
+        if jnp.shape(rate) not in ((steps,), (steps, *jnp.shape(value))):
+            raise check.InputError(
+                f"rates must have shape [{steps}] or {[steps, *jnp.shape(value)]} for a parameter of shape "
+                f"{list(jnp.shape(value))}, got {list(jnp.shape(rate))}; give one for each inner step."
+            )

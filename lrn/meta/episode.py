@@ -1,0 +1,140 @@
+"""Tasks: families of them as pure functions of a key, and the episodes that are learned from.
+
+    family = sinusoid()
+    episode = draw(family, key, 25)  # 25 tasks, leaves [25, n, ...]
+    fit(..., sampler=episodes(family, 25))
+
+A family over real data is made of the data, so that its arrays stay arguments of the compiled program:
+``sampler=episodes(lambda data: few_shot(data["image"], data["label"], ways=5, shots=1), 32)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.types import Array, Batch, Key, PyTree, Sampler
+
+
+class Episode(NamedTuple):
+    """What is seen of a task; of several tasks, with a leading axis [tasks].
+
+    support, query: ``{"x": [n, ...], "y": [n] int or [n, outputs] float}``, to adapt to and to be judged by.
+    code: [c], what task it is, for those who may know; () in a family without codes.
+    """
+
+    support: Batch
+    query: Batch
+    code: PyTree = ()
+
+
+class TaskFamily(NamedTuple):
+    """A distribution over tasks as pure functions.
+
+    sample: ``sample(key) -> task``, any pytree of arrays.
+    batch: ``batch(key, task) -> (support, query)``, as in `Episode`.
+    outputs: numbers a network gives: the ways of a classification, or the dimension of y.
+    code: ``code(task) -> [c]``, a full description of the task; None where there is none.
+    """
+
+    name: str
+    sample: Callable[[Key], PyTree]
+    batch: Callable[[Key, PyTree], tuple[Batch, Batch]]
+    outputs: int
+    code: Callable[[PyTree], Array] | None = None
+
+
+def episode_of(family: TaskFamily, key: Key, task: PyTree) -> Episode:
+    """One episode of a given task."""
+    support, query = family.batch(key, task)
+    return Episode(support, query, () if family.code is None else family.code(task))
+
+
+def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
+    """Episodes of ``tasks`` independent tasks, leaves [tasks, ...]."""
+    task_keys, batch_keys = jax.random.split(key, (2, tasks))
+    return jax.vmap(lambda k, b: episode_of(family, b, family.sample(k)))(task_keys, batch_keys)
+
+
+def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sampler:
+    """The ``sampler=`` of `lrn.train.fit`: a meta-batch of fresh tasks at each step.
+
+    Args:
+        family: the tasks, or a function of the data that makes them.
+        tasks: how many a step.
+
+    Raises:
+        ValueError: ``tasks`` is below 1; from ``draw``, before anything compiles, what `check_family` says.
+    """
+    check.integer("tasks", tasks, low=1)
+
+    def draw_batch(key: Key, data: PyTree) -> Episode:
+        made = family if isinstance(family, TaskFamily) else family(data)
+        check_family(made)
+        return draw(made, key, tasks)
+
+    return Sampler(draw_batch, needs_data=not isinstance(family, TaskFamily))
+
+
+def check_family(family: TaskFamily) -> None:
+    """Check the shapes of what a family gives.
+
+    Raises:
+        ValueError: they are not those of an `Episode`.
+    """
+    if not isinstance(family, TaskFamily):
+        raise check.InputError(
+            f"tasks must come from a TaskFamily, got {type(family).__name__}; see lrn.meta.episode."
+        )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    given = jax.eval_shape(lambda a, b: family.batch(a, family.sample(b)), key, key)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise check.InputError(
+            f"batch of the tasks {family.name} must return (support, query), got "
+            f"{_kind(given)}; return the two."
+        )
+    for part, batch in zip(("support", "query"), given):
+        _check_part(family, part, batch)
+    support, query = given
+    for name in ("x", "y"):
+        if support[name].shape[1:] != query[name].shape[1:] or support[name].dtype != query[name].dtype:
+            raise check.InputError(
+                f"{name} of the tasks {family.name} is {_form(support[name])} in the support set and "
+                f"{_form(query[name])} in the query set; make them alike but for the number of examples."
+            )
+
+
+def _check_part(family: TaskFamily, part: str, batch: Any) -> None:
+    where = f"the {part} set of the tasks {family.name}"
+    if not isinstance(batch, dict) or set(batch) != {"x", "y"}:
+        raise check.InputError(
+            f'{where} must be {{"x": ..., "y": ...}}, got {_kind(batch)}; return that dict.'
+        )
+    x, y = batch["x"], batch["y"]
+    if x.ndim < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise check.InputError(f"x of {where} must be float [n, ...], got {_form(x)}; add what is missing.")
+    integer = jnp.issubdtype(y.dtype, jnp.integer)
+    wanted = (x.shape[0],) if integer else (x.shape[0], family.outputs)
+    if y.shape != wanted:
+        raise check.InputError(
+            f"y of {where} must be int [{x.shape[0]}] or float [{x.shape[0]}, {family.outputs}] for its "
+            f"{x.shape[0]} examples, got {_form(y)}; return one label an example."
+        )
+    if integer and family.outputs < 2:
+        raise check.InputError(
+            f"the tasks {family.name} have labels and {family.outputs} outputs; set outputs to the classes."
+        )
+
+
+def _form(x: Any) -> str:
+    return f"{x.dtype} {list(x.shape)}"
+
+
+def _kind(x: Any) -> str:
+    if isinstance(x, dict):
+        return f"a dict of {', '.join(map(str, x)) or 'nothing'}"
+    return f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__

@@ -1,0 +1,162 @@
+"""Few-shot evaluation: many tasks, each adapted to by itself; every task's result is kept.
+
+The protocol of the field (Finn et al. 2017; Triantafillou et al. 2020): 600 tasks, the mean with its 95%
+interval. That interval is over tasks, for one training; the spread over training seeds is another matter, and
+usually the larger one, so runs are repeated over seeds on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn import check
+from lrn.meta.episode import Episode, TaskFamily, check_family, draw
+from lrn.meta.learner import MetaLearner
+from lrn.meta.problem import Problem
+from lrn.types import Array, Key, PyTree, State
+
+# Students' 97.5% quantile is taken as the normal one: from 600 tasks on they agree to three digits.
+_QUANTILE = 1.96
+
+
+def per_task(
+    learner: MetaLearner,
+    problem: Problem,
+    state: State,
+    episodes: Episode,
+    steps: int,
+    tasks_at_once: int = 0,
+) -> Mapping[str, Array]:
+    """What each task's queries score after 0 to ``steps`` steps of adaptation.
+
+    Args:
+        learner, problem, state: a trained learner and what it does.
+        episodes: leaves [tasks, ...].
+        steps: of adaptation.
+        tasks_at_once: fewer need less memory; 0 for all.
+
+    Returns:
+        The means over the queries of each task, {name: [tasks, steps + 1]}: "loss", and "accuracy" of a
+        classification.
+    """
+    check.integer("steps", steps, low=0)
+    check.integer("tasks_at_once", tasks_at_once, low=0)
+
+    def one(episode: Episode) -> Mapping[str, Array]:
+        outputs = learner.curve(state, episode.support, episode.query["x"], episode.code, steps)
+        scores = jax.vmap(lambda out: problem.score(out, episode.query["y"]))(outputs)
+        return jax.tree.map(lambda x: x.mean(axis=-1), scores)
+
+    tasks = episodes.support["y"].shape[0]
+    return jax.lax.map(one, episodes, batch_size=min(tasks_at_once or tasks, tasks))
+
+
+def evaluator(
+    learner_of: Callable[[Any], MetaLearner],
+    problem: Problem | Callable[[Any], Problem],
+    family: TaskFamily | Callable[[Any], TaskFamily],
+    *,
+    tasks: int = 600,
+    at: Sequence[int] = (0, 1, 5, 10),
+    tasks_at_once: int = 50,
+) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
+    """The ``evaluate=`` of `lrn.train.fit` for meta-learners.
+
+    Args:
+        learner_of: what `fit` trains, ``learner_of(config) -> MetaLearner``.
+        problem: what it does, or a function of the config that makes it.
+        family: tasks to evaluate on, or a function of the data that makes them.
+        tasks: how many.
+        at: after how many steps of adaptation.
+        tasks_at_once: tasks adapted to together.
+
+    Returns:
+        A function that measures, for each score and each k of ``at``, its mean over the tasks (``loss@5``),
+        half the width of its 95% interval (``loss@5 halfwidth``), its median (``loss@5 median``), and the
+        fraction of tasks whose loss is not finite (``diverged@5``). Means are over the other tasks.
+
+    Raises:
+        ValueError: a count is out of range.
+    """
+    check.integer("tasks", tasks, low=2)
+    if not at:
+        raise check.InputError("at must hold at least one number of steps, got none; give (0, 1, 5, 10).")
+    for k in at:
+        check.integer("a number of steps in at", k, low=0)
+
+    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+        made = family if isinstance(family, TaskFamily) else family(data)
+        check_family(made)
+        given = problem if isinstance(problem, Problem) else problem(config)
+        scores = per_task(learner_of(config), given, state, draw(made, key, tasks), max(at), tasks_at_once)
+        found: dict[str, Array] = {}
+        for k in at:
+            fine = jnp.isfinite(scores["loss"][:, k])
+            found[f"diverged@{k}"] = (~fine).mean(dtype=jnp.float32)
+            for name, values in scores.items():
+                found |= _summary(f"{name}@{k}", values[:, k], fine)
+        return found
+
+    return evaluate
+
+
+def _summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
+    count = jnp.maximum(fine.sum(), 1)
+    values = jnp.where(fine, values, jnp.nan)
+    mean = jnp.nansum(values) / count
+    deviation = jnp.sqrt(jnp.nansum((values - mean) ** 2) / jnp.maximum(count - 1, 1))
+    return {
+        name: mean,
+        f"{name} halfwidth": _QUANTILE * deviation / jnp.sqrt(count),
+        f"{name} median": jnp.nan_to_num(jnp.nanmedian(values)),
+    }
+
+
+def per_seed_and_task(
+    learner_of: Callable[[Any], MetaLearner],
+    problem: Problem,
+    config: Any,
+    states: State,
+    family: TaskFamily,
+    seeds: Sequence[int],
+    *,
+    tasks: int = 600,
+    steps: int = 10,
+    tasks_at_once: int = 50,
+) -> dict[str, np.ndarray]:
+    """Every task's scores for every seed of a finished training (``fit.arm(name)``).
+
+    The tasks of a seed are the same whatever was trained, so that methods are compared on paired tasks.
+
+    Args:
+        learner_of, problem, config: what was trained.
+        states: leaves [seeds, ...].
+        family: tasks to evaluate on.
+        seeds: of the training.
+        tasks, steps, tasks_at_once: as for `per_task`.
+
+    Returns:
+        {name: [seeds, tasks, steps + 1]}, on the host.
+    """
+    check_family(family)
+    learner = learner_of(config)
+
+    @jax.jit
+    def one(seed: Array, state: PyTree) -> Mapping[str, Array]:
+        key = jax.random.fold_in(jax.random.key(_EVALUATION), seed)
+        return per_task(learner, problem, state, draw(family, key, tasks), steps, tasks_at_once)
+
+    leaves, form = jax.tree.flatten(states)
+    found = [
+        one(jnp.uint32(seed), jax.tree.unflatten(form, [x[i] for x in leaves]))
+        for i, seed in enumerate(seeds)
+    ]
+    return {name: np.stack([np.asarray(f[name]) for f in found]) for name in found[0]}
+
+
+_EVALUATION = 600  # a stream of tasks that no training sees

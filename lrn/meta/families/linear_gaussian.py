@@ -1,0 +1,67 @@
+"""Linear regressions with Gaussian weights: every optimum is known in closed form.
+
+``w ~ N(mean, spread^2 I)``, ``x ~ N(0, I)``, ``y = x w + noise * N(0, 1)``. The best that can be done with
+a support set is ridge regression towards ``mean`` (`posterior_mean`); one inner step from an initialisation,
+and its meta-gradient, are linear algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.meta.episode import TaskFamily
+from lrn.types import Array, Batch, Key, PyTree
+
+
+def linear_gaussian(
+    mean: Sequence[float] = (1.0, -1.0, 0.5),
+    shots: int = 5,
+    queries: int = 10,
+    *,
+    spread: float = 0.5,
+    noise: float = 0.1,
+) -> TaskFamily:
+    """Regression of one number from ``len(mean)``.
+
+    Args:
+        mean, spread: of the tasks' weights: at a spread of 0 all tasks are one.
+        shots, queries: points in the support and the query set.
+        noise: deviation of what is added to y.
+
+    The code of a task is its weights.
+
+    Raises:
+        ValueError: a count or deviation is out of range, or there is no weight.
+    """
+    check.integer("shots", shots, low=1)
+    check.integer("queries", queries, low=1)
+    check.non_negative("spread", spread)
+    check.non_negative("noise", noise)
+    if len(mean) == 0:
+        raise check.InputError("mean must hold at least one weight, got none; give one number a dimension.")
+    dim = len(mean)
+
+    def sample(key: Key) -> PyTree:
+        return jnp.asarray(mean, jnp.float32) + spread * jax.random.normal(key, (dim,))
+
+    def batch(key: Key, task: PyTree) -> tuple[Batch, Batch]:
+        x_key, noise_key = jax.random.split(key)
+        x = jax.random.normal(x_key, (shots + queries, dim))
+        y = x @ task[:, None] + noise * jax.random.normal(noise_key, (shots + queries, 1))
+        return {"x": x[:shots], "y": y[:shots]}, {"x": x[shots:], "y": y[shots:]}
+
+    return TaskFamily("linear Gaussian", sample, batch, 1, lambda task: task)
+
+
+def posterior_mean(support: Batch, mean: Array, spread: float, noise: float) -> Array:
+    """The weights that a Bayesian who knows the family would predict with, [dim].
+
+    ``(X'X / noise^2 + I / spread^2)^-1 (X'y / noise^2 + mean / spread^2)`` (Bishop 2006, eq. 3.50).
+    """
+    x, y = support["x"], support["y"][:, 0]
+    precision = x.T @ x / noise**2 + jnp.eye(x.shape[1]) / spread**2
+    return jnp.linalg.solve(precision, x.T @ y / noise**2 + mean / spread**2)

@@ -1,0 +1,151 @@
+"""The shape of a meta-learner: a `lrn.types.Learner` over batches of episodes that can also do a new task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.meta.episode import Episode
+from lrn.nets.conv import LANES
+from lrn.types import Array, Batch, Example, Key, Metrics, NetState, PyTree, State
+
+
+class MetaLearner(NamedTuple):
+    """A meta-learner as pure functions, made by a factory named after the method; `lrn.train.fit` trains it.
+
+    init: ``init(key, episodes) -> state`` for an `Episode` with leaves [tasks, n, ...].
+    step: ``step(key, state, episodes) -> (state, metrics)``; ``loss`` is on the queries, after adapting.
+    curve: ``curve(state, support, x, code, steps) -> outputs [steps + 1, n, outputs]`` for one task: what is
+        predicted for the queries x [n, ...] after 0 to ``steps`` steps of adaptation (or whatever the method
+        does with the support set; where it takes no steps, all rows are equal). ``code`` is () or the task's
+        code, which only an oracle looks at.
+    """
+
+    init: Callable[[Key, Episode], State]
+    step: Callable[[Key, State, Episode], tuple[State, Metrics]]
+    curve: Callable[[State, Batch, Array, PyTree, int], Array]
+
+
+class MetaState(NamedTuple):
+    """State of a meta-learner.
+
+    meta: what is meta-learned. net_state: of the network, never changed. taken: meta-steps till now.
+    """
+
+    meta: PyTree
+    net_state: NetState
+    opt_state: optax.OptState
+    taken: Array
+
+
+# ``gradient(key, meta, net_state, episodes, count) -> (gradient of meta, metrics)``
+Gradient = Callable[[Key, PyTree, NetState, Episode, Array], tuple[PyTree, Mapping[str, Array]]]
+# ``loss(key, meta, net_state, episode, count) -> (loss, metrics)`` of one task
+TaskLoss = Callable[[Key, PyTree, NetState, Episode, Array], tuple[Array, Mapping[str, Array]]]
+
+
+def by_gradient(
+    start: Callable[[Key, Array], tuple[PyTree, NetState]],
+    gradient: Gradient,
+    curve: Callable[[State, Batch, Array, PyTree, int], Array],
+    optimizer: optax.GradientTransformation,
+) -> MetaLearner:
+    """The meta-learner that follows a gradient.
+
+    Args:
+        start: ``start(key, x) -> (meta, net_state)`` for the support x [n, ...] of one task.
+        gradient: of what is meta-learned; see `of_tasks`.
+        curve: see `MetaLearner`.
+        optimizer: of the meta-parameters.
+    """
+
+    def init(key: Key, episodes: Episode) -> MetaState:
+        meta, net_state = start(key, episodes.support["x"][0])
+        return MetaState(meta, net_state, optimizer.init(meta), jnp.int32(0))
+
+    def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
+        slope, metrics = gradient(key, state.meta, state.net_state, episodes, state.taken)
+        updates, opt_state = optimizer.update(slope, state.opt_state, state.meta)
+        meta = optax.apply_updates(state.meta, updates)
+        return MetaState(meta, state.net_state, opt_state, state.taken + 1), metrics
+
+    return MetaLearner(init, step, curve)
+
+
+def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
+    """The gradient of the mean loss over the tasks, all at once or so many at a time (0: all).
+
+    Fewer at a time take less memory and more time; their number divides that of the tasks. The result does
+    not depend on either, up to rounding.
+
+    Raises:
+        ValueError: from the gradient, before anything compiles: the tasks do not divide.
+    """
+    check.integer("tasks_at_once", tasks_at_once, low=0)
+
+    def some(meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array) -> Any:
+        def mean(meta: PyTree) -> Any:
+            losses, metrics = jax.vmap(
+                lambda key, episode: loss(key, meta, net_state, episode, count), axis_name=LANES
+            )(keys, episodes)
+            return losses.mean(), jax.tree.map(jnp.mean, metrics)
+
+        return jax.grad(mean, has_aux=True)(meta)
+
+    def gradient(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> Any:
+        tasks = episodes.support["y"].shape[0]
+        keys = jax.random.split(key, tasks)
+        if not tasks_at_once or tasks_at_once >= tasks:
+            return some(meta, net_state, keys, episodes, count)
+        if tasks % tasks_at_once:
+            raise check.InputError(
+                f"{tasks} tasks do not divide into groups of {tasks_at_once}; "
+                "choose tasks_at_once that divides them."
+            )
+        groups = tasks // tasks_at_once
+        parts = jax.tree.map(lambda x: x.reshape(groups, tasks_at_once, *x.shape[1:]), (keys, episodes))
+
+        def add(total: Any, part: Any) -> tuple[Any, None]:
+            found = some(meta, net_state, part[0], part[1], count)
+            return jax.tree.map(lambda a, b: a + b / groups, total, found), None
+
+        shape = jax.eval_shape(
+            lambda p: some(meta, net_state, p[0], p[1], count), jax.tree.map(lambda x: x[0], parts)
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
+        return jax.lax.scan(add, zeros, parts)[0]
+
+    return gradient
+
+
+def flat(outputs: Array, steps: int) -> Array:
+    """The curve [steps + 1, n, outputs] of a method that takes no steps."""
+    return jnp.broadcast_to(outputs[None], (steps + 1, *outputs.shape))
+
+
+def example() -> Example:
+    """A meta-learner of one's own: an initialisation that is good as it is, adapted by nothing."""
+    from lrn import nets
+    from lrn.meta.episode import episodes
+    from lrn.meta.families.sinusoid import sinusoid
+    from lrn.meta.problem import regression
+
+    problem = regression(nets.mlp(None, (8,)))
+
+    def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
+        value = problem.loss_on(meta, net_state, episode.support, episode.query)
+        return value, {"loss": value}
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        return flat(problem.predict(state.meta, state.net_state, support, x), steps)
+
+    return Example(
+        factory=lambda rate: by_gradient(problem.init, of_tasks(loss), curve, optax.sgd(rate)),
+        config=0.01,
+        sampler=episodes(sinusoid(), 3),
+    )

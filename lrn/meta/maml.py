@@ -1,0 +1,167 @@
+"""Model-agnostic meta-learning (Finn, Abbeel and Levine 2017), second order or first.
+
+The meta-gradient is that of the query loss after a few steps on the support set, taken through those steps
+(``order="second"``) or not (``"first"``, FOMAML).
+
+What the naive version misses, and this one has:
+- All tasks at once: one vmap, not a loop with a clone of the network for each task.
+- `jax.checkpoint` for long inner loops, groups of tasks for large ones.
+- An inner loop of any length, any optax optimiser, and other lengths at test than in training.
+- BatchNorm's statistics are a choice with a name (`lrn.meta.problem`), not an accident.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.meta.adapt import InnerConfig, adapt_path
+from lrn.meta.episode import Episode
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+
+PARTS = ("all", "head", "body")
+
+
+@config
+class MAMLConfig:
+    """Settings; the defaults are those of the sinusoids.
+
+    inner: the inner loop.
+    meta_rate: of the outer optimiser. optimizer: ``optimizer(meta_rate)``, the outer one.
+    tasks_at_once: tasks whose gradients are taken together; 0 for all. Fewer need less memory.
+    """
+
+    inner: InnerConfig = InnerConfig()
+    meta_rate: float = 1e-3
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
+    tasks_at_once: int = 0
+
+    def __post_init__(self):
+        check.positive("meta_rate", self.meta_rate)
+        check.integer("tasks_at_once", self.tasks_at_once, low=0)
+
+
+def maml(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearner:
+    """Learn an initialisation from which a few steps on the support set do a task.
+
+    Args:
+        problem: the network and the loss.
+        config: of both loops.
+        adapted: what the inner loop changes: "all", "head" (see `lrn.meta.anil`) or "body" (`lrn.meta.boil`).
+
+    Metrics, means over the tasks: ``loss`` of the queries after the inner loop, and what else the problem
+    scores (``accuracy``).
+    """
+    check.choice("adapted", adapted, PARTS)
+
+    def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del key, count
+        params, _ = adapt_part(problem, meta, net_state, episode.support, config.inner, adapted)
+        return judged(problem, params, net_state, episode)
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        return curve_of(problem, state.meta, state.net_state, support, x, config.inner, steps, adapted)
+
+    return by_gradient(
+        problem.init, of_tasks(loss, config.tasks_at_once), curve, config.optimizer(config.meta_rate)
+    )
+
+
+def adapt_part(
+    problem: Problem,
+    params: Params,
+    net_state: NetState,
+    support: Batch,
+    config: InnerConfig,
+    part: str = "all",
+    look: Callable[[Params], PyTree] = lambda params: (),
+    rates: PyTree = None,
+) -> tuple[Params, PyTree]:
+    """The inner loop on a part of the network; the features of a fixed body are computed once.
+
+    Args:
+        problem, params, net_state, support: the task.
+        config: of the loop.
+        part: "all", "head" or "body"; the rest stays as it is.
+        look: see `lrn.meta.adapt.adapt_path`; it gets all parameters.
+        rates: see there; a tree like the part.
+
+    Returns:
+        All parameters after the loop, and what was seen, leaves [steps + 1, ...].
+    """
+
+    def whole(adapted: Params) -> Params:
+        return adapted if part == "all" else {**params, part: adapted}
+
+    def loss(adapted: Params, support: Batch) -> Array:
+        return problem.loss_on(whole(adapted), net_state, support, support)
+
+    if part == "head":
+        features = problem.features(params["body"], net_state, support, support["x"])
+
+        def loss(adapted: Params, support: Batch) -> Array:
+            return problem.loss(problem.head(adapted, features), support["y"])
+
+    begin = params if part == "all" else params[part]
+    adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates)
+    return whole(adapted), seen
+
+
+def judged(
+    problem: Problem, params: Params, net_state: NetState, episode: Episode
+) -> tuple[Array, Mapping[str, Array]]:
+    """The loss of a task's queries, and their mean scores."""
+    outputs = problem.predict(params, net_state, episode.support, episode.query["x"])
+    scores = problem.score(outputs, episode.query["y"])
+    loss = problem.loss(outputs, episode.query["y"])
+    return loss, {**{name: value.mean() for name, value in scores.items()}, "loss": loss}
+
+
+def curve_of(
+    problem: Problem,
+    params: Params,
+    net_state: NetState,
+    support: Batch,
+    x: Array,
+    config: InnerConfig,
+    steps: int,
+    part: str = "all",
+    rates: PyTree = None,
+) -> Array:
+    """Outputs for x after 0 to ``steps`` steps of the inner loop, [steps + 1, n, outputs].
+
+    Arguments as for `adapt_part`; ``rates`` are of ``steps`` steps.
+    """
+
+    def look(params: Params) -> Array:
+        return problem.predict(params, net_state, support, x)
+
+    longer = dataclasses.replace(config, steps=steps)
+    return adapt_part(problem, params, net_state, support, longer, part, look, rates)[1]
+
+
+def example_of(factory: Callable[[Problem, Any], MetaLearner], config: Any = None) -> Example:
+    """A small network on the sinusoids, for ``factory(problem, config)``."""
+    from lrn import nets
+    from lrn.meta.episode import episodes
+    from lrn.meta.families.sinusoid import sinusoid
+    from lrn.meta.problem import regression
+
+    problem = regression(nets.mlp(None, (8,)))
+    settings = MAMLConfig(inner=InnerConfig(steps=2)) if config is None else config
+    return Example(
+        factory=lambda config: factory(problem, config), config=settings, sampler=episodes(sinusoid(), 3)
+    )
+
+
+def example() -> Example:
+    """A small network on the sinusoids."""
+    return example_of(maml)

@@ -1,0 +1,52 @@
+"""Meta-SGD (Li et al. 2017): learn the inner rate of every single parameter along with the initialisation.
+
+A rate may become negative: what is learned is a direction, not only a speed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lrn.meta.episode import Episode
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
+from lrn.meta.maml import MAMLConfig, adapt_part, curve_of, example_of, judged
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, NetState, PyTree
+
+
+def meta_sgd(problem: Problem, config: MAMLConfig) -> MetaLearner:
+    """MAML with a rate a parameter, all of which begin at ``config.inner.rate``; metrics as for `maml`.
+
+    What is meta-learned is ``{"params": ..., "rates": ...}``, two trees of one form.
+    """
+
+    def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
+        params, net_state = problem.init(key, x)
+        rates = jax.tree.map(lambda p: jnp.full_like(p, config.inner.rate), params)
+        return {"params": params, "rates": rates}, net_state
+
+    def each_step(rates: PyTree, steps: int) -> PyTree:
+        return jax.tree.map(lambda rate: jnp.broadcast_to(rate[None], (steps, *rate.shape)), rates)
+
+    def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del key, count
+        rates = each_step(meta["rates"], config.inner.steps)
+        params, _ = adapt_part(problem, meta["params"], net_state, episode.support, config.inner, rates=rates)
+        return judged(problem, params, net_state, episode)
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        rates = each_step(state.meta["rates"], steps)
+        return curve_of(
+            problem, state.meta["params"], state.net_state, support, x, config.inner, steps, rates=rates
+        )
+
+    return by_gradient(start, of_tasks(loss, config.tasks_at_once), curve, config.optimizer(config.meta_rate))
+
+
+def example() -> Example:
+    """As `lrn.meta.maml.example`."""
+    return example_of(meta_sgd)

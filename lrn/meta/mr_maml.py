@@ -1,0 +1,100 @@
+"""Meta-regularised MAML (Yin et al. 2020): noise on what is not adapted, paid for by the nat.
+
+A network that can tell tasks by their inputs may learn them by heart and never look at the support set. Here
+the body's weights are a Gaussian whose divergence from a prior is charged (their MR-MAML on weights, eq. 5):
+so knowing a task by heart costs more than reading it off the support set, to which the head is adapted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import Episode
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
+from lrn.meta.maml import PARTS, adapt_part, curve_of, example_of, judged
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+
+
+@config
+class MRMAMLConfig:
+    """Settings.
+
+    inner: the inner loop.
+    beta: weight of the divergence, in units of the loss a nat.
+    prior_std: of the normal prior of the body's weights, of mean 0. initial_std: of the weights at first.
+    adapted: what the inner loop changes: "head", "all" or "body", from the weights drawn.
+    meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml`.
+    """
+
+    inner: InnerConfig = InnerConfig()
+    beta: float = 1e-4
+    prior_std: float = 1.0
+    initial_std: float = 0.02
+    adapted: str = "head"
+    meta_rate: float = 1e-3
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
+    tasks_at_once: int = 0
+
+    def __post_init__(self):
+        check.non_negative("beta", self.beta)
+        for name in ("prior_std", "initial_std", "meta_rate"):
+            check.positive(name, getattr(self, name))
+        check.choice("adapted", self.adapted, PARTS)
+        check.integer("tasks_at_once", self.tasks_at_once, low=0)
+
+
+def gaussian_divergence(mean: Params, log_std: Params, prior_std: Any) -> Array:
+    """KL(N(mean, std^2) || N(0, prior_std^2)) in nats, added up over all weights."""
+
+    def each(m: Array, s: Array) -> Array:
+        ratio = jnp.exp(2 * s) / prior_std**2
+        return 0.5 * jnp.sum(ratio + m**2 / prior_std**2 - 1 - jnp.log(ratio))
+
+    return jnp.stack(jax.tree.leaves(jax.tree.map(each, mean, log_std))).sum()
+
+
+def mr_maml(problem: Problem, config: MRMAMLConfig) -> MetaLearner:
+    """MAML with a Gaussian body; at test it takes its mean.
+
+    What is meta-learned is ``{"params": ..., "log_std": ...}``, the latter of the body's arrays. Metrics as
+    for `lrn.meta.maml.maml`, and ``divergence`` (nats).
+    """
+
+    def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
+        params, net_state = problem.init(key, x)
+        log_std = jax.tree.map(lambda p: jnp.full_like(p, jnp.log(config.initial_std)), params["body"])
+        return {"params": params, "log_std": log_std}, net_state
+
+    def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del count
+        params, log_std = meta["params"], meta["log_std"]
+        noise = optax.tree.random_like(key, params["body"], jax.random.normal)
+        body = jax.tree.map(lambda m, s, z: m + jnp.exp(s) * z, params["body"], log_std, noise)
+        adapted, _ = adapt_part(
+            problem, {**params, "body": body}, net_state, episode.support, config.inner, config.adapted
+        )
+        value, scores = judged(problem, adapted, net_state, episode)
+        divergence = gaussian_divergence(params["body"], log_std, config.prior_std)
+        return value + config.beta * divergence, {**scores, "divergence": divergence}
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        return curve_of(
+            problem, state.meta["params"], state.net_state, support, x, config.inner, steps, config.adapted
+        )
+
+    return by_gradient(start, of_tasks(loss, config.tasks_at_once), curve, config.optimizer(config.meta_rate))
+
+
+def example() -> Example:
+    """As `lrn.meta.maml.example`."""
+    return example_of(mr_maml, MRMAMLConfig())

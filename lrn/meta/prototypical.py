@@ -1,0 +1,105 @@
+"""Prototypical networks (Snell, Swersky and Zemel 2017): a class is the mean of its features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from lrn import check
+from lrn.config import config
+from lrn.meta.episode import Episode
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, flat, of_tasks
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+
+
+@config
+class PrototypicalConfig:
+    """Settings; the defaults are the authors' for Omniglot.
+
+    meta_rate: of Adam; halved every ``halve_every`` meta-steps, 0 for never.
+    tasks_at_once: as for `lrn.meta.maml`.
+    """
+
+    meta_rate: float = 1e-3
+    halve_every: int = 2000
+    tasks_at_once: int = 0
+
+    def __post_init__(self):
+        check.positive("meta_rate", self.meta_rate)
+        check.integer("halve_every", self.halve_every, low=0)
+        check.integer("tasks_at_once", self.tasks_at_once, low=0)
+
+
+def prototypes(features: Array, y: Array, ways: int) -> Array:
+    """The mean feature of each class, [ways, d], from features [n, d] and labels int [n].
+
+    Raises:
+        ValueError: a class has no example (where the labels are known, not traced).
+    """
+    if not isinstance(y, Tracer):
+        missing = sorted(set(range(ways)) - set(np.asarray(y).tolist()))
+        if missing:
+            raise check.InputError(
+                f"the support set has no example of class {missing[0]} of {ways}; give at least one of each."
+            )
+    members = jax.nn.one_hot(y, ways, dtype=features.dtype)
+    return (members.T @ features) / members.sum(axis=0)[:, None]
+
+
+def prototype_logits(features: Array, centres: Array) -> Array:
+    """Minus the squared Euclidean distance of features [n, d] to prototypes [ways, d]: [n, ways]."""
+    cross = features @ centres.T
+    squares = (features**2).sum(1)[:, None] + (centres**2).sum(1)[None]
+    return 2 * cross - squares
+
+
+def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
+    """Learn features in which the nearest class mean of the support set is the answer.
+
+    The problem's head is not used: the distances are to the body's features. So training may use more ways
+    than the problem has, as the authors do (60 to train, 5 or 20 to test). Metrics as for
+    `lrn.meta.maml.maml`.
+    """
+
+    def start(key: Key, x: Array) -> tuple[Params, NetState]:
+        params, net_state = problem.init(key, x)
+        return params["body"], net_state
+
+    def logits(meta: Params, net_state: NetState, support: Batch, x: Array, ways: int) -> Array:
+        centres = prototypes(problem.features(meta, net_state, support, support["x"]), support["y"], ways)
+        return prototype_logits(problem.features(meta, net_state, support, x), centres)
+
+    def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del key, count
+        outputs = logits(meta, net_state, episode.support, episode.query["x"], problem.outputs)
+        scores = problem.score(outputs, episode.query["y"])
+        return problem.loss(outputs, episode.query["y"]), {k: v.mean() for k, v in scores.items()}
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        return flat(logits(state.meta, state.net_state, support, x, problem.outputs), steps)
+
+    def rate(count: Any) -> Any:
+        return config.meta_rate * (0.5 ** (count // config.halve_every) if config.halve_every else 1.0)
+
+    return by_gradient(start, of_tasks(loss, config.tasks_at_once), curve, optax.adam(rate))
+
+
+def example() -> Example:
+    """A small network on classes of points."""
+    from lrn import nets
+    from lrn.meta.episode import episodes
+    from lrn.meta.families.blobs import blobs
+    from lrn.meta.problem import classification
+
+    problem = classification(nets.mlp(None, (8,)), ways=3)
+    return Example(
+        factory=lambda config: prototypical(problem, config),
+        config=PrototypicalConfig(),
+        sampler=episodes(blobs(ways=3), 3),
+    )

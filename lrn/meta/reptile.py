@@ -1,0 +1,82 @@
+"""Reptile (Nichol, Achiam and Schulman 2018): move towards where the inner loop ends.
+
+No gradient of a gradient: the meta-gradient is ``start - end``, a mean over the tasks. With one inner step it
+is joint training on all tasks; what it meta-learns comes from the later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import Episode
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient
+from lrn.meta.maml import adapt_part, curve_of, example_of, judged
+from lrn.meta.problem import Problem
+from lrn.nets.conv import LANES
+from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+
+
+@config
+class ReptileConfig:
+    """Settings.
+
+    inner: the inner loop; its order does not matter.
+    meta_rate: how far to move towards the end of the inner loop. optimizer: ``optimizer(meta_rate)``.
+    join: train the inner loop on support and query set together, as the authors do, who draw no queries in
+        training; otherwise on the support set alone.
+    """
+
+    inner: InnerConfig = InnerConfig(steps=5)
+    meta_rate: float = 1.0
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.sgd
+    join: bool = True
+
+    def __post_init__(self):
+        check.positive("meta_rate", self.meta_rate)
+        if self.inner.steps < 1:
+            raise check.InputError(
+                "reptile learns from its inner steps, got 0; choose inner.steps of 1 or more."
+            )
+
+
+def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
+    """Learn an initialisation that is near to where each task's training ends.
+
+    Metrics as for `lrn.meta.maml.maml`; with ``join`` the queries have been trained on.
+    """
+
+    def gradient(key: Key, meta: Params, net_state: NetState, episodes: Episode, count: Array) -> Any:
+        del key, count
+
+        def one(episode: Episode) -> Any:
+            seen = joined(episode) if config.join else episode.support
+            params, _ = adapt_part(problem, meta, net_state, seen, config.inner)
+            return params, judged(problem, params, net_state, episode)[1]
+
+        ends, metrics = jax.vmap(one, axis_name=LANES)(episodes)
+        slope = jax.tree.map(lambda start, end: start - end.mean(axis=0), meta, ends)
+        return slope, jax.tree.map(jnp.mean, metrics)
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        return curve_of(problem, state.meta, state.net_state, support, x, config.inner, steps)
+
+    return by_gradient(problem.init, gradient, curve, config.optimizer(config.meta_rate))
+
+
+def joined(episode: Episode) -> Batch:
+    """Support and query set of a task as one batch."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), episode.support, episode.query)
+
+
+def example() -> Example:
+    """As `lrn.meta.maml.example`."""
+    return example_of(reptile, ReptileConfig(inner=InnerConfig(steps=2)))

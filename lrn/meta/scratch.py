@@ -1,0 +1,54 @@
+"""Training from scratch: a fresh network on the support set of each task, nothing learned from other tasks.
+
+The floor: what adaptation alone can do. Its settings are tuned like everyone's.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lrn.config import config
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import Episode
+from lrn.meta.learner import MetaLearner, MetaState
+from lrn.meta.maml import curve_of, example_of, judged
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
+
+
+@config
+class ScratchConfig:
+    """Settings.
+
+    train: the training on a support set; as many steps as one asks for.
+    """
+
+    train: InnerConfig = InnerConfig()
+
+
+def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
+    """No meta-learning: steps change nothing, and each task begins at the random initialisation.
+
+    Metrics: ``loss`` of the queries before any training.
+    """
+
+    def init(key: Key, episodes: Episode) -> MetaState:
+        params, net_state = problem.init(key, episodes.support["x"][0])
+        return MetaState(params, net_state, (), jnp.int32(0))
+
+    def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
+        del key
+        _, scores = jax.vmap(lambda episode: judged(problem, state.meta, state.net_state, episode))(episodes)
+        return state._replace(taken=state.taken + 1), jax.tree.map(jnp.mean, dict(scores))
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        return curve_of(problem, state.meta, state.net_state, support, x, config.train, steps)
+
+    return MetaLearner(init, step, curve)
+
+
+def example() -> Example:
+    """As `lrn.meta.maml.example`."""
+    return example_of(scratch, ScratchConfig())

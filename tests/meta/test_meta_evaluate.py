@@ -1,0 +1,127 @@
+"""Few-shot evaluation: what is measured over tasks, and that tasks are the same for all who are compared."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn import nets, stats, train
+from lrn.meta import maml, scratch
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import draw, episodes
+from lrn.meta.evaluate import evaluator, per_seed_and_task, per_task
+from lrn.meta.families.blobs import blobs
+from lrn.meta.families.sinusoid import sinusoid
+from lrn.meta.learner import MetaLearner
+from lrn.meta.maml import MAMLConfig
+from lrn.meta.problem import classification, regression
+
+PROBLEM = regression(nets.mlp(None, (8,)))
+CONFIG = MAMLConfig(inner=InnerConfig(steps=1, rate=0.01))
+
+
+def learner_of(config):
+    return maml.maml(PROBLEM, config)
+
+
+@pytest.fixture(scope="module")
+def state():
+    return learner_of(CONFIG).init(jax.random.key(0), draw(sinusoid(), jax.random.key(1), 2))
+
+
+def test_each_task_is_scored_by_itself(state):
+    given = draw(sinusoid(), jax.random.key(2), 6)
+    learner = learner_of(CONFIG)
+    found = per_task(learner, PROBLEM, state, given, 3)["loss"]
+    assert found.shape == (6, 4)
+    for i in range(6):
+        task = jax.tree.map(lambda x: x[i], given)  # noqa: B023
+        outputs = learner.curve(state, task.support, task.query["x"], task.code, 3)
+        expected = ((np.asarray(outputs) - np.asarray(task.query["y"])[None]) ** 2).mean((1, 2))
+        np.testing.assert_allclose(found[i], expected, rtol=1e-5)
+    in_groups = per_task(learner, PROBLEM, state, given, 3, tasks_at_once=4)["loss"]
+    np.testing.assert_allclose(in_groups, found, rtol=1e-5)
+
+
+def test_the_evaluator_gives_the_mean_its_interval_and_the_median(state):
+    family, key = sinusoid(), jax.random.key(5)
+    found = evaluator(learner_of, PROBLEM, family, tasks=600, at=(0, 2))(CONFIG, key, state, None)
+    values = np.asarray(per_task(learner_of(CONFIG), PROBLEM, state, draw(family, key, 600), 2)["loss"])
+    for k in (0, 2):
+        interval = stats.t_interval(values[:, k])
+        np.testing.assert_allclose(found[f"loss@{k}"], interval.estimate, rtol=1e-4)
+        np.testing.assert_allclose(
+            found[f"loss@{k} halfwidth"], (interval.high - interval.low) / 2, rtol=5e-3
+        )
+        np.testing.assert_allclose(found[f"loss@{k} median"], np.median(values[:, k]), rtol=1e-4)
+        assert found[f"diverged@{k}"] == 0
+
+
+def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
+    """Those of one label are made to diverge: half of the tasks, or nearly."""
+    broken = learner_of(CONFIG)
+
+    def curve(state, support, x, code, steps):
+        return jnp.where(code[0] > 2.5, jnp.nan, broken.curve(state, support, x, code, steps))
+
+    made = MetaLearner(broken.init, broken.step, curve)
+    family, key = sinusoid(), jax.random.key(5)
+    found = evaluator(lambda c: made, PROBLEM, family, tasks=200, at=(1,))(CONFIG, key, state, None)
+    fresh = draw(family, key, 200)
+    low = np.asarray(fresh.code[:, 0] <= 2.5)
+    np.testing.assert_allclose(found["diverged@1"], 1 - low.mean(), rtol=1e-5)
+    values = np.asarray(per_task(broken, PROBLEM, state, fresh, 1)["loss"])[low, 1]
+    np.testing.assert_allclose(found["loss@1"], values.mean(), rtol=1e-4)
+    np.testing.assert_allclose(found["loss@1 median"], np.median(values), rtol=1e-4)
+
+
+def test_accuracy_of_a_classification():
+    problem = classification(nets.mlp(None, (16,)), 3)
+    config = MAMLConfig(inner=InnerConfig(steps=1, rate=0.1), meta_rate=3e-3)
+    family = blobs(ways=3, shots=3)
+
+    def learner_of(config):
+        return maml.maml(problem, config)
+
+    fit = train.fit(
+        learner_of, config, [0], steps=300, sampler=episodes(family, 8), progress=False,
+        evaluate=evaluator(learner_of, problem, family, tasks=100, at=(0, 1)),
+    )  # fmt: skip
+    assert (
+        abs(fit.table.final("default", "accuracy@0")[0] - 1 / 3) < 0.1
+    )  # nothing is known of the labels yet
+    assert fit.table.final("default", "accuracy@1")[0] > 0.6
+
+
+def test_methods_are_compared_on_the_same_tasks():
+    """Two learners that never learn, of equal initial weights, score alike on every task of every seed."""
+    settings = scratch.ScratchConfig(train=InnerConfig(rate=0.01))
+
+    def other(config):
+        return scratch.scratch(PROBLEM, config)
+
+    given = draw(sinusoid(), jax.random.key(1), 2)
+    states = [
+        jax.vmap(lambda k: made.init(k, given))(jax.random.split(jax.random.key(0), 2))  # noqa: B023
+        for made in (learner_of(CONFIG), other(settings))
+    ]
+    one = per_seed_and_task(learner_of, PROBLEM, CONFIG, states[0], sinusoid(), [3, 4], tasks=5, steps=2)
+    two = per_seed_and_task(other, PROBLEM, settings, states[1], sinusoid(), [3, 4], tasks=5, steps=2)
+    assert one["loss"].shape == (2, 5, 3)
+    np.testing.assert_allclose(one["loss"], two["loss"], rtol=1e-5)
+    assert not np.allclose(one["loss"][0], one["loss"][1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(tasks=1), "tasks must be at least 2"),
+        (dict(at=()), "at must hold at least one"),
+        (dict(at=(-1,)), "a number of steps in at must be at least 0"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        evaluator(learner_of, PROBLEM, sinusoid(), **settings)

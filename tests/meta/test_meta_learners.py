@@ -1,0 +1,378 @@
+"""Meta-learners against what is known of them: equal methods, closed forms, and properties they all share."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+import lrn.meta
+from lrn import nets
+from lrn.meta import anil, boil, maml, maml_plus_plus, mr_maml, prototypical, reptile
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import Episode, TaskFamily, check_family, draw, episodes
+from lrn.meta.families.blobs import blobs, rotation
+from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
+from lrn.meta.families.sinusoid import sinusoid
+from lrn.meta.learner import MetaLearner
+from lrn.meta.maml import MAMLConfig
+from lrn.meta.nil import nil
+from lrn.meta.oracle import OracleConfig, oracle
+from lrn.meta.problem import batch_statistics, classification, regression
+
+PROBLEM = regression(nets.mlp(None, (8,)))
+
+
+def examples() -> dict[str, Any]:
+    """The example of every meta-learner, found by itself."""
+    found = {}
+    for info in pkgutil.iter_modules(lrn.meta.__path__):
+        module = importlib.import_module(f"lrn.meta.{info.name}")
+        if hasattr(module, "example"):
+            found[info.name] = module.example
+    return found
+
+
+EXAMPLES = examples()
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return draw(sinusoid(), jax.random.key(1), 4)
+
+
+def close(a, b, rtol=1e-4, atol=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"mr_maml"}))  # whose noise goes by the place
+def test_the_order_of_the_tasks_does_not_matter(name):
+    example = EXAMPLES[name]()
+    learner = example.factory(example.config)
+    assert isinstance(learner, MetaLearner)
+    given = example.sampler.draw(jax.random.key(0), None)
+    state = learner.init(jax.random.key(1), given)
+    turned = jax.tree.map(lambda x: x[jnp.array([2, 0, 1])], given)
+    step = jax.jit(learner.step)
+    one, other = step(jax.random.key(2), state, given), step(jax.random.key(2), state, turned)
+    # What is compared is the gradient, not Adam's first step, which is little more than its sign.
+    close(one[1], other[1])
+    close(_moved(state, one[0]), _moved(state, other[0]), rtol=2e-2, atol=2e-5)
+
+
+def _moved(before, after):
+    return jax.tree.map(lambda a, b: b - a, before.meta, after.meta)
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_curves_have_a_row_for_each_step(name):
+    example = EXAMPLES[name]()
+    learner = example.factory(example.config)
+    given = example.sampler.draw(jax.random.key(0), None)
+    state = learner.init(jax.random.key(1), given)
+    task = jax.tree.map(lambda x: x[0], given)
+    x = task.query["x"]
+    three = learner.curve(state, task.support, x, task.code, 3)
+    assert three.shape[:2] == (4, x.shape[0])
+    close(learner.curve(state, task.support, x, task.code, 1), three[:2])
+    # Each query is judged alone.
+    close(learner.curve(state, task.support, x[:2], task.code, 3), three[:, :2])
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_maml_is_the_mean_over_a_loop_of_tasks(batch, steps, order):
+    """Written out for one task at a time, by gradients of gradients and nothing else."""
+    config = MAMLConfig(
+        inner=InnerConfig(steps=steps, rate=0.01, order=order), meta_rate=0.1, optimizer=optax.sgd
+    )
+    learner = maml.maml(PROBLEM, config)
+    state = learner.init(jax.random.key(0), batch)
+
+    def loss_of_task(params, i):
+        support, query = jax.tree.map(lambda x: x[i], (batch.support, batch.query))
+        for _ in range(steps):
+            gradient = jax.grad(PROBLEM.loss_on)(params, state.net_state, support, support)
+            if order == "first":
+                gradient = jax.lax.stop_gradient(gradient)
+            params = jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient)
+        return PROBLEM.loss_on(params, state.net_state, support, query)
+
+    values, gradients = zip(*[jax.value_and_grad(loss_of_task)(state.meta, i) for i in range(4)])
+    after, metrics = learner.step(jax.random.key(1), state, batch)
+    np.testing.assert_allclose(metrics["loss"], np.mean(values), rtol=1e-5)
+    expected = jax.tree.map(lambda p, *g: p - 0.1 * sum(g) / 4, state.meta, *gradients)
+    close(after.meta, expected)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_groups_of_tasks_change_nothing(batch, at_once):
+    together = MAMLConfig(optimizer=optax.sgd)
+    apart = dataclasses.replace(together, tasks_at_once=at_once)
+    learner = maml.maml(PROBLEM, together)
+    state = learner.init(jax.random.key(0), batch)
+    expected = learner.step(jax.random.key(1), state, batch)
+    close(maml.maml(PROBLEM, apart).step(jax.random.key(1), state, batch), expected)
+
+
+@pytest.mark.parametrize(("make", "part"), [(anil.anil, "head"), (boil.boil, "body")])
+def test_anil_and_boil_adapt_one_part(batch, make, part):
+    """Theirs is the adaptation of MAML with rates of 0 for the other part."""
+    inner = InnerConfig(steps=3, rate=0.05)
+    learner = make(PROBLEM, MAMLConfig(inner=inner))
+    state = learner.init(jax.random.key(0), batch)
+    task = jax.tree.map(lambda x: x[0], batch)
+    rates = {
+        name: jax.tree.map(lambda p, on=(name == part): jnp.full((3,), 0.05 * on), params)
+        for name, params in state.meta.items()
+    }
+    x = task.query["x"]
+    expected = maml.curve_of(PROBLEM, state.meta, state.net_state, task.support, x, inner, 3, rates=rates)
+    found = learner.curve(state, task.support, x, (), 3)
+    close(found, expected)
+    assert float(jnp.abs(found[3] - found[0]).max()) > 1e-3
+
+
+def test_reptile_with_one_step_is_joint_training(batch):
+    config = reptile.ReptileConfig(inner=InnerConfig(steps=1, rate=0.01), meta_rate=0.5)
+    learner = reptile.reptile(PROBLEM, config)
+    state = learner.init(jax.random.key(0), batch)
+    seen = jax.vmap(reptile.joined)(batch)
+
+    def joint(params):
+        return jax.vmap(lambda s: PROBLEM.loss_on(params, state.net_state, s, s))(seen).mean()
+
+    expected = jax.tree.map(lambda p, g: p - 0.5 * 0.01 * g, state.meta, jax.grad(joint)(state.meta))
+    close(learner.step(jax.random.key(1), state, batch)[0].meta, expected, rtol=1e-5)
+
+
+def test_prototypical_logits_are_squared_distances_to_class_means():
+    rng = np.random.default_rng(0)
+    features, queries = rng.normal(size=(12, 4)), rng.normal(size=(5, 4))
+    y = np.array([0, 1, 2] * 4)
+    means = np.stack([features[y == k].mean(0) for k in range(3)])
+    expected = -((queries[:, None] - means[None]) ** 2).sum(-1)
+    centres = prototypical.prototypes(jnp.asarray(features), jnp.asarray(y), 3)
+    np.testing.assert_allclose(centres, means, rtol=1e-5)
+    logits = prototypical.prototype_logits(jnp.asarray(queries), centres)
+    # All logits of a query may move together: so they are compared as probabilities.
+    np.testing.assert_allclose(jax.nn.softmax(logits), jax.nn.softmax(expected), rtol=1e-4)
+    turned = rng.permutation(12)
+    again = prototypical.prototypes(jnp.asarray(features[turned]), jnp.asarray(y[turned]), 3)
+    np.testing.assert_allclose(again, centres, rtol=1e-5)
+
+
+def test_prototypes_of_a_missing_class():
+    with pytest.raises(ValueError, match="no example of class 1 of 3"):
+        prototypical.prototypes(jnp.ones((2, 4)), jnp.array([0, 2]), 3)
+
+
+def test_maml_plus_plus_weighs_the_steps_as_its_authors_do():
+    """Their get_per_step_loss_importance_vector, written out; 5 steps over 10 meta-steps."""
+
+    def theirs(count, steps=5, over=10):
+        weights = np.ones(steps) / steps
+        decay = 1 / steps / over
+        least = 0.03 / steps
+        for i in range(steps - 1):
+            weights[i] = max(weights[i] - count * decay, least)
+        weights[-1] = min(weights[-1] + count * (steps - 1) * decay, 1 - (steps - 1) * least)
+        return weights
+
+    for count in range(10):
+        found = maml_plus_plus.step_weights(jnp.int32(count), 5, 10)
+        np.testing.assert_allclose(found, theirs(count), rtol=1e-5)
+    np.testing.assert_array_equal(maml_plus_plus.step_weights(jnp.int32(10), 5, 10), [0, 0, 0, 0, 1])
+
+
+def test_maml_plus_plus_without_its_additions_is_maml(batch):
+    inner = InnerConfig(steps=3, rate=0.01)
+    plus = maml_plus_plus.MAMLPlusPlusConfig(
+        inner=inner, multi_step_steps=0, learn_rates=False, clip=1e9, final_rate=1e-3
+    )
+    one, other = maml_plus_plus.maml_plus_plus(PROBLEM, plus), maml.maml(PROBLEM, MAMLConfig(inner=inner))
+    state, plain = (learner.init(jax.random.key(0), batch) for learner in (one, other))
+    after, metrics = one.step(jax.random.key(1), state, batch)
+    expected, measured = other.step(jax.random.key(1), plain, batch)
+    np.testing.assert_allclose(metrics["loss"], measured["loss"], rtol=1e-5)
+    close(after.meta["params"], expected.meta, atol=1e-4)
+
+
+def test_maml_plus_plus_is_of_first_order_first(batch):
+    settings = maml_plus_plus.MAMLPlusPlusConfig(
+        inner=InnerConfig(steps=3, rate=0.05), multi_step_steps=0, first_order_steps=1
+    )
+    first = dataclasses.replace(settings, inner=InnerConfig(steps=3, rate=0.05, order="first"))
+    learners = [maml_plus_plus.maml_plus_plus(PROBLEM, c) for c in (settings, first)]
+    states = [learner.init(jax.random.key(0), batch) for learner in learners]
+    for same in (True, False):  # the first step, the second
+        states = [lr.step(jax.random.key(1), s, batch)[0] for lr, s in zip(learners, states)]
+        apart = jax.tree.leaves(
+            jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *(s.opt_state[1].mu for s in states))
+        )
+        assert (max(apart) < 1e-6) == same
+
+
+def test_gaussian_divergence_equals_the_closed_form():
+    from scipy import integrate, stats
+
+    def inside(x):
+        one, other = stats.norm.logpdf(x, 0.4, 0.3), stats.norm.logpdf(x, 0, 1.5)
+        return np.exp(one) * (one - other)
+
+    expected = integrate.quad(inside, -4, 4)[0]
+    found = mr_maml.gaussian_divergence({"w": jnp.full(2, 0.4)}, {"w": jnp.full(2, jnp.log(0.3))}, 1.5)
+    np.testing.assert_allclose(found, 2 * expected, rtol=1e-4)
+
+
+def test_maml_learns_the_mean_of_linear_gaussian_tasks():
+    """Without inner steps the best initialisation is the mean task; the posterior mean is far closer."""
+    family = linear_gaussian(spread=0.5, noise=0.1)
+    identity = nets.from_function(lambda key, x: (), lambda params, x: x)
+    problem = regression(identity)
+    learner = maml.maml(problem, MAMLConfig(inner=InnerConfig(steps=0), meta_rate=0.03))
+    sampler = episodes(family, 32)
+    state = learner.init(jax.random.key(0), sampler.draw(jax.random.key(1), None))
+
+    def body(i, state):
+        key = jax.random.fold_in(jax.random.key(2), i)
+        return learner.step(key, state, sampler.draw(key, None))[0]
+
+    state = jax.jit(lambda s: jax.lax.fori_loop(0, 500, body, s))(state)
+    np.testing.assert_allclose(state.meta["head"]["kernel"][:, 0], [1.0, -1.0, 0.5], atol=0.1)
+    fresh = draw(family, jax.random.key(3), 200)
+    mean = jnp.array([1.0, -1.0, 0.5])
+    found = jax.vmap(lambda s: posterior_mean(s, mean, 0.5, 0.1))(fresh.support)
+    assert float(jnp.mean((found - fresh.code) ** 2)) < 0.1 * float(jnp.mean((mean[None] - fresh.code) ** 2))
+
+
+def test_blobs_are_told_apart_by_their_signal():
+    """Nearest class mean in the shared signal directions is nearly perfect; in all directions it is not."""
+    given = draw(blobs(ways=3, shots=5, queries=20, nuisance=10.0), jax.random.key(0), 50)
+    keep = jnp.asarray(rotation(8)[:2].T)
+
+    def accuracy(episode, project):
+        known, x = episode.support["x"] @ project, episode.query["x"] @ project
+        centres = prototypical.prototypes(known, episode.support["y"], 3)
+        return (prototypical.prototype_logits(x, centres).argmax(1) == episode.query["y"]).mean()
+
+    informed = jax.vmap(lambda e: accuracy(e, keep))(given).mean()
+    naive = jax.vmap(lambda e: accuracy(e, jnp.eye(8)))(given).mean()
+    assert informed > 0.85
+    assert naive < informed - 0.15
+
+
+@pytest.mark.parametrize("unshared", [0.0, 0.5, 1.0])
+def test_sinusoids_keep_their_spread_and_lose_their_structure(unshared):
+    given = draw(sinusoid(50, 50, unshared=unshared), jax.random.key(0), 400)
+    amplitude = given.code[:, 0]
+    assert 0.1 <= float(amplitude.min()) <= float(amplitude.max()) <= 5
+    x, y = given.support["x"][..., 0], given.support["y"][..., 0]
+    np.testing.assert_allclose((y / amplitude[:, None]).var(), 0.5, atol=0.03)
+    wave = jnp.sin(x) * given.code[:, 2:3] + jnp.cos(x) * given.code[:, 1:2]
+    explained = ((y / amplitude[:, None]) * wave).mean() / (wave**2).mean()
+    np.testing.assert_allclose(explained, np.sqrt(1 - unshared), atol=0.03)
+
+
+class Normed(nn.Module):
+    momentum: float
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.Dense(4)(x)
+        return nn.relu(nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(x))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99])
+def test_batch_statistics_are_those_of_the_batch_whatever_the_momentum(momentum):
+    net = nets.from_flax(Normed(momentum))
+    x = jax.random.normal(jax.random.key(0), (16, 3))
+    params, net_state = net.init(jax.random.key(1), x)
+    found = batch_statistics(net, params, net_state, x)["batch_stats"]["BatchNorm_0"]
+    dense = x @ params["Dense_0"]["kernel"]
+    np.testing.assert_allclose(found["mean"], dense.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["var"], dense.var(0), rtol=1e-3, atol=1e-4)
+
+
+def test_transductive_statistics_let_queries_help_each_other_and_others_do_not():
+    body = nets.from_flax(Normed(0.9))
+    given = draw(blobs(ways=3), jax.random.key(0), 2)
+    for statistics, alone in (("support", True), ("transductive", False)):
+        problem = classification(body, 3, statistics)
+        learner = maml.maml(problem, MAMLConfig())
+        state = learner.init(jax.random.key(1), given)
+        task = jax.tree.map(lambda x: x[0], given)
+        x = task.query["x"]
+        whole = learner.curve(state, task.support, x, (), 1)
+        part = learner.curve(state, task.support, x[:3], (), 1)
+        assert np.allclose(whole[:, :3], part, atol=1e-4) == alone
+
+
+@pytest.mark.parametrize(
+    ("body", "statistics", "message"),
+    [
+        (nets.from_flax(Normed(0.9)), "none", "keeps statistics"),
+        (nets.mlp(None, (4,)), "support", "keeps none"),
+        (nets.mlp(None, (4,)), "running", "statistics 'running' is not known"),
+        (nets.from_function(lambda key, x: (), lambda p, x: x[:, 0]), "none", "features"),
+        ("mlp", "none", "must be an lrn.types.Net"),
+    ],
+)
+def test_a_body_that_does_not_fit(body, statistics, message):
+    with pytest.raises(ValueError, match=message):
+        classification(body, 3, statistics).init(jax.random.key(0), jnp.ones((5, 2)))
+
+
+def family(batch, outputs=1) -> TaskFamily:
+    return TaskFamily("mine", lambda key: (), lambda key, task: batch(), outputs)
+
+
+def part(n=4, d=2, y=None):
+    return {"x": jnp.ones((n, d)), "y": jnp.ones((n, 1)) if y is None else y}
+
+
+@pytest.mark.parametrize(
+    ("batch", "outputs", "message"),
+    [
+        (lambda: part(), 1, "must return"),
+        (lambda: (part(), {"image": jnp.ones(3)}), 1, "query set"),
+        (lambda: (part(), part(d=3)), 1, "make them alike"),
+        (lambda: (part(y=jnp.ones(4)), part()), 1, r"float \[4, 1\]"),
+        (lambda: (part(y=jnp.zeros(3, int)), part()), 2, r"int \[4\]"),
+        (lambda: (part(y=jnp.zeros(4, int)), part(y=jnp.zeros(4, int))), 1, "set outputs to the classes"),
+        (lambda: ({"x": jnp.ones(4), "y": jnp.ones((4, 1))}, part()), 1, "must be float"),
+    ],
+)
+def test_a_family_of_the_wrong_shapes(batch, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        check_family(family(batch, outputs))
+    with pytest.raises(ValueError, match=message):
+        episodes(family(batch, outputs), 2).draw(jax.random.key(0), None)
+
+
+def test_other_bad_input(batch):
+    with pytest.raises(ValueError, match="TaskFamily"):
+        check_family("sinusoid")  # pyright: ignore[reportArgumentType]
+    learner = maml.maml(PROBLEM, MAMLConfig(tasks_at_once=3))
+    state = learner.init(jax.random.key(0), batch)
+    with pytest.raises(ValueError, match="4 tasks do not divide into groups of 3"):
+        learner.step(jax.random.key(0), state, batch)
+    with pytest.raises(ValueError, match="adapted 'heads' is not known"):
+        maml.maml(PROBLEM, MAMLConfig(), "heads")
+    with pytest.raises(ValueError, match="shots must be at least 1"):
+        sinusoid(shots=0)
+    with pytest.raises(ValueError, match="reptile learns from its inner steps"):
+        reptile.ReptileConfig(inner=InnerConfig(steps=0))
+    told = oracle(PROBLEM, OracleConfig())
+    with pytest.raises(ValueError, match="no code"):
+        told.init(jax.random.key(0), Episode(batch.support, batch.query))
+    with pytest.raises(ValueError, match="nil compares classes"):
+        nil(PROBLEM, MAMLConfig())
