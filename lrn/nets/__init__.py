@@ -1,4 +1,4 @@
-"""Networks as `Net(init, apply)`: an MLP, a small CNN, ResNet-18, and bridges from flax and plain functions.
+"""Networks as `Net(init, apply)`: an MLP, small CNNs, ResNet-18, and bridges from flax and plain functions.
 
 This package alone imports flax; cores see only `lrn.types.Net`. `conv` holds the convolution and the
 pooling, whose form is chosen per backend by measurement.
@@ -7,6 +7,7 @@ pooling, whose form is chosen per backend by measurement.
 from lrn.nets.bridge import from_flax, from_function
 from lrn.nets.cnn import CNN, cnn
 from lrn.nets.conv import LANES, Conv, conv2d, max_pool
+from lrn.nets.conv4 import Conv4, conv4
 from lrn.nets.mlp import MLP, mlp
 from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
@@ -17,9 +18,11 @@ __all__ = [
     "LANES",
     "MLP",
     "Conv",
+    "Conv4",
     "ResNet",
     "cnn",
     "conv2d",
+    "conv4",
     "from_flax",
     "from_function",
     "gru_actor_critic",

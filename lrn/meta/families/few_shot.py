@@ -1,0 +1,104 @@
+"""Few-shot classification of images: a task is a few classes out of many, under new labels.
+
+    family = few_shot(images, ways=5, shots=1, queries=15)  # images [classes, examples, h, w, c]
+    sampler = episodes(lambda data: few_shot(data["images"], 5, 1, 1, rotations=True), 32)
+
+Everything is drawn on the device: classes without repeats, their order (so that a label means nothing by
+itself), examples without repeats. With ``rotations`` a class turned by 90, 180 and 270 degrees is three more
+classes, as is the convention for Omniglot (Santoro et al. 2016).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.data.sampler import permute
+from lrn.meta.episode import TaskFamily
+from lrn.types import Array, Batch, Key, PyTree
+
+
+def few_shot(
+    images: Array,
+    ways: int,
+    shots: int,
+    queries: int,
+    *,
+    rotations: bool = False,
+    shuffled: bool = True,
+) -> TaskFamily:
+    """Tasks of ``ways`` classes with ``shots`` examples each to adapt to and ``queries`` to be judged by.
+
+    Args:
+        images: uint8 (0 to 255, scaled to [0, 1]) or float, [classes, examples, height, width, channels].
+        ways, shots, queries: of a task.
+        rotations: whether a turned class is another class; needs square images.
+        shuffled: whether labels are drawn anew for each task. If not, a label is a class's number modulo
+            ``ways``: tasks do not contradict each other, and a network can learn them by heart.
+
+    The code of a task is the numbers of its classes, int [ways], below classes (times 4 with rotations).
+
+    Raises:
+        ValueError: more ways or examples than there are, a count below 1 (below 2 for ways), or images of
+            another shape.
+    """
+    if getattr(images, "ndim", 0) != 5:
+        raise check.InputError(
+            f"images must be [classes, examples, height, width, channels], got "
+            f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
+        )
+    classes, examples, height, width, _ = images.shape
+    check.integer("ways", ways, low=2)
+    check.integer("shots", shots, low=1)
+    check.integer("queries", queries, low=1)
+    turns = 4 if rotations else 1
+    if rotations and height != width:
+        raise check.InputError(f"rotations need square images, got {height}x{width}; crop them.")
+    if ways > classes * turns:
+        raise check.InputError(
+            f"{ways} ways need as many classes and the data has {classes * turns}; choose fewer ways."
+        )
+    if shots + queries > examples:
+        raise check.InputError(
+            f"{shots} shots and {queries} queries need {shots + queries} examples of a class and the data has"
+            f" {examples}; choose fewer."
+        )
+    if not shuffled and classes * turns < 2 * ways:
+        raise check.InputError(
+            f"without shuffled labels each of {ways} labels needs two classes or more, and the data has "
+            f"{classes * turns}; choose fewer ways."
+        )
+
+    def sample(key: Key) -> PyTree:
+        if shuffled:
+            return permute(key, jnp.arange(ways), classes * turns)
+        group = jax.random.randint(key, (ways,), 0, classes * turns // ways)
+        return (group * ways + jnp.arange(ways)).astype(jnp.int32)
+
+    def batch(key: Key, task: PyTree) -> tuple[Batch, Batch]:
+        which = jax.vmap(lambda k: jax.random.permutation(k, examples)[: shots + queries])(
+            jax.random.split(key, ways)
+        )
+        x = images[(task % classes)[:, None], which]  # [ways, shots + queries, height, width, channels]
+        if rotations:
+            x = turned(x, task // classes)
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            x = x.astype(jnp.float32) / 255
+
+        def part(begin: int, count: int) -> Batch:
+            chosen = x[:, begin : begin + count].swapaxes(0, 1)  # examples of all classes in turn
+            y = jnp.tile(jnp.arange(ways, dtype=jnp.int32), count)
+            return {"x": chosen.reshape(-1, *x.shape[2:]), "y": y}
+
+        return part(0, shots), part(shots, queries)
+
+    return TaskFamily("few-shot classes", sample, batch, ways, lambda task: task)
+
+
+def turned(x: Array, quarter: Array) -> Array:
+    """Images [ways, n, h, w, c], those of each way turned by so many quarters, int [ways] in 0 to 3."""
+    quarter = quarter.reshape(-1, 1, 1, 1, 1)
+    half = x[:, :, ::-1, ::-1]
+    x = jnp.where(quarter >= 2, half, x)
+    return jnp.where(quarter % 2 == 1, jnp.rot90(x, axes=(2, 3)), x)

@@ -1,0 +1,93 @@
+"""The four-block convolutional network of few-shot learning (Vinyals et al. 2016)."""
+
+from __future__ import annotations
+
+from flax import linen as nn
+
+from lrn import check
+from lrn.nets import conv as convolution
+from lrn.nets.bridge import from_flax
+from lrn.nets.conv import Conv, max_pool
+from lrn.nets.inputs import PerChannel, images, normalise
+from lrn.nets.layers import check_network, lecun_normal
+from lrn.types import Array, Net
+
+DOWN = ("stride", "pool")
+NORMS = ("none", "batch", "group", "layer")
+
+
+class Conv4(nn.Module):
+    """Blocks of a 3x3 convolution, a normalisation and ReLU, each of which halves the image."""
+
+    classes: int | None = None
+    width: int = 64
+    blocks: int = 4
+    down: str = "stride"
+    norm: str = "none"
+    reduce: str = "flatten"
+    mean: PerChannel = None
+    std: PerChannel = None
+    conv: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Map images [batch, height, width, channels] to features [batch, d] or [batch, classes]."""
+        images("x", x, least=2**self.blocks if self.down == "pool" else 1)
+        x = normalise(x, self.mean, self.std)
+        for i in range(self.blocks):
+            stride = 2 if self.down == "stride" else 1
+            x = Conv(self.width, stride=stride, conv=self.conv, name=f"conv_{i}")(x)
+            if self.norm == "batch":
+                # A batch's own statistics, not a moving average: see `lrn.meta.problem`.
+                x = nn.BatchNorm(use_running_average=not train, momentum=0.0, epsilon=1e-5)(x)
+            elif self.norm in ("group", "layer"):
+                groups = 1 if self.norm == "layer" else min(8, self.width)
+                x = nn.GroupNorm(num_groups=groups)(x)
+            x = nn.relu(x)
+            if self.down == "pool":
+                x = max_pool(x)
+        x = x.mean((1, 2)) if self.reduce == "mean" else x.reshape(x.shape[0], -1)
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
+
+
+def conv4(
+    classes: int | None = None,
+    width: int = 64,
+    *,
+    blocks: int = 4,
+    down: str = "stride",
+    norm: str = "none",
+    reduce: str = "flatten",
+    mean: PerChannel = None,
+    std: PerChannel = None,
+    conv: str = "auto",
+) -> Net:
+    """The few-shot network on images [batch, height, width, channels].
+
+    Args:
+        classes: number of outputs; None leaves out the last layer, and the outputs are features.
+        width: channels of every block; a multiple of 8 for "group".
+        blocks: how often the image is halved.
+        down: "stride" (MAML's for Omniglot: a quarter of the work) or "pool" (prototypical networks').
+        norm: "none"; "batch", by the statistics of the batch it sees, momentum 0; "group", of 8 groups of
+            channels; "layer", of all of an example. The last two judge each example alone.
+        reduce: "flatten" what the last block gives, or its "mean" over the image.
+        mean: subtracted from the pixels; one number, or one a channel.
+        std: the centred pixels are divided by it; one number, or one a channel.
+        conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
+
+    Raises:
+        ValueError: a width or choice is not valid; from the net, ``x`` is no batch of float images, or they
+            are too small.
+    """
+    check_network(1 if classes is None else classes, 0.0, mean, std, width=(width,))
+    check.integer("blocks", blocks, low=1)
+    check.choice("down", down, DOWN)
+    check.choice("norm", norm, NORMS)
+    check.choice("reduce", reduce, ("flatten", "mean"))
+    if norm == "group" and width > 8 and width % 8:
+        raise check.InputError(
+            f"width must be a multiple of 8 for norm='group', got {width}; choose another width or norm."
+        )
+    convolution.resolve(conv)
+    return from_flax(Conv4(classes, width, blocks, down, norm, reduce, mean, std, conv))
