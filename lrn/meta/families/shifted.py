@@ -1,0 +1,127 @@
+"""One classification through many shifts: of the pictures, of how common classes are, of what labels mean.
+
+A task is a place where a classifier is deployed. All tasks have the same classes; what differs is, each with
+a dial of its own that is 0 for none:
+
+- covariate shift: the pictures are turned, brightened, faded, tinted or noisy (``turn`` and so on);
+- label shift: some classes are common and others rare (``imbalance``);
+- concept shift: some labels have changed places (``renamed``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.data.sampler import permute
+from lrn.meta.episode import TaskFamily
+from lrn.types import Array, Batch, Key, PyTree
+
+
+def shifted(
+    images: Array,
+    shots: int,
+    queries: int,
+    *,
+    turn: Any = 0.0,
+    brightness: Any = 0.0,
+    contrast: Any = 0.0,
+    tint: Any = 0.0,
+    noise: Any = 0.0,
+    imbalance: Any = 0.0,
+    renamed: Any = 0.0,
+) -> TaskFamily:
+    """Tasks of all classes, under shifts drawn from ranges that the dials give.
+
+    Args:
+        images: uint8 (0 to 255, scaled to [0, 1]) or float, [classes, examples, height, width, channels].
+        shots, queries: examples in the support and the query set, of all classes together.
+        turn: most degrees, either way.
+        brightness: most that is added to all pixels, either way.
+        contrast: most that the distance from mid grey is lessened by, as a fraction.
+        tint: most that a channel is scaled up or down by, as a fraction, each channel by itself.
+        noise: greatest deviation of normal noise on each pixel.
+        imbalance: 1 / concentration of the Dirichlet distribution that class frequencies are drawn from.
+        renamed: fraction of the classes whose names are handed round among them, at random.
+
+    The code of a task is (angle / 180, brightness, contrast, noise, tints, frequencies, names one-hot).
+
+    Raises:
+        ValueError: fewer examples than a task needs, a count below 1, or a dial out of range.
+    """
+    if getattr(images, "ndim", 0) != 5:
+        raise check.InputError(
+            f"images must be [classes, examples, height, width, channels], got "
+            f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
+        )
+    classes, examples, *_, channels = images.shape
+    check.integer("shots", shots, low=1)
+    check.integer("queries", queries, low=1)
+    if shots + queries > examples:
+        raise check.InputError(
+            f"{shots} shots and {queries} queries need {shots + queries} examples of a class and the data has"
+            f" {examples}; choose fewer."
+        )
+    check.between("turn", turn, 0.0, 180.0)
+    check.non_negative("imbalance", imbalance)
+    dials = {"brightness": brightness, "contrast": contrast, "tint": tint, "noise": noise, "renamed": renamed}
+    for name, dial in dials.items():
+        check.between(name, dial, 0.0, 1.0)
+
+    def sample(key: Key) -> PyTree:
+        angle, light, fade, tints, grain, often, names = jax.random.split(key, 7)
+        concentration = 1 / jnp.maximum(imbalance, 1e-3)  # at 1000 classes are equally common
+        return {
+            "angle": turn * jax.random.uniform(angle, (), minval=-1.0),
+            "brightness": brightness * jax.random.uniform(light, (), minval=-1.0),
+            "contrast": contrast * jax.random.uniform(fade),
+            "tint": tint * jax.random.uniform(tints, (channels,), minval=-1.0),
+            "noise": noise * jax.random.uniform(grain),
+            "frequency": jax.random.dirichlet(often, jnp.full(classes, concentration)),
+            "name": _handed_round(names, classes, renamed),
+        }
+
+    def batch(key: Key, task: PyTree) -> tuple[Batch, Batch]:
+        class_key, example_key, noise_key = jax.random.split(key, 3)
+        count = shots + queries
+        y = jax.random.categorical(class_key, jnp.log(task["frequency"]), shape=(count,))
+        x = images[y, permute(example_key, jnp.arange(count), examples)]
+        x = x.astype(jnp.float32) / 255 if jnp.issubdtype(x.dtype, jnp.integer) else x
+        x = jax.vmap(lambda picture: rotated(picture, task["angle"]))(x)
+        x = 0.5 + (1 - task["contrast"]) * (x - 0.5) + task["brightness"]
+        x = x * (1 + task["tint"]).reshape(1, 1, 1, -1) + task["noise"] * jax.random.normal(
+            noise_key, x.shape
+        )
+        x, y = jnp.clip(x, 0, 1), task["name"][y].astype(jnp.int32)
+        return {"x": x[:shots], "y": y[:shots]}, {"x": x[shots:], "y": y[shots:]}
+
+    def code(task: PyTree) -> Array:
+        numbers = jnp.stack([task["angle"] / 180, task["brightness"], task["contrast"], task["noise"]])
+        names = jax.nn.one_hot(task["name"], classes).reshape(-1)
+        return jnp.concatenate([numbers, task["tint"], task["frequency"], names])
+
+    return TaskFamily("shifted classes", sample, batch, classes, code)
+
+
+def rotated(picture: Array, degrees: Array) -> Array:
+    """A picture [height, width, channels] turned anticlockwise about its middle; what comes in is 0."""
+    height, width, _ = picture.shape
+    angle = jnp.deg2rad(degrees)
+    y, x = ((jnp.arange(n) - (n - 1) / 2).reshape(s) for n, s in ((height, (height, 1)), (width, (1, width))))
+    rows = jnp.cos(angle) * y + jnp.sin(angle) * x + (height - 1) / 2
+    columns = -jnp.sin(angle) * y + jnp.cos(angle) * x + (width - 1) / 2
+    at = [rows, columns]
+    turned = jax.vmap(lambda c: jax.scipy.ndimage.map_coordinates(c, at, order=1), in_axes=-1, out_axes=-1)
+    return turned(picture)
+
+
+def _handed_round(key: Key, classes: int, fraction: Any) -> Array:
+    """The new name of each class, int [classes]: some keep theirs, the others' move on by one among them."""
+    order = jax.random.permutation(key, classes)
+    moving = jnp.round(fraction * classes).astype(jnp.int32)
+    place = jnp.arange(classes)
+    following = jnp.where(place < moving, jnp.where(place + 1 == moving, 0, place + 1), place)
+    return jnp.zeros(classes, jnp.int32).at[order].set(order[following].astype(jnp.int32))
