@@ -21,10 +21,11 @@ from toy import same
 import lrn
 from lrn import train
 from lrn.meta.learner import MetaLearner
+from lrn.meta.rl.agent import MetaAgent
 from lrn.rl.agent import Agent
 from lrn.types import Example, Learner
 
-KINDS = (Learner, Agent, MetaLearner)
+KINDS = (Learner, Agent, MetaLearner, MetaAgent)
 
 
 def find() -> dict[str, object]:
@@ -52,7 +53,8 @@ LEARNERS = find()
 
 
 def test_learners_are_found():
-    assert {"lrn.robust.adversarial_training", "lrn.rl.ppo", "lrn.meta.maml"} <= set(LEARNERS)
+    kinds = {"lrn.robust.adversarial_training", "lrn.rl.ppo", "lrn.meta.maml", "lrn.meta.rl.maml_rl"}
+    assert kinds <= set(LEARNERS)
 
 
 # Compiled in haste: these programs run a few times, and their compilation is all that takes long.

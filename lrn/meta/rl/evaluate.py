@@ -1,0 +1,107 @@
+"""Evaluation of meta-agents: returns on fresh tasks after 0, 1, ... steps of adaptation.
+
+The policy samples its actions, as in the papers: it must explore to adapt, and the episodes that a step
+learns from are those whose return is reported before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.meta.rl.agent import MetaAgent
+from lrn.meta.rl.tasks import RLTaskFamily, check_family
+from lrn.types import Array, Key, State
+
+_QUANTILE = 1.96  # of the normal distribution, for 95%
+
+
+def per_task(
+    agent: MetaAgent,
+    family: RLTaskFamily,
+    key: Key,
+    state: State,
+    *,
+    tasks: int = 40,
+    steps: int = 3,
+    tasks_at_once: int = 0,
+) -> Array:
+    """The mean undiscounted return on each of ``tasks`` fresh tasks, [tasks, steps + 1].
+
+    Args:
+        agent, state: what was trained.
+        family: tasks to evaluate on; need not be those of the training.
+        key: draws the tasks and plays them.
+        tasks, steps: how many, and of adaptation.
+        tasks_at_once: tasks adapted to together; fewer need less memory, 0 for all.
+
+    Raises:
+        ValueError: a count out of range, or no family.
+    """
+    check.integer("tasks", tasks, low=1)
+    check.integer("steps", steps, low=0)
+    check.integer("tasks_at_once", tasks_at_once, low=0)
+    check_family(family)
+
+    def one(keys: Key) -> Array:
+        return agent.adapt(keys[1], state, family.sample(keys[0]), steps).returns
+
+    keys = jax.random.split(key, (tasks, 2))
+    return jax.lax.map(one, keys, batch_size=min(tasks_at_once or tasks, tasks))
+
+
+def evaluator(
+    agent_of: Callable[[Any], MetaAgent],
+    family_of: RLTaskFamily | Callable[[Any], RLTaskFamily],
+    *,
+    tasks: int = 40,
+    at: Sequence[int] = (0, 1, 2, 3),
+    tasks_at_once: int = 0,
+) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
+    """The ``evaluate=`` of `lrn.train.fit` for meta-agents.
+
+    Args:
+        agent_of: what `fit` trains, ``agent_of(config) -> MetaAgent``.
+        family_of: tasks to evaluate on, or a function of the config that makes them.
+        tasks, tasks_at_once: as for `per_task`; two tasks or more.
+        at: after how many steps of adaptation.
+
+    Returns:
+        A function that measures, for each k of ``at``, the mean return over the tasks (``return@1``) and half
+        the width of its 95% interval (``return@1 halfwidth``); for k > 0 also the gain over the unadapted
+        policy on the same tasks (``gain@1``, ``gain@1 halfwidth``). The intervals are over tasks, for one
+        training; the spread over training seeds comes on top.
+
+    Raises:
+        ValueError: a count out of range.
+    """
+    check.integer("tasks", tasks, low=2)
+    check.integer("tasks_at_once", tasks_at_once, low=0)
+    if not at:
+        raise check.InputError("at must hold at least one number of steps, got none; give (0, 1, 2, 3).")
+    for k in at:
+        check.integer("a number of steps in at", k, low=0)
+
+    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+        del data
+        family = family_of if isinstance(family_of, RLTaskFamily) else family_of(config)
+        returns = per_task(
+            agent_of(config), family, key, state, tasks=tasks, steps=max(at), tasks_at_once=tasks_at_once
+        )
+        found: dict[str, Array] = {}
+        for k in at:
+            found |= _summary(f"return@{k}", returns[:, k])
+            if k:
+                found |= _summary(f"gain@{k}", returns[:, k] - returns[:, 0])
+        return found
+
+    return evaluate
+
+
+def _summary(name: str, values: Array) -> dict[str, Array]:
+    halfwidth = _QUANTILE * values.std(ddof=1) / jnp.sqrt(values.size)
+    return {name: values.mean(), f"{name} halfwidth": halfwidth}

@@ -1,0 +1,282 @@
+"""The meta-agent: its gradient against the exact one, its parts, its learning."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrn import check, nets, train
+from lrn.config import grid
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.rl import evaluate
+from lrn.meta.rl.baseline import features, fit_values
+from lrn.meta.rl.episodes import judge
+from lrn.meta.rl.maml_rl import MAMLRLConfig, example, maml_rl
+from lrn.meta.rl.physics import cartpole
+from lrn.meta.rl.point_robot import point_robot
+from lrn.meta.rl.tasks import RLTaskFamily
+from lrn.rl import mdp
+from lrn.rl.play import Trajectory
+
+TIME, DISCOUNT, RATE = 3, 0.8, 12.0
+_rng = np.random.default_rng(0)
+# Compiled in haste: of these programs little takes as long as their compilation.
+HASTY = {"xla_backend_optimization_level": 0}
+THETA = jnp.asarray(_rng.normal(size=(2, 2)), jnp.float32)
+PROBLEM = mdp.make(
+    _rng.dirichlet(np.ones(2), size=(2, 2)), _rng.normal(size=(2, 2)), [0.6, 0.4], discount=DISCOUNT
+)
+MINE = RLTaskFamily("one MDP", lambda key: (), lambda task: mdp.as_env(PROBLEM, time_limit=TIME))
+TABLE = nets.from_function(lambda key, x: THETA, lambda params, x: x @ params)
+EXACT = MAMLRLConfig(
+    inner=InnerConfig(rate=RATE), tasks=256, episodes=256, discount=DISCOUNT, discount_states=True,
+    normalize=False, dependence=1.0, max_grad_norm=1e9,
+)  # fmt: skip
+
+
+def objective(theta):
+    """The expected discounted return of three steps over the three steps, as the agent counts it."""
+    policy, flow, total = jax.nn.softmax(theta), PROBLEM.initial, 0.0
+    for t in range(TIME):
+        pairs = flow[:, None] * policy
+        total = total + DISCOUNT**t * (pairs * PROBLEM.rewards).sum()
+        flow = jnp.einsum("sa,sat->t", pairs, PROBLEM.transitions)
+    return total / TIME
+
+
+def meta_gradients(config, draws=8):
+    """Of independent meta-steps, read from Adam's first moment, [draws, state, action]."""
+    agent = maml_rl(MINE, TABLE, config)
+
+    @partial(jax.jit, compiler_options=HASTY)
+    def one(key):
+        state, _ = agent.step(key, agent.init(jax.random.key(0), None), None)
+        return -state.opt_state[0].mu["net"] / 0.1
+
+    return np.stack([one(jax.random.key(i)) for i in range(draws)])
+
+
+def exact_meta_gradient(steps=1, rate=RATE):
+    """Of the objective after exact inner steps, in float64."""
+    with jax.enable_x64(True):
+
+        def adapted(theta):
+            for _ in range(steps):
+                theta = theta + rate * jax.grad(objective)(theta)
+            return theta
+
+        return np.asarray(jax.grad(lambda theta: objective(adapted(theta)))(jnp.asarray(THETA, jnp.float64)))
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "steps", "tasks", "right"),
+    [("dice", 1, 256, True), ("dice", 2, 256, True), ("e-maml", 1, 1024, True), ("naive", 1, 256, False)],
+)
+def test_the_sampled_meta_gradient_is_the_exact_one(surrogate, steps, tasks, right):
+    """Over 8 meta-steps of 65 536 episodes before each inner step; the naive one is another gradient.
+
+    Within six standard errors (t with 7 degrees of freedom), each below 3% of the largest entry, and 2% for
+    what a sampled inner gradient and a fitted baseline leave, of the order of one over a task's episodes.
+    """
+    rate = RATE / steps
+    expected = exact_meta_gradient(steps, rate)
+    inner = InnerConfig(steps=steps, rate=rate)
+    config = dataclasses.replace(
+        EXACT, surrogate=surrogate, inner=inner, tasks=tasks, episodes=256 * 256 // tasks
+    )
+    found = meta_gradients(config)
+    error, size = found.std(0, ddof=1) / np.sqrt(len(found)), np.abs(expected).max()
+    off = np.abs(found.mean(0) - expected)
+    print(surrogate, steps, (off / size).max(), (error / size).max())
+    assert error.max() < 0.03 * size
+    assert (off <= 6 * error + 0.02 * size).all() == right
+
+
+def test_first_order_leaves_out_what_it_should():
+    """The gradient where the inner step ends, and nothing else."""
+    config = dataclasses.replace(EXACT, inner=InnerConfig(rate=RATE, order="first"))
+    end = THETA + RATE * jax.grad(objective)(THETA)
+    expected = np.asarray(jax.grad(objective)(end))
+    found = meta_gradients(config)
+    error, size = found.std(0, ddof=1) / np.sqrt(len(found)), np.abs(expected).max()
+    assert (np.abs(found.mean(0) - expected) <= 6 * error + 0.02 * size).all()
+    assert np.abs(expected - exact_meta_gradient()).max() > 0.1 * size
+
+
+def test_adapting_by_hand():
+    """Two steps climb the exact objective; none leave the parameters as they are, and play once."""
+    agent = maml_rl(MINE, TABLE, dataclasses.replace(EXACT, episodes=20_000, inner=InnerConfig(rate=2.0)))
+    state = agent.init(jax.random.key(0), None)
+    none = jax.jit(lambda key: agent.adapt(key, state, (), 0), compiler_options=HASTY)(jax.random.key(1))
+    assert none.returns.shape == (1,)
+    np.testing.assert_array_equal(none.params["net"], THETA)
+    two = jax.jit(lambda key: agent.adapt(key, state, (), 2), compiler_options=HASTY)(jax.random.key(1))
+    theta = THETA
+    for _ in range(2):
+        theta = theta + 2.0 * jax.grad(objective)(theta)
+    moved = float(jnp.abs(theta - THETA).max())
+    np.testing.assert_allclose(two.params["net"], theta, atol=0.05 * moved)
+    assert two.returns.shape == (3,)
+    assert two.returns[0] < two.returns[2]
+
+
+def trajectory(reward, terminated):
+    """Two columns of what matters; time is observed, so that the baseline has something to see."""
+    reward = jnp.asarray(reward, jnp.float32)
+    never = jnp.zeros(reward.shape, bool)
+    observation = jnp.ones((*reward.shape, 1))
+    return Trajectory(
+        observation, never, reward, jnp.asarray(terminated, bool), never, observation, never.astype(jnp.int32)
+    )
+
+
+def test_only_first_episodes_count_and_nothing_is_bootstrapped():
+    reward = [[1, 1], [2, 1], [4, 1], [8, 1]]
+    over = [[0, 0], [1, 0], [0, 0], [1, 0]]
+    seen = judge(trajectory(reward, over), 0.5, 1.0, ridge=1e6, normalize=False)
+    np.testing.assert_array_equal(seen.counted, [[1, 1], [1, 1], [0, 1], [0, 1]])
+    np.testing.assert_array_equal(seen.reward, [[1, 1], [2, 1], [0, 1], [0, 1]])
+    assert seen.ended[-1].all()
+    # So heavy a penalty leaves the mean of the rewards to go for a baseline, and lambda = 1 just these.
+    to_go = np.array([[2, 1.875], [2, 1.75], [0, 1.5], [0, 1]])
+    mean = to_go.sum() / 6
+    np.testing.assert_allclose(seen.advantage, (to_go - mean) * seen.counted, atol=1e-3)
+    scaled = judge(trajectory(reward, over), 0.5, 1.0, ridge=1e6, normalize=True).advantage
+    count = np.asarray(seen.counted).astype(bool)
+    assert np.asarray(scaled)[count].mean() == pytest.approx(0, abs=1e-6)
+    assert np.asarray(scaled)[count].std() == pytest.approx(1, abs=1e-4)
+    assert (np.asarray(scaled)[~count] == 0).all()
+
+
+def test_the_baseline_is_ridge_regression():
+    """Against the penalised normal equations by numpy, with features of deviation 1."""
+    rng = np.random.default_rng(0)
+    observation = jnp.asarray(rng.normal(size=(6, 20, 3)), jnp.float32)
+    counted = jnp.asarray(rng.random((6, 20)) < 0.7, jnp.float32)
+    target = observation[..., 0] * 2 + jnp.arange(6.0)[:, None] ** 2 + jnp.asarray(rng.normal(size=(6, 20)))
+    target = target.astype(jnp.float32)
+    found = np.asarray(fit_values(observation, target, counted, 0.05))
+    keep = np.asarray(counted).astype(bool)
+    x, y = np.asarray(features(observation), np.float64), np.asarray(target, np.float64)
+    assert x.shape == (6, 20, 9)
+    rows = (x - x[keep].mean(0)) / x[keep].std(0)
+    slope = np.linalg.solve(
+        rows[keep].T @ rows[keep] + 0.05 * keep.sum() * np.eye(9), rows[keep].T @ (y[keep] - y[keep].mean())
+    )
+    np.testing.assert_allclose(found, y[keep].mean() + rows @ slope, rtol=1e-3, atol=1e-3)
+
+
+def test_the_baseline_bears_features_that_repeat_each_other():
+    """One-hot observations are their own squares, and constant ones nothing at all."""
+    hot = jnp.broadcast_to(jax.nn.one_hot(jnp.arange(50) % 4, 4)[None], (5, 50, 4))
+    value = jnp.broadcast_to(jnp.arange(50)[None] % 4 * 3.0, (5, 50))
+    np.testing.assert_allclose(fit_values(hot, value, jnp.ones((5, 50))), value, atol=0.05)
+    assert np.isfinite(fit_values(jnp.ones((5, 1, 4)), jnp.ones((5, 1)), jnp.ones((5, 1)))).all()
+
+
+def test_episodes_that_end_early():
+    """CartPole by chance: each step pays 1, so an episode's return is its length, below the horizon."""
+    family = cartpole(horizon=60)
+    config = MAMLRLConfig(tasks=4, episodes=8)
+    agent = maml_rl(family, nets.mlp(2, (8,)), config)
+    state, metrics = jax.jit(agent.step, compiler_options=HASTY)(
+        jax.random.key(1), agent.init(jax.random.key(0), None), None
+    )
+    assert 5 < metrics["unadapted_return"] < 50
+    assert all(np.isfinite(x).all() for x in (*metrics.values(), *jax.tree.leaves(state.meta)))
+
+
+def test_training_evaluates_on_fresh_tasks_in_one_sweep():
+    """Rates are swept in one program; a policy for one task, or for all, is measured alike."""
+    made = example()
+    arms = grid(made.config, meta_rate=[1e-3, 1e-2], dependence=[0.0, 1.0])
+    measure = evaluate.evaluator(made.factory, point_robot(horizon=5), tasks=6, at=(0, 2))
+    result = train.fit(made.factory, arms, [0, 1], steps=3, evaluate=measure, progress=False)
+    for name in (
+        "return@0",
+        "return@0 halfwidth",
+        "return@2",
+        "gain@2",
+        "gain@2 halfwidth",
+        "adapted_return",
+    ):
+        assert np.isfinite(result.table.final("0", name)).all()
+    gain = result.table.final("3", "return@2") - result.table.final("3", "return@0")
+    np.testing.assert_allclose(result.table.final("3", "gain@2"), gain, atol=1e-4)
+
+
+def test_each_task_by_itself():
+    made = example()
+    agent = made.factory(made.config)
+    state = agent.init(jax.random.key(0), None)
+    family, key = point_robot(horizon=5), jax.random.key(2)
+
+    def returns(at_once):
+        look = lambda s: evaluate.per_task(agent, family, key, s, tasks=5, steps=2, tasks_at_once=at_once)  # noqa: E731
+        return jax.jit(look, compiler_options=HASTY)(state)
+
+    whole = returns(0)
+    assert whole.shape == (5, 3)
+    np.testing.assert_allclose(returns(2), whole, rtol=1e-4)
+    assert float(whole.std(0)[0]) > 0.1  # goals differ in how far they are
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(tasks=0), "tasks must be at least 1"),
+        (dict(episodes=0), "episodes must be at least 1"),
+        (dict(discount=1.5), "discount must lie between 0 and 1"),
+        (dict(gae_lambda=-0.1), "gae_lambda must lie between 0 and 1"),
+        (dict(dependence=2.0), "dependence must lie between 0 and 1"),
+        (dict(surrogate="lola"), "surrogate 'lola' is not known"),
+        (dict(meta_rate=0.0), "meta_rate must be a finite number above 0"),
+        (dict(ridge=0.0), "ridge must be a finite number above 0"),
+        (dict(max_grad_norm=0.0), "max_grad_norm must be a finite number above 0"),
+    ],
+)
+def test_bad_settings_are_one_sentence(settings, message):
+    with pytest.raises(check.InputError, match=message):
+        MAMLRLConfig(**settings)
+
+
+def test_bad_input_is_one_sentence():
+    config, net = MAMLRLConfig(), nets.mlp(2, (4,))
+    with pytest.raises(check.InputError, match="set its number of outputs to 2"):
+        maml_rl(point_robot(), nets.mlp(3, (4,)), config)
+    with pytest.raises(check.InputError, match="tasks must come from an RLTaskFamily"):
+        maml_rl(point_robot, net, config)  # pyright: ignore[reportArgumentType]
+    agent = maml_rl(point_robot(), net, config)
+    with pytest.raises(check.InputError, match="tasks must be at least 1"):
+        evaluate.per_task(agent, point_robot(), jax.random.key(0), None, tasks=0)
+    for settings, message in [
+        (dict(tasks=1), "tasks must be at least 2"),
+        (dict(at=()), "at must hold at least one"),
+        (dict(at=(-1,)), "a number of steps in at must be at least 0"),
+        (dict(tasks_at_once=-1), "tasks_at_once must be at least 0"),
+    ]:
+        with pytest.raises(check.InputError, match=message):
+            evaluate.evaluator(lambda config: agent, point_robot(), **settings)
+
+
+@pytest.mark.slow
+def test_the_point_robot_learns_to_find_its_goal():
+    """A hundred meta-steps: one step of adaptation halves the distance walked far from the goal."""
+    family, net = point_robot(horizon=20), nets.mlp(2, (32, 32), activation="tanh", head_scale=0.01)
+    config = MAMLRLConfig(inner=InnerConfig(rate=1.0), episodes=10, meta_rate=3e-3, initial_log_std=-0.5)
+    agent_of = lambda config: maml_rl(family, net, config)  # noqa: E731
+    measure = evaluate.evaluator(agent_of, family, tasks=100, at=(0, 1))
+    result = train.fit(
+        agent_of, config, range(4), steps=100, evaluate=measure, eval_every=100, progress=False
+    )
+    table = result.table
+    before, after = (table.final("default", f"return@{k}") for k in (0, 1))
+    gain, halfwidth = (table.final("default", name) for name in ("gain@1", "gain@1 halfwidth"))
+    print(before, after, gain, halfwidth)
+    assert (gain > 2 * halfwidth).all()  # in every seed, far beyond the chance of the tasks
+    assert after.mean() > -5.5
