@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from lrn.types import Device, PyTree, is_key
+from lrn.types import LANES, Device, PyTree, is_key
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Lanes:
         # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
         # kernels by it.
         # The axis has a name, by which a network knows that its weights are batched (`lrn.nets.conv`).
-        vmapped = jax.vmap(function, in_axes=axes, axis_name="lanes")
+        vmapped = jax.vmap(function, in_axes=axes, axis_name=LANES)
         mapped: Callable[..., PyTree] = alone if self.padded == 1 else vmapped
         if self._mesh is not None:
             specs = tuple(PartitionSpec(_AXIS) if lane else PartitionSpec() for lane in per_lane)

@@ -18,6 +18,11 @@ Params = PyTree
 NetState = PyTree  # BatchNorm statistics; () for a network that keeps none
 
 
+# The axis that weights are vmapped over (seeds, tasks), by name: `jax.vmap(f, axis_name=LANES)`. A network
+# knows by it that its weights are batched (`lrn.nets.conv`).
+LANES = "lanes"
+
+
 class Mean(NamedTuple):
     """A metric that is a mean over ``weight`` items, such as the return of the episodes that ended.
 

@@ -73,9 +73,7 @@ class Peers:
     def __init__(self, python: Path) -> None:
         threads = str(len(os.sched_getaffinity(0)))
         command = [str(python), str(Path(__file__).with_name("_meta_torch.py")), threads]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.versions = dict(item.split("=") for item in self._read().split())
         if not self.versions:
             raise check.InputError(

@@ -31,6 +31,9 @@ def by_class(images: np.ndarray, labels: np.ndarray, examples: int | None = None
     Raises:
         ValueError: the lengths differ, or a class has fewer examples than asked for.
     """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if len(labels) == 0:
+        raise check.InputError("there are no images; give at least one of each class.")
     if len(images) != len(labels):
         raise check.InputError(f"there are {len(images)} images and {len(labels)} labels; give one for each.")
     names, counts = np.unique(labels, return_counts=True)

@@ -78,7 +78,8 @@ def _draw(letter: str, faces: tuple[str, ...], rng: np.random.Generator) -> np.n
 def _font(face: str, size: int):
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(_folder() / face), size)
+    # The other layout engine is there in some builds of Pillow only.
+    return ImageFont.truetype(str(_folder() / face), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _folder() -> Path:

@@ -52,6 +52,14 @@ class InnerConfig:
             )
 
 
+def check_inner(name: str, value: Any) -> None:
+    """Raise InputError unless ``value`` is an `InnerConfig`."""
+    if not isinstance(value, InnerConfig):
+        raise check.InputError(
+            f"{name} must be an InnerConfig, got {value!r}; write InnerConfig(steps=5, rate=0.01)."
+        )
+
+
 def adapt(loss: Loss, params: Params, support: Batch, config: InnerConfig, rates: PyTree = None) -> Params:
     """The parameters after ``config.steps`` steps on the support set.
 

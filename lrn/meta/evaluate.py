@@ -13,15 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from lrn import check
 from lrn.meta.episode import Episode, TaskFamily, check_family, draw
-from lrn.meta.learner import MetaLearner
+from lrn.meta.learner import MetaLearner, map_tasks
 from lrn.meta.problem import Problem
 from lrn.types import Array, Key, PyTree, State
-
-# Students' 97.5% quantile is taken as the normal one: from 600 tasks on they agree to three digits.
-_QUANTILE = 1.96
 
 
 def per_task(
@@ -52,8 +50,7 @@ def per_task(
         scores = jax.vmap(lambda out: problem.score(out, episode.query["y"]))(outputs)
         return jax.tree.map(lambda x: x.mean(axis=-1), scores)
 
-    tasks = episodes.support["y"].shape[0]
-    return jax.lax.map(one, episodes, batch_size=min(tasks_at_once or tasks, tasks))
+    return map_tasks(one, episodes, tasks_at_once)
 
 
 def evaluator(
@@ -78,10 +75,11 @@ def evaluator(
     Returns:
         A function that measures, for each score and each k of ``at``, its mean over the tasks (``loss@5``),
         half the width of its 95% interval (``loss@5 halfwidth``), its median (``loss@5 median``), and the
-        fraction of tasks whose loss is not finite (``diverged@5``). Means are over the other tasks.
+        fraction of tasks whose loss is not finite (``diverged@5``). Means are over the other tasks, NaN where
+        there is none.
 
     Raises:
-        ValueError: a count is out of range.
+        ValueError: a count is out of range; from the function, tasks of other outputs than the problem's.
     """
     check.integer("tasks", tasks, low=2)
     if not at:
@@ -93,28 +91,39 @@ def evaluator(
         made = family if isinstance(family, TaskFamily) else family(data)
         check_family(made)
         given = problem if isinstance(problem, Problem) else problem(config)
+        _check_outputs(made, given)
         scores = per_task(learner_of(config), given, state, draw(made, key, tasks), max(at), tasks_at_once)
         found: dict[str, Array] = {}
         for k in at:
             fine = jnp.isfinite(scores["loss"][:, k])
             found[f"diverged@{k}"] = (~fine).mean(dtype=jnp.float32)
             for name, values in scores.items():
-                found |= _summary(f"{name}@{k}", values[:, k], fine)
+                found |= summary(f"{name}@{k}", values[:, k], fine)
         return found
 
     return evaluate
 
 
-def _summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
-    count = jnp.maximum(fine.sum(), 1)
+def summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
+    """Mean, half of its 95% interval (Student's) and median of the values [tasks] that are ``fine``."""
+    count = fine.sum()
     values = jnp.where(fine, values, jnp.nan)
-    mean = jnp.nansum(values) / count
+    mean = jnp.nansum(values) / count  # 0 / 0 if none is: no number is better than a perfect one
     deviation = jnp.sqrt(jnp.nansum((values - mean) ** 2) / jnp.maximum(count - 1, 1))
+    quantile = float(stats.t.ppf(0.975, max(values.size - 1, 1)))
     return {
         name: mean,
-        f"{name} halfwidth": _QUANTILE * deviation / jnp.sqrt(count),
-        f"{name} median": jnp.nan_to_num(jnp.nanmedian(values)),
+        f"{name} halfwidth": quantile * deviation / jnp.sqrt(count),
+        f"{name} median": jnp.nanmedian(values),
     }
+
+
+def _check_outputs(family: TaskFamily, problem: Problem) -> None:
+    if family.outputs != problem.outputs:
+        raise check.InputError(
+            f"the tasks {family.name} have {family.outputs} outputs and the problem {problem.outputs}; "
+            "make them equal."
+        )
 
 
 def per_seed_and_task(
@@ -142,8 +151,14 @@ def per_seed_and_task(
 
     Returns:
         {name: [seeds, tasks, steps + 1]}, on the host.
+
+    Raises:
+        ValueError: a count is out of range, there are not as many seeds as states, or the tasks have other
+            outputs than the problem.
     """
+    check.integer("tasks", tasks, low=1)
     check_family(family)
+    _check_outputs(family, problem)
     learner = learner_of(config)
 
     @jax.jit
@@ -152,6 +167,11 @@ def per_seed_and_task(
         return per_task(learner, problem, state, draw(family, key, tasks), steps, tasks_at_once)
 
     leaves, form = jax.tree.flatten(states)
+    if len(seeds) == 0 or any(x.shape[:1] != (len(seeds),) for x in leaves):
+        raise check.InputError(
+            f"there are {len(seeds)} seeds and states of {leaves[0].shape[:1]}; give the states of an arm "
+            "(fit.arm(name)) and the seeds they were trained with."
+        )
     found = [
         one(jnp.uint32(seed), jax.tree.unflatten(form, [x[i] for x in leaves]))
         for i, seed in enumerate(seeds)

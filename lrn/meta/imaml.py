@@ -18,7 +18,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig, Loss, adapt, adapt_path
+from lrn.meta.adapt import InnerConfig, Loss, adapt, adapt_path, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import example_of, judged
@@ -30,13 +30,14 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class IMAMLConfig:
     """Settings.
 
-    inner: the solver of the inner problem; its order does not matter.
+    inner: the solver of the inner problem; its order does not matter. The meta-gradient assumes that it gets
+        there: ``steps * rate * strength`` should be a few units.
     strength: of the pull towards the initialisation; the larger, the closer the adapted parameters stay.
     cg_steps: conjugate gradient steps of the derivative.
     meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml`.
     """
 
-    inner: InnerConfig = InnerConfig(steps=16)
+    inner: InnerConfig = InnerConfig(steps=16, rate=0.1)
     strength: float = 2.0
     cg_steps: int = 5
     meta_rate: float = 1e-3
@@ -44,6 +45,7 @@ class IMAMLConfig:
     tasks_at_once: int = 0
 
     def __post_init__(self):
+        check_inner("inner", self.inner)
         check.positive("strength", self.strength)
         check.positive("meta_rate", self.meta_rate)
         check.integer("cg_steps", self.cg_steps, low=1)
@@ -92,7 +94,7 @@ def implicit_adapt(
         return back, *jax.tree.map(_no_slope, (support, strength, consts))
 
     solve.defvjp(forward, backward)
-    return solve(params, support, jnp.asarray(strength, jnp.float32), consts)
+    return solve(params, support, jnp.asarray(strength, jnp.result_type(float)), consts)
 
 
 def _no_slope(x: Array) -> Any:

@@ -11,15 +11,15 @@ import optax
 
 from lrn import check
 from lrn.meta.episode import Episode
-from lrn.nets.conv import LANES
-from lrn.types import Array, Batch, Example, Key, Metrics, NetState, PyTree, State
+from lrn.types import LANES, Array, Batch, Example, Key, Metrics, NetState, PyTree, State
 
 
 class MetaLearner(NamedTuple):
     """A meta-learner as pure functions, made by a factory named after the method; `lrn.train.fit` trains it.
 
     init: ``init(key, episodes) -> state`` for an `Episode` with leaves [tasks, n, ...].
-    step: ``step(key, state, episodes) -> (state, metrics)``; ``loss`` is on the queries, after adapting.
+    step: ``step(key, state, episodes) -> (state, metrics)``; ``loss`` is on the queries after adapting,
+        unless the factory says otherwise: compare methods by an evaluation, not by it.
     curve: ``curve(state, support, x, code, steps) -> outputs [steps + 1, n, outputs]`` for one task: what is
         predicted for the queries x [n, ...] after 0 to ``steps`` steps of adaptation (or whatever the method
         does with the support set; where it takes no steps, all rows are equal). ``code`` is () or the task's
@@ -65,6 +65,7 @@ def by_gradient(
     """
 
     def init(key: Key, episodes: Episode) -> MetaState:
+        check_episodes(episodes)
         meta, net_state = start(key, episodes.support["x"][0])
         return MetaState(meta, net_state, optimizer.init(meta), jnp.int32(0))
 
@@ -121,6 +122,28 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         return jax.lax.scan(add, zeros, parts)[0]
 
     return gradient
+
+
+def check_episodes(episodes: Any) -> None:
+    """Raise InputError unless a batch is an `Episode` of tasks."""
+    if not isinstance(episodes, Episode):
+        raise check.InputError(
+            f"a meta-learner learns from an lrn.meta.episode.Episode, got {type(episodes).__name__}; "
+            "give fit the sampler lrn.meta.episode.episodes(family, tasks)."
+        )
+
+
+def map_tasks(function: Callable[..., PyTree], tasks: PyTree, at_once: int = 0) -> PyTree:
+    """``function`` of each task, leaves [tasks, ...]; ``at_once`` of them together, 0 for all."""
+    count = jax.tree.leaves(tasks)[0].shape[0]
+    each = jax.vmap(function, axis_name=LANES)
+    if not at_once or at_once >= count:
+        return each(tasks)
+    groups = -(-count // at_once)
+    # The last group is filled up with its last task.
+    index = jnp.minimum(jnp.arange(groups * at_once), count - 1).reshape(groups, at_once)
+    found = jax.lax.map(lambda i: each(jax.tree.map(lambda x: x[i], tasks)), index)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
 
 
 def flat(outputs: Array, steps: int) -> Array:

@@ -20,7 +20,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig, adapt_path
+from lrn.meta.adapt import InnerConfig, adapt_path, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.problem import Problem
@@ -44,6 +44,7 @@ class MAMLConfig:
     tasks_at_once: int = 0
 
     def __post_init__(self):
+        check_inner("inner", self.inner)
         check.positive("meta_rate", self.meta_rate)
         check.integer("tasks_at_once", self.tasks_at_once, low=0)
 

@@ -2,7 +2,8 @@
 
 - A rate a layer and inner step, learned (LSLR).
 - A loss after every inner step (MSL): equal weights at first, which move to the last step's alone.
-- First order at first, then second (DA): cheap while far off, exact when near.
+- First order at first, then second (DA). (One lane then takes cheap steps first; of several vmapped ones each
+  takes both, and one is thrown away.)
 - The outer rate falls by a cosine (CA), and its gradient's elements are cut.
 
 Batch statistics a step are left to the network (`lrn.meta.problem`); so is their bias.
@@ -19,7 +20,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import adapt_part, curve_of, example_of
@@ -37,7 +38,7 @@ class MAMLPlusPlusConfig:
     first_order_steps: meta-steps of first order to begin with.
     multi_step_steps: meta-steps over which the loss moves to the last inner step; 0 for the last alone.
     learn_rates: whether the rates are learned.
-    clip: of each element of the gradient.
+    clip: of each element of the gradient; 10 is theirs for miniImageNet, on Omniglot they cut nothing.
     tasks_at_once: as for `lrn.meta.maml`.
     """
 
@@ -52,6 +53,7 @@ class MAMLPlusPlusConfig:
     tasks_at_once: int = 0
 
     def __post_init__(self):
+        check_inner("inner", self.inner)
         check.positive("meta_rate", self.meta_rate)
         check.non_negative("final_rate", self.final_rate)
         check.positive("clip", self.clip)

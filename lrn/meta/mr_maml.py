@@ -16,7 +16,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import PARTS, adapt_part, curve_of, example_of, judged
@@ -45,6 +45,7 @@ class MRMAMLConfig:
     tasks_at_once: int = 0
 
     def __post_init__(self):
+        check_inner("inner", self.inner)
         check.non_negative("beta", self.beta)
         for name in ("prior_std", "initial_std", "meta_rate"):
             check.positive(name, getattr(self, name))

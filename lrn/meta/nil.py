@@ -20,14 +20,16 @@ def nil(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearn
     """MAML in training, nearest features at test; arguments and metrics as for `lrn.meta.maml.maml`.
 
     Raises:
-        ValueError: the problem has one output, so nothing to compare classes by.
+        ValueError: from ``curve``, before anything compiles: tasks without labels.
     """
-    if problem.outputs < 2:
-        raise check.InputError("nil compares classes and this problem has one output; use a classification.")
     learner = maml(problem, config, adapted)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code
+        if not jnp.issubdtype(support["y"].dtype, jnp.integer):
+            raise check.InputError(
+                "nil compares classes and these tasks have no labels; use a classification."
+            )
         body = state.meta["body"]
         known = problem.features(body, state.net_state, support, support["x"])
         found = problem.features(body, state.net_state, support, x)

@@ -15,7 +15,7 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.meta.episode import Episode
-from lrn.meta.learner import MetaLearner, MetaState, flat
+from lrn.meta.learner import MetaLearner, MetaState, check_episodes, flat
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
 from lrn.meta.reptile import joined
@@ -47,6 +47,7 @@ def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
         return jnp.concatenate([x, jnp.broadcast_to(code[None], (x.shape[0], *code.shape))], axis=1)
 
     def init(key: Key, episodes: Episode) -> MetaState:
+        check_episodes(episodes)
         x = episodes.support["x"][0]
         if not jax.tree.leaves(episodes.code):
             raise check.InputError(

@@ -20,7 +20,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import PARTS, curve_of, example_of
@@ -44,6 +44,7 @@ class PooledConfig:
     tune: str = "all"
 
     def __post_init__(self):
+        check_inner("fine_tune", self.fine_tune)
         check.positive("meta_rate", self.meta_rate)
         check.choice("tune", self.tune, PARTS)
 
@@ -58,8 +59,16 @@ def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLear
             then fine-tuning starts from a head of zeros. 0 where labels mean the same in every task.
 
     Metrics: ``loss`` of the pooled training.
+
+    Raises:
+        ValueError: fine-tuning of the body alone from a head of zeros, which gives it no gradient; from the
+            training, tasks whose code is no class a label.
     """
     check.integer("classes", classes, low=0)
+    if classes and config.tune == "body":
+        raise check.InputError(
+            "the head is zero before fine-tuning, so its body alone has no gradient; tune 'all' or 'head'."
+        )
 
     def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
         params, net_state = problem.init(key, x)
@@ -75,8 +84,9 @@ def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLear
         seen = joined(episode)
         outputs = problem.predict(meta, net_state, seen, seen["x"])
         if classes:
-            names = jax.nn.one_hot(episode.code[seen["y"]], classes, dtype=outputs.dtype)
-            value = optax.softmax_cross_entropy(outputs, names).mean()
+            name = _classes_of(episode, problem.outputs)[seen["y"]]
+            losses = optax.softmax_cross_entropy(outputs, jax.nn.one_hot(name, classes, dtype=outputs.dtype))
+            value = jnp.where((name >= 0) & (name < classes), losses, jnp.nan).mean()
         else:
             value = problem.loss(outputs, seen["y"])
         return value, {"loss": value}
@@ -94,6 +104,16 @@ def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLear
         return curve_of(problem, params, state.net_state, support, x, config.fine_tune, steps, config.tune)
 
     return by_gradient(start, of_tasks(loss), curve, config.optimizer(config.meta_rate))
+
+
+def _classes_of(episode: Episode, ways: int) -> Array:
+    code = episode.code
+    if not hasattr(code, "dtype") or code.shape != (ways,) or not jnp.issubdtype(code.dtype, jnp.integer):
+        raise check.InputError(
+            f"pooled with classes needs tasks whose code is the class behind each of {ways} labels, "
+            f"int [{ways}]; give such tasks, or leave classes at 0."
+        )
+    return code
 
 
 def example() -> Example:

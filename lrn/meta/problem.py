@@ -52,7 +52,7 @@ def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
 
     Args:
         body: gives features [n, d].
-        ways: classes of a task.
+        ways: classes of a task; a label outside of them makes the loss NaN.
         statistics: of a body with BatchNorm. "none": it has none. "support": from the support set, also for
             the queries, each of which is then judged alone. "transductive": of whatever batch is looked at,
             so that the queries of a task help each other, which most published numbers count as free.
@@ -63,14 +63,22 @@ def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
     """
     check.integer("ways", ways, low=2)
 
+    def losses(outputs: Array, y: Array) -> Array:
+        if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
+            raise check.InputError(
+                f"a classification needs labels int [n], got {y.dtype} {list(y.shape)}; "
+                "use regression, or other tasks."
+            )
+        found = optax.softmax_cross_entropy(outputs, jax.nn.one_hot(y, ways, dtype=outputs.dtype))
+        # A label that is none of the classes would cost nothing; so it is seen at once.
+        return jnp.where((y >= 0) & (y < ways), found, jnp.nan)
+
     def loss(outputs: Array, y: Array) -> Array:
-        return optax.softmax_cross_entropy(outputs, jax.nn.one_hot(y, ways, dtype=outputs.dtype)).mean()
+        return losses(outputs, y).mean()
 
     def score(outputs: Array, y: Array) -> Mapping[str, Array]:
-        return {
-            "loss": optax.softmax_cross_entropy(outputs, jax.nn.one_hot(y, ways, dtype=outputs.dtype)),
-            "accuracy": (jnp.argmax(outputs, -1) == y).astype(jnp.float32),
-        }
+        right = (jnp.argmax(outputs, -1) == y).astype(jnp.float32)
+        return {"loss": losses(outputs, y), "accuracy": right}
 
     return _problem(body, ways, statistics, loss, score)
 
@@ -79,11 +87,19 @@ def regression(body: Net, outputs: int = 1, statistics: str = "none") -> Problem
     """Mean squared error; y float [n, outputs]. Arguments as for `classification`."""
     check.integer("outputs", outputs, low=1)
 
+    def squares(given: Array, y: Array) -> Array:
+        if given.shape != y.shape:
+            raise check.InputError(
+                f"a regression of {outputs} outputs needs y float {list(given.shape)}, got {y.dtype} "
+                f"{list(y.shape)}; make outputs those of the tasks."
+            )
+        return (given - y) ** 2
+
     def loss(given: Array, y: Array) -> Array:
-        return jnp.mean((given - y) ** 2)
+        return squares(given, y).mean()
 
     def score(given: Array, y: Array) -> Mapping[str, Array]:
-        return {"loss": jnp.mean((given - y) ** 2, axis=-1)}
+        return {"loss": squares(given, y).mean(axis=-1)}
 
     return _problem(body, outputs, statistics, loss, score)
 

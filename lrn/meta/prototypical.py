@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
@@ -39,7 +40,8 @@ def prototypes(features: Array, y: Array, ways: int) -> Array:
     """The mean feature of each class, [ways, d], from features [n, d] and labels int [n].
 
     Raises:
-        ValueError: a class has no example (where the labels are known, not traced).
+        ValueError: a class has no example (where the labels are known; where they are traced, such a class
+            gets the mean of all).
     """
     if not isinstance(y, Tracer):
         missing = sorted(set(range(ways)) - set(np.asarray(y).tolist()))
@@ -48,7 +50,9 @@ def prototypes(features: Array, y: Array, ways: int) -> Array:
                 f"the support set has no example of class {missing[0]} of {ways}; give at least one of each."
             )
     members = jax.nn.one_hot(y, ways, dtype=features.dtype)
-    return (members.T @ features) / members.sum(axis=0)[:, None]
+    count = members.sum(axis=0)[:, None]
+    means = (members.T @ features) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, means, features.mean(axis=0, keepdims=True))
 
 
 def prototype_logits(features: Array, centres: Array) -> Array:
@@ -61,9 +65,11 @@ def prototype_logits(features: Array, centres: Array) -> Array:
 def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
     """Learn features in which the nearest class mean of the support set is the answer.
 
-    The problem's head is not used: the distances are to the body's features. So training may use more ways
-    than the problem has, as the authors do (60 to train, 5 or 20 to test). Metrics as for
-    `lrn.meta.maml.maml`.
+    The problem's head is not used: the distances are to the body's features, and what is learned is the body.
+    So the ways of training and test may differ, as with the authors (60 to train, 5 or 20 to test): train
+    with a problem of the one, evaluate a learner with a problem of the other.
+
+    Metrics as for `lrn.meta.maml.maml`.
     """
 
     def start(key: Key, x: Array) -> tuple[Params, NetState]:

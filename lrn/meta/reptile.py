@@ -1,7 +1,8 @@
 """Reptile (Nichol, Achiam and Schulman 2018): move towards where the inner loop ends.
 
 No gradient of a gradient: the meta-gradient is ``start - end``, a mean over the tasks. With one inner step it
-is joint training on all tasks; what it meta-learns comes from the later ones.
+is joint training on all tasks; what it meta-learns comes from the later ones. Every inner step sees the whole
+set; the authors' see minibatches of it, so their numbers are not this one's.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient
 from lrn.meta.maml import adapt_part, curve_of, example_of, judged
 from lrn.meta.problem import Problem
-from lrn.nets.conv import LANES
-from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+from lrn.types import LANES, Array, Batch, Example, Key, NetState, Params, PyTree
 
 
 @config
@@ -40,6 +40,7 @@ class ReptileConfig:
     join: bool = True
 
     def __post_init__(self):
+        check_inner("inner", self.inner)
         check.positive("meta_rate", self.meta_rate)
         if self.inner.steps < 1:
             raise check.InputError(

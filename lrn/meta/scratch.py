@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
-from lrn.meta.learner import MetaLearner, MetaState
+from lrn.meta.learner import MetaLearner, MetaState, check_episodes
 from lrn.meta.maml import curve_of, example_of, judged
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
@@ -26,6 +26,9 @@ class ScratchConfig:
 
     train: InnerConfig = InnerConfig()
 
+    def __post_init__(self):
+        check_inner("train", self.train)
+
 
 def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
     """No meta-learning: steps change nothing, and each task begins at the random initialisation.
@@ -34,6 +37,7 @@ def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
     """
 
     def init(key: Key, episodes: Episode) -> MetaState:
+        check_episodes(episodes)
         params, net_state = problem.init(key, episodes.support["x"][0])
         return MetaState(params, net_state, (), jnp.int32(0))
 

@@ -49,7 +49,7 @@ from jax import lax
 from lrn import check
 from lrn.nets.inputs import images
 from lrn.nets.layers import he_normal
-from lrn.types import Array
+from lrn.types import LANES, Array
 
 Padding = str | int
 Form = str
@@ -59,8 +59,6 @@ FORMS = ("auto", "lax", "matmul")
 # Whoever vmaps over weights (seeds, tasks) says so by naming the axis: `jax.vmap(f, axis_name="lanes")`.
 # A traced array does not tell that it is one of many, and an axis name, unlike a global, is part of
 # what a trace is cached by.
-LANES = "lanes"
-
 # Patches in flight, all lanes together: larger ones leave the cache; smaller ones, in one lane, leave
 # the processor in overheads.
 BLOCK_BYTES = 2 << 20
@@ -68,7 +66,7 @@ LEAST_BYTES = 512 << 10
 
 
 def lanes() -> int:
-    """How many copies of the weights are being vmapped here, by the axis named "lanes"; 1 without it."""
+    """How many copies of the weights the innermost axis named "lanes" vmaps here; 1 without one."""
     try:
         return lax.axis_size(LANES)
     except NameError:  # no such axis is bound

@@ -66,9 +66,10 @@ def conv4(
 
     Args:
         classes: number of outputs; None leaves out the last layer, and the outputs are features.
-        width: channels of every block; a multiple of 8 for "group".
+        width: channels of every block; at most 8, or a multiple of 8, for "group".
         blocks: how often the image is halved.
-        down: "stride" (MAML's for Omniglot: a quarter of the work) or "pool" (prototypical networks').
+        down: "stride" (a quarter of the work; MAML's for Omniglot, with ``reduce="mean"``) or "pool"
+            (prototypical networks').
         norm: "none"; "batch", by the statistics of the batch it sees, momentum 0; "group", of 8 groups of
             channels; "layer", of all of an example. The last two judge each example alone.
         reduce: "flatten" what the last block gives, or its "mean" over the image.

@@ -6,7 +6,7 @@ An iteration plays ``num_envs`` environments for ``rollout_length`` steps, then 
 What the naive version misses, and this one has:
 - A truncated episode is bootstrapped from its final observation; only ``terminated`` has value zero.
 - Values are computed after the rollout, all in one call of the network, and those of final observations only
-  where an episode was cut short.
+  where an episode was cut short (or in one of several vmapped lanes might have been).
 - Advantages are normalised in each minibatch, after being computed over the whole rollout.
 - Adam's epsilon is 1e-5; the gradient is cut by its global norm, not element by element.
 - Rewards are normalised by the running spread of the discounted return, never centred.

@@ -60,7 +60,7 @@ def test_the_evaluator_gives_the_mean_its_interval_and_the_median(state):
 
 
 def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
-    """Those of one label are made to diverge: half of the tasks, or nearly."""
+    """Those of an amplitude above 2.5 are made to diverge: half of the tasks, or nearly."""
     broken = learner_of(CONFIG)
 
     def curve(state, support, x, code, steps):
@@ -75,6 +75,28 @@ def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
     values = np.asarray(per_task(broken, PROBLEM, state, fresh, 1)["loss"])[low, 1]
     np.testing.assert_allclose(found["loss@1"], values.mean(), rtol=1e-4)
     np.testing.assert_allclose(found["loss@1 median"], np.median(values), rtol=1e-4)
+
+
+def test_where_all_tasks_diverge_nothing_is_the_mean(state):
+    """Least of all a perfect score."""
+    config = MAMLConfig(inner=InnerConfig(steps=1, rate=1e6))
+    found = evaluator(learner_of, PROBLEM, sinusoid(), tasks=10, at=(0, 30))(
+        config, jax.random.key(0), state, None
+    )
+    assert found["diverged@30"] == 1
+    for name in ("loss@30", "loss@30 median", "loss@30 halfwidth"):
+        assert jnp.isnan(found[name])
+    assert jnp.isfinite(found["loss@0"])
+
+
+def test_tasks_of_other_outputs_and_seeds_without_states(state):
+    problem = classification(nets.mlp(None, (4,)), 3)
+    with pytest.raises(ValueError, match="6 outputs and the problem 3"):
+        evaluator(learner_of, problem, blobs(ways=6))(CONFIG, jax.random.key(0), state, None)
+    states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    for seeds in ([], [0], [0, 1, 2]):
+        with pytest.raises(ValueError, match=f"there are {len(seeds)} seeds and states of"):
+            per_seed_and_task(learner_of, PROBLEM, CONFIG, states, sinusoid(), seeds, tasks=2)
 
 
 def test_accuracy_of_a_classification():

@@ -107,6 +107,9 @@ def test_by_class_keeps_every_class_apart():
         by_class(images, labels, 3)
     with pytest.raises(ValueError, match="7 images and 3 labels"):
         by_class(images, labels[:3])
+    assert by_class(np.zeros((4, 3)), np.array(["a", "a", "b", "b"]).tolist()).shape == (2, 2, 3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="there are no images"):
+        by_class(images[:0], labels[:0])
 
 
 def test_shrinking_keeps_the_ink():
@@ -153,6 +156,7 @@ def test_glyphs_are_the_same_for_a_seed_and_no_other():
     one, again, other = (glyphs("lao", examples=2, size=14, seed=seed).images for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any((2, 3, 4)).all()
+    check_family(few_shot(one, 5, 1, 1))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="did you mean latin"):
         glyphs("latn")
 

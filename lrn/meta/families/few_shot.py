@@ -48,6 +48,7 @@ def few_shot(
             f"images must be [classes, examples, height, width, channels], got "
             f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
         )
+    images = jnp.asarray(images)
     classes, examples, height, width, _ = images.shape
     check.integer("ways", ways, low=2)
     check.integer("shots", shots, low=1)

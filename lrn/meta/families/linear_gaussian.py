@@ -63,5 +63,5 @@ def posterior_mean(support: Batch, mean: Array, spread: float, noise: float) -> 
     ``(X'X / noise^2 + I / spread^2)^-1 (X'y / noise^2 + mean / spread^2)`` (Bishop 2006, eq. 3.50).
     """
     x, y = support["x"], support["y"][:, 0]
-    precision = x.T @ x / noise**2 + jnp.eye(x.shape[1]) / spread**2
-    return jnp.linalg.solve(precision, x.T @ y / noise**2 + mean / spread**2)
+    a, b = spread**2, noise**2  # multiplied through, so that either may be 0
+    return jnp.linalg.solve(a * x.T @ x + b * jnp.eye(x.shape[1]), a * x.T @ y + b * mean)

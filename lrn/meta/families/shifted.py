@@ -45,7 +45,8 @@ def shifted(
         tint: most that a channel is scaled up or down by, as a fraction, each channel by itself.
         noise: greatest deviation of normal noise on each pixel.
         imbalance: 1 / concentration of the Dirichlet distribution that class frequencies are drawn from.
-        renamed: fraction of the classes whose names are handed round among them, at random.
+        renamed: fraction of the classes whose names are handed round among them, at random; rounded to whole
+            classes, and one alone keeps its name.
 
     The code of a task is (angle / 180, brightness, contrast, noise, tints, frequencies, names one-hot).
 
@@ -57,6 +58,7 @@ def shifted(
             f"images must be [classes, examples, height, width, channels], got "
             f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
         )
+    images = jnp.asarray(images)
     classes, examples, *_, channels = images.shape
     check.integer("shots", shots, low=1)
     check.integer("queries", queries, low=1)
@@ -73,14 +75,15 @@ def shifted(
 
     def sample(key: Key) -> PyTree:
         angle, light, fade, tints, grain, often, names = jax.random.split(key, 7)
-        concentration = 1 / jnp.maximum(imbalance, 1e-3)  # at 1000 classes are equally common
+        concentration = 1 / jnp.maximum(imbalance, 1e-3)
+        frequency = jax.random.dirichlet(often, jnp.full(classes, concentration))
         return {
             "angle": turn * jax.random.uniform(angle, (), minval=-1.0),
             "brightness": brightness * jax.random.uniform(light, (), minval=-1.0),
             "contrast": contrast * jax.random.uniform(fade),
             "tint": tint * jax.random.uniform(tints, (channels,), minval=-1.0),
             "noise": noise * jax.random.uniform(grain),
-            "frequency": jax.random.dirichlet(often, jnp.full(classes, concentration)),
+            "frequency": jnp.where(imbalance > 0, frequency, 1 / classes),
             "name": _handed_round(names, classes, renamed),
         }
 

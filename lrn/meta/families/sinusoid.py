@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,9 @@ def sinusoid(
     check.non_negative("noise", noise)
     check.between("unshared", unshared, 0.0, 1.0)
     for name, (low, high) in {"amplitude": amplitude, "phase": phase}.items():
-        if not low < high:
-            raise check.InputError(f"{name} must be a range (low, high), got {(low, high)}; swap the two.")
+        known = isinstance(low, Real) and isinstance(high, Real)  # and not swept
+        if known and not low < high:
+            raise check.InputError(f"{name} must be a range, got {(low, high)}; choose low < high.")
 
     def sample(key: Key) -> PyTree:
         a, p, waves = jax.random.split(key, 3)

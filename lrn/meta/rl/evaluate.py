@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.meta.evaluate import summary
+from lrn.meta.learner import map_tasks
 from lrn.meta.rl.agent import MetaAgent
 from lrn.meta.rl.tasks import RLTaskFamily, check_family
 from lrn.types import Array, Key, State
-
-_QUANTILE = 1.96  # of the normal distribution, for 95%
 
 
 def per_task(
@@ -50,8 +50,7 @@ def per_task(
     def one(keys: Key) -> Array:
         return agent.adapt(keys[1], state, family.sample(keys[0]), steps).returns
 
-    keys = jax.random.split(key, (tasks, 2))
-    return jax.lax.map(one, keys, batch_size=min(tasks_at_once or tasks, tasks))
+    return map_tasks(one, jax.random.split(key, (tasks, 2)), tasks_at_once)
 
 
 def evaluator(
@@ -71,10 +70,10 @@ def evaluator(
         at: after how many steps of adaptation.
 
     Returns:
-        A function that measures, for each k of ``at``, the mean return over the tasks (``return@1``) and half
-        the width of its 95% interval (``return@1 halfwidth``); for k > 0 also the gain over the unadapted
-        policy on the same tasks (``gain@1``, ``gain@1 halfwidth``). The intervals are over tasks, for one
-        training; the spread over training seeds comes on top.
+        A function that measures, for each k of ``at``, the mean return over the tasks (``return@1``), half
+        the width of its 95% interval (``return@1 halfwidth``) and its median (``return@1 median``); for k > 0
+        also the gain over the unadapted policy on the same tasks (``gain@1`` and so on). The
+        intervals are over tasks, for one training; the spread over training seeds comes on top.
 
     Raises:
         ValueError: a count out of range.
@@ -94,14 +93,10 @@ def evaluator(
         )
         found: dict[str, Array] = {}
         for k in at:
-            found |= _summary(f"return@{k}", returns[:, k])
+            fine = jnp.isfinite(returns[:, k])
+            found |= summary(f"return@{k}", returns[:, k], fine)
             if k:
-                found |= _summary(f"gain@{k}", returns[:, k] - returns[:, 0])
+                found |= summary(f"gain@{k}", returns[:, k] - returns[:, 0], fine)
         return found
 
     return evaluate
-
-
-def _summary(name: str, values: Array) -> dict[str, Array]:
-    halfwidth = _QUANTILE * values.std(ddof=1) / jnp.sqrt(values.size)
-    return {name: values.mean(), f"{name} halfwidth": halfwidth}

@@ -33,7 +33,7 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.descend import clipped_step
-from lrn.meta.adapt import InnerConfig
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.learner import MetaState
 from lrn.meta.rl.agent import Adapted, MetaAgent
 from lrn.meta.rl.dice import loaded_dice, sampling_term, score_function
@@ -43,7 +43,7 @@ from lrn.rl.env import Env
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import PolicyHead, policy_head
 from lrn.rl.returns import discounted_returns
-from lrn.types import Array, Example, Key, Metrics, Net, Params, PyTree
+from lrn.types import LANES, Array, Example, Key, Metrics, Net, Params, PyTree
 
 SURROGATES = ("dice", "e-maml", "naive")
 
@@ -84,6 +84,7 @@ class MAMLRLConfig:
     initial_log_std: float = 0.0
 
     def __post_init__(self):
+        check_inner("inner", self.inner)
         check.integer("tasks", self.tasks, low=1)
         check.integer("episodes", self.episodes, low=1)
         for name in ("discount", "gae_lambda", "dependence"):
@@ -160,7 +161,7 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
             outcome = discounted_returns(seen.reward, seen.ended, config.discount)[0].mean()
             return loss(params, net_state, head, seen)[0], returns, likelihood, outcome, seen.scale
 
-        losses, returns, likelihood, outcome, scale = jax.vmap(one)(keys, tasks)
+        losses, returns, likelihood, outcome, scale = jax.vmap(one, axis_name=LANES)(keys, tasks)
         total = losses.mean()
         if config.surrogate == "e-maml":  # in the units of the loss: a step, and normalised as advantages are
             total = total - (sampling_term(likelihood, outcome) / (scale * shapes.horizon)).mean()
