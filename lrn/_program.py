@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -66,8 +67,16 @@ class _Compiled:
         self._jitted, self._compiled = jitted, None
         self.options: dict[str, Any] | None = None
 
-    def compile(self, *args: Any) -> None:
-        self._compiled = self._compiled or self._jitted.lower(*args).compile(compiler_options=self.options)
+    def lower(self, *args: Any) -> Callable[[], None]:
+        """Trace and lower; what is returned compiles, and may do so in another thread."""
+        if self._compiled is not None:
+            return lambda: None
+        lowered = self._jitted.lower(*args)
+
+        def finish() -> None:
+            self._compiled = lowered.compile(compiler_options=self.options)
+
+        return finish
 
     def memory(self) -> dict[str, int]:
         found = None if self._compiled is None else self._compiled.memory_analysis()
@@ -77,7 +86,7 @@ class _Compiled:
         return {name: int(getattr(found, f"{part}_size_in_bytes")) for name, part in names.items()}
 
     def __call__(self, *args: Any) -> Any:
-        self.compile(*args)
+        self.lower(*args)()
         assert self._compiled is not None
         return self._compiled(*args)
 
@@ -243,9 +252,17 @@ class Program:
     def compile(self, carry: Carry) -> None:
         """Compile what will run next, so that its time is known apart."""
         number = jnp.int32(0)
-        self._go.compile(self._lane, self._data, carry, number, number)
+        parts = [self._go.lower(self._lane, self._data, carry, number, number)]
         if self._evaluate is not None:
-            self._look.compile(self._lane, self._data, carry.state, number)
+            parts.append(self._look.lower(self._lane, self._data, carry.state, number))
+        if jax.default_backend() == "cpu" and jax.process_count() == 1:
+            # Side by side: most of XLA's passes run on one thread. (Processes that share GPUs take turns at
+            # measuring kernels, in an order that must be the same for all.)
+            with ThreadPoolExecutor(len(parts)) as pool:
+                list(pool.map(lambda finish: finish(), parts))
+        else:
+            for finish in parts:
+                finish()
 
     def memory(self) -> dict[str, int]:
         """Bytes the compiled steps hold on a device; empty where they were not compiled or it is unknown."""

@@ -113,7 +113,10 @@ def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
     Raises:
         ValueError: no such environment, or no such setting.
     """
-    import gymnax
+    # Its modules make arrays when they are imported. Where this is called under a trace, as families of tasks
+    # do, those would be the trace's, and useless after it.
+    with jax.ensure_compile_time_eval():
+        import gymnax
 
     check.choice("environment", name, gymnax.registered_envs)
     plain, params = gymnax.make(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -171,3 +173,18 @@ def test_bad_environment(case):
         call()
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_making_the_first_environment_under_a_trace_leaves_nothing_of_it_behind():
+    """gymnax makes arrays while it is imported; in a process of its own, since here it has been."""
+    program = """
+import jax
+from lrn.rl.env import make
+
+jax.eval_shape(lambda g: make("CartPole-v1", gravity=g).reset(jax.random.key(0))[0], 9.8)
+lake = make("FrozenLake-misc")
+_, state = lake.reset(jax.random.key(0))
+jax.jit(lake.move)(jax.random.key(1), state, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
