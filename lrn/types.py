@@ -17,9 +17,9 @@ State = PyTree  # a NamedTuple of arrays
 Params = PyTree
 NetState = PyTree  # BatchNorm statistics; () for a network that keeps none
 
-
-# The axis that weights are vmapped over (seeds, tasks), by name: `jax.vmap(f, axis_name=LANES)`. A network
-# knows by it that its weights are batched (`lrn.nets.conv`).
+# Whoever vmaps over weights (seeds, tasks) says so by naming the axis, `jax.vmap(f, axis_name=LANES)`, for
+# `lrn.nets.conv` to know. A traced array does not tell that it is one of many, and an axis name, unlike a
+# global, is part of what a trace is cached by.
 LANES = "lanes"
 
 

@@ -60,6 +60,11 @@ def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
     return jax.vmap(lambda k, b: episode_of(family, b, family.sample(k)))(task_keys, batch_keys)
 
 
+def joined(episode: Episode) -> Batch:
+    """Support and query set of a task as one batch."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), episode.support, episode.query)
+
+
 def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sampler:
     """The ``sampler=`` of `lrn.train.fit`: a meta-batch of fresh tasks at each step.
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from lrn import check
 from lrn.meta.episode import Episode, TaskFamily, check_family, draw
@@ -82,10 +82,7 @@ def evaluator(
         ValueError: a count is out of range; from the function, tasks of other outputs than the problem's.
     """
     check.integer("tasks", tasks, low=2)
-    if not at:
-        raise check.InputError("at must hold at least one number of steps, got none; give (0, 1, 5, 10).")
-    for k in at:
-        check.integer("a number of steps in at", k, low=0)
+    check_at(at)
 
     def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         made = family if isinstance(family, TaskFamily) else family(data)
@@ -104,13 +101,21 @@ def evaluator(
     return evaluate
 
 
+def check_at(at: Sequence[int]) -> None:
+    """Raise InputError unless these are numbers of steps, one or more."""
+    if not at:
+        raise check.InputError("at must hold at least one number of steps, got none; give (0, 1, 5).")
+    for k in at:
+        check.integer("a number of steps in at", k, low=0)
+
+
 def summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
     """Mean, half of its 95% interval (Student's) and median of the values [tasks] that are ``fine``."""
     count = fine.sum()
     values = jnp.where(fine, values, jnp.nan)
     mean = jnp.nansum(values) / count  # 0 / 0 if none is: no number is better than a perfect one
     deviation = jnp.sqrt(jnp.nansum((values - mean) ** 2) / jnp.maximum(count - 1, 1))
-    quantile = float(stats.t.ppf(0.975, max(values.size - 1, 1)))
+    quantile = float(special.stdtrit(max(values.size - 1, 1), 0.975))
     return {
         name: mean,
         f"{name} halfwidth": quantile * deviation / jnp.sqrt(count),

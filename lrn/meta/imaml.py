@@ -20,8 +20,9 @@ from lrn import check
 from lrn.config import config
 from lrn.meta.adapt import InnerConfig, Loss, adapt, adapt_path, check_inner
 from lrn.meta.episode import Episode
+from lrn.meta.inner import judged
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
-from lrn.meta.maml import example_of, judged
+from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 

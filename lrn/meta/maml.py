@@ -12,21 +12,19 @@ What the naive version misses, and this one has:
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.adapt import InnerConfig, adapt_path, check_inner
+from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
+from lrn.meta.inner import PARTS, adapt_part, curve_of, judged
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
-
-PARTS = ("all", "head", "body")
 
 
 @config
@@ -74,79 +72,6 @@ def maml(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLear
     return by_gradient(
         problem.init, of_tasks(loss, config.tasks_at_once), curve, config.optimizer(config.meta_rate)
     )
-
-
-def adapt_part(
-    problem: Problem,
-    params: Params,
-    net_state: NetState,
-    support: Batch,
-    config: InnerConfig,
-    part: str = "all",
-    look: Callable[[Params], PyTree] = lambda params: (),
-    rates: PyTree = None,
-) -> tuple[Params, PyTree]:
-    """The inner loop on a part of the network; the features of a fixed body are computed once.
-
-    Args:
-        problem, params, net_state, support: the task.
-        config: of the loop.
-        part: "all", "head" or "body"; the rest stays as it is.
-        look: see `lrn.meta.adapt.adapt_path`; it gets all parameters.
-        rates: see there; a tree like the part.
-
-    Returns:
-        All parameters after the loop, and what was seen, leaves [steps + 1, ...].
-    """
-
-    def whole(adapted: Params) -> Params:
-        return adapted if part == "all" else {**params, part: adapted}
-
-    def loss(adapted: Params, support: Batch) -> Array:
-        return problem.loss_on(whole(adapted), net_state, support, support)
-
-    if part == "head":
-        features = problem.features(params["body"], net_state, support, support["x"])
-
-        def loss(adapted: Params, support: Batch) -> Array:
-            return problem.loss(problem.head(adapted, features), support["y"])
-
-    begin = params if part == "all" else params[part]
-    adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates)
-    return whole(adapted), seen
-
-
-def judged(
-    problem: Problem, params: Params, net_state: NetState, episode: Episode
-) -> tuple[Array, Mapping[str, Array]]:
-    """The loss of a task's queries, and their mean scores."""
-    outputs = problem.predict(params, net_state, episode.support, episode.query["x"])
-    scores = problem.score(outputs, episode.query["y"])
-    loss = problem.loss(outputs, episode.query["y"])
-    return loss, {**{name: value.mean() for name, value in scores.items()}, "loss": loss}
-
-
-def curve_of(
-    problem: Problem,
-    params: Params,
-    net_state: NetState,
-    support: Batch,
-    x: Array,
-    config: InnerConfig,
-    steps: int,
-    part: str = "all",
-    rates: PyTree = None,
-) -> Array:
-    """Outputs for x after 0 to ``steps`` steps of the inner loop, [steps + 1, n, outputs].
-
-    Arguments as for `adapt_part`; ``rates`` are of ``steps`` steps.
-    """
-
-    def look(params: Params) -> Array:
-        return problem.predict(params, net_state, support, x)
-
-    longer = dataclasses.replace(config, steps=steps)
-    return adapt_part(problem, params, net_state, support, longer, part, look, rates)[1]
 
 
 def example_of(factory: Callable[[Problem, Any], MetaLearner], config: Any = None) -> Example:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from lrn.meta.episode import Episode
+from lrn.meta.inner import adapt_part, curve_of, judged
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
-from lrn.meta.maml import MAMLConfig, adapt_part, curve_of, example_of, judged
+from lrn.meta.maml import MAMLConfig, example_of
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, NetState, PyTree
 

@@ -14,12 +14,11 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.episode import Episode
-from lrn.meta.learner import MetaLearner, MetaState, check_episodes, flat
+from lrn.meta.episode import Episode, joined
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, check_episodes, flat, of_tasks
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
-from lrn.meta.reptile import joined
-from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
+from lrn.types import Array, Batch, Example, Key, Metrics, NetState, PyTree
 
 
 @config
@@ -41,47 +40,51 @@ def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
     Raises:
         ValueError: from ``init``: the tasks have no code, or an example is not a vector.
     """
-    optimizer = config.optimizer(config.meta_rate)
 
-    def told(x: Array, code: Array) -> Array:
-        return jnp.concatenate([x, jnp.broadcast_to(code[None], (x.shape[0], *code.shape))], axis=1)
-
-    def init(key: Key, episodes: Episode) -> MetaState:
-        check_episodes(episodes)
-        x = episodes.support["x"][0]
-        if not jax.tree.leaves(episodes.code):
-            raise check.InputError(
-                "the oracle is told the task, and these tasks have no code; give them one."
-            )
-        if x.ndim != 2:
-            raise check.InputError(
-                f"the oracle puts the code beside each example, which must be a vector, got shape "
-                f"{list(x.shape[1:])}; flatten the examples."
-            )
-        params, net_state = problem.init(key, told(x, episodes.code[0]))
-        return MetaState(params, net_state, optimizer.init(params), jnp.int32(0))
-
-    def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
-        del key
-
-        def loss(params: PyTree) -> Array:
-            def one(episode: Episode) -> Array:
-                seen = joined(episode)
-                seen = {**seen, "x": told(seen["x"], episode.code)}
-                return problem.loss_on(params, state.net_state, seen, seen)
-
-            return jax.vmap(one)(episodes).mean()
-
-        value, gradient = jax.value_and_grad(loss)(state.meta)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.meta)
-        meta = optax.apply_updates(state.meta, updates)
-        return MetaState(meta, state.net_state, opt_state, state.taken + 1), {"loss": value}
+    def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del key, count
+        seen = joined(episode)
+        value = problem.loss_on(meta, net_state, seen, seen)
+        return value, {"loss": value}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
-        support = {**support, "x": told(support["x"], code)}
-        return flat(problem.predict(state.meta, state.net_state, support, told(x, code)), steps)
+        support = _told(support, code)
+        x = _told({"x": x}, code)["x"]
+        return flat(problem.predict(state.meta, state.net_state, support, x), steps)
+
+    blind = by_gradient(problem.init, of_tasks(loss), curve, config.optimizer(config.meta_rate))
+
+    def init(key: Key, episodes: Episode) -> MetaState:
+        return blind.init(key, tell(episodes))
+
+    def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
+        return blind.step(key, state, tell(episodes))
 
     return MetaLearner(init, step, curve)
+
+
+def tell(episodes: Episode) -> Episode:
+    """The same episodes [tasks, ...], each example with its task's code beside it.
+
+    Raises:
+        ValueError: the tasks have no code, or an example is not a vector.
+    """
+    check_episodes(episodes)
+    if not jax.tree.leaves(episodes.code):
+        raise check.InputError("the oracle is told the task, and these tasks have no code; give them one.")
+    shape = episodes.support["x"].shape[2:]
+    if len(shape) != 1:
+        raise check.InputError(
+            f"the oracle puts the code beside each example, which must be a vector, got shape {list(shape)}; "
+            "flatten the examples."
+        )
+    return jax.vmap(lambda e: Episode(_told(e.support, e.code), _told(e.query, e.code), e.code))(episodes)
+
+
+def _told(batch: Batch, code: Array) -> Batch:
+    x = batch["x"]
+    beside = jnp.broadcast_to(code[None], (x.shape[0], *code.shape)).astype(x.dtype)
+    return {**batch, "x": jnp.concatenate([x, beside], axis=1)}
 
 
 def example() -> Example:

@@ -21,11 +21,11 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
-from lrn.meta.episode import Episode
+from lrn.meta.episode import Episode, joined
+from lrn.meta.inner import PARTS, curve_of
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
-from lrn.meta.maml import PARTS, curve_of, example_of
+from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
-from lrn.meta.reptile import joined
 from lrn.types import Array, Batch, Example, Key, NetState, PyTree
 
 

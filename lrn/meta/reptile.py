@@ -17,9 +17,10 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
-from lrn.meta.episode import Episode
+from lrn.meta.episode import Episode, joined
+from lrn.meta.inner import adapt_part, curve_of, judged
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient
-from lrn.meta.maml import adapt_part, curve_of, example_of, judged
+from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
 from lrn.types import LANES, Array, Batch, Example, Key, NetState, Params, PyTree
 
@@ -71,11 +72,6 @@ def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
         return curve_of(problem, state.meta, state.net_state, support, x, config.inner, steps)
 
     return by_gradient(problem.init, gradient, curve, config.optimizer(config.meta_rate))
-
-
-def joined(episode: Episode) -> Batch:
-    """Support and query set of a task as one batch."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), episode.support, episode.query)
 
 
 def example() -> Example:

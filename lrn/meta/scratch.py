@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
+from lrn.meta.inner import curve_of, judged
 from lrn.meta.learner import MetaLearner, MetaState, check_episodes
-from lrn.meta.maml import curve_of, example_of, judged
+from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
 

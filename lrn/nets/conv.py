@@ -56,9 +56,6 @@ Form = str
 
 FORMS = ("auto", "lax", "matmul")
 
-# Whoever vmaps over weights (seeds, tasks) says so by naming the axis: `jax.vmap(f, axis_name="lanes")`.
-# A traced array does not tell that it is one of many, and an axis name, unlike a global, is part of
-# what a trace is cached by.
 # Patches in flight, all lanes together: larger ones leave the cache; smaller ones, in one lane, leave
 # the processor in overheads.
 BLOCK_BYTES = 2 << 20

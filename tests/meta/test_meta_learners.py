@@ -18,11 +18,12 @@ import lrn.meta
 from lrn import nets
 from lrn.meta import anil, boil, maml, maml_plus_plus, meta_sgd, mr_maml, pooled, prototypical, reptile
 from lrn.meta.adapt import InnerConfig
-from lrn.meta.episode import Episode, TaskFamily, check_family, draw, episodes
+from lrn.meta.episode import Episode, TaskFamily, check_family, draw, episodes, joined
 from lrn.meta.families.blobs import blobs, rotation
 from lrn.meta.families.few_shot import few_shot
 from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
 from lrn.meta.families.sinusoid import sinusoid
+from lrn.meta.inner import curve_of
 from lrn.meta.learner import MetaLearner
 from lrn.meta.maml import MAMLConfig
 from lrn.meta.nil import nil
@@ -134,7 +135,7 @@ def test_anil_and_boil_adapt_one_part(batch, make, part):
         for name, params in state.meta.items()
     }
     x = task.query["x"]
-    expected = maml.curve_of(PROBLEM, state.meta, state.net_state, task.support, x, inner, 3, rates=rates)
+    expected = curve_of(PROBLEM, state.meta, state.net_state, task.support, x, inner, 3, rates=rates)
     found = learner.curve(state, task.support, x, (), 3)
     close(found, expected)
     assert float(jnp.abs(found[3] - found[0]).max()) > 1e-3
@@ -144,7 +145,7 @@ def test_reptile_with_one_step_is_joint_training(batch):
     config = reptile.ReptileConfig(inner=InnerConfig(steps=1, rate=0.01), meta_rate=0.5)
     learner = reptile.reptile(PROBLEM, config)
     state = learner.init(jax.random.key(0), batch)
-    seen = jax.vmap(reptile.joined)(batch)
+    seen = jax.vmap(joined)(batch)
 
     def joint(params):
         return jax.vmap(lambda s: PROBLEM.loss_on(params, state.net_state, s, s))(seen).mean()
@@ -453,7 +454,7 @@ def test_pooled_classes_are_those_behind_the_labels():
     losses = []
     for i in range(3):
         episode = jax.tree.map(lambda x: x[i], given)  # noqa: B023
-        seen = reptile.joined(episode)
+        seen = joined(episode)
         outputs = np.asarray(problem.predict(state.meta, (), seen, seen["x"]))
         assert outputs.shape == (12, 7)
         name = np.asarray(episode.code)[np.asarray(seen["y"])]

@@ -43,27 +43,15 @@ def few_shot(
         ValueError: more ways or examples than there are, a count below 1 (below 2 for ways), or images of
             another shape.
     """
-    if getattr(images, "ndim", 0) != 5:
-        raise check.InputError(
-            f"images must be [classes, examples, height, width, channels], got "
-            f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
-        )
-    images = jnp.asarray(images)
+    images = class_table(images, shots, queries)
     classes, examples, height, width, _ = images.shape
     check.integer("ways", ways, low=2)
-    check.integer("shots", shots, low=1)
-    check.integer("queries", queries, low=1)
     turns = 4 if rotations else 1
     if rotations and height != width:
         raise check.InputError(f"rotations need square images, got {height}x{width}; crop them.")
     if ways > classes * turns:
         raise check.InputError(
             f"{ways} ways need as many classes and the data has {classes * turns}; choose fewer ways."
-        )
-    if shots + queries > examples:
-        raise check.InputError(
-            f"{shots} shots and {queries} queries need {shots + queries} examples of a class and the data has"
-            f" {examples}; choose fewer."
         )
     if not shuffled and classes * turns < 2 * ways:
         raise check.InputError(
@@ -84,8 +72,7 @@ def few_shot(
         x = images[(task % classes)[:, None], which]  # [ways, shots + queries, height, width, channels]
         if rotations:
             x = turned(x, task // classes)
-        if jnp.issubdtype(x.dtype, jnp.integer):
-            x = x.astype(jnp.float32) / 255
+        x = as_pixels(x)
 
         def part(begin: int, count: int) -> Batch:
             chosen = x[:, begin : begin + count].swapaxes(0, 1)  # examples of all classes in turn
@@ -95,6 +82,32 @@ def few_shot(
         return part(0, shots), part(shots, queries)
 
     return TaskFamily("few-shot classes", sample, batch, ways, lambda task: task)
+
+
+def class_table(images: Array, shots: int, queries: int) -> Array:
+    """The images of classes [classes, examples, height, width, channels] as a device array.
+
+    Raises:
+        ValueError: another shape, a count below 1, or fewer examples than both counts together.
+    """
+    if getattr(images, "ndim", 0) != 5:
+        raise check.InputError(
+            f"images must be [classes, examples, height, width, channels], got "
+            f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
+        )
+    check.integer("shots", shots, low=1)
+    check.integer("queries", queries, low=1)
+    if shots + queries > images.shape[1]:
+        raise check.InputError(
+            f"{shots} shots and {queries} queries need {shots + queries} examples of a class and the data has"
+            f" {images.shape[1]}; choose fewer."
+        )
+    return jnp.asarray(images)
+
+
+def as_pixels(x: Array) -> Array:
+    """Images as float32; whole numbers, 0 to 255, are scaled to [0, 1]."""
+    return x.astype(jnp.float32) / 255 if jnp.issubdtype(x.dtype, jnp.integer) else x
 
 
 def turned(x: Array, quarter: Array) -> Array:

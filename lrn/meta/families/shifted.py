@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.data.sampler import permute
 from lrn.meta.episode import TaskFamily
+from lrn.meta.families.few_shot import as_pixels, class_table
 from lrn.types import Array, Batch, Key, PyTree
 
 
@@ -53,20 +54,8 @@ def shifted(
     Raises:
         ValueError: fewer examples than a task needs, a count below 1, or a dial out of range.
     """
-    if getattr(images, "ndim", 0) != 5:
-        raise check.InputError(
-            f"images must be [classes, examples, height, width, channels], got "
-            f"{list(getattr(images, 'shape', []))}; see lrn.data.few_shot.by_class."
-        )
-    images = jnp.asarray(images)
+    images = class_table(images, shots, queries)
     classes, examples, *_, channels = images.shape
-    check.integer("shots", shots, low=1)
-    check.integer("queries", queries, low=1)
-    if shots + queries > examples:
-        raise check.InputError(
-            f"{shots} shots and {queries} queries need {shots + queries} examples of a class and the data has"
-            f" {examples}; choose fewer."
-        )
     check.between("turn", turn, 0.0, 180.0)
     check.non_negative("imbalance", imbalance)
     dials = {"brightness": brightness, "contrast": contrast, "tint": tint, "noise": noise, "renamed": renamed}
@@ -91,8 +80,7 @@ def shifted(
         class_key, example_key, noise_key = jax.random.split(key, 3)
         count = shots + queries
         y = jax.random.categorical(class_key, jnp.log(task["frequency"]), shape=(count,))
-        x = images[y, permute(example_key, jnp.arange(count), examples)]
-        x = x.astype(jnp.float32) / 255 if jnp.issubdtype(x.dtype, jnp.integer) else x
+        x = as_pixels(images[y, permute(example_key, jnp.arange(count), examples)])
         x = jax.vmap(lambda picture: rotated(picture, task["angle"]))(x)
         x = 0.5 + (1 - task["contrast"]) * (x - 0.5) + task["brightness"]
         x = x * (1 + task["tint"]).reshape(1, 1, 1, -1) + task["noise"] * jax.random.normal(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.meta.evaluate import summary
+from lrn.meta.evaluate import check_at, summary
 from lrn.meta.learner import map_tasks
 from lrn.meta.rl.agent import MetaAgent
 from lrn.meta.rl.tasks import RLTaskFamily, check_family
@@ -80,10 +80,7 @@ def evaluator(
     """
     check.integer("tasks", tasks, low=2)
     check.integer("tasks_at_once", tasks_at_once, low=0)
-    if not at:
-        raise check.InputError("at must hold at least one number of steps, got none; give (0, 1, 2, 3).")
-    for k in at:
-        check.integer("a number of steps in at", k, low=0)
+    check_at(at)
 
     def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         del data
