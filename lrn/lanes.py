@@ -80,7 +80,11 @@ class Lanes:
         return _on_key_data(lambda x: gather(x)[: self.count], tree)
 
     def jit(
-        self, function: Callable[..., PyTree], per_lane: Sequence[bool], donate: Sequence[int] = ()
+        self,
+        function: Callable[..., PyTree],
+        per_lane: Sequence[bool],
+        donate: Sequence[int] = (),
+        in_turn: Callable[[], bool] = lambda: False,
     ) -> Callable[..., PyTree]:
         """Compile ``function``, written for one lane, for all lanes.
 
@@ -88,6 +92,8 @@ class Lanes:
             function: takes and returns pytrees of arrays without a lane axis.
             per_lane: for each argument, whether it has a leading lane axis (else it is shared).
             donate: the arguments whose memory may be reused for the result.
+            in_turn: asked when it is traced: whether a device does its lanes one after another instead of
+                all together.
         """
         axes = tuple(0 if lane else None for lane in per_lane)
 
@@ -95,11 +101,23 @@ class Lanes:
             bare = [jax.tree.map(lambda x: x[0], a) if lane else a for a, lane in zip(args, per_lane)]
             return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*bare))
 
-        # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
-        # kernels by it.
         # The axis has a name, by which a network knows that its weights are batched (`lrn.nets.conv`).
-        vmapped = jax.vmap(function, in_axes=axes, axis_name=LANES)
-        mapped: Callable[..., PyTree] = alone if self.padded == 1 else vmapped
+        together = jax.vmap(function, in_axes=axes, axis_name=LANES)
+
+        def one_by_one(*args: PyTree) -> PyTree:
+            def one(own: tuple[PyTree, ...]) -> PyTree:
+                mine = iter(own)
+                return function(*[next(mine) if lane else a for a, lane in zip(args, per_lane)])
+
+            return jax.lax.map(one, tuple(a for a, lane in zip(args, per_lane) if lane))
+
+        def mapped(*args: PyTree) -> PyTree:
+            # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
+            # kernels by it.
+            if self.padded == self.devices:
+                return alone(*args)
+            return (one_by_one if in_turn() else together)(*args)
+
         if self._mesh is not None:
             specs = tuple(PartitionSpec(_AXIS) if lane else PartitionSpec() for lane in per_lane)
             mapped = jax.shard_map(

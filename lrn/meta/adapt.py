@@ -110,12 +110,20 @@ def adapt_path(
 
     if config.checkpoint:
         step = jax.checkpoint(step)
-    begin = (params, optimizer.init(params))
-    (params, _), path = jax.lax.scan(
-        step, begin, rates, length=config.steps, unroll=max(1, min(config.steps, UNROLLED))
-    )
-    last = look(params)
-    return params, jax.tree.map(lambda seen, x: jnp.concatenate([seen, jnp.asarray(x)[None]]), path, last)
+    begin, seen = (params, optimizer.init(params)), []
+    # The first step by itself: under a vmap over tasks its parameters are not batched, as a loop would make
+    # them, and what all tasks do with the same parameters stays one product.
+    if config.steps:
+        begin, first = step(begin, jax.tree.map(lambda rate: rate[0], rates))
+        seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], first))
+    if config.steps > 1:
+        later = jax.tree.map(lambda rate: rate[1:], rates)
+        unroll = max(1, min(config.steps, UNROLLED))
+        begin, rest = jax.lax.scan(step, begin, later, length=config.steps - 1, unroll=unroll)
+        seen.append(rest)
+    params, _ = begin
+    seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], look(params)))
+    return params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
 
 
 def _times(rate: Array, update: Array) -> Array:

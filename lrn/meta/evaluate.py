@@ -36,7 +36,7 @@ def per_task(
         learner, problem, state: a trained learner and what it does.
         episodes: leaves [tasks, ...].
         steps: of adaptation.
-        tasks_at_once: fewer need less memory; 0 for all.
+        tasks_at_once: so many adapted to together; 0 for as many as run fast.
 
     Returns:
         The means over the queries of each task, {name: [tasks, steps + 1]}: "loss", and "accuracy" of a
@@ -60,7 +60,7 @@ def evaluator(
     *,
     tasks: int = 600,
     at: Sequence[int] = (0, 1, 5, 10),
-    tasks_at_once: int = 50,
+    tasks_at_once: int = 0,
 ) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
     """The ``evaluate=`` of `lrn.train.fit` for meta-learners.
 
@@ -141,7 +141,7 @@ def per_seed_and_task(
     *,
     tasks: int = 600,
     steps: int = 10,
-    tasks_at_once: int = 50,
+    tasks_at_once: int = 0,
 ) -> dict[str, np.ndarray]:
     """Every task's scores for every seed of a finished training (``fit.arm(name)``).
 
@@ -161,27 +161,49 @@ def per_seed_and_task(
         ValueError: a count is out of range, there are not as many seeds as states, or the tasks have other
             outputs than the problem.
     """
-    check.integer("tasks", tasks, low=1)
-    check_family(family)
-    _check_outputs(family, problem)
-    learner = learner_of(config)
-
-    @jax.jit
-    def one(seed: Array, state: PyTree) -> Mapping[str, Array]:
-        key = jax.random.fold_in(jax.random.key(_EVALUATION), seed)
-        return per_task(learner, problem, state, draw(family, key, tasks), steps, tasks_at_once)
-
-    leaves, form = jax.tree.flatten(states)
-    if len(seeds) == 0 or any(x.shape[:1] != (len(seeds),) for x in leaves):
-        raise check.InputError(
-            f"there are {len(seeds)} seeds and states of {leaves[0].shape[:1]}; give the states of an arm "
-            "(fit.arm(name)) and the seeds they were trained with."
-        )
-    found = [
-        one(jnp.uint32(seed), jax.tree.unflatten(form, [x[i] for x in leaves]))
-        for i, seed in enumerate(seeds)
-    ]
+    check_states(states, seeds)
+    score = scorer(learner_of, problem, family, tasks=tasks, steps=steps, tasks_at_once=tasks_at_once)
+    found = [score(config, seed, one) for seed, one in zip(seeds, by_seed(states, len(seeds)))]
     return {name: np.stack([np.asarray(f[name]) for f in found]) for name in found[0]}
 
 
-_EVALUATION = 600  # a stream of tasks that no training sees
+def scorer(
+    learner_of: Callable[[Any], MetaLearner],
+    problem: Problem,
+    family: TaskFamily,
+    *,
+    tasks: int,
+    steps: int,
+    tasks_at_once: int = 0,
+    stream: int = 600,
+) -> Callable[[Any, int, State], Mapping[str, Array]]:
+    """``score(config, seed, state) -> {name: [tasks, steps + 1]}``, compiled once for all configs and seeds.
+
+    Arguments as for `per_seed_and_task`, which says the errors too. A seed's tasks in one ``stream`` are the
+    same whatever was trained, other than in training, and independent of those of other streams.
+    """
+    check.integer("tasks", tasks, low=1)
+    check_family(family)
+    _check_outputs(family, problem)
+
+    @jax.jit
+    def score(config: Any, seed: Array, state: PyTree) -> Mapping[str, Array]:
+        key = jax.random.fold_in(jax.random.key(stream), seed)
+        return per_task(learner_of(config), problem, state, draw(family, key, tasks), steps, tasks_at_once)
+
+    return lambda config, seed, state: score(config, np.uint32(seed), state)
+
+
+def check_states(states: State, seeds: Sequence[int]) -> None:
+    """Raise InputError unless every array of the states has a row for each seed."""
+    shapes = {x.shape[:1] for x in jax.tree.leaves(states)}
+    if len(seeds) == 0 or any(shape != (len(seeds),) for shape in shapes):
+        raise check.InputError(
+            f"there are {len(seeds)} seeds and states of {next(iter(shapes), ())}; give the states of an arm "
+            "(fit.arm(name)) and the seeds they were trained with."
+        )
+
+
+def by_seed(states: State, seeds: int) -> list[State]:
+    """The states of each seed, of states with leaves [seeds, ...]."""
+    return [jax.tree.map(lambda x, i=i: x[i], states) for i in range(seeds)]

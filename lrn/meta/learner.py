@@ -11,6 +11,7 @@ import optax
 
 from lrn import check
 from lrn.meta.episode import Episode
+from lrn.meta.groups import fitting
 from lrn.types import LANES, Array, Batch, Example, Key, Metrics, NetState, PyTree, State
 
 
@@ -79,10 +80,9 @@ def by_gradient(
 
 
 def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
-    """The gradient of the mean loss over the tasks, all at once or so many at a time (0: all).
+    """The gradient of the mean loss over the tasks, so many at a time (0: as many as run fast, see `groups`).
 
-    Fewer at a time take less memory and more time; their number divides that of the tasks. The result does
-    not depend on either, up to rounding.
+    Their number divides that of the tasks. The result does not depend on it, up to rounding.
 
     Raises:
         ValueError: from the gradient, before anything compiles: the tasks do not divide.
@@ -101,25 +101,31 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     def gradient(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> Any:
         tasks = episodes.support["y"].shape[0]
         keys = jax.random.split(key, tasks)
-        if not tasks_at_once or tasks_at_once >= tasks:
+        at_once = tasks_at_once
+        if not at_once:
+            first = jax.tree.map(lambda x: x[0], episodes)
+            most = fitting(lambda e: loss(keys[0], meta, net_state, e, count), first)
+            at_once = max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= most)
+        if at_once >= tasks:
             return some(meta, net_state, keys, episodes, count)
-        if tasks % tasks_at_once:
+        if tasks % at_once:
             raise check.InputError(
-                f"{tasks} tasks do not divide into groups of {tasks_at_once}; "
+                f"{tasks} tasks do not divide into groups of {at_once}; "
                 "choose tasks_at_once that divides them."
             )
-        groups = tasks // tasks_at_once
-        parts = jax.tree.map(lambda x: x.reshape(groups, tasks_at_once, *x.shape[1:]), (keys, episodes))
+        groups = tasks // at_once
+        parts = jax.tree.map(lambda x: x.reshape(groups, at_once, *x.shape[1:]), (keys, episodes))
 
         def add(total: Any, part: Any) -> tuple[Any, None]:
             found = some(meta, net_state, part[0], part[1], count)
-            return jax.tree.map(lambda a, b: a + b / groups, total, found), None
+            return jax.tree.map(jnp.add, total, found), None
 
         shape = jax.eval_shape(
             lambda p: some(meta, net_state, p[0], p[1], count), jax.tree.map(lambda x: x[0], parts)
         )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
-        return jax.lax.scan(add, zeros, parts)[0]
+        total, _ = jax.lax.scan(add, zeros, parts)
+        return jax.tree.map(lambda x: x / groups, total)
 
     return gradient
 
@@ -134,10 +140,11 @@ def check_episodes(episodes: Any) -> None:
 
 
 def map_tasks(function: Callable[..., PyTree], tasks: PyTree, at_once: int = 0) -> PyTree:
-    """``function`` of each task, leaves [tasks, ...]; ``at_once`` of them together, 0 for all."""
+    """``function`` of each task, leaves [tasks, ...]; ``at_once`` together, 0 for as many as run fast."""
     count = jax.tree.leaves(tasks)[0].shape[0]
+    at_once = at_once or fitting(function, jax.tree.map(lambda x: x[0], tasks))
     each = jax.vmap(function, axis_name=LANES)
-    if not at_once or at_once >= count:
+    if at_once >= count:
         return each(tasks)
     groups = -(-count // at_once)
     # The last group is filled up with its last task.

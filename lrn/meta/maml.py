@@ -33,7 +33,7 @@ class MAMLConfig:
 
     inner: the inner loop.
     meta_rate: of the outer optimiser. optimizer: ``optimizer(meta_rate)``, the outer one.
-    tasks_at_once: tasks whose gradients are taken together; 0 for all. Fewer need less memory.
+    tasks_at_once: tasks whose gradients are taken together; 0 for as many as run fast.
     """
 
     inner: InnerConfig = InnerConfig()

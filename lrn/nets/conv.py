@@ -136,11 +136,32 @@ def conv2d(
     def multiply(x: Array) -> Array:
         patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
         flat = patches.reshape(-1, patches.shape[-1])
-        return (flat @ kernel.reshape(-1, kernel.shape[3])).reshape(*patches.shape[:3], -1)
+        turned = kernel.reshape(-1, kernel.shape[3]).T
+        return _product(flat, turned).reshape(*patches.shape[:3], -1)
 
     # Each block reads the kernel and adds to its gradient, so a block smaller than the kernel does not pay.
     per_example = patch_bytes((height, width), kernel.shape[:2], x.shape[3], dtype)
     return in_blocks(multiply, x, per_example, least_bytes=kernel.nbytes)
+
+
+@jax.custom_jvp
+def _product(rows: Array, kernel: Array) -> Array:
+    """Rows [r, k] times a kernel [n, k], so written that backwards no product runs at half speed on CPU.
+
+    There the product of columns, ``rows.T @ d_out``, takes 1.5 times as long as ``d_out.T @ rows``, which is
+    what the derivative by a turned kernel is. XLA would turn it back, and make one product of it and
+    of another of its size by copying both together; the barrier keeps it from doing so.
+    """
+    return jnp.einsum("rk,nk->rn", rows, kernel)
+
+
+@_product.defjvp
+def _product_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (rows, kernel), (d_rows, d_kernel) = primals, tangents
+    d_kernel = lax.optimization_barrier(d_kernel)
+    return _product(rows, kernel), (
+        jnp.einsum("rk,nk->rn", d_rows, kernel) + jnp.einsum("rk,nk->rn", rows, d_kernel)
+    )
 
 
 def _pads(

@@ -37,7 +37,7 @@ def per_task(
         family: tasks to evaluate on; need not be those of the training.
         key: draws the tasks and plays them.
         tasks, steps: how many, and of adaptation.
-        tasks_at_once: tasks adapted to together; fewer need less memory, 0 for all.
+        tasks_at_once: tasks adapted to together; 0 for as many as run fast.
 
     Raises:
         ValueError: a count out of range, or no family.
