@@ -40,8 +40,9 @@ def test_what_is_put_comes_back(count):
     assert same(batch.get(placed), tree)
 
 
+@pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("count", COUNTS)
-def test_every_lane_is_computed_as_if_alone(count):
+def test_every_lane_is_computed_as_if_alone(count, in_turn):
     """Against a Python loop; the shared argument and the typed key reach each lane whole."""
     numbers = np.random.RandomState(1)
     x, shared = numbers.randn(count, 4).astype(np.float32), numbers.randn(4, 2).astype(np.float32)
@@ -51,18 +52,19 @@ def test_every_lane_is_computed_as_if_alone(count):
         return {"y": jnp.tanh(lane["x"] @ shared), "r": jax.random.normal(lane["key"], (2,))}
 
     batch = Lanes(count)
-    run = batch.jit(function, (True, False))
+    run = batch.jit(function, (True, False), in_turn=lambda: in_turn)
     found = batch.get(run(batch.put({"x": x, "key": keys}), batch.replicate(shared)))
     for i in range(count):
         np.testing.assert_allclose(found["y"][i], np.tanh(x[i] @ shared), rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(found["r"][i], jax.random.normal(keys[i], (2,)))
 
 
+@pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("count", [1, 5])
-def test_donated_memory_is_given_up(count):
+def test_donated_memory_is_given_up(count, in_turn):
     batch = Lanes(count)
     x = batch.put(np.ones((count, 8), np.float32))
-    y = batch.jit(lambda x: x + 1, (True,), donate=(0,))(x)
+    y = batch.jit(lambda x: x + 1, (True,), donate=(0,), in_turn=lambda: in_turn)(x)
     assert x.is_deleted()
     np.testing.assert_array_equal(batch.get(y), np.full((count, 8), 2))
 

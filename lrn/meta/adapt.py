@@ -88,8 +88,14 @@ def adapt_path(
     config: InnerConfig,
     look: Callable[[Params], PyTree],
     rates: PyTree = None,
+    unroll: int = UNROLLED,
 ) -> tuple[Params, PyTree]:
     """As `adapt`, with a look at the parameters before each step and after the last.
+
+    Args:
+        loss, params, support, config, rates: as for `adapt`.
+        look: ``look(params)``, any pytree.
+        unroll: steps in one go of the loop; 1 compiles fastest, more are for what is differentiated.
 
     Returns:
         The adapted parameters, and what ``look(params)`` gave, leaves [steps + 1, ...].
@@ -118,8 +124,9 @@ def adapt_path(
         seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], first))
     if config.steps > 1:
         later = jax.tree.map(lambda rate: rate[1:], rates)
-        unroll = max(1, min(config.steps, UNROLLED))
-        begin, rest = jax.lax.scan(step, begin, later, length=config.steps - 1, unroll=unroll)
+        begin, rest = jax.lax.scan(
+            step, begin, later, length=config.steps - 1, unroll=min(config.steps, unroll)
+        )
         seen.append(rest)
     params, _ = begin
     seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], look(params)))

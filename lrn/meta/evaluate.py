@@ -113,8 +113,13 @@ def summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
     """Mean, half of its 95% interval (Student's) and median of the values [tasks] that are ``fine``."""
     count = fine.sum()
     values = jnp.where(fine, values, jnp.nan)
-    mean = jnp.nansum(values) / count  # 0 / 0 if none is: no number is better than a perfect one
-    deviation = jnp.sqrt(jnp.nansum((values - mean) ** 2) / jnp.maximum(count - 1, 1))
+    # In units of the largest, whose square or sum may be no number any more: one task in a thousand diverges.
+    # (Not beyond 1e36, for its reciprocal to be one.)
+    unit = jnp.clip(jnp.nanmax(jnp.abs(values), initial=0.0), 1e-30, 1e36)
+    scaled = values / unit
+    mean = jnp.nansum(scaled) / count  # 0 / 0 if none is: no number is better than a perfect one
+    deviation = unit * jnp.sqrt(jnp.nansum((scaled - mean) ** 2) / jnp.maximum(count - 1, 1))
+    mean = unit * mean
     quantile = float(special.stdtrit(max(values.size - 1, 1), 0.975))
     return {
         name: mean,
@@ -186,12 +191,16 @@ def scorer(
     check_family(family)
     _check_outputs(family, problem)
 
+    # Apart, since random numbers take longest to compile: one program for whatever is compared.
     @jax.jit
-    def score(config: Any, seed: Array, state: PyTree) -> Mapping[str, Array]:
-        key = jax.random.fold_in(jax.random.key(stream), seed)
-        return per_task(learner_of(config), problem, state, draw(family, key, tasks), steps, tasks_at_once)
+    def drawn(seed: Array) -> Episode:
+        return draw(family, jax.random.fold_in(jax.random.key(stream), seed), tasks)
 
-    return lambda config, seed, state: score(config, np.uint32(seed), state)
+    @jax.jit
+    def score(config: Any, episodes: Episode, state: PyTree) -> Mapping[str, Array]:
+        return per_task(learner_of(config), problem, state, episodes, steps, tasks_at_once)
+
+    return lambda config, seed, state: score(config, drawn(np.uint32(seed)), state)
 
 
 def check_states(states: State, seeds: Sequence[int]) -> None:

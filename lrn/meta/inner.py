@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from lrn.meta.adapt import InnerConfig, adapt_path
+from lrn.meta.adapt import UNROLLED, InnerConfig, adapt_path
 from lrn.meta.episode import Episode
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, NetState, Params, PyTree
@@ -22,6 +22,7 @@ def adapt_part(
     part: str = "all",
     look: Callable[[Params], PyTree] = lambda params: (),
     rates: PyTree = None,
+    unroll: int = UNROLLED,
 ) -> tuple[Params, PyTree]:
     """The inner loop on a part of the network; the features of a fixed body are computed once.
 
@@ -31,6 +32,7 @@ def adapt_part(
         part: "all", "head" or "body"; the rest stays as it is.
         look: see `lrn.meta.adapt.adapt_path`; it gets all parameters.
         rates: see there; a tree like the part.
+        unroll: see there.
 
     Returns:
         All parameters after the loop, and what was seen, leaves [steps + 1, ...].
@@ -49,7 +51,7 @@ def adapt_part(
             return problem.loss(problem.head(adapted, features), support["y"])
 
     begin = params if part == "all" else params[part]
-    adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates)
+    adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates, unroll)
     return whole(adapted), seen
 
 
@@ -83,4 +85,5 @@ def curve_of(
         return problem.predict(params, net_state, support, x)
 
     longer = dataclasses.replace(config, steps=steps)
-    return adapt_part(problem, params, net_state, support, longer, part, look, rates)[1]
+    # Not differentiated: unrolled it would take ten times as long to compile and no less to run.
+    return adapt_part(problem, params, net_state, support, longer, part, look, rates, unroll=1)[1]

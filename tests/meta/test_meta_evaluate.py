@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from lrn import nets, stats, train
 from lrn.meta import maml, scratch
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import draw, episodes
-from lrn.meta.evaluate import evaluator, per_seed_and_task, per_task
+from lrn.meta.evaluate import evaluator, per_seed_and_task, per_task, summary
 from lrn.meta.families.blobs import blobs
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.learner import MetaLearner
@@ -147,3 +148,19 @@ def test_methods_are_compared_on_the_same_tasks():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         evaluator(learner_of, PROBLEM, sinusoid(), **settings)
+
+
+def test_a_task_that_all_but_diverged_leaves_a_mean_and_an_interval():
+    """The square of 1e30 is no float32, and neither is the sum of many of the largest."""
+    values = np.array([1.0, 2.0, 1e30, np.inf], np.float32)
+    found = summary("loss", jnp.asarray(values), jnp.isfinite(values))
+    kept = values[:3].astype(np.float64)
+    np.testing.assert_allclose(found["loss"], kept.mean(), rtol=1e-6)
+    expected = stats.t_interval(kept)
+    half = float(found["loss halfwidth"]) / special.stdtrit(3, 0.975) * special.stdtrit(2, 0.975)
+    np.testing.assert_allclose(half, (expected.high - expected.low) / 2, rtol=1e-5)
+    assert found["loss median"] == 2
+    large = summary("loss", jnp.full(600, 3e38), jnp.ones(600, bool))
+    np.testing.assert_allclose(large["loss"], 3e38, rtol=1e-5)
+    none = summary("loss", jnp.full(3, jnp.inf), jnp.zeros(3, bool))
+    assert np.isnan(none["loss"])

@@ -62,10 +62,10 @@ def sinusoid(
     def batch(key: Key, task: PyTree) -> tuple[Batch, Batch]:
         x_key, noise_key = jax.random.split(key)
         x = jax.random.uniform(x_key, (shots + queries, 1), minval=LOW, maxval=HIGH)
-        y = task["amplitude"] * (
-            jnp.sqrt(1 - unshared) * jnp.sin(x + task["phase"])
-            + jnp.sqrt(unshared) * _rough(task["waves"], x)
-        )
+        y = jnp.sin(x + task["phase"])
+        if not (isinstance(unshared, Real) and unshared == 0):  # most of the cost of a task
+            y = jnp.sqrt(1 - unshared) * y + jnp.sqrt(unshared) * _rough(task["waves"], x)
+        y = task["amplitude"] * y
         y = y + noise * jax.random.normal(noise_key, y.shape)
         return {"x": x[:shots], "y": y[:shots]}, {"x": x[shots:], "y": y[shots:]}
 
