@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
     chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
     if not chosen:
         raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], every)}")
-    print(f"{'':<34}{'steps':>6}{'mean':>24}{'known':>8}{'median':>9}{'diverged':>10}{'minutes':>9}")
+    print(f"{'':<34}{'steps':>6}{'mean':>28}{'known':>8}{'median':>9}{'diverged':>10}{'minutes':>9}")
     reached = True
     for name in chosen:
         row = measure(known[name](), args, name in SINUSOID)
@@ -112,7 +112,7 @@ def main(argv: list[str]) -> int:
             goal = f"{found['known']:g}" if found["known"] is not None else ""
             mark = "" if found["reached"] else "  short of it"
             print(
-                f"{name:<34}{k:>6}{interval:>24}{goal:>8}{found['median']:>9.4g}{found['diverged']:>10.2%}"
+                f"{name:<34}{k:>6}{interval:>28}{goal:>8}{found['median']:>9.4g}{found['diverged']:>10.2%}"
                 f"{row['seconds'] / 60:>9.1f}{mark}",
                 flush=True,
             )

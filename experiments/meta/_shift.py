@@ -1,0 +1,269 @@
+"""Initialisations tried on other tasks than they were trained on: what the studies of shift share.
+
+MAML, pooled pretraining and scratch all adapt by gradient descent from an initialisation at a rate, and
+differ in where both come from. So one compiled program tries them all, on any tasks that a family's floats or
+data describe: a dial needs no program for each of its positions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn.data.glyphs import glyphs
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import Episode, TaskFamily, draw
+from lrn.meta.evaluate import per_task
+from lrn.meta.families.sinusoid import sinusoid
+from lrn.meta.learner import MetaLearner, MetaState
+from lrn.meta.maml import MAMLConfig, maml
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Key, Metrics, PyTree
+
+CAP = 4.0  # squares of the target: an answer of the right size and the wrong sign costs as much
+VALIDATION, TEST = 601, 600  # streams of tasks
+
+
+class Candidate(NamedTuple):
+    """An initialisation, leaves [seeds, ...], and the rate at which it is adapted."""
+
+    rate: float
+    params: PyTree
+
+
+# ``trial(candidate, world, wrong=False, stream=TEST) -> errors [seeds, steps + 1]``
+Trial = Callable[..., np.ndarray]
+
+
+def trials(
+    problem: Problem,
+    family_of: Callable[[Any], TaskFamily],
+    seeds: Sequence[int],
+    *,
+    tasks: int,
+    steps: int = 10,
+) -> Trial:
+    """Errors of an initialisation after 0 to ``steps`` steps of adaptation, on any world of tasks.
+
+    Args:
+        problem: of which the initialisations are.
+        family_of: ``family_of(world) -> TaskFamily``, pure.
+        seeds: of the trainings; a seed's tasks are the same for all candidates and, as far as can be, in all
+            worlds.
+        tasks: how many a seed.
+        steps: the most.
+
+    Returns:
+        ``trial(candidate, worlds)``, the mean over tasks, [seeds, steps + 1], of the fraction of wrong
+        answers; or, in a regression, of the squared error over the mean square of the targets, where a task
+        counts at most `CAP` times that mean, so that a rare divergence does not decide. ``worlds`` has leaves
+        [seeds, ...]. With ``wrong`` the support set is another task's.
+    """
+
+    # What runs for seconds need not be optimised as what runs for hours.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+
+    @functools.partial(jax.jit, compiler_options=options)
+    def one(stream: Array, seed: Array, rate: Array, params: PyTree, world: PyTree, wrong: Array) -> Any:
+        key = jax.random.fold_in(jax.random.key(stream), seed)
+        episodes = draw(family_of(world), key, tasks)
+        other = jax.tree.map(lambda x: jnp.where(wrong, jnp.roll(x, 1, 0), x), episodes.support)
+        learner = maml(problem, MAMLConfig(inner=InnerConfig(rate=rate)))  # pyright: ignore[reportArgumentType]
+        state = MetaState(params, (), (), jnp.int32(0))
+        found = per_task(learner, problem, state, episodes._replace(support=other), steps)
+        if "accuracy" in found:
+            return 1 - found["accuracy"].mean(0)
+        size = (episodes.query["y"] ** 2).mean()
+        capped = jnp.where(jnp.isfinite(found["loss"]), found["loss"], jnp.inf)
+        return jnp.minimum(capped, CAP * size).mean(0) / size
+
+    def trial(candidate: Candidate, worlds: PyTree, wrong: bool = False, stream: int = TEST) -> np.ndarray:
+        rows = [
+            one(
+                np.uint32(stream),
+                np.uint32(seed),
+                np.float32(candidate.rate),
+                *(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (candidate.params, worlds)),
+                np.bool_(wrong),
+            )
+            for i, seed in enumerate(seeds)
+        ]
+        return np.stack([np.asarray(row) for row in rows])
+
+    return trial
+
+
+def chosen(errors: np.ndarray) -> np.ndarray:
+    """Which of the candidates has the least mean error over seeds, for each number of steps.
+
+    Args:
+        errors: [candidates, seeds, steps + 1].
+    """
+    return errors.mean(1).argmin(0)
+
+
+def taken(errors: np.ndarray, choice: np.ndarray) -> np.ndarray:
+    """The errors [seeds, steps + 1] of the candidate that was chosen for each number of steps."""
+    return np.stack([errors[c, :, k] for k, c in enumerate(choice)], 1)
+
+
+def fresh(problem: Problem, x: Array, seeds: Sequence[int]) -> PyTree:
+    """Random initialisations for inputs like x [n, ...], leaves [seeds, ...]."""
+    make = jax.jit(lambda seed: problem.init(jax.random.fold_in(jax.random.key(602), seed), x)[0])
+    found = [make(np.uint32(seed)) for seed in seeds]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+
+
+def headless(problem: Problem, params: PyTree) -> PyTree:
+    """Pretrained parameters, leaves [seeds, ...], with a head of zeros in place of that of all classes."""
+    kernel = params["head"]["kernel"]
+    head = {
+        "kernel": np.zeros((*kernel.shape[:2], problem.outputs), np.float32),
+        "bias": np.zeros((kernel.shape[0], problem.outputs), np.float32),
+    }
+    return {**params, "head": head}
+
+
+class Waves(NamedTuple):
+    """A world of sinusoids: ``amplitude * sin(frequency * x + phase)``.
+
+    Centres and half widths of the ranges; both halves are scaled by one number from U(low, high).
+    """
+
+    phase: Any
+    phase_half: Any
+    amplitude: Any
+    amplitude_half: Any
+    low: Any = 1.0
+    high: Any = 1.0
+    frequency: Any = 1.0
+
+
+def waves(world: Waves) -> TaskFamily:
+    """The sinusoids of a world, whose numbers may be traced."""
+    plain = sinusoid()
+
+    def sample(key: Key) -> PyTree:
+        width_key, key = jax.random.split(key)
+        width = world.low + (world.high - world.low) * jax.random.uniform(width_key)
+        phase, amplitude = width * world.phase_half, width * world.amplitude_half
+        return sinusoid(
+            phase=(world.phase - phase, world.phase + phase),
+            amplitude=(world.amplitude - amplitude, world.amplitude + amplitude),
+        ).sample(key)
+
+    def batch(key: Key, task: PyTree) -> tuple[Batch, Batch]:
+        def at(part: Batch) -> Batch:
+            y = task["amplitude"] * jnp.sin(world.frequency * part["x"] + task["phase"])
+            return {**part, "y": y}
+
+        support, query = plain.batch(key, task)
+        return at(support), at(query)
+
+    return plain._replace(sample=sample, batch=batch)
+
+
+def known_waves(seeds: Sequence[int], worlds: Sequence[Waves], tasks: int) -> np.ndarray:
+    """Errors [worlds, seeds] of one who knows that tasks are sinusoids: least squares on sine and cosine."""
+
+    @jax.jit
+    def one(seed: Array, world: Waves) -> Array:
+        episodes = draw(waves(world), jax.random.fold_in(jax.random.key(TEST), seed), tasks)
+
+        def error(e: Episode) -> Array:
+            angles = (world.frequency * b["x"] for b in (e.support, e.query))
+            (s, c), (qs, qc) = ((jnp.sin(angle), jnp.cos(angle)) for angle in angles)
+            y = e.support["y"]
+            ss, sc, cc, sy, cy = (s * s).sum(), (s * c).sum(), (c * c).sum(), (s * y).sum(), (c * y).sum()
+            a, b = cc * sy - sc * cy, ss * cy - sc * sy  # Cramer's rule
+            return (((a * qs + b * qc) / (ss * cc - sc * sc) - e.query["y"]) ** 2).mean()
+
+        return jax.vmap(error)(episodes).mean() / (episodes.query["y"] ** 2).mean()
+
+    def numbers(world: Waves) -> Waves:
+        return jax.tree.map(np.float32, world)
+
+    return np.array([[float(one(np.uint32(seed), numbers(world))) for seed in seeds] for world in worlds])
+
+
+class InOrder(NamedTuple):
+    """State of `in_order`."""
+
+    inner: MetaState
+    stream: Array
+    order: Array
+
+
+def in_order(
+    learner: MetaLearner,
+    family_at: Callable[[Array], TaskFamily],
+    course: Any,
+    *,
+    tasks: int,
+    iterations: int,
+) -> MetaLearner:
+    """A meta-learner taught by a curriculum; it draws its own episodes, so `fit` needs no sampler.
+
+    Args:
+        learner: what is taught.
+        family_at: ``family_at(breadth)``, tasks of a breadth from 0 to 1.
+        course: (first, last, order). Lesson i of n has breadth first + (last - first) i / (n - 1) and tasks
+            that depend on the seed and on i alone; order 0 goes through the lessons in their order, 1
+            backwards, 2 in a random one. So courses of different orders have the very same tasks.
+        tasks: of a lesson.
+        iterations: how many lessons; training is as long.
+
+    Metrics: those of the learner, ``breadth`` of the lesson, and ``size``, the mean square of its targets.
+    """
+    first, last, direction = course
+
+    def lesson(stream: Array, i: Array) -> tuple[Episode, Array]:
+        breadth = first + (last - first) * i / max(iterations - 1, 1)
+        key = jax.random.fold_in(jax.random.wrap_key_data(stream), i)
+        return draw(family_at(breadth), key, tasks), breadth
+
+    def init(key: Key, batch: Any) -> InOrder:
+        start, stream, order = jax.random.split(key, 3)
+        stream = jax.random.key_data(stream)
+        inner = learner.init(start, lesson(stream, jnp.int32(0))[0])
+        return InOrder(inner, stream, jax.random.permutation(order, iterations).astype(jnp.int32))
+
+    def step(key: Key, state: InOrder, batch: Any) -> tuple[InOrder, Metrics]:
+        t = state.inner.taken
+        i = jnp.where(direction == 0, t, jnp.where(direction == 1, iterations - 1 - t, state.order[t]))
+        episodes, breadth = lesson(state.stream, i)
+        inner, metrics = learner.step(key, state.inner, episodes)
+        size = (episodes.query["y"] ** 2).mean()
+        return state._replace(inner=inner), {**metrics, "breadth": breadth, "size": size}
+
+    return MetaLearner(init, step, lambda state, *rest: learner.curve(state.inner, *rest))
+
+
+def side_by_side(learner: MetaLearner, which: Any) -> MetaLearner:
+    """A meta-learner that sees one of several batches of episodes, leaves [batches, tasks, ...].
+
+    Args:
+        learner: what is taught.
+        which: the batch; may be traced, so that trainings on different data are one program.
+    """
+
+    def seen(episodes: Episode) -> Episode:
+        return jax.tree.map(lambda x: x[jnp.asarray(which, jnp.int32)], episodes)
+
+    def init(key: Key, episodes: Episode) -> MetaState:
+        return learner.init(key, seen(episodes))
+
+    def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
+        return learner.step(key, state, seen(episodes))
+
+    return MetaLearner(init, step, learner.curve)
+
+
+def letters(scripts: Sequence[str], size: int) -> dict[str, np.ndarray]:
+    """The letters of each script, uint8 [classes, 10, size, size, 1]."""
+    return {script: glyphs(script, examples=10, size=size).images for script in scripts}
