@@ -9,6 +9,7 @@ or with the inner gradients held constant (first order):
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -103,7 +104,7 @@ def adapt_path(
     optimizer = config.optimizer(config.rate if rates is None else 1.0)
     _check_rates(rates, params, config.steps)
 
-    def step(carry: Any, rate: PyTree) -> Any:
+    def step(carry: Any, rate: PyTree, first: bool = False) -> Any:
         params, opt_state = carry
         seen = look(params)
         gradient = jax.grad(loss)(params, support)
@@ -112,15 +113,17 @@ def adapt_path(
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         if rates is not None:
             updates = jax.tree.map(_times, rate, updates)
-        return (optax.apply_updates(params, updates), opt_state), seen
+        begin = _spread(params, support) if first else params
+        return (optax.apply_updates(begin, updates), opt_state), seen
 
+    first_step = functools.partial(step, first=True)
     if config.checkpoint:
-        step = jax.checkpoint(step)
+        step, first_step = jax.checkpoint(step), jax.checkpoint(first_step)
     begin, seen = (params, optimizer.init(params)), []
     # The first step by itself: under a vmap over tasks its parameters are not batched, as a loop would make
     # them, and what all tasks do with the same parameters stays one product.
     if config.steps:
-        begin, first = step(begin, jax.tree.map(lambda rate: rate[0], rates))
+        begin, first = first_step(begin, jax.tree.map(lambda rate: rate[0], rates))
         seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], first))
     if config.steps > 1:
         later = jax.tree.map(lambda rate: rate[1:], rates)
@@ -131,6 +134,28 @@ def adapt_path(
     params, _ = begin
     seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], look(params)))
     return params, jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
+
+
+def _spread(params: Params, support: Batch) -> Params:
+    """The parameters as they are, large ones written as a product with a one that each task has for itself.
+
+    Under a vmap over tasks its derivative, a sum over the tasks, is a product then. XLA on CPU would make one
+    kernel of a plain sum and the products beside it, in which these take twice their time.
+    """
+    if jax.default_backend() != "cpu":
+        return params
+    some = jnp.ravel(jax.tree.leaves(support)[0])[:1]
+
+    def one(x: Array) -> Array:
+        if x.size < _LARGE or not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        factor = 1 + 0 * jnp.isfinite(some).astype(x.dtype)  # that it is one, XLA does not know
+        return (factor @ x.reshape(1, -1)).reshape(x.shape)
+
+    return jax.tree.map(one, params)
+
+
+_LARGE = 1 << 13  # numbers
 
 
 def _times(rate: Array, update: Array) -> Array:
