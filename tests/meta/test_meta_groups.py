@@ -43,7 +43,7 @@ def test_small_tasks_go_together_and_large_ones_in_groups():
     key = jax.random.key(0)
     small = maml(regression(nets.mlp(None, (40, 40))), MAMLConfig())
     assert "scan" not in _programs(small, draw(sinusoid(), key, 25), key)
-    images = np.zeros((10, 4, 28, 28, 1), np.uint8)
+    images = jnp.zeros((10, 4, 28, 28, 1), jnp.uint8)
     large = maml(classification(nets.conv4(None, 64), 5), MAMLConfig(inner=InnerConfig(rate=0.4)))
     program = _programs(large, draw(few_shot(images, 5, 1, 1), key, 8), key)
     assert ("length=4" in program) == (jax.default_backend() == "cpu")  # four groups of two
