@@ -85,5 +85,5 @@ def curve_of(
         return problem.predict(params, net_state, support, x)
 
     longer = dataclasses.replace(config, steps=steps)
-    # Not differentiated: unrolled it would take ten times as long to compile and no less to run.
+    # Not differentiated: unrolled it would take longer to compile and no less to run.
     return adapt_part(problem, params, net_state, support, longer, part, look, rates, unroll=1)[1]
