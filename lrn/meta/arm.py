@@ -1,0 +1,107 @@
+"""Adaptive risk minimisation by a context (Zhang et al. 2021, ARM-CML): adapts to a task without its labels.
+
+A second network maps each unlabelled input of the support set to a few numbers; their mean, the context, goes
+beside every input of the first. Both are trained together on tasks that differ as deployments do, so that
+what is worth knowing of a place (how bright its pictures are, say) is read off a batch of its inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.meta.episode import Episode, joined
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, flat, of_tasks
+from lrn.meta.maml import example_of
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, Net, NetState, Params, PyTree
+
+
+@config
+class ARMConfig:
+    """Settings of the training: ``optimizer(meta_rate)``."""
+
+    meta_rate: float = 1e-3
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
+
+    def __post_init__(self):
+        check.positive("meta_rate", self.meta_rate)
+
+
+def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
+    """Learn a classifier, or regression, together with the context that it is told.
+
+    Args:
+        problem: its body takes inputs with the context as further entries of their last axis: vectors
+            [n, d + c], or images [n, height, width, channels + c].
+        context: gives [n, c] for the inputs as the tasks have them; it keeps no statistics.
+        config: of the training.
+
+    The support labels serve the loss of the training, where both sets are learned from, as in
+    `lrn.meta.pooled`; they are never looked at by the context, nor by ``curve``. Metrics: ``loss`` of the
+    training.
+
+    Raises:
+        ValueError: from ``init``: the context network keeps statistics, or does not give [n, c].
+    """
+
+    def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
+        context_key, key = jax.random.split(key)
+        params, kept = context.init(context_key, x)
+        _check_context(context, params, kept, x)
+        base, net_state = problem.init(key, told(x, context_of(context, params, x)))
+        return {"context": params, "params": base}, net_state
+
+    def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del key, count
+        about = context_of(context, meta["context"], episode.support["x"])
+        seen = joined(episode)
+        seen = {**seen, "x": told(seen["x"], about)}
+        value = problem.loss_on(meta["params"], net_state, seen, seen)
+        return value, {"loss": value}
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        about = context_of(context, state.meta["context"], support["x"])
+        support = {**support, "x": told(support["x"], about)}
+        outputs = problem.predict(state.meta["params"], state.net_state, support, told(x, about))
+        return flat(outputs, steps)
+
+    return by_gradient(start, of_tasks(loss), curve, config.optimizer(config.meta_rate))
+
+
+def context_of(net: Net, params: Params, x: Array) -> Array:
+    """What a batch of inputs x [n, ...] says about where it is from, [c]: the mean of what each says."""
+    return net.apply(params, (), x)[0].mean(axis=0)
+
+
+def told(x: Array, context: Array) -> Array:
+    """Inputs [n, ..., d] with the context [c] beside each, [n, ..., d + c]."""
+    beside = jnp.broadcast_to(context, (*x.shape[:-1], context.shape[0])).astype(x.dtype)
+    return jnp.concatenate([x, beside], axis=-1)
+
+
+def _check_context(net: Net, params: Params, net_state: NetState, x: Array) -> None:
+    if jax.tree.leaves(net_state):
+        raise check.InputError(
+            "the context network keeps statistics (BatchNorm), a context of its own; give one without."
+        )
+    out = jax.eval_shape(lambda p: net.apply(p, (), x)[0], params)
+    if out.ndim != 2 or out.shape[0] != x.shape[0]:
+        raise check.InputError(
+            f"the context network must map x [n, ...] to [n, c], and gives {list(out.shape)} for "
+            f"{list(x.shape)}; flatten it."
+        )
+
+
+def example() -> Example:
+    """A small network on the sinusoids."""
+    from lrn import nets
+
+    return example_of(lambda problem, config: arm(problem, nets.mlp(2, (8,)), config), ARMConfig())

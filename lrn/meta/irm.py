@@ -1,0 +1,99 @@
+"""Invariant risk minimisation (Arjovsky et al. 2019, IRMv1): the tasks of a meta-batch are the environments.
+
+One network for all, as in `lrn.meta.pooled`, and a penalty where its outputs could be made better in one
+environment by a scale of that environment's own: the squared derivative of the loss by a factor on the
+outputs, at 1. Squaring a derivative estimated from a few examples would pay for its noise; the product of
+two halves' derivatives does not (their appendix D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.meta.episode import Episode, joined
+from lrn.meta.learner import MetaLearner, MetaState, by_gradient, flat, of_tasks
+from lrn.meta.maml import example_of
+from lrn.meta.problem import Problem
+from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+
+
+@config
+class IRMConfig:
+    """Settings.
+
+    penalty: its weight; at 0 this is pooled training. Above 1 loss and penalty are divided by it, as the
+        authors do, so that the gradient stays in bounds.
+    begin: the meta-step at which the weight goes from ``before`` to ``penalty``.
+    before: the weight at first.
+    meta_rate, optimizer: of the training.
+    """
+
+    penalty: float = 1.0
+    begin: int = 0
+    before: float = 0.0
+    meta_rate: float = 1e-3
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
+
+    def __post_init__(self):
+        check.non_negative("penalty", self.penalty)
+        check.integer("begin", self.begin, low=0)
+        check.non_negative("before", self.before)
+        check.positive("meta_rate", self.meta_rate)
+
+
+def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
+    """Train one network on all tasks, support and queries together, with IRMv1's penalty in each.
+
+    It adapts to nothing: all rows of its curve are equal. Metrics: ``loss`` of the training without the
+    penalty, and ``penalty`` (which is an unbiased estimate, so it may be negative).
+    """
+
+    def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
+        del key
+        seen = joined(episode)
+        outputs = problem.predict(meta, net_state, seen, seen["x"])
+        value = problem.loss(outputs, seen["y"])
+        penalty = invariance_penalty(problem.loss, outputs, seen["y"])
+        weight = jnp.where(count < config.begin, config.before, config.penalty)
+        total = (value + weight * penalty) / jnp.maximum(weight, 1.0)
+        return total, {"loss": value, "penalty": penalty}
+
+    def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
+        del code
+        return flat(problem.predict(state.meta, state.net_state, support, x), steps)
+
+    return by_gradient(problem.init, of_tasks(loss), curve, config.optimizer(config.meta_rate))
+
+
+def invariance_penalty(loss: Callable[[Array, Array], Array], outputs: Array, y: Array) -> Array:
+    """The product of d loss(scale * outputs, y) / d scale at 1, of every other example and of the rest.
+
+    Args:
+        loss: ``loss(outputs, y) -> scalar``, a mean over the examples.
+        outputs: [n, outputs], n at least 2.
+        y: [n, ...].
+
+    Raises:
+        ValueError: fewer than two examples.
+    """
+    if outputs.shape[0] < 2:
+        raise check.InputError(
+            f"the penalty needs two halves of an environment, got {outputs.shape[0]} example; give more."
+        )
+
+    def slope(half: slice) -> Array:
+        return jax.grad(lambda scale: loss(scale * outputs[half], y[half]))(jnp.ones((), outputs.dtype))
+
+    return slope(slice(0, None, 2)) * slope(slice(1, None, 2))
+
+
+def example() -> Example:
+    """As `lrn.meta.maml.example`."""
+    return example_of(irm, IRMConfig(penalty=10.0, begin=1))

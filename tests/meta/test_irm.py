@@ -1,0 +1,123 @@
+"""Invariant risk minimisation: its penalty in closed form, and what it prefers where it is known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lrn import nets, train
+from lrn.meta.episode import TaskFamily, draw, episodes
+from lrn.meta.families.blobs import blobs
+from lrn.meta.families.sinusoid import sinusoid
+from lrn.meta.irm import IRMConfig, invariance_penalty, irm
+from lrn.meta.pooled import PooledConfig, pooled
+from lrn.meta.problem import classification, regression
+
+PROBLEM = regression(nets.mlp(None, (8,)))
+
+
+def close(a, b, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
+
+
+def test_the_penalty_of_squares_is_its_closed_form():
+    """d/ds mean (s f - y)^2 at 1 is 2 mean f (f - y), in each half."""
+    f, y = (jax.random.normal(jax.random.key(k), (9, 1)) for k in (0, 1))
+    halves = [2 * np.mean(np.asarray(f * (f - y))[begin::2]) for begin in (0, 1)]
+    np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), np.prod(halves), rtol=1e-5)
+
+
+def test_the_penalty_of_a_classification_is_a_difference_quotient():
+    problem = classification(nets.mlp(None, (8,)), 3)
+    outputs = jax.random.normal(jax.random.key(0), (10, 3))
+    y = jnp.arange(10) % 3
+    with jax.enable_x64(True):
+        wide = np.asarray(outputs, np.float64)
+        halves = []
+        for begin in (0, 1):
+            above, below = (
+                problem.loss(jnp.asarray(s * wide[begin::2]), y[begin::2]) for s in (1 + 1e-5, 1 - 1e-5)
+            )
+            halves.append(float(above - below) / 2e-5)
+    np.testing.assert_allclose(invariance_penalty(problem.loss, outputs, y), np.prod(halves), rtol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"penalty": 0.0}, {"penalty": 50.0, "begin": 5}])
+def test_without_a_penalty_it_is_pooled(settings):
+    given = draw(blobs(ways=3), jax.random.key(0), 4)
+    problem = classification(nets.mlp(None, (8,)), 3)
+    learner = irm(problem, IRMConfig(meta_rate=0.1, optimizer=optax.sgd, **settings))
+    plain = pooled(problem, PooledConfig(meta_rate=0.1, optimizer=optax.sgd))
+    state, other = (each.init(jax.random.key(1), given) for each in (learner, plain))
+    after, metrics = learner.step(jax.random.key(2), state, given)
+    expected, wanted = plain.step(jax.random.key(2), other, given)
+    close(after.meta, expected.meta)
+    close(metrics["loss"], wanted["loss"])
+    task = jax.tree.map(lambda x: x[0], given)
+    found = learner.curve(after, task.support, task.query["x"], (), 2)
+    close(found, jnp.broadcast_to(plain.curve(expected, task.support, task.query["x"], (), 0), found.shape))
+
+
+def test_a_large_weight_divides_the_loss():
+    """By sgd, at weight w > 1 the step is that of loss / w + penalty, written out task by task."""
+    given = draw(sinusoid(), jax.random.key(0), 3)
+    learner = irm(PROBLEM, IRMConfig(penalty=4.0, meta_rate=0.1, optimizer=optax.sgd))
+    state = learner.init(jax.random.key(1), given)
+
+    def total(params):
+        parts = []
+        for i in range(3):
+            x, y = (jnp.concatenate([given.support[k][i], given.query[k][i]]) for k in ("x", "y"))
+            f = PROBLEM.predict(params, (), {}, x)
+            halves = [2 * jnp.mean((f * (f - y))[begin::2]) for begin in (0, 1)]
+            parts.append(jnp.mean((f - y) ** 2) / 4 + halves[0] * halves[1])
+        return sum(parts) / 3
+
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.meta, jax.grad(total)(state.meta))
+    close(learner.step(jax.random.key(2), state, given)[0].meta, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_it_drops_what_varies_between_environments():
+    """The example of the paper: y = x1 + noise, x2 = y + noise of a size that is the environment's own.
+
+    Least squares weighs x2; the invariant predictor is x1 alone, of weights (1, 0).
+    """
+
+    def batch(key, size):
+        keys = jax.random.split(key, 3)
+        x1 = size * jax.random.normal(keys[0], (200, 1))
+        y = x1 + size * jax.random.normal(keys[1], (200, 1))
+        part = {"x": jnp.concatenate([x1, y + jax.random.normal(keys[2], (200, 1))], 1), "y": y}
+        return jax.tree.map(lambda a: a[:100], part), jax.tree.map(lambda a: a[100:], part)
+
+    family = TaskFamily("environments", lambda k: jnp.where(jax.random.bernoulli(k), 0.3, 1.5), batch, 1)
+    linear = regression(nets.from_function(lambda key, x: (), lambda params, x: x))
+    fit = train.fit(
+        lambda c: irm(linear, c),
+        {"pooled": IRMConfig(penalty=0.0, meta_rate=0.03), "IRM": IRMConfig(penalty=300.0, meta_rate=0.03)},
+        [0],
+        steps=1500,
+        sampler=episodes(family, 8),
+        progress=False,
+    )
+    weights = np.asarray(fit.state.meta["head"]["kernel"])[:, 0, :, 0]
+    assert weights[0, 1] > 0.4
+    assert abs(weights[1, 1]) < 0.15
+    assert weights[1, 0] == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"penalty": -1.0}, "penalty"), ({"begin": -1}, "begin"), ({"meta_rate": 0.0}, "meta_rate")],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        IRMConfig(**settings)
+
+
+def test_one_example_has_no_halves():
+    with pytest.raises(ValueError, match="two halves"):
+        invariance_penalty(PROBLEM.loss, jnp.ones((1, 1)), jnp.ones((1, 1)))
