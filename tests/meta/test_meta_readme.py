@@ -15,7 +15,7 @@ README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "meta.md").rea
 
 
 def test_readme(monkeypatch):
-    section = README.split("### Meta-learning")[1].split("\n## ")[0]
+    section = re.split(r"\n##+ ", README.split("### Meta-learning")[1])[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.S)
     assert len(blocks) == 2
     fit, seen = train.fit, []

@@ -25,7 +25,7 @@ class MyEnv(Walk):
 
 
 def test_readme(monkeypatch):
-    section = README.split("### Reinforcement learning")[1].split("\n## ")[0]
+    section = re.split(r"\n##+ ", README.split("### Reinforcement learning")[1])[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.S)
     assert len(blocks) == 3
     assert all(len(b.splitlines()) < 15 for b in blocks)
