@@ -570,6 +570,7 @@ STUDY = Study(
     controls=controls,
     run=run,
     figure=figure,
+    tour=True,
 )
 
 if __name__ == "__main__":
