@@ -18,7 +18,7 @@ import numpy as np
 from lrn.data.glyphs import glyphs
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import Episode, TaskFamily, draw
-from lrn.meta.evaluate import per_task
+from lrn.meta.evaluate import TEST, per_task
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.learner import MetaLearner, MetaState
 from lrn.meta.maml import MAMLConfig, maml
@@ -26,7 +26,6 @@ from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Key, Metrics, PyTree
 
 CAP = 4.0  # squares of the target: an answer of the right size and the wrong sign costs as much
-VALIDATION, TEST = 601, 600  # streams of tasks
 
 
 class Candidate(NamedTuple):

@@ -441,11 +441,12 @@ def _errors(
     import numpy as np
 
     from experiments.meta import _shift
+    from lrn.meta.evaluate import VALIDATION
 
     found: dict[str, Any] = {}
     scratch: dict[str, Any] = {}  # errors on shifted tasks, which are the same whatever the training
     for (method, training), listed in candidates.items():
-        validation = np.stack([trial(c, own[training], stream=_shift.VALIDATION) for c in listed])
+        validation = np.stack([trial(c, own[training], stream=VALIDATION) for c in listed])
         choice = _shift.chosen(validation)
         found[f"{method}/{training}/chosen"] = choice
         for test, worlds in tests[training].items():

@@ -296,10 +296,11 @@ def _along(
     import numpy as np
 
     from experiments.meta import _shift
+    from lrn.meta.evaluate import VALIDATION
 
     found: dict[str, Any] = {}
     for method, listed in candidates.items():
-        validation = np.stack([trial(c, own, stream=_shift.VALIDATION) for c in listed])
+        validation = np.stack([trial(c, own, stream=VALIDATION) for c in listed])
         choice = _shift.chosen(validation)
         used = sorted(set(choice.tolist()))
 

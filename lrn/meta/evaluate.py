@@ -21,6 +21,9 @@ from lrn.meta.learner import MetaLearner, map_tasks
 from lrn.meta.problem import Problem
 from lrn.types import Array, Key, PyTree, State
 
+# Streams of tasks that no training sees: to choose on, and to be judged by.
+VALIDATION, TEST = 601, 600
+
 
 def per_task(
     learner: MetaLearner,
@@ -120,7 +123,8 @@ def summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
     mean = jnp.nansum(scaled) / count  # 0 / 0 if none is: no number is better than a perfect one
     deviation = unit * jnp.sqrt(jnp.nansum((scaled - mean) ** 2) / jnp.maximum(count - 1, 1))
     mean = unit * mean
-    quantile = float(special.stdtrit(max(values.size - 1, 1), 0.975))
+    freedom = np.maximum(np.arange(values.size + 1) - 1, 1)  # for each count there can be
+    quantile = jnp.asarray(special.stdtrit(freedom, 0.975), mean.dtype)[count]
     return {
         name: mean,
         f"{name} halfwidth": quantile * deviation / jnp.sqrt(count),
@@ -180,7 +184,7 @@ def scorer(
     tasks: int,
     steps: int,
     tasks_at_once: int = 0,
-    stream: int = 600,
+    stream: int = TEST,
 ) -> Callable[[Any, int, State], Mapping[str, Array]]:
     """``score(config, seed, state) -> {name: [tasks, steps + 1]}``, compiled once for all configs and seeds.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from lrn import check
 from lrn.meta.episode import TaskFamily
-from lrn.meta.evaluate import by_seed, check_states, scorer
+from lrn.meta.evaluate import TEST, VALIDATION, by_seed, check_states, scorer
 from lrn.meta.learner import MetaLearner
 from lrn.meta.problem import Problem
 from lrn.types import State
@@ -104,6 +104,3 @@ def tuned(
             with np.errstate(invalid="ignore"):  # no task left: not a number, not a perfect one
                 found[prefix + name] = np.where(fine, values, 0).sum(-1) / fine.sum(-1)
     return found
-
-
-VALIDATION, TEST = 601, 600  # streams of tasks

@@ -9,11 +9,11 @@ import pytest
 from lrn import nets
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import draw
-from lrn.meta.evaluate import per_seed_and_task, scorer
+from lrn.meta.evaluate import TEST, VALIDATION, per_seed_and_task, scorer
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.problem import classification, regression
 from lrn.meta.scratch import ScratchConfig, scratch
-from lrn.meta.tune import TEST, VALIDATION, tuned
+from lrn.meta.tune import tuned
 
 PROBLEM = regression(nets.mlp(None, (8,)))
 FAMILY = sinusoid()
