@@ -154,7 +154,7 @@ class Program:
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
         self._every = every
         # One lane on a device; a step that wants to be serial (found in its trace); no large matrix product.
-        self._alone, self._marked, self._small = lanes.padded == lanes.devices, False, False
+        self._alone, self._marked, self._small = lanes.alone, False, False
         self._in_turn = False
         self._start = _Compiled(lanes.jit(self._init, (True, False)))
         in_turn = lambda: self._in_turn  # noqa: E731

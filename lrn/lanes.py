@@ -2,7 +2,8 @@
 
 Lanes never talk to each other, so each device runs its own lanes under `jax.shard_map` with no
 communication; a count that does not divide is padded with copies of the last lane, dropped again on
-the way out.
+the way out. A lane may also lie on several devices, which share its work along an axis of their own
+(`lrn.parts`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from lrn.types import LANES, Device, PyTree, is_key
+from lrn.types import LANES, PARTS, Device, PyTree, is_key
 
 T = TypeVar("T")
 
@@ -29,25 +30,35 @@ class JobError(OSError):
 class Lanes:
     """``count`` lanes over ``devices`` (all there are, of every process, by default).
 
+    With ``split``, devices that are left over are given to the lanes too, the same number to each. In a job
+    of several processes they are not.
+
     Raises:
         ValueError: no lane, or no device.
     """
 
-    def __init__(self, count: int, devices: Sequence[Device] | None = None):
+    def __init__(self, count: int, devices: Sequence[Device] | None = None, split: bool = False):
         devices = jax.devices() if devices is None else list(devices)
         if count < 1 or not devices:
             raise ValueError(f"lanes need at least one lane and one device, got {count} and {len(devices)}.")
         # Several processes must all take part; alone, more devices than lanes would only repeat work.
-        used = devices if jax.process_count() > 1 else devices[:count]
+        alone = jax.process_count() == 1
+        self.parts = max(1, len(devices) // count) if split and alone else 1
+        self.groups = min(count, len(devices)) if alone else len(devices)
         self.count = count
-        self.padded = -(-count // len(used)) * len(used)
-        self._devices = used
-        self._mesh = Mesh(np.array(used), (_AXIS,), axis_types=(AxisType.Auto,)) if len(used) > 1 else None
+        self.padded = -(-count // self.groups) * self.groups
+        self._devices = devices[: self.groups * self.parts]
+        self._mesh = None
+        if len(self._devices) > 1:
+            grid = np.array(self._devices).reshape(self.groups, self.parts)
+            names = (_AXIS, PARTS) if self.parts > 1 else (_AXIS,)
+            grid = grid if self.parts > 1 else grid[:, 0]
+            self._mesh = Mesh(grid, names, axis_types=(AxisType.Auto,) * len(names))
 
     @property
-    def devices(self) -> int:
-        """How many devices the lanes lie on."""
-        return len(self._devices)
+    def alone(self) -> bool:
+        """Whether no device does more than one lane."""
+        return self.padded == self.groups
 
     def put(self, tree: PyTree) -> PyTree:
         """Host arrays with a leading axis [count] onto the devices, padded."""
@@ -114,7 +125,7 @@ class Lanes:
         def mapped(*args: PyTree) -> PyTree:
             # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
             # kernels by it.
-            if self.padded == self.devices:
+            if self.alone:
                 return alone(*args)
             return (one_by_one if in_turn() else together)(*args)
 

@@ -26,6 +26,7 @@ from lrn._log import Failure, Log, Sink
 from lrn._program import WINDOWS, Evaluate, Program, merge
 from lrn.config import stack
 from lrn.lanes import Lanes, agree, any_process, main_process, on_main
+from lrn.parts import can_split
 from lrn.progress import Bar
 from lrn.runtime import enable_compilation_cache
 from lrn.table import Table
@@ -113,7 +114,8 @@ def fit(
         name: what messages call this training.
         progress: show a bar, or plain lines when not on a terminal.
         sinks: get each chunk's rows as they come; after a resume, again those that followed the checkpoint.
-        devices: lay the lanes over these; all devices of all processes by default.
+        devices: lay the lanes over these; all devices of all processes by default. Where there are more of
+            them than lanes, a learner that can (`lrn.parts`) splits a lane over several.
         on_event: is told, one sentence each, of failures and of failed or damaged saves; printed by default.
             In a job of several processes only the main one tells.
 
@@ -145,7 +147,8 @@ def fit(
     log_every = log_every or -(-steps // 100)
     enable_compilation_cache()
 
-    lanes = Lanes(len(arms) * len(seeds), devices)
+    split = can_split(factory(jax.tree.map(lambda x: x[0], stacked)).step)
+    lanes = Lanes(len(arms) * len(seeds), devices, split)
     program = Program(
         factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, log_every, lanes
     )

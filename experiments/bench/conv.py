@@ -33,6 +33,7 @@ import tyro
 from jax import lax
 
 from lrn import nets
+from lrn.runtime import processors
 from lrn.types import Array, Net
 
 LIMIT = 1.25  # of PyTorch's time a seed-step
@@ -72,7 +73,7 @@ class Peer:
     """PyTorch in its own process."""
 
     def __init__(self) -> None:
-        threads = str(len(os.sched_getaffinity(0)))
+        threads = str(processors())
         command = [sys.executable, str(Path(__file__).with_name("_torch.py")), threads]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.version = self._read()
@@ -289,7 +290,7 @@ def main(argv: list[str]) -> int:
         }
         for name, times in measured.items()
     }
-    processors = len(os.sched_getaffinity(0))
+    processors = processors()
     machine = f"{jax.devices()[0].device_kind} {platform.machine()}, {processors} processors"
     print(f"{machine}, jax {jax.__version__}, torch {peer_version}, medians of {args.rounds} rounds")
     print(f"{'':50}{'ms a seed-step':>15}{'quartiles':>18}{'temporary MB':>14}{'of torch':>10}")

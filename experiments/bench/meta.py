@@ -5,7 +5,8 @@ omniglot: seconds a meta-step, second order, 32 tasks, 5 ways, one shot and one 
 memory: working memory against inner steps, with the inner loop checkpointed and not, on the omniglot network.
 seeds: what eight seeds vmapped cost, against one.
 
-Ours are trained by `lrn.train.fit`, tasks drawn on the device; compilation is apart. With --peers the same in
+Ours are trained by `lrn.train.fit`, tasks drawn on the device; compilation is apart. Sinusoids are on one CPU
+device, for which all processors work; the large network has a device for each of them. With --peers the same in
 PyTorch by torch.func with vmap, by a plain loop, and by higher and TorchOpt where they are installed, in a
 process of its own with as many threads as there are processors (``--python`` names its interpreter). Ours
 and theirs take turns, round after round: quoted are medians, and the ratio within a round to the best of
@@ -38,6 +39,7 @@ from lrn.meta.families.few_shot import few_shot
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import Problem, classification, regression
+from lrn.runtime import device_per_processor, processors
 from lrn.types import Sampler
 
 # Least ratio to the best peer (to higher for omniglot), and the absolute limit.
@@ -71,7 +73,7 @@ class Peers:
     """PyTorch and its libraries in their own process."""
 
     def __init__(self, python: Path) -> None:
-        threads = str(len(os.sched_getaffinity(0)))
+        threads = str(processors())
         command = [str(python), str(Path(__file__).with_name("_meta_torch.py")), threads]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.versions = dict(item.split("=") for item in self._read().split())
@@ -109,6 +111,7 @@ class Part:
     data: Any
     iterations: int
     peer_iterations: int
+    devices: int | None = None  # all of them
 
 
 def parts() -> dict[str, Part]:
@@ -126,14 +129,15 @@ def parts() -> dict[str, Part]:
             None,
             5000,
             20,
+            1,
         ),
         "omniglot": Part(
             classification(nets.conv4(), 5),
             MAMLConfig(inner=InnerConfig(steps=1, rate=0.4)),
             episodes(characters, 32),
             {"images": images},
-            20,
-            2,
+            60,
+            4,
         ),
     }
 
@@ -143,7 +147,7 @@ def ours(part: Part, seeds: int = 1) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()):
         fit = train.fit(
             lambda config: maml(part.problem, config), part.config, range(seeds), steps=part.iterations,
-            sampler=part.sampler, data=part.data, progress=False,
+            sampler=part.sampler, data=part.data, progress=False, devices=jax.devices()[: part.devices],
         )  # fmt: skip
     return {
         "seconds": fit.timing["train"] / part.iterations,
@@ -217,6 +221,7 @@ def main(argv: list[str]) -> int:
     """Measure and print; see the module's docstring."""
     args = tyro.cli(Args, args=argv, prog="python -m experiments.bench meta", description=__doc__)
     check.integer("rounds", args.rounds, low=1)
+    device_per_processor()
     peers = Peers(args.python) if args.peers else None
     versions = "".join(f", {name} {version}" for name, version in (peers.versions if peers else {}).items())
     print(f"{platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}{versions}")

@@ -43,6 +43,7 @@ from lrn.meta.maml_plus_plus import MAMLPlusPlusConfig, maml_plus_plus
 from lrn.meta.pooled import PooledConfig, pooled
 from lrn.meta.problem import Problem, classification, regression
 from lrn.meta.prototypical import PrototypicalConfig, prototypical
+from lrn.runtime import device_per_processor
 from lrn.types import Array, Key, Net, NetState, Params
 
 
@@ -99,6 +100,7 @@ def main(argv: list[str]) -> int:
     check.integer("iterations", args.iterations, low=0)
     check.integer("tasks", args.tasks, low=2)
     check.choice("part", args.part, ("test", "validation"))
+    device_per_processor()
     every = {**SINUSOID, **OMNIGLOT, **SLOW}
     known = every if args.slow or args.only else {**SINUSOID, **OMNIGLOT}
     chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
@@ -147,6 +149,8 @@ def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
             at=tuple(line.known),
         ),
         progress=not small,
+        # Only a large network with several tasks a step can be split between devices.
+        devices=None if not small and line.tasks > 1 else jax.devices()[:1],
     )
     return {
         "at": {k: _figures(fit.table, line, k) for k in line.known},
@@ -156,7 +160,7 @@ def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
         "seconds": time.perf_counter() - begin,
         "cpu": fit.cpu,
         "config": repr(line.config),
-        "device": str(jax.devices()[0].device_kind),
+        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
 

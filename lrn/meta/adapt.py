@@ -19,6 +19,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
+from lrn.nets.conv import lanes
 from lrn.types import Array, Batch, Params, PyTree
 
 Loss = Callable[[Params, Batch], Array]
@@ -139,10 +140,10 @@ def adapt_path(
 def _spread(params: Params, support: Batch) -> Params:
     """The parameters as they are, large ones written as a product with a one that each task has for itself.
 
-    Under a vmap over tasks its derivative, a sum over the tasks, is a product then. XLA on CPU would make one
+    Under a vmap over tasks (the axis `LANES`) its derivative, a sum over the tasks, is a product then. XLA on CPU would make one
     kernel of a plain sum and the products beside it, in which these take twice their time.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or lanes() == 1:
         return params
     some = jnp.ravel(jax.tree.leaves(support)[0])[:1]
 

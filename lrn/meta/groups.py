@@ -11,9 +11,9 @@ import jax
 from lrn.types import PyTree
 
 # Bytes of the largest array that a task computes, times the tasks: on CPU what fits into a core's cache
-# (MAML's step on Omniglot takes twice as long for 32 tasks together as for two at a time), elsewhere what
+# (MAML's step on Omniglot takes twice as long for 32 tasks together as for one at a time), elsewhere what
 # surely fits into memory.
-CACHE = 2 << 20
+CACHE = 1 << 20
 MEMORY = 1 << 30
 
 

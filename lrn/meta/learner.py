@@ -12,6 +12,7 @@ import optax
 from lrn import check
 from lrn.meta.episode import Episode
 from lrn.meta.groups import fitting
+from lrn.parts import mean_of_parts, splits
 from lrn.types import LANES, Array, Batch, Example, Key, Metrics, NetState, PyTree, State
 
 
@@ -76,13 +77,14 @@ def by_gradient(
         meta = optax.apply_updates(state.meta, updates)
         return MetaState(meta, state.net_state, opt_state, state.taken + 1), metrics
 
-    return MetaLearner(init, step, curve)
+    return MetaLearner(init, splits(step), curve)
 
 
 def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     """The gradient of the mean loss over the tasks, so many at a time (0: as many as run fast, see `groups`).
 
-    Their number divides that of the tasks. The result does not depend on it, up to rounding.
+    Their number divides that of the tasks on a device. The result does not depend on it, up to rounding.
+    Several devices of a lane share the tasks (`lrn.parts`).
 
     Raises:
         ValueError: from the gradient, before anything compiles: the tasks do not divide.
@@ -91,6 +93,9 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
 
     def some(meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array) -> Any:
         def mean(meta: PyTree) -> Any:
+            if len(keys) == 1:  # products without an axis for the tasks are the faster ones
+                key, episode = jax.tree.map(lambda x: x[0], (keys, episodes))
+                return loss(key, meta, net_state, episode, count)
             losses, metrics = jax.vmap(
                 lambda key, episode: loss(key, meta, net_state, episode, count), axis_name=LANES
             )(keys, episodes)
@@ -101,10 +106,23 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     def gradient(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> Any:
         tasks = episodes.support["y"].shape[0]
         keys = jax.random.split(key, tasks)
-        at_once = tasks_at_once
-        if not at_once:
+        most = tasks_at_once
+        if not most:
             first = jax.tree.map(lambda x: x[0], episodes)
             most = fitting(lambda e: loss(keys[0], meta, net_state, e, count), first)
+
+        def of(part: tuple[Key, Episode]) -> Any:
+            return in_groups(meta, net_state, *part, count, most)
+
+        # What one core does at once is done before it has met another.
+        alone = jax.default_backend() == "cpu" and most >= tasks
+        return of((keys, episodes)) if alone else mean_of_parts(of, (keys, episodes))
+
+    def in_groups(
+        meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array, most: int
+    ) -> Any:
+        tasks, at_once = len(keys), most
+        if not tasks_at_once:
             at_once = max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= most)
         if at_once >= tasks:
             return some(meta, net_state, keys, episodes, count)

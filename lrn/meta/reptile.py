@@ -22,6 +22,7 @@ from lrn.meta.inner import adapt_part, curve_of, judged
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
+from lrn.parts import mean_of_parts
 from lrn.types import LANES, Array, Batch, Example, Key, NetState, Params, PyTree
 
 
@@ -63,9 +64,11 @@ def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
             params, _ = adapt_part(problem, meta, net_state, seen, config.inner)
             return params, judged(problem, params, net_state, episode)[1]
 
-        ends, metrics = jax.vmap(one, axis_name=LANES)(episodes)
-        slope = jax.tree.map(lambda start, end: start - end.mean(axis=0), meta, ends)
-        return slope, jax.tree.map(jnp.mean, metrics)
+        def mean(episodes: Episode) -> Any:
+            return jax.tree.map(lambda x: x.mean(axis=0), jax.vmap(one, axis_name=LANES)(episodes))
+
+        end, metrics = mean_of_parts(mean, episodes)
+        return jax.tree.map(jnp.subtract, meta, end), metrics
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

@@ -1,0 +1,152 @@
+"""One lane on several devices: a learner that splits its step does what it does on one.
+
+The last test runs this file again on four virtual devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import ToyConfig, toy, toy_data, toy_sampler
+
+from lrn import nets, train
+from lrn.lanes import Lanes
+from lrn.meta.adapt import InnerConfig
+from lrn.meta.episode import episodes
+from lrn.meta.families.sinusoid import sinusoid
+from lrn.meta.maml import MAMLConfig, maml
+from lrn.meta.problem import regression
+from lrn.meta.reptile import ReptileConfig, reptile
+from lrn.parts import can_split, mean_of_parts, parts, splits
+
+DEVICES = jax.device_count()
+four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
+PROBLEM = regression(nets.mlp(None, (8,)))
+# One task at a time, for on CPU what a core does at once is not split.
+MAML = MAMLConfig(inner=InnerConfig(steps=2), tasks_at_once=1)
+REPTILE = ReptileConfig(inner=InnerConfig(steps=2), meta_rate=0.1)
+
+
+def fit(learner, configs, seeds, tasks, devices, steps=12, **options):
+    return train.fit(
+        lambda config: learner(PROBLEM, config), configs, range(seeds), steps=steps,
+        sampler=episodes(sinusoid(), tasks), progress=False, devices=devices, **options,
+    )  # fmt: skip
+
+
+def close(a, b):
+    for x, y in zip(jax.tree.leaves(a.state.meta), jax.tree.leaves(b.state.meta), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(a.table.value, b.table.value, rtol=1e-4, atol=1e-6)
+
+
+def test_outside_of_a_training_there_is_one_part():
+    x = np.arange(12.0).reshape(6, 2)
+    assert parts() == 1
+    np.testing.assert_array_equal(mean_of_parts(lambda x: x.mean(0), x), x.mean(0))
+
+
+def test_a_step_says_itself_that_it_can_be_split():
+    assert can_split(maml(PROBLEM, MAML).step)
+    assert not can_split(toy(ToyConfig()).step)
+    assert not can_split(maml(PROBLEM, MAML).init)
+
+
+@four
+@pytest.mark.parametrize(
+    ("count", "split", "groups", "each"),
+    [(1, True, 1, 4), (2, True, 2, 2), (3, True, 3, 1), (4, True, 4, 1), (6, True, 4, 1), (1, False, 1, 1)],
+)
+def test_devices_that_are_left_over_are_shared_out(count, split, groups, each):
+    lanes = Lanes(count, split=split)
+    assert (lanes.groups, lanes.parts) == (groups, each)
+
+
+@four
+@pytest.mark.parametrize("count", [8, 6])
+def test_each_device_does_its_share(count):
+    """Of eight items two each; six do not divide, so that each does all of them."""
+    seen = []
+
+    def function(items):
+        def mean(x):
+            seen.append(len(x))
+            return x.mean(0), jnp.ones(())
+
+        return mean_of_parts(mean, items)
+
+    x = np.random.RandomState(0).randn(1, count, 3).astype(np.float32)
+    lanes = Lanes(1, split=True)
+    value, one = lanes.get(lanes.jit(function, (True,))(lanes.put(x)))
+    np.testing.assert_allclose(value[0], x[0].mean(0), rtol=1e-6)
+    assert one[0] == 1
+    assert set(seen) == {2 if count == 8 else 6}
+
+
+@four
+@pytest.mark.parametrize("learner", [maml, reptile])
+@pytest.mark.parametrize(("seeds", "tasks"), [(1, 8), (2, 8), (3, 8), (1, 6), (5, 4)])
+def test_a_training_on_four_devices_is_that_on_one(learner, seeds, tasks):
+    config = MAML if learner is maml else REPTILE
+    close(*(fit(learner, config, seeds, tasks, devices) for devices in (jax.devices()[:1], None)))
+
+
+@four
+def test_arms_and_seeds_each_have_their_devices():
+    """Two lanes, two devices each; one rate a lane."""
+    configs = {str(rate): dataclasses.replace(MAML, meta_rate=rate) for rate in (1e-3, 1e-2)}
+    one, all_of_them = (fit(maml, configs, 1, 8, devices) for devices in (jax.devices()[:1], None))
+    close(one, all_of_them)
+    assert not np.allclose(*jax.tree.leaves(one.state.meta)[0])
+
+
+@four
+def test_a_lane_resumes_on_another_number_of_devices(tmp_path):
+    whole = fit(maml, MAML, 1, 8, None, log_every=3)
+    fit(maml, MAML, 1, 8, None, steps=6, folder=tmp_path, log_every=3)
+    close(fit(maml, MAML, 1, 8, jax.devices()[:2], folder=tmp_path, log_every=3), whole)
+
+
+@four
+def test_what_cannot_be_split_is_on_one_device_a_lane():
+    """Its step is not told of any parts."""
+    seen = []
+
+    def learner(config):
+        def step(key, state, batch):
+            seen.append(parts())
+            return toy(config).step(key, state, batch)
+
+        return toy(config)._replace(step=step)
+
+    def with_mark(config):
+        return learner(config)._replace(step=splits(learner(config).step))
+
+    for factory, most in ((learner, 1), (with_mark, 4)):
+        seen.clear()
+        train.fit(
+            factory, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False
+        )  # fmt: skip
+        assert max(seen) == most
+
+
+@pytest.mark.skipif(DEVICES > 1, reason="is what starts this")
+def test_all_of_this_on_four_devices():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 skipped" in done.stdout, done.stdout
