@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
+from lrn.runtime import processors
 from lrn.serial import serial, wants_serial
 from lrn.types import Array, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 
@@ -91,13 +92,15 @@ class _Compiled:
         return self._compiled(*args)
 
 
+@jax.jit
+@jax.vmap
+def _streams_of(seed: Array) -> Array:
+    return jnp.stack([jax.random.key_data(jax.random.fold_in(jax.random.key(seed), i)) for i in range(3)])
+
+
 def _streams(seeds: Sequence[int]) -> np.ndarray:
     """The streams of each seed [seeds, 3, 2] uint32, found once, here: every program compiles sooner."""
-
-    def of(seed: Array) -> Array:
-        return jnp.stack([jax.random.key_data(jax.random.fold_in(jax.random.key(seed), i)) for i in range(3)])
-
-    return np.asarray(jax.jit(jax.vmap(of))(np.asarray(seeds, np.uint32)))
+    return np.asarray(_streams_of(np.asarray(seeds, np.uint32)))
 
 
 def _stream(lane: _Lane, which: int) -> Key:
@@ -260,7 +263,7 @@ class Program:
         parts = [self._go.lower(self._lane, self._data, carry, number, number)]
         if self._evaluate is not None:
             parts.append(self._look.lower(self._lane, self._data, carry.state, number))
-        if jax.default_backend() == "cpu" and jax.process_count() == 1:
+        if jax.default_backend() == "cpu" and jax.process_count() == 1 and processors() > 1:
             # Side by side: most of XLA's passes run on one thread. (Processes that share GPUs take turns at
             # measuring kernels, in an order that must be the same for all.)
             with ThreadPoolExecutor(len(parts)) as pool:

@@ -1,10 +1,10 @@
 """One lane on several devices, for a learner whose step can be split.
 
-Where there are more devices than lanes, `lrn.train.fit` gives each lane of a learner that is marked by `splits`
-several of them. Each then runs the whole step, with the same keys and the same state, but for what the step
-itself divides by `mean_of_parts`. On CPU a device of its own for each processor (``jax_num_cpu_devices``) is
-also a thread of its own for each part: two of them do MAML's step on Omniglot in .8 of the time in which
-one device does it with two threads, which meet after every kernel.
+Where there are more devices than lanes, `lrn.train.fit` gives each lane of a learner that is marked by
+`splits` several of them. Each then runs the whole step, with the same keys and the same state, but for what
+the step itself divides by `mean_of_parts`. On CPU a device of its own for each processor
+(`lrn.runtime.device_per_processor`) is also a thread of its own for each part: two of them do MAML's step on
+Omniglot in .8 of the time in which one device does it with two threads, which meet after every kernel.
 """
 
 from __future__ import annotations

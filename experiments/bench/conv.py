@@ -290,8 +290,7 @@ def main(argv: list[str]) -> int:
         }
         for name, times in measured.items()
     }
-    processors = processors()
-    machine = f"{jax.devices()[0].device_kind} {platform.machine()}, {processors} processors"
+    machine = f"{jax.devices()[0].device_kind} {platform.machine()}, {processors()} processors"
     print(f"{machine}, jax {jax.__version__}, torch {peer_version}, medians of {args.rounds} rounds")
     print(f"{'':50}{'ms a seed-step':>15}{'quartiles':>18}{'temporary MB':>14}{'of torch':>10}")
     for name, f in figures.items():

@@ -6,8 +6,8 @@ memory: working memory against inner steps, with the inner loop checkpointed and
 seeds: what eight seeds vmapped cost, against one.
 
 Ours are trained by `lrn.train.fit`, tasks drawn on the device; compilation is apart. Sinusoids are on one CPU
-device, for which all processors work; the large network has a device for each of them. With --peers the same in
-PyTorch by torch.func with vmap, by a plain loop, and by higher and TorchOpt where they are installed, in a
+device, for which all processors work; the large network has a device for each of them. With --peers the same
+in PyTorch by torch.func with vmap, by a plain loop, and by higher and TorchOpt where they are installed, in a
 process of its own with as many threads as there are processors (``--python`` names its interpreter). Ours
 and theirs take turns, round after round: quoted are medians, and the ratio within a round to the best of
 them. Exit code 1 when a limit is missed.

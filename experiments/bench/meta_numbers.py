@@ -52,7 +52,7 @@ class Args:
     """What to run."""
 
     only: tuple[str, ...] = ()
-    """Names of lines, or parts of them; all that are not slow by default."""
+    """Names of lines, or parts of names; all that are not slow by default."""
     slow: bool = False
     """Also the published budgets on Omniglot."""
     seeds: int = 0
@@ -103,7 +103,8 @@ def main(argv: list[str]) -> int:
     device_per_processor()
     every = {**SINUSOID, **OMNIGLOT, **SLOW}
     known = every if args.slow or args.only else {**SINUSOID, **OMNIGLOT}
-    chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
+    parts = [part.lower() for part in args.only if part not in known]
+    chosen = [n for n in known if not args.only or n in args.only or any(part in n.lower() for part in parts)]
     if not chosen:
         raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], every)}")
     print(f"{'':<34}{'steps':>6}{'mean':>28}{'known':>8}{'median':>9}{'diverged':>10}{'minutes':>9}")

@@ -18,7 +18,7 @@ import numpy as np
 from lrn.data.glyphs import glyphs
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import Episode, TaskFamily, draw
-from lrn.meta.evaluate import TEST, per_task
+from lrn.meta.evaluate import TEST, by_seed, jit_brief, per_task
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.learner import MetaLearner, MetaState
 from lrn.meta.maml import MAMLConfig, maml
@@ -64,10 +64,7 @@ def trials(
         [seeds, ...]. With ``wrong`` the support set is another task's.
     """
 
-    # What runs for seconds need not be optimised as what runs for hours.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-
-    @functools.partial(jax.jit, compiler_options=options)
+    @jit_brief
     def one(stream: Array, seed: Array, rate: Array, params: PyTree, world: PyTree, wrong: Array) -> Any:
         key = jax.random.fold_in(jax.random.key(stream), seed)
         episodes = draw(family_of(world), key, tasks)
@@ -83,14 +80,8 @@ def trials(
 
     def trial(candidate: Candidate, worlds: PyTree, wrong: bool = False, stream: int = TEST) -> np.ndarray:
         rows = [
-            one(
-                np.uint32(stream),
-                np.uint32(seed),
-                np.float32(candidate.rate),
-                *(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (candidate.params, worlds)),
-                np.bool_(wrong),
-            )
-            for i, seed in enumerate(seeds)
+            one(np.uint32(stream), np.uint32(seed), np.float32(candidate.rate), *own, np.bool_(wrong))
+            for seed, own in zip(seeds, by_seed((candidate.params, worlds), len(seeds)))
         ]
         return np.stack([np.asarray(row) for row in rows])
 
@@ -113,7 +104,7 @@ def taken(errors: np.ndarray, choice: np.ndarray) -> np.ndarray:
 
 def fresh(problem: Problem, x: Array, seeds: Sequence[int]) -> PyTree:
     """Random initialisations for inputs like x [n, ...], leaves [seeds, ...]."""
-    make = jax.jit(lambda seed: problem.init(jax.random.fold_in(jax.random.key(602), seed), x)[0])
+    make = jit_brief(lambda seed: problem.init(jax.random.fold_in(jax.random.key(602), seed), x)[0])
     found = [make(np.uint32(seed)) for seed in seeds]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
@@ -170,24 +161,26 @@ def waves(world: Waves) -> TaskFamily:
 def known_waves(seeds: Sequence[int], worlds: Sequence[Waves], tasks: int) -> np.ndarray:
     """Errors [worlds, seeds] of one who knows that tasks are sinusoids: least squares on sine and cosine."""
 
-    @jax.jit
-    def one(seed: Array, world: Waves) -> Array:
-        episodes = draw(waves(world), jax.random.fold_in(jax.random.key(TEST), seed), tasks)
-
-        def error(e: Episode) -> Array:
-            angles = (world.frequency * b["x"] for b in (e.support, e.query))
-            (s, c), (qs, qc) = ((jnp.sin(angle), jnp.cos(angle)) for angle in angles)
-            y = e.support["y"]
-            ss, sc, cc, sy, cy = (s * s).sum(), (s * c).sum(), (c * c).sum(), (s * y).sum(), (c * y).sum()
-            a, b = cc * sy - sc * cy, ss * cy - sc * sy  # Cramer's rule
-            return (((a * qs + b * qc) / (ss * cc - sc * sc) - e.query["y"]) ** 2).mean()
-
-        return jax.vmap(error)(episodes).mean() / (episodes.query["y"] ** 2).mean()
-
     def numbers(world: Waves) -> Waves:
         return jax.tree.map(np.float32, world)
 
-    return np.array([[float(one(np.uint32(seed), numbers(world))) for seed in seeds] for world in worlds])
+    errors = [[_known_waves(tasks, np.uint32(s), numbers(world)) for s in seeds] for world in worlds]
+    return np.array(jax.device_get(errors), np.float64)
+
+
+@functools.partial(jit_brief, static_argnums=(0,))
+def _known_waves(tasks: int, seed: Array, world: Waves) -> Array:
+    episodes = draw(waves(world), jax.random.fold_in(jax.random.key(TEST), seed), tasks)
+
+    def error(e: Episode) -> Array:
+        angles = (world.frequency * b["x"] for b in (e.support, e.query))
+        (s, c), (qs, qc) = ((jnp.sin(angle), jnp.cos(angle)) for angle in angles)
+        y = e.support["y"]
+        ss, sc, cc, sy, cy = (s * s).sum(), (s * c).sum(), (c * c).sum(), (s * y).sum(), (c * y).sum()
+        a, b = cc * sy - sc * cy, ss * cy - sc * sy  # Cramer's rule
+        return (((a * qs + b * qc) / (ss * cc - sc * sc) - e.query["y"]) ** 2).mean()
+
+    return jax.vmap(error)(episodes).mean() / (episodes.query["y"] ** 2).mean()
 
 
 class InOrder(NamedTuple):

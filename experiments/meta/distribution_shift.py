@@ -42,9 +42,9 @@ another task does not help. The curricula had the same tasks.
 
     python -m experiments.meta.distribution_shift --preset quick
 
-takes 140 CPU-seconds on a busy core, a quarter of them to compile. Expected: mixed. Narrow MAML does not lose
-by a quarter anywhere, wide MAML is ahead on sinusoids, and going backwards is worse than widening; on letters
-pooled pretraining is level with MAML after ten steps, in distribution too (two flags).
+takes 87 CPU-seconds on a busy core. Expected: mixed. Narrow MAML does not lose by a quarter anywhere, wide
+MAML is ahead on sinusoids, and going backwards is worse than widening; on letters pooled pretraining is level
+with MAML after ten steps, in distribution too (two flags).
 """
 
 from __future__ import annotations

@@ -41,16 +41,15 @@ loss. Otherwise the predictions are kept, as they are what the claim says.
 
     python -m experiments.meta.rapid_adaptation --preset quick
 
-takes about two CPU-minutes (127 s on a loaded core), about half of them compiling. Expected: mixed. On glyphs
-MAML is ahead after one step, fine-tuning comes to within .1 nats in five, and frozen features do as well as
-adapted ones. On sinusoids a body frozen at test is hardly better than a pooled one, and MAML's loss is about
-a third of the best baseline's; whether that is surely below half can hang on one seed in ten that trains
-badly.
+takes 80 CPU-seconds on a loaded core. Expected: mixed. On glyphs MAML is ahead after one step, fine-tuning
+comes to within .1 nats in five, and frozen features do as well as adapted ones. On sinusoids a body frozen at
+test is hardly better than a pooled one, and MAML's loss is about a third of the best baseline's; whether that
+is surely below half can hang on one seed in ten that trains badly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,7 @@ from lrn.study import Cell, Control, Equivalence, Prediction, Study, Superiority
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from lrn.meta.episode import TaskFamily
     from lrn.runner import Context
     from lrn.table import Table
 
@@ -286,6 +286,38 @@ def _named(problem: Any, config: Any, classes: int) -> Any:
     return pooled(problem, config, classes)._replace(curve=curve)
 
 
+def _start(params: Any, outputs: int = 0) -> Any:
+    """What adaptation starts from, leaves [seeds, ...]; with a head of zeros for so many outputs, if any."""
+    import jax.numpy as jnp
+
+    from lrn.meta.learner import MetaState
+
+    kernel = params["head"]["kernel"]
+    seeds, width = kernel.shape[:2]
+    if outputs:
+        shapes = {"kernel": (seeds, width, outputs), "bias": (seeds, outputs)}
+        head = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+        params = {**params, "head": head}
+    return MetaState(params, (), (), jnp.zeros(seeds, jnp.int32))
+
+
+def wrong_support(family: TaskFamily) -> TaskFamily:
+    """The same queries, and the support set of an independent task: nothing adapted to it can be right."""
+    import jax
+
+    def sample(key: Any) -> Any:
+        return tuple(map(family.sample, jax.random.split(key)))
+
+    def batch(key: Any, task: Any) -> Any:
+        ours, others = jax.random.split(key)
+        return family.batch(others, task[1])[0], family.batch(ours, task[0])[1]
+
+    def code(task: Any) -> Any:
+        return () if family.code is None else family.code(task[0])
+
+    return family._replace(name=f"{family.name}, wrong support", sample=sample, batch=batch, code=code)
+
+
 class _Regime:
     """One kind of tasks: trains the methods, tunes them and records their curves."""
 
@@ -307,44 +339,51 @@ class _Regime:
         self.found: dict[str, Any] = {}  # query losses [seeds, steps + 1]
 
     def compare(self, oracle: Any, oracle_config: Any, oracle_train: Any = None) -> None:
-        """All methods of a regime."""
+        """All methods of a regime.
+
+        Whoever adapts by gradients differs, once trained, by initialisation and rate alone: so two programs
+        measure all of them, one that adapts the whole network and one for the head.
+        """
         from lrn.meta.anil import anil
         from lrn.meta.maml import MAMLConfig, maml
         from lrn.meta.nil import nil
         from lrn.meta.pooled import PooledConfig, pooled
 
         problem, classes, rates = self.problem, self.classes, TUNE_RATES[self.name]
-        full, head = (lambda c: maml(problem, c)), (lambda c: anil(problem, c))
+        whole, head = (lambda c: maml(problem, c)), (lambda c: anil(problem, c))
+        settings = {r: MAMLConfig(self.inner(r), self.rate) for r in rates}
         for method, factory, order in (
-            ("MAML", full, "second"),
-            ("FOMAML", full, "first"),
+            ("MAML", whole, "second"),
+            ("FOMAML", whole, "first"),
             ("ANIL", head, "second"),
         ):
+            tried = META_RATES[self.name][method]
             configs = {
                 f"{self.name}: {method}, rate {r:g}": MAMLConfig(self.inner(r, order), self.rate)
-                for r in META_RATES[self.name][method]
+                for r in tried
             }
             fit = self.context.fit(factory, configs, name=f"{self.name} {method}", **self.train)
-            candidates = [(c, fit.arm(n)) for n, c in configs.items()]
+            candidates = [
+                (MAMLConfig(self.inner(r), self.rate), _start(fit.arm(name).meta))
+                for r, name in zip(tried, configs)
+            ]
             self.measure(method, factory, candidates, wrong=method == "MAML")
             if method == "MAML":
                 self.measure("MAML, body frozen at test", head, candidates)
                 if classes:
                     self.measure("NIL", lambda c: nil(problem, c), candidates)
-
-        def pretrained(c: Any) -> Any:
-            return pooled(problem, c, classes)
-
         trainings = {
             f"{self.name}: pooled, {f:g} times the rate": PooledConfig(meta_rate=f * self.rate)
             for f in PRETRAIN
         }
-        fit = self.context.fit(pretrained, trainings, name=f"{self.name} pooled", **self.train)
-        for method, part in (("pooled", "all"), ("pooled, head", "head")):
-            tunings = [PooledConfig(self.inner(r), self.rate, tune=part) for r in rates]
-            self.measure(method, pretrained, [(c, fit.arm(n)) for n in trainings for c in tunings])
+        fit = self.context.fit(
+            lambda c: pooled(problem, c, classes), trainings, name=f"{self.name} pooled", **self.train
+        )
+        starts = [_start(fit.arm(n).meta, problem.outputs if classes else 0) for n in trainings]
+        for method, factory in (("pooled", whole), ("pooled, head", head)):
+            self.measure(method, factory, [(settings[r], start) for start in starts for r in rates])
         fresh = self.fresh()
-        self.measure("scratch", full, [(MAMLConfig(self.inner(r), self.rate), fresh) for r in rates])
+        self.measure("scratch", whole, [(settings[r], fresh) for r in rates])
         named = {arm(self.name, "oracle, training"): oracle_config}
         fit = self.context.fit(oracle, named, **(oracle_train or self.train))
         self.measure("oracle", oracle, [(oracle_config, fit.arm(*named))])
@@ -361,22 +400,17 @@ class _Regime:
         import jax
         import jax.numpy as jnp
 
-        from lrn.meta.learner import MetaState
+        from lrn.meta.evaluate import jit_brief
 
         x = jax.eval_shape(lambda k: self.test.batch(k, self.test.sample(k))[0]["x"], jax.random.key(0))
-
-        def one(seed: Any) -> Any:
-            params, net_state = self.problem.init(jax.random.key(seed), jnp.zeros(x.shape, x.dtype))
-            return MetaState(params, net_state, (), jnp.int32(0))
-
-        return jax.vmap(one)(jnp.array(self.context.seeds, jnp.uint32))
+        zeros = jnp.zeros(x.shape, x.dtype)
+        start = jit_brief(jax.vmap(lambda seed: self.problem.init(jax.random.key(seed), zeros)[0]))
+        return _start(start(jnp.array(self.context.seeds, jnp.uint32)))
 
     def measure(self, method: str, factory: Any, candidates: Sequence[Any], wrong: bool = False) -> None:
         """Choose on validation tasks, record on test tasks, perhaps also under wrong support sets."""
         import numpy as np
 
-        from experiments.meta._curves import record_curves
-        from experiments.meta._support import wrong_support
         from lrn.meta.tune import tuned
 
         tests = {"right": self.test, **({"wrong": wrong_support(self.test)} if wrong else {})}
@@ -395,11 +429,20 @@ class _Regime:
         )
         for part, suffix in (("right", ""), ("wrong", ", wrong support")):
             if part in tests:
-                record_curves(self.context, arm(self.name, method + suffix), found, family=part)
+                scores = {n.removeprefix(f"{part}: "): v for n, v in found.items() if n.startswith(part)}
+                self.record_curves(arm(self.name, method + suffix), scores)
         self.found[method] = found["right: loss"]
         for k, chosen in enumerate(found["chosen"]):
             values = np.full(len(self.context.seeds), chosen)
             self.context.record(arm(self.name, method), "candidate", values, step=k)
+
+    def record_curves(self, name: str, scores: Mapping[str, Any]) -> None:
+        """Record scores [seeds, steps + 1] at each number of steps, those predicted by names of their own."""
+        for metric, values in scores.items():
+            for k in range(values.shape[1]):
+                self.context.record(name, metric, values[:, k], step=k)
+            for k in (0, *AT):
+                self.context.record(name, f"{metric}@{k}", values[:, k])
 
     def summarise(self) -> None:
         """The best baseline, and what the predictions and the question of reuse compare."""

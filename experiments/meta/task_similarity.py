@@ -44,9 +44,9 @@ MAML after any number of steps; one with the training's prior pays for it.
 
     python -m experiments.meta.task_similarity --preset quick
 
-takes 95 CPU-seconds, a third of them to compile. Expected: mixed. The advantage on sinusoids grows, if
-anything, as phases move, and is gone at 1.75 times the frequency; on letters it is large after one step (26
-points) and none after ten, however they are turned.
+takes 58 CPU-seconds. Expected: mixed. The advantage on sinusoids grows, if anything, as phases move, and is
+gone at 1.75 times the frequency; on letters it is large after one step (26 points) and none after ten,
+however they are turned.
 """
 
 from __future__ import annotations
@@ -405,6 +405,7 @@ def _letters(config: Config, context: Context) -> None:
     from experiments.meta import _shift
     from lrn import nets
     from lrn.meta.episode import episodes
+    from lrn.meta.evaluate import jit_brief
     from lrn.meta.families.few_shot import few_shot
     from lrn.meta.families.shifted import rotated
     from lrn.meta.problem import classification
@@ -430,7 +431,7 @@ def _letters(config: Config, context: Context) -> None:
         per_seed={"images": images["training"]},
     )
 
-    @jax.jit
+    @jit_brief
     def turn(pictures: Any, degrees: Any) -> Any:
         flat = pictures.reshape(-1, SIZE, SIZE, 1).astype(jnp.float32) / 255
         return jax.vmap(lambda picture: rotated(picture, degrees))(flat).reshape(pictures.shape)
@@ -453,6 +454,7 @@ def _linear(config: Config, context: Context) -> None:
     from experiments.meta import _shift
     from lrn import nets
     from lrn.meta.episode import draw, episodes
+    from lrn.meta.evaluate import jit_brief
     from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
     from lrn.meta.problem import regression
 
@@ -467,7 +469,7 @@ def _linear(config: Config, context: Context) -> None:
     means = {d: np.float32(np.array(MEAN) + d * FARTHEST * SPREAD) for d in DIALS["linear"]}
     tasks = 10 * config.tasks
 
-    @jax.jit
+    @jit_brief
     def bayes(seed: Any, mean: Any, prior: Any) -> Any:
         key = jax.random.fold_in(jax.random.key(_shift.TEST), seed)
         drawn = draw(family_of(mean), key, tasks)

@@ -140,8 +140,9 @@ def adapt_path(
 def _spread(params: Params, support: Batch) -> Params:
     """The parameters as they are, large ones written as a product with a one that each task has for itself.
 
-    Under a vmap over tasks (the axis `LANES`) its derivative, a sum over the tasks, is a product then. XLA on CPU would make one
-    kernel of a plain sum and the products beside it, in which these take twice their time.
+    Under a vmap over tasks (the axis `LANES`) its derivative, a sum over the tasks, is a product then. XLA
+    on CPU would make one kernel of a plain sum and the products beside it, in which these take twice their
+    time.
     """
     if jax.default_backend() != "cpu" or lanes() == 1:
         return params

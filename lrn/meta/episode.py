@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lrn import check
+from lrn import check, threefry
 from lrn.types import Array, Batch, Key, PyTree, Sampler
+
+threefry.use()  # drawing tasks is much of what a meta-learner's program compiles
 
 
 class Episode(NamedTuple):

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.meta._support import wrong_support
-from experiments.meta.rapid_adaptation import AT, GLYPH, SINE, STUDY, Config, arm
+from experiments.meta.rapid_adaptation import AT, GLYPH, SINE, STUDY, Config, arm, wrong_support
 from lrn import check, discover, runner, table
 from lrn.meta.episode import check_family, draw
 from lrn.meta.families.sinusoid import sinusoid

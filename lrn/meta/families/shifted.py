@@ -64,14 +64,17 @@ def shifted(
 
     def sample(key: Key) -> PyTree:
         angle, light, fade, tints, grain, often, names = jax.random.split(key, 7)
+        # Side by side, which compiles sooner.
+        keys, least = jnp.stack([angle, light, fade, grain]), jnp.array([-1.0, -1.0, 0.0, 0.0])
+        angle, light, fade, grain = jax.vmap(lambda k, low: jax.random.uniform(k, minval=low))(keys, least)
         concentration = 1 / jnp.maximum(imbalance, 1e-3)
         frequency = jax.random.dirichlet(often, jnp.full(classes, concentration))
         return {
-            "angle": turn * jax.random.uniform(angle, (), minval=-1.0),
-            "brightness": brightness * jax.random.uniform(light, (), minval=-1.0),
-            "contrast": contrast * jax.random.uniform(fade),
+            "angle": turn * angle,
+            "brightness": brightness * light,
+            "contrast": contrast * fade,
             "tint": tint * jax.random.uniform(tints, (channels,), minval=-1.0),
-            "noise": noise * jax.random.uniform(grain),
+            "noise": noise * grain,
             "frequency": jnp.where(imbalance > 0, frequency, 1 / classes),
             "name": _handed_round(names, classes, renamed),
         }

@@ -1,0 +1,51 @@
+"""The hash behind the random numbers: known answers, and the bits that JAX itself would give."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core.primitives import threefry2x32_p
+
+from lrn import threefry
+
+DRAWS = """
+import jax, numpy as np
+{use}
+def draw(key):
+    a, b = jax.random.split(key)
+    return jax.random.bits(a, (7,)), jax.random.normal(b, (3, 5)), jax.random.permutation(b, 9)
+found = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(3), 4))
+print([np.asarray(x).tobytes().hex() for x in found])
+"""
+
+
+# Of the authors' reference implementation (Random123, kat_vectors, threefry2x32 of 20 rounds).
+@pytest.mark.parametrize(
+    ("key", "count", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_known_answers(key, count, expected):
+    threefry.use()
+    words = [jnp.full(3, word, jnp.uint32) for word in (*key, *count)]
+    for hashed in (threefry.hashed, jax.jit(threefry2x32_p.bind)):
+        for found, word in zip(hashed(*words), expected):
+            np.testing.assert_array_equal(np.asarray(found), np.full(3, word, np.uint32))
+
+
+def test_draws_have_the_bits_of_jax():
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", DRAWS.format(use=use)], capture_output=True, text=True, check=True
+        ).stdout
+        for use in ("", "from lrn import threefry; threefry.use()")
+    ]
+    assert said[0] == said[1]
