@@ -52,6 +52,8 @@ class Run:
     """smoke (seconds, no verdict), quick (about a minute on two cores) or full."""
     seeds: int | None = None
     """How many paired seeds; the preset's own number by default. A verdict takes at least 8."""
+    first_seed: int = 0
+    """The first of them. 100, for example, says whether a verdict holds on seeds that nobody has seen."""
     out: Path = Path("runs")
     """The folder of all runs."""
     fresh: bool = False
@@ -282,6 +284,7 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
     if command.seeds is not None:
         check.integer("--seeds", command.seeds, low=1)
         check.between("--seeds", command.seeds, 1, 10_000)
+    check.between("--first-seed", command.first_seed, 0, 2**32 - 10_001)
     if command.out.exists() and not command.out.is_dir():
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
     # Everything is checked for every study before the first one starts.
@@ -360,7 +363,8 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
             config = tyro.cli(full, args=[*base[1:], *overrides], prog=f"lrn run {found.id}").config
         except ValueError as error:  # from a config's own checks
             raise check.InputError(str(error)) from error
-    seeds = range(command.seeds if command.seeds is not None else study.seeds_for(command.preset))
+    count = command.seeds if command.seeds is not None else study.seeds_for(command.preset)
+    seeds = range(command.first_seed, command.first_seed + count)
     name = found.id if found.id in discover.find() else str(found.path)
     words = [
         "python",
@@ -371,7 +375,8 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
         "--preset",
         command.preset,
         "--seeds",
-        str(len(seeds)),
+        str(count),
+        *(("--first-seed", str(command.first_seed)) if command.first_seed else ()),
         *overrides,
     ]
     return _Plan(found, config, seeds, shlex.join(words))

@@ -94,6 +94,17 @@ def test_verdicts(run, tmp_path, argv, verdict):
     assert json.loads((only_folder(tmp_path) / "verdict.json").read_text())["verdict"] == verdict
 
 
+def test_a_verdict_on_other_seeds(run, tmp_path):
+    """It is another run, whose command says which seeds."""
+    run()
+    first = only_folder(tmp_path)
+    assert run("--first-seed", "100", "--seeds", "9")[0] == 0
+    (other,) = {path.parent for path in first.parent.glob("*/verdict.json")} - {first}
+    assert json.loads((first / "verdict.json").read_text())["seeds"][0] == 0
+    assert json.loads((other / "verdict.json").read_text())["seeds"] == list(range(100, 109))
+    assert "--first-seed 100" in " ".join(path.read_text() for path in other.glob("*.json"))
+
+
 def test_a_failed_run_exits_1_and_leaves_no_verdict(run, tmp_path):
     code, _, err = run("--config.mode", "raise")
     assert code == 1
@@ -127,6 +138,8 @@ BAD = {
     "negative seeds": (["run", STUDY, "--seeds", "-3"], "at least 1|invalid|-3"),
     "seeds that are no number": (["run", STUDY, "--seeds", "ten"], "ten"),
     "too many seeds": (["run", STUDY, "--seeds", "1000000"], "between 1 and 10000"),
+    "a first seed below zero": (["run", STUDY, "--first-seed", "-1"], "between 0 and"),
+    "a first seed too large": (["run", STUDY, "--first-seed", "4294967295"], "between 0 and"),
     "unknown field": (["run", STUDY, "--config.gpa", "1"], "gap"),
     "a field of another type": (["run", STUDY, "--config.gap", "wide"], "wide"),
     "a field out of range": (["run", STUDY, "--config.noise", "-1"], "noise must be"),
