@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
-from lrn.runtime import processors
+from lrn.runtime import compiler_options, processors
 from lrn.serial import serial, wants_serial
 from lrn.types import Array, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 
@@ -105,11 +104,6 @@ def _streams(seeds: Sequence[int]) -> np.ndarray:
 
 def _stream(lane: _Lane, which: int) -> Key:
     return jax.random.wrap_key_data(lane.streams[which])
-
-
-def _options(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Options for the compiler of CPUs, but for those the user chose in XLA_FLAGS."""
-    return {name: value for name, value in wanted.items() if name not in os.environ.get("XLA_FLAGS", "")}
 
 
 def largest_product(jaxpr: Any) -> int:
@@ -214,14 +208,15 @@ class Program:
         if jax.default_backend() != "cpu":
             return
         numbers = sum(x.size for x in jax.tree.leaves(state))
-        self._start.options = _options({"xla_backend_optimization_level": 0 if numbers < 1_000_000 else 1})
+        level = 0 if numbers < 1_000_000 else 1
+        self._start.options = compiler_options({"xla_backend_optimization_level": level})
         traced = jax.make_jaxpr(self._step)(lane, self._data, state, jnp.int32(0))
         self._small = largest_product(traced.jaxpr) <= _SMALL
         # What one lane reads and writes stays in the cache, that of many does not: ten seeds of a large
         # network cost 1.3 times as much together as one after another.
         self._in_turn = not self._small
         if self._small:
-            self._go.options = self._look.options = _options(
+            self._go.options = self._look.options = compiler_options(
                 {
                     "xla_backend_optimization_level": 2,
                     "xla_cpu_prefer_vector_width": 512,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 from jax import lax
@@ -27,8 +27,8 @@ def splits(function: Callable[..., T]) -> Callable[..., T]:
     """Mark a learner's step as one that divides its work by `mean_of_parts`."""
 
     @functools.wraps(function)
-    def marked(*args: PyTree) -> T:
-        return function(*args)
+    def marked(*args: Any, **kwargs: Any) -> T:
+        return function(*args, **kwargs)
 
     setattr(marked, _MARK, True)
     return marked
@@ -51,8 +51,9 @@ def mean_of_parts(function: Callable[[T], PyTree], items: T) -> PyTree:
     """``function(items)``, a mean over items, with its share of them on each device of the lane.
 
     Args:
-        function: of leaves [n, ...] for any n; the same on average over parts of equal size.
-        items: leaves [count, ...]; where `parts` does not divide the count every device does all.
+        function: of leaves [n, ...] for any n, to floats; the same on average over parts of equal size.
+        items: at least one leaf, all [count, ...]; where `parts` does not divide the count every device does
+            all of them.
     """
     count, devices = jax.tree.leaves(items)[0].shape[0], parts()
     if devices == 1 or count % devices:

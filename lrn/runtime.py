@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+from typing import Any
 
 import jax
 
@@ -49,6 +50,11 @@ def device_per_processor() -> None:
 def processors() -> int:
     """How many this process may use; where the system does not tell, how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compiler_options(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Options for the compiler of CPUs, but for those the user chose in XLA_FLAGS."""
+    return {name: value for name, value in wanted.items() if name not in os.environ.get("XLA_FLAGS", "")}
 
 
 def initialise_distributed() -> None:

@@ -147,8 +147,7 @@ def fit(
     log_every = log_every or -(-steps // 100)
     enable_compilation_cache()
 
-    split = can_split(factory(jax.tree.map(lambda x: x[0], stacked)).step)
-    lanes = Lanes(len(arms) * len(seeds), devices, split)
+    lanes = Lanes(len(arms) * len(seeds), devices, _can_split(factory, stacked))
     program = Program(
         factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, log_every, lanes
     )
@@ -249,6 +248,12 @@ def fit(
     # In an order that does not depend on the chunk's length.
     failures = sorted(log.failures, key=lambda f: (f.step, arms.index(f.arm), seeds.index(f.seed)))
     return Fit(state, log.table(), failures, arms, seeds, timing, cpu, program.memory())
+
+
+def _can_split(factory: Callable[[Any], Trainable], stacked: Any) -> bool:
+    found = []
+    jax.eval_shape(lambda c: found.append(can_split(factory(c).step)), jax.tree.map(lambda x: x[0], stacked))
+    return found[0]
 
 
 def _advance(program: Program, lanes: Lanes, carry: Any, start: int, stop: int) -> tuple[Any, Any]:

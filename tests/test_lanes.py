@@ -140,7 +140,7 @@ def test_a_training_on_four_devices_is_that_on_one(arms, seeds, mark):
 def test_all_of_this_on_four_devices():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"},
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,

@@ -100,6 +100,14 @@ def test_a_training_on_four_devices_is_that_on_one(learner, seeds, tasks):
 
 
 @four
+@pytest.mark.parametrize("at_once", [1, 3, 4, 12])
+def test_groups_need_not_divide_what_one_device_does(at_once):
+    """Of twelve tasks on two devices six each, which are no groups of four."""
+    config = dataclasses.replace(MAML, tasks_at_once=at_once)
+    close(*(fit(maml, config, 1, 12, jax.devices()[:n], steps=3) for n in (1, 2)))
+
+
+@four
 def test_arms_and_seeds_each_have_their_devices():
     """Two lanes, two devices each; one rate a lane."""
     configs = {str(rate): dataclasses.replace(MAML, meta_rate=rate) for rate in (1e-3, 1e-2)}
@@ -142,7 +150,7 @@ def test_what_cannot_be_split_is_on_one_device_a_lane():
 def test_all_of_this_on_four_devices():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"},
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,

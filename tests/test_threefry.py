@@ -41,6 +41,14 @@ def test_known_answers(key, count, expected):
             np.testing.assert_array_equal(np.asarray(found), np.full(3, word, np.uint32))
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere nothing changes")
+def test_a_draw_is_compiled_without_a_loop():
+    threefry.use()
+    text = jax.jit(lambda key: jax.random.normal(key, (3, 5))).lower(jax.random.key(0)).as_text()
+    assert 'inlineable = "false"' in text
+    assert "while" not in text
+
+
 def test_draws_have_the_bits_of_jax():
     said = [
         subprocess.run(

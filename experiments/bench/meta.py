@@ -3,7 +3,7 @@
 sinusoid: meta-iterations a second of MAML, second order, 25 tasks of 10 + 10 points, 1 inner step, 1-40-40-1.
 omniglot: seconds a meta-step, second order, 32 tasks, 5 ways, one shot and one query, four strided blocks.
 memory: working memory against inner steps, with the inner loop checkpointed and not, on the omniglot network.
-seeds: what eight seeds vmapped cost, against one.
+seeds: what eight seeds in one call cost, against one.
 
 Ours are trained by `lrn.train.fit`, tasks drawn on the device; compilation is apart. Sinusoids are on one CPU
 device, for which all processors work; the large network has a device for each of them. With --peers the same
@@ -111,7 +111,7 @@ class Part:
     data: Any
     iterations: int
     peer_iterations: int
-    devices: int | None = None  # all of them
+    devices: int | None = None  # of a CPU's processors; all of them
 
 
 def parts() -> dict[str, Part]:
@@ -147,13 +147,17 @@ def ours(part: Part, seeds: int = 1) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()):
         fit = train.fit(
             lambda config: maml(part.problem, config), part.config, range(seeds), steps=part.iterations,
-            sampler=part.sampler, data=part.data, progress=False, devices=jax.devices()[: part.devices],
+            sampler=part.sampler, data=part.data, progress=False, devices=_devices(part),
         )  # fmt: skip
     return {
         "seconds": fit.timing["train"] / part.iterations,
         "cpu": fit.cpu["train"] / part.iterations,
         "compile": fit.timing["compile"],
     }
+
+
+def _devices(part: Part) -> Any:
+    return jax.devices()[: part.devices] if jax.default_backend() == "cpu" else None
 
 
 def compare(name: str, part: Part, peers: Peers | None, rounds: int) -> tuple[dict[str, Any], bool]:
@@ -206,9 +210,9 @@ def memory(part: Part) -> dict[str, Any]:
 
 
 def eight_seeds(rounds: int) -> tuple[dict[str, Any], bool]:
-    """What eight seeds vmapped cost, in times of one; whether the limit holds."""
+    """What eight seeds in one call cost, in times of one; whether the limit holds."""
     good, found = True, {}
-    print(f"\nseeds: {SEEDS} vmapped, in times of one")
+    print(f"\nseeds: {SEEDS} in one call, in times of one")
     for name, part in parts().items():
         ratios = [ours(part, SEEDS)["seconds"] / ours(part)["seconds"] for _ in range(rounds)]
         found[name] = ratios

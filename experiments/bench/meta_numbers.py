@@ -135,6 +135,9 @@ def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
     if not small:
         training = "development" if args.part == "test" else "train"
         data = {"training": omniglot(training).images, "testing": omniglot(args.part).images}
+    # On a CPU only a large network with several tasks a step gains by a device for each processor.
+    one = jax.default_backend() == "cpu" and (small or line.tasks == 1)
+    devices = jax.devices()[: 1 if one else None]
     fit = train.fit(
         line.learner,
         line.config,
@@ -150,8 +153,7 @@ def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
             at=tuple(line.known),
         ),
         progress=not small,
-        # Only a large network with several tasks a step can be split between devices.
-        devices=None if not small and line.tasks > 1 else jax.devices()[:1],
+        devices=devices,
     )
     return {
         "at": {k: _figures(fit.table, line, k) for k in line.known},
@@ -161,7 +163,7 @@ def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
         "seconds": time.perf_counter() - begin,
         "cpu": fit.cpu,
         "config": repr(line.config),
-        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+        "device": f"{len(devices)} x {devices[0].device_kind}",
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def omniglot(part: str, *, split: str = "mixed", size: int = 28, seed: int = 0) 
     check.choice("part", part, PARTS)
     check.choice("split", split, SPLITS)
     check.integer("size", size, low=1)
-    ink, names = _omniglot(size)
+    ink, names = _omniglot(size, os.environ.get("LRN_DATA_DIR", ""))
     old, new = len(names[0]), len(names[1])
     if split == "mixed":
         order = np.random.default_rng(seed).permutation(old + new)
@@ -88,14 +89,21 @@ def omniglot(part: str, *, split: str = "mixed", size: int = 28, seed: int = 0) 
 
 
 @functools.lru_cache(1)
-def _omniglot(size: int) -> tuple[np.ndarray, tuple[list[tuple[str, str]], ...]]:
-    """All characters' drawings, uint8 [characters, 20, size, size, 1], and their names in each half."""
+def _omniglot(size: int, folder: str) -> tuple[np.ndarray, tuple[list[tuple[str, str]], ...]]:
+    """All characters' drawings, uint8 [characters, 20, size, size, 1], and their names in each half.
+
+    Kept, for reading them takes seconds: 25 MB at size 28. The folder they are in is only named, to tell one
+    from another.
+    """
+    del folder
     tables, names = [], []
     for half in ("background", "evaluation"):
         given = load("omniglot", half)
         tables.append(shrink(255 - by_class(given["image"], given["label"], 20), size))
         names.append(sorted(set(zip(given["alphabet"].tolist(), given["character"].tolist()))))
-    return np.concatenate(tables), tuple(names)
+    ink = np.concatenate(tables)
+    ink.flags.writeable = False  # all callers' own
+    return ink, tuple(names)
 
 
 def shrink(images: np.ndarray, size: int) -> np.ndarray:

@@ -20,7 +20,8 @@ from lrn import check
 from lrn.meta.episode import Episode, TaskFamily, check_family, draw
 from lrn.meta.learner import MetaLearner, map_tasks
 from lrn.meta.problem import Problem
-from lrn.types import Array, Key, PyTree, State, is_key
+from lrn.runtime import compiler_options
+from lrn.types import Array, Key, State, is_key
 
 T = TypeVar("T")
 
@@ -193,15 +194,19 @@ def scorer(
 
     Arguments as for `per_seed_and_task`, which says the errors too. A seed's tasks in one ``stream`` are the
     same whatever was trained, other than in training, and independent of those of other streams.
+
+    The programs for the last 16 families and learners are kept, with the arrays these close over, and found
+    again by the very same functions: these must be pure, as for `jax.jit`.
     """
     check.integer("tasks", tasks, low=1)
     check_family(family)
     _check_outputs(family, problem)
 
     def score(config: Any, seed: int, state: State) -> Mapping[str, Array]:
-        episodes = _drawn(family, tasks, np.uint32(stream), np.uint32(seed))
-        return _scored(learner_of, problem, steps, tasks_at_once, config, episodes, state)
+        episodes = drawn(np.uint32(stream), np.uint32(seed))
+        return scored(config, episodes, state)
 
+    drawn, scored = _drawer(family, tasks), _scorer(learner_of, problem, steps, tasks_at_once)
     return score
 
 
@@ -209,36 +214,51 @@ def jit_brief(function: Callable[..., T], static_argnums: Sequence[int] = ()) ->
     """`jax.jit` for what runs for seconds and not for hours: compiled in half the time on CPU.
 
     Fewer passes of LLVM, and XLA's older emitters of kernels, which compile sooner. Results are the same up
-    to rounding.
+    to rounding. Not to be called inside of another `jax.jit`, which has options of its own.
     """
 
     @functools.cache
     def made() -> Callable[..., T]:
         fast = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
-        options = fast if jax.default_backend() == "cpu" else None
+        options = compiler_options(fast) if jax.default_backend() == "cpu" else None
         return jax.jit(function, static_argnums=tuple(static_argnums), compiler_options=options)
 
-    return functools.wraps(function)(lambda *args: made()(*args))
+    return functools.wraps(function)(lambda *args, **kwargs: made()(*args, **kwargs))
 
 
-# One program for all that is compared, whatever is tuned: static are the functions. The tasks are drawn apart
-# from what is done with them, since random numbers take longest to compile.
-@functools.partial(jit_brief, static_argnums=(0, 1))
-def _drawn(family: TaskFamily, tasks: int, stream: Array, seed: Array) -> Episode:
-    return draw(family, jax.random.fold_in(jax.random.key(stream), seed), tasks)
+def _kept(make: Callable[..., T]) -> Callable[..., T]:
+    """The same result for the same arguments, of the last few; those without a hash are not kept."""
+    kept = functools.lru_cache(16)(make)
+
+    @functools.wraps(make)
+    def found(*args: Any) -> T:
+        try:
+            hash(args)
+        except TypeError:
+            return make(*args)
+        return kept(*args)
+
+    return found
 
 
-@functools.partial(jit_brief, static_argnums=(0, 1, 2, 3))
-def _scored(
-    learner_of: Callable[[Any], MetaLearner],
-    problem: Problem,
-    steps: int,
-    tasks_at_once: int,
-    config: Any,
-    episodes: Episode,
-    state: PyTree,
-) -> Mapping[str, Array]:
-    return per_task(learner_of(config), problem, state, episodes, steps, tasks_at_once)
+# One program for all that is compared, whatever is tuned. The tasks are drawn apart from what is done with
+# them, since random numbers take longest to compile.
+@_kept
+def _drawer(family: TaskFamily, tasks: int) -> Callable[[Any, Any], Episode]:
+    return jit_brief(
+        lambda stream, seed: draw(family, jax.random.fold_in(jax.random.key(stream), seed), tasks)
+    )
+
+
+@_kept
+def _scorer(
+    learner_of: Callable[[Any], MetaLearner], problem: Problem, steps: int, tasks_at_once: int
+) -> Callable[[Any, Episode, State], Mapping[str, Array]]:
+    return jit_brief(
+        lambda config, episodes, state: per_task(
+            learner_of(config), problem, state, episodes, steps, tasks_at_once
+        )
+    )
 
 
 def check_states(states: State, seeds: Sequence[int]) -> None:

@@ -83,8 +83,9 @@ def by_gradient(
 def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     """The gradient of the mean loss over the tasks, so many at a time (0: as many as run fast, see `groups`).
 
-    Their number divides that of the tasks on a device. The result does not depend on it, up to rounding.
-    Several devices of a lane share the tasks (`lrn.parts`).
+    Their number divides that of the tasks. The result does not depend on it, up to rounding. Several devices
+    of a lane share the tasks (`lrn.parts`); one whose share is smaller than a group, or is not divided by it,
+    takes smaller groups.
 
     Raises:
         ValueError: from the gradient, before anything compiles: the tasks do not divide.
@@ -95,7 +96,8 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         def mean(meta: PyTree) -> Any:
             if len(keys) == 1:  # products without an axis for the tasks are the faster ones
                 key, episode = jax.tree.map(lambda x: x[0], (keys, episodes))
-                return loss(key, meta, net_state, episode, count)
+                value, metrics = loss(key, meta, net_state, episode, count)
+                return value, jax.tree.map(jnp.mean, metrics)
             losses, metrics = jax.vmap(
                 lambda key, episode: loss(key, meta, net_state, episode, count), axis_name=LANES
             )(keys, episodes)
@@ -107,6 +109,10 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         tasks = episodes.support["y"].shape[0]
         keys = jax.random.split(key, tasks)
         most = tasks_at_once
+        if most and most < tasks and tasks % most:
+            raise check.InputError(
+                f"{tasks} tasks do not divide into groups of {most}; choose tasks_at_once that divides them."
+            )
         if not most:
             first = jax.tree.map(lambda x: x[0], episodes)
             most = fitting(lambda e: loss(keys[0], meta, net_state, e, count), first)
@@ -121,16 +127,10 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     def in_groups(
         meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array, most: int
     ) -> Any:
-        tasks, at_once = len(keys), most
-        if not tasks_at_once:
-            at_once = max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= most)
+        tasks = len(keys)  # on this device
+        at_once = max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= most)
         if at_once >= tasks:
             return some(meta, net_state, keys, episodes, count)
-        if tasks % at_once:
-            raise check.InputError(
-                f"{tasks} tasks do not divide into groups of {at_once}; "
-                "choose tasks_at_once that divides them."
-            )
         groups = tasks // at_once
         parts = jax.tree.map(lambda x: x.reshape(groups, at_once, *x.shape[1:]), (keys, episodes))
 

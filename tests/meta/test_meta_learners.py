@@ -24,7 +24,7 @@ from lrn.meta.families.few_shot import few_shot
 from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.inner import curve_of
-from lrn.meta.learner import MetaLearner
+from lrn.meta.learner import MetaLearner, of_tasks
 from lrn.meta.maml import MAMLConfig
 from lrn.meta.nil import nil
 from lrn.meta.oracle import OracleConfig, oracle
@@ -121,6 +121,25 @@ def test_groups_of_tasks_change_nothing(batch, at_once):
     state = learner.init(jax.random.key(0), batch)
     expected = learner.step(jax.random.key(1), state, batch)
     close(maml.maml(PROBLEM, apart).step(jax.random.key(1), state, batch), expected)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_a_metric_is_a_mean_over_the_tasks_whatever_its_type(batch, at_once):
+    """Also a yes or no, and one number an example."""
+
+    def loss(key, meta, net_state, episode, count):
+        y = episode.query["y"]
+        return problem_loss(meta, net_state, episode), {"high": y.mean() > high, "each": y[:, 0]}
+
+    def problem_loss(meta, net_state, episode):
+        return PROBLEM.loss_on(meta, net_state, episode.support, episode.query)
+
+    means = np.asarray(batch.query["y"]).mean(axis=(1, 2))
+    high = float(np.sort(means)[:2].mean())  # three of four are above it
+    meta, net_state = PROBLEM.init(jax.random.key(0), batch.support["x"][0])
+    _, metrics = of_tasks(loss, at_once)(jax.random.key(1), meta, net_state, batch, jnp.int32(0))
+    assert metrics["high"] == 0.75
+    np.testing.assert_allclose(metrics["each"], means.mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("make", "part"), [(anil.anil, "head"), (boil.boil, "body")])
