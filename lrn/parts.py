@@ -9,13 +9,13 @@ Omniglot in .8 of the time in which one device does it with two threads, which m
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 from jax import lax
 
+from lrn.marks import mark, marked
 from lrn.types import PARTS, PyTree
 
 T = TypeVar("T", bound=PyTree)
@@ -25,24 +25,23 @@ _MARK = "__splits__"
 
 def splits(function: Callable[..., T]) -> Callable[..., T]:
     """Mark a learner's step as one that divides its work by `mean_of_parts`."""
-
-    @functools.wraps(function)
-    def marked(*args: Any, **kwargs: Any) -> T:
-        return function(*args, **kwargs)
-
-    setattr(marked, _MARK, True)
-    return marked
+    return mark(function, _MARK)
 
 
 def can_split(function: Callable[..., PyTree]) -> bool:
     """Whether `splits` marked it."""
-    return getattr(function, _MARK, False)
+    return marked(function, _MARK)
 
 
 def parts() -> int:
     """On how many devices the lane that is traced here lies; 1 outside of `lrn.train.fit`."""
+    return axis_size(PARTS)
+
+
+def axis_size(name: str) -> int:
+    """The size of the innermost axis of that name that is mapped here; 1 without one."""
     try:
-        return lax.axis_size(PARTS)
+        return lax.axis_size(name)
     except NameError:  # no such axis is bound
         return 1
 

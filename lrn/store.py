@@ -136,6 +136,8 @@ def provenance() -> dict[str, Any]:
     """What the results depend on besides the config: code, versions, machine."""
     import jax
 
+    from lrn.runtime import processors
+
     commit, dirty = _git()
     device = jax.devices()[0]
     return {
@@ -150,7 +152,7 @@ def provenance() -> dict[str, Any]:
         "backend": device.platform,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": processors(),
     }
 
 

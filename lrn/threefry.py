@@ -12,6 +12,7 @@ use. A version of XLA that does not know the attribute would inline it, which co
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ def _called(*words: Array) -> tuple[Array, Array]:
     return marked, b
 
 
+@functools.cache
 def use() -> None:
     """Compile random numbers so from now on, in this process, on CPU; elsewhere nothing changes."""
     mlir.register_lowering(threefry2x32_p, mlir.lower_fun(_called, multiple_results=True), platform="cpu")

@@ -5,15 +5,11 @@ The last test runs this file again on four virtual devices.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from four_devices import passes_on_four_devices
 from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
 from lrn import lanes, train
@@ -138,13 +134,4 @@ def test_a_training_on_four_devices_is_that_on_one(arms, seeds, mark):
 
 @pytest.mark.skipif(DEVICES > 1, reason="is what starts this")
 def test_all_of_this_on_four_devices():
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 skipped" in done.stdout, done.stdout
+    passes_on_four_devices(__file__)

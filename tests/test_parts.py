@@ -6,15 +6,12 @@ The last test runs this file again on four virtual devices.
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from four_devices import passes_on_four_devices
 from toy import ToyConfig, toy, toy_data, toy_sampler
 
 from lrn import nets, train
@@ -148,13 +145,4 @@ def test_what_cannot_be_split_is_on_one_device_a_lane():
 
 @pytest.mark.skipif(DEVICES > 1, reason="is what starts this")
 def test_all_of_this_on_four_devices():
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 skipped" in done.stdout, done.stdout
+    passes_on_four_devices(__file__)

@@ -19,8 +19,8 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.nets.conv import lanes
-from lrn.types import Array, Batch, Params, PyTree
+from lrn.parts import axis_size
+from lrn.types import LANES, Array, Batch, Params, PyTree
 
 Loss = Callable[[Params, Batch], Array]
 ORDERS = ("first", "second")
@@ -144,7 +144,7 @@ def _spread(params: Params, support: Batch) -> Params:
     on CPU would make one kernel of a plain sum and the products beside it, in which these take twice their
     time.
     """
-    if jax.default_backend() != "cpu" or lanes() == 1:
+    if jax.default_backend() != "cpu" or axis_size(LANES) == 1:
         return params
     some = jnp.ravel(jax.tree.leaves(support)[0])[:1]
 

@@ -19,8 +19,6 @@ import jax.numpy as jnp
 from lrn import check, threefry
 from lrn.types import Array, Batch, Key, PyTree, Sampler
 
-threefry.use()  # drawing tasks is much of what a meta-learner's program compiles
-
 
 class Episode(NamedTuple):
     """What is seen of a task; of several tasks, with a leading axis [tasks].
@@ -58,6 +56,7 @@ def episode_of(family: TaskFamily, key: Key, task: PyTree) -> Episode:
 
 def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
     """Episodes of ``tasks`` independent tasks, leaves [tasks, ...]."""
+    threefry.use()  # drawing tasks is much of what a meta-learner's program compiles
     task_keys, batch_keys = jax.random.split(key, (2, tasks))
     return jax.vmap(lambda k, b: episode_of(family, b, family.sample(k)))(task_keys, batch_keys)
 

@@ -49,6 +49,7 @@ from jax import lax
 from lrn import check
 from lrn.nets.inputs import images
 from lrn.nets.layers import he_normal
+from lrn.parts import axis_size
 from lrn.types import LANES, Array
 
 Padding = str | int
@@ -64,10 +65,7 @@ LEAST_BYTES = 512 << 10
 
 def lanes() -> int:
     """How many copies of the weights the innermost axis named "lanes" vmaps here; 1 without one."""
-    try:
-        return lax.axis_size(LANES)
-    except NameError:  # no such axis is bound
-        return 1
+    return axis_size(LANES)
 
 
 def resolve(conv: Form) -> Form:
