@@ -440,9 +440,11 @@ def figure(table: Table, config: Config) -> Figure:
                 title=f"{regime.capitalize()}: {what}",
                 xlabel="steps of adaptation",
                 ylabel="query loss",
-                legend=column == 0,
+                legend=column == 1,
             )
-        axes[row, 1].set_ylim(axes[row, 0].get_ylim())
+        limits = np.array([ax.get_ylim() for ax in axes[row, :2]])
+        for ax in axes[row, :2]:
+            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
         ax = axes[row, 2]
         for metric in ("relative gain", "part of the avoidable"):
             over = [d for d in DIALS if metric == "relative gain" or regime == TURNED or d < 1]
