@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
+from lrn.parts import divisor, noted
 from lrn.runtime import compiler_options, processors
 from lrn.serial import serial, wants_serial
-from lrn.types import Array, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
+from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 
 Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
 
@@ -146,37 +147,33 @@ class Program:
         sampler: Sampler | None,
         evaluate: Evaluate | None,
         every: int,
-        lanes: Lanes,
+        devices: Sequence[Device] | None,
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
         self._every = every
+        lanes = Lanes(arms * len(seeds), devices)
         # One lane on a device; a step that wants to be serial (found in its trace); no large matrix product.
         self._alone, self._marked, self._small = lanes.alone, False, False
         self._in_turn = False
-        self._start = _Compiled(lanes.jit(self._init, (True, False)))
-        in_turn = lambda: self._in_turn  # noqa: E731
-        self._go = _Compiled(lanes.jit(self._advance, (True, False, True, False, False), (2,), in_turn))
-        self._look = _Compiled(lanes.jit(self._measure, (True, False, True, False), (), in_turn))
 
         def tile(x: Any) -> np.ndarray:
             x = np.asarray(x)
             return np.tile(x, (arms,) + (1,) * (x.ndim - 1))
 
-        self._lane = lanes.put(
-            _Lane(
-                jax.tree.map(lambda x: np.repeat(np.asarray(x), len(seeds), 0), configs),
-                tile(_streams(seeds)),
-                {k: tile(v) for k, v in per_seed.items()},
-            )
+        own = _Lane(
+            jax.tree.map(lambda x: np.repeat(np.asarray(x), len(seeds), 0), configs),
+            tile(_streams(seeds)),
+            {k: tile(v) for k, v in per_seed.items()},
         )
-        self._data = lanes.replicate(data)
+        self._lane, self._data = lanes.put(own), lanes.replicate(data)
         self._given = (data, dict(per_seed))
 
         # Traced once, here, where a mistake is still cheap; the compiled parts reuse the trace.
         self._init_state, self._step = jax.jit(self._trace_init), jax.jit(self._trace_step)
         lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._lane)
         state = jax.eval_shape(self._init_state, lane, self._data)
-        after, metrics = jax.eval_shape(self._step, lane, self._data, state, jnp.int32(0))
+        with noted() as counts:
+            after, metrics = jax.eval_shape(self._step, lane, self._data, state, jnp.int32(0))
         _check_same(state, after)
         _check_scalars("step", metrics)
         self._metrics = list(metrics)
@@ -196,6 +193,15 @@ class Program:
         carry = jax.eval_shape(self._init, lane, self._data)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
+        # Devices that are left over go to what the step divides, if it divides anything among so many.
+        self.lanes = lanes.with_parts(divisor(counts, lanes.spare))
+        if self.lanes.parts > 1:
+            self._lane, self._data = self.lanes.put(own), self.lanes.replicate(data)
+        in_turn = lambda: self._in_turn  # noqa: E731
+        jit = self.lanes.jit
+        self._start = _Compiled(jit(self._init, (True, False)))
+        self._go = _Compiled(jit(self._advance, (True, False, True, False, False), (2,), in_turn))
+        self._look = _Compiled(jit(self._measure, (True, False, True, False), (), in_turn))
         self._set_options(lane, state)
 
     def _set_options(self, lane: _Lane, state: State) -> None:

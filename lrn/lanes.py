@@ -30,23 +30,27 @@ class JobError(OSError):
 class Lanes:
     """``count`` lanes over ``devices`` (all there are, of every process, by default).
 
-    With ``split``, devices that are left over are given to the lanes too, the same number to each. In a job
-    of several processes they are not.
+    A lane lies on one of them, or on ``parts`` (see `with_parts`).
 
     Raises:
-        ValueError: no lane, or no device.
+        ValueError: no lane, no device, or fewer devices than parts.
     """
 
-    def __init__(self, count: int, devices: Sequence[Device] | None = None, split: bool = False):
+    def __init__(self, count: int, devices: Sequence[Device] | None = None, parts: int = 1):
         devices = jax.devices() if devices is None else list(devices)
         if count < 1 or not devices:
             raise ValueError(f"lanes need at least one lane and one device, got {count} and {len(devices)}.")
         # Several processes must all take part; alone, more devices than lanes would only repeat work.
         alone = jax.process_count() == 1
-        self.parts = max(1, len(devices) // count) if split and alone else 1
         self.groups = min(count, len(devices)) if alone else len(devices)
         self.count = count
         self.padded = -(-count // self.groups) * self.groups
+        # Devices that each lane could have.
+        self.spare = len(devices) // self.groups
+        self.parts = parts
+        if not 1 <= parts <= self.spare:
+            raise ValueError(f"{self.groups} lanes cannot have {parts} of {len(devices)} devices each.")
+        self._all = devices
         self._devices = devices[: self.groups * self.parts]
         self._mesh = None
         if len(self._devices) > 1:
@@ -54,6 +58,10 @@ class Lanes:
             names = (_AXIS, PARTS) if self.parts > 1 else (_AXIS,)
             grid = grid if self.parts > 1 else grid[:, 0]
             self._mesh = Mesh(grid, names, axis_types=(AxisType.Auto,) * len(names))
+
+    def with_parts(self, parts: int) -> Lanes:
+        """The same lanes on ``parts`` devices each, ``spare`` at most."""
+        return self if parts == self.parts else Lanes(self.count, self._all, parts)
 
     @property
     def alone(self) -> bool:

@@ -1,36 +1,43 @@
-"""One lane on several devices, for a learner whose step can be split.
+"""One lane on several devices, for a learner whose step divides its work.
 
-Where there are more devices than lanes, `lrn.train.fit` gives each lane of a learner that is marked by
-`splits` several of them. Each then runs the whole step, with the same keys and the same state, but for what
-the step itself divides by `mean_of_parts`. On CPU a device of its own for each processor
-(`lrn.runtime.device_per_processor`) is also a thread of its own for each part: two of them do MAML's step on
-Omniglot in .8 of the time in which one device does it with two threads, which meet after every kernel.
+Where there are more devices than lanes, `lrn.train.fit` gives each lane as many as can share what its step
+divides by `mean_of_parts`. Each of them runs the whole step, with the same keys and the same state, but for
+that. On CPU a device of its own for each processor (`lrn.runtime.device_per_processor`) is also a thread of
+its own for each part: two of them do MAML's step on Omniglot in .8 of the time in which one device does it
+with two threads, which meet after every kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import TypeVar
 
 import jax
 from jax import lax
 
-from lrn.marks import mark, marked
 from lrn.types import PARTS, PyTree
 
 T = TypeVar("T", bound=PyTree)
 
-_MARK = "__splits__"
+_counts: ContextVar[list[int] | None] = ContextVar("counts", default=None)
 
 
-def splits(function: Callable[..., T]) -> Callable[..., T]:
-    """Mark a learner's step as one that divides its work by `mean_of_parts`."""
-    return mark(function, _MARK)
+@contextlib.contextmanager
+def noted() -> Iterator[list[int]]:
+    """Collects how many items each `mean_of_parts` traced in it divides."""
+    counts: list[int] = []
+    token = _counts.set(counts)
+    try:
+        yield counts
+    finally:
+        _counts.reset(token)
 
 
-def can_split(function: Callable[..., PyTree]) -> bool:
-    """Whether `splits` marked it."""
-    return marked(function, _MARK)
+def divisor(counts: Sequence[int], most: int) -> int:
+    """The largest number, ``most`` at most, that divides all counts; 1 where there are none."""
+    return max(n for n in range(1, (most if counts else 1) + 1) if all(count % n == 0 for count in counts))
 
 
 def parts() -> int:
@@ -55,6 +62,8 @@ def mean_of_parts(function: Callable[[T], PyTree], items: T) -> PyTree:
             all of them.
     """
     count, devices = jax.tree.leaves(items)[0].shape[0], parts()
+    if (counts := _counts.get()) is not None:
+        counts.append(count)
     if devices == 1 or count % devices:
         return function(items)
     size = count // devices

@@ -37,7 +37,7 @@ def enable_compilation_cache() -> None:
 def device_per_processor() -> None:
     """Make each processor that this process may use a CPU device of its own, before JAX is used.
 
-    What pays for several large networks, and for one whose learner splits its step (`lrn.parts`). Small ones
+    What pays for several large networks, and for one whose learner divides its step (`lrn.parts`). Small ones
     are faster together on one device. XLA_FLAGS that say how many devices there are have their way.
 
     Raises:

@@ -23,7 +23,6 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Literal
 
-from lrn.marks import mark, marked
 from lrn.types import PyTree, is_key
 
 KERNELS = 3  # kernels of an innermost function, as far as can be told before XLA fuses
@@ -94,12 +93,18 @@ def serial_alone(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     Returns:
         The same function, marked.
     """
-    return mark(function, _MARK)
+
+    @functools.wraps(function)
+    def marked(*args: PyTree) -> PyTree:
+        return function(*args)
+
+    setattr(marked, _MARK, True)
+    return marked
 
 
 def wants_serial(function: Callable[..., PyTree]) -> bool:
     """Whether `serial_alone` marked it."""
-    return marked(function, _MARK)
+    return getattr(function, _MARK, False)
 
 
 class _Value:

@@ -26,7 +26,6 @@ from lrn._log import Failure, Log, Sink
 from lrn._program import WINDOWS, Evaluate, Program, merge
 from lrn.config import stack
 from lrn.lanes import Lanes, agree, any_process, main_process, on_main
-from lrn.parts import can_split
 from lrn.progress import Bar
 from lrn.runtime import enable_compilation_cache
 from lrn.table import Table
@@ -115,7 +114,7 @@ def fit(
         progress: show a bar, or plain lines when not on a terminal.
         sinks: get each chunk's rows as they come; after a resume, again those that followed the checkpoint.
         devices: lay the lanes over these; all devices of all processes by default. Where there are more of
-            them than lanes, a learner that can (`lrn.parts`) splits a lane over several.
+            them than lanes, what a learner divides (`lrn.parts`) is divided among several.
         on_event: is told, one sentence each, of failures and of failed or damaged saves; printed by default.
             In a job of several processes only the main one tells.
 
@@ -147,10 +146,10 @@ def fit(
     log_every = log_every or -(-steps // 100)
     enable_compilation_cache()
 
-    lanes = Lanes(len(arms) * len(seeds), devices, _can_split(factory, stacked))
     program = Program(
-        factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, log_every, lanes
+        factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, log_every, devices
     )
+    lanes = program.lanes
     timing: dict[str, float] = dict.fromkeys(("compile", "train", "evaluate", "save"), 0.0)
     cpu = dict(timing)
     width = min(chunk or steps, (WINDOWS - 2) * log_every)
@@ -248,12 +247,6 @@ def fit(
     # In an order that does not depend on the chunk's length.
     failures = sorted(log.failures, key=lambda f: (f.step, arms.index(f.arm), seeds.index(f.seed)))
     return Fit(state, log.table(), failures, arms, seeds, timing, cpu, program.memory())
-
-
-def _can_split(factory: Callable[[Any], Trainable], stacked: Any) -> bool:
-    found = []
-    jax.eval_shape(lambda c: found.append(can_split(factory(c).step)), jax.tree.map(lambda x: x[0], stacked))
-    return found[0]
 
 
 def _advance(program: Program, lanes: Lanes, carry: Any, start: int, stop: int) -> tuple[Any, Any]:

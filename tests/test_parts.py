@@ -22,10 +22,11 @@ from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
 from lrn.meta.reptile import ReptileConfig, reptile
-from lrn.parts import can_split, mean_of_parts, parts, splits
+from lrn.parts import divisor, mean_of_parts, noted, parts
 
 DEVICES = jax.device_count()
 four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
+X = np.arange(12.0).reshape(6, 2)
 PROBLEM = regression(nets.mlp(None, (8,)))
 # One task at a time, for on CPU what a core does at once is not split.
 MAML = MAMLConfig(inner=InnerConfig(steps=2), tasks_at_once=1)
@@ -46,25 +47,37 @@ def close(a, b):
 
 
 def test_outside_of_a_training_there_is_one_part():
-    x = np.arange(12.0).reshape(6, 2)
     assert parts() == 1
-    np.testing.assert_array_equal(mean_of_parts(lambda x: x.mean(0), x), x.mean(0))
+    np.testing.assert_array_equal(mean_of_parts(lambda x: x.mean(0), X), X.mean(0))
 
 
-def test_a_step_says_itself_that_it_can_be_split():
-    assert can_split(maml(PROBLEM, MAML).step)
-    assert not can_split(toy(ToyConfig()).step)
-    assert not can_split(maml(PROBLEM, MAML).init)
+def test_what_is_divided_is_noted():
+    with noted() as counts:
+        jax.eval_shape(lambda x: (mean_of_parts(lambda x: x.mean(0), x), mean_of_parts(jnp.mean, x[0])), X)
+    assert counts == [6, 2]
+    with noted() as counts:
+        jnp.mean(X)
+    assert counts == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "found"),
+    [([8], 4, 4), ([6], 4, 3), ([7], 4, 1), ([8, 6], 4, 2), ([2], 4, 2), ([], 4, 1), ([8], 1, 1)],
+)
+def test_so_many_devices_as_can_share_it(counts, most, found):
+    assert divisor(counts, most) == found
 
 
 @four
 @pytest.mark.parametrize(
-    ("count", "split", "groups", "each"),
-    [(1, True, 1, 4), (2, True, 2, 2), (3, True, 3, 1), (4, True, 4, 1), (6, True, 4, 1), (1, False, 1, 1)],
+    ("count", "groups", "spare"), [(1, 1, 4), (2, 2, 2), (3, 3, 1), (4, 4, 1), (6, 4, 1)]
 )
-def test_devices_that_are_left_over_are_shared_out(count, split, groups, each):
-    lanes = Lanes(count, split=split)
-    assert (lanes.groups, lanes.parts) == (groups, each)
+def test_devices_that_are_left_over_are_shared_out(count, groups, spare):
+    lanes = Lanes(count)
+    assert (lanes.groups, lanes.parts, lanes.spare) == (groups, 1, spare)
+    assert lanes.with_parts(spare).parts == spare
+    with pytest.raises(ValueError, match="cannot have"):
+        lanes.with_parts(spare + 1)
 
 
 @four
@@ -81,7 +94,7 @@ def test_each_device_does_its_share(count):
         return mean_of_parts(mean, items)
 
     x = np.random.RandomState(0).randn(1, count, 3).astype(np.float32)
-    lanes = Lanes(1, split=True)
+    lanes = Lanes(1, parts=4)
     value, one = lanes.get(lanes.jit(function, (True,))(lanes.put(x)))
     np.testing.assert_allclose(value[0], x[0].mean(0), rtol=1e-6)
     assert one[0] == 1
@@ -121,26 +134,26 @@ def test_a_lane_resumes_on_another_number_of_devices(tmp_path):
 
 
 @four
-def test_what_cannot_be_split_is_on_one_device_a_lane():
-    """Its step is not told of any parts."""
+@pytest.mark.parametrize(("divided", "devices"), [(8, 4), (6, 3), (7, 1), (0, 1)])
+def test_a_lane_has_as_many_devices_as_can_share_what_its_step_divides(divided, devices):
     seen = []
 
     def learner(config):
         def step(key, state, batch):
             seen.append(parts())
-            return toy(config).step(key, state, batch)
+            state, metrics = toy(config).step(key, state, batch)
+            if divided:
+                metrics = {**metrics, "mean": mean_of_parts(jnp.mean, jnp.arange(1.0 * divided))}
+            return state, metrics
 
         return toy(config)._replace(step=step)
 
-    def with_mark(config):
-        return learner(config)._replace(step=splits(learner(config).step))
-
-    for factory, most in ((learner, 1), (with_mark, 4)):
-        seen.clear()
-        train.fit(
-            factory, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False
-        )  # fmt: skip
-        assert max(seen) == most
+    found = train.fit(
+        learner, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False
+    )  # fmt: skip
+    assert max(seen) == devices
+    if divided:
+        np.testing.assert_allclose(found.table.final("default", "mean"), (divided - 1) / 2, rtol=1e-6)
 
 
 @pytest.mark.skipif(DEVICES > 1, reason="is what starts this")

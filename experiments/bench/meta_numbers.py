@@ -10,13 +10,16 @@ mean squared error after 1, 5 and 10 steps. Its mean can be that of a few tasks 
 and the fraction of such tasks are shown beside it.
 
 Omniglot: 1,200 characters to train, 423 to test, turned by quarters; 28 x 28. Every query is judged by
-itself: no batch statistics. Lines with ``budget`` in their name are cut to what two cores do in 40 minutes;
-the published budgets run with ``--slow`` and want a GPU.
+itself, unless a line says "transductive": then BatchNorm takes the statistics of all queries of a task, as in
+the published figures of MAML and MAML++. Lines with ``budget`` in their name are cut to what two cores do in
+40 minutes, by networks without normalisation. ``--slow`` runs the published networks and budgets, which want
+a GPU: 20 minutes to days of two cores each. A line with ``--save`` goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -44,7 +47,7 @@ from lrn.meta.pooled import PooledConfig, pooled
 from lrn.meta.problem import Problem, classification, regression
 from lrn.meta.prototypical import PrototypicalConfig, prototypical
 from lrn.runtime import device_per_processor
-from lrn.types import Array, Key, Net, NetState, Params
+from lrn.types import Array, Key, Net, NetState, Params, State
 
 
 @dataclasses.dataclass
@@ -65,32 +68,41 @@ class Args:
     """The characters to judge on: "test" after training on "development", "validation" after "train"."""
     tasks: int = 600
     """To judge on."""
+    save: Path | None = None
+    """Keep checkpoints here; the same call goes on from them."""
     json: Path | None = None
     """Also write the figures here; lines of an earlier run stay in it."""
 
 
-class Line(NamedTuple):
-    """A training, what it is judged on, and what is known of it.
+Tasks = TaskFamily | Callable[[Any], TaskFamily]  # the latter of the data
+
+
+class Judged(NamedTuple):
+    """What a trained learner is judged on, and what is known of it.
 
     known: by number of steps, the figure to reach: a loss from above, an accuracy from below.
-    tested: ``tested(data)``, and with another problem and learner where the ways of training differ.
     """
 
     known: Mapping[int, float]
     learner: Callable[[Any], MetaLearner]
     problem: Problem
+    family: Tasks
+
+
+class Line(NamedTuple):
+    """A training, and by name what it is judged on: one of name "", or several."""
+
+    learner: Callable[[Any], MetaLearner]
     config: Any
-    family: TaskFamily | Callable[[Any], TaskFamily]
-    tested: TaskFamily | Callable[[Any], TaskFamily]
+    family: Tasks
     tasks: int
     iterations: int
-    test_learner: Callable[[Any], MetaLearner] | None = None
-    test_problem: Problem | None = None
+    judged: Mapping[str, Judged]
 
     @property
     def score(self) -> str:
         """What is compared."""
-        return "loss" if self.problem.outputs == 1 else "accuracy"
+        return "loss" if all(j.problem.outputs == 1 for j in self.judged.values()) else "accuracy"
 
 
 def main(argv: list[str]) -> int:
@@ -107,16 +119,16 @@ def main(argv: list[str]) -> int:
     chosen = [n for n in known if not args.only or n in args.only or any(part in n.lower() for part in parts)]
     if not chosen:
         raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], every)}")
-    print(f"{'':<34}{'steps':>6}{'mean':>28}{'known':>8}{'median':>9}{'diverged':>10}{'minutes':>9}")
+    print(f"{'':<34}{'steps':>12}{'mean':>28}{'known':>8}{'median':>9}{'diverged':>10}{'minutes':>9}")
     reached = True
     for name in chosen:
-        row = measure(known[name](), args, name in SINUSOID)
+        row = measure(known[name](), args, name)
         for k, found in row["at"].items():
             interval = f"{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
             goal = f"{found['known']:g}" if found["known"] is not None else ""
             mark = "" if found["reached"] else "  short of it"
             print(
-                f"{name:<34}{k:>6}{interval:>28}{goal:>8}{found['median']:>9.4g}{found['diverged']:>10.2%}"
+                f"{name:<34}{k:>12}{interval:>28}{goal:>8}{found['median']:>9.4g}{found['diverged']:>10.2%}"
                 f"{row['seconds'] / 60:>9.1f}{mark}",
                 flush=True,
             )
@@ -127,17 +139,17 @@ def main(argv: list[str]) -> int:
     return int(not reached)
 
 
-def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
+def measure(line: Line, args: Args, name: str) -> dict[str, Any]:
     """The figures of one line."""
     begin = time.perf_counter()
+    small = name in SINUSOID
     count = args.seeds or (10 if small else 1)
     data = None
     if not small:
         training = "development" if args.part == "test" else "train"
         data = {"training": omniglot(training).images, "testing": omniglot(args.part).images}
-    # On a CPU only a large network with several tasks a step gains by a device for each processor.
-    one = jax.default_backend() == "cpu" and (small or line.tasks == 1)
-    devices = jax.devices()[: 1 if one else None]
+    # Small networks of many seeds are faster together on one device.
+    devices = jax.devices()[:1] if small and jax.default_backend() == "cpu" else None
     fit = train.fit(
         line.learner,
         line.config,
@@ -145,46 +157,61 @@ def measure(line: Line, args: Args, small: bool) -> dict[str, Any]:
         steps=args.iterations or line.iterations,
         sampler=episodes(line.family, line.tasks),
         data=data,
-        evaluate=evaluator(
-            line.test_learner or line.learner,
-            line.test_problem or line.problem,
-            line.tested,
-            tasks=args.tasks,
-            at=tuple(line.known),
-        ),
+        evaluate=_evaluate(line.judged, args.tasks),
+        folder=args.save / f"{name} {args.part}".replace(",", "").replace(" ", "_") if args.save else None,
+        save_seconds=60.0,
         progress=not small,
         devices=devices,
     )
     return {
-        "at": {k: _figures(fit.table, line, k) for k in line.known},
+        "at": {
+            f"{test} {k}".strip(): _figures(fit.table, line.score, f"{test} " * bool(test), k, known)
+            for test, judged in line.judged.items()
+            for k, known in judged.known.items()
+        },
         "score": line.score,
         "seeds": count,
         "iterations": args.iterations or line.iterations,
         "seconds": time.perf_counter() - begin,
         "cpu": fit.cpu,
         "config": repr(line.config),
-        "device": f"{len(devices)} x {devices[0].device_kind}",
+        "device": jax.devices()[0].device_kind,
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
 
 
-def _figures(table: Any, line: Line, k: int) -> dict[str, Any]:
-    values = table.final("default", f"{line.score}@{k}")
+def _evaluate(judged: Mapping[str, Judged], tasks: int) -> Callable[..., Mapping[str, Array]]:
+    evaluators = {
+        f"{name} " * bool(name): evaluator(j.learner, j.problem, j.family, tasks=tasks, at=tuple(j.known))
+        for name, j in judged.items()
+    }
+
+    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+        return {
+            name + score: value
+            for name, one in evaluators.items()
+            for score, value in one(config, key, state, data).items()
+        }
+
+    return evaluate
+
+
+def _figures(table: Any, score: str, test: str, k: int, known: float) -> dict[str, Any]:
+    values = table.final("default", f"{test}{score}@{k}")
     if len(values) > 1:
         interval = stats.t_interval(values)
         mean, low, high = interval.estimate, interval.low, interval.high
     else:
-        half = float(table.final("default", f"{line.score}@{k} halfwidth")[0])
+        half = float(table.final("default", f"{test}{score}@{k} halfwidth")[0])
         mean, low, high = float(values[0]), float(values[0]) - half, float(values[0]) + half
-    known = line.known[k]
-    better = mean <= known if line.score == "loss" else mean >= known
+    better = mean <= known if score == "loss" else mean >= known
     return {
         "mean": mean,
         "low": low,
         "high": high,
         "by_seed": values.tolist(),
-        "median": float(np.median(table.final("default", f"{line.score}@{k} median"))),
-        "diverged": float(table.final("default", f"diverged@{k}").mean()),
+        "median": float(np.median(table.final("default", f"{test}{score}@{k} median"))),
+        "diverged": float(table.final("default", f"{test}diverged@{k}").mean()),
         "known": known if np.isfinite(known) else None,
         "reached": bool(better or not np.isfinite(known)),
     }
@@ -204,10 +231,9 @@ def _sinusoid(known: tuple[float, ...], learner: Any, config: Any) -> Line:
     # Half of He's deviation, about what PyTorch begins with. From the whole, inputs of up to 5 curve the loss
     # so much that five steps of .01 diverge: training of every second seed ends within 500 iterations.
     problem = regression(_smaller(nets.mlp(None, (40, 40)), 0.5))
-    return Line(
-        dict(zip((1, 5, 10), known)), lambda c: learner(problem, c), problem, config,
-        sinusoid(), sinusoid(), 25, 30_000,
-    )  # fmt: skip
+    made = functools.partial(learner, problem)
+    judged = Judged(dict(zip((1, 5, 10), known)), made, problem, sinusoid())
+    return Line(made, config, sinusoid(), 25, 30_000, {"": judged})
 
 
 def _maml(steps: int, rate: float, order: str = "second") -> MAMLConfig:
@@ -231,25 +257,39 @@ def _characters(part: str, ways: int, shots: int, queries: int) -> Callable[[Any
 
 
 def _omniglot(
-    known: float, ways: int, shots: int, learner: Any, config: Any, tasks: int, iterations: int, at: int
+    known: float,
+    ways: int,
+    shots: int,
+    learner: Any,
+    config: Any,
+    tasks: int,
+    iterations: int,
+    at: int,
+    statistics: str = "transductive",
 ) -> Line:
-    """A learner with an inner loop: as many queries of a class as shots, four strided blocks, no norm."""
-    problem = classification(nets.conv4(), ways)
-    return Line(
-        {at: known}, lambda c: learner(problem, c), problem, config,
-        _characters("training", ways, shots, shots), _characters("testing", ways, shots, _queries(shots)),
-        tasks, iterations,
-    )  # fmt: skip
+    """A learner with an inner loop: as many queries of a class as shots, four strided blocks."""
+    body = nets.conv4() if statistics == "none" else nets.conv4(norm="batch", reduce="mean")
+    problem = classification(body, ways, statistics)
+    made = functools.partial(learner, problem)
+    judged = Judged({at: known}, made, problem, _characters("testing", ways, shots, _queries(shots)))
+    return Line(made, config, _characters("training", ways, shots, shots), tasks, iterations, {"": judged})
 
 
-def _prototypes(known: float, ways: int, shots: int, iterations: int, train_ways: int = 60) -> Line:
+def _prototypes(
+    shots: int, iterations: int, known: Mapping[int, float], body: Net, statistics: str, ways: int = 60
+) -> Line:
     """Trained with more ways than it is tested with, an episode a step (Snell et al. 2017)."""
-    wide, narrow = (classification(nets.conv4(), n) for n in (train_ways, ways))
-    return Line(
-        {0: known}, lambda c: prototypical(wide, c), wide, PrototypicalConfig(),
-        _characters("training", train_ways, shots, 5), _characters("testing", ways, shots, _queries(shots)),
-        1, iterations, lambda c: prototypical(narrow, c), narrow,
-    )  # fmt: skip
+
+    def learner(ways: int) -> tuple[Callable[[Any], MetaLearner], Problem]:
+        problem = classification(body, ways, statistics)
+        return functools.partial(prototypical, problem), problem
+
+    judged = {
+        f"{n}w{shots}s": Judged({0: figure}, *learner(n), _characters("testing", n, shots, _queries(shots)))
+        for n, figure in known.items()
+    }
+    train = _characters("training", ways, shots, 5)
+    return Line(learner(ways)[0], PrototypicalConfig(), train, 1, iterations, judged)
 
 
 def _queries(shots: int) -> int:
@@ -263,29 +303,38 @@ def _falling(rate: Any) -> optax.GradientTransformation:
 BUDGET = 24_000  # meta-steps of MAML that two cores do in 40 minutes, with time to spare
 
 OMNIGLOT: dict[str, Callable[[], Line]] = {
-    "omniglot prototypes 5w1s, budget": lambda: _prototypes(0.97, 5, 1, 4_000),
+    "omniglot prototypes 5w1s, budget": lambda: _prototypes(1, 4_000, {5: 0.97}, nets.conv4(), "none"),
     "omniglot MAML 5w1s, budget": lambda: _omniglot(
-        0.97, 5, 1, maml, dataclasses.replace(_maml(1, 0.4), optimizer=_falling), 32, BUDGET, 3
+        0.97, 5, 1, maml, dataclasses.replace(_maml(1, 0.4), optimizer=_falling), 32, BUDGET, 3, "none"
     ),
 }
 
 
-def _plus_plus(known: float, ways: int, shots: int) -> Line:
+def _published(shots: int, known: Mapping[int, float]) -> Line:
+    # What PyTorch keeps, .9 of the old.
+    return _prototypes(shots, 20_000, known, nets.conv4(down="pool", norm="batch", momentum=0.9), "running")
+
+
+def _finn(known: float, ways: int, shots: int) -> Line:
+    if ways == 5:
+        return _omniglot(known, ways, shots, maml, _maml(1, 0.4), 32, 40_000, 3)
+    return _omniglot(known, ways, shots, maml, _maml(5, 0.1), 16, 40_000, 5)
+
+
+def _antoniou(known: float, ways: int, shots: int) -> Line:
     settings = MAMLPlusPlusConfig()
     return _omniglot(known, ways, shots, maml_plus_plus, settings, 8, settings.total_steps, 5)
 
 
 SLOW: dict[str, Callable[[], Line]] = {
-    "omniglot MAML 5w1s": lambda: _omniglot(0.987, 5, 1, maml, _maml(1, 0.4), 32, 40_000, 3),
-    "omniglot MAML 5w5s": lambda: _omniglot(0.999, 5, 5, maml, _maml(1, 0.4), 32, 40_000, 3),
-    "omniglot MAML 20w1s": lambda: _omniglot(0.958, 20, 1, maml, _maml(5, 0.1), 16, 40_000, 5),
-    "omniglot MAML 20w5s": lambda: _omniglot(0.989, 20, 5, maml, _maml(5, 0.1), 16, 40_000, 5),
-    "omniglot prototypes 5w1s": lambda: _prototypes(0.988, 5, 1, 20_000),
-    "omniglot prototypes 5w5s": lambda: _prototypes(0.997, 5, 5, 20_000),
-    "omniglot prototypes 20w1s": lambda: _prototypes(0.960, 20, 1, 20_000),
-    "omniglot prototypes 20w5s": lambda: _prototypes(0.989, 20, 5, 20_000),
-    "omniglot MAML++ 5w1s": lambda: _plus_plus(0.994, 5, 1),
-    "omniglot MAML++ 5w5s": lambda: _plus_plus(0.998, 5, 5),
-    "omniglot MAML++ 20w1s": lambda: _plus_plus(0.976, 20, 1),
-    "omniglot MAML++ 20w5s": lambda: _plus_plus(0.993, 20, 5),
+    "omniglot prototypes 1s": lambda: _published(1, {5: 0.988, 20: 0.960}),
+    "omniglot prototypes 5s": lambda: _published(5, {5: 0.997, 20: 0.989}),
+    "omniglot MAML 5w1s, transductive": lambda: _finn(0.987, 5, 1),
+    "omniglot MAML 5w5s, transductive": lambda: _finn(0.999, 5, 5),
+    "omniglot MAML 20w1s, transductive": lambda: _finn(0.958, 20, 1),
+    "omniglot MAML 20w5s, transductive": lambda: _finn(0.989, 20, 5),
+    "omniglot MAML++ 5w1s, transductive": lambda: _antoniou(0.994, 5, 1),
+    "omniglot MAML++ 5w5s, transductive": lambda: _antoniou(0.998, 5, 5),
+    "omniglot MAML++ 20w1s, transductive": lambda: _antoniou(0.976, 20, 1),
+    "omniglot MAML++ 20w5s, transductive": lambda: _antoniou(0.993, 20, 5),
 }

@@ -12,8 +12,10 @@ import optax
 from lrn import check
 from lrn.meta.episode import Episode
 from lrn.meta.groups import fitting
-from lrn.parts import mean_of_parts, splits
+from lrn.parts import mean_of_parts
 from lrn.types import LANES, Array, Batch, Example, Key, Metrics, NetState, PyTree, State
+
+NET_STATE = "net_state"
 
 
 class MetaLearner(NamedTuple):
@@ -36,7 +38,8 @@ class MetaLearner(NamedTuple):
 class MetaState(NamedTuple):
     """State of a meta-learner.
 
-    meta: what is meta-learned. net_state: of the network, never changed. taken: meta-steps till now.
+    meta: what is meta-learned. net_state: of the network, changed only where it keeps running statistics.
+    taken: meta-steps till now.
     """
 
     meta: PyTree
@@ -47,7 +50,8 @@ class MetaState(NamedTuple):
 
 # ``gradient(key, meta, net_state, episodes, count) -> (gradient of meta, metrics)``
 Gradient = Callable[[Key, PyTree, NetState, Episode, Array], tuple[PyTree, Mapping[str, Array]]]
-# ``loss(key, meta, net_state, episode, count) -> (loss, metrics)`` of one task
+# ``loss(key, meta, net_state, episode, count) -> (loss, metrics)`` of one task. A metric called `NET_STATE`
+# is what the network is to keep of it; the mean over the tasks is kept.
 TaskLoss = Callable[[Key, PyTree, NetState, Episode, Array], tuple[Array, Mapping[str, Array]]]
 
 
@@ -75,9 +79,11 @@ def by_gradient(
         slope, metrics = gradient(key, state.meta, state.net_state, episodes, state.taken)
         updates, opt_state = optimizer.update(slope, state.opt_state, state.meta)
         meta = optax.apply_updates(state.meta, updates)
-        return MetaState(meta, state.net_state, opt_state, state.taken + 1), metrics
+        metrics = dict(metrics)
+        net_state = metrics.pop(NET_STATE, state.net_state)
+        return MetaState(meta, net_state, opt_state, state.taken + 1), metrics
 
-    return MetaLearner(init, splits(step), curve)
+    return MetaLearner(init, step, curve)
 
 
 def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
@@ -96,12 +102,11 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         def mean(meta: PyTree) -> Any:
             if len(keys) == 1:  # products without an axis for the tasks are the faster ones
                 key, episode = jax.tree.map(lambda x: x[0], (keys, episodes))
-                value, metrics = loss(key, meta, net_state, episode, count)
-                return value, jax.tree.map(jnp.mean, metrics)
+                return loss(key, meta, net_state, episode, count)
             losses, metrics = jax.vmap(
                 lambda key, episode: loss(key, meta, net_state, episode, count), axis_name=LANES
             )(keys, episodes)
-            return losses.mean(), jax.tree.map(jnp.mean, metrics)
+            return losses.mean(), jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
         return jax.grad(mean, has_aux=True)(meta)
 

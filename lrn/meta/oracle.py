@@ -18,7 +18,6 @@ from lrn.meta.episode import Episode, joined
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, check_episodes, flat, of_tasks
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
-from lrn.parts import splits
 from lrn.types import Array, Batch, Example, Key, Metrics, NetState, PyTree
 
 
@@ -61,7 +60,7 @@ def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
     def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
         return blind.step(key, state, tell(episodes))
 
-    return MetaLearner(init, splits(step), curve)
+    return MetaLearner(init, step, curve)
 
 
 def tell(episodes: Episode) -> Episode:

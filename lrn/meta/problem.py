@@ -16,7 +16,7 @@ import optax
 from lrn import check
 from lrn.types import Array, Batch, Key, Net, NetState, Params
 
-STATISTICS = ("none", "support", "transductive")
+STATISTICS = ("none", "support", "transductive", "running")
 
 
 class Problem(NamedTuple):
@@ -29,6 +29,8 @@ class Problem(NamedTuple):
     loss: ``loss(outputs, y) -> scalar``, a mean over the examples.
     score: ``score(outputs, y) -> {name: [n]}``, what is reported, per example.
     outputs: numbers an example.
+    trained: ``trained(body, net_state, x) -> (features, net_state)`` in training, for a body that keeps
+        running statistics; None for others.
     """
 
     init: Callable[[Key, Array], tuple[Params, NetState]]
@@ -37,9 +39,19 @@ class Problem(NamedTuple):
     loss: Callable[[Array, Array], Array]
     score: Callable[[Array, Array], Mapping[str, Array]]
     outputs: int
+    trained: Callable[[Params, NetState, Array], tuple[Array, NetState]] | None = None
 
     def predict(self, params: Params, net_state: NetState, support: Batch, x: Array) -> Array:
-        """The outputs [n, outputs] for x [n, ...]."""
+        """The outputs [n, outputs] for x [n, ...].
+
+        Raises:
+            ValueError: the body keeps running statistics, which only learners know that need no outputs.
+        """
+        if self.trained is not None:
+            raise check.InputError(
+                "statistics='running' are for learners without an inner loop, as prototypical; "
+                "choose 'support' or 'transductive' for this one."
+            )
         return self.head(params["head"], self.features(params["body"], net_state, support, x))
 
     def loss_on(self, params: Params, net_state: NetState, support: Batch, batch: Batch) -> Array:
@@ -56,6 +68,8 @@ def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
         statistics: of a body with BatchNorm. "none": it has none. "support": from the support set, also for
             the queries, each of which is then judged alone. "transductive": of whatever batch is looked at,
             so that the queries of a task help each other, which most published numbers count as free.
+            "running": of the batch in training, moving averages of those after it, so that each query is
+            judged alone; for learners without an inner loop (`lrn.meta.prototypical`).
 
     Raises:
         ValueError: ``ways`` below 2, or an unknown choice of statistics; from ``init``, a body whose state
@@ -123,7 +137,7 @@ def _problem(body: Net, outputs: int, statistics: str, loss: Any, score: Any) ->
         return {"body": params, "head": head}, net_state
 
     def features(params: Params, net_state: NetState, support: Batch, x: Array) -> Array:
-        if statistics == "none":
+        if statistics in ("none", "running"):
             return body.apply(params, net_state, x)[0]
         if statistics == "transductive" or x is support["x"]:
             return body.apply(params, net_state, x, train=True)[0]
@@ -132,7 +146,11 @@ def _problem(body: Net, outputs: int, statistics: str, loss: Any, score: Any) ->
     def head(params: Params, features: Array) -> Array:
         return features @ params["kernel"] + params["bias"][None]
 
-    return Problem(init, features, head, loss, score, outputs)
+    def trained(params: Params, net_state: NetState, x: Array) -> tuple[Array, NetState]:
+        return body.apply(params, net_state, x, train=True)
+
+    running = trained if statistics == "running" else None
+    return Problem(init, features, head, loss, score, outputs, running)
 
 
 def batch_statistics(net: Net, params: Params, net_state: NetState, x: Array) -> NetState:
@@ -156,8 +174,8 @@ def _check_body(out: Any, x: Array, net_state: NetState, statistics: str) -> Non
     keeps = bool(jax.tree.leaves(net_state))
     if keeps and statistics == "none":
         raise check.InputError(
-            "the body keeps statistics (BatchNorm) and statistics='none'; choose 'support' or "
-            "'transductive', or a body without."
+            "the body keeps statistics (BatchNorm) and statistics='none'; choose 'support', "
+            "'transductive' or 'running', or a body without."
         )
     if not keeps and statistics != "none":
         raise check.InputError(

@@ -12,8 +12,8 @@ from jax.core import Tracer
 
 from lrn import check
 from lrn.config import config
-from lrn.meta.episode import Episode
-from lrn.meta.learner import MetaLearner, MetaState, by_gradient, flat, of_tasks
+from lrn.meta.episode import Episode, joined
+from lrn.meta.learner import NET_STATE, MetaLearner, MetaState, by_gradient, flat, of_tasks
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 
@@ -76,19 +76,30 @@ def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
         params, net_state = problem.init(key, x)
         return params["body"], net_state
 
-    def logits(meta: Params, net_state: NetState, support: Batch, x: Array, ways: int) -> Array:
-        centres = prototypes(problem.features(meta, net_state, support, support["x"]), support["y"], ways)
-        return prototype_logits(problem.features(meta, net_state, support, x), centres)
+    def logits(known: Array, y: Array, found: Array) -> Array:
+        return prototype_logits(found, prototypes(known, y, problem.outputs))
+
+    def features(meta: Params, net_state: NetState, support: Batch, x: Array) -> tuple[Array, Array]:
+        of_support, of_x = (problem.features(meta, net_state, support, part) for part in (support["x"], x))
+        return of_support, of_x
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
         del key, count
-        outputs = logits(meta, net_state, episode.support, episode.query["x"], problem.outputs)
-        scores = problem.score(outputs, episode.query["y"])
-        return problem.loss(outputs, episode.query["y"]), {k: v.mean() for k, v in scores.items()}
+        support, query = episode.support, episode.query
+        kept = {}
+        if problem.trained:  # one batch for the statistics, as with the authors
+            both, kept[NET_STATE] = problem.trained(meta, net_state, joined(episode)["x"])
+            known, found = jnp.split(both, [support["x"].shape[0]])
+        else:
+            known, found = features(meta, net_state, support, query["x"])
+        outputs = logits(known, support["y"], found)
+        scores = problem.score(outputs, query["y"])
+        return problem.loss(outputs, query["y"]), {**{k: v.mean() for k, v in scores.items()}, **kept}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code
-        return flat(logits(state.meta, state.net_state, support, x, problem.outputs), steps)
+        known, found = features(state.meta, state.net_state, support, x)
+        return flat(logits(known, support["y"], found), steps)
 
     def rate(count: Any) -> Any:
         return config.meta_rate * (0.5 ** (count // config.halve_every) if config.halve_every else 1.0)

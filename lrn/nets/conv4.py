@@ -24,6 +24,7 @@ class Conv4(nn.Module):
     blocks: int = 4
     down: str = "stride"
     norm: str = "none"
+    momentum: float = 0.0
     reduce: str = "flatten"
     mean: PerChannel = None
     std: PerChannel = None
@@ -38,8 +39,7 @@ class Conv4(nn.Module):
             stride = 2 if self.down == "stride" else 1
             x = Conv(self.width, stride=stride, conv=self.conv, name=f"conv_{i}")(x)
             if self.norm == "batch":
-                # A batch's own statistics, not a moving average: see `lrn.meta.problem`.
-                x = nn.BatchNorm(use_running_average=not train, momentum=0.0, epsilon=1e-5)(x)
+                x = nn.BatchNorm(use_running_average=not train, momentum=self.momentum, epsilon=1e-5)(x)
             elif self.norm in ("group", "layer"):
                 groups = 1 if self.norm == "layer" else min(8, self.width)
                 x = nn.GroupNorm(num_groups=groups)(x)
@@ -57,6 +57,7 @@ def conv4(
     blocks: int = 4,
     down: str = "stride",
     norm: str = "none",
+    momentum: float = 0.0,
     reduce: str = "flatten",
     mean: PerChannel = None,
     std: PerChannel = None,
@@ -70,8 +71,9 @@ def conv4(
         blocks: how often the image is halved.
         down: "stride" (a quarter of the work; MAML's for Omniglot, with ``reduce="mean"``) or "pool"
             (prototypical networks').
-        norm: "none"; "batch", by the statistics of the batch it sees, momentum 0; "group", of 8 groups of
-            channels; "layer", of all of an example. The last two judge each example alone.
+        norm: "none"; "batch", by the statistics of a batch (which one: `lrn.meta.problem`); "group", of 8
+            groups of channels; "layer", of all of an example. The last two judge each example alone.
+        momentum: what a moving average of batch statistics keeps of the old; 0 for the last batch's alone.
         reduce: "flatten" what the last block gives, or its "mean" over the image.
         mean: subtracted from the pixels; one number, or one a channel.
         std: the centred pixels are divided by it; one number, or one a channel.
@@ -86,9 +88,10 @@ def conv4(
     check.choice("down", down, DOWN)
     check.choice("norm", norm, NORMS)
     check.choice("reduce", reduce, ("flatten", "mean"))
+    check.between("momentum", momentum, 0.0, 1.0)
     if norm == "group" and width > 8 and width % 8:
         raise check.InputError(
             f"width must be a multiple of 8 for norm='group', got {width}; choose another width or norm."
         )
     convolution.resolve(conv)
-    return from_flax(Conv4(classes, width, blocks, down, norm, reduce, mean, std, conv))
+    return from_flax(Conv4(classes, width, blocks, down, norm, momentum, reduce, mean, std, conv))

@@ -335,12 +335,51 @@ def test_transductive_statistics_let_queries_help_each_other_and_others_do_not()
         assert np.allclose(whole[:, :3], part, atol=1e-4) == alone
 
 
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_query_alone(tasks):
+    body = nets.from_flax(Normed(0.9))
+    settings = prototypical.PrototypicalConfig()
+    learner = prototypical.prototypical(classification(body, 3, "running"), settings)
+    given = draw(blobs(ways=3), jax.random.key(0), tasks)
+    state = learner.init(jax.random.key(1), given)
+    after, metrics = learner.step(jax.random.key(2), state, given)
+    assert set(metrics) == {"loss", "accuracy"}
+    # A batch is a task's support and queries together; flax keeps .9 of the old mean 0 and variance 1.
+    both = jnp.concatenate([given.support["x"], given.query["x"]], axis=1)
+    dense = both @ state.meta["Dense_0"]["kernel"] + state.meta["Dense_0"]["bias"][None, None]
+    found = after.net_state["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(found["mean"], 0.1 * dense.mean(1).mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["var"], 0.9 + 0.1 * dense.var(1).mean(0), rtol=1e-4)
+
+    task = jax.tree.map(lambda x: x[0], given)
+    x = task.query["x"]
+    outputs = learner.curve(after, task.support, x, (), 0)[0]
+    alone = learner.curve(after, task.support, x[:1], (), 0)[0]
+    np.testing.assert_allclose(outputs[:1], alone, rtol=1e-4, atol=1e-4)
+    # By hand: the network with the kept statistics, distances to the class means.
+    known, asked = (body.apply(after.meta, after.net_state, part)[0] for part in (task.support["x"], x))
+    centres = jnp.stack([known[task.support["y"] == c].mean(0) for c in range(3)])
+    distance = ((asked[:, None] - centres[None]) ** 2).sum(-1)
+    gaps = outputs - outputs[:, :1]
+    np.testing.assert_allclose(gaps, -(distance - distance[:, :1]), rtol=1e-3, atol=1e-3)
+
+
+def test_running_statistics_are_refused_where_an_inner_loop_would_not_move_them():
+    problem = classification(nets.from_flax(Normed(0.9)), 3, "running")
+    given = draw(blobs(ways=3), jax.random.key(0), 2)
+    for learner in (maml.maml(problem, MAMLConfig()), pooled.pooled(problem, pooled.PooledConfig())):
+        state = learner.init(jax.random.key(1), given)
+        with pytest.raises(ValueError, match="'running' are for learners without an inner loop"):
+            jax.eval_shape(learner.step, jax.random.key(2), state, given)
+
+
 @pytest.mark.parametrize(
     ("body", "statistics", "message"),
     [
         (nets.from_flax(Normed(0.9)), "none", "keeps statistics"),
         (nets.mlp(None, (4,)), "support", "keeps none"),
-        (nets.mlp(None, (4,)), "running", "statistics 'running' is not known"),
+        (nets.mlp(None, (4,)), "running", "keeps none"),
+        (nets.mlp(None, (4,)), "moving", "statistics 'moving' is not known"),
         (nets.from_function(lambda key, x: (), lambda p, x: x[:, 0]), "none", "features"),
         ("mlp", "none", "must be an lrn.types.Net"),
     ],
