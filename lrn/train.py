@@ -11,6 +11,7 @@ Keys are folded from (seed, step): a resumed training is the same training.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -158,10 +159,12 @@ def fit(
     with Bar(name, steps) if progress and writes else contextlib.nullcontext() as bar:
         say = (on_event or (bar.say if bar else print)) if writes else _say_nothing
         log = Log(name, arms, seeds, folder, sinks if writes else (), say, writes)
-        # What must agree for a checkpoint to be of this training.
+        # What must agree for a checkpoint to be of this training. Functions in a config print with their
+        # address, which changes from process to process; what they do is in the program.
+        structure = re.sub(r" at 0x[0-9a-f]+", "", str(jax.tree.structure((stacked, program.shape))))
         identity = files.sha256_json(
             [
-                [name, arms, seeds, log_every, eval_every, str(jax.tree.structure((stacked, program.shape)))],
+                [name, arms, seeds, log_every, eval_every, structure],
                 [np.asarray(x).tolist() for x in jax.tree.leaves(stacked)],
                 program.sha256() if folder is not None else "",
             ]
@@ -267,7 +270,7 @@ def _resume(folder: Path | None, identity: str, shape: Any, log: Log, steps: int
 
         def damage(meta: Mapping[str, Any]) -> str | None:
             if meta["identity"] != identity:
-                raise ValueError(
+                raise check.InputError(
                     f"{folder} holds another training (its arms, seeds, settings or state differ); "
                     "give another folder, or remove this one to begin again."
                 )
@@ -286,7 +289,7 @@ def _resume(folder: Path | None, identity: str, shape: Any, log: Log, steps: int
     for warning in loaded.warnings:
         say(warning)
     if step > steps:
-        raise ValueError(
+        raise check.InputError(
             f"{folder} holds a training of {step} steps, more than the {steps} asked for; "
             f"ask for at least {step}, or give another folder."
         )

@@ -10,10 +10,11 @@ mean squared error after 1, 5 and 10 steps. Its mean can be that of a few tasks 
 and the fraction of such tasks are shown beside it.
 
 Omniglot: 1,200 characters to train, 423 to test, turned by quarters; 28 x 28. Every query is judged by
-itself, unless a line says "transductive": then BatchNorm takes the statistics of all queries of a task, as in
-the published figures of MAML and MAML++. Lines with ``budget`` in their name are cut to what two cores do in
-40 minutes, by networks without normalisation. ``--slow`` runs the published networks and budgets, which want
-a GPU: 20 minutes to days of two cores each. A line with ``--save`` goes on where it was stopped.
+itself, unless a line says "transductive": then BatchNorm takes the statistics of all queries of a task, as
+many of a class as there are shots, as in the published figures of MAML and MAML++ (whose BatchNorm has
+parameters for each inner step; ours has not). Lines with ``budget`` in their name are cut to what two cores
+do in 40 minutes, by networks without normalisation. ``--slow`` runs the published networks and budgets, which
+want a GPU: an hour to days of one core each. With ``--save`` a line goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -141,13 +142,16 @@ def main(argv: list[str]) -> int:
 
 def measure(line: Line, args: Args, name: str) -> dict[str, Any]:
     """The figures of one line."""
-    begin = time.perf_counter()
     small = name in SINUSOID
     count = args.seeds or (10 if small else 1)
     data = None
     if not small:
         training = "development" if args.part == "test" else "train"
         data = {"training": omniglot(training).images, "testing": omniglot(args.part).images}
+    folder = None
+    if args.save:
+        folder = args.save / "_".join(f"{name} {args.part}".replace(",", "").split())
+    clock = _Clock(folder)
     # Small networks of many seeds are faster together on one device.
     devices = jax.devices()[:1] if small and jax.default_backend() == "cpu" else None
     fit = train.fit(
@@ -158,7 +162,8 @@ def measure(line: Line, args: Args, name: str) -> dict[str, Any]:
         sampler=episodes(line.family, line.tasks),
         data=data,
         evaluate=_evaluate(line.judged, args.tasks),
-        folder=args.save / f"{name} {args.part}".replace(",", "").replace(" ", "_") if args.save else None,
+        folder=folder,
+        sinks=(clock,),
         save_seconds=60.0,
         progress=not small,
         devices=devices,
@@ -172,12 +177,37 @@ def measure(line: Line, args: Args, name: str) -> dict[str, Any]:
         "score": line.score,
         "seeds": count,
         "iterations": args.iterations or line.iterations,
-        "seconds": time.perf_counter() - begin,
-        "cpu": fit.cpu,
+        "seconds": clock.seconds(),
         "config": repr(line.config),
         "device": jax.devices()[0].device_kind,
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
+
+
+class _Clock:
+    """Seconds spent on a training, by all the processes that went on with it."""
+
+    def __init__(self, folder: Path | None):
+        self._file = folder.with_suffix(".seconds") if folder else None
+        self._before = float(self._file.read_text()) if self._file and self._file.exists() else 0.0
+        self._begin, self._trained = time.perf_counter(), False
+
+    def write(self, table: Any) -> None:
+        """As a sink of `lrn.train.fit`: something was trained."""
+        del table
+        self._trained = True
+        self.seconds()
+
+    def close(self) -> None:
+        """As a sink of `lrn.train.fit`; nothing is open."""
+
+    def seconds(self) -> float:
+        """Till now; what only finds a finished training takes none."""
+        spent = self._before + self._trained * (time.perf_counter() - self._begin)
+        if self._file and self._trained:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(str(spent))
+        return spent
 
 
 def _evaluate(judged: Mapping[str, Judged], tasks: int) -> Callable[..., Mapping[str, Array]]:
@@ -271,7 +301,8 @@ def _omniglot(
     body = nets.conv4() if statistics == "none" else nets.conv4(norm="batch", reduce="mean")
     problem = classification(body, ways, statistics)
     made = functools.partial(learner, problem)
-    judged = Judged({at: known}, made, problem, _characters("testing", ways, shots, _queries(shots)))
+    queries = _queries(shots) if statistics == "none" else shots
+    judged = Judged({at: known}, made, problem, _characters("testing", ways, shots, queries))
     return Line(made, config, _characters("training", ways, shots, shots), tasks, iterations, {"": judged})
 
 

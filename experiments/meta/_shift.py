@@ -18,11 +18,12 @@ import numpy as np
 from lrn.data.glyphs import glyphs
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import Episode, TaskFamily, draw
-from lrn.meta.evaluate import TEST, by_seed, jit_brief, per_task
+from lrn.meta.evaluate import TEST, by_seed, per_task
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.learner import MetaLearner, MetaState
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import Problem
+from lrn.runtime import jit_brief
 from lrn.types import Array, Batch, Key, Metrics, PyTree
 
 CAP = 4.0  # squares of the target: an answer of the right size and the wrong sign costs as much

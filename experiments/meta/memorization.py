@@ -355,8 +355,8 @@ def least(seeds: Sequence[int], size: int) -> Any:
     import jax.numpy as jnp
     import numpy as np
 
-    from lrn.meta.evaluate import jit_brief
     from lrn.meta.families.sinusoid import HIGH, sinusoid
+    from lrn.runtime import jit_brief
 
     def waves(pool: Any) -> Any:
         keys = jax.vmap(lambda number: jax.random.split(_key_of(pool, number))[0])(jnp.arange(size))

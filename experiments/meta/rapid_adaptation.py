@@ -400,7 +400,7 @@ class _Regime:
         import jax
         import jax.numpy as jnp
 
-        from lrn.meta.evaluate import jit_brief
+        from lrn.runtime import jit_brief
 
         x = jax.eval_shape(lambda k: self.test.batch(k, self.test.sample(k))[0]["x"], jax.random.key(0))
         zeros = jnp.zeros(x.shape, x.dtype)

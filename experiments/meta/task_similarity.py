@@ -405,10 +405,10 @@ def _letters(config: Config, context: Context) -> None:
     from experiments.meta import _shift
     from lrn import nets
     from lrn.meta.episode import episodes
-    from lrn.meta.evaluate import jit_brief
     from lrn.meta.families.few_shot import few_shot
     from lrn.meta.families.shifted import rotated
     from lrn.meta.problem import classification
+    from lrn.runtime import jit_brief
 
     problem = classification(nets.mlp(None, (64, 64)), WAYS)
     tables = list(_shift.letters(SCRIPTS, SIZE).values())
@@ -454,9 +454,9 @@ def _linear(config: Config, context: Context) -> None:
     from experiments.meta import _shift
     from lrn import nets
     from lrn.meta.episode import draw, episodes
-    from lrn.meta.evaluate import jit_brief
     from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
     from lrn.meta.problem import regression
+    from lrn.runtime import jit_brief
 
     plain = regression(nets.from_function(lambda key, x: {}, lambda params, x: x))
     problem = plain._replace(head=lambda params, features: features @ params["kernel"])  # no bias: algebra

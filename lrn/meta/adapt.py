@@ -128,9 +128,9 @@ def adapt_path(
         seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], first))
     if config.steps > 1:
         later = jax.tree.map(lambda rate: rate[1:], rates)
-        begin, rest = jax.lax.scan(
-            step, begin, later, length=config.steps - 1, unroll=min(config.steps, unroll)
-        )
+        # Of several steps in one go XLA would keep the activations that it computes again, together.
+        unroll = 1 if config.checkpoint else min(config.steps, unroll)
+        begin, rest = jax.lax.scan(step, begin, later, length=config.steps - 1, unroll=unroll)
         seen.append(rest)
     params, _ = begin
     seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], look(params)))

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, Var, jaxpr_as_fun
 
 from lrn import check, threefry
 from lrn.types import Array, Batch, Key, PyTree, Sampler
@@ -87,10 +90,10 @@ def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sa
 
 
 def check_family(family: TaskFamily) -> None:
-    """Check the shapes of what a family gives.
+    """Check the shapes of what a family gives, and that no class is missing where labels are not drawn.
 
     Raises:
-        ValueError: they are not those of an `Episode`.
+        ValueError: they are not those of an `Episode`, or one is.
     """
     if not isinstance(family, TaskFamily):
         raise check.InputError(
@@ -106,6 +109,7 @@ def check_family(family: TaskFamily) -> None:
     for part, batch in zip(("support", "query"), given):
         _check_part(family, part, batch)
     support, query = given
+    _check_classes(family, support["y"], key)
     for name in ("x", "y"):
         if support[name].shape[1:] != query[name].shape[1:] or support[name].dtype != query[name].dtype:
             raise check.InputError(
@@ -134,6 +138,44 @@ def _check_part(family: TaskFamily, part: str, batch: Any) -> None:
         raise check.InputError(
             f"the tasks {family.name} have labels and {family.outputs} outputs; set outputs to the classes."
         )
+
+
+def _check_classes(family: TaskFamily, y: Any, key: Any) -> None:
+    """Where the labels of a support set are the same in every draw, each class must be there.
+
+    Where they are drawn, a task may well lack a rare one.
+    """
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        return
+    labels = constant(lambda a, b: family.batch(a, family.sample(b))[0]["y"], key, key)
+    missing = set() if labels is None else set(range(family.outputs)) - set(np.asarray(labels).tolist())
+    if missing:
+        raise check.InputError(
+            f"the support set of the tasks {family.name} has no example of class {min(missing)} of "
+            f"{family.outputs}; give at least one of each."
+        )
+
+
+def constant(function: Callable[..., Array], *args: Any) -> Array | None:
+    """What ``function(*args)`` gives, if it depends on nothing that is not known yet; None if it does.
+
+    Args:
+        function: of arrays, or their shapes, ``args``; only what its result depends on is computed.
+        args: not known.
+    """
+    closed = jax.make_jaxpr(function)(*args)
+    jaxpr = closed.jaxpr
+    needed, equations = {v for v in jaxpr.outvars if isinstance(v, Var)}, []
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            equations.append(equation)
+            needed.update(v for v in equation.invars if isinstance(v, Var))
+    known = {v: c for v, c in zip(jaxpr.constvars, closed.consts) if v in needed}
+    if needed.intersection(jaxpr.invars) or any(isinstance(c, Tracer) for c in known.values()):
+        return None
+    rest = jaxpr.replace(eqns=equations[::-1], invars=[], constvars=list(known))
+    with jax.ensure_compile_time_eval():
+        return jaxpr_as_fun(ClosedJaxpr(rest, list(known.values())))()[0]
 
 
 def _form(x: Any) -> str:

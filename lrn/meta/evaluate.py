@@ -20,7 +20,7 @@ from lrn import check
 from lrn.meta.episode import Episode, TaskFamily, check_family, draw
 from lrn.meta.learner import MetaLearner, map_tasks
 from lrn.meta.problem import Problem
-from lrn.runtime import compiler_options
+from lrn.runtime import jit_brief
 from lrn.types import Array, Key, State, is_key
 
 T = TypeVar("T")
@@ -208,22 +208,6 @@ def scorer(
 
     drawn, scored = _drawer(family, tasks), _scorer(learner_of, problem, steps, tasks_at_once)
     return score
-
-
-def jit_brief(function: Callable[..., T], static_argnums: Sequence[int] = ()) -> Callable[..., T]:
-    """`jax.jit` for what runs for seconds and not for hours: compiled in half the time on CPU.
-
-    Fewer passes of LLVM, and XLA's older emitters of kernels, which compile sooner. Results are the same up
-    to rounding. Not to be called inside of another `jax.jit`, which has options of its own.
-    """
-
-    @functools.cache
-    def made() -> Callable[..., T]:
-        fast = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
-        options = compiler_options(fast) if jax.default_backend() == "cpu" else None
-        return jax.jit(function, static_argnums=tuple(static_argnums), compiler_options=options)
-
-    return functools.wraps(function)(lambda *args, **kwargs: made()(*args, **kwargs))
 
 
 def _kept(make: Callable[..., T]) -> Callable[..., T]:

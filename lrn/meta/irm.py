@@ -2,8 +2,9 @@
 
 One network for all, as in `lrn.meta.pooled`, and a penalty where its outputs could be made better in one
 environment by a scale of that environment's own: the squared derivative of the loss by a factor on the
-outputs, at 1. Squaring a derivative estimated from a few examples would pay for its noise; the product of
-two halves' derivatives does not (their appendix D).
+outputs, at 1. Squaring a derivative estimated from a few examples would pay for its noise. The product of two
+halves' derivatives does not (their appendix D), nor does the mean product over all pairs of examples, which
+is what that is on average over all ways to halve them.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
 
 
 def invariance_penalty(loss: Callable[[Array, Array], Array], outputs: Array, y: Array) -> Array:
-    """The product of d loss(scale * outputs, y) / d scale at 1, of every other example and of the rest.
+    """The squared derivative of loss(scale * outputs, y) by the scale at 1, estimated without its noise.
+
+    With g_i that of one example, the mean of g_i g_j over all pairs i != j: unbiased where the examples of an
+    environment are drawn independently. In a set that was balanced, as `lrn.meta.families.few_shot` is, other
+    examples are less often of the same class, and it is a little too low.
 
     Args:
         loss: ``loss(outputs, y) -> scalar``, a mean over the examples.
@@ -83,15 +88,15 @@ def invariance_penalty(loss: Callable[[Array, Array], Array], outputs: Array, y:
     Raises:
         ValueError: fewer than two examples.
     """
-    if outputs.shape[0] < 2:
-        raise check.InputError(
-            f"the penalty needs two halves of an environment, got {outputs.shape[0]} example; give more."
-        )
+    n = outputs.shape[0]
+    if n < 2:
+        raise check.InputError(f"the penalty needs pairs of an environment's examples, got {n}; give more.")
 
-    def slope(half: slice) -> Array:
-        return jax.grad(lambda scale: loss(scale * outputs[half], y[half]))(jnp.ones((), outputs.dtype))
+    def slope(f: Array, y: Array) -> Array:
+        return jax.grad(lambda scale: loss(scale * f[None], y[None]))(jnp.ones((), f.dtype))
 
-    return slope(slice(0, None, 2)) * slope(slice(1, None, 2))
+    slopes = jax.vmap(slope)(outputs, y)
+    return (slopes.sum() ** 2 - (slopes**2).sum()) / (n * (n - 1))
 
 
 def example() -> Example:

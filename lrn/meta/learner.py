@@ -102,11 +102,15 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         def mean(meta: PyTree) -> Any:
             if len(keys) == 1:  # products without an axis for the tasks are the faster ones
                 key, episode = jax.tree.map(lambda x: x[0], (keys, episodes))
-                return loss(key, meta, net_state, episode, count)
+                value, metrics = loss(key, meta, net_state, episode, count)
+                metrics = {k: v if k == NET_STATE else jnp.mean(v) for k, v in metrics.items()}
+                return value, metrics
             losses, metrics = jax.vmap(
                 lambda key, episode: loss(key, meta, net_state, episode, count), axis_name=LANES
             )(keys, episodes)
-            return losses.mean(), jax.tree.map(lambda x: x.mean(axis=0), metrics)
+            kept = {k: v for k, v in metrics.items() if k == NET_STATE}
+            kept = jax.tree.map(lambda x: x.mean(axis=0), kept)
+            return losses.mean(), {**jax.tree.map(jnp.mean, metrics), **kept}
 
         return jax.grad(mean, has_aux=True)(meta)
 

@@ -45,12 +45,12 @@ class Problem(NamedTuple):
         """The outputs [n, outputs] for x [n, ...].
 
         Raises:
-            ValueError: the body keeps running statistics, which only learners know that need no outputs.
+            ValueError: the body keeps running statistics, which `lrn.meta.prototypical` alone moves.
         """
         if self.trained is not None:
             raise check.InputError(
-                "statistics='running' are for learners without an inner loop, as prototypical; "
-                "choose 'support' or 'transductive' for this one."
+                "only prototypical networks keep running statistics; choose statistics='support' or "
+                "'transductive' for this learner."
             )
         return self.head(params["head"], self.features(params["body"], net_state, support, x))
 
@@ -69,7 +69,7 @@ def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
             the queries, each of which is then judged alone. "transductive": of whatever batch is looked at,
             so that the queries of a task help each other, which most published numbers count as free.
             "running": of the batch in training, moving averages of those after it, so that each query is
-            judged alone; for learners without an inner loop (`lrn.meta.prototypical`).
+            judged alone; for prototypical networks.
 
     Raises:
         ValueError: ``ways`` below 2, or an unknown choice of statistics; from ``init``, a body whose state

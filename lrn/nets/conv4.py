@@ -24,7 +24,7 @@ class Conv4(nn.Module):
     blocks: int = 4
     down: str = "stride"
     norm: str = "none"
-    momentum: float = 0.0
+    momentum: float = 0.9
     reduce: str = "flatten"
     mean: PerChannel = None
     std: PerChannel = None
@@ -57,7 +57,7 @@ def conv4(
     blocks: int = 4,
     down: str = "stride",
     norm: str = "none",
-    momentum: float = 0.0,
+    momentum: float = 0.9,
     reduce: str = "flatten",
     mean: PerChannel = None,
     std: PerChannel = None,
@@ -73,7 +73,7 @@ def conv4(
             (prototypical networks').
         norm: "none"; "batch", by the statistics of a batch (which one: `lrn.meta.problem`); "group", of 8
             groups of channels; "layer", of all of an example. The last two judge each example alone.
-        momentum: what a moving average of batch statistics keeps of the old; 0 for the last batch's alone.
+        momentum: what a moving average of batch statistics keeps of the old; below 1, 0 for the last batch's.
         reduce: "flatten" what the last block gives, or its "mean" over the image.
         mean: subtracted from the pixels; one number, or one a channel.
         std: the centred pixels are divided by it; one number, or one a channel.
@@ -88,7 +88,7 @@ def conv4(
     check.choice("down", down, DOWN)
     check.choice("norm", norm, NORMS)
     check.choice("reduce", reduce, ("flatten", "mean"))
-    check.between("momentum", momentum, 0.0, 1.0)
+    check.between("momentum", momentum, 0.0, 0.9999)
     if norm == "group" and width > 8 and width % 8:
         raise check.InputError(
             f"width must be a multiple of 8 for norm='group', got {width}; choose another width or norm."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,11 +25,17 @@ def close(a, b, rtol=1e-5, atol=1e-6):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
+def of_pairs(slopes):
+    """The mean product of two different numbers of these."""
+    n = len(slopes)
+    return sum(slopes[i] * slopes[j] for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+
+
 def test_the_penalty_of_squares_is_its_closed_form():
-    """d/ds mean (s f - y)^2 at 1 is 2 mean f (f - y), in each half."""
+    """d/ds (s f - y)^2 at 1 is 2 f (f - y), of each example."""
     f, y = (jax.random.normal(jax.random.key(k), (9, 1)) for k in (0, 1))
-    halves = [2 * np.mean(np.asarray(f * (f - y))[begin::2]) for begin in (0, 1)]
-    np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), np.prod(halves), rtol=1e-5)
+    slopes = np.asarray(2 * f * (f - y))[:, 0]
+    np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), of_pairs(slopes), rtol=1e-5)
 
 
 def test_the_penalty_of_a_classification_is_a_difference_quotient():
@@ -36,13 +44,49 @@ def test_the_penalty_of_a_classification_is_a_difference_quotient():
     y = jnp.arange(10) % 3
     with jax.enable_x64(True):
         wide = np.asarray(outputs, np.float64)
-        halves = []
-        for begin in (0, 1):
+        slopes = []
+        for i in range(10):
             above, below = (
-                problem.loss(jnp.asarray(s * wide[begin::2]), y[begin::2]) for s in (1 + 1e-5, 1 - 1e-5)
+                problem.loss(jnp.asarray(s * wide[i : i + 1]), y[i : i + 1]) for s in (1 + 1e-5, 1 - 1e-5)
             )
-            halves.append(float(above - below) / 2e-5)
-    np.testing.assert_allclose(invariance_penalty(problem.loss, outputs, y), np.prod(halves), rtol=1e-4)
+            slopes.append(float(above - below) / 2e-5)
+    np.testing.assert_allclose(invariance_penalty(problem.loss, outputs, y), of_pairs(slopes), rtol=1e-4)
+
+
+def test_the_penalty_is_the_product_of_two_halves_on_average_over_ways_to_halve():
+    f, y = (jax.random.normal(jax.random.key(k), (6, 1)) for k in (0, 1))
+    slopes = np.asarray(2 * f * (f - y))[:, 0]
+    products = []
+    for half in itertools.combinations(range(6), 3):
+        rest = [i for i in range(6) if i not in half]
+        products.append(slopes[list(half)].mean() * slopes[rest].mean())
+    np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), np.mean(products), rtol=1e-4)
+
+
+def test_the_penalty_is_right_on_average_and_nearly_so_for_balanced_classes():
+    """Two classes of points in the plane, 20 examples, against the squared derivative over very many."""
+    problem = classification(nets.mlp(None, (8,)), 2)
+    centre, weights = jnp.array([[1.0, 0.0], [0.0, 0.5]]), jnp.array([[1.0, -0.3], [0.2, 0.7]])
+
+    def outputs(key, y):
+        return (centre[y] + 0.5 * jax.random.normal(key, (y.shape[0], 2))) @ weights
+
+    def penalty(key, balanced):
+        label_key, key = jax.random.split(key)
+        y = jnp.arange(20) % 2 if balanced else jax.random.randint(label_key, (20,), 0, 2)
+        return invariance_penalty(problem.loss, outputs(key, y), y)
+
+    y = jnp.arange(200_000) % 2
+    f = outputs(jax.random.key(1), y)
+    truth = jax.grad(lambda scale: problem.loss(scale * f, y))(1.0) ** 2
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    drawn, balanced = (jax.jit(jax.vmap(lambda k, b=b: penalty(k, b)))(keys) for b in (False, True))
+    error = float(drawn.std()) / np.sqrt(len(keys))
+    assert abs(float(drawn.mean()) - truth) < 4 * error + 0.01 * truth
+    assert 0.7 * truth < balanced.mean() < truth
+    # In order or not: half of the examples in turn would lack a class.
+    shuffled = invariance_penalty(problem.loss, f[:20][::-1], y[:20][::-1])
+    np.testing.assert_allclose(shuffled, invariance_penalty(problem.loss, f[:20], y[:20]), rtol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"penalty": 0.0}, {"penalty": 50.0, "begin": 5}])
@@ -72,8 +116,8 @@ def test_a_large_weight_divides_the_loss():
         for i in range(3):
             x, y = (jnp.concatenate([given.support[k][i], given.query[k][i]]) for k in ("x", "y"))
             f = PROBLEM.predict(params, (), {}, x)
-            halves = [2 * jnp.mean((f * (f - y))[begin::2]) for begin in (0, 1)]
-            parts.append(jnp.mean((f - y) ** 2) / 4 + halves[0] * halves[1])
+            slopes = (2 * f * (f - y))[:, 0]
+            parts.append(jnp.mean((f - y) ** 2) / 4 + of_pairs(slopes))
         return sum(parts) / 3
 
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.meta, jax.grad(total)(state.meta))

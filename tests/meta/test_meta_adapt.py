@@ -63,6 +63,27 @@ def test_linear_regression_is_linear_algebra(x64, steps, checkpoint):
     np.testing.assert_allclose(meta("first"), slope(expected, query), rtol=1e-10)
 
 
+def test_checkpointed_steps_take_the_memory_of_one():
+    """Of a wide network on many examples, whose activations are most of it."""
+    problem = regression(nets.mlp(None, (64, 64)))
+    batch = {"x": jnp.ones((2_000, 8)), "y": jnp.ones((2_000, 1))}
+    params, state = problem.init(jax.random.key(0), batch["x"])
+
+    def temporaries(steps, checkpoint):
+        inner = InnerConfig(steps=steps, rate=0.01, checkpoint=checkpoint)
+
+        def outer(params):
+            loss = lambda p, b: problem.loss_on(p, state, b, b)  # noqa: E731
+            return loss(adapt(loss, params, batch, inner), batch)
+
+        found = jax.jit(jax.grad(outer)).lower(params).compile().memory_analysis()
+        assert found is not None
+        return found.temp_size_in_bytes
+
+    assert temporaries(10, True) < 1.5 * temporaries(1, False) + 10 * 64 * 64 * 4 * 4
+    assert temporaries(10, False) > 3 * temporaries(10, True)
+
+
 def small_task(seed: int, n: int = 5):
     rng = np.random.default_rng(seed)
     return {"x": jnp.asarray(rng.normal(size=(n, 2))), "y": jnp.asarray(rng.normal(size=(n, 1)))}

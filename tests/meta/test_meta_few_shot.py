@@ -189,6 +189,7 @@ def test_conv4_counts():
         (dict(width=12, norm="group"), "multiple of 8"),
         (dict(down="both"), "down 'both' is not known"),
         (dict(norm="instance"), "norm 'instance' is not known"),
+        (dict(momentum=1.0), "momentum must lie between 0 and 0.9999"),
         (dict(reduce="max"), "reduce 'max' is not known"),
     ],
 )

@@ -15,10 +15,10 @@ import pytest
 from flax import linen as nn
 
 import lrn.meta
-from lrn import nets
+from lrn import nets, train
 from lrn.meta import anil, boil, maml, maml_plus_plus, meta_sgd, mr_maml, pooled, prototypical, reptile
 from lrn.meta.adapt import InnerConfig
-from lrn.meta.episode import Episode, TaskFamily, check_family, draw, episodes, joined
+from lrn.meta.episode import Episode, TaskFamily, check_family, constant, draw, episodes, joined
 from lrn.meta.families.blobs import blobs, rotation
 from lrn.meta.families.few_shot import few_shot
 from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
@@ -369,7 +369,7 @@ def test_running_statistics_are_refused_where_an_inner_loop_would_not_move_them(
     given = draw(blobs(ways=3), jax.random.key(0), 2)
     for learner in (maml.maml(problem, MAMLConfig()), pooled.pooled(problem, pooled.PooledConfig())):
         state = learner.init(jax.random.key(1), given)
-        with pytest.raises(ValueError, match="'running' are for learners without an inner loop"):
+        with pytest.raises(ValueError, match="only prototypical networks keep running"):
             jax.eval_shape(learner.step, jax.random.key(2), state, given)
 
 
@@ -414,6 +414,47 @@ def test_a_family_of_the_wrong_shapes(batch, outputs, message):
         check_family(family(batch, outputs))
     with pytest.raises(ValueError, match=message):
         episodes(family(batch, outputs), 2).draw(jax.random.key(0), None)
+
+
+def lacking(part: str) -> TaskFamily:
+    """Blobs of three classes, the last of which is not in that part of the tasks."""
+    whole = blobs(ways=3)
+
+    def batch(key, task):
+        support, query = (
+            {**given, "y": jnp.minimum(given["y"], 1)} if name == part else given
+            for name, given in zip(("support", "query"), whole.batch(key, task))
+        )
+        return support, query
+
+    return whole._replace(batch=batch)
+
+
+def test_a_class_that_is_never_in_the_support_set_is_said_before_anything_compiles():
+    learner = prototypical.prototypical(
+        classification(nets.mlp(None, (4,)), 3), prototypical.PrototypicalConfig()
+    )
+    options = {"steps": 1, "progress": False}
+    with pytest.raises(
+        ValueError, match=r"the support set of the tasks blobs has no example of class 2 of 3"
+    ):
+        train.fit(lambda config: learner, 0.0, [0], sampler=episodes(lacking("support"), 2), **options)
+    train.fit(lambda config: learner, 0.0, [0], sampler=episodes(lacking("query"), 2), **options)
+
+
+def test_what_depends_on_nothing_is_computed():
+    x = jax.ShapeDtypeStruct((3,), jnp.float32)
+    table = jnp.arange(4)
+    np.testing.assert_array_equal(constant(lambda x: jnp.tile(table, 2) + len(x), x), [3, 4, 5, 6] * 2)
+    assert constant(lambda x: table[:3] + x, x) is None
+
+    @jax.jit
+    def inside(table, x):
+        assert constant(lambda x: table + 1, x) is None  # known only later
+        np.testing.assert_array_equal(constant(lambda x: jnp.arange(2) + len(table), x), [4, 5])
+        return x
+
+    inside(table, jnp.ones(3))
 
 
 def test_other_bad_input(batch):

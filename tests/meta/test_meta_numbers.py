@@ -41,6 +41,7 @@ def made(family: meta_numbers.Tasks, data: Any) -> TaskFamily:
 def test_a_line_that_falls_short_is_an_error_and_a_saved_one_is_found_again(monkeypatch, tmp_path, capsys):
     lines = {"easy": lambda: small(1e6, 1e6), "hard": lambda: small(1e6, 0.0)}
     monkeypatch.setattr(meta_numbers, "SINUSOID", lines)
+    monkeypatch.setattr(meta_numbers, "device_per_processor", lambda: None)  # is for a process of its own
     file = tmp_path / "numbers.json"
     options = ["--seeds", "2", "--tasks", "4", "--json", str(file), "--save", str(tmp_path / "saved")]
     assert meta_numbers.main(["--only", "easy", *options]) == 0
@@ -53,7 +54,7 @@ def test_a_line_that_falls_short_is_an_error_and_a_saved_one_is_found_again(monk
     assert meta_numbers.main(["--only", "easy", *options]) == 0
     again = json.loads(file.read_text())["easy"]
     assert again["at"] == rows["easy"]["at"]
-    assert again["seconds"] < rows["easy"]["seconds"]
+    assert again["seconds"] == pytest.approx(rows["easy"]["seconds"], rel=0.5)  # what it took in all
 
 
 @pytest.mark.parametrize("name", [n if "1s" in n else pytest.param(n, marks=pytest.mark.slow) for n in LINES])
