@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.lanes import Lanes
-from lrn.parts import divisor, noted
+from lrn.parts import divided, divisor
 from lrn.runtime import compiler_options, processors
 from lrn.serial import serial, wants_serial
 from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
@@ -129,6 +129,12 @@ def largest_product(jaxpr: Any) -> int:
     return largest
 
 
+def _shapes(tree: PyTree) -> PyTree:
+    """The arrays that these will be on a device, without their numbers."""
+    found = jax.eval_shape(lambda tree: jax.tree.map(jnp.asarray, tree), tree)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), found)
+
+
 class Program:
     """One fit's programs over all lanes; lane ``a * len(seeds) + s`` is arm ``a`` with seed ``s``.
 
@@ -165,24 +171,22 @@ class Program:
             tile(_streams(seeds)),
             {k: tile(v) for k, v in per_seed.items()},
         )
-        self._lane, self._data = lanes.put(own), lanes.replicate(data)
         self._given = (data, dict(per_seed))
 
         # Traced once, here, where a mistake is still cheap; the compiled parts reuse the trace.
         self._init_state, self._step = jax.jit(self._trace_init), jax.jit(self._trace_step)
-        lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._lane)
-        state = jax.eval_shape(self._init_state, lane, self._data)
-        with noted() as counts:
-            after, metrics = jax.eval_shape(self._step, lane, self._data, state, jnp.int32(0))
+        lane, shapes = _shapes(jax.tree.map(lambda x: x[0], own)), _shapes(data)
+        state = jax.eval_shape(self._init_state, lane, shapes)
+        after, metrics = jax.eval_shape(self._step, lane, shapes, state, jnp.int32(0))
         _check_same(state, after)
         _check_scalars("step", metrics)
         self._metrics = list(metrics)
         self._traced = [
-            (self._init_state, (lane, self._data)),
-            (self._step, (lane, self._data, state, jnp.int32(0))),
+            (self._init_state, (lane, shapes)),
+            (self._step, (lane, shapes, state, jnp.int32(0))),
         ]
         if evaluate is not None:
-            self._traced.append((self._measure, (lane, self._data, state, jnp.int32(0))))
+            self._traced.append((self._measure, (lane, shapes, state, jnp.int32(0))))
             measured = jax.eval_shape(*[self._traced[-1][0], *self._traced[-1][1]])
             _check_scalars("evaluate", measured)
             if twice := sorted(set(measured) & set(metrics)):
@@ -190,21 +194,21 @@ class Program:
                     f"evaluate and step both return the metric {twice[0]!r}, which would be one curve; "
                     "give one of them another name."
                 )
-        carry = jax.eval_shape(self._init, lane, self._data)
+        carry = jax.eval_shape(self._init, lane, shapes)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
         # Devices that are left over go to what the step divides, if it divides anything among so many.
+        counts = divided(self._step, lane, shapes, state, jnp.int32(0)) if lanes.spare > 1 else []
         self.lanes = lanes.with_parts(divisor(counts, lanes.spare))
-        if self.lanes.parts > 1:
-            self._lane, self._data = self.lanes.put(own), self.lanes.replicate(data)
+        self._lane, self._data = self.lanes.put(own), self.lanes.replicate(data)
         in_turn = lambda: self._in_turn  # noqa: E731
         jit = self.lanes.jit
         self._start = _Compiled(jit(self._init, (True, False)))
         self._go = _Compiled(jit(self._advance, (True, False, True, False, False), (2,), in_turn))
         self._look = _Compiled(jit(self._measure, (True, False, True, False), (), in_turn))
-        self._set_options(lane, state)
+        self._set_options(lane, shapes, state)
 
-    def _set_options(self, lane: _Lane, state: State) -> None:
+    def _set_options(self, lane: Any, data: PyTree, state: State) -> None:
         """How to compile, on CPU: a third of the seconds for small agents, and a tenth of their speed.
 
         What runs once need not be optimised as what runs a million times. Where every matrix product is
@@ -216,7 +220,7 @@ class Program:
         numbers = sum(x.size for x in jax.tree.leaves(state))
         level = 0 if numbers < 1_000_000 else 1
         self._start.options = compiler_options({"xla_backend_optimization_level": level})
-        traced = jax.make_jaxpr(self._step)(lane, self._data, state, jnp.int32(0))
+        traced = jax.make_jaxpr(self._step)(lane, data, state, jnp.int32(0))
         self._small = largest_product(traced.jaxpr) <= _SMALL
         # What one lane reads and writes stays in the cache, that of many does not: ten seeds of a large
         # network cost 1.3 times as much together as one after another.

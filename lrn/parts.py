@@ -9,30 +9,38 @@ with two threads, which meet after every kernel.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from lrn.types import PARTS, PyTree
 
 T = TypeVar("T", bound=PyTree)
 
+_traces = itertools.count()
 _counts: ContextVar[list[int] | None] = ContextVar("counts", default=None)
 
 
-@contextlib.contextmanager
-def noted() -> Iterator[list[int]]:
-    """Collects how many items each `mean_of_parts` traced in it divides."""
+def divided(function: Callable[..., PyTree], *args: PyTree) -> list[int]:
+    """How many items each `mean_of_parts` in ``function(*args)`` divides; arrays or their shapes."""
+
+    # Under an axis of its own, for JAX would not trace again what it knows by the axes that are mapped.
+    def anew(*args: PyTree) -> PyTree:
+        axis = f"divided {next(_traces)}"
+        return jax.vmap(lambda _: function(*args), axis_name=axis, out_axes=None)(jnp.zeros(1))
+
     counts: list[int] = []
     token = _counts.set(counts)
     try:
-        yield counts
+        jax.eval_shape(anew, *args)
     finally:
         _counts.reset(token)
+    return counts
 
 
 def divisor(counts: Sequence[int], most: int) -> int:

@@ -22,7 +22,7 @@ from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
 from lrn.meta.reptile import ReptileConfig, reptile
-from lrn.parts import divisor, mean_of_parts, noted, parts
+from lrn.parts import divided, divisor, mean_of_parts, parts
 
 DEVICES = jax.device_count()
 four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
@@ -52,12 +52,20 @@ def test_outside_of_a_training_there_is_one_part():
 
 
 def test_what_is_divided_is_noted():
-    with noted() as counts:
-        jax.eval_shape(lambda x: (mean_of_parts(lambda x: x.mean(0), x), mean_of_parts(jnp.mean, x[0])), X)
-    assert counts == [6, 2]
-    with noted() as counts:
-        jnp.mean(X)
-    assert counts == []
+    assert divided(lambda x: (mean_of_parts(lambda x: x.mean(0), x), mean_of_parts(jnp.mean, x[0])), X) == [
+        6,
+        2,
+    ]
+    assert divided(jnp.mean, X) == []
+
+
+def test_what_is_divided_is_noted_again_where_jax_has_traced_it_before():
+    inner = jax.jit(lambda x: mean_of_parts(jnp.mean, x))
+
+    def function(x):
+        return jax.lax.cond(x.sum() > 0, inner, jnp.max, x)
+
+    assert [divided(function, X) for _ in range(3)] == [[6]] * 3
 
 
 @pytest.mark.parametrize(

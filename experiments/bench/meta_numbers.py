@@ -188,7 +188,7 @@ class _Clock:
     """Seconds spent on a training, by all the processes that went on with it."""
 
     def __init__(self, folder: Path | None):
-        self._file = folder.with_suffix(".seconds") if folder else None
+        self._file = folder / "seconds" if folder else None
         self._before = float(self._file.read_text()) if self._file and self._file.exists() else 0.0
         self._begin, self._trained = time.perf_counter(), False
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Var, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from lrn import check, threefry
 from lrn.types import Array, Batch, Key, PyTree, Sampler
@@ -164,16 +165,13 @@ def constant(function: Callable[..., Array], *args: Any) -> Array | None:
         args: not known.
     """
     closed = jax.make_jaxpr(function)(*args)
-    jaxpr = closed.jaxpr
-    needed, equations = {v for v in jaxpr.outvars if isinstance(v, Var)}, []
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            equations.append(equation)
-            needed.update(v for v in equation.invars if isinstance(v, Var))
-    known = {v: c for v, c in zip(jaxpr.constvars, closed.consts) if v in needed}
-    if needed.intersection(jaxpr.invars) or any(isinstance(c, Tracer) for c in known.values()):
+    rest, used = dce_jaxpr(closed.jaxpr, [True])
+    uses = [*(v for e in rest.eqns for v in e.invars), *rest.outvars]
+    read = {v for v in uses if isinstance(v, Var)}
+    known = {v: c for v, c in zip(closed.jaxpr.constvars, closed.consts) if v in read}
+    if any(used) or any(isinstance(c, Tracer) for c in known.values()):
         return None
-    rest = jaxpr.replace(eqns=equations[::-1], invars=[], constvars=list(known))
+    rest = rest.replace(constvars=list(known))
     with jax.ensure_compile_time_eval():
         return jaxpr_as_fun(ClosedJaxpr(rest, list(known.values())))()[0]
 

@@ -53,7 +53,7 @@ def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
     """Train one network on all tasks, support and queries together, with IRMv1's penalty in each.
 
     It adapts to nothing: all rows of its curve are equal. Metrics: ``loss`` of the training without the
-    penalty, and ``penalty`` (which is an unbiased estimate, so it may be negative).
+    penalty, and ``penalty`` (an estimate, which may be negative: see `invariance_penalty`).
     """
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:

@@ -80,7 +80,8 @@ def by_gradient(
         updates, opt_state = optimizer.update(slope, state.opt_state, state.meta)
         meta = optax.apply_updates(state.meta, updates)
         metrics = dict(metrics)
-        net_state = metrics.pop(NET_STATE, state.net_state)
+        kept = metrics.pop(NET_STATE, state.net_state)
+        net_state = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), kept, state.net_state)
         return MetaState(meta, net_state, opt_state, state.taken + 1), metrics
 
     return MetaLearner(init, step, curve)

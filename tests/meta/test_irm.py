@@ -162,6 +162,6 @@ def test_bad_settings(settings, message):
         IRMConfig(**settings)
 
 
-def test_one_example_has_no_halves():
-    with pytest.raises(ValueError, match="two halves"):
+def test_one_example_has_no_pairs():
+    with pytest.raises(ValueError, match="needs pairs"):
         invariance_penalty(PROBLEM.loss, jnp.ones((1, 1)), jnp.ones((1, 1)))

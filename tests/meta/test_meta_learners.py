@@ -447,11 +447,16 @@ def test_what_depends_on_nothing_is_computed():
     table = jnp.arange(4)
     np.testing.assert_array_equal(constant(lambda x: jnp.tile(table, 2) + len(x), x), [3, 4, 5, 6] * 2)
     assert constant(lambda x: table[:3] + x, x) is None
+    both = jax.jit(lambda x: (x.sum(), jax.lax.scan(lambda c, _: (c + 1, c), 0, None, length=2)[1]))
+    np.testing.assert_array_equal(constant(lambda x: both(x)[1], x), [0, 1])
+    assert constant(lambda x: both(x)[0], x) is None
 
     @jax.jit
     def inside(table, x):
         assert constant(lambda x: table + 1, x) is None  # known only later
         np.testing.assert_array_equal(constant(lambda x: jnp.arange(2) + len(table), x), [4, 5])
+        pair = jax.jit(lambda x: (x.sum() + table.sum(), jnp.arange(2)))
+        np.testing.assert_array_equal(constant(lambda x: pair(x)[1], x), [0, 1])
         return x
 
     inside(table, jnp.ones(3))

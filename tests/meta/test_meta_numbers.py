@@ -54,7 +54,7 @@ def test_a_line_that_falls_short_is_an_error_and_a_saved_one_is_found_again(monk
     assert meta_numbers.main(["--only", "easy", *options]) == 0
     again = json.loads(file.read_text())["easy"]
     assert again["at"] == rows["easy"]["at"]
-    assert again["seconds"] == pytest.approx(rows["easy"]["seconds"], rel=0.5)  # what it took in all
+    assert again["seconds"] == rows["easy"]["seconds"] > 0
 
 
 @pytest.mark.parametrize("name", [n if "1s" in n else pytest.param(n, marks=pytest.mark.slow) for n in LINES])
