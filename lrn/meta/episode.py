@@ -158,11 +158,13 @@ def _check_classes(family: TaskFamily, y: Any, key: Any) -> None:
 
 
 def constant(function: Callable[..., Array], *args: Any) -> Array | None:
-    """What ``function(*args)`` gives, if it depends on nothing that is not known yet; None if it does.
+    """The array that ``function`` returns whatever its arguments are; None where it depends on one of them.
+
+    Also None where it depends on a value that is traced. Nothing but what the result needs is computed.
 
     Args:
-        function: of arrays, or their shapes, ``args``; only what its result depends on is computed.
-        args: not known.
+        function: of arrays to one array.
+        args: arrays, or their shapes.
     """
     closed = jax.make_jaxpr(function)(*args)
     rest, used = dce_jaxpr(closed.jaxpr, [True])
