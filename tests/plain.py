@@ -1,0 +1,84 @@
+"""What the references of whole steps share: gradients, optimizers and small networks in plain NumPy, float64.
+
+A reference is written from the paper and calls nothing of lrn. Gradients are central differences, so that no
+derivation is copied from what is tested; networks are linear, so that a few numbers say all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+Tree = Any  # nested dicts, tuples, lists and NamedTuples of arrays
+
+
+def as_float64(tree: Tree) -> Tree:
+    """The same tree of float64 NumPy arrays."""
+    return jax.tree.map(lambda x: np.array(x, np.float64), tree)
+
+
+def gradient(loss: Callable[[Tree], float], params: Tree, step: float = 1e-6) -> Tree:
+    """The gradient of a scalar loss by central differences; for a few dozen numbers."""
+    leaves, form = jax.tree.flatten(as_float64(params))
+    slopes = [np.zeros_like(leaf) for leaf in leaves]
+    for leaf, slope in zip(leaves, slopes):
+        for index in np.ndindex(leaf.shape):
+            here = leaf[index]
+            leaf[index] = here + step
+            above = float(loss(jax.tree.unflatten(form, leaves)))
+            leaf[index] = here - step
+            below = float(loss(jax.tree.unflatten(form, leaves)))
+            leaf[index] = here
+            slope[index] = (above - below) / (2 * step)
+    return jax.tree.unflatten(form, slopes)
+
+
+def global_norm(tree: Tree) -> float:
+    """The root of the sum of all squares."""
+    return float(np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree))))
+
+
+def clipped(tree: Tree, largest: float) -> Tree:
+    """The gradient, scaled down to a global norm of ``largest`` where its norm exceeds that."""
+    norm = global_norm(tree)
+    return tree if norm < largest else jax.tree.map(lambda x: x * largest / norm, tree)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, algorithm 1): the moments, and how many steps were taken."""
+
+    def __init__(self, params: Tree, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+        self.b1, self.b2, self.eps, self.count = b1, b2, eps, 0
+        self.mu = jax.tree.map(lambda x: np.zeros(np.shape(x)), params)
+        self.nu = jax.tree.map(lambda x: np.zeros(np.shape(x)), params)
+
+    def step(self, params: Tree, gradient: Tree, rate: float) -> Tree:
+        """The parameters after one step; the moments move."""
+        self.count += 1
+        self.mu = jax.tree.map(lambda m, g: self.b1 * m + (1 - self.b1) * g, self.mu, gradient)
+        self.nu = jax.tree.map(lambda v, g: self.b2 * v + (1 - self.b2) * g**2, self.nu, gradient)
+        first, second = 1 - self.b1**self.count, 1 - self.b2**self.count
+        return jax.tree.map(
+            lambda p, m, v: p - rate * (m / first) / (np.sqrt(v / second) + self.eps),
+            as_float64(params), self.mu, self.nu,
+        )  # fmt: skip
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    """Log-probabilities over the last axis."""
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def assert_trees_close(actual: Tree, expected: Tree, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    """The same structure, and leaf for leaf the same numbers; the message names the leaf."""
+    paths, form = jax.tree_util.tree_flatten_with_path(actual)
+    wanted, other = jax.tree.flatten(expected)
+    assert form == other, f"{form}\nis not\n{other}"
+    for (path, a), b in zip(paths, wanted):
+        np.testing.assert_allclose(
+            np.asarray(a), np.asarray(b), rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path)
+        )
