@@ -19,7 +19,7 @@ import numpy as np
 from lrn import check, files, interrupt, store
 from lrn import table as tables
 from lrn.discover import StudyFile
-from lrn.study import judge, predictions_sha256, study_sha256
+from lrn.study import OVERLAP, given, judge, predictions_sha256, study_sha256
 from lrn.table import Table
 
 
@@ -53,6 +53,8 @@ class Context:
         self._tables: list[Table] = []
         self._names: set[str] = set()
         self._recorded: set[tuple[str, str, int]] = set()
+        self._trained_on: dict[str, list[Any]] = {}  # by arm
+        self._given: dict[tuple[str, str], np.ndarray] = {}  # by arm and budget, [seeds]
         self.failures: list[dict[str, Any]] = []
 
     def fit(
@@ -93,7 +95,48 @@ class Context:
         )
         self._tables.append(result.table)
         self.failures += [f._asdict() for f in result.failures]
+        for arm, config in arms.items():
+            self._trained_on.setdefault(arm, []).append((options.get("data"), options.get("per_seed")))
+            self.given(arm, budgets(config, options))
         return result
+
+    def given(self, arm: str, amounts: Mapping[str, Any]) -> None:
+        """Add to what an arm was given, by the names of `lrn.study.BUDGETS`; the sums are recorded.
+
+        `fit` does so for what it trains. For arms that are made otherwise, count what was used where it was
+        used (visits in a state, rows of an array), not what was asked for.
+
+        Args:
+            arm: the arm.
+            amounts: from name to one number, or to one a seed.
+        """
+        for what, amount in amounts.items():
+            each = np.broadcast_to(np.asarray(amount, float), len(self.seeds))
+            self._given[arm, given(what)] = self._given.get((arm, given(what)), 0.0) + each
+
+    def judged_on(self, arm: str, items: Any, trained_on: Any = None) -> None:
+        """Record how many of the items that an arm is judged on it was also trained on.
+
+        Args:
+            arm: the arm.
+            items: array [items, ...] of what it is judged on, such as pictures.
+            trained_on: array [items, ...], or several; by default all arrays of one item's shape in the data
+                that `fit` was given for this arm.
+
+        Raises:
+            ValueError: nothing in the arm's data has the shape of an item.
+        """
+        items = np.asarray(items)
+        data = self._trained_on.get(arm) if trained_on is None else trained_on
+        seen = [rows for rows in _arrays(data) if rows.shape[-items.ndim + 1 :] == items.shape[1:]]
+        if not seen:
+            raise ValueError(
+                f"no data of {arm!r} has items of shape {list(items.shape[1:])}; pass trained_on= the arrays "
+                "that it was trained on."
+            )
+        known = {row for rows in seen for row in _fingerprints(rows, items.shape[1:])}
+        both = sum(row in known for row in _fingerprints(items, items.shape[1:]))
+        self.record(arm, OVERLAP, np.full(len(self.seeds), float(both)))
 
     def record(self, arm: str, metric: str, values: Any, step: int = 0) -> None:
         """Record one value a seed.
@@ -159,7 +202,8 @@ class Context:
 
     def table(self) -> Table:
         """All rows recorded so far."""
-        return tables.concat(self._tables)
+        sums = [tables.rows(arm, self.seeds, 0, what, x) for (arm, what), x in self._given.items()]
+        return tables.concat([*self._tables, *sums])
 
     def _claim(self, name: str) -> str:
         if _slug(name) in self._names:
@@ -256,6 +300,45 @@ def run(
                     begun.write(folder, finished=None)  # what it has cost until now
             raise
         return Outcome(folder, verdict, reused=False)
+
+
+def budgets(config: Any, options: Mapping[str, Any]) -> dict[str, float]:
+    """What one arm of a fit is given: steps; samples, if it draws batches; environment steps of an agent."""
+    steps = float(options["steps"])
+    amounts = {"steps": steps}
+    if isinstance(played := getattr(config, "interactions", None), int):
+        amounts["environment steps"] = steps * played
+    if (sampler := options.get("sampler")) is not None:
+        amounts["samples"] = steps * _batch_size(sampler, options)
+    return amounts
+
+
+def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int:
+    """The leading axis of what a sampler draws at a step."""
+    import jax
+
+    from lrn._program import merge
+
+    own = jax.tree.map(lambda x: np.asarray(x)[0], dict(options.get("per_seed") or {}))
+    batch = jax.eval_shape(sampler.draw, jax.random.key(0), merge(options.get("data"), own))
+    return jax.tree.leaves(batch)[0].shape[0]
+
+
+def _arrays(data: Any) -> list[np.ndarray]:
+    """All arrays of numbers in nested data."""
+    import jax
+
+    return [
+        np.asarray(x)
+        for x in jax.tree.leaves(data)
+        if not jax.dtypes.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
+    ]
+
+
+def _fingerprints(rows: np.ndarray, shape: tuple[int, ...]) -> list[bytes]:
+    """One string of bytes an item, the same for the same numbers whatever their dtype."""
+    flat = np.ascontiguousarray(rows, np.float32).reshape(-1, *shape)
+    return [row.tobytes() for row in flat]
 
 
 class _Begun(NamedTuple):

@@ -277,6 +277,41 @@ class Exact(Prediction):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Same(Prediction):
+    """Every seed has the same value in all cells, within ``atol``: budgets that must be equal."""
+
+    over: tuple[Cell, ...]
+    atol: float = 0.0
+    kind: ClassVar[str] = "same"
+
+    def __post_init__(self) -> None:
+        """Check the cells and the tolerance."""
+        check.non_negative("atol", self.atol)
+        if len(set(self.over)) < 2:
+            raise ValueError(
+                f"{self.statement!r} compares {len(set(self.over))} cells; give two or more that differ."
+            )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that must agree."""
+        return self.over
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        columns = np.stack(values, 1)
+        spread = columns.max(1) - columns.min(1)
+        worst = float(spread.max())
+        return Finding(
+            effect=float(spread.mean()),
+            interval=(float(spread.min()), worst),
+            n=len(columns),
+            holds=worst <= self.atol,
+            detail=f"largest difference {worst:.3g}, allowed {self.atol:.3g}; the interval is the range",
+        )
+
+
 @dataclass(frozen=True)
 class Control:
     """Something that must hold for the experiment to mean anything, whatever the claim.
@@ -294,6 +329,47 @@ class Control:
     def spec(self) -> dict[str, Any]:
         """The control as JSON."""
         return {**self.check.spec(), "consequence": self.consequence}
+
+
+# What an arm can be given, each a metric "given: ..." of the arm. `Context.fit` records the first three.
+# steps: of the learner. samples: examples or tasks drawn, over all steps. environment steps, pulls: in all.
+# gradient steps: where they are counted apart from steps. candidates: settings that were tried.
+BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "pulls", "candidates")
+OVERLAP = "judged items that were trained on"
+
+
+def given(what: str) -> str:
+    """The metric under which an arm's budget is recorded.
+
+    Raises:
+        ValueError: no such budget.
+    """
+    check.choice("budget", what, BUDGETS)
+    return f"given: {what}"
+
+
+def equal_budgets(what: str, arms: Sequence[str]) -> Control:
+    """A control: the arms were given the same ``what``, exactly."""
+    arms = tuple(dict.fromkeys(arms))
+    return Control(
+        Same(
+            statement=f"As many {what} for {', '.join(arms[:-1])} and {arms[-1]}.",
+            over=tuple(Cell(arm, given(what)) for arm in arms),
+        )
+    )
+
+
+def exact_budget(what: str, arm: str, amount: float) -> Control:
+    """A control: the arm was given ``amount`` of ``what``, exactly."""
+    return Control(
+        Exact(statement=f"{arm} was given {amount:g} {what}.", cell=Cell(arm, given(what)), value=amount)
+    )
+
+
+def no_overlap(arm: str) -> Control:
+    """A control: nothing that the arm was judged on is among what it was trained on."""
+    statement = f"{arm} was judged on nothing that it was trained on."
+    return Control(Exact(statement=statement, cell=Cell(arm, OVERLAP), value=0.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from toy import ToyConfig, same, toy, toy_data, toy_sampler
 
 from lrn import runner
+from lrn import table as tables
+from lrn.rl.ppo import PPOConfig
+from lrn.study import OVERLAP, equal_budgets, exact_budget, given, no_overlap
 
 
 @pytest.fixture
@@ -29,7 +33,8 @@ def test_fit_trains_the_runs_seeds_and_records_them(make):
     assert result.seeds == (3, 5)
     table = context.table()
     assert table.seeds == [3, 5]
-    assert same(table, result.table)
+    trained = np.isin(table.metric, result.table.metrics)
+    assert same(type(table)(*(column[trained] for column in table)), result.table)
 
 
 def test_fit_and_once_remember(make):
@@ -79,3 +84,64 @@ def test_failures_are_kept(make):
     context = make()
     context.fit(toy, {"nan": ToyConfig(lr=float("nan"))}, steps=4, data=toy_data(), sampler=toy_sampler)
     assert [(f["arm"], f["seed"]) for f in context.failures] == [("nan", 3), ("nan", 5)]
+
+
+def test_fit_records_what_an_arm_was_given(make):
+    context = make()
+    fit(context, name="first")
+    batch = len(next(iter(toy_sampler.draw(jax.random.key(0), toy_data()).values())))
+    assert context.table().final("arm", given("steps")).tolist() == [10, 10]
+    assert context.table().final("arm", given("samples")).tolist() == [10 * batch, 10 * batch]
+    fit(context, name="and again")
+    assert context.table().final("arm", given("steps")).tolist() == [20, 20]
+
+
+def test_the_environment_steps_of_an_agent_are_recorded():
+    options = {"steps": 7}
+    assert runner.budgets(PPOConfig(num_envs=3, rollout_length=5, minibatches=1), options) == {
+        "steps": 7,
+        "environment steps": 105,
+    }
+    assert runner.budgets(object(), options) == {"steps": 7}
+
+
+def test_budgets_that_are_counted_elsewhere_add_up(make):
+    context = make()
+    context.given("bandit", {"pulls": [10, 20]})
+    context.given("bandit", {"pulls": 5, "candidates": 3})
+    table = context.table()
+    assert table.final("bandit", given("pulls")).tolist() == [15, 25]
+    assert table.final("bandit", given("candidates")).tolist() == [3, 3]
+    with pytest.raises(ValueError, match="budget 'pull' is not known; did you mean pulls"):
+        context.given("bandit", {"pull": 1})
+
+
+def test_equal_budgets_are_a_control():
+    both = {name: np.full(10, 4.0) for name in "ab"}
+    check = equal_budgets("pulls", "ab").check
+    table = lambda values: tables.concat(  # noqa: E731
+        [tables.rows(arm, np.arange(10), 0, given("pulls"), v) for arm, v in values.items()]
+    )
+    assert check.find(table(both)).holds
+    both["b"] = both["b"].copy()
+    both["b"][3] += 1  # in one seed only
+    assert not check.find(table(both)).holds
+    assert exact_budget("pulls", "a", 4).check.find(table(both)).holds
+    assert not exact_budget("pulls", "b", 4).check.find(table(both)).holds
+
+
+def test_an_overlap_of_training_and_test_is_found(make):
+    context = make()
+    fit(context)
+    items = toy_data()["x"]
+    context.judged_on("arm", np.concatenate([items[:2], items[:1] + 100]))
+    assert not no_overlap("arm").check.find(context.table()).holds
+    assert context.table().final("arm", OVERLAP).tolist() == [2, 2]
+    other = make()
+    fit(other)
+    other.judged_on("arm", items + 100)
+    assert no_overlap("arm").check.find(other.table()).holds
+    other.judged_on("elsewhere", np.ones((2, 3, 3), np.uint8), trained_on=np.ones((5, 4, 3, 3)))
+    assert other.table().final("elsewhere", OVERLAP).tolist() == [2, 2]
+    with pytest.raises(ValueError, match="no data of 'arm' has items of shape"):
+        other.judged_on("arm", np.ones((2, 7, 7)))
