@@ -128,15 +128,20 @@ class Context:
         """
         items = np.asarray(items)
         data = self._trained_on.get(arm) if trained_on is None else trained_on
-        seen = [rows for rows in _arrays(data) if rows.shape[-items.ndim + 1 :] == items.shape[1:]]
-        if not seen:
+        seen = [rows for rows in _arrays(data) if rows.shape[rows.ndim - items.ndim + 1 :] == items.shape[1:]]
+        if items.ndim < 2 or not seen:
             raise ValueError(
                 f"no data of {arm!r} has items of shape {list(items.shape[1:])}; pass trained_on= the arrays "
-                "that it was trained on."
+                "that it was trained on, or compare rows by judged_on_rows."
             )
-        known = {row for rows in seen for row in _fingerprints(rows, items.shape[1:])}
-        both = sum(row in known for row in _fingerprints(items, items.shape[1:]))
+        known = {item for rows in seen for item in _fingerprints(rows, items.shape[1:])}
+        both = sum(item in known for item in _fingerprints(items, items.shape[1:]))
         self.record(arm, OVERLAP, np.full(len(self.seeds), float(both)))
+
+    def judged_on_rows(self, arm: str, rows: Any, trained_on: Any) -> None:
+        """The same for one data set, of which each seed takes rows: both integers [seeds, n]."""
+        both = [np.isin(mine, seen).sum() for mine, seen in zip(np.asarray(rows), np.asarray(trained_on))]
+        self.record(arm, OVERLAP, np.asarray(both, float))
 
     def record(self, arm: str, metric: str, values: Any, step: int = 0) -> None:
         """Record one value a seed.

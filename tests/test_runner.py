@@ -145,3 +145,9 @@ def test_an_overlap_of_training_and_test_is_found(make):
     assert other.table().final("elsewhere", OVERLAP).tolist() == [2, 2]
     with pytest.raises(ValueError, match="no data of 'arm' has items of shape"):
         other.judged_on("arm", np.ones((2, 7, 7)))
+
+
+def test_an_overlap_of_rows_is_counted_for_each_seed(make):
+    context = make()
+    context.judged_on_rows("arm", [[0, 1, 2], [3, 4, 5]], [[7, 8], [5, 3]])
+    assert context.table().final("arm", OVERLAP).tolist() == [0, 2]

@@ -41,7 +41,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Within,
+    equal_budgets,
+    no_overlap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,6 +157,16 @@ def controls(config: Config) -> Sequence[Control]:
         control
         for regime, dataset, _ in config.regimes()
         for control in (*_trainings_work(regime, dataset), *_attacks_work(regime))
+    ] + [control for dataset in config.datasets for control in _trained_alike(dataset, config)]
+
+
+def _trained_alike(dataset: str, config: Config) -> list[Control]:
+    """All trainings of a data set have as many steps and images, and none sees a test image."""
+    regimes = [regime for regime, d, _ in config.regimes() if d == dataset]
+    arms = [f"{dataset}: standard", *(arm(r, d) for r in regimes for d in DEFENCES if d != "standard")]
+    return [
+        *(equal_budgets(what, arms) for what in ("steps", "samples")),
+        *(no_overlap(arm(r, d)) for r in regimes for d in DEFENCES),
     ]
 
 
@@ -288,6 +308,14 @@ def _run(dataset: str, regimes: dict[str, float], config: Config, context: Conte
         "steps": steps,
     }
     shared = {"image": test["image"], "label": test["label"]}
+
+    def compare_data(name: str) -> None:
+        """Note whether the arm is judged on images that it was trained on."""
+        if inputs["per_seed"]:
+            context.judged_on_rows(name, test["rows"], inputs["per_seed"]["rows"])
+        else:
+            context.judged_on(name, test["image"][test["rows"][0]], inputs["data"]["image"])
+
     attack_all = context.over_seeds(attacked)
     found: dict[str, dict[str, Any]] = {}
     for defence in DEFENCES:
@@ -304,6 +332,7 @@ def _run(dataset: str, regimes: dict[str, float], config: Config, context: Conte
             states = {regime: fit.arm(arm(regime, defence)) for regime in regimes}
         for regime, eps in regimes.items():
             name = arm(regime, defence)
+            compare_data(name)
             radius = np.full(len(context.seeds), eps, np.float32)
             each = (np.asarray(context.seeds, np.uint32), radius, states[regime], test["rows"])
             values = context.once(f"attacks on {name}", lambda each=each: attack_all(each, shared))
