@@ -53,7 +53,7 @@ class Context:
         self._tables: list[Table] = []
         self._names: set[str] = set()
         self._recorded: set[tuple[str, str, int]] = set()
-        self._trained_on: dict[str, list[Any]] = {}  # by arm
+        self._trained_on: dict[str, list[Mapping[str, Any]]] = {}  # the options of the fits of an arm
         self._given: dict[tuple[str, str], np.ndarray] = {}  # by arm and budget, [seeds]
         self.failures: list[dict[str, Any]] = []
 
@@ -96,7 +96,7 @@ class Context:
         self._tables.append(result.table)
         self.failures += [f._asdict() for f in result.failures]
         for arm, config in arms.items():
-            self._trained_on.setdefault(arm, []).append((options.get("data"), options.get("per_seed")))
+            self._trained_on.setdefault(arm, []).append(options)
             self.given(arm, budgets(config, options))
         return result
 
@@ -119,23 +119,24 @@ class Context:
 
         Args:
             arm: the arm.
-            items: array [items, ...] of what it is judged on, such as pictures.
-            trained_on: array [items, ...], or several; by default all arrays of one item's shape in the data
-                that `fit` was given for this arm.
+            items: array [items, ...] of what it is judged on, as the network sees it, such as pictures.
+            trained_on: nested arrays [..., *item] of what it was trained on; by default some batches, drawn
+                as `fit` drew them for the arm, or its data where it had no sampler.
 
         Raises:
-            ValueError: nothing in the arm's data has the shape of an item.
+            ValueError: nothing that the arm was trained on has the shape of an item.
         """
         items = np.asarray(items)
-        data = self._trained_on.get(arm) if trained_on is None else trained_on
-        seen = [rows for rows in _arrays(data) if rows.shape[rows.ndim - items.ndim + 1 :] == items.shape[1:]]
-        if items.ndim < 2 or not seen:
+        shape = items.shape[1:]
+        data = [_drawn(each) for each in self._trained_on[arm]] if trained_on is None else trained_on
+        seen = [rows for rows in _arrays(data) if rows.shape[max(rows.ndim - len(shape), 0) :] == shape]
+        if not shape or not seen:
             raise ValueError(
-                f"no data of {arm!r} has items of shape {list(items.shape[1:])}; pass trained_on= the arrays "
-                "that it was trained on, or compare rows by judged_on_rows."
+                f"nothing that {arm!r} was trained on has the shape {list(shape)} of an item; pass "
+                "trained_on= the arrays that it was trained on, or compare rows by judged_on_rows."
             )
-        known = {item for rows in seen for item in _fingerprints(rows, items.shape[1:])}
-        both = sum(item in known for item in _fingerprints(items, items.shape[1:]))
+        known = {item for rows in seen for item in _fingerprints(rows, shape)}
+        both = sum(item in known for item in _fingerprints(items, shape))
         self.record(arm, OVERLAP, np.full(len(self.seeds), float(both)))
 
     def judged_on_rows(self, arm: str, rows: Any, trained_on: Any) -> None:
@@ -322,11 +323,29 @@ def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int:
     """The leading axis of what a sampler draws at a step."""
     import jax
 
+    batch = jax.eval_shape(sampler.draw, jax.random.key(0), _data_of_one_seed(options))
+    return jax.tree.leaves(batch)[0].shape[0]
+
+
+def _drawn(options: Mapping[str, Any], batches: int = 8) -> Any:
+    """Some batches as a fit of these options draws them for its first seed; its data, if it draws none."""
+    import jax
+
+    data = _data_of_one_seed(options)
+    if (sampler := options.get("sampler")) is None:
+        return data
+    draw = jax.jit(sampler.draw)
+    return [draw(jax.random.key(i), data) for i in range(batches)]
+
+
+def _data_of_one_seed(options: Mapping[str, Any]) -> Any:
+    """What the first seed of a fit sees."""
+    import jax
+
     from lrn._program import merge
 
     own = jax.tree.map(lambda x: np.asarray(x)[0], dict(options.get("per_seed") or {}))
-    batch = jax.eval_shape(sampler.draw, jax.random.key(0), merge(options.get("data"), own))
-    return jax.tree.leaves(batch)[0].shape[0]
+    return jax.tree.map(jax.numpy.asarray, merge(options.get("data"), own))
 
 
 def _arrays(data: Any) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from lrn import runner
 from lrn import table as tables
 from lrn.rl.ppo import PPOConfig
 from lrn.study import OVERLAP, equal_budgets, exact_budget, given, no_overlap
+from lrn.types import Sampler
 
 
 @pytest.fixture
@@ -131,20 +132,22 @@ def test_equal_budgets_are_a_control():
 
 
 def test_an_overlap_of_training_and_test_is_found(make):
-    context = make()
-    fit(context)
     items = toy_data()["x"]
-    context.judged_on("arm", np.concatenate([items[:2], items[:1] + 100]))
-    assert not no_overlap("arm").check.find(context.table()).holds
-    assert context.table().final("arm", OVERLAP).tolist() == [2, 2]
-    other = make()
-    fit(other)
-    other.judged_on("arm", items + 100)
-    assert no_overlap("arm").check.find(other.table()).holds
-    other.judged_on("elsewhere", np.ones((2, 3, 3), np.uint8), trained_on=np.ones((5, 4, 3, 3)))
-    assert other.table().final("elsewhere", OVERLAP).tolist() == [2, 2]
-    with pytest.raises(ValueError, match="no data of 'arm' has items of shape"):
-        other.judged_on("arm", np.ones((2, 7, 7)))
+    context = make()
+    # The sampler draws from the first half alone, though the arm is given all of it.
+    half = Sampler(lambda key, data: toy_sampler.draw(key, {k: v[:100] for k, v in data.items()}))
+    context.fit(toy, {"arm": ToyConfig()}, steps=1, data=toy_data(), sampler=half)
+    context.fit(toy, {"apart": ToyConfig()}, steps=1, data=toy_data(), sampler=half)
+    context.judged_on("arm", items[80:])
+    context.judged_on("apart", items[100:])
+    table = context.table()
+    assert 0 < table.final("arm", OVERLAP)[0] <= 20
+    assert not no_overlap("arm").check.find(table).holds
+    assert no_overlap("apart").check.find(table).holds
+    context.judged_on("elsewhere", np.ones((2, 3, 3), np.uint8), trained_on=np.ones((5, 4, 3, 3)))
+    assert context.table().final("elsewhere", OVERLAP).tolist() == [2, 2]
+    with pytest.raises(ValueError, match="nothing that 'arm' was trained on has the shape"):
+        context.judged_on("arm", np.ones((2, 7, 7)))
 
 
 def test_an_overlap_of_rows_is_counted_for_each_seed(make):
