@@ -45,7 +45,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Within,
+    equal_budgets,
+    no_overlap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -193,7 +203,24 @@ def controls(config: Config) -> Sequence[Control]:
                     atol=0.1,
                 )
             )
-    return [Control(c) for c in checks]
+    return [*map(Control, checks), *_treated_alike(config)]
+
+
+def candidate(method: str, shots: int, i: int) -> str:
+    """The name of one of a method's trainings."""
+    return f"{arm(method, shots)}, candidate {i}"
+
+
+def _treated_alike(config: Config) -> list[Control]:
+    """As many steps, tasks and candidates for all methods, and no test character among the training ones."""
+    found = []
+    for shots in config.shots:
+        methods = [arm(method, shots) for method in config.methods]
+        trainings = [candidate(method, shots, i) for method in config.methods for i in range(len(RATES))]
+        found.append(equal_budgets("candidates", methods))
+        found += [equal_budgets(what, trainings) for what in ("steps", "samples")]
+        found += [no_overlap(name) for name in trainings]
+    return found
 
 
 def run(config: Config, context: Context) -> None:
@@ -218,11 +245,11 @@ def _pictures(config: Config) -> dict[str, Any]:
 
 def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, Any]) -> None:
     """Train the three on tasks of so many shots, and record what they come to."""
+    import jax
     import numpy as np
 
     from lrn.meta.adapt import InnerConfig
-    from lrn.meta.episode import TaskFamily, episodes
-    from lrn.meta.families.few_shot import few_shot
+    from lrn.meta.episode import TaskFamily, draw, episodes
     from lrn.meta.maml import MAMLConfig, maml
     from lrn.meta.nil import nil
     from lrn.meta.problem import classification
@@ -231,7 +258,10 @@ def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, A
     problem = classification(_body(config), WAYS)
 
     def family(data: Any) -> TaskFamily:
-        return few_shot(data["train"], WAYS, shots, config.queries, rotations=True)
+        return _tasks(config, shots, data, "train")
+
+    judged = draw(_tasks(config, shots, data, "test"), jax.random.key(0), config.measured)
+    pictures = judged.query["x"].reshape(-1, *judged.query["x"].shape[-3:])
 
     def pairs(order: str) -> list[Any]:
         return [MAMLConfig(InnerConfig(rate=inner, order=order), outer) for outer, inner in PAIRS]
@@ -248,7 +278,7 @@ def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, A
         others = {"NIL": nil} if method == MAML else {}
         fit = context.fit(
             lambda c, learner=learner: learner(problem, c),
-            {f"{name}, candidate {i}": c for i, c in enumerate(candidates)},
+            {candidate(method, shots, i): c for i, c in enumerate(candidates)},
             name=name,
             steps=config.meta_steps,
             sampler=episodes(family, config.tasks),
@@ -256,6 +286,9 @@ def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, A
             evaluate=_measure(config, problem, shots, learner, others),
             eval_every=config.meta_steps // PARTS,
         )
+        for training in fit.arms:
+            context.judged_on(training, pictures)
+        context.given(name, {"candidates": len(fit.arms)})
         scores[method] = _scores(fit, config.steps, others)
         cost[method], adapting = _arithmetic(
             config, learner(problem, candidates[0]), problem, method, family(data)
@@ -273,6 +306,13 @@ def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, A
     _record_reached(context, config, shots, scores, cost)
 
 
+def _tasks(config: Config, shots: int, data: Any, part: str) -> Any:
+    """The tasks of a part of the characters; turned ones are further classes in training alone."""
+    from lrn.meta.families.few_shot import few_shot
+
+    return few_shot(data[part], WAYS, shots, config.queries, rotations=part == "train")
+
+
 def _body(config: Config) -> Any:
     from lrn import nets
 
@@ -288,12 +328,11 @@ def _measure(config: Config, problem: Any, shots: int, learner: Any, others: Map
 
     from lrn.meta.episode import draw
     from lrn.meta.evaluate import per_task
-    from lrn.meta.families.few_shot import few_shot
 
     wrong = max(1, config.measured // 4)
 
     def measure(c: Any, key: Any, state: Any, data: Any) -> Any:
-        seen, new = (few_shot(data[part], WAYS, shots, config.queries) for part in ("validation", "test"))
+        seen, new = (_tasks(config, shots, data, part) for part in ("validation", "test"))
         keys = jax.random.split(key, 2)
         tasks = draw(new, keys[1], config.measured)
         # The support set of the task after it, of other characters: the labels then mean nothing.
