@@ -19,7 +19,7 @@ import numpy as np
 from lrn import check, files, interrupt, store
 from lrn import table as tables
 from lrn.discover import StudyFile
-from lrn.study import OVERLAP, given, judge, predictions_sha256, study_sha256
+from lrn.study import MISTAKEN, OVERLAP, given, judge, predictions_sha256, study_sha256
 from lrn.table import Table
 
 
@@ -114,7 +114,16 @@ class Context:
             each = np.broadcast_to(np.asarray(amount, float), len(self.seeds))
             self._given[arm, given(what)] = self._given.get((arm, given(what)), 0.0) + each
 
-    def judged_on(self, arm: str, items: Any, trained_on: Any = None) -> None:
+    def judged_on(
+        self,
+        arm: str,
+        items: Any,
+        *,
+        trained_on: Any = None,
+        trained_like: str = "",
+        seen: Callable[[Any], Any] = lambda batch: batch,
+        by_seed: bool = False,
+    ) -> None:
         """Record how many of the items that an arm is judged on it was also trained on.
 
         Args:
@@ -122,27 +131,52 @@ class Context:
             items: array [items, ...] of what it is judged on, as the network sees it, such as pictures.
             trained_on: nested arrays [..., *item] of what it was trained on; by default some batches, drawn
                 as `fit` drew them for the arm, or its data where it had no sampler.
+            trained_like: the arm that was trained, where it bears another name.
+            seen: what the arm takes of a drawn batch.
+            by_seed: whether each seed has its own items, [seeds, items, ...].
 
         Raises:
             ValueError: nothing that the arm was trained on has the shape of an item.
         """
-        items = np.asarray(items)
-        shape = items.shape[1:]
-        data = [_drawn(each) for each in self._trained_on[arm]] if trained_on is None else trained_on
-        seen = [rows for rows in _arrays(data) if rows.shape[max(rows.ndim - len(shape), 0) :] == shape]
-        if not shape or not seen:
-            raise ValueError(
-                f"nothing that {arm!r} was trained on has the shape {list(shape)} of an item; pass "
-                "trained_on= the arrays that it was trained on, or compare rows by judged_on_rows."
-            )
-        known = {item for rows in seen for item in _fingerprints(rows, shape)}
-        both = sum(item in known for item in _fingerprints(items, shape))
-        self.record(arm, OVERLAP, np.full(len(self.seeds), float(both)))
+        each = np.asarray(items) if by_seed else np.asarray(items)[None]
+
+        def overlap(own: np.ndarray, i: int) -> float:
+            shape = own.shape[1:]
+            data = trained_on
+            if trained_on is None:
+                data = [
+                    [seen(x) for x in _drawn(options, i)] for options in self._trained_on[trained_like or arm]
+                ]
+            found = [rows for rows in _arrays(data) if rows.shape[max(rows.ndim - len(shape), 0) :] == shape]
+            if not shape or not found:
+                raise ValueError(
+                    f"nothing that {arm!r} was trained on has the shape {list(shape)} of an item; pass "
+                    "trained_on= the arrays that it was trained on, or compare rows by judged_on_rows."
+                )
+            known = {item for rows in found for item in _fingerprints(rows, shape)}
+            return float(sum(item in known for item in _fingerprints(own, shape)))
+
+        both = [overlap(own, i) for i, own in enumerate(each)]
+        self.record(arm, OVERLAP, np.broadcast_to(both, len(self.seeds)))
 
     def judged_on_rows(self, arm: str, rows: Any, trained_on: Any) -> None:
         """The same for one data set, of which each seed takes rows: both integers [seeds, n]."""
         both = [np.isin(mine, seen).sum() for mine, seen in zip(np.asarray(rows), np.asarray(trained_on))]
         self.record(arm, OVERLAP, np.asarray(both, float))
+
+    def judged_state(self, arm: str, judged: Any, trained: Any) -> None:
+        """Record how many arrays of what is judged under an arm differ from what was trained under it.
+
+        Args:
+            arm: the arm.
+            judged: arrays [seeds, ...] as they are handed to the judge.
+            trained: the same of the training that bears the arm's name, from `lrn.train.Fit.arm`.
+        """
+        import jax
+
+        pairs = zip(jax.tree.leaves(judged), jax.tree.leaves(trained), strict=True)
+        differ = [[not np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b)] for a, b in pairs]
+        self.record(arm, MISTAKEN, np.sum(np.asarray(jax.device_get(differ), float), 0))
 
     def record(self, arm: str, metric: str, values: Any, step: int = 0) -> None:
         """Record one value a seed.
@@ -323,28 +357,28 @@ def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int:
     """The leading axis of what a sampler draws at a step."""
     import jax
 
-    batch = jax.eval_shape(sampler.draw, jax.random.key(0), _data_of_one_seed(options))
+    batch = jax.eval_shape(sampler.draw, jax.random.key(0), _data_of(options, 0))
     return jax.tree.leaves(batch)[0].shape[0]
 
 
-def _drawn(options: Mapping[str, Any], batches: int = 8) -> Any:
-    """Some batches as a fit of these options draws them for its first seed; its data, if it draws none."""
+def _drawn(options: Mapping[str, Any], seed: int, batches: int = 8) -> list[Any]:
+    """Some batches as a fit of these options draws them for a seed; the data alone, if it draws none."""
     import jax
 
-    data = _data_of_one_seed(options)
+    data = _data_of(options, seed)
     if (sampler := options.get("sampler")) is None:
-        return data
+        return [data]
     draw = jax.jit(sampler.draw)
     return [draw(jax.random.key(i), data) for i in range(batches)]
 
 
-def _data_of_one_seed(options: Mapping[str, Any]) -> Any:
-    """What the first seed of a fit sees."""
+def _data_of(options: Mapping[str, Any], seed: int) -> Any:
+    """What one seed of a fit sees, by its place among the seeds."""
     import jax
 
     from lrn._program import merge
 
-    own = jax.tree.map(lambda x: np.asarray(x)[0], dict(options.get("per_seed") or {}))
+    own = jax.tree.map(lambda x: np.asarray(x)[seed], dict(options.get("per_seed") or {}))
     return jax.tree.map(jax.numpy.asarray, merge(options.get("data"), own))
 
 
@@ -360,9 +394,9 @@ def _arrays(data: Any) -> list[np.ndarray]:
 
 
 def _fingerprints(rows: np.ndarray, shape: tuple[int, ...]) -> list[bytes]:
-    """One string of bytes an item, the same for the same numbers whatever their dtype."""
-    flat = np.ascontiguousarray(rows, np.float32).reshape(-1, *shape)
-    return [row.tobytes() for row in flat]
+    """One string of bytes an item, the same for numbers that differ by their dtype or by rounding alone."""
+    rounded = np.round(np.asarray(rows, np.float64), 4) + 0.0  # no negative zero
+    return [item.tobytes() for item in np.ascontiguousarray(rounded.reshape(-1, *shape), np.float32)]
 
 
 class _Begun(NamedTuple):

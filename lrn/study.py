@@ -336,6 +336,7 @@ class Control:
 # gradient steps: where they are counted apart from steps. candidates: settings that were tried.
 BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "pulls", "candidates")
 OVERLAP = "judged items that were trained on"
+MISTAKEN = "judged arrays that were not trained under this name"
 
 
 def given(what: str) -> str:
@@ -370,6 +371,12 @@ def no_overlap(arm: str) -> Control:
     """A control: nothing that the arm was judged on is among what it was trained on."""
     statement = f"{arm} was judged on nothing that it was trained on."
     return Control(Exact(statement=statement, cell=Cell(arm, OVERLAP), value=0.0))
+
+
+def own_state(arm: str) -> Control:
+    """A control: what was judged under the arm's name was trained under it."""
+    statement = f"What was judged as {arm} was trained as such."
+    return Control(Exact(statement=statement, cell=Cell(arm, MISTAKEN), value=0.0))
 
 
 @dataclass(frozen=True, kw_only=True)

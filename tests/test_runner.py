@@ -10,7 +10,7 @@ from toy import ToyConfig, same, toy, toy_data, toy_sampler
 from lrn import runner
 from lrn import table as tables
 from lrn.rl.ppo import PPOConfig
-from lrn.study import OVERLAP, equal_budgets, exact_budget, given, no_overlap
+from lrn.study import MISTAKEN, OVERLAP, equal_budgets, exact_budget, given, no_overlap, own_state
 from lrn.types import Sampler
 
 
@@ -146,6 +146,10 @@ def test_an_overlap_of_training_and_test_is_found(make):
     assert no_overlap("apart").check.find(table).holds
     context.judged_on("elsewhere", np.ones((2, 3, 3), np.uint8), trained_on=np.ones((5, 4, 3, 3)))
     assert context.table().final("elsewhere", OVERLAP).tolist() == [2, 2]
+    context.judged_on(
+        "seeds", np.arange(8.0).reshape(2, 2, 2), trained_on=np.arange(6.0, 12).reshape(3, 2), by_seed=True
+    )
+    assert context.table().final("seeds", OVERLAP).tolist() == [0, 1]
     with pytest.raises(ValueError, match="nothing that 'arm' was trained on has the shape"):
         context.judged_on("arm", np.ones((2, 7, 7)))
 
@@ -154,3 +158,13 @@ def test_an_overlap_of_rows_is_counted_for_each_seed(make):
     context = make()
     context.judged_on_rows("arm", [[0, 1, 2], [3, 4, 5]], [[7, 8], [5, 3]])
     assert context.table().final("arm", OVERLAP).tolist() == [0, 2]
+
+
+def test_a_state_of_another_training_is_found(make):
+    context = make()
+    trained = {"w": np.arange(6.0).reshape(2, 3), "b": np.array([[1.0], [np.nan]])}
+    other = {**trained, "w": trained["w"] + [[0], [1]]}  # the second seed's weights are another's
+    context.judged_state("right", trained, trained)
+    context.judged_state("wrong", other, trained)
+    assert own_state("right").check.find(context.table()).holds
+    assert context.table().final("wrong", MISTAKEN).tolist() == [0, 1]

@@ -36,6 +36,11 @@ class Candidate(NamedTuple):
     params: PyTree
 
 
+def note_origin(context: Any, name: str, candidates: Sequence[Candidate], trained: Sequence[PyTree]) -> None:
+    """Record under an arm whether its candidates are what was trained for it, leaves [seeds, ...] each."""
+    context.judged_state(name, [c.params for c in candidates], list(trained))
+
+
 # ``trial(candidate, world, wrong=False, stream=TEST) -> errors [seeds, steps + 1]``
 Trial = Callable[..., np.ndarray]
 

@@ -50,7 +50,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Equivalence, Prediction, Study, Superiority, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Equivalence,
+    Prediction,
+    Study,
+    Superiority,
+    Within,
+    equal_budgets,
+    exact_budget,
+    no_overlap,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +88,7 @@ STEPS = 20  # of fine-tuning, at most; how many is chosen
 FROZEN, TUNED, MAML, SHUFFLED = "frozen", "fine-tuned", "MAML", "fine-tuned, shuffled labels"
 NORMED, STATISTICS = "frozen, batch norm", "batch-norm statistics"
 ARM, IRM, ENSEMBLE = "ARM", "IRM", "ensemble"
+TRAININGS = tuple(f"training: {name}" for name in (IRM, MAML, ARM, NORMED, "oracle"))
 LABEL_FREE = (FROZEN, NORMED, STATISTICS, ARM, IRM, ENSEMBLE)
 LABELLED = (TUNED, MAML)
 # What each method may choose from on validation tasks.
@@ -258,6 +270,9 @@ def controls(config: Config) -> Sequence[Control]:
                 margin=-1.0,
             )
         ),
+        equal_budgets("gradient steps", TRAININGS),
+        exact_budget("gradient steps", TRAININGS[0], config.train_steps),
+        no_overlap("all methods"),
     ]
 
 
@@ -269,8 +284,15 @@ def run(config: Config, context: Context) -> None:
     draw = _environments(config, context, data)
     pool = _stacked([draw("train", 0.5, 610 + i) for i in range(config.rounds)])
     states = _train(config, context, pool)
+    for name, state in states.items():
+        taken = np.asarray(state.taken).reshape(len(context.seeds), -1)  # of each member or candidate
+        unequal = (taken != taken[:, :1]).any(1)
+        context.given(f"training: {name}", {"gradient steps": np.where(unequal, np.nan, taken[:, 0])})
     known = draw("train", 0.5, 610)  # what batch normalisation remembers of its training
-    found = _deploy(config, context, states, known, draw("validation", 0.5, 601), draw("test", 1.0, 600))
+    test = draw("test", 1.0, 600)
+    pictures = test.query["x"].reshape(len(context.seeds), -1, config.size**2)
+    context.judged_on("all methods", pictures, by_seed=True)
+    found = _deploy(config, context, states, known, draw("validation", 0.5, 601), test)
     oracle = found.pop("oracle")
     least = {kind: np.full(len(context.seeds), np.inf) for kind in KINDS}
     for method, accuracy in found.items():  # [seeds, kinds, 1 or 1 + labels]

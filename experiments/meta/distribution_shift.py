@@ -58,7 +58,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Equivalence, Exact, Prediction, Study, Superiority, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Equivalence,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Within,
+    equal_budgets,
+    no_overlap,
+    own_state,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -239,7 +251,31 @@ def controls(config: Config) -> Sequence[Control]:
             )
             for training in ("narrow", "wide")
         ),
+        *_treated_alike(),
     ]
+
+
+def training_arms(part: str, training: str) -> list[str]:
+    """The names of MAML's trainings on one course or set of letters."""
+    word = "letters " if part == "letters" else ""
+    return [f"training: {word}{training}, rate {r:g}" for r in RATES[part]["MAML"]]
+
+
+def pooled_arm(part: str, training: str) -> str:
+    """The name of a pooled training."""
+    return f"training: letters pooled {training}" if part == "letters" else f"training: pooled {training}"
+
+
+def _treated_alike() -> list[Control]:
+    """As many steps and tasks for all trainings; each judged as itself, on letters it has not seen."""
+    found = []
+    for part, trainings in (("sinusoids", tuple(COURSES)), ("letters", ("narrow", "wide"))):
+        pooled = [pooled_arm(part, t) for t in ("narrow", "wide")]
+        every = [name for t in trainings for name in training_arms(part, t)] + pooled
+        found += [equal_budgets(what, every) for what in ("steps", "samples")[: 1 + (part == "letters")]]
+        found += [own_state(arm(part, "MAML", t)) for t in trainings]
+        found += [own_state(arm(part, "pooled", t)) for t in ("narrow", "wide")]
+    return found + [no_overlap(arm("letters", "MAML", t)) for t in ("narrow", "wide")]
 
 
 def run(config: Config, context: Context) -> None:
@@ -303,6 +339,13 @@ def _sinusoids(config: Config, context: Context) -> None:
         pretrained = plain.arm(f"training: pooled {training}").inner.meta
         candidates["pooled", training] = [_shift.Candidate(r, pretrained) for r in rates["pooled"]]
         candidates["scratch", training] = [_shift.Candidate(r, start) for r in rates["scratch"]]
+
+    for training in COURSES:
+        ours = [meta.arm(name).inner.meta for name in training_arms(part, training)]
+        _shift.note_origin(context, arm(part, "MAML", training), candidates["MAML", training], ours)
+    for training in ("narrow", "wide"):
+        ours = [plain.arm(pooled_arm(part, training)).inner.meta] * len(rates["pooled"])
+        _shift.note_origin(context, arm(part, "pooled", training), candidates["pooled", training], ours)
 
     mixed = wide._replace(low=NARROW)
     own = {"narrow": narrow, "wide": wide, **dict.fromkeys(CURRICULA, mixed)}
@@ -395,6 +438,22 @@ def _letters(config: Config, context: Context) -> None:
         ]
         candidates["pooled", t] = [_shift.Candidate(r, pretrained) for r in rates["pooled"]]
         candidates["scratch", t] = [_shift.Candidate(r, start) for r in rates["scratch"]]
+    for i, t in enumerate(trainings):
+        ours = [meta.arm(name).meta for name in training_arms(part, t)]
+        _shift.note_origin(context, arm(part, "MAML", t), candidates["MAML", t], ours)
+        ours = [_shift.headless(problem, plain.arm(pooled_arm(part, t)).meta)] * len(rates["pooled"])
+        _shift.note_origin(context, arm(part, "pooled", t), candidates["pooled", t], ours)
+        # Batches hold the tasks of both trainings; of these an arm takes its own.
+        context.judged_on(
+            arm(part, "MAML", t),
+            np.concatenate([images[f"{t}: test"], images["unseen"]], 1).reshape(
+                len(context.seeds), -1, SIZE, SIZE, 1
+            )
+            / np.float32(255),
+            trained_like=training_arms(part, t)[0],
+            seen=lambda batch, i=i: jax.tree.map(lambda x: x[i], batch),
+            by_seed=True,
+        )
 
     def compute() -> Mapping[str, Any]:
         trial = _shift.trials(

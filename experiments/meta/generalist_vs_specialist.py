@@ -52,7 +52,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Prediction,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    equal_budgets,
+    own_state,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -247,6 +257,18 @@ def controls(config: Config) -> Sequence[Control]:
             ),
             "flag",
         ),
+        *_treated_alike(config),
+    ]
+
+
+def _treated_alike(config: Config) -> list[Control]:
+    """As much meta-training for all who have it, as many settings for all; each judged as itself."""
+    methods = (MAML, POOLED, SPECIALIST)
+    equal = [arm(method, name) for method in methods for name in (EQUAL, TUNED)]
+    return [
+        *(equal_budgets(what, (MAML, POOLED, TOLD)) for what in ("steps", "samples", "gradient steps")),
+        *(equal_budgets("candidates", [a for a in equal if a.endswith(name)]) for name in (EQUAL, TUNED)),
+        *(own_state(method) for method in GENERALISTS),
     ]
 
 
@@ -334,10 +356,15 @@ def _meta_trained(config: Config, context: Context) -> tuple[dict[str, Any], Any
             sampler=sampler,
         )  # fmt: skip
         learned[name] = fit.arm(name)
+        context.given(name, {"gradient steps": learned[name].taken})
+    trained = dict(learned)
     told = learned.pop(TOLD)
     start = context.over_seeds(lambda seed, x: problem.init(jax.random.key(seed), x)[0])
     fresh = start(np.array(context.seeds, np.uint32), np.zeros((1, 1), np.float32))
-    return {**{name: state.meta for name, state in learned.items()}, SPECIALIST: fresh}, told
+    starts = {**{name: state.meta for name, state in learned.items()}, SPECIALIST: fresh}
+    for name in GENERALISTS:
+        context.judged_state(name, starts[name], trained[name].meta)
+    return starts, told
 
 
 def _tasks(config: Config, seed: Any, stream: int, count: int) -> Any:
@@ -447,6 +474,8 @@ def _adapted(
         found = np.stack([errors(chosen[of], k, TEST, wrong) for k in at], 2)
         return {"errors": found.mean(3), "lost": (found >= math.log10(LOST)).mean(3)}
 
+    context.given(arm(method, EQUAL), {"candidates": chosen["mean"][0, :, few_at].size})
+    context.given(arm(method, TUNED), {"candidates": chosen["mean"][0].size})
     few = context.once(f"{method}: {EQUAL}", lambda: measure("few", (few_at,)))
     many = context.once(f"{method}: {TUNED}", lambda: measure("best", range(menus.shape[1])))
     for i, (count, at) in enumerate(zip(config.counts, chosen["steps"])):

@@ -60,7 +60,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Prediction,
+    Same,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    equal_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -212,7 +222,34 @@ def controls(config: Config) -> Sequence[Control]:
             high=MOST,
         ),
     ]
-    return [Control(c) for c in checks]
+    return [*map(Control, checks), *_treated_alike(config)]
+
+
+def candidates_of(name: str) -> list[str]:
+    """The names of an arm's trainings."""
+    return [f"{name}, candidate {i}" for i in range(len(CHARGE if name.startswith(REGULARISED) else INNER))]
+
+
+def _treated_alike(config: Config) -> list[Control]:
+    """As many steps and candidates for all arms; the floor is what a sum over a grid gives."""
+    few = config.pools[0]
+    plain = [arm(kind, pool) for kind in (CODE, RANDOM, NONE) for pool in config.pools]
+    arms = [*plain, *(arm(REGULARISED, pool) for pool in config.pools[:-1])]
+    floors = ("least that one function for all has", "least that one function for all has, on a grid")
+    return [
+        equal_budgets("candidates", arms),
+        equal_budgets("gradient steps", [name for a in arms for name in candidates_of(a)]),
+        *(
+            Control(
+                Same(
+                    statement=f"The least error of one function for {few} tasks ({kind}) is that on a grid.",
+                    over=tuple(Cell(arm(kind, few), floor) for floor in floors),
+                    atol=1e-3,
+                )
+            )
+            for kind in (NONE, RANDOM)
+        ),
+    ]
 
 
 def run(config: Config, context: Context) -> None:
@@ -254,6 +291,8 @@ def run(config: Config, context: Context) -> None:
     floor = least(context.seeds, few)
     for kind in (NONE, RANDOM):
         context.record(arm(kind, few), "least that one function for all has", floor)
+        grid = least_on_a_grid(context.seeds, few)
+        context.record(arm(kind, few), "least that one function for all has, on a grid", grid)
     table = context.table()
     for pool in config.pools[:-1]:
         errors = [table.final(arm(kind, pool), "error on new tasks") for kind in (CODE, RANDOM)]
@@ -296,6 +335,9 @@ def _train(config: Config, context: Context, name: str, learner: Any, arms: dict
         eval_every=config.meta_steps,
     )
     for a, candidates in arms.items():
+        context.given(a, {"candidates": len(candidates)})
+        for training in candidates_of(a):
+            context.given(training, {"gradient steps": fit.arm(training).taken})
         scores = [_scores(fit.table, f"{a}, candidate {i}") for i in range(len(candidates))]
         _record(context, a, scores)
 
@@ -351,11 +393,23 @@ def least(seeds: Sequence[int], size: int) -> Any:
 
     A sinusoid is a sum of sin x and cos x; the best function is that of their mean coefficients.
     """
+    import numpy as np
+
+    from lrn.meta.families.sinusoid import HIGH
+
+    amplitude, phase = waves_of(seeds, size)
+    squares = 0.5 + np.array([-1, 1]) * np.sin(2 * HIGH) / (4 * HIGH)  # the mean of sin^2 x, and of cos^2 x
+    spread = [(amplitude * part(phase)).var(axis=1) for part in (np.cos, np.sin)]
+    return squares @ np.array(spread) / VARIANCE
+
+
+def waves_of(seeds: Sequence[int], size: int) -> tuple[Any, Any]:
+    """Amplitudes and phases of the first tasks of each seed's pool, float64 [seeds, size]."""
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    from lrn.meta.families.sinusoid import HIGH, sinusoid
+    from lrn.meta.families.sinusoid import sinusoid
     from lrn.runtime import jit_brief
 
     def waves(pool: Any) -> Any:
@@ -364,9 +418,19 @@ def least(seeds: Sequence[int], size: int) -> Any:
 
     drawn = jit_brief(jax.vmap(waves))(np.asarray(seeds, np.uint32))
     amplitude, phase = (np.asarray(drawn[name], np.float64) for name in ("amplitude", "phase"))
-    squares = 0.5 + np.array([-1, 1]) * np.sin(2 * HIGH) / (4 * HIGH)  # the mean of sin^2 x, and of cos^2 x
-    spread = [(amplitude * part(phase)).var(axis=1) for part in (np.cos, np.sin)]
-    return squares @ np.array(spread) / VARIANCE
+    return amplitude, phase
+
+
+def least_on_a_grid(seeds: Sequence[int], size: int, points: int = 4001) -> Any:
+    """`least` without its algebra: at each x the best answer is the mean over tasks."""
+    import numpy as np
+
+    from lrn.meta.families.sinusoid import HIGH
+
+    amplitude, phase = waves_of(seeds, size)
+    x = (np.arange(points) + 0.5) / points * 2 * HIGH - HIGH
+    y = amplitude[..., None] * np.sin(x + phase[..., None])  # [seeds, tasks, points]
+    return y.var(1).mean(-1) / VARIANCE
 
 
 _POOL = 77  # a stream of keys for pools

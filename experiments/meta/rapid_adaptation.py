@@ -54,7 +54,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Equivalence, Prediction, Study, Superiority, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Equivalence,
+    Prediction,
+    Study,
+    Superiority,
+    Within,
+    equal_budgets,
+    no_overlap,
+    own_state,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,6 +176,23 @@ def predictions(config: Config) -> Sequence[Prediction]:
     ]
 
 
+def training_arms(regime: str, method: str) -> list[str]:
+    """The names of a method's trainings."""
+    if method == "pooled":
+        return [f"{regime}: pooled, {factor:g} times the rate" for factor in PRETRAIN]
+    return [f"{regime}: {method}, rate {r:g}" for r in META_RATES[regime][method]]
+
+
+def _treated_alike() -> list[Control]:
+    """As many steps and tasks for all trainings; what is judged as MAML is MAML; no letter is seen before."""
+    found = []
+    for regime in (SINE, GLYPH):
+        every = [name for m in ("MAML", "FOMAML", "ANIL", "pooled") for name in training_arms(regime, m)]
+        found += [equal_budgets(what, every) for what in ("steps", "samples", "gradient steps")]
+        found += [own_state(arm(regime, m)) for m in ("MAML", "FOMAML", "ANIL", "pooled")]
+    return [*found, *(no_overlap(name) for name in training_arms(GLYPH, "MAML"))]
+
+
 def controls(config: Config) -> Sequence[Control]:
     """The tasks can be done, and adapting uses the support set."""
     low, high = CHANCE - 0.03, CHANCE + 0.03
@@ -222,6 +250,7 @@ def controls(config: Config) -> Sequence[Control]:
             ),
             "flag",
         ),
+        *_treated_alike(),
     ]
 
 
@@ -246,12 +275,13 @@ def _sinusoids(config: Config, context: Context) -> None:
 
 
 def _glyphs(config: Config, context: Context) -> None:
+    import jax
     import jax.numpy as jnp
     import numpy as np
 
     from lrn import nets
     from lrn.data.glyphs import glyphs
-    from lrn.meta.episode import episodes
+    from lrn.meta.episode import draw, episodes
     from lrn.meta.families.few_shot import few_shot
     from lrn.meta.pooled import PooledConfig
     from lrn.meta.problem import classification
@@ -269,6 +299,8 @@ def _glyphs(config: Config, context: Context) -> None:
 
     regime.train = fit_on(training)
     regime.rate = config.glyph_rate
+    judged = draw(unseen, jax.random.key(0), config.glyph_tests).query["x"]
+    regime.judged = judged.reshape(-1, SIZE, SIZE, 1)
     regime.compare(
         lambda c: _named(problem, c, len(test)), PooledConfig(meta_rate=config.glyph_rate), fit_on(test)
     )
@@ -323,6 +355,7 @@ class _Regime:
 
     train: dict[str, Any]
     rate: float
+    judged: Any = None  # pictures of test tasks, where tasks are made of pictures
 
     def __init__(
         self,
@@ -367,6 +400,10 @@ class _Regime:
                 (MAMLConfig(self.inner(r), self.rate), _start(fit.arm(name).meta))
                 for r, name in zip(tried, configs)
             ]
+            self.note(method, fit, [start for _, start in candidates])
+            if method == "MAML" and self.judged is not None:
+                for name in configs:
+                    self.context.judged_on(name, self.judged)
             self.measure(method, factory, candidates, wrong=method == "MAML")
             if method == "MAML":
                 self.measure("MAML, body frozen at test", head, candidates)
@@ -380,6 +417,7 @@ class _Regime:
             lambda c: pooled(problem, c, classes), trainings, name=f"{self.name} pooled", **self.train
         )
         starts = [_start(fit.arm(n).meta, problem.outputs if classes else 0) for n in trainings]
+        self.note("pooled", fit, starts, problem.outputs if classes else 0)
         for method, factory in (("pooled", whole), ("pooled, head", head)):
             self.measure(method, factory, [(settings[r], start) for start in starts for r in rates])
         fresh = self.fresh()
@@ -388,6 +426,14 @@ class _Regime:
         fit = self.context.fit(oracle, named, **(oracle_train or self.train))
         self.measure("oracle", oracle, [(oracle_config, fit.arm(*named))])
         self.summarise()
+
+    def note(self, method: str, fit: Any, starts: Sequence[Any], outputs: int = 0) -> None:
+        """Record how long a method trained, and whether what is adapted is what it trained."""
+        names = training_arms(self.name, method)
+        for name in names:
+            self.context.given(name, {"gradient steps": fit.arm(name).taken})
+        trained = [_start(fit.arm(name).meta, outputs).meta for name in names]
+        self.context.judged_state(arm(self.name, method), [start.meta for start in starts], trained)
 
     def inner(self, rate: float, order: str = "second") -> Any:
         """One step in training; in tests as many as one looks at."""

@@ -55,7 +55,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Equivalence, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Equivalence,
+    Prediction,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    equal_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,7 +190,20 @@ def controls(config: Config) -> Sequence[Control]:
         )
         for method in ("told", "scratch")
     ]
-    return [Control(c) for c in (*told, *wrong, variance, *difficulty)]
+    checks = (*told, *wrong, variance, *difficulty)
+    return [*map(Control, checks), *(_treated_alike(config, regime) for regime in (SINE, TURNED))]
+
+
+def _trainings(config: Config, regime: str, dial: float) -> tuple[list[str], str]:
+    """The names of MAML's trainings at a position of the dial, and that of the pooled one."""
+    rates = config.sine_rates if regime == SINE else config.turned_rates
+    return [f"{regime} {dial:g}: MAML, rate {r:g}" for r in rates], f"{regime} {dial:g}: pooled, training"
+
+
+def _treated_alike(config: Config, regime: str) -> Control:
+    """As many steps for all trainings of a regime."""
+    names = [_trainings(config, regime, dial) for dial in DIALS]
+    return equal_budgets("gradient steps", [name for ours, pool in names for name in (*ours, pool)])
 
 
 class Regime(NamedTuple):
@@ -318,9 +341,11 @@ def _compare(regime: Regime, config: Config, context: Context) -> None:
         eval_every=regime.steps,  # before training too: a fresh network
         **options,
     )
+    for fit in (first, second):
+        for name in fit.arms:
+            context.given(name, {"gradient steps": fit.arm(name).taken})
     for dial in DIALS:
-        own = [f"{regime.name} {dial:g}: MAML, rate {r:g}" for r in regime.rates]
-        pool = f"{regime.name} {dial:g}: pooled, training"
+        own, pool = _trainings(config, regime.name, dial)
 
         def trained(part: str, own: Sequence[str] = own) -> Any:
             return np.array([[first.table.final(a, f"{part} {k}") for k in _STEPS] for a in own])

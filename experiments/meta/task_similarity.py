@@ -57,7 +57,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Equivalence, Exact, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Equivalence,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    equal_budgets,
+    no_overlap,
+    own_state,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -232,7 +245,23 @@ def controls(config: Config) -> Sequence[Control]:
                 worse=Cell(at("linear", 1), "Bayes: error"),
             )
         ),
+        *_treated_alike(),
     ]
+
+
+def training_arms(part: str) -> list[str]:
+    """The names of MAML's trainings."""
+    return [f"training: {part}, rate {r:g}" for r in RATES[part]["MAML"]]
+
+
+def _treated_alike() -> list[Control]:
+    """As many steps and tasks for all of a part; each judged as itself, on letters it has not seen."""
+    found = []
+    for part in ("sinusoids", "letters"):
+        every = [*training_arms(part), f"training: {part}, pooled"]
+        found += [equal_budgets(what, every) for what in ("steps", "samples", "gradient steps")]
+        found += [own_state(f"{part}: {method}") for method in ("MAML", "pooled")]
+    return [*found, no_overlap("letters: MAML")]
 
 
 def run(config: Config, context: Context) -> None:
@@ -282,11 +311,19 @@ def _train(
     ).arm(f"training: {part}, pooled")
     pretrained = _shift.headless(problem, plain.meta) if classes else plain.meta
     start = _shift.fresh(problem, x, context.seeds)
-    return {
+    candidates = {
         "MAML": meta,
         "pooled": [_shift.Candidate(r, pretrained) for r in rates["pooled"]],
         "scratch": [_shift.Candidate(r, start) for r in rates["scratch"]],
     }
+    for name in training_arms(part):
+        context.given(name, {"gradient steps": fit.arm(name).taken})
+    context.given(f"training: {part}, pooled", {"gradient steps": plain.taken})
+    ours = [fit.arm(name).meta for name in training_arms(part)]
+    _shift.note_origin(context, f"{part}: MAML", candidates["MAML"], ours)
+    theirs = [pretrained] * len(rates["pooled"])
+    _shift.note_origin(context, f"{part}: pooled", candidates["pooled"], theirs)
+    return candidates
 
 
 def _along(
@@ -429,6 +466,13 @@ def _letters(config: Config, context: Context) -> None:
         classes=images["training"].shape[1],
         data={},
         per_seed={"images": images["training"]},
+    )
+
+    context.judged_on(
+        "letters: MAML",
+        images["test"].reshape(len(context.seeds), -1, SIZE, SIZE, 1) / np.float32(255),
+        trained_like=training_arms("letters")[0],
+        by_seed=True,
     )
 
     @jit_brief
