@@ -333,8 +333,8 @@ class Control:
 
 # What an arm can be given, each a metric "given: ..." of the arm. `Context.fit` records the first three.
 # steps: of the learner. samples: examples or tasks drawn, over all steps. environment steps, pulls: in all.
-# gradient steps: where they are counted apart from steps. candidates: settings that were tried.
-BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "pulls", "candidates")
+# gradient steps, updates (of tables): where they are counted apart from steps. candidates: settings tried.
+BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "updates", "pulls", "candidates")
 OVERLAP = "judged items that were trained on"
 MISTAKEN = "judged arrays that were not trained under this name"
 
@@ -360,11 +360,10 @@ def equal_budgets(what: str, arms: Sequence[str]) -> Control:
     )
 
 
-def exact_budget(what: str, arm: str, amount: float) -> Control:
-    """A control: the arm was given ``amount`` of ``what``, exactly."""
-    return Control(
-        Exact(statement=f"{arm} was given {amount:g} {what}.", cell=Cell(arm, given(what)), value=amount)
-    )
+def exact_budget(what: str, arm: str, amount: float, within: float = 0.0) -> Control:
+    """A control: the arm was given ``amount`` of ``what``, give or take ``within``, as a last rollout."""
+    statement = f"{arm} was given {amount:g} {what}" + (f", within {within:g}." if within else ".")
+    return Control(Exact(statement=statement, cell=Cell(arm, given(what)), value=amount, atol=within))
 
 
 def no_overlap(arm: str) -> Control:

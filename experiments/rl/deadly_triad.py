@@ -53,7 +53,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Within,
+    equal_budgets,
+    no_overlap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -225,7 +234,17 @@ def controls(config: Config) -> Sequence[Control]:
             value=0.0,
         )
         found += map(Control, (learns, unlearned, innocent))
+        found += [equal_budgets(what, cells(task)) for what in ("steps", "samples")]
+        if task == "MountainCar":  # in rooms there are few places, and all are visited
+            found += [no_overlap(name) for name in cells(task)]
     return found
+
+
+def cells(task: str) -> list[str]:
+    """The names of all trainings of a task."""
+    both = (True, False)
+    grid = [arm(task, kind, bootstrap, off) for kind in KINDS for bootstrap in both for off in both]
+    return [*grid, greedy_arm(task, False), greedy_arm(task, True), slow_arm(task)]
 
 
 def run(config: Config, context: Context) -> None:
@@ -598,6 +617,8 @@ def _grid(task: str, config: Config, context: Context) -> None:
             sampler=Sampler(draw), evaluate=evaluate, eval_every=config.updates // 20,
         )  # fmt: skip
         for name in cells:
+            if task == "MountainCar":
+                context.judged_on(name, data["judged x"], by_seed=True)
             soft = fit.table.final(name, "peak") > EXCESS
             errors = np.minimum(np.nan_to_num(fit.table.curve(name, "relative error")[1], nan=CAP), CAP)
             rise = errors[:, -1] - errors.min(1)

@@ -45,7 +45,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Prediction, Study, Superiority
+from lrn.study import (
+    Cell,
+    Control,
+    Prediction,
+    Study,
+    Superiority,
+    equal_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +139,6 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 def controls(config: Config) -> Sequence[Control]:
     """What shows that a task or the learner is broken."""
-    del config
     solvable = [
         Superiority(
             statement=f"{name} is solved by some method in over half of the seeds.",
@@ -149,7 +155,24 @@ def controls(config: Config) -> Sequence[Control]:
         )
         for name in TASKS
     ]
-    return [Control(c) for c in (*solvable, *needed)]
+    alike = [control for name in TASKS for control in _treated_alike(name)]
+    return [*(Control(c) for c in (*solvable, *needed)), *alike]
+
+
+def trainings(name: str) -> dict[str, list[str]]:
+    """The names of the trainings of each method on a task."""
+    found = {m: [f"{arm(name, m)} {i}" for i in range(len(s))] for m, s in settings(TASKS[name]).items()}
+    return {m: names for m, names in found.items() if name == CAR or m not in ("OU", "RND")}
+
+
+def _treated_alike(name: str) -> list[Control]:
+    """As many steps and settings for all methods that learn on a task."""
+    names = trainings(name)
+    learning = [arm(name, method) for method in names if method != "no learning"]
+    return [
+        equal_budgets("steps", [training for each in names.values() for training in each]),
+        equal_budgets("candidates", learning),
+    ]
 
 
 def kind(task: Task) -> str:
@@ -288,6 +311,7 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
             evaluate=evaluator(lambda c, p=program: agent(c, p), env, config.episodes),
         )
         for k in mine:
+            context.given(arm(name, arms[k][0]), {"candidates": 1})
             got = np.asarray(fit.table.final(k, "greedy_return"))
             solved.setdefault(arms[k][0], []).append((got > task.mark).astype(float))
             returns.setdefault(arms[k][0], []).append(got)

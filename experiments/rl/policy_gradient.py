@@ -48,7 +48,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    exact_budget,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,6 +130,9 @@ class Config:
         return self.pendulum * (self.longer if method == "PPO" else 1)
 
 
+ROLLOUT = 1024  # environment steps of the longest rollout
+
+
 def gae_arm(lambda_: float) -> str:
     """The name of an estimator."""
     return f"GAE {lambda_:g}"
@@ -177,7 +190,6 @@ def pairs() -> list[tuple[str, str]]:
 
 def controls(config: Config) -> Sequence[Control]:
     """What shows that an estimator or a training is broken."""
-    del config
     exact = [
         Within(
             statement=f"{name}: its mean is what theory says, by a mean squared t between a half and two.",
@@ -223,6 +235,16 @@ def controls(config: Config) -> Sequence[Control]:
         *(Control(c) for c in (*exact, caught, unbiased, biased)),
         Control(rises, consequence="flag"),
         *(Control(c) for c in solved),
+        *_budgets(config),
+    ]
+
+
+def _budgets(config: Config) -> list[Control]:
+    """Every training has the environment steps that are said, within one rollout."""
+    return [
+        exact_budget("environment steps", arm(task, method), config.budget(task, method), ROLLOUT)
+        for task, spec in TASKS.items()
+        for method in (*spec.on_policy, spec.off_policy)
     ]
 
 

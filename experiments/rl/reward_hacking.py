@@ -46,7 +46,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    equal_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -194,7 +204,11 @@ def controls(config: Config) -> Sequence[Control]:
         cell=Cell("independent rewards", "witnesses that hold"),
         value=1.0,
     )
-    return [Control(c) for c in (*blind, solved, paid, equivalent, witnesses)]
+    alike = [
+        equal_budgets("steps", [*map(proxied, WIDTHS), TRUE]),
+        equal_budgets("steps", [corridor(bonus, lit) for bonus in BONUSES for lit in (False, True)]),
+    ]
+    return [*map(Control, (*blind, solved, paid, equivalent, witnesses)), *alike]
 
 
 def run(config: Config, context: Context) -> None:

@@ -50,7 +50,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Within,
+    exact_budget,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +72,7 @@ ALGORITHMS = ("PPO", "DQN", "PQN")
 RATES = {"PPO": 3e-3, "DQN": 5e-4, "PQN": 3e-3}
 DISCOUNT = 0.99
 POINTS = 0.1  # of a score
+ROLLOUT = 2048  # environment steps of the longest rollout
 SOLVED = 0.6
 
 
@@ -174,7 +184,15 @@ def controls(config: Config) -> Sequence[Control]:
         )
         for task in config.tasks
     ]
-    return [Control(c) for c in (*exact, slip, *solved)]
+    budgets = [
+        exact_budget(
+            "environment steps", arm(task, a, reward), int(TASKS[task].steps * config.length), ROLLOUT
+        )
+        for task in config.tasks
+        for a in config.algorithms
+        for reward in REWARDS
+    ]
+    return [*map(Control, (*exact, slip, *solved)), *budgets]
 
 
 def run(config: Config, context: Context) -> None:
@@ -216,6 +234,8 @@ def run(config: Config, context: Context) -> None:
                 failed = np.isin(context.seeds, [f.seed for f in fit.failures if f.arm == name])
                 scores[i, j] = np.where(failed, 0.0, score)
                 context.record(name, "score", scores[i, j], step=steps)
+                taken = fit.table.curve(name, "greedy_return")[0][-1] * interactions
+                context.given(name, {"environment steps": taken})
         by_reward, by_algorithm, residual = components(scores)
         context.record(task, "variance by reward", by_reward, step=steps)
         context.record(task, "variance by algorithm", by_algorithm, step=steps)

@@ -52,7 +52,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Superiority,
+    Trend,
+    Within,
+    equal_budgets,
+    exact_budget,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +73,7 @@ if TYPE_CHECKING:
 
 FOLD = 3.0
 NO_WORSE, CLEARLY = 100.0, 200.0  # of Pendulum's return
+ROLLOUT = 400  # environment steps of the longest rollout
 OPTIMISM = 0.01  # of a reward in [0, 1]
 DISCOUNTS = (0.5, 0.8, 0.9, 0.95, 0.98)
 GROUPS = (2, 5, 10, 20)
@@ -212,7 +224,11 @@ def controls(config: Config) -> Sequence[Control]:
         value=0.0,
         atol=1e-3,
     )
-    return [*map(Control, (oracle, fails, solves, perfect, simulator))]
+    many, most = int(FOLD * few), 10 * few
+    budgets = {"SAC": many, "MBPO": few, "DQN": many, "PPO": most, "PETS": few}
+    real = [exact_budget("environment steps", arm, n, ROLLOUT) for arm, n in budgets.items()]
+    maze = equal_budgets("environment steps", ("Q-learning", "Dyna-Q"))
+    return [*map(Control, (oracle, fails, solves, perfect, simulator)), *real, maze]
 
 
 def run(config: Config, context: Context) -> None:

@@ -53,7 +53,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Prediction, Study, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Exact,
+    Prediction,
+    Study,
+    Within,
+    equal_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,6 +108,11 @@ class Config:
             check.between(name, getattr(self, name), 0.0, 0.999)
         if self.steps % CHUNKS:
             raise check.InputError(f"steps must be a multiple of {CHUNKS}, got {self.steps}; round it.")
+
+
+def arms_of(method: str) -> list[str]:
+    """All arms of a method, in the order of its kinds."""
+    return [arm(method, step) for step in STEPS] + {"SARSA": [GLIE], "TD(0)": [CUT]}.get(method, [])
 
 
 def arm(method: str, step: str) -> str:
@@ -229,7 +242,8 @@ def controls(config: Config) -> Sequence[Control]:
         low=0.1,
         high=10.0,
     )
-    return [*map(Control, oracle), *map(Control, stuck), Control(wrong)]
+    alike = [equal_budgets("updates", arms_of(method)) for method in METHODS]
+    return [*map(Control, oracle), *map(Control, stuck), Control(wrong), *alike]
 
 
 def run(config: Config, context: Context) -> None:
@@ -366,13 +380,14 @@ def _learn(method: str, config: Config, context: Context) -> None:
             best = mdp.solve(world).values
             greedy = mdp.deterministic(world, jnp.argmax(read(state), -1))
             loss = (best - mdp.policy_values(world, greedy)).max()
-        return squares, jnp.abs(exact).max(), loss
+        visits = state.learnt.visits if method.startswith("TD") else state.visits
+        return squares, jnp.abs(exact).max(), loss, visits.sum().astype(jnp.float32)
 
     def all_of(seed: Any, _: Any) -> Any:
         by_kind = jax.vmap(one, (None, None, 0))
         runs = jax.vmap(by_kind, (None, 0, None))(seed, jnp.arange(config.replicates), jnp.arange(kinds))
-        squares, largest, loss = (x.mean(0) for x in runs)
-        return {"error": jnp.sqrt(squares), "largest": largest, "loss": loss}
+        squares, largest, loss, updates = (x.mean(0) for x in runs)
+        return {"error": jnp.sqrt(squares), "largest": largest, "loss": loss, "updates": updates}
 
     def compute() -> dict[str, Any]:
         return context.over_seeds(all_of)(np.asarray(context.seeds, np.uint32), ())
@@ -381,8 +396,8 @@ def _learn(method: str, config: Config, context: Context) -> None:
     t = every * np.arange(1, CHUNKS + 1)
     shown = np.unique(np.round(np.geomspace(1, CHUNKS, 24)).astype(int)) - 1
     decade = shown[shown >= CHUNKS // 10 - 1]
-    names = [arm(method, step) for step in STEPS] + [GLIE if method == "SARSA" else CUT][: kinds - 4]
-    for kind, name in enumerate(names):
+    for kind, name in enumerate(arms_of(method)):
+        context.given(name, {"updates": found["updates"][:, kind]})
         error = found["error"][:, kind]
         fits = [np.polyfit(np.log(t[decade]), np.log(e[decade]), 1)[0] for e in error]
         context.record(name, "slope", fits, step=config.steps)
