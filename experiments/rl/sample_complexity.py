@@ -48,7 +48,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
-from lrn.study import Cell, Control, Prediction, Study, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Prediction,
+    Study,
+    Within,
+    equal_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,7 +162,20 @@ def controls(config: Config) -> Sequence[Control]:
         low=config.short[-1] - 1.0,
         high=40.0,
     )
-    return [Control(law), Control(seen)]
+    counted = [
+        equal_budgets(
+            "environment steps", (at(series, size), f"{at(series, size)}, by the agent's own count")
+        )
+        for series in SERIES
+        if series.task == "deep_sea"
+        for size in config.sizes(series)
+    ]
+    return [Control(law), Control(seen), *counted]
+
+
+def at(series: Series, size: int) -> str:
+    """The name of a series at a size."""
+    return f"{series.name}, {series.unit} {size}"
 
 
 def run(config: Config, context: Context) -> None:
@@ -168,6 +188,10 @@ def run(config: Config, context: Context) -> None:
             found = _solve(series, size, config, context)
             logs.append(np.log2(found["steps"].astype(np.float64)))
             unsolved += ~found["solved"]
+            if series.task == "deep_sea":  # an episode has as many steps as there are rows
+                context.given(at(series, size), {"environment steps": found["steps"] * size})
+                own = {"environment steps": found["counted"]}
+                context.given(f"{at(series, size)}, by the agent's own count", own)
             context.record(series.name, f"log2 steps at {size}", logs[-1])
         slopes = np.polyfit(np.asarray(sizes, float), np.stack(logs), 1)[0]
         if not series.exponential:  # a run cut short would make the growth seem slower than it is
@@ -200,8 +224,9 @@ def _solve(series: Series, size: int, config: Config, context: Context) -> dict[
             return state, carry[1] + 1, good(test_key, state)
 
         begin = (agent.init(start, None), jnp.int32(0), jnp.array(False))
-        _, count, solved = jax.lax.while_loop(goes_on, iterate, begin)
-        return {"steps": count * each, "solved": solved}
+        state, count, solved = jax.lax.while_loop(goes_on, iterate, begin)
+        counted = {"counted": state.steps} if series.task == "deep_sea" else {}
+        return {"steps": count * each, "solved": solved, **counted}
 
     seeds = np.asarray(context.seeds, np.uint32)
     return context.once(f"{series.name} {size}", lambda: context.over_seeds(search)(seeds, ()))

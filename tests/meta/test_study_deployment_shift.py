@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.meta import deployment_shift as study
 from experiments.meta.deployment_shift import (
@@ -25,7 +26,6 @@ from experiments.meta.deployment_shift import (
 )
 from lrn import check, discover, runner, table
 from lrn.meta.episode import check_family, draw
-from lrn.study import judge
 
 SEEDS = list(range(10))
 CONFIG = Config()
@@ -38,6 +38,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

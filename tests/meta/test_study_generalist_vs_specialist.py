@@ -7,6 +7,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.meta import generalist_vs_specialist as study
 from experiments.meta.generalist_vs_specialist import (
@@ -27,7 +28,6 @@ from experiments.meta.generalist_vs_specialist import (
 from lrn import check, discover, runner, table
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.inner import curve_of
-from lrn.study import judge
 
 SEEDS = list(range(10))
 COUNTS = Config().counts
@@ -40,6 +40,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

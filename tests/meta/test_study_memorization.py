@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.meta.memorization import (
     CODE,
@@ -19,9 +20,9 @@ from experiments.meta.memorization import (
     arm,
     family,
     least,
+    least_on_a_grid,
 )
 from lrn import check, discover, runner, table
-from lrn.study import judge
 
 SEEDS = list(range(10))
 
@@ -33,6 +34,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
     assert not outcome.verdict["failures"]
 
@@ -57,9 +59,10 @@ def made(known=0.02, cost=0.5, cost_at_many=0.0, cured=0.7, able=0.2, wrong=1.3,
         if pool != many:
             cells[arm(REGULARISED, pool), "error on new tasks"] = 0.5 + cost * (1 - cured)
             cells[arm(CODE, pool), "half of the cost left"] = 0.5 + cost / 2
-    return table.concat(
-        [table.rows(a, SEEDS, 0, m, value + 0.01 * noise.randn(10)) for (a, m), value in cells.items()]
-    )
+    values = {cell: value + 0.01 * noise.randn(10) for cell, value in cells.items()}
+    floor = "least that one function for all has"
+    values |= {(a, f"{m}, on a grid"): v for (a, m), v in values.items() if m == floor}
+    return table.concat([table.rows(a, SEEDS, 0, m, v) for (a, m), v in values.items()])
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,7 @@ def test_the_least_error_of_one_function_is_that_of_the_mean_of_a_pool():
     basis = np.stack([np.sin(x), np.cos(x)], 1)
     residual = y - basis @ np.linalg.lstsq(basis, y, rcond=None)[0]
     np.testing.assert_allclose(least([5], 3)[0], (residual**2).mean() / VARIANCE, rtol=0.05)
+    np.testing.assert_allclose(least([5, 6], 3), least_on_a_grid([5, 6], 3), atol=1e-5)
 
 
 @pytest.mark.parametrize("pools", [(10, 100), (10, 10, 100), (0, 10, 100)])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.meta.rapid_adaptation import AT, GLYPH, SINE, STUDY, Config, arm, wrong_support
 from lrn import check, discover, runner, table
 from lrn.meta.episode import check_family, draw
 from lrn.meta.families.sinusoid import sinusoid
-from lrn.study import judge
 
 SEEDS = list(range(10))
 
@@ -22,6 +22,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

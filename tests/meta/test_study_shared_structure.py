@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.meta import shared_structure as study
 from experiments.meta.shared_structure import DIALS, DIM, SINE, STUDY, TURNED, Config, at
 from lrn import check, discover, runner, table
 from lrn.meta.episode import draw
-from lrn.study import judge
 
 SEEDS = list(range(10))
 
@@ -23,6 +23,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

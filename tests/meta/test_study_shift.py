@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from treatment import assert_treated_alike
 
 from experiments.meta import _shift, distribution_shift, task_similarity
 from lrn import check, discover, nets, runner, train
@@ -24,6 +25,7 @@ def test_smoke_runs_and_draws(name, tmp_path):
         found, "smoke", found.study.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

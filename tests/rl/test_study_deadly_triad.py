@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from treatment import assert_treated_alike
 
 from experiments.rl import deadly_triad as study
 from lrn import check, discover, runner
@@ -22,6 +23,7 @@ def finished(tmp_path_factory):
 
 def test_smoke_runs_and_bairds_star_is_exact(finished):
     assert finished.verdict["verdict"] == "smoke"
+    assert_treated_alike(finished.verdict)
     assert (finished.folder / "figure.png").is_file()
     exact = [p for p in finished.verdict["predictions"] if p["kind"] == "exact"]
     assert len(exact) == 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.rl.exploration import CAR, STUDY, TASKS, Config, arm, settings
 from lrn import check, discover, runner, table
-from lrn.study import judge
 
 SEEDS = list(range(10))
 
@@ -19,6 +19,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.rl import policy_gradient
 from experiments.rl.policy_gradient import ESTIMATORS, STUDY, TASKS, Config, arm, gae_arm, judged, pairs
 from lrn import check, discover, runner, table
-from lrn.study import judge
 
 CARTPOLE = TASKS["CartPole"]
 
@@ -20,6 +20,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

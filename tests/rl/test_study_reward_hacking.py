@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from treatment import assert_treated_alike
 
 from experiments.rl import reward_hacking as study
 from lrn import check, discover, runner
@@ -20,6 +21,7 @@ def test_smoke_runs(tmp_path):
     found, config = discover.load("rl.reward_hacking"), study.STUDY.presets["smoke"]
     finished = runner.run(found, "smoke", config, [0, 1], tmp_path, progress=False, say=lambda _: None)
     assert finished.verdict["verdict"] == "smoke"
+    assert_treated_alike(finished.verdict)
     assert (finished.folder / "figure.png").is_file()
     exact = [
         p for p in (*finished.verdict["predictions"], *finished.verdict["controls"]) if p["kind"] == "exact"

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from treatment import assert_treated_alike
 
 from experiments.rl import reward_shaping as study
 from lrn import check, discover, runner
@@ -24,6 +25,7 @@ def finished(tmp_path_factory):
 @pytest.mark.slow
 def test_smoke_runs_and_shaping_is_initialisation(finished):
     assert finished.verdict["verdict"] == "smoke"
+    assert_treated_alike(finished.verdict)
     assert (finished.folder / "figure.png").is_file()
     exact = [c for c in finished.verdict["controls"] if c["kind"] == "exact"]
     assert len(exact) == 2

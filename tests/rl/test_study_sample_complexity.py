@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.rl import sample_complexity
 from experiments.rl.sample_complexity import SERIES, SLOPE, STUDY, Config
 from lrn import check, discover, runner, table
-from lrn.study import judge
 
 
 @pytest.mark.slow
@@ -20,6 +20,7 @@ def test_smoke_runs_and_draws(tmp_path):
         found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
+    assert_treated_alike(outcome.verdict)
     assert list(outcome.folder.glob("figure*.png"))
 
 

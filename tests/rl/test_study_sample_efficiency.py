@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from treatment import assert_treated_alike, judge
 
 from experiments.rl import sample_efficiency as study
 from lrn import discover, runner
 from lrn.rl import env as envs
-from lrn.study import judge
 from lrn.table import Table, concat, rows
 
 CONFIG = study.Config()
@@ -126,6 +126,7 @@ def test_smoke_runs(tmp_path: Path):
     found, config = discover.load("rl.sample_efficiency"), study.STUDY.presets["smoke"]
     done = runner.run(found, "smoke", config, [0, 1], tmp_path, progress=False, say=lambda _: None)
     assert done.verdict["verdict"] == "smoke"
+    assert_treated_alike(done.verdict)
     assert (done.folder / "figure.png").is_file()
     exact = {c["statement"]: c["outcome"] for c in done.verdict["controls"] if c["kind"] == "exact"}
     assert set(exact.values()) == {"supported"}

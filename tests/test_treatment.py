@@ -1,0 +1,37 @@
+"""Every study says what its arms were given, and a planted inequality voids it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from treatment import about_treatment, cells_alike
+
+from lrn import discover
+from lrn import table as tables
+from lrn.study import Cell, Control
+
+SEEDS = np.arange(10)
+
+
+def rows(cell: Cell, values: np.ndarray) -> tables.Table:
+    return tables.rows(cell.arm, SEEDS, 0, cell.metric, values)
+
+
+@pytest.mark.parametrize("name", sorted(discover.find()))
+def test_an_arm_that_was_treated_otherwise_in_one_seed_is_found(name):
+    study = discover.load(name).study
+    config = study.presets["quick"]
+    controls = about_treatment(study.controlled(config))
+    assert controls, f"{name} does not say what its arms were given"
+    right = {cell: np.full(len(SEEDS), v) for cell, v in cells_alike(controls).items()}
+    for control in controls:
+        assert holds(control, right)
+        for cell in control.check.cells:
+            other = right[cell] * 3 + 2
+            other[:-1] = right[cell][:-1]
+            assert not holds(control, {**right, cell: other}), (control.check.statement, cell)
+
+
+def holds(control: Control, values: dict[Cell, np.ndarray]) -> bool:
+    found = control.check.find(tables.concat([rows(c, values[c]) for c in control.check.cells]))
+    return bool(found.holds)

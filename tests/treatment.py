@@ -1,0 +1,56 @@
+"""For tests of studies: the cells that say what each arm was given and what it was judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lrn import table as tables
+from lrn.study import BUDGETS, MISTAKEN, OVERLAP, Cell, Control, Exact, Same, given
+from lrn.study import judge as judge_table
+from lrn.table import Table
+
+METRICS = {OVERLAP, MISTAKEN, *map(given, BUDGETS)}
+
+
+def about_treatment(controls: Sequence[Control]) -> list[Control]:
+    """Those controls that look at nothing but how arms were treated."""
+    return [c for c in controls if all(cell.metric in METRICS for cell in c.check.cells)]
+
+
+def cells_alike(controls: Sequence[Control]) -> dict[Cell, float]:
+    """Values of the cells of `about_treatment` with which all of these controls hold."""
+    values: dict[Cell, float] = {}
+    checks = [c.check for c in about_treatment(controls)]
+    for check in checks:
+        if isinstance(check, Exact):
+            values[check.cell] = check.value
+    for check in checks:
+        if isinstance(check, Same):
+            known = {values[cell] for cell in check.over if cell in values}
+            values |= dict.fromkeys(check.over, min(known, default=7.0))
+    return values
+
+
+def completed(table: Table, controls: Sequence[Control]) -> Table:
+    """The table with all arms treated as they should be."""
+    seeds = np.array(table.seeds)
+    rows = [
+        tables.rows(cell.arm, seeds, 0, cell.metric, np.full(len(seeds), value))
+        for cell, value in cells_alike(controls).items()
+    ]
+    return tables.concat([table, *rows])
+
+
+def judge(study: Any, config: Any, preset: str, table: Table) -> dict[str, Any]:
+    """`lrn.study.judge` of a made-up table that says nothing of how arms were treated."""
+    return judge_table(study, config, preset, completed(table, study.controlled(config)))
+
+
+def assert_treated_alike(verdict: Mapping[str, Any]) -> None:
+    """All controls of a finished run that are `about_treatment` hold, and there is one."""
+    checks = [c for c in verdict["controls"] if set(c["metric"].split(", ")) <= METRICS]
+    assert checks
+    assert all(c["passed"] for c in checks), [c["statement"] for c in checks if not c["passed"]]
