@@ -205,7 +205,7 @@ def test_minatar_is_kept_in_bits(game):
 
     theirs, params = gymnax.make(f"{game}-MinAtar")
     env = make(f"{game}-MinAtar")
-    assert env.observation_dtype == bool
+    assert env.observation_dtype == jnp.bool_
     key = jax.random.key(0)
     (observation, state), (frame, _) = env.reset(key), theirs.reset(key, params)
     np.testing.assert_array_equal(as_float(observation), frame)
