@@ -79,8 +79,8 @@ def evaluator(
     Returns:
         A function that measures ``greedy_return`` and ``greedy_length`` (means over the episodes) and
         ``greedy_finished``, the fraction of episodes that ended. It is 1 where the horizon is a time limit,
-        so in all environments of `lrn.rl.env.make` and `from_gymnax`. Below 1 the environment, an `Env` made by
-        hand, goes on beyond its horizon, and the return is what the first ``env.horizon`` steps paid, not
+        as in all environments of `lrn.rl.env.make` and `from_gymnax`. Below 1 the environment, an `Env` made
+        by hand, goes on beyond its horizon, and the return is what the first ``env.horizon`` steps paid, not
         that of an episode: give it its limit by `lrn.rl.env.time_limit`.
 
     Raises:
