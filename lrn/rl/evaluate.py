@@ -1,8 +1,8 @@
-"""Evaluation: the greedy policy, whole episodes, a fixed number of steps, masked.
+"""Evaluation: the greedy policy, whole episodes, side by side.
 
-Every episode is played for the environment's horizon, and what follows its end does not count. So all have
-the same cost, short ones weigh as much as long ones, and the shapes are known to the compiler. (A mean over
-whatever happened to end first would favour short episodes.)
+A fixed number of episodes begins at once, and the mean is over those; what follows an episode's end does not
+count. (A mean over whatever happened to end first would favour short episodes.) Play stops when the last of
+them is over, or at the environment's horizon.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from lrn.types import Array, Key, State
 
 
 class Episodes(NamedTuple):
-    """Evaluated episodes, leaves [episodes]: undiscounted return, steps, whether it ended in the horizon."""
+    """Evaluated episodes, leaves [episodes].
+
+    returns: undiscounted. lengths: steps.
+    finished: whether the episode ended, by a termination or a truncation. Where it did not, the environment
+        has no time limit within its horizon, and return and length are those of the horizon's steps alone.
+    """
 
     returns: Array
     lengths: Array
@@ -33,8 +38,12 @@ def rollouts(env: Env, policy: Policy, key: Key, state: State, episodes: int) ->
     reset_key, step_key = jax.random.split(key)
     observation, env_state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
 
-    def body(t: Array, carry: Any) -> Any:
-        packed, memory = carry
+    def goes_on(carry: Any) -> Array:
+        t, alive, *_ = carry
+        return (t < env.horizon) & alive
+
+    def body(carry: Any) -> Any:
+        t, _, packed, memory = carry
         observation, env_state, alive, returns, lengths = form.unpack(packed)
         # After its end an episode goes nowhere that counts, so there is nothing to reset.
         act_key, env_key = jax.random.split(jax.random.fold_in(step_key, t))
@@ -44,12 +53,14 @@ def rollouts(env: Env, policy: Policy, key: Key, state: State, episodes: int) ->
         returns = returns + jnp.where(alive, step.reward, 0.0)
         lengths = lengths + alive
         alive = alive & ~step.ended
-        return form.pack((step.final_observation, env_state, alive, returns, lengths)), memory
+        packed = form.pack((step.final_observation, env_state, alive, returns, lengths))
+        return t + 1, alive.any(), packed, memory
 
     zeros = jnp.zeros(episodes)
     start = (observation, env_state, zeros == 0, zeros, zeros.astype(jnp.int32))
     form = packing(start)
-    end, _ = jax.lax.fori_loop(0, env.horizon, body, (form.pack(start), policy.initial(episodes)))
+    first = (jnp.int32(0), jnp.array(True), form.pack(start), policy.initial(episodes))
+    _, _, end, _ = jax.lax.while_loop(goes_on, body, first)
     *_, alive, returns, lengths = form.unpack(end)
     return Episodes(returns, lengths, ~alive)
 
@@ -67,7 +78,10 @@ def evaluator(
 
     Returns:
         A function that measures ``greedy_return`` and ``greedy_length`` (means over the episodes) and
-        ``greedy_finished`` (the fraction that ended within the horizon).
+        ``greedy_finished``, the fraction of episodes that ended. It is 1 where the horizon is a time limit,
+        as in all environments of `lrn.rl.env.make` and `from_gymnax`. Below 1 the environment, an `Env` made
+        by hand, goes on beyond its horizon, and the return is what the first ``env.horizon`` steps paid, not
+        that of an episode: give it its limit by `lrn.rl.env.time_limit`.
 
     Raises:
         ValueError: ``episodes`` is below 1.

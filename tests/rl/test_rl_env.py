@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from lrn.rl import env as envs
-from lrn.rl.env import Box, Discrete, discretise, from_gymnax, make, merge_truncation
+from lrn.rl import play as plays
+from lrn.rl.env import Box, Discrete, as_float, discretise, from_gymnax, make, merge_truncation, time_limit
+from lrn.rl.exploration.coding import simhash
 from lrn.rl.identity import continuous_echo, echo
 
 
@@ -134,6 +136,95 @@ def test_discrete_observations_come_one_hot():
     np.testing.assert_array_equal(observation, np.eye(16)[0])
 
 
+class Frames(Walk):
+    """`Walk` as pictures of four pixels: the place in one, the time in another."""
+
+    def __init__(self, dtype: Any):
+        super().__init__()
+        self._dtype = dtype
+
+    def _observe(self, state):
+        place, time = state
+        return jnp.stack([place, time, 200 + place, 255 - time]).reshape(2, 2).astype(self._dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "bool"])
+def test_bytes_stay_bytes(dtype):
+    """Through reset, step and a rollout; floats only where a network asks for them."""
+    env = from_gymnax(Frames(dtype), horizon=5)
+    assert env.observation_dtype == dtype
+    assert env.observation_shape == (2, 2)
+    live = plays.start(env, jax.random.key(0), 3)
+
+    def right(noise, observation, memory):
+        return jnp.ones(3, jnp.int32), observation, memory
+
+    _, _, seen, _ = plays.unroll(env, jax.random.key(1), live, right, (), (), 4)
+    expected = np.array([[place, place, 200 + place, 255 - place] for place in (0, 1, 2, 0)]).astype(dtype)
+    final = np.array([[place, place, 200 + place, 255 - place] for place in (1, 2, 3, 1)]).astype(dtype)
+    for found, right_one in (
+        (seen.observation, expected), (seen.extra, expected), (seen.final_observation, final),
+    ):  # fmt: skip
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found[:, 1].reshape(4, 4), right_one)
+    found = as_float(seen.observation)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found[:, 1].reshape(4, 4), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_floats_are_not_converted_twice(dtype):
+    x = jnp.array([0.5, 3.0], dtype)
+    assert as_float(x).dtype == x.dtype
+    np.testing.assert_array_equal(as_float(x), x)
+    # The environment's own other floats become float32, as they always did.
+    env = from_gymnax(Frames(dtype), horizon=5)
+    assert env.observation_dtype == jnp.float32
+    assert env.reset(jax.random.key(0))[0].dtype == jnp.float32
+
+
+def test_observations_of_two_dtypes_are_floats():
+    """A reset in bytes and steps in floats: nothing is cut off."""
+
+    class Mixed(Walk):
+        def reset(self, key, params):
+            return jnp.zeros(1, jnp.uint8), super().reset(key, params)[1]
+
+        def _observe(self, state):
+            return state[0][None] - 0.5
+
+    env = from_gymnax(Mixed(), horizon=5)
+    assert env.observation_dtype == jnp.float32
+    assert play(env, jnp.zeros(1, jnp.int32))[0][0] == -0.5
+
+
+@pytest.mark.parametrize("game", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
+def test_minatar_is_kept_in_bits(game):
+    """Its frames are zeros and ones, which gymnax gives as floats: four times the memory of a replay."""
+    import gymnax
+
+    theirs, params = gymnax.make(f"{game}-MinAtar")
+    env = make(f"{game}-MinAtar")
+    assert env.observation_dtype == jnp.bool_
+    key = jax.random.key(0)
+    (observation, state), (frame, _) = env.reset(key), theirs.reset(key, params)
+    np.testing.assert_array_equal(as_float(observation), frame)
+    moved = jax.jit(env.move)(key, state, jnp.int32(1))[1].final_observation
+    frame = theirs.step_env(key, state, jnp.int32(1), params)[0]
+    assert frame.sum() > 0
+    np.testing.assert_array_equal(as_float(moved), frame)
+
+
+def test_a_hash_of_bytes_is_that_of_floats():
+    """The centre of the projections is half a pixel, which no byte holds."""
+    frames = jax.random.randint(jax.random.key(0), (50, 2, 3), 0, 3).astype(jnp.uint8)
+    coding = simhash(8, centre=1.5, scale=0.5)
+    params = coding.init(jax.random.key(1), frames)
+    codes = coding.encode(params, frames)
+    np.testing.assert_array_equal(codes, coding.encode(params, frames.astype(jnp.float32)))
+    assert np.unique(np.asarray(codes)).size > 20
+
+
 def test_scale_clips_into_the_box():
     box = Box(jnp.array([-1.0, 0.0]), jnp.array([1.0, 10.0]), (2,))
     unit = jnp.array([[-1.0, -1.0], [0.0, 0.0], [5.0, 5.0]])
@@ -148,12 +239,100 @@ def test_discretise_covers_the_range():
     np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
 
 
+def flags(env, actions):
+    """(terminated, truncated) of each step."""
+    return [(bool(step.terminated), bool(step.truncated)) for _, step in play(env, jnp.array(actions))]
+
+
+NOT, END, CUT = (False, False), (True, False), (False, True)
+
+
+def test_a_time_limit_truncates_and_begins_anew():
+    env = time_limit(from_gymnax(Walk(), horizon=5), 2)
+    assert env.horizon == 2
+    rows = play(env, jnp.array([1, 0, 1, 1, 0]))
+    assert [(bool(s.terminated), bool(s.truncated)) for _, s in rows] == [NOT, CUT, NOT, CUT, NOT]
+    # What the cut led to, and where the next episode begins: its clock too.
+    assert [float(s.final_observation[0]) for _, s in rows] == [1, 1, 1, 2, 0]
+    assert [float(o[0]) for o, _ in rows] == [1, 0, 1, 0, 0]
+    assert [float(s.reward) for _, s in rows] == [0, 0, 0, 0, 0]
+
+
+def test_an_end_at_the_limit_stays_an_end():
+    assert flags(time_limit(from_gymnax(Walk(), horizon=5), 3), [1, 1, 1, 0, 1, 1]) == [
+        NOT, NOT, END, NOT, NOT, CUT,
+    ]  # fmt: skip
+
+
+def test_limits_compose():
+    """The shorter one cuts, whichever is outside; a longer one changes nothing."""
+    walk = from_gymnax(Walk(), horizon=5)  # cut after five steps by itself
+    still = [0] * 6
+    for env in (time_limit(time_limit(walk, 4), 2), time_limit(time_limit(walk, 2), 4)):
+        assert env.horizon == 2
+        assert flags(env, still) == [NOT, CUT] * 3
+    longer = time_limit(walk, 9)
+    assert longer.horizon == 5
+    assert flags(longer, still) == [NOT, NOT, NOT, NOT, CUT, NOT]
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        time_limit(walk, 0)
+
+
+def test_horizon_is_a_time_limit():
+    """In training too, not only for evaluations."""
+    assert flags(from_gymnax(Walk(), horizon=2), [0, 0, 0, 0]) == [NOT, CUT, NOT, CUT]
+
+    class Endless(Walk):
+        def step(self, key, state, action, params):
+            moved = (state[0] + action, state[1])
+            seen = self._observe(moved)
+            return seen, moved, 0.0, False, False, {"final_observation": seen}
+
+    env = from_gymnax(Endless(), horizon=3)
+    assert env.name == "walk"
+    assert flags(env, [1] * 7) == [NOT, NOT, CUT, NOT, NOT, CUT, NOT]
+    # As good as a limit of its own, which it need not keep.
+    from_params = from_gymnax(Endless(), Limit(max_steps_in_episode=2))
+    assert from_params.horizon == 2
+    assert flags(from_params, [1] * 4) == [NOT, CUT, NOT, CUT]
+
+
+class Limit(NamedTuple):
+    max_steps_in_episode: Any
+
+
+@pytest.mark.parametrize("limit", [None, float("inf")])
+def test_no_limit_at_all(limit):
+    with pytest.raises(ValueError, match="how long an episode of walk can last is not known"):
+        from_gymnax(Walk(), Limit(limit))
+
+
+def test_horizon_replaces_the_limit_of_a_registered_one():
+    """Shorter or longer; and beside max_steps_in_episode the smaller of the two holds."""
+    for settings, cut in (
+        ({"horizon": 3}, 3), ({"horizon": 250}, 250), ({"max_steps_in_episode": 4}, 4),
+        ({"horizon": 3, "max_steps_in_episode": 6}, 3), ({"horizon": 6, "max_steps_in_episode": 3}, 3),
+    ):  # fmt: skip
+        env = make("Pendulum-v1", **settings)
+        assert env.horizon == settings.get("horizon", 4)
+        _, state = env.reset(jax.random.key(0))
+        still = jnp.zeros((260, 1))
+        _, steps = jax.lax.scan(lambda s, a, env=env: env.move(jax.random.key(0), s, a), state, still)
+        assert int(jnp.argmax(steps.truncated)) == cut - 1
+        assert env.name == "Pendulum-v1"
+
+
 BAD = {
     "unknown environment": (lambda: make("CartPol-v1"), "did you mean CartPole-v1"),
     "unknown setting": (lambda: make("CartPole-v1", gravty=1.0), "did you mean gravity"),
     "old step": (lambda: from_gymnax(Walk(values=5), horizon=5), "5 values (the old form, with one done)"),
     "no final observation": (lambda: from_gymnax(Walk(info={}), horizon=5), 'lacks "final_observation"'),
     "no horizon": (lambda: from_gymnax(Walk()), "pass horizon="),
+    "no whole horizon": (lambda: from_gymnax(Walk(), horizon=5.0), "horizon must be a whole number"),  # pyright: ignore[reportArgumentType]
+    "no whole horizon of a registered one": (
+        lambda: make("Pendulum-v1", horizon=0.5),
+        "horizon must be a whole number",
+    ),  # pyright: ignore[reportArgumentType]
     "zero horizon": (lambda: from_gymnax(Walk(), horizon=0), "horizon must be at least 1"),
     "no reset": (lambda: from_gymnax(object(), horizon=5), "has no method reset()"),
     "dict observation": (
