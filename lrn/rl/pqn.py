@@ -21,13 +21,12 @@ from lrn import check
 from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import env as envs
-from lrn.rl import heads, minibatch, play, returns
+from lrn.rl import heads, minibatch, play, rates, returns
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
 from lrn.rl.env import Env
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
-from lrn.rl.rates import learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
 
 
@@ -60,8 +59,10 @@ class PQNConfig:
     max_grad_norm: float = 10.0
 
     def __post_init__(self):
-        for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
+        rates.check_total_steps(self.total_steps)
+        for name in ("num_envs", "rollout_length", "epochs", "minibatches"):
             check.integer(name, getattr(self, name), 1)
+        check.boolean("anneal", self.anneal)
         check.positive("learning_rate", self.learning_rate)
         check.positive("exploration_fraction", self.exploration_fraction)
         for name in ("discount", "lambda_", "epsilon_start", "epsilon_end", "exploration_fraction"):
@@ -88,6 +89,9 @@ class PQNState(NamedTuple):
 
 def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Agent:
     """Learn Q with ``net``, which maps observations [batch, ...] to values [batch, actions].
+
+    An action whose value the network gives as -inf is not allowed there, and neither played nor bootstrapped
+    from.
 
     The lambda-returns are Peng's: ``max_a Q`` at every step, no correction for exploring actions. A truncated
     episode bootstraps from its final observation, a terminated one does not.
@@ -127,6 +131,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
     def targets(state: PQNState, played: play.Trajectory, reward: Array) -> Array:
         following = played.final_observation.reshape(-1, *env.observation_shape)
         next_q = net.apply(state.params, state.net_state, following)[0].max(-1).reshape(reward.shape)
+        next_q = jnp.where(played.terminated, 0.0, next_q)  # where no action may be allowed: -inf
         return returns.lambda_returns(
             reward, next_q, played.terminated, played.ended, config.discount, config.lambda_
         )
@@ -158,7 +163,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
         order = minibatch.shuffled(shuffle_key, config.interactions, config.epochs).reshape(-1, size)
         (params, opt_state), (losses, q) = jax.lax.scan(descend, (state.params, state.opt_state), order)
-        steps = state.steps + config.interactions
+        steps = rates.count(state.steps, config.interactions)
         metrics |= {"loss": losses.mean(), "q": q.mean(), "epsilon": epsilon_at(config, steps)}
         return PQNState(params, state.net_state, opt_state, bonus_state, live, steps), metrics
 
@@ -171,7 +176,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
     """RAdam; the rate falls with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
-    rate = learning_rate(config.learning_rate, updates, config.anneal)
+    rate = rates.learning_rate(config.learning_rate, updates, config.anneal)
 
     return optax.chain(
         optax.scale_by_radam(),

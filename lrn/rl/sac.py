@@ -23,7 +23,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import distributions, play, replay
+from lrn.rl import distributions, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready, to_env, twin
 from lrn.rl.env import Env, require_continuous
@@ -67,9 +67,13 @@ class SACConfig:
         check.between("discount", self.discount, 0, 1)
         check.between("target_rate", self.target_rate, 0, 1)
         check.positive("initial_temperature", self.initial_temperature)
-        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts", "total_steps"):
+        check.finite("target_entropy", self.target_entropy)
+        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts"):
             check.integer(name, getattr(self, name), 1)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
+        rates.check_total_steps(self.total_steps)
+        rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
+        replay.check_sizes(self.buffer_size, self.batch_size)
 
     @property
     def interactions(self) -> int:
@@ -241,7 +245,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         live, fresh, ended = collect(
             env, play_key, state.live, act, exploring, state.steps < config.learning_starts
         )
-        buffer, steps = replay.add(state.replay, fresh), state.steps + config.interactions
+        buffer, steps = replay.add(state.replay, fresh), rates.count(state.steps, config.interactions)
         rows = replay.draw(row_key, buffer, (config.updates, config.batch_size))
         noises = jax.random.normal(noise_key, (config.updates, 2, config.batch_size, box.size))
 

@@ -18,7 +18,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, replay
+from lrn.rl import play, rates, replay
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready, to_env, twin
 from lrn.rl.env import Env, require_continuous
@@ -65,9 +65,12 @@ class TD3Config:
         check.between("target_rate", self.target_rate, 0, 1)
         for name in ("exploration_noise", "target_noise", "target_noise_clip"):
             check.non_negative(name, getattr(self, name))
-        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts", "total_steps"):
+        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts"):
             check.integer(name, getattr(self, name), 1)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
+        rates.check_total_steps(self.total_steps)
+        rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
+        replay.check_sizes(self.buffer_size, self.batch_size)
         check.integer("policy_delay", self.policy_delay, 1)
         if self.updates % self.policy_delay:
             raise check.InputError(
@@ -206,7 +209,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         live, fresh, ended = collect(
             env, play_key, state.live, act, exploring, state.steps < config.learning_starts
         )
-        buffer, steps = replay.add(state.replay, fresh), state.steps + config.interactions
+        buffer, steps = replay.add(state.replay, fresh), rates.count(state.steps, config.interactions)
         grouped = (config.updates // config.policy_delay, config.policy_delay, config.batch_size)
         rows = replay.draw(row_key, buffer, grouped)
         noises = jax.random.normal(noise_key, (*grouped, box.size))
