@@ -23,10 +23,10 @@ from lrn.rl import env as envs
 from lrn.rl import heads, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.distributions import of_action
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.schedules import linear_schedule
-from lrn.rl.replay import Replay, Transition
+from lrn.rl.replay import Played, Transition
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
 
 
@@ -132,7 +132,7 @@ class DQNState(NamedTuple):
     net_state: NetState
     bonus: State
     live: play.Live
-    replay: Replay
+    replay: Played
     steps: Array
 
 
@@ -156,13 +156,13 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     rate = rates.learning_rate(config.learning_rate, config.gradient_steps, config.anneal)
     optimizer = optax.adam(rate)
 
+    def values(params: Params, net_state: NetState, observation: Array) -> Array:
+        return net.apply(params, net_state, as_float(observation))[0]
+
     def init(key: Key, batch: Any = None) -> DQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        params, net_state = net.init(net_key, live.observation)
-        observation = live.observation[0]
-        no = jnp.array(False)
-        row = Transition(observation, jnp.int32(0), jnp.float32(0), no, no, observation)
+        params, net_state = net.init(net_key, as_float(live.observation))
         return DQNState(
             params=params,
             target=jax.tree.map(jnp.copy, params),  # a state that is donated may not hold a buffer twice
@@ -171,7 +171,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             net_state=net_state,
             bonus=() if bonus is None else bonus.init(bonus_key, live.observation),
             live=live,
-            replay=replay.init(row, config.buffer_size),
+            replay=replay.start(live.observation, jnp.int32(0), config.buffer_size, config.interactions),
             steps=jnp.int32(0),
         )
 
@@ -184,7 +184,8 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             state = state._replace(bonus=bonus.update(bonus_key, state.bonus, seen))
             metrics["bonus"] = bonus.bonus(state.bonus, *seen).mean()
         steps = rates.count(state.steps, config.interactions)
-        state = state._replace(live=live, replay=replay.add(state.replay, fresh), steps=steps)
+        buffer = replay.record(state.replay, fresh, live.observation)
+        state = state._replace(live=live, replay=buffer, steps=steps)
 
         shape = (config.updates, config.batch_size)
         windows = replay.draw(sample_key, state.replay, shape, config.n_step, config.num_envs)
@@ -208,7 +209,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         epsilon = epsilon_at(config, rates.count(state.steps, ahead))
 
         def act(noise: tuple[Array, Array], observation: Array, memory: PyTree):
-            q = net.apply(state.params, state.net_state, observation)[0]
+            q = values(state.params, state.net_state, observation)
             return epsilon_greedy(noise[0], q, noise[1]), (), memory
 
         live, _, played, ended = play.unroll(
@@ -223,15 +224,15 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         batch, weight = replay.take_n_step(
             state.replay, windows.reshape(config.batch_size, -1), config.discount, reward_of(state)
         )
-        next_q = net.apply(target_params, state.net_state, batch.final_observation)[0]
+        next_q = values(target_params, state.net_state, batch.final_observation)
         if config.double:
-            online = net.apply(params, state.net_state, batch.final_observation)[0]
+            online = values(params, state.net_state, batch.final_observation)
             target = double_q_target(online, next_q, batch.reward, weight)
         else:
             target = q_target(next_q, batch.reward, weight)
 
         def objective(params: Params) -> tuple[Array, Array]:
-            q = net.apply(params, state.net_state, batch.observation)[0]
+            q = values(params, state.net_state, batch.observation)
             return q_learning_loss(q, batch.action, target, config.loss), taken(q, batch.action).mean()
 
         (loss, q), gradient = jax.value_and_grad(objective, has_aux=True)(params)
@@ -254,7 +255,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         return reward
 
     def greedy(state: DQNState, observation: Array) -> Array:
-        return jnp.argmax(net.apply(state.params, state.net_state, observation)[0], -1)
+        return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
     return Agent(init, step, memoryless(greedy))
 

@@ -24,7 +24,7 @@ from lrn.rl import env as envs
 from lrn.rl import heads, minibatch, play, rates, returns
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
@@ -107,10 +107,13 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
     optimizer = _optimizer(config)
     size = config.interactions // config.minibatches
 
+    def values(params: Params, net_state: NetState, observation: Array) -> Array:
+        return net.apply(params, net_state, as_float(observation))[0]
+
     def init(key: Key, batch: Any = None) -> PQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        params, net_state = net.init(net_key, live.observation)
+        params, net_state = net.init(net_key, as_float(live.observation))
         bonus_state = () if bonus is None else bonus.init(bonus_key, live.observation)
         return PQNState(params, net_state, optimizer.init(params), bonus_state, live, jnp.int32(0))
 
@@ -119,7 +122,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
         epsilon = epsilon_at(config, state.steps)
 
         def act(uniform: Array, observation: Array, memory: PyTree):
-            q = net.apply(state.params, state.net_state, observation)[0]
+            q = values(state.params, state.net_state, observation)
             return epsilon_greedy(uniform, q, epsilon), (), memory
 
         uniform = jax.random.uniform(noise_key, (config.rollout_length, config.num_envs))
@@ -130,7 +133,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
     def targets(state: PQNState, played: play.Trajectory, reward: Array) -> Array:
         following = played.final_observation.reshape(-1, *env.observation_shape)
-        next_q = net.apply(state.params, state.net_state, following)[0].max(-1).reshape(reward.shape)
+        next_q = values(state.params, state.net_state, following).max(-1).reshape(reward.shape)
         next_q = jnp.where(played.terminated, 0.0, next_q)  # where no action may be allowed: -inf
         return returns.lambda_returns(
             reward, next_q, played.terminated, played.ended, config.discount, config.lambda_
@@ -152,7 +155,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
         def loss(params: Params, rows: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
             observation, action, target = rows
-            q = net.apply(params, state.net_state, observation)[0]
+            q = values(params, state.net_state, observation)
             value = q_learning_loss(q, action, target)
             return value, (value, taken(q, action).mean())
 
@@ -168,7 +171,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
         return PQNState(params, state.net_state, opt_state, bonus_state, live, steps), metrics
 
     def greedy(state: PQNState, observation: Array) -> Array:
-        return jnp.argmax(net.apply(state.params, state.net_state, observation)[0], -1)
+        return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
     return Agent(init, step, memoryless(greedy))
 

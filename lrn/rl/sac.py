@@ -25,8 +25,8 @@ from lrn import check
 from lrn.config import config
 from lrn.rl import distributions, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready, to_env, twin
-from lrn.rl.env import Env, require_continuous
+from lrn.rl.continuous import check_networks, collect, once_ready, start_replay, to_env, twin
+from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
 from lrn.serial import serial_alone
@@ -105,12 +105,12 @@ class Learned(NamedTuple):
 class SACState(NamedTuple):
     """State of the agent.
 
-    replay: of `Transition`s with actions [dim] in [-1, 1].
+    replay: of what was played, with actions [dim] in [-1, 1].
     noise: of the process that explores. steps: environment steps so far.
     """
 
     learned: Learned
-    replay: replay.Replay
+    replay: replay.Played
     live: play.Live
     noise: State
     steps: Array
@@ -141,7 +141,7 @@ def soft_actor_critic(env: Env, actor: Net, critic: Net, config: SACConfig) -> S
     critics, adam = twin(critic, env.observation_shape, box.size), optax.scale_by_adam()
 
     def policy(params: Params, observation: Array) -> tuple[Array, Array]:
-        mean, log_std = jnp.split(actor.apply(params, (), observation)[0], 2, -1)
+        mean, log_std = jnp.split(actor.apply(params, (), as_float(observation))[0], 2, -1)
         return mean, jnp.clip(log_std, *LOG_STD)
 
     def init(key: Key) -> Learned:
@@ -227,10 +227,11 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
 
     def init(key: Key, batch: Batch = None) -> SACState:
         net_key, play_key, noise_key = jax.random.split(key, 3)
+        live = play.start(env, play_key, config.num_envs)
         return SACState(
             core.init(net_key),
-            empty_replay(env, config.buffer_size),
-            play.start(env, play_key, config.num_envs),
+            start_replay(env, live, config.buffer_size, config.interactions),
+            live,
             colour.init(noise_key, shape),
             jnp.int32(0),
         )
@@ -245,7 +246,8 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         live, fresh, ended = collect(
             env, play_key, state.live, act, exploring, state.steps < config.learning_starts
         )
-        buffer, steps = replay.add(state.replay, fresh), rates.count(state.steps, config.interactions)
+        buffer = replay.record(state.replay, fresh, live.observation)
+        steps = rates.count(state.steps, config.interactions)
         rows = replay.draw(row_key, buffer, (config.updates, config.batch_size))
         noises = jax.random.normal(noise_key, (config.updates, 2, config.batch_size, box.size))
 
