@@ -1,6 +1,7 @@
 """Choosing among discrete actions: epsilon-greedy, Boltzmann, UCB. Values are [..., actions].
 
 Ties are broken at random: with an argmax that takes the first, a table of zeros would not explore at all.
+An action whose value is -inf is impossible here (masked), and never taken where another is possible.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from lrn import check
 from lrn.types import Array, Key
 
 
@@ -19,25 +21,38 @@ def random_argmax(key: Key, values: Array) -> Array:
 
 
 def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
-    """The greedy action, or with chance ``epsilon`` one drawn evenly from all: int32 [...].
+    """The greedy action, or with chance ``epsilon`` one drawn evenly from all possible ones: int32 [...].
 
     Args:
         key: a key.
         q: action values [..., actions].
         epsilon: in [0, 1]; one for all, or of a shape that broadcasts to [...].
+
+    Raises:
+        InputError: epsilon is out of range.
     """
+    check.between("epsilon", epsilon, 0.0, 1.0)
     explore_key, lottery_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < jnp.asarray(epsilon)
     # The winner of a lottery is an evenly drawn action, and among the best ones it breaks the tie.
     lottery = jax.random.uniform(lottery_key, q.shape)
-    return jnp.where(explore, jnp.argmax(lottery, -1).astype(jnp.int32), _best(q, lottery))
+    drawn = jnp.argmax(jnp.where(jnp.isneginf(q), -1.0, lottery), -1)
+    return jnp.where(explore, drawn.astype(jnp.int32), _best(q, lottery))
 
 
 def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
-    """The chances with which `epsilon_greedy` takes each action: [..., actions]."""
+    """The chances with which `epsilon_greedy` takes each action: [..., actions].
+
+    Raises:
+        InputError: epsilon is out of range.
+    """
+    check.between("epsilon", epsilon, 0.0, 1.0)
     best = (q == q.max(-1, keepdims=True)).astype(q.dtype)
     epsilon = jnp.broadcast_to(jnp.asarray(epsilon, q.dtype), q.shape[:-1])[..., None]
-    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon / q.shape[-1]
+    possible = jnp.where(jnp.isneginf(q), best, 1.0)  # all of them where none is
+    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon * possible / possible.sum(
+        -1, keepdims=True
+    )
 
 
 def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
@@ -47,12 +62,19 @@ def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
         key: a key.
         q: action values [..., actions].
         temperature: above 0, in the unit of q; one for all, or of a shape that broadcasts to [...].
+
+    Raises:
+        InputError: the temperature is not above 0.
     """
     return jax.random.categorical(key, _logits(q, temperature)).astype(jnp.int32)
 
 
 def boltzmann_probabilities(q: Array, temperature: ArrayLike) -> Array:
-    """The chances with which `boltzmann` takes each action: [..., actions]."""
+    """The chances with which `boltzmann` takes each action: [..., actions].
+
+    Raises:
+        InputError: the temperature is not above 0.
+    """
     return jax.nn.softmax(_logits(q, temperature))
 
 
@@ -66,11 +88,16 @@ def ucb(key: Key, q: Array, counts: Array, scale: ArrayLike) -> Array:
         key: a key, for ties.
         q: action values [..., actions].
         counts: how often each was taken, [..., actions].
-        scale: weight of the bound, in the unit of q.
+        scale: weight of the bound, in the unit of q, 0 or more.
+
+    Raises:
+        InputError: the scale is below 0 or not finite.
     """
+    check.non_negative("scale", scale)
     n = counts.astype(q.dtype)
     width = jnp.sqrt(jnp.log(jnp.maximum(n.sum(-1, keepdims=True), 1.0)) / jnp.maximum(n, 1.0))
-    return random_argmax(key, jnp.where(counts == 0, jnp.inf, q + scale * width))
+    new = (counts == 0) & ~jnp.isneginf(q)
+    return random_argmax(key, jnp.where(new, jnp.inf, q + scale * width))
 
 
 def _best(values: Array, lottery: Array) -> Array:
@@ -79,4 +106,5 @@ def _best(values: Array, lottery: Array) -> Array:
 
 
 def _logits(q: Array, temperature: ArrayLike) -> Array:
+    check.positive("temperature", temperature)
     return q / jnp.broadcast_to(jnp.asarray(temperature, q.dtype), q.shape[:-1])[..., None]
