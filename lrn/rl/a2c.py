@@ -18,7 +18,7 @@ from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import check_log_std, policy_head
 from lrn.rl.rates import check_total_steps, learning_rate
@@ -105,7 +105,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
     def init(key: Key, batch: Any = None) -> A2CState:
         net_key, env_key = jax.random.split(key)
         live = play.start(env, env_key, config.num_envs)
-        net_params, net_state = net.init(net_key, live.observation)
+        net_params, net_state = net.init(net_key, as_float(live.observation))
         params = {"net": net_params, "head": head.init()}
         return A2CState(params, net_state, optimizer.init(params), live)
 
@@ -113,7 +113,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         noise_key, env_key = jax.random.split(key)
 
         def act(noise: Array, observation: Array, memory: Any) -> Any:
-            (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
+            (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
             action = head.sample(state.params["head"], out, noise)
             return head.to_env(action), action, memory
 
@@ -127,7 +127,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         """Policy outputs [time, batch, k] and values [time, batch]."""
         lead = observation.shape[:2]
         flat = observation.reshape(-1, *env.observation_shape)
-        (out, value), _ = net.apply(params["net"], net_state, flat)
+        (out, value), _ = net.apply(params["net"], net_state, as_float(flat))
         return out.reshape(*lead, -1), value.reshape(lead)
 
     def loss(params: Params, net_state: NetState, seen: play.Trajectory) -> tuple[Array, Metrics]:
@@ -159,7 +159,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         return A2CState(params, state.net_state, opt_state, live), {**play.episode_metrics(ended), **measured}
 
     def act(state: A2CState, observation: Array) -> Array:
-        (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
+        (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
     return Agent(init, serial_alone(step), memoryless(act))

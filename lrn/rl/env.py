@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lrn import check
 from lrn.types import Array, Key, PyTree
@@ -44,6 +45,17 @@ class Box(NamedTuple):
         return low + 0.5 * (jnp.clip(unit, -1.0, 1.0) + 1.0) * (high - low)
 
 
+def as_float(observation: Array) -> Array:
+    """An observation as a network takes it: float32 where it is of integers or bools, else as it is.
+
+    Agents keep observations in the environment's dtype, bytes as bytes, and call this right before a network.
+    The numbers stay what they are: a byte of 255 becomes 255.0, and a network that wants [0, 1] divides.
+    """
+    observation = jnp.asarray(observation)
+    floating = jnp.issubdtype(observation.dtype, jnp.floating)
+    return observation if floating else observation.astype(jnp.float32)
+
+
 class Step(NamedTuple):
     """What an action led to.
 
@@ -69,9 +81,11 @@ class Env(NamedTuple):
     reset: ``reset(key) -> (observation, state)``.
     move: ``move(key, state, action) -> (state, Step)``, without any reset; after an end the state is
         whatever, and is not used again.
-    observation_shape: of one observation, which is float32.
+    observation_shape: of one observation.
     actions: `Discrete` or `Box`.
     horizon: the most steps of an episode; what an evaluation runs for.
+    observation_dtype: of observations; bools and integers are kept as they are wherever an agent stores them,
+        and become floats by `as_float` before a network.
     """
 
     name: str
@@ -80,6 +94,7 @@ class Env(NamedTuple):
     observation_shape: tuple[int, ...]
     actions: Discrete | Box
     horizon: int
+    observation_dtype: Any = np.dtype(np.float32)
 
     def step(self, key: Key, state: PyTree, action: Array) -> tuple[Array, PyTree, Step]:
         """Move, and start a new episode at once where one ended.
@@ -131,7 +146,7 @@ def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
     env, params = gymnax.make(name, **built) if built else (plain, params)
     given = {k: v for k, v in settings.items() if k in fields}
     params = dataclasses.replace(params, **given)  # pyright: ignore[reportArgumentType]
-    return from_gymnax(env, params, name=name, horizon=horizon)
+    return _wrapped(env, params, name, horizon, bool if name.endswith("-MinAtar") else None)
 
 
 def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizon: int | None = None) -> Env:
@@ -140,7 +155,7 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizo
     ``env.reset(key, params) -> (observation, state)`` and ``env.step(key, state, action, params) ->
     (observation, state, reward, terminated, truncated, info)``, with ``info["final_observation"]``;
     ``env.action_space(params)`` with ``n``, or with ``low``, ``high`` and ``shape``. Observations of a
-    discrete space come one-hot, all others as float32.
+    discrete space come one-hot in float32; bools and integers keep their dtype; all others become float32.
 
     Args:
         env: the environment.
@@ -152,7 +167,11 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizo
         ValueError: it steps in another way (such as the old five values with one ``done``), or something
             it must have is missing.
     """
-    name = str(name or getattr(env, "name", type(env).__name__))
+    return _wrapped(env, params, str(name or getattr(env, "name", type(env).__name__)), horizon)
+
+
+def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any = None) -> Env:
+    """What `from_gymnax` returns; ``dtype`` is that of observations which are given in a wider one."""
     for method in ("reset", "step", "action_space"):
         if not callable(getattr(env, method, None)):
             raise check.InputError(
@@ -162,7 +181,18 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizo
     params = getattr(env, "default_params", None) if params is None else params
     actions = _actions(name, env.action_space(params))
     horizon = _horizon(name, params, horizon)
-    read = _reader(env, params)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    first, state = jax.eval_shape(lambda k: env.reset(k, params), key)
+    example = jnp.int32(0) if isinstance(actions, Discrete) else jnp.zeros(actions.shape)
+    stepped = jax.eval_shape(lambda k, s: env.step(k, s, example, params), key, state)
+    _check_step(name, stepped)
+    if not hasattr(first, "shape"):
+        raise check.InputError(
+            f"{name} observes a {type(first).__name__}; agents take one array, "
+            "so flatten it in the environment."
+        )
+    seen = (first, stepped[0], stepped[-1]["final_observation"])
+    read = _reader(env, params, dtype or _common(seen))
 
     def reset(key: Key) -> tuple[Array, PyTree]:
         observation, state = env.reset(key, params)
@@ -187,17 +217,8 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizo
             read(last),
         )
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    first, state = jax.eval_shape(lambda k: env.reset(k, params), key)
-    example = jnp.int32(0) if isinstance(actions, Discrete) else jnp.zeros(actions.shape)
-    _check_step(name, jax.eval_shape(lambda k, s: env.step(k, s, example, params), key, state))
-    if not hasattr(first, "shape"):
-        raise check.InputError(
-            f"{name} observes a {type(first).__name__}; agents take one array, "
-            "so flatten it in the environment."
-        )
-    shape = jax.eval_shape(reset, key)[0].shape
-    return Env(name, reset, move, shape, actions, horizon)
+    observation = jax.eval_shape(reset, key)[0]
+    return Env(name, reset, move, observation.shape, actions, horizon, np.dtype(observation.dtype))
 
 
 def merge_truncation(env: Env) -> Env:
@@ -291,12 +312,19 @@ def _horizon(name: str, params: Any, given: int | None) -> int:
     return given
 
 
-def _reader(env: Any, params: Any) -> Callable[[Any], Array]:
-    """From what the environment observes to a float32 array."""
+def _common(seen: tuple[Any, ...]) -> Any:
+    """The dtype to keep observations in: that of all of ``seen`` if it is bool or integer, else float32."""
+    dtypes = {x.dtype for x in seen}
+    kept = len(dtypes) == 1 and not any(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
+    return dtypes.pop() if kept else jnp.float32
+
+
+def _reader(env: Any, params: Any, dtype: Any) -> Callable[[Any], Array]:
+    """From what the environment observes to an array of this dtype, or one-hot."""
     space = env.observation_space(params) if callable(getattr(env, "observation_space", None)) else None
     n = getattr(space, "n", None)
     if n is None:
-        return lambda observation: jnp.asarray(observation, jnp.float32)
+        return lambda observation: jnp.asarray(observation, dtype)
     return lambda observation: jax.nn.one_hot(jnp.asarray(observation), int(n), dtype=jnp.float32)
 
 

@@ -27,7 +27,7 @@ from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
@@ -204,7 +204,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
     def init(key: Key, batch: Any = None) -> PPOState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        net_params, net_state = net.init(net_key, live.observation)
+        net_params, net_state = net.init(net_key, as_float(live.observation))
         params = {"net": net_params, "head": head.init()}
         return PPOState(
             params,
@@ -220,7 +220,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         return running.normalise(stats, observation) if config.normalize_observations else observation
 
     def evaluate(params: Params, net_state: NetState, observation: Array) -> Any:
-        return net.apply(params["net"], net_state, observation)[0]
+        return net.apply(params["net"], net_state, as_float(observation))[0]
 
     def collect(key: Key, state: PPOState) -> tuple[play.Live, play.Trajectory, play.Ended]:
         noise_key, env_key = jax.random.split(key)

@@ -26,7 +26,7 @@ from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import check_log_std, policy_head
 from lrn.rl.rates import check_total_steps, learning_rate
@@ -171,10 +171,10 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
     def init(key: Key, batch: Any = None) -> ReinforceState:
         net_key, baseline_key, env_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        params, state = net.init(net_key, live.observation)
+        params, state = net.init(net_key, as_float(live.observation))
         params, states = {"net": params, "head": head.init()}, [state]
         if baseline is not None:
-            params["baseline"], state = baseline.init(baseline_key, live.observation)
+            params["baseline"], state = baseline.init(baseline_key, as_float(live.observation))
             states.append(state)
         return ReinforceState(params, tuple(states), optimizer.init(params), live)
 
@@ -182,7 +182,7 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         noise_key, env_key, start_key = jax.random.split(key, 3)
 
         def act(noise: Array, observation: Array, memory: Any) -> Any:
-            out, _ = net.apply(state.params["net"], state.net_state[0], observation)
+            out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
             action = head.sample(state.params["head"], out, noise)
             return head.to_env(action), action, memory
 
@@ -196,16 +196,15 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         lead = observation.shape[:2]
         if baseline is None:
             return jnp.zeros(lead)
-        flat = observation.reshape(-1, *env.observation_shape)
+        flat = as_float(observation).reshape(-1, *env.observation_shape)
         return baseline.apply(params["baseline"], state.net_state[1], flat)[0].reshape(lead)
 
     def loss(
         params: Params, state: ReinforceState, seen: play.Trajectory, counted: Array
     ) -> tuple[Array, Metrics]:
         lead = seen.reward.shape
-        out, _ = net.apply(
-            params["net"], state.net_state[0], seen.observation.reshape(-1, *env.observation_shape)
-        )
+        flat = as_float(seen.observation).reshape(-1, *env.observation_shape)
+        out, _ = net.apply(params["net"], state.net_state[0], flat)
         out = out.reshape(*lead, -1)
         log_prob = head.log_prob(params["head"], out, seen.extra)
         value = values_of(params, state, seen.observation)
@@ -248,7 +247,7 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         return state, {**episodes, **measured, "gradient_norm": optax.tree.norm(gradient)}
 
     def act(state: ReinforceState, observation: Array) -> Array:
-        out, _ = net.apply(state.params["net"], state.net_state[0], observation)
+        out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
     return Agent(init, step, memoryless(act))

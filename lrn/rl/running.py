@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from lrn.rl.env import as_float
 from lrn.types import Array
 
 
@@ -24,6 +25,7 @@ def moments(shape: tuple[int, ...] = ()) -> Moments:
 
 def update(old: Moments, batch: Array) -> Moments:
     """Add a batch [..., *shape]: the parallel form of Chan, Golub and LeVeque (1979)."""
+    batch = as_float(batch)
     axes = tuple(range(batch.ndim - old.mean.ndim))
     count = jnp.float32(batch.size / max(old.mean.size, 1))
     mean, var = batch.mean(axes), batch.var(axes)
@@ -39,7 +41,7 @@ def normalise(stats: Moments, x: Array, limit: float = 10.0) -> Array:
     """``(x - mean) / std`` for x [..., *shape], cut at ``limit`` standard deviations."""
     lead = (1,) * (x.ndim - stats.mean.ndim)
     mean, var = stats.mean.reshape(lead + stats.mean.shape), stats.var.reshape(lead + stats.var.shape)
-    return jnp.clip((x - mean) / jnp.sqrt(var + 1e-8), -limit, limit)
+    return jnp.clip((as_float(x) - mean) / jnp.sqrt(var + 1e-8), -limit, limit)
 
 
 def deviation(stats: Moments) -> Array:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from lrn.rl import env as envs
-from lrn.rl.env import Box, Discrete, discretise, from_gymnax, make, merge_truncation
+from lrn.rl import play as plays
+from lrn.rl.env import Box, Discrete, as_float, discretise, from_gymnax, make, merge_truncation
+from lrn.rl.exploration.coding import simhash
 from lrn.rl.identity import continuous_echo, echo
 
 
@@ -132,6 +134,95 @@ def test_discrete_observations_come_one_hot():
     env = make("FrozenLake-misc")
     observation, _ = env.reset(jax.random.key(0))
     np.testing.assert_array_equal(observation, np.eye(16)[0])
+
+
+class Frames(Walk):
+    """`Walk` as pictures of four pixels: the place in one, the time in another."""
+
+    def __init__(self, dtype: Any):
+        super().__init__()
+        self._dtype = dtype
+
+    def _observe(self, state):
+        place, time = state
+        return jnp.stack([place, time, 200 + place, 255 - time]).reshape(2, 2).astype(self._dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "bool"])
+def test_bytes_stay_bytes(dtype):
+    """Through reset, step and a rollout; floats only where a network asks for them."""
+    env = from_gymnax(Frames(dtype), horizon=5)
+    assert env.observation_dtype == dtype
+    assert env.observation_shape == (2, 2)
+    live = plays.start(env, jax.random.key(0), 3)
+
+    def right(noise, observation, memory):
+        return jnp.ones(3, jnp.int32), observation, memory
+
+    _, _, seen, _ = plays.unroll(env, jax.random.key(1), live, right, (), (), 4)
+    expected = np.array([[place, place, 200 + place, 255 - place] for place in (0, 1, 2, 0)]).astype(dtype)
+    final = np.array([[place, place, 200 + place, 255 - place] for place in (1, 2, 3, 1)]).astype(dtype)
+    for found, right_one in (
+        (seen.observation, expected), (seen.extra, expected), (seen.final_observation, final),
+    ):  # fmt: skip
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found[:, 1].reshape(4, 4), right_one)
+    found = as_float(seen.observation)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found[:, 1].reshape(4, 4), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_floats_are_not_converted_twice(dtype):
+    x = jnp.array([0.5, 3.0], dtype)
+    assert as_float(x).dtype == x.dtype
+    np.testing.assert_array_equal(as_float(x), x)
+    # The environment's own other floats become float32, as they always did.
+    env = from_gymnax(Frames(dtype), horizon=5)
+    assert env.observation_dtype == jnp.float32
+    assert env.reset(jax.random.key(0))[0].dtype == jnp.float32
+
+
+def test_observations_of_two_dtypes_are_floats():
+    """A reset in bytes and steps in floats: nothing is cut off."""
+
+    class Mixed(Walk):
+        def reset(self, key, params):
+            return jnp.zeros(1, jnp.uint8), super().reset(key, params)[1]
+
+        def _observe(self, state):
+            return state[0][None] - 0.5
+
+    env = from_gymnax(Mixed(), horizon=5)
+    assert env.observation_dtype == jnp.float32
+    assert play(env, jnp.zeros(1, jnp.int32))[0][0] == -0.5
+
+
+@pytest.mark.parametrize("game", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
+def test_minatar_is_kept_in_bits(game):
+    """Its frames are zeros and ones, which gymnax gives as floats: four times the memory of a replay."""
+    import gymnax
+
+    theirs, params = gymnax.make(f"{game}-MinAtar")
+    env = make(f"{game}-MinAtar")
+    assert env.observation_dtype == bool
+    key = jax.random.key(0)
+    (observation, state), (frame, _) = env.reset(key), theirs.reset(key, params)
+    np.testing.assert_array_equal(as_float(observation), frame)
+    moved = jax.jit(env.move)(key, state, jnp.int32(1))[1].final_observation
+    frame = theirs.step_env(key, state, jnp.int32(1), params)[0]
+    assert frame.sum() > 0
+    np.testing.assert_array_equal(as_float(moved), frame)
+
+
+def test_a_hash_of_bytes_is_that_of_floats():
+    """The centre of the projections is half a pixel, which no byte holds."""
+    frames = jax.random.randint(jax.random.key(0), (50, 2, 3), 0, 3).astype(jnp.uint8)
+    coding = simhash(8, centre=1.5, scale=0.5)
+    params = coding.init(jax.random.key(1), frames)
+    codes = coding.encode(params, frames)
+    np.testing.assert_array_equal(codes, coding.encode(params, frames.astype(jnp.float32)))
+    assert np.unique(np.asarray(codes)).size > 20
 
 
 def test_scale_clips_into_the_box():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from lrn.rl.env import as_float
 from lrn.types import Array
 
 
@@ -17,7 +18,7 @@ def features(observation: Array) -> Array:
             the whole.
     """
     time, n, *_ = observation.shape
-    x = jnp.clip(observation.reshape(time, n, -1), -10.0, 10.0)
+    x = jnp.clip(as_float(observation).reshape(time, n, -1), -10.0, 10.0)
     t = jnp.broadcast_to((jnp.arange(time, dtype=x.dtype) / time)[:, None, None], (time, n, 1))
     return jnp.concatenate([x, x**2, t, t**2, t**3], axis=-1)
 

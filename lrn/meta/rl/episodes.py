@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from lrn.meta.rl.baseline import fit_values
 from lrn.rl import play, returns
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.policy_head import PolicyHead
 from lrn.rl.reinforce import first_episodes
 from lrn.rl.running import alike, average
@@ -45,7 +45,7 @@ def play_episodes(
     params = jax.lax.stop_gradient(params)  # what is sampled is data: derivatives come from its probability
 
     def act(noise: Array, observation: Array, memory: tuple[()]) -> tuple[Array, Array, tuple[()]]:
-        out, _ = net.apply(params["net"], net_state, observation)
+        out, _ = net.apply(params["net"], net_state, as_float(observation))
         action = head.sample(params["head"], out, noise)
         return head.to_env(action), action, memory
 
@@ -91,6 +91,6 @@ def log_probs(net: Net, head: PolicyHead, params: Params, net_state: NetState, s
     time, episodes = seen.reward.shape
     # One product over all steps instead of one for each.
     flat = seen.observation.reshape(time * episodes, *seen.observation.shape[2:])
-    out, _ = net.apply(params["net"], net_state, flat)
+    out, _ = net.apply(params["net"], net_state, as_float(flat))
     out = out.reshape(time, episodes, -1)
     return head.log_prob(params["head"], out, seen.action) * seen.counted

@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.rl.env import as_float
 from lrn.types import Array, Key, PyTree
 
 
@@ -131,7 +132,7 @@ def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Codin
         )
 
     def prepared(observation: Array) -> Array:
-        flat = observation.reshape(observation.shape[0], -1)
+        flat = as_float(observation).reshape(observation.shape[0], -1)
         shift, unit = (jnp.broadcast_to(jnp.asarray(x, flat.dtype), flat.shape) for x in (centre, scale))
         return (flat - shift) / unit
 

@@ -11,6 +11,7 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.rl import running
+from lrn.rl.env import as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.types import Array, Key, Net, NetState, Params
 
@@ -78,6 +79,7 @@ def rnd(predictor: Net, target: Net, config: RNDConfig) -> Bonus:
 
     def init(key: Key, observation: Array) -> RNDState:
         target_key, predictor_key = jax.random.split(key)
+        observation = as_float(observation)
         fixed, learned = target.init(target_key, observation), predictor.init(predictor_key, observation)
         one = jax.eval_shape(lambda: predictor.apply(*learned, observation)[0]).shape
         other = jax.eval_shape(lambda: target.apply(*fixed, observation)[0]).shape

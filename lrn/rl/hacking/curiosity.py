@@ -10,6 +10,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
+from lrn.rl.env import as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.types import Array, Key, Net, NetState, Params
 
@@ -61,7 +62,7 @@ def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
     optimizer = optax.adam(config.learning_rate)
 
     def flat(x: Array) -> Array:
-        return x.reshape(x.shape[0], -1)
+        return as_float(x).reshape(x.shape[0], -1)
 
     def inputs(observation: Array, action: Array) -> Array:
         if not jnp.issubdtype(action.dtype, jnp.integer) or action.ndim != 1:

@@ -22,7 +22,7 @@ from lrn import check
 from lrn.config import config
 from lrn.rl import heads, running
 from lrn.rl.distributions import LOG_2PI
-from lrn.rl.env import Env, require_continuous
+from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.replay import Transition
 from lrn.types import Array, Key, Net, Params, PyTree
 
@@ -121,7 +121,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
     def goals(seen: Transition) -> tuple[Array, Array]:
         """Inputs [..., size + dim] and outputs [..., size + 1], in the data's units."""
         flat = (*seen.reward.shape, size)
-        now, after = seen.observation.reshape(flat), seen.final_observation.reshape(flat)
+        now, after = as_float(seen.observation).reshape(flat), as_float(seen.final_observation).reshape(flat)
         return joined(now, seen.action), jnp.concatenate([after - now, seen.reward[..., None]], -1)
 
     def see(model: Model, seen: Transition) -> Model:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.rl.continuous import to_env
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.model_based.dynamics import Dynamics
 from lrn.types import Array, Key, PyTree
 
@@ -85,6 +85,7 @@ def imagine(
     Raises:
         InputError: the particles cannot be dealt out evenly, or the propagation is not known.
     """
+    observation = as_float(observation)
     particles, n, size = observation.shape
     known = known or Known()
     check.choice("propagation", propagation, PROPAGATIONS)
