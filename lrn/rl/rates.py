@@ -39,6 +39,15 @@ def check_total_steps(total_steps: int) -> None:
         )
 
 
+def check_one_iteration(total_steps: int, interactions: int) -> None:
+    """Raise InputError unless a training of ``total_steps`` has an iteration, of ``interactions`` steps."""
+    if total_steps < interactions:
+        raise check.InputError(
+            f"total_steps must be at least the {interactions} steps of one iteration (num_envs x "
+            f"rollout_length), got {total_steps}; choose a larger total_steps or shorter rollouts."
+        )
+
+
 def check_warm_up(learning_starts: int, total_steps: int, interactions: int) -> None:
     """Raise InputError unless something is learned.
 
@@ -65,7 +74,7 @@ def learning_rate(rate: Array | float, updates: float, anneal: bool) -> Callable
     Raises:
         InputError: the rate falls over more gradient steps than an int32 counts.
     """
-    if anneal and updates > LARGEST:
+    if anneal and isinstance(updates, float | int) and updates > LARGEST:
         raise check.InputError(
             f"the learning rate would fall over {updates:,.0f} gradient steps and a counter of 32 bits holds "
             f"{LARGEST:,}; set anneal to False, or take fewer gradient steps."
