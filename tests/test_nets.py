@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import nnx
 from jax import lax
 from jax.test_util import check_grads
 from scipy.signal import correlate
@@ -379,6 +381,209 @@ def test_from_flax_passes_training_and_carries_every_collection():
     assert state == {"counter": {"calls": 1.0}}
 
 
+def normalized(x, evaluate):
+    """To be called in a module: two layers that act otherwise while training."""
+    x = nn.BatchNorm(use_running_average=evaluate)(x)
+    return nn.Dropout(0.5, deterministic=evaluate)(x)
+
+
+class AsksTrain(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        return normalized(x, not train)
+
+
+class AsksIsTraining(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, is_training):
+        return normalized(x, not is_training)
+
+
+class AsksDeterministic(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic: bool | None = None):
+        return normalized(x, deterministic)
+
+
+class AsksUseRunningAverage(nn.Module):
+    @nn.compact
+    def __call__(self, x, use_running_average=True):
+        return normalized(x, use_running_average)
+
+
+class AsksByField(nn.Module):
+    training: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        return normalized(x, not self.training)
+
+
+class Passes(nn.Module):
+    """Hands on whatever it is told."""
+
+    @nn.compact
+    def __call__(self, x, training=False, **options):
+        return AsksTrain()(x, train=training, **options)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [AsksTrain(), AsksIsTraining(), AsksDeterministic(), AsksUseRunningAverage(), AsksByField(), Passes()],
+)
+def test_from_flax_trains_by_whatever_name_the_module_asks(module):
+    net, x = nets.from_flax(module), np.asarray(draw(64, 5) + 2)
+    params, state = net.init(KEY, x)
+    out, same = net.apply(params, state, x, key=KEY)
+    close(out, x / np.sqrt(1 + 1e-5))  # the statistics at first: mean 0 and variance 1; no dropout
+    assert same is state
+    out, new = net.apply(params, state, x, key=KEY, train=True)
+    mean, var = jax.tree.leaves(new)
+    close(mean, 0.01 * np.mean(x, 0))  # flax's momentum, .99
+    close(var, 0.99 + 0.01 * np.var(x, 0))
+    centred = (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5)
+    dropped = np.array(out == 0)
+    assert 0.3 < dropped.mean() < 0.7
+    close(out, np.where(dropped, 0, 2 * centred), 1e-4)
+
+
+class Forgets(nn.Module):
+    """Knows whether it trains and does not pass it on."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return AsksTrain(name="inner")(x)
+
+
+class NoFlag(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=True)])(x)
+
+
+class AnyName(nn.Module):
+    @nn.compact
+    def __call__(self, x, **options):
+        return normalized(x, not options.get("learning", False))
+
+
+class AnotherName(nn.Module):
+    @nn.compact
+    def __call__(self, x, learning=False):
+        return nn.Dropout(0.5, deterministic=not learning)(x)
+
+
+class NeedsAnotherName(nn.Module):
+    @nn.compact
+    def __call__(self, x, learning):
+        return normalized(x, not learning)
+
+
+class OwnStatistics(nn.Module):
+    @nn.compact
+    def __call__(self, x, **options):
+        mean = self.variable("statistics", "mean", jnp.zeros, ())
+        if options.get("learning"):
+            mean.value = x.mean()
+        return x - mean.value
+
+
+class AlwaysTrains(nn.Module):
+    layer: str = "batch norm"
+
+    @nn.compact
+    def __call__(self, x):
+        if self.layer == "batch norm":
+            return nn.BatchNorm(use_running_average=False)(x)
+        return nn.Dropout(0.5, deterministic=False)(x)
+
+
+class Attends(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.MultiHeadDotProductAttention(1, dropout_rate=0.5, deterministic=True)(x)
+
+
+class Spectral(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.SpectralNorm(nn.Dense(2))(x, update_stats=False)
+
+
+class Late(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.BatchNorm(use_running_average=False)(x) if train else x
+
+
+class Sows(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        self.sow("losses", "size", x.mean())
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "train", "sentence"),
+    [
+        (Forgets(), True, "Forgets does not tell its BatchNorm 'inner/BatchNorm_0' that it trains"),
+        (NoFlag(), True, "NoFlag does not tell its BatchNorm .* it trains: use_running_average is True"),
+        (AnyName(), True, r"AnyName \(its __call__ takes \*\*options\) does not tell its BatchNorm"),
+        (AnotherName(), True, r"AnotherName \(its __call__ takes learning\) does not tell its Dropout"),
+        (OwnStatistics(), True, r"not move the state of OwnStatistics, whose __call__ takes \*\*options"),
+        (AlwaysTrains(), False, "AlwaysTrains does not tell its BatchNorm .* is evaluated"),
+        (AlwaysTrains("dropout"), False, "AlwaysTrains does not tell its Dropout .* is evaluated: determ"),
+        (Attends(), True, "Attends does not tell its MultiHeadDotProductAttention"),
+        (Spectral(), True, "Spectral does not tell its SpectralNorm .* it trains: update_stats is False"),
+        (Late(), True, "do not fit Late .*make in evaluation what training uses"),
+        (Sows(), True, "changes the form of the collection 'losses' of Sows"),
+    ],
+)  # fmt: skip
+def test_from_flax_refuses_layers_that_would_not_hear_of_the_mode(module, train, sentence):
+    net, x = nets.from_flax(module), draw(4, 3)
+    variables = net.init(KEY, x)
+    with pytest.raises(ValueError, match=sentence) as error:
+        net.apply(*variables, x, key=KEY, train=train)
+    assert "\n" not in str(error.value)
+
+
+def test_from_flax_leaves_layers_of_a_fixed_mode_alone():
+    x = draw(400, 3)
+    net = nets.from_flax(NoFlag(), fixed_mode=True)  # frozen
+    params, state = net.init(KEY, x)
+    out, new = net.apply(params, state, x, train=True)
+    close((out, new), (net.apply(params, state, x)[0], state), 0)
+    net = nets.from_flax(AlwaysTrains("dropout"), fixed_mode=True)  # on in evaluation too
+    out, _ = net.apply({}, (), x, key=KEY)
+    assert 0.4 < (out == 0).mean() < 0.6
+    net = nets.from_flax(AsksByField(True), fixed_mode=True)
+    params, state = net.init(KEY, x)
+    assert not np.array_equal(net.apply(params, state, x, key=KEY, train=True)[0], x)
+    net = nets.from_flax(AlwaysTrains(), fixed_mode=True)
+    with pytest.raises(ValueError, match="AlwaysTrains changes a variable while evaluated"):
+        net.apply(*net.init(KEY, x), x)
+
+
+class Noisy(nn.Module):
+    """Draws under two names, neither of them dropout's usual one."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        if not train:
+            return jnp.zeros((2, *x.shape))
+        return jnp.stack([jax.random.normal(self.make_rng(name), x.shape) for name in ("noise", "paths")])
+
+
+def test_from_flax_serves_random_numbers_of_any_name():
+    net, x = nets.from_flax(Noisy()), draw(50, 4)
+    params, state = net.init(KEY, x)
+    (one, two), _ = net.apply(params, state, x, key=KEY, train=True)
+    assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.3
+    assert not np.array_equal(one, net.apply(params, state, x, key=jax.random.key(1), train=True)[0][0])
+    with pytest.raises(ValueError, match="Noisy draws random numbers while training; pass key="):
+        net.apply(params, state, x, train=True)
+
+
 class CentresOnData(nn.Module):
     """A parameter that starts at the mean of the data, so it cannot be made without computing."""
 
@@ -399,6 +604,8 @@ def test_from_function_is_the_function():
     out, same = net.apply(params, state, x, key=KEY, train=True)
     close(out, x @ params)
     assert state == same == ()
+    set_before = functools.partial(lambda w, x, train: x @ w if not train else x, train=False)
+    close(nets.from_function(lambda key, x: params, set_before).apply(params, (), x)[0], x @ params)
 
 
 # Bad input
@@ -428,7 +635,22 @@ KERNEL = jnp.zeros((3, 3, 1, 2))
         (lambda: nets.resnet18(3, norm="layer"), "norm 'layer' is not known"),
         (lambda: nets.resnet18(3, 48, norm="group"), "does not divide into 32 groups"),
         (lambda: nets.from_flax(wrong(nn.Dense)), "must be an instance of flax.linen.Module"),
+        (lambda: nets.from_flax(nn.Dense(3).apply), "use from_function for plain functions"),
+        (
+            lambda: nets.from_flax(wrong(nnx.Linear(3, 3, rngs=nnx.Rngs(0)))),
+            "got Linear; that module is of flax.nnx",
+        ),
+        (lambda: nets.from_flax(NeedsAnotherName()), "NeedsAnotherName.__call__ asks for 'learning', which"),
         (lambda: nets.from_function(wrong(None), lambda p, x: x), "init must be a function"),
+        (
+            lambda: nets.from_function(lambda key, x: 0, nn.Dense(3).apply),
+            "apply is a method of a flax module",
+        ),
+        (
+            lambda: nets.from_function(lambda key, x: 0, lambda p, x, is_training=False: x),
+            "for 'is_training'",
+        ),
+        (lambda: nets.from_function(lambda key, x: 0, wrong(lambda p, x, rng: x)), "apply asks for 'rng'"),
         (lambda: nets.cnn(3).init(KEY, IMAGES[0]), r"x must be images \[batch, height, width, channels\]"),
         (lambda: nets.cnn(3).init(KEY, IMAGES.astype(jnp.uint8)), "must hold floats, got dtype uint8"),
         (lambda: nets.cnn(3).init(KEY, IMAGES[:0]), "x is empty"),

@@ -2,54 +2,80 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import errors
 from flax import linen as nn
 
+from lrn.check import InputError
 from lrn.types import Array, Key, Net, NetState, Params
 
 # The names by which modules ask whether they train, and the value each expects while training.
-_TRAIN_ARGUMENTS = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
+_TRAIN_ARGUMENTS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "is_train": True,
+    "train_mode": True,
+    "update_stats": True,
+    "deterministic": False,
+    "use_running_average": False,
+    "inference": False,
+    "eval": False,
+    "is_eval": False,
+    "eval_mode": False,
+}
 
 _MISFITS = (
     errors.ScopeParamShapeError,
     errors.ScopeParamNotFoundError,
     errors.ScopeCollectionNotFound,
     errors.ScopeVariableNotFoundError,
-    errors.ModifyScopeVariableError,
 )
 
 
-def from_flax(module: nn.Module) -> Net:
+def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
     """Wrap a `flax.linen` module.
 
-    Whether to train reaches a module whose ``__call__`` has an argument ``train``, ``training``,
-    ``deterministic`` or ``use_running_average``. The state is every collection but "params" that
-    `init` makes (BatchNorm: "batch_stats"), and () when there is none.
+    Whether to train reaches a module by the name it asks for: an argument of its ``__call__``, or else a
+    field, called ``train``, ``training``, ``is_training``, ``is_train``, ``train_mode``, ``update_stats``,
+    ``deterministic``, ``use_running_average``, ``inference``, ``eval``, ``is_eval`` or ``eval_mode``. The
+    state is every collection but "params" and "intermediates" that `init` makes (BatchNorm: "batch_stats"),
+    and () when there is none. The key serves every name of random numbers that the module asks for.
+
+    Args:
+        module: the module, built.
+        fixed_mode: True for a module with flax layers that are not to follow the mode, such as a BatchNorm
+            that is frozen or a dropout that is always on. Else they are taken for a flag that gets lost.
 
     Raises:
-        ValueError: ``module`` is no flax module; or, from `init` and `apply`, the parameters or
-            the state do not fit the input, or a random layer got no key.
+        ValueError: ``module`` is no flax.linen module, or asks for an argument of another name; or, from
+            `init` and `apply`, the parameters or the state do not fit the input, a random layer got no key,
+            a BatchNorm, a dropout or the state does not follow the mode, or the state changes its form.
     """
     if not isinstance(module, nn.Module):
-        raise ValueError(
-            f"module must be an instance of flax.linen.Module, got {module!r}; "
-            "build the module, or use from_function for plain functions."
-        )
-    arguments = inspect.signature(module.__call__).parameters
-    while_training = {name: value for name, value in _TRAIN_ARGUMENTS.items() if name in arguments}
+        raise InputError(_no_module(module))
+    name = type(module).__name__
+    flags, others = _arguments(module)
+    fields = [] if fixed_mode else _fields(module, flags)
 
-    def flags(train: bool) -> dict[str, Any]:
-        return {name: value if train else not value for name, value in while_training.items()}
+    def told(train: bool) -> tuple[nn.Module, dict[str, bool]]:
+        """The module, and the arguments of its call."""
+        values = {flag: value is train for flag, value in _TRAIN_ARGUMENTS.items()}
+        model = module.clone(**{flag: values[flag] for flag in fields}) if fields else module
+        return model, {flag: values[flag] for flag in flags}
 
     def init(key: Key, x: Array) -> tuple[Params, NetState]:
+        model, arguments = told(False)
         try:  # to make the parameters without computing the network's output
-            variables = dict(module.lazy_init(key, x, **flags(False)))
+            variables = dict(model.lazy_init(key, x, **arguments))
         except errors.LazyInitError:  # they depend on the values of x
-            variables = dict(module.init(key, x, **flags(False)))
+            variables = dict(model.init(key, x, **arguments))
         params = variables.pop("params", {})
         variables.pop("intermediates", None)
         return params, variables or ()
@@ -57,22 +83,124 @@ def from_flax(module: nn.Module) -> Net:
     def apply(
         params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, NetState]:
+        model, arguments = told(train)
         variables = {"params": params, **(state or {})}
         mutable = list(state) if train and state else False
         try:
-            out: Any = module.apply(variables, x, rngs=key, mutable=mutable, **flags(train))
+            with nn.intercept_methods(_watch(name, train, others, fixed_mode)):
+                out: Any = model.apply(variables, x, rngs=key, mutable=mutable, **arguments)
         except errors.InvalidRngError as error:
-            raise ValueError(
-                f"{type(module).__name__} draws random numbers while training; pass key= to apply."
+            when = "training" if train else "evaluated"
+            raise InputError(f"{name} draws random numbers while {when}; pass key= to apply.") from error
+        except errors.ModifyScopeVariableError as error:
+            raise InputError(
+                f"{name} changes a variable {'that its init does not make' if train else 'while evaluated'}; "
+                "make it change what init makes, and only while it trains."
             ) from error
         except _MISFITS as error:
-            raise ValueError(
-                f"the parameters or the state do not fit {type(module).__name__} on x of shape "
-                f"{tuple(x.shape)}; use those its init gave for inputs of this shape."
+            raise InputError(
+                f"the parameters or the state do not fit {name} on x of shape {tuple(x.shape)}; use those "
+                f"its init gave for this shape{', and make in evaluation what training uses' * train}."
             ) from error
-        return out if mutable else (out, state)
+        if not mutable:
+            return out, state
+        out, new = out
+        _check_state(name, state, new)
+        if others and not (flags or fields or fixed_mode) and _unmoved(state, new):
+            raise InputError(
+                f"training does not move the state of {name}, whose __call__ takes {', '.join(others)}; give "
+                "it an argument train, by which from_flax tells it, or set fixed_mode=True."
+            )
+        return out, new
 
     return Net(init, apply)
+
+
+def _no_module(module: Any) -> str:
+    got = getattr(module, "__qualname__", type(module).__name__)
+    wanted = f"module must be an instance of flax.linen.Module, got {got}; "
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        return wanted + "build the module first."
+    if any(kind.__module__.startswith("flax.nnx") for kind in type(module).__mro__):
+        return wanted + (
+            "that module is of flax.nnx: split it by nnx.split, and give from_function its state and a "
+            "function that merges the parts and calls them."
+        )
+    return wanted + "use from_function for plain functions and for modules of other libraries."
+
+
+def _arguments(module: nn.Module) -> tuple[list[str], list[str]]:
+    """Arguments of ``__call__`` after its input: those by which it asks whether it trains, and the others."""
+    parameters = list(inspect.signature(module.__call__).parameters.values())[1:]
+    flags = [p.name for p in parameters if p.name in _TRAIN_ARGUMENTS]
+    others = [p for p in parameters if p.name not in _TRAIN_ARGUMENTS]
+    for p in others:
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            raise InputError(
+                f"{type(module).__name__}.__call__ asks for {p.name!r}, which from_flax does not know; "
+                "give it a default, or, where it says whether the module trains, call it train."
+            )
+    return flags, [f"**{p.name}" if p.kind is p.VAR_KEYWORD else p.name for p in others]
+
+
+def _fields(module: nn.Module, flags: list[str]) -> list[str]:
+    """The fields by which a module asks whether it trains, but those that are arguments of its call too."""
+    names = [field.name for field in dataclasses.fields(module)]  # pyright: ignore[reportArgumentType]
+    known = [name for name in names if name in _TRAIN_ARGUMENTS and name not in flags]
+    return [name for name in known if isinstance(getattr(module, name), bool | None)]
+
+
+def _watch(name: str, train: bool, others: list[str], fixed_mode: bool) -> Callable[..., Any]:
+    """An interceptor of flax that raises for a layer which does not follow the mode."""
+
+    def watch(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        flag = None if fixed_mode or context.method_name != "__call__" else _flag(context.module)
+        if flag is not None:
+            given = inspect.signature(context.module.__call__).bind(*args, **kwargs).arguments.get(flag)
+            value = getattr(context.module, flag, None) if given is None else given
+            if value is (_TRAIN_ARGUMENTS[flag] is not train):
+                layer = "/".join(context.module.path) or "itself"
+                unknown = f" (its __call__ takes {', '.join(others)})" if others else ""
+                raise InputError(
+                    f"{name}{unknown} does not tell its {type(context.module).__name__} {layer!r} that it "
+                    f"{'trains' if train else 'is evaluated'}: {flag} is {value}; give every module on the "
+                    "way an argument train and pass it on, or set fixed_mode=True if the layer is to stay so."
+                )
+        return call(*args, **kwargs)
+
+    return watch
+
+
+def _flag(layer: nn.Module) -> str | None:
+    """The argument that tells a layer of flax whether it trains; None for one to which it is all the same."""
+    if isinstance(layer, nn.BatchNorm):
+        return "use_running_average"
+    if isinstance(layer, nn.SpectralNorm):
+        return "update_stats"
+    rates = {nn.Dropout: "rate", nn.MultiHeadDotProductAttention: "dropout_rate"}
+    for kind, field in rates.items():
+        if isinstance(layer, kind):
+            rate = getattr(layer, field)
+            return None if isinstance(rate, (int, float)) and rate == 0 else "deterministic"
+    return None
+
+
+def _check_state(name: str, old: Mapping, new: Mapping) -> None:
+    """Raise ValueError unless the state keeps its form, as a loop over training steps needs."""
+
+    def form(tree: Any) -> list:
+        return [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
+
+    for collection in old:
+        if form(old[collection]) != form(new.get(collection, ())):
+            raise InputError(
+                f"a training step changes the form of the collection {collection!r} of {name}; keep its "
+                "shapes and dtypes, and sow into 'intermediates' what is no state."
+            )
+
+
+def _unmoved(old: Mapping, new: Mapping) -> bool:
+    return all(a is b for a, b in zip(jax.tree.leaves(dict(old)), jax.tree.leaves(dict(new))))
 
 
 def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params, Array], Any]) -> Net:
@@ -83,11 +211,20 @@ def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params,
         apply: ``apply(params, x) -> output`` for ``x`` of shape [batch, ...]; may be a tuple of arrays.
 
     Raises:
-        ValueError: an argument is not callable.
+        ValueError: an argument is not callable, belongs to a flax module, or ``apply`` asks for a key or
+            whether it trains, which it would never be told.
     """
     for name, function in {"init": init, "apply": apply}.items():
         if not callable(function):
-            raise ValueError(f"{name} must be a function, got {function!r}; pass the function itself.")
+            raise InputError(f"{name} must be a function, got {function!r}; pass the function itself.")
+        if isinstance(getattr(function, "__self__", None), nn.Module):
+            raise InputError(f"{name} is a method of a flax module; pass the module itself to from_flax.")
+    for name in _parameters(apply):
+        if name in _TRAIN_ARGUMENTS or name in ("key", "rng", "rngs"):
+            raise InputError(
+                f"apply asks for {name!r}, and from_function gives parameters and input alone; "
+                "write Net(init, apply) yourself, whose apply gets key= and train=."
+            )
 
     def net_apply(
         params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
@@ -95,3 +232,12 @@ def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params,
         return apply(params, x), state
 
     return Net(lambda key, x: (init(key, x), ()), net_apply)
+
+
+def _parameters(function: Callable) -> list[str]:
+    """The names of a function's parameters but the first two, and but those that a partial has set."""
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return []
+    return [name for name in names[2:] if name not in getattr(function, "keywords", {})]

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, check_inputs
+from lrn.robust.attack import Attack, check_inputs, check_labels, check_logits
 from lrn.robust.losses import cross_entropy, is_correct
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
 
@@ -70,14 +70,20 @@ def adversarial_training(
     Metrics, all on the inputs trained on: ``loss`` (cross-entropy, nats), ``accuracy``, and ``gradient_norm``
     (L2, over all parameters).
 
+    A pixel outside [0, 1] or a label that is none of the classes is refused where it can be read; within a
+    jitted training it makes loss and parameters NaN. `lrn.robust.attack.check_batch` on the whole set, before
+    the training, says what is wrong.
+
     Raises:
         ValueError: at trace time, for a batch that `check_inputs` refuses.
     """
     optimizer = _optimizer(config)
 
     def init(key: Key, batch: Batch) -> TrainState:
-        x, _ = check_inputs(batch["image"], batch["label"])
+        x, y = check_inputs(batch["image"], batch["label"])
         params, net_state = net.init(key, x)
+        logits = jax.eval_shape(lambda: net.apply(params, net_state, x)[0])
+        check_labels(y, check_logits(logits, y.shape[0]))
         return TrainState(params, net_state, optimizer.init(params))
 
     def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

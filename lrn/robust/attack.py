@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -21,8 +22,12 @@ class Attack(Protocol):
 
     ``x`` is [batch, ...] in pixel space [0, 1], ``y`` the true labels [batch], ``logits_fn`` maps [batch,
     ...] to [batch, classes] and treats each example on its own (so BatchNorm in evaluation mode). ``x_adv``
-    has the shape of ``x``, lies in [0, 1] and in the attack's ball around ``x``. A pure function: jit, vmap
-    over eps, seeds or parameters, and scan all apply.
+    has the shape and dtype of ``x``, lies in [0, 1] and in the attack's ball around ``x``. A pure function:
+    jit, vmap over eps, seeds or parameters, and scan all apply.
+
+    A pixel outside [0, 1] or a label outside 0..classes-1 is refused with a ValueError. Where the values
+    cannot be read, under jit, the ``x_adv`` of such an example is NaN. Half-precision inputs are attacked in
+    float32 and rounded towards ``x``, so that rounding never leaves the ball.
     """
 
     def __call__(self, key: Key, logits_fn: LogitsFn, x: Array, y: Array, /) -> Array:
@@ -32,8 +37,8 @@ class Attack(Protocol):
 
 def no_attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
     """Return ``x`` itself: the attack under which accuracy is clean accuracy."""
-    del key, logits_fn
-    return check_inputs(x, y)[0]
+    del key
+    return check_examples(logits_fn, x, y)[0]
 
 
 def check_eps(eps: Any, norm: str) -> None:
@@ -50,12 +55,142 @@ def check_eps(eps: Any, norm: str) -> None:
 
 
 def check_inputs(x: Any, y: Any) -> tuple[Array, Array]:
-    """``x`` and ``y`` as arrays, after the checks that need no values (so they also run under jit).
+    """``x`` and ``y`` as arrays, ready for an attack.
+
+    Where the pixels cannot be read, under jit or vmap, an example with a pixel outside [0, 1] becomes NaN,
+    and so does all that is computed from it.
 
     Raises:
         ValueError: x is not float or has no axis after the batch, y is not a 1-d integer array, their batch
-            sizes differ, or the batch is empty.
+            sizes differ, the batch is empty, or a pixel is not finite or not in [0, 1].
     """
+    x, y = _structure(x, y)
+    return check_box(x), y
+
+
+def check_examples(logits_fn: LogitsFn, x: Any, y: Any) -> tuple[Array, Array]:
+    """What `check_inputs` does, and the same for labels that are none of the classes ``logits_fn`` knows.
+
+    Raises:
+        ValueError: what `check_inputs` raises; the logits are not [batch, classes], or a label lies outside
+            0..classes-1.
+    """
+    x, y = check_inputs(x, y)
+    classes = check_logits(jax.eval_shape(logits_fn, x), y.shape[0])
+    check_labels(y, classes)
+    return (x if readable(y) else _nan_unless(is_class(y, classes), x)), y
+
+
+def check_batch(x: Any, y: Any, classes: int) -> None:
+    """Check a whole data set once, on the host, before it goes to a learner.
+
+    Under jit the values cannot be seen: what is out of range becomes NaN there, and this says why.
+
+    Raises:
+        ValueError: what `check_inputs` raises; or a label outside 0..classes-1, or traced arrays, whose
+            values cannot be read.
+    """
+    check.integer("classes", classes, 2)
+    if isinstance(x, Tracer) or isinstance(y, Tracer):
+        raise check.InputError(
+            "check_batch reads values, and these arrays are traced; call it outside jit and vmap."
+        )
+    x, y = check_inputs(x, y)
+    check_labels(y, classes)
+
+
+def check_box(x: Array) -> Array:
+    """``x`` itself, with NaN for examples outside the box where the pixels cannot be read, under jit.
+
+    Raises:
+        ValueError: a pixel is not finite or not in [0, 1].
+    """
+    if not readable(x):
+        return _nan_unless(in_box(x), x)
+    pixels = np.asarray(x)
+    if pixels.dtype.itemsize < 4:
+        pixels = pixels.astype(np.float32)
+    finite = np.isfinite(pixels)
+    if not finite.all():
+        raise check.InputError(
+            f"x holds {int((~finite).sum())} values that are not finite; clean the data first."
+        )
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0 or high > 1:
+        raise check.InputError(
+            f"x must lie in [0, 1], got values from {low:.9g} to {high:.9g}; rescale the pixels and "
+            "let the network normalise inside."
+        )
+    return x
+
+
+def check_labels(y: Array, classes: int) -> None:
+    """Raise ValueError for a label outside 0..classes-1; labels that cannot be read, under jit, pass."""
+    if not readable(y):
+        return
+    labels = np.asarray(y)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise check.InputError(
+            f"labels must lie between 0 and {classes - 1}, got {labels.min()} to {labels.max()}; "
+            "relabel them or raise the number of classes."
+        )
+
+
+def check_label_form(y: Array) -> None:
+    """Raise ValueError unless ``y`` is a 1-d integer array."""
+    if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise check.InputError(
+            f"y must be integer class labels of shape [batch], got shape {y.shape} and dtype {y.dtype}; "
+            "pass class indices, not one-hot rows or floats."
+        )
+
+
+def check_logits(logits: Any, batch: int, classes: int = 2) -> int:
+    """The number of classes of logits (an array, or its shape and dtype).
+
+    Raises:
+        ValueError: no array [batch, classes], or fewer classes than ``classes``.
+    """
+    if not hasattr(logits, "shape"):
+        raise check.InputError(
+            f"logits must be one array [batch, classes], got {type(logits).__name__}; "
+            "of what Net.apply returns, logits and state, take the first."
+        )
+    shape = tuple(logits.shape)
+    if len(shape) != 2 or shape[0] != batch:
+        raise check.InputError(
+            f"logits must be [batch, classes] for {batch} labels, got shape {shape}; "
+            "check what the network returns."
+        )
+    if shape[1] < classes:
+        raise check.InputError(
+            f"this loss needs at least {classes} classes, got {shape[1]}; use another loss."
+        )
+    return shape[1]
+
+
+def is_class(y: Array, classes: int) -> Array:
+    """Whether each label lies in 0..classes-1; bool [batch]."""
+    return (y >= 0) & (wide_labels(y) < classes)
+
+
+def wide_labels(y: Array) -> Array:
+    """Labels in a dtype that can count all classes: 8 bits end at 127 or 255."""
+    return y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
+
+
+def in_box(x: Array) -> Array:
+    """Whether every pixel of each example is finite and in [0, 1]; bool [batch]."""
+    return ((x >= 0) & (x <= 1)).all(axis=tuple(range(1, x.ndim)))
+
+
+def readable(array: Any) -> bool:
+    """Whether the values of an array are known now, on this host: not under jit, vmap or grad."""
+    return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
+
+
+def _structure(x: Any, y: Any) -> tuple[Array, Array]:
+    """Both as arrays, after the checks that need no values."""
     x, y = jnp.asarray(x), jnp.asarray(y)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise check.InputError(
@@ -65,48 +200,16 @@ def check_inputs(x: Any, y: Any) -> tuple[Array, Array]:
         raise check.InputError(
             f"x must be [batch, ...] with at least two axes, got shape {x.shape}; add the batch axis."
         )
-    if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
-        raise check.InputError(
-            f"y must be integer class labels of shape [batch], got shape {y.shape} and dtype {y.dtype}; "
-            "pass class indices, not one-hot rows or floats."
-        )
+    check_label_form(y)
     if x.shape[0] != y.shape[0]:
         raise check.InputError(
             f"x and y must have one batch size, got {x.shape[0]} inputs and {y.shape[0]} labels; "
             "pair them up."
         )
-    if x.shape[0] == 0:
-        raise check.InputError("the batch is empty; pass at least one example.")
+    if x.size == 0:
+        raise check.InputError(f"the batch is empty, of shape {x.shape}; pass at least one example.")
     return x, y
 
 
-def check_batch(x: Any, y: Any, classes: int) -> None:
-    """Check concrete data once, on the host, before it goes to an attack or a learner.
-
-    Under jit the values cannot be seen: a label out of range would then be an all-zero row of a one-hot
-    matrix, and pixels out of [0, 1] would be clipped away.
-
-    Raises:
-        ValueError: what `check_inputs` raises; or a label outside 0..classes-1, a pixel that is not finite or
-            not in [0, 1], or traced arrays, whose values cannot be read.
-    """
-    check.integer("classes", classes, 2)
-    if isinstance(x, Tracer) or isinstance(y, Tracer):
-        raise check.InputError(
-            "check_batch reads values, and these arrays are traced; call it outside jit and vmap."
-        )
-    x, y = (np.asarray(a) for a in check_inputs(x, y))
-    if not np.isfinite(x).all():
-        raise check.InputError(
-            f"x holds {int((~np.isfinite(x)).sum())} values that are not finite; clean the data first."
-        )
-    if x.min() < 0 or x.max() > 1:
-        raise check.InputError(
-            f"x must lie in [0, 1], got values from {x.min():g} to {x.max():g}; rescale the pixels and "
-            "let the network normalise inside."
-        )
-    if y.min() < 0 or y.max() >= classes:
-        raise check.InputError(
-            f"labels must lie between 0 and {classes - 1}, got {y.min()} to {y.max()}; "
-            "relabel them or raise classes."
-        )
+def _nan_unless(valid: Array, x: Array) -> Array:
+    return jnp.where(valid.reshape(-1, *(1,) * (x.ndim - 1)), x, jnp.nan)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.robust.attack import Attack, LogitsFn, check_inputs
+from lrn.robust.attack import Attack, LogitsFn, check_examples, in_box
 from lrn.robust.losses import is_correct
 from lrn.types import Array, Key
 
@@ -28,10 +28,12 @@ def robust_accuracy(
 
     Returns:
         Name -> accuracy in [0, 1], and under "worst" the share of examples that no attack fools: the figure
-        to quote as robust accuracy.
+        to quote as robust accuracy. All are NaN where a pixel is outside [0, 1] or a label is none of the
+        classes, and neither can be read, under jit.
 
     Raises:
-        ValueError: no attacks, an attack called "worst", a batch size below 1, or bad ``x`` and ``y``.
+        ValueError: no attacks, an attack called "worst", a batch size below 1, or ``x`` and ``y`` that
+            `check_examples` refuses.
     """
     if not attacks:
         raise check.InputError(
@@ -41,12 +43,15 @@ def robust_accuracy(
         raise check.InputError(
             "'worst' names the accuracy under all attacks together; give that attack another name."
         )
+    x, y, valid = _checked(logits_fn, x, y)
     correct = {
         name: correct_under_attack(jax.random.fold_in(key, i), logits_fn, x, y, attack, batch_size)
         for i, (name, attack) in enumerate(attacks.items())
     }
     correct["worst"] = jnp.stack(list(correct.values())).all(axis=0)
-    return {name: jnp.mean(c, dtype=jnp.float32) for name, c in correct.items()}
+    return {
+        name: jnp.where(valid.all(), jnp.mean(c, dtype=jnp.float32), jnp.nan) for name, c in correct.items()
+    }
 
 
 def correct_under_attack(
@@ -56,13 +61,13 @@ def correct_under_attack(
 
     The set goes through ``lax.map`` in batches of ``batch_size``, the last one filled up with copies of the
     first example; batch i is attacked with ``fold_in(key, i)``. Safe under jit, and under vmap over keys or
-    parameters.
+    parameters. An example whose pixels or label are out of range is wrong, where neither can be read.
 
     Raises:
-        ValueError: a batch size below 1, or bad ``x`` and ``y``.
+        ValueError: a batch size below 1, or ``x`` and ``y`` that `check_examples` refuses.
     """
     check.integer("batch_size", batch_size, 1)
-    x, y = check_inputs(x, y)
+    x, y, valid = _checked(logits_fn, x, y)
     n = x.shape[0]
     batch_size = min(batch_size, n)
     batches = -(-n // batch_size)
@@ -75,4 +80,10 @@ def correct_under_attack(
         x_adv = attack(jax.random.fold_in(key, i), logits_fn, x_batch, y_batch)
         return is_correct(logits_fn(x_adv), y_batch)
 
-    return jax.lax.map(attack_batch, (jnp.arange(batches), index)).reshape(-1)[:n]
+    return jax.lax.map(attack_batch, (jnp.arange(batches), index)).reshape(-1)[:n] & valid
+
+
+def _checked(logits_fn: LogitsFn, x: Array, y: Array) -> tuple[Array, Array, Array]:
+    """The data as arrays, and which examples are in range: all, where the values can be read; bool [n]."""
+    x, y = check_examples(logits_fn, x, y)
+    return x, y, in_box(x)  # what is out of range is NaN by now

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_inputs
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import LOSSES, loss_function
-from lrn.robust.norms import NORMS, project, steepest_direction
+from lrn.robust.norms import NORMS, project, steepest_direction, widen
 from lrn.types import Array, Key
 
 
@@ -33,9 +33,10 @@ def fgsm(config: FGSMConfig) -> Attack:
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
         del key  # the attack is deterministic
-        x, y = check_inputs(x, y)
-        eps = jnp.asarray(config.eps, x.dtype)
+        x, y = check_examples(logits_fn, x, y)
+        original = widen(x)
+        eps = jnp.asarray(config.eps, original.dtype)
         gradient = jax.grad(lambda z: jnp.sum(loss(logits_fn(z), y)))(x)
-        return project(x + eps * steepest_direction(gradient, config.norm), x, eps, config.norm)
+        return project(original + eps * steepest_direction(gradient, config.norm), x, eps, config.norm)
 
     return attack

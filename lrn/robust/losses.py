@@ -1,6 +1,8 @@
 """Losses an attack raises: each maps logits [batch, classes] and labels [batch] to losses [batch].
 
-All grow as the network gets worse at the true label, so every attack maximises.
+All grow as the network gets worse at the true label, so every attack maximises. All refuse labels that are no
+integers, not [batch], or none of the classes; the loss of a label that is none of the classes and cannot be
+read, under jit, is NaN, and so is its gradient.
 """
 
 from __future__ import annotations
@@ -11,24 +13,25 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.robust.attack import check_label_form, check_labels, check_logits, is_class, readable, wide_labels
 from lrn.types import Array
 
 LOSSES = ("cross_entropy", "margin", "dlr")
 
 
 def _prepare(logits: Array, y: Array, classes: int = 2) -> tuple[Array, Array]:
-    """Logits of at least float32 and the mask of the true label, both [batch, classes]."""
-    if logits.ndim != 2 or logits.shape[0] != y.shape[0]:
-        raise check.InputError(
-            f"logits must be [batch, classes] for {y.shape[0]} labels, got shape {logits.shape}; "
-            "check what the network returns."
-        )
-    if logits.shape[1] < classes:
-        raise check.InputError(
-            f"this loss needs at least {classes} classes, got {logits.shape[1]}; use another loss."
-        )
+    """Logits of at least float32 and the mask of the true label, both [batch, classes].
+
+    A label that is none of the classes is refused; where it cannot be read, under jit, its logits become
+    NaN in value and gradient, for a mask without a true label would pass for a network that is right.
+    """
+    y = jnp.asarray(y)
+    check_label_form(y)
+    check_labels(y, check_logits(logits, y.shape[0], classes))
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return logits, jax.nn.one_hot(y, logits.shape[1], dtype=bool)
+    if not readable(y):  # times, not where: the gradient of what `where` drops is 0
+        logits = logits * jnp.where(is_class(y, logits.shape[1]), 1, jnp.nan).astype(logits.dtype)[:, None]
+    return logits, jax.nn.one_hot(wide_labels(y), logits.shape[1], dtype=bool)
 
 
 def _true_and_best_other(logits: Array, true: Array) -> tuple[Array, Array]:
@@ -39,7 +42,7 @@ def cross_entropy(logits: Array, y: Array) -> Array:
     """Minus the log-probability of the true label, in nats; [batch].
 
     Raises:
-        ValueError: logits are not [batch, classes] with at least 2 classes.
+        ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
     """
     logits, true = _prepare(logits, y)
     # softplus(logsumexp of the others - z_true) is the textbook logsumexp(z) - z_true, but stays exact
@@ -55,7 +58,7 @@ def margin(logits: Array, y: Array) -> Array:
     The loss of Carlini & Wagner (2017), and what random-search attacks compare.
 
     Raises:
-        ValueError: logits are not [batch, classes] with at least 2 classes.
+        ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
     """
     z_true, z_other = _true_and_best_other(*_prepare(logits, y))
     return z_other - z_true
@@ -69,7 +72,7 @@ def dlr(logits: Array, y: Array) -> Array:
     confident.
 
     Raises:
-        ValueError: logits are not [batch, classes] with at least 3 classes.
+        ValueError: logits are not [batch, classes] with at least 3 classes, or labels are refused.
     """
     logits, true = _prepare(logits, y, classes=3)
     z_true, z_other = _true_and_best_other(logits, true)
@@ -78,10 +81,12 @@ def dlr(logits: Array, y: Array) -> Array:
 
 
 def is_correct(logits: Array, y: Array) -> Array:
-    """Whether the true label's logit is above all others; bool [batch]. Ties and NaN count as wrong.
+    """Whether the true label's logit is above all others; bool [batch].
+
+    Ties, NaN, and labels that are none of the classes, where they cannot be read, count as wrong.
 
     Raises:
-        ValueError: logits are not [batch, classes] with at least 2 classes.
+        ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
     """
     return margin(logits, y) < 0
 

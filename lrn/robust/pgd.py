@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_inputs
+from lrn.robust.attack import Attack, LogitsFn, check_box, check_eps, check_examples
 from lrn.robust.losses import LOSSES, is_correct, loss_function
-from lrn.robust.norms import NORMS, project, random_start, steepest_direction
+from lrn.robust.norms import NORMS, narrow, project, random_start, steepest_direction, widen
 from lrn.types import Array, Key
 
 # Input [batch, ...] -> (loss [batch], fooled [batch]): what to raise, and whether the network is wrong there.
@@ -92,8 +92,14 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
     Returns:
         The adversarial input [batch, ...], and the loss of every iterate [restarts, steps + 1, batch],
         which has only the first ``steps`` (the points where a gradient was taken) under keep="last".
+
+    Raises:
+        ValueError: ``x`` outside the box; where it cannot be read, under jit, the result is NaN.
     """
-    eps, step_size = jnp.asarray(config.eps, x.dtype), jnp.asarray(config.step_size, x.dtype)
+    x = check_box(x)
+    original = widen(x)  # the iterates too: in half precision small steps would be rounded away
+    eps = jnp.asarray(config.eps, original.dtype)
+    step_size = jnp.asarray(config.step_size, original.dtype)
 
     def total(z: Array):
         loss, fooled = objective(z)
@@ -104,26 +110,30 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
 
         def step(carry, _):
             z, best = carry
-            gradient, (loss, fooled) = jax.grad(total, has_aux=True)(z)
+            seen = narrow(z, x)
+            gradient, (loss, fooled) = jax.grad(total, has_aux=True)(seen)
             if best is not None:
-                best = _better(best, Candidate(z, loss, fooled))
-            z = project(z + step_size * steepest_direction(gradient, config.norm), x, eps, config.norm)
+                best = _better(best, Candidate(seen, loss, fooled))
+            z = project(z + step_size * steepest_direction(gradient, config.norm), original, eps, config.norm)
             return (z, best), loss
 
         (z, best), losses = jax.lax.scan(step, (start, best), length=config.steps)
         return z, best, losses
 
     def start(i: Array | int) -> Array:
-        return random_start(jax.random.fold_in(key, i), x, eps, config.norm) if config.random_start else x
+        if not config.random_start:
+            return original
+        return random_start(jax.random.fold_in(key, i), original, eps, config.norm)
 
     def restart(best: Candidate, i: Array) -> tuple[Candidate, Array]:
         z, best, losses = climb(start(i), best)  # pyright: ignore[reportAssignmentType]
+        z = narrow(z, x)
         last = Candidate(z, *objective(z))
         return _better(best, last), jnp.concatenate([losses, last.loss[None]])
 
     if config.keep == "last":
         z, _, losses = climb(start(0), None)
-        return z, losses[None]
+        return narrow(z, x), losses[None]
     best, losses = jax.lax.scan(restart, Candidate(x, *objective(x)), jnp.arange(config.restarts))
     return best.x, losses
 
@@ -135,7 +145,7 @@ def pgd(config: PGDConfig) -> Attack:
     """
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
-        x, y = check_inputs(x, y)
+        x, y = check_examples(logits_fn, x, y)
         return ascend(key, classification_objective(logits_fn, y, config.loss), x, config)[0]
 
     return attack

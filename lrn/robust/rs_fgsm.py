@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_inputs
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import LOSSES, loss_function
-from lrn.robust.norms import project, random_start, steepest_direction
+from lrn.robust.norms import narrow, project, random_start, steepest_direction, widen
 from lrn.types import Array, Key
 
 
@@ -32,11 +32,12 @@ def rs_fgsm(config: RSFGSMConfig) -> Attack:
     loss = loss_function(config.loss)
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
-        x, y = check_inputs(x, y)
-        eps = jnp.asarray(config.eps, x.dtype)
-        step_size = jnp.asarray(config.step_ratio, x.dtype) * eps
-        start = random_start(key, x, eps, "linf")
-        gradient = jax.grad(lambda z: jnp.sum(loss(logits_fn(z), y)))(start)
+        x, y = check_examples(logits_fn, x, y)
+        original = widen(x)
+        eps = jnp.asarray(config.eps, original.dtype)
+        step_size = jnp.asarray(config.step_ratio, original.dtype) * eps
+        start = random_start(key, original, eps, "linf")
+        gradient = jax.grad(lambda z: jnp.sum(loss(logits_fn(z), y)))(narrow(start, x))
         return project(start + step_size * steepest_direction(gradient, "linf"), x, eps, "linf")
 
     return attack

@@ -11,8 +11,9 @@ import numpy as np
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_inputs
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import margin
+from lrn.robust.norms import narrow, widen
 from lrn.types import Array, Key
 
 # The patch area is halved when these many of 10,000 queries are spent (section 5 of the paper).
@@ -60,17 +61,19 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
         once misclassified.
 
     Raises:
-        ValueError: x is not [batch, height, width, channels], or another fault that `check_inputs` finds.
+        ValueError: x is not [batch, height, width, channels], or another fault that `check_examples` finds.
     """
-    x, y = check_inputs(x, y)
+    x, y = check_examples(logits_fn, x, y)
     if x.ndim != 4:
         raise check.InputError(
             f"the Square attack needs images [batch, height, width, channels], got shape {x.shape}; "
             "reshape them."
         )
     batch, height, width, channels = x.shape
-    eps = jnp.asarray(config.eps, x.dtype)
-    low, high = jnp.maximum(x - eps, 0), jnp.minimum(x + eps, 1)  # the search sets pixels to these alone
+    original = widen(x)
+    eps = jnp.asarray(config.eps, original.dtype)
+    # The search sets pixels to these alone.
+    low, high = narrow(jnp.maximum(original - eps, 0), x), narrow(jnp.minimum(original + eps, 1), x)
     rows, columns = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
 
     def score(z: Array) -> Array:

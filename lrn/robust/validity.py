@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from lrn.robust.attack import Attack, LogitsFn, check_inputs
+from lrn.robust.attack import Attack, LogitsFn, check_examples, in_box
 from lrn.robust.losses import loss_function
 from lrn.robust.pgd import PGDConfig, ascend, classification_objective, pgd
 from lrn.types import Array, Key
@@ -24,9 +24,9 @@ def loss_by_step(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: PGDC
     Of the iterates themselves, not of the best so far, which rises whatever the attack does.
 
     Raises:
-        ValueError: bad ``x`` and ``y``.
+        ValueError: ``x`` and ``y`` that `check_examples` refuses; NaN where they cannot be read, under jit.
     """
-    x, y = check_inputs(x, y)
+    x, y = check_examples(logits_fn, x, y)
     config = dataclasses.replace(config, keep="best")
     return ascend(key, classification_objective(logits_fn, y, config.loss), x, config)[1].mean(axis=(0, 2))
 
@@ -35,11 +35,11 @@ def largest_drop(losses: Array) -> Array:
     """Largest fall of the loss below a value it had reached, as a share of its total range; scalar in [0, 1].
 
     0 for a path that only rises, 1 for one that only falls; ``losses`` is [steps + 1]. A constant path
-    gives 0.
+    gives 0, a loss that is NaN or infinite gives NaN.
     """
     fall = jnp.max(jax.lax.cummax(losses) - losses)
     spread = jnp.max(losses) - jnp.min(losses)
-    return jnp.where(spread > 0, fall / jnp.where(spread > 0, spread, 1), 0)
+    return jnp.where(spread == 0, 0, fall / jnp.where(spread == 0, 1, spread))
 
 
 def unbounded(config: PGDConfig) -> Attack:
@@ -59,13 +59,15 @@ def zero_gradient_fraction(
     Such an example cannot be attacked by gradient: its accuracy under FGSM and PGD says nothing.
 
     Raises:
-        ValueError: bad ``x`` and ``y``, or an unknown loss.
+        ValueError: an unknown loss, or ``x`` and ``y`` that `check_examples` refuses; NaN where they cannot
+            be read, under jit.
     """
-    x, y = check_inputs(x, y)
+    x, y = check_examples(logits_fn, x, y)
     function = loss_function(loss)
     gradient = jax.grad(lambda z: jnp.sum(function(logits_fn(z), y)))(x).reshape(x.shape[0], -1)
     usable = jnp.isfinite(gradient) & (jnp.abs(gradient) > tolerance)
-    return 1 - jnp.mean(usable.any(axis=1), dtype=jnp.float32)
+    share = 1 - jnp.mean(usable.any(axis=1), dtype=jnp.float32)
+    return jnp.where(in_box(x).all(), share, jnp.nan)
 
 
 def masking_gap(white_box: Array, black_box: Array) -> Array:
