@@ -45,6 +45,7 @@ class Log:
         sinks: are given each chunk's rows.
         say: is told of failures, one sentence each.
         writes: whether this process writes the parts; another one only reads them after a resume.
+        kept: bool [lanes], of which lanes anything is reported; of all by default.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Log:
         sinks: Sequence[Sink],
         say: Callable[[str], None],
         writes: bool = True,
+        kept: np.ndarray | None = None,
     ):
         self._name, self._folder, self._sinks, self._say = name, folder, sinks, say
         self._writes = writes
         self._lane_arm = np.repeat(np.asarray(arms, object), len(seeds))
         self._lane_seed = np.tile(np.asarray(seeds, np.int64), len(arms))
+        self._kept = np.ones(len(self._lane_arm), bool) if kept is None else kept
         self._parts: list[tuple[str, str]] = []  # file name and SHA-256
         self._pending: list[Table] = []  # not in a part yet
         self._unstreamed: list[Table] = []
@@ -69,7 +72,7 @@ class Log:
 
     def add(self, step: int, metric: str, values: np.ndarray, keep: np.ndarray | None = None) -> None:
         """One value a lane, [lanes]; ``keep`` [lanes] drops lanes that measured nothing."""
-        keep = np.ones(len(values), bool) if keep is None else keep
+        keep = self._kept if keep is None else keep & self._kept
         if not keep.any():
             return
         table = tables.rows(self._lane_arm[keep], self._lane_seed[keep], step, metric, values[keep])
@@ -110,7 +113,7 @@ class Log:
         known = {(f.arm, f.seed) for f in self.failures}
         for lane, (arm, seed) in enumerate(zip(self._lane_arm, self._lane_seed)):
             steps = {m: int(bad[lane]) for m, bad in first_bad.items() if bad[lane] >= 0}
-            if not steps or (arm, int(seed)) in known:
+            if not steps or not self._kept[lane] or (arm, int(seed)) in known:
                 continue
             step = min(steps.values())
             metric = ", ".join(m for m, s in steps.items() if s == step)

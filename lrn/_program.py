@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -36,12 +36,14 @@ class Carry(NamedTuple):
 
     mean, weight: running mean of the open window, and the weight in it.
     bad: the first step with a non-finite value, -1 for none.
+    infinite: of each array of floats in the state, whether it held an infinity before the first step.
     """
 
     state: State
     mean: dict[str, Array]
     weight: dict[str, Array]
     bad: dict[str, Array]
+    infinite: Array
 
 
 class Windows(NamedTuple):
@@ -50,7 +52,7 @@ class Windows(NamedTuple):
     mean: dict[str, Array]
     weight: dict[str, Array]
     bad: dict[str, Array]
-    finite: Array  # whether every float of the state is
+    finite: Array  # whether the state is, see `_sound`
 
 
 class _Lane(NamedTuple):
@@ -62,15 +64,18 @@ class _Lane(NamedTuple):
 
 
 class _Compiled:
-    """A jitted function, compiled once for the one set of shapes it will see."""
+    """A jitted function, compiled once for the one set of shapes it will see.
 
-    def __init__(self, jitted: Any):
-        self._jitted, self._compiled = jitted, None
+    Under `jax.disable_jit` the plain function runs in its place.
+    """
+
+    def __init__(self, jitted: Any, plain: Callable[..., Any]):
+        self._jitted, self._plain, self._compiled = jitted, plain, None
         self.options: dict[str, Any] | None = None
 
     def lower(self, *args: Any) -> Callable[[], None]:
         """Trace and lower; what is returned compiles, and may do so in another thread."""
-        if self._compiled is not None:
+        if self._compiled is not None or _no_jit():
             return lambda: None
         lowered = self._jitted.lower(*args)
 
@@ -87,9 +92,16 @@ class _Compiled:
         return {name: int(getattr(found, f"{part}_size_in_bytes")) for name, part in names.items()}
 
     def __call__(self, *args: Any) -> Any:
+        if _no_jit():
+            return self._plain(*args)
         self.lower(*args)()
         assert self._compiled is not None
         return self._compiled(*args)
+
+
+def _no_jit() -> bool:
+    """Whether the caller is inside of `jax.disable_jit`."""
+    return bool(jax.config.jax_disable_jit)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @jax.jit
@@ -152,11 +164,22 @@ class Program:
         per_seed: Mapping[str, Any],
         sampler: Sampler | None,
         evaluate: Evaluate | None,
-        every: int,
         devices: Sequence[Device] | None,
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
-        self._every = every
+        # Shapes are found by tracing, also where nothing is to be compiled.
+        with jax.disable_jit(False):
+            self._build(configs, arms, seeds, data, per_seed, devices)
+
+    def _build(
+        self,
+        configs: Any,
+        arms: int,
+        seeds: Sequence[int],
+        data: PyTree,
+        per_seed: Mapping[str, Any],
+        devices: Sequence[Device] | None,
+    ) -> None:
         lanes = Lanes(arms * len(seeds), devices)
         # One lane on a device; a step that wants to be serial (found in its trace); no large matrix product.
         self._alone, self._marked, self._small = lanes.alone, False, False
@@ -185,7 +208,7 @@ class Program:
             (self._init_state, (lane, shapes)),
             (self._step, (lane, shapes, state, jnp.int32(0))),
         ]
-        if evaluate is not None:
+        if self._evaluate is not None:
             self._traced.append((self._measure, (lane, shapes, state, jnp.int32(0))))
             measured = jax.eval_shape(*[self._traced[-1][0], *self._traced[-1][1]])
             _check_scalars("evaluate", measured)
@@ -203,9 +226,13 @@ class Program:
         self._lane, self._data = self.lanes.put(own), self.lanes.replicate(data)
         in_turn = lambda: self._in_turn  # noqa: E731
         jit = self.lanes.jit
-        self._start = _Compiled(jit(self._init, (True, False)))
-        self._go = _Compiled(jit(self._advance, (True, False, True, False, False), (2,), in_turn))
-        self._look = _Compiled(jit(self._measure, (True, False, True, False), (), in_turn))
+        plain = self.lanes.eagerly
+        per_lane = (True, False)
+        self._start = _Compiled(jit(self._init, per_lane), plain(self._init, per_lane))
+        per_lane = (True, False, True, False, False, False)
+        self._go = _Compiled(jit(self._advance, per_lane, (2,), in_turn), plain(self._advance, per_lane))
+        per_lane = (True, False, True, False)
+        self._look = _Compiled(jit(self._measure, per_lane, (), in_turn), plain(self._measure, per_lane))
         self._set_options(lane, shapes, state)
 
     def _set_options(self, lane: Any, data: PyTree, state: State) -> None:
@@ -234,29 +261,29 @@ class Program:
                 }
             )
 
-    def sha256(self) -> str:
-        """A hash of what is computed: the traced functions with all they close over, and the data.
+    def sha256(self) -> dict[str, str]:
+        """Hashes of what is computed: the traced functions with all they close over, and the data.
 
         The same training under another attack, network or data set is another training, though its
         configs and names be the same.
         """
-        digest = hashlib.sha256()
-        for function, args in self._traced:
-            closed = jax.make_jaxpr(function)(*args)
-            # Functions print with their address, which changes from process to process.
-            digest.update(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
-            for constant in closed.consts:
-                digest.update(np.asarray(constant).tobytes())
-        digest.update(_sha256(self._given).encode())
-        return digest.hexdigest()
+        with jax.disable_jit(False):
+            found = {
+                name: _sha256_function(function, args)
+                for name, (function, args) in zip(("init", "step", "evaluation"), self._traced)
+            }
+        return {**found, "data": sha256(self._given)}
 
     def start(self) -> Carry:
         """The carries before the first step."""
         return self._start(self._lane, self._data)
 
-    def advance(self, carry: Carry, start: int, stop: int) -> tuple[Carry, Windows]:
-        """Steps [start, stop) in every lane. Donates ``carry``."""
-        return self._go(self._lane, self._data, carry, jnp.int32(start), jnp.int32(stop))
+    def advance(self, carry: Carry, start: int, stop: int, every: int) -> tuple[Carry, Windows]:
+        """Steps [start, stop) in every lane, metrics in windows of ``every`` steps. Donates ``carry``.
+
+        The three numbers are the program's inputs and no part of it.
+        """
+        return self._go(self._lane, self._data, carry, jnp.int32(start), jnp.int32(stop), jnp.int32(every))
 
     def evaluate(self, carry: Carry, step: int) -> dict[str, Array]:
         """The evaluation of every lane at a step."""
@@ -265,7 +292,7 @@ class Program:
     def compile(self, carry: Carry) -> None:
         """Compile what will run next, so that its time is known apart."""
         number = jnp.int32(0)
-        parts = [self._go.lower(self._lane, self._data, carry, number, number)]
+        parts = [self._go.lower(self._lane, self._data, carry, number, number, number)]
         if self._evaluate is not None:
             parts.append(self._look.lower(self._lane, self._data, carry.state, number))
         if jax.default_backend() == "cpu" and jax.process_count() == 1 and processors() > 1:
@@ -297,17 +324,19 @@ class Program:
         return advance(step_key, state, self._draw(batch_key, lane, data))
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
+        state = self._init_state(lane, data)
         return Carry(
-            self._init_state(lane, data),
+            state,
             {k: jnp.zeros((), jnp.float32) for k in self._metrics},
             {k: jnp.zeros((), jnp.float32) for k in self._metrics},
             {k: jnp.int32(-1) for k in self._metrics},
+            jnp.array([jnp.isinf(x).any() for x in _floats(state)], bool),
         )
 
     def _advance(
-        self, lane: _Lane, data: PyTree, carry: Carry, start: Array, stop: Array
+        self, lane: _Lane, data: PyTree, carry: Carry, start: Array, stop: Array, every: Array
     ) -> tuple[Carry, Windows]:
-        first = start // self._every
+        first = jax.lax.div(start, every)
 
         # The metrics go through the loop as one row: a kernel each would cost as much as a small network.
         def row_of(values: Mapping[str, Array]) -> Array:
@@ -323,30 +352,31 @@ class Program:
             value, weight = (
                 row_of({k: jnp.asarray(pair[i], jnp.float32) for k, pair in pairs.items()}) for i in range(2)
             )
-            fresh = step % self._every == 0
+            fresh = jax.lax.rem(step, every) == 0
             old = jnp.where(fresh, 0.0, mean)
             count = jnp.where(fresh, 0.0, count) + weight
             # A running mean: a float32 sum over a long window would lose its last digits.
             share = weight / jnp.maximum(count, 1e-30)
             mean = jnp.where(weight > 0, old + (value - old) * share, old)
             bad = jnp.where((weight > 0) & ~jnp.isfinite(value) & (bad < 0), step + 1, bad)
-            row = step // self._every - first
+            row = jax.lax.div(step, every) - first
             return state, mean, count, bad, means.at[row].set(mean), counts.at[row].set(count)
 
         if not self._metrics:
             loop = lambda step, state: self._step(lane, data, state, step)[0]  # noqa: E731
             state = jax.lax.fori_loop(start, stop, self._in_order(loop), carry.state)
-            return carry._replace(state=state), Windows({}, {}, {}, _all_finite(state))
+            return carry._replace(state=state), Windows({}, {}, {}, _sound(state, carry.infinite))
         empty = jnp.zeros((WINDOWS, len(self._metrics)), jnp.float32)
         begin = (carry.state, row_of(carry.mean), row_of(carry.weight), row_of(carry.bad), empty, empty)
         after = jax.lax.fori_loop(start, stop, self._in_order(body), begin)
         state, mean, count, bad, means, counts = after
-        carry = Carry(state, named(mean), named(count), named(bad))
-        return carry, Windows(named(means), named(counts), carry.bad, _all_finite(state))
+        carry = Carry(state, named(mean), named(count), named(bad), carry.infinite)
+        return carry, Windows(named(means), named(counts), carry.bad, _sound(state, carry.infinite))
 
     def _in_order(self, loop: Callable[..., Any]) -> Callable[..., Any]:
         """The loop, its kernels in order if the learner asks for that and they are small."""
-        return serial(loop) if self._marked and self._alone and self._small else loop
+        wanted = self._marked and self._alone and self._small and not _no_jit()
+        return serial(loop) if wanted else loop
 
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
         assert self._evaluate is not None
@@ -354,7 +384,8 @@ class Program:
         return self._evaluate(lane.config, key, state, merge(data, lane.data))
 
 
-def _sha256(tree: PyTree) -> str:
+def sha256(tree: PyTree) -> str:
+    """A hash of a pytree of arrays: its structure and every bit."""
     digest = hashlib.sha256(str(jax.tree.structure(tree)).encode())
     for leaf in jax.tree.leaves(tree):
         host = np.ascontiguousarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
@@ -362,14 +393,43 @@ def _sha256(tree: PyTree) -> str:
     return digest.hexdigest()
 
 
+def _sha256_function(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """A hash of what is traced, and of the arrays that it closes over, at any depth."""
+    closed = jax.make_jaxpr(function)(*args)
+    # Functions print with their address, which changes from process to process.
+    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
+    for constant in _constants(closed):
+        digest.update(sha256(constant).encode())
+    return digest.hexdigest()
+
+
+def _constants(closed: Any) -> Iterator[Any]:
+    """The arrays that a jaxpr and those that it calls close over, which are not printed with them."""
+    yield from getattr(closed, "consts", ())
+    for equation in getattr(closed, "jaxpr", closed).eqns:
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(getattr(part, "jaxpr", part), "eqns"):
+                yield from _constants(part)
+
+
 def merge(data: PyTree, per_seed: Mapping[str, Any]) -> PyTree:
     """The data one seed sees: what all share, and its own."""
     return {**(data or {}), **per_seed} if per_seed else data
 
 
-def _all_finite(state: State) -> Array:
-    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.array([jnp.isfinite(x).all() for x in floats]).all() if floats else jnp.array(True)
+def _floats(state: State) -> list[Array]:
+    return [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+
+def _sound(state: State, infinite: Array) -> Array:
+    """Whether the state has not failed: no NaN in it, nor an infinity where none was at first.
+
+    A learner that keeps a best-so-far begins at infinity.
+    """
+    good = [
+        jnp.where(began, ~jnp.isnan(x), jnp.isfinite(x)).all() for x, began in zip(_floats(state), infinite)
+    ]
+    return jnp.array(good).all() if good else jnp.array(True)
 
 
 def _check_scalars(who: str, metrics: Any) -> None:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrn import files
+from lrn import check, files, structure
 from lrn.types import PyTree, is_key
 
 _FORMAT = 1
@@ -37,6 +37,10 @@ class DamageError(ValueError):
     """Checkpoints exist and none of them can be trusted."""
 
 
+class DamageWarning(UserWarning):
+    """A checkpoint is damaged, and the one before it was used."""
+
+
 class Loaded(NamedTuple):
     """A checkpoint that passed every check, and the warnings about those that did not."""
 
@@ -46,26 +50,48 @@ class Loaded(NamedTuple):
     warnings: list[str]
 
 
-def save(folder: Path, step: int, tree: PyTree, meta: dict[str, Any] | None = None, keep: int = 2) -> Path:
-    """Save a pytree of arrays as the checkpoint of ``step``; keep the ``keep`` newest.
+class Saved(NamedTuple):
+    """A checkpoint that passed every check, its leaves in JAX's order.
+
+    form: its structure (see `lrn.structure`), or None if an earlier version saved it.
+    warnings: about the newer checkpoints that did not pass.
+    """
+
+    path: Path
+    step: int
+    leaves: list[Any]
+    form: Any
+    meta: dict[str, Any]
+    warnings: list[str]
+
+
+def save(
+    folder: Path | str, step: int, tree: PyTree, meta: dict[str, Any] | None = None, keep: int = 2
+) -> Path:
+    """Save a pytree as the checkpoint of ``step``; keep the ``keep`` newest.
+
+    One process at a time may save in a folder.
 
     Args:
         folder: where the checkpoints of one training lie.
         step: the number of steps done; it orders the checkpoints.
-        tree: any pytree of arrays, typed keys included.
+        tree: any pytree of arrays, typed keys included, and of Python's numbers, which stay what they are.
         meta: small JSON values stored in the manifest.
         keep: how many checkpoints to leave, at least 2: the last, and the one to fall back on.
 
     Raises:
+        InputError: a leaf is neither an array of numbers nor a number.
         SaveError: the disk is full or cannot be written.
     """
+    check.integer("step", step)
+    folder = Path(folder)
     final = folder / f"step_{step:012d}"
     temporary = folder / f".saving-{step}-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(".saving-*"):  # a process that was killed in a save
             shutil.rmtree(stale, ignore_errors=True)
-        arrays, keys = _to_host(tree)
+        arrays, keys, numbers = _to_host(tree)
         _orbax_save(temporary / "arrays", arrays)
         body = {
             "format": _FORMAT,
@@ -73,6 +99,8 @@ def save(folder: Path, step: int, tree: PyTree, meta: dict[str, Any] | None = No
             "meta": meta or {},
             "leaves": [[name, list(a.shape), str(a.dtype)] for name, a in arrays.items()],
             "keys": keys,
+            "numbers": numbers,
+            "form": structure.describe(tree),
             "files": {
                 str(f.relative_to(temporary)): [f.stat().st_size, files.sha256(f)]
                 for f in sorted(temporary.rglob("*"))
@@ -87,8 +115,8 @@ def save(folder: Path, step: int, tree: PyTree, meta: dict[str, Any] | None = No
         files.sync(folder)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not isinstance(error, Exception):
-            raise  # a signal, not a failure
+        if not isinstance(error, Exception) or isinstance(error, check.InputError):
+            raise  # a signal, not a failure; or what no disk can help
         # Whatever it is: tensorstore reports a full disk as ValueError or RuntimeError.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise SaveError(
@@ -112,30 +140,44 @@ def _remove(path: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
-def steps(folder: Path) -> list[int]:
+def steps(folder: Path | str) -> list[int]:
     """The steps that have a checkpoint in ``folder``, oldest first; damaged ones included."""
+    folder = Path(folder)
     names = (p.name for p in folder.glob("step_*")) if folder.is_dir() else ()
     return sorted(int(n[5:]) for n in names if n[5:].isdigit())
 
 
 def load(
-    folder: Path, target: PyTree = None, valid: Callable[[dict[str, Any]], str | None] | None = None
+    folder: Path | str, target: PyTree = None, valid: Callable[[dict[str, Any]], str | None] | None = None
 ) -> Loaded | None:
     """Load the newest checkpoint that can be trusted.
 
     Args:
         folder: the folder given to `save`.
-        target: a pytree of arrays or of `jax.ShapeDtypeStruct` with the structure to restore; with
-            ``None`` the leaves come back as a dict from name to array.
+        target: a pytree of arrays, numbers or `jax.ShapeDtypeStruct` with the structure to restore; with
+            ``None`` the leaves come back as a dict from their number, as text, to the leaf.
         valid: an extra check of the meta values; returns what is wrong, or None.
 
     Returns:
-        None where there is no checkpoint at all.
+        None where there is no checkpoint at all. Python's numbers come back as such, whatever the target has.
 
     Raises:
         DamageError: there are checkpoints and all are damaged. Starting over would hide that.
         ValueError: the checkpoint is sound and was made by another program (shapes or dtypes differ).
     """
+    saved = read(folder, valid)
+    if saved is None:
+        return None
+    if target is None:
+        tree = {_number(i): _key_data(leaf) for i, leaf in enumerate(saved.leaves)}
+    else:
+        tree = _matched(saved, target)
+    return Loaded(saved.step, tree, saved.meta, saved.warnings)
+
+
+def read(folder: Path | str, valid: Callable[[dict[str, Any]], str | None] | None = None) -> Saved | None:
+    """The newest checkpoint that can be trusted, without a target; arguments and errors as of `load`."""
+    folder = Path(folder)
     found = steps(folder)
     wrongs: list[str] = []
     for step in reversed(found):
@@ -146,10 +188,8 @@ def load(
         if body is None or wrong is not None:
             wrongs.append(f"{path.name}: {wrong}")
             continue
-        arrays = _orbax_restore(path / "arrays", body["leaves"])
-        tree = arrays if target is None else _from_host(arrays, body["keys"], target, path)
         warnings = [f"a checkpoint in {folder} is damaged ({w}); the one before it is used." for w in wrongs]
-        return Loaded(body["step"], tree, body["meta"], warnings)
+        return Saved(path, body["step"], _leaves(path, body), body.get("form"), body["meta"], warnings)
     if found:
         raise DamageError(
             f"every checkpoint in {folder} is damaged ({'; '.join(wrongs)}) and nothing was restarted; "
@@ -183,41 +223,94 @@ def _verify(path: Path) -> tuple[dict[str, Any] | None, str | None]:
 
 
 # The tree on disk: one flat dict of numpy arrays. Orbax keeps neither empty arrays nor typed keys,
-# so those are turned into what it does keep, and back.
+# so those are turned into what it does keep, and back. Python's numbers are text in the manifest.
+
+_NUMBERS: dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
+    "bool": (str, lambda text: text == "True"),
+    "int": (str, int),
+    "float": (float.hex, float.fromhex),
+    "complex": (
+        lambda z: f"{z.real.hex()} {z.imag.hex()}",
+        lambda t: complex(*map(float.fromhex, t.split())),
+    ),
+}
 
 
-def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The leaves as numpy arrays by number, and for each typed key its implementation."""
-    named = {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
-    arrays = {name: np.asarray(_key_data(leaf)) for name, leaf in named.items()}
-    return arrays, {name: str(jax.random.key_impl(leaf)) for name, leaf in named.items() if is_key(leaf)}
+def _number(i: int) -> str:
+    return f"{i:05d}"
+
+
+def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, list[str]]]:
+    """The leaves as numpy arrays by number; each typed key's implementation; Python's numbers."""
+    arrays, keys, numbers = {}, {}, {}
+    for i, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(tree)[0]):
+        name, kind = _number(i), type(leaf).__name__
+        if type(leaf) in (bool, int, float, complex):
+            numbers[name] = [kind, _NUMBERS[kind][0](leaf)]
+            continue
+        if is_key(leaf):
+            keys[name] = str(jax.random.key_impl(leaf))
+        array = np.asarray(_key_data(leaf))
+        if array.dtype.kind in "OSUMm" or array.dtype.names:
+            where = jax.tree_util.keystr(path) or "its top"
+            raise check.InputError(
+                f"a checkpoint holds arrays of numbers and the tree has a {kind} at {where}; leave it out, "
+                "or give it in the meta values."
+            )
+        arrays[name] = array
+    return arrays, keys, numbers
+
+
+def _leaves(path: Path, body: dict[str, Any]) -> list[Any]:
+    """The leaves of a checkpoint that was verified, as they were saved."""
+    named: dict[str, Any] = dict(_orbax_restore(path / "arrays", body["leaves"]))
+    for name, implementation in body["keys"].items():
+        named[name] = jax.random.wrap_key_data(jax.numpy.asarray(named[name]), impl=implementation)
+    for name, (kind, text) in body.get("numbers", {}).items():
+        named[name] = _NUMBERS[kind][1](text)
+    return [named[name] for name in sorted(named, key=int)]
 
 
 def _key_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+    return np.asarray(jax.random.key_data(leaf)) if is_key(leaf) else leaf
 
 
-def _from_host(arrays: dict[str, np.ndarray], keys: dict[str, str], target: PyTree, path: Path) -> PyTree:
-    leaves, treedef = jax.tree.flatten(target)
-    named = jax.tree_util.tree_flatten_with_path(target)[0]
-    if len(leaves) != len(arrays):
+def _matched(saved: Saved, target: PyTree) -> PyTree:
+    """The leaves in the target's structure, each of the form that it has there."""
+    named, treedef = jax.tree_util.tree_flatten_with_path(target)
+    other = "it was made by another version of the code: run that version, or --fresh to begin again."
+    if len(named) != len(saved.leaves):
         raise ValueError(
-            f"checkpoint {path} holds {len(arrays)} arrays and this program expects {len(leaves)}; "
-            "it was made by another version of the code: run that version, or --fresh to begin again."
+            f"checkpoint {saved.path} holds {len(saved.leaves)} arrays and this program expects "
+            f"{len(named)}; {other}"
         )
-    restored = []
-    for (name, array), leaf, (where, _) in zip(arrays.items(), leaves, named):
-        expected = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
-        if array.shape != expected.shape or array.dtype != expected.dtype:
+    for (where, wanted), leaf in zip(named, saved.leaves):
+        if not _fits(leaf, wanted):
             raise ValueError(
-                f"checkpoint {path} holds {array.dtype}{list(array.shape)} at {jax.tree_util.keystr(where)} "
-                f"and this program expects {expected.dtype}{list(expected.shape)}; it was made by another "
-                "version of the code: run that version, or --fresh to begin again."
+                f"checkpoint {saved.path} holds {_form(leaf)} at {jax.tree_util.keystr(where)} "
+                f"and this program expects {_form(wanted)}; {other}"
             )
-        restored.append(
-            jax.random.wrap_key_data(jax.numpy.asarray(array), impl=keys[name]) if is_key(leaf) else array
-        )
-    return jax.tree.unflatten(treedef, restored)
+    return jax.tree.unflatten(treedef, saved.leaves)
+
+
+def _fits(leaf: Any, wanted: Any) -> bool:
+    if hasattr(leaf, "dtype") and hasattr(wanted, "dtype"):
+        return leaf.dtype == wanted.dtype and leaf.shape == wanted.shape
+    if type(leaf) is type(wanted):
+        return True
+    # A number whose target was found by `jax.eval_shape`.
+    kinds = {bool: np.bool_, int: np.integer, float: np.floating, complex: np.complexfloating}
+    kind = kinds.get(type(leaf))
+    return (
+        kind is not None
+        and hasattr(wanted, "dtype")
+        and wanted.shape == ()
+        and bool(jax.numpy.issubdtype(wanted.dtype, kind))
+    )
+
+
+def _form(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else f"a Python {type(leaf).__name__}"
 
 
 def _handler() -> Any:

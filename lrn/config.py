@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import numbers
 import typing
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lrn import check
 
@@ -78,11 +80,14 @@ def stack(configs: Sequence[C]) -> C:
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x, jnp.float32) for x in leaves]), *configs)
 
 
-def grid(base: C, **values: Sequence[float]) -> list[C]:
-    """Every combination of the given floats: ``grid(PPOConfig(), lr=[1e-3, 1e-4], clip=[0.1, 0.2])``.
+def grid(base: C, **values: Sequence[float]) -> dict[str, C]:
+    """Every combination of the given floats, as arms that say what they are.
+
+    ``grid(PPOConfig(), learning_rate=[1e-3, 1e-4], clip=[0.1])`` has the arms "learning_rate=0.001, clip=0.1"
+    and "learning_rate=0.0001, clip=0.1". They come in the order of the values, the last name's fastest.
 
     Raises:
-        ValueError: a name is no float field of the config, or a list is empty.
+        ValueError: a name is no float field of the config, a list is empty, or has a value twice.
     """
     leaves = getattr(base, "__config_leaves__", ())
     for name, options in values.items():
@@ -92,7 +97,21 @@ def grid(base: C, **values: Sequence[float]) -> list[C]:
             )
         if len(options) == 0:
             raise ValueError(f"the grid for {name} is empty; give at least one value.")
-    return [
-        dataclasses.replace(base, **dict(zip(values, combo)))  # pyright: ignore[reportArgumentType]
-        for combo in itertools.product(*values.values())
-    ]
+        if len({_text(value) for value in options}) < len(options):
+            raise ValueError(
+                f"the grid for {name} has a value twice: {', '.join(map(_text, options))}; give each once."
+            )
+    arms = {}
+    for combo in itertools.product(*values.values()):
+        arm = ", ".join(f"{name}={_text(value)}" for name, value in zip(values, combo))
+        changed = dict(zip(values, combo))
+        arms[arm or "default"] = dataclasses.replace(base, **changed)  # pyright: ignore[reportArgumentType]
+    return arms
+
+
+def _text(value: Any) -> str:
+    """A float as people write it, told from every other of float32, which is what a lane gets."""
+    if not isinstance(value, numbers.Real):  # a config within the config; what is neither is refused there
+        return repr(value)
+    short = f"{float(value):g}"
+    return short if np.float32(short) == np.float32(value) else str(np.float32(value))

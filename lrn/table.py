@@ -81,7 +81,7 @@ class Table(NamedTuple):
             check.choice("metric", metric, sorted(set(self.metric[self.arm == arm].tolist())))
         return mine
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Write the table as parquet, atomically and with the same bytes for the same rows."""
         files.write_with(path, lambda temporary: _write(temporary, self))
 
@@ -107,7 +107,7 @@ def concat(tables: Iterable[Table]) -> Table:
     return Table(*(np.concatenate(columns) for columns in zip(*tables)))
 
 
-def read(path: Path) -> Table:
+def read(path: Path | str) -> Table:
     """Read a table from parquet.
 
     Raises:

@@ -104,10 +104,13 @@ class Sampler(NamedTuple):
     program as a constant.
 
     needs_data: False for one that makes batches of the key alone, and is given None.
+    check: ``check(data)`` raises `lrn.check.InputError` where the values of the data, which a trace does not
+        show, are wrong; `lrn.train.fit` calls it with each seed's data before anything compiles.
     """
 
     draw: Callable[[Key, PyTree], Batch]
     needs_data: bool = True
+    check: Callable[[PyTree], None] | None = None
 
 
 class Example(NamedTuple):

@@ -150,6 +150,8 @@ def test_seeds_differ(case):
     assert not same(case.states[0], case.states[1])
 
 
+# The examples' schedules are made for trainings that learn, and these do not.
+@pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
 def test_every_float_of_the_config_is_traced(example):
     """The factory may not branch on a float: a sweep over each of them runs in one program."""
     floats, structure = jax.tree.flatten(example.config)
@@ -162,6 +164,7 @@ def test_every_float_of_the_config_is_traced(example):
     assert result.arms == ("0", "1")
 
 
+@pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
 def test_resumed_equals_uninterrupted(example, tmp_path):
     def fit(**options):
         return train.fit(

@@ -50,9 +50,9 @@ def test_a_sweep_is_one_program():
         traces.append(c.steps)
         return c.eps * c.steps + c.inner.rate
 
-    swept = stack(grid(Outer(), eps=[1.0, 2.0]))
+    swept = stack([*grid(Outer(), eps=[1.0, 2.0]).values()])
     assert f(swept).tolist() == pytest.approx([3.5, 6.5])
-    f(stack(grid(Outer(), eps=[3.0, 4.0])))
+    f(stack([*grid(Outer(), eps=[3.0, 4.0]).values()]))
     assert traces == [3]
 
 

@@ -222,7 +222,7 @@ def test_floats_are_swept_in_one_program():
         sampler=toy_sampler,
         progress=False,
     )
-    assert result.arms == ("0", "1", "2")
+    assert result.arms == ("lr=0.001", "lr=0.01", "lr=0.1")
     assert all(not isinstance(lr, float) for lr in traces)
 
 

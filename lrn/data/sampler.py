@@ -1,11 +1,15 @@
 """Samplers: batches drawn from device arrays, as pure functions of a key.
 
 The data is a dict of arrays that share their first axis, for instance {"image": uint8 [rows, H, W, C],
-"label": int32 [rows]}. uint8 arrays are taken for pixels and become float32 in [0, 1] as they are drawn, so
-the whole set lies on the device in a quarter of the memory.
+"label": int32 [rows]}. Images become float32 in [0, 1] as they are drawn, so the whole set lies on the device
+in a quarter of the memory. An image is a uint8 entry called "image", or one of any name of the shape
+[rows, height, width, channels]; ``images=`` says it otherwise, for masks of that shape or flattened pixels.
+Everything else (labels, masks, tables, of whatever integers) is drawn as it is.
 
 For a split that differs by seed, the data also has an index array, {"train": int32 [part]}, and the
-sampler is told to draw from it: ``minibatch(128, rows="train")``.
+sampler is told to draw from it: ``minibatch(128, rows="train")``. Rows that the data does not have are
+refused by `lrn.train.fit`, and by a draw that sees numbers; where a draw is traced, their floats are NaN and
+their signed integers -1.
 
 A sampler sees one key a step and nothing else, so that any step can be drawn again. Passing over the
 data without repeats needs the step too: `epoch_batch` is that function of (key, step), for loops that
@@ -20,6 +24,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lrn import check
 from lrn.data.dataset import as_float
@@ -35,6 +40,7 @@ def minibatch(
     rows: str | None = None,
     columns: Sequence[str] = ("image", "label"),
     replace: bool = True,
+    images: Sequence[str] | None = None,
 ) -> Sampler:
     """Draw rows uniformly.
 
@@ -43,11 +49,12 @@ def minibatch(
         rows: the entry of the data that lists the rows to draw from, int [part]; all rows by default.
         columns: the entries that make a batch; others (test rows, other index arrays) stay out of it.
         replace: whether a row may come twice in a batch. Batches are independent of each other anyway.
+        images: the columns to rescale from 0..255 to [0, 1], all uint8; see the module's top for the default.
 
     Returns:
         Sampler whose ``draw(key, data)`` gives {column: [batch_size, ...]}. ``draw`` raises ValueError,
-        before anything compiles, if the data lacks an entry, its columns disagree in length, or it has
-        fewer rows than a batch.
+        before anything compiles, if the data lacks an entry, its columns disagree in length, it has fewer
+        rows than a batch, or ``rows`` names some that it does not have.
     """
     check.integer("batch_size", batch_size, low=1)
 
@@ -57,20 +64,25 @@ def minibatch(
             chosen = jax.random.randint(key, (batch_size,), 0, count)
         else:
             chosen = permute(key, jnp.arange(batch_size), count)
-        return _gather(data, rows, columns, chosen)
+        return _gather(data, rows, columns, images, chosen)
 
-    return Sampler(draw)
+    return Sampler(draw, check=lambda data: _check(data, rows, columns, batch_size))
 
 
-def full_batch(*, rows: str | None = None, columns: Sequence[str] = ("image", "label")) -> Sampler:
+def full_batch(
+    *,
+    rows: str | None = None,
+    columns: Sequence[str] = ("image", "label"),
+    images: Sequence[str] | None = None,
+) -> Sampler:
     """All rows, in order, whatever the key; arguments as for `minibatch`."""
 
     def draw(key: Key, data: Mapping[str, Array]) -> Batch:
         del key
         count = _count(data, rows, columns, 1)
-        return _gather(data, rows, columns, jnp.arange(count))
+        return _gather(data, rows, columns, images, jnp.arange(count))
 
-    return Sampler(draw)
+    return Sampler(draw, check=lambda data: _check(data, rows, columns, 1))
 
 
 def epoch_batch(
@@ -81,6 +93,7 @@ def epoch_batch(
     *,
     rows: str | None = None,
     columns: Sequence[str] = ("image", "label"),
+    images: Sequence[str] | None = None,
 ) -> Batch:
     """The batch of a step in passes over the data without repeats, each pass in a new random order.
 
@@ -93,6 +106,7 @@ def epoch_batch(
         batch_size: rows in a batch.
         rows: the entry that lists the rows to draw from.
         columns: the entries that make a batch.
+        images: the columns to rescale.
 
     Returns:
         {column: [batch_size, ...]}.
@@ -104,7 +118,7 @@ def epoch_batch(
     count = _count(data, rows, columns, batch_size)
     epoch, position = jnp.divmod(jnp.asarray(step, jnp.int32), count // batch_size)
     places = position * batch_size + jnp.arange(batch_size)
-    return _gather(data, rows, columns, permute(jax.random.fold_in(key, epoch), places, count))
+    return _gather(data, rows, columns, images, permute(jax.random.fold_in(key, epoch), places, count))
 
 
 def permute(key: Key, index: Array, size: int) -> Array:
@@ -191,11 +205,57 @@ def _count(data: Any, rows: str | None, columns: Sequence[str], batch_size: int)
     return count
 
 
-def _gather(data: Mapping[str, Array], rows: str | None, columns: Sequence[str], chosen: Array) -> Batch:
+def _check(data: Any, rows: str | None, columns: Sequence[str], batch_size: int) -> None:
+    """Refuse rows that are not there, where they are numbers."""
+    _count(data, rows, columns, batch_size)
+    if rows is None or isinstance(data[rows], jax.core.Tracer):
+        return
+    index, count = np.asarray(data[rows]), np.shape(data[columns[0]])[0]
+    outside = index[(index < 0) | (index >= count)]
+    if outside.size:
+        raise check.InputError(
+            f"{rows!r} names row {outside[0]} and the data has rows 0 to {count - 1}; "
+            "give the numbers of rows that are there."
+        )
+
+
+def _is_image(name: str, values: Any) -> bool:
+    return values.dtype == jnp.uint8 and (name == "image" or values.ndim == 4)
+
+
+def _gather(
+    data: Mapping[str, Array],
+    rows: str | None,
+    columns: Sequence[str],
+    images: Sequence[str] | None,
+    chosen: Array,
+) -> Batch:
+    _check(data, rows, columns, 1)
+    if isinstance(images, str):
+        raise check.InputError(f"images must be a list of names, got {images!r}; give [{images!r}].")
+    for name in images or ():
+        if name not in columns:
+            raise check.InputError(f"images= names {name!r}; {check.nearest(str(name), columns)}")
+    there = None
     if rows is not None:
         chosen = jnp.asarray(data[rows])[chosen]
+        there = (chosen >= 0) & (chosen < jnp.shape(data[columns[0]])[0])
     batch = {}
     for name in columns:
         values = jnp.take(jnp.asarray(data[name]), chosen, axis=0, mode="clip")
-        batch[name] = as_float(values) if values.dtype == jnp.uint8 else values
+        if _is_image(name, values) if images is None else name in images:
+            values = as_float(values)
+        batch[name] = values if there is None else _where(there, values)
     return batch
+
+
+def _where(there: Array, values: Array) -> Array:
+    """The values [batch, ...] of rows that are there [batch]; of others NaN, or -1 where there is no NaN."""
+    if jnp.issubdtype(values.dtype, jnp.inexact):
+        absent = jnp.nan
+    elif jnp.issubdtype(values.dtype, jnp.signedinteger):
+        absent = -1
+    else:
+        return values
+    there = there.reshape(there.shape + (1,) * (values.ndim - there.ndim))
+    return jnp.where(there, values, jnp.asarray(absent, values.dtype))

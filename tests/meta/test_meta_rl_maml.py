@@ -205,9 +205,10 @@ def test_training_evaluates_on_fresh_tasks_in_one_sweep():
         "gain@2 halfwidth",
         "adapted_return",
     ):
-        assert np.isfinite(result.table.final("0", name)).all()
-    gain = result.table.final("3", "return@2") - result.table.final("3", "return@0")
-    np.testing.assert_allclose(result.table.final("3", "gain@2"), gain, atol=1e-4)
+        assert np.isfinite(result.table.final("meta_rate=0.001, dependence=0", name)).all()
+    last = "meta_rate=0.01, dependence=1"
+    gain = result.table.final(last, "return@2") - result.table.final(last, "return@0")
+    np.testing.assert_allclose(result.table.final(last, "gain@2"), gain, atol=1e-4)
 
 
 def test_each_task_by_itself():

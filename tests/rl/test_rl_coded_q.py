@@ -43,7 +43,9 @@ def tables(env):
 def test_it_learns_the_analytic_values_of_a_truncating_chain():
     """Bootstrapping on truncation, from the final observation: else it would value the time limit."""
     env = identity.two_state_truncating(length=5)
-    config = CodedQConfig(discount=0.8, learning_rate=0.1, epsilon_start=1.0, epsilon_end=1.0, num_envs=2)
+    config = CodedQConfig(
+        discount=0.8, learning_rate=0.1, epsilon_start=1.0, epsilon_end=1.0, num_envs=2, total_steps=25_600
+    )
     result = fit(lambda c: coded_q(env, tables(env), c), config, steps=100)
     weights = np.asarray(result.arm("default").weights)  # [seeds, features, actions]; features 1 and 2 occur
     exact = {
@@ -150,7 +152,7 @@ def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
     """It sets terminated and truncated on its last step: the end is worth 0, and nothing is bootstrapped."""
     size = 4
     env = make("DeepSea-bsuite", size=size)
-    config = dataclasses.replace(OPTIMISTIC, rollout_length=size, discount=1.0)
+    config = dataclasses.replace(OPTIMISTIC, rollout_length=size, discount=1.0, total_steps=100 * size)
     result = fit(lambda c: scored(coded_q(env, one_hot(size**2), c)), config, steps=100, evaluate=score)
     weights = np.asarray(result.arm("default").agent.weights)
     assert result.table.final("default", "solved").tolist() == [1, 1]
@@ -160,8 +162,9 @@ def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
 
 def test_optimism_solves_what_dithering_does_not():
     """Size 12 in 600 episodes: 2^12 are 4096."""
-    dithering = dataclasses.replace(OPTIMISTIC, epsilon_start=0.1, epsilon_end=0.1, initial=0.0)
-    arms = {"optimistic": OPTIMISTIC, "dithering": dithering}
+    optimistic = dataclasses.replace(OPTIMISTIC, rollout_length=1, total_steps=12 * 600)
+    dithering = dataclasses.replace(optimistic, epsilon_start=0.1, epsilon_end=0.1, initial=0.0)
+    arms = {"optimistic": optimistic, "dithering": dithering}
     result = fit(lambda c: tabular(12, c), arms, steps=12 * 600, evaluate=score)
     at = result.table.final("optimistic", "solved_at")
     assert result.table.final("optimistic", "solved").tolist() == [1, 1]
@@ -174,7 +177,9 @@ def test_optimism_solves_what_dithering_does_not():
 
 def test_counts_with_ucb_solve_deep_sea():
     bonus = count_bonus(table(8), CountConfig(beta=0.1), actions=2)
-    config = CodedQConfig(select="ucb", ucb_scale=0.1, learning_rate=1.0)
+    config = CodedQConfig(
+        select="ucb", ucb_scale=0.1, learning_rate=1.0, rollout_length=1, total_steps=8 * 400
+    )
     result = fit(lambda c: tabular(8, c, bonus), config, steps=8 * 400, evaluate=score)
     assert result.table.final("default", "solved").tolist() == [1, 1]
 

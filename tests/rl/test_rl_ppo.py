@@ -143,7 +143,7 @@ class Both:
 
 
 def test_floats_of_the_config_and_of_the_environment_are_swept_together():
-    settings = PPOConfig(total_steps=512, num_envs=2, rollout_length=8, minibatches=2, epochs=1)
+    settings = PPOConfig(total_steps=64, num_envs=2, rollout_length=8, minibatches=2, epochs=1)
 
     def agent(c):
         env = constant_reward(3)
@@ -153,7 +153,7 @@ def test_floats_of_the_config_and_of_the_environment_are_swept_together():
         )
         return ppo(moved, NET, c.agent)
 
-    arms = [Both(c, s) for c in grid(settings, learning_rate=[1e-3, 1e-2]) for s in (1.0, 2.0)]
+    arms = [Both(c, s) for c in grid(settings, learning_rate=[1e-3, 1e-2]).values() for s in (1.0, 2.0)]
     fit = train.fit(agent, arms, [0, 1], steps=4, progress=False)
     returns = [fit.table.final(name, "return")[0] for name in fit.arms]
     np.testing.assert_allclose(returns, [1.0, 2.0, 1.0, 2.0])

@@ -103,6 +103,16 @@ class DeepSeaConfig:
     beta: float
     learner: CodedQConfig
 
+    @property
+    def interactions(self) -> int:
+        """Environment steps of one learner step (see `tabular`)."""
+        return 1
+
+    @property
+    def total_steps(self) -> int:
+        """Of all, in the training."""
+        return self.learner.total_steps
+
 
 def swept(config: DeepSeaConfig, largest: int) -> Agent:
     """`tabular` with a count bonus, for sizes up to ``largest``."""
