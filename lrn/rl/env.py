@@ -64,6 +64,8 @@ class Env(NamedTuple):
         hold an environment to; of one that you make yourself, it must be no less than its time limit.
     observation_dtype: of observations; bools and integers are kept as they are wherever an agent stores them,
         and become floats by `as_float` before a network.
+    render: ``render(state)``, a picture for people: an image [height, width, 3], or a matplotlib figure; None
+        if it draws none.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Env(NamedTuple):
     actions: Discrete | Box
     horizon: int
     observation_dtype: Any = np.dtype(np.float32)
+    render: Callable[[PyTree], Any] | None = None
 
     def step(self, key: Key, state: PyTree, action: Array) -> tuple[Array, PyTree, Step]:
         """Move, and start a new episode at once where one ended.
@@ -148,7 +151,8 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizo
     (observation, state, reward, terminated, truncated, info)``, with ``info["final_observation"]``, which
     need be right only where an episode ends. ``env.action_space(params)`` has ``n``, or ``low``, ``high`` and
     ``shape``. Observations of a discrete space come one-hot in float32; bools and integers keep their dtype;
-    all others become float32. The state keeps its structure, shapes and dtypes from reset to step.
+    all others become float32. The state keeps its structure, shapes and dtypes from reset to step. An
+    ``env.render(state, params)`` becomes the `Env`'s.
 
     Args:
         env: the environment.
@@ -221,9 +225,10 @@ def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any =
             seen = jnp.where(terminated | truncated, read(final), seen)
         return state, Step(jnp.asarray(reward, jnp.float32).reshape(()), terminated, truncated, seen)
 
-    if categories is None:
-        return Env(name, reset, move, given.shape, actions, most, dtype)
-    return Env(name, reset, move, (*given.shape, categories), actions, most)
+    render = (lambda state: env.render(state, params)) if callable(getattr(env, "render", None)) else None
+    shape = given.shape if categories is None else (*given.shape, categories)
+    kept = dtype if categories is None else np.dtype(np.float32)
+    return Env(name, reset, move, shape, actions, most, kept, render)
 
 
 class Timed(NamedTuple):
@@ -256,8 +261,17 @@ def time_limit(env: Env, steps: int) -> Env:
         return Timed(inner, time), step._replace(truncated=truncated)
 
     return env._replace(
-        name=f"{env.name} ({steps} steps)", reset=reset, move=move, horizon=min(env.horizon, steps)
+        name=f"{env.name} ({steps} steps)",
+        reset=reset,
+        move=move,
+        horizon=min(env.horizon, steps),
+        render=within(env.render),
     )
+
+
+def within(render: Callable[[PyTree], Any] | None) -> Callable[[PyTree], Any] | None:
+    """A ``render`` for a wrapper whose state holds that of the environment in its field ``state``."""
+    return None if render is None else lambda state: render(state.state)
 
 
 def merge_truncation(env: Env) -> Env:

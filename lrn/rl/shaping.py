@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.rl.env import Discrete, Env, Step, as_float
+from lrn.rl.env import Discrete, Env, Step, as_float, within
 from lrn.types import Array, Key, PyTree
 
 Potential = Callable[[Array], Array]
@@ -52,7 +52,7 @@ def with_reward(env: Env, reward: Reward, name: str) -> Env:
         return Watched(after, step.final_observation), step._replace(reward=paid)
 
     _check_scalar(env, reward)
-    return env._replace(name=name, reset=reset, move=move)
+    return env._replace(name=name, reset=reset, move=move, render=within(env.render))
 
 
 def _paid(reward: Reward, observation: Array, action: Array, step: Step) -> Array:
