@@ -82,7 +82,7 @@ def adversarial_training(
     def init(key: Key, batch: Batch) -> TrainState:
         x, y = check_inputs(batch["image"], batch["label"])
         params, net_state = net.init(key, x)
-        logits = jax.eval_shape(lambda: net.apply(params, net_state, x)[0])
+        logits, _ = jax.eval_shape(net.apply, params, net_state, x)
         check_labels(y, check_logits(logits, y.shape[0]))
         return TrainState(params, net_state, optimizer.init(params))
 

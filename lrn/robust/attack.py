@@ -189,9 +189,17 @@ def readable(array: Any) -> bool:
     return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
 
 
+def as_array(value: Any) -> Array:
+    """As an array, whose values stay readable where a jitted function closes over them."""
+    if isinstance(value, Tracer):
+        return value
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value)
+
+
 def _structure(x: Any, y: Any) -> tuple[Array, Array]:
     """Both as arrays, after the checks that need no values."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = as_array(x), as_array(y)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise check.InputError(
             f"x must hold floats in [0, 1], got dtype {x.dtype}; convert it (images: divide by 255)."

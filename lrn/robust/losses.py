@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.robust.attack import check_label_form, check_labels, check_logits, is_class, readable, wide_labels
+from lrn.robust.attack import (
+    as_array,
+    check_label_form,
+    check_labels,
+    check_logits,
+    is_class,
+    readable,
+    wide_labels,
+)
 from lrn.types import Array
 
 LOSSES = ("cross_entropy", "margin", "dlr")
@@ -25,7 +33,7 @@ def _prepare(logits: Array, y: Array, classes: int = 2) -> tuple[Array, Array]:
     A label that is none of the classes is refused; where it cannot be read, under jit, its logits become
     NaN in value and gradient, for a mask without a true label would pass for a network that is right.
     """
-    y = jnp.asarray(y)
+    y = as_array(y)
     check_label_form(y)
     check_labels(y, check_logits(logits, y.shape[0], classes))
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
