@@ -1,10 +1,12 @@
 """The structure of a pytree as JSON values, and the pytree again from those and its leaves.
 
-Nothing is pickled: a class is named by its module and checked to be a NamedTuple with the fields it had.
+Nothing is pickled: a class is named by its module and checked to be a NamedTuple, or a dataclass whose fields
+are all of the tree (such as the states of gymnax), with the fields it had.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +26,8 @@ class UnknownClassError(check.InputError):
 def describe(tree: PyTree) -> Form:
     """The structure of a pytree, its leaves in JAX's order.
 
-    Tuples, lists, dicts by text or number, None and NamedTuples are described; of any other node its class
-    and how many leaves it has.
+    Tuples, lists, dicts by text or number, None, NamedTuples and dataclasses of nothing but subtrees are
+    described; of any other node its class and how many leaves it has.
     """
     if tree is None:
         return {"kind": "none"}
@@ -44,7 +46,21 @@ def describe(tree: PyTree) -> Form:
         return {"kind": "dict", "keys": keys, "items": [describe(tree[key]) for key in keys]}
     if jax.tree_util.all_leaves([tree]):
         return "leaf"
+    if (names := _all_fields(tree)) is not None:
+        items = [describe(getattr(tree, name)) for name in names]
+        return {"kind": "dataclass", "class": _name(kind), "fields": names, "items": items}
     return {"kind": "other", "class": _name(kind), "leaves": len(jax.tree.leaves(tree))}
+
+
+def _all_fields(tree: PyTree) -> list[str] | None:
+    """The fields of a dataclass that are its subtrees, in order; None where it has others, or is none."""
+    if not dataclasses.is_dataclass(tree):
+        return None
+    names = [field.name for field in dataclasses.fields(tree)]
+    children, _ = jax.tree_util.default_registry.flatten_one_level(tree) or ((), None)
+    children = list(children)
+    own = len(children) == len(names) and all(getattr(tree, n) is x for n, x in zip(names, children))
+    return names if own else None
 
 
 def count(form: Form) -> int:
@@ -79,17 +95,18 @@ def rebuild(form: Form, leaves: Sequence[Any]) -> PyTree:
             return None
         if kind == "other":
             raise UnknownClassError(
-                f"the state has a {form['class']} at {path or 'its top'}, of which only NamedTuples, tuples, "
-                "lists and dicts can be made again; pass like=, a state of the same learner."
+                f"the state has a {form['class']} at {path or 'its top'}, of which only NamedTuples, "
+                "dataclasses of arrays, tuples, lists and dicts can be made again; pass like=, a state of "
+                "the same learner."
             )
-        made = _find(form, path) if kind == "namedtuple" else None
+        made = _find(form, path) if kind in ("namedtuple", "dataclass") else None
         names = form.get("fields") or form.get("keys") or range(len(form["items"]))
         items = [
             make(item, f"{path}.{name}" if made else f"{path}[{name!r}]")
             for name, item in zip(names, form["items"])
         ]
         if made is not None:
-            return made(*items)
+            return made(**dict(zip(form["fields"], items)))
         return (
             dict(zip(form["keys"], items)) if kind == "dict" else {"tuple": tuple, "list": list}[kind](items)
         )
@@ -102,7 +119,7 @@ def _name(kind: type) -> str:
 
 
 def _find(form: Form, path: str) -> type:
-    """The NamedTuple that a form names."""
+    """The NamedTuple or dataclass that a form names."""
     module, _, qualified = form["class"].partition(":")
     where = f"the state was a {form['class']}" if not path else f"{path} was a {form['class']}"
     advice = "make it importable, or pass like=, a state of the same learner."
@@ -112,11 +129,14 @@ def _find(form: Form, path: str) -> type:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError, TypeError):
         raise UnknownClassError(f"{where}, which is not to be found here; {advice}") from None
-    if not (isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")):
-        raise UnknownClassError(f"{where}, which is no NamedTuple; {advice}")
-    if list(found._fields) != form["fields"]:
+    if isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields"):
+        fields = list(found._fields)
+    elif isinstance(found, type) and dataclasses.is_dataclass(found):
+        fields = [field.name for field in dataclasses.fields(found)]
+    else:
+        raise UnknownClassError(f"{where}, which is neither a NamedTuple nor a dataclass; {advice}")
+    if fields != form["fields"]:
         raise UnknownClassError(
-            f"{where} with the fields {', '.join(form['fields'])}, and has now {', '.join(found._fields)}; "
-            f"{advice}"
+            f"{where} with the fields {', '.join(form['fields'])}, and has now {', '.join(fields)}; {advice}"
         )
     return found
