@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from toy import same
 
-from lrn import checkpoint, files, interrupt
+from lrn import check, checkpoint, files, interrupt, structure
 
 
 class State(NamedTuple):
@@ -236,6 +238,158 @@ def test_a_checkpoint_of_another_program_is_refused(case, two):
         checkpoint.load(two, target)
     assert not isinstance(raised.value, checkpoint.DamageError)
     assert "\n" not in str(raised.value)
+
+
+# Python's numbers, and what no checkpoint holds.
+
+NUMBERS = {
+    "a": 3, "b": True, "c": False, "d": 2.5, "e": -0.0, "f": float("inf"), "g": 5e-324, "h": 10**40, "i": -7,
+    "j": complex(0.1, -2), "x": np.float32(1.5),
+}  # fmt: skip
+
+
+def test_python_numbers_come_back_as_they_were(tmp_path):
+    checkpoint.save(tmp_path, 1, NUMBERS)
+    for target in (NUMBERS, {name: type(value)() for name, value in NUMBERS.items()}):
+        loaded = checkpoint.load(str(tmp_path), target)
+        assert loaded is not None
+        assert [(k, type(v), str(v)) for k, v in loaded.tree.items() if k != "x"] == [
+            (k, type(v), str(v)) for k, v in NUMBERS.items() if k != "x"
+        ]
+        assert loaded.tree["x"] == 1.5
+    by_number = checkpoint.load(tmp_path)
+    assert by_number is not None
+    assert by_number.tree["00000"] == 3
+    assert list(by_number.tree) == [f"{i:05d}" for i in range(len(NUMBERS))]
+    checkpoint.save(tmp_path, 2, [math.nan])
+    nan = checkpoint.load(tmp_path, [0.0])
+    assert nan is not None
+    assert math.isnan(nan.tree[0])
+
+
+def test_a_number_fits_its_shape_and_no_other(tmp_path):
+    """What `jax.eval_shape` makes of the tree is a target too."""
+    tree = {"flag": True, "n": 3, "rate": 0.5}
+    checkpoint.save(tmp_path, 1, tree)
+    loaded = checkpoint.load(tmp_path, jax.eval_shape(lambda: tree))
+    assert loaded is not None
+    assert loaded.tree == tree
+    assert type(loaded.tree["n"]) is int
+    for wrong, sentence in (
+        ({**tree, "n": 3.0}, r"holds a Python int at \['n'\] and this program expects a Python float"),
+        ({**tree, "n": np.float32(3)}, r"a Python int at \['n'\] and .* float32\[\]"),
+        ({**tree, "rate": np.zeros(2)}, r"a Python float at \['rate'\] and .* float64\[2\]"),
+        ({**tree, "flag": np.int32(1)}, r"a Python bool at \['flag'\]"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            checkpoint.load(tmp_path, wrong)
+    checkpoint.save(tmp_path, 2, {"n": np.int32(3)})
+    with pytest.raises(ValueError, match=r"int32\[\] at .* a Python int"):
+        checkpoint.load(tmp_path, {"n": 3})
+
+
+@pytest.mark.parametrize(
+    ("leaf", "kind"),
+    [
+        ("adam", "str"),
+        (b"adam", "bytes"),
+        (np.array(["a"]), "ndarray"),
+        (np.array([object()]), "ndarray"),
+        (np.datetime64("2020-01-01"), "datetime64"),
+        (np.zeros(2, [("a", "i4")]), "ndarray"),
+        (State, "type"),
+    ],
+)
+def test_what_is_no_number_is_refused_at_the_save(leaf, kind, folder):
+    before = contents(folder)
+    sentence = f"holds arrays of numbers and the tree has a {kind} at \\['rest'\\]\\[1\\]; leave it out"
+    with pytest.raises(check.InputError, match=sentence) as raised:
+        checkpoint.save(folder, 30, {"rest": (np.zeros(2), leaf)})
+    assert "disk" not in str(raised.value)
+    assert contents(folder) == before
+
+
+def test_steps_are_counted_from_zero(tmp_path):
+    with pytest.raises(check.InputError, match="step must be at least 0, got -1"):
+        checkpoint.save(tmp_path, -1, {})
+
+
+def test_more_leaves_than_five_digits_keep_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_number", lambda i: f"{i:01d}")
+    checkpoint.save(tmp_path, 1, [np.int32(i) for i in range(12)] + list(range(12, 24)))
+    saved = checkpoint.read(tmp_path)
+    assert saved is not None
+    assert [int(x) for x in saved.leaves] == [*range(24)]
+
+
+# The structure, from its description.
+
+
+class Outer(NamedTuple):
+    a: Any
+    b: Any
+
+
+class Empty(NamedTuple):
+    pass
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Data:
+    x: Any
+
+
+def test_a_structure_comes_back_from_json():
+    made = {
+        "z": [1, (2, None, ()), {}],
+        "a": Outer({3: Empty(), 1: 7}, Outer(State(4, 5, (6,)), [Empty()])),
+        "b": {"c": None},
+    }
+    form = json.loads(json.dumps(structure.describe(made)))
+    leaves = jax.tree.leaves(made)
+    assert structure.count(form) == len(leaves) == 6
+    again = structure.rebuild(form, leaves)
+    assert again == made
+    assert jax.tree.structure(again) == jax.tree.structure(made)
+    assert structure.rebuild("leaf", [3]) == 3
+    assert structure.describe(np.zeros(3)) == "leaf"
+
+
+def test_a_field_knows_which_leaves_are_its_own():
+    made = Outer({"x": 1, "y": Data((2, 3))}, [4, 5])
+    for field, own in (("a", [1, 2, 3]), ("b", [4, 5])):
+        form, part = structure.child(structure.describe(made), field)
+        assert jax.tree.leaves(made)[part] == own
+        assert structure.count(form) == len(own)
+
+
+def test_classes_that_cannot_be_made_again_are_named():
+    class Inside(NamedTuple):
+        x: Any
+
+    here = f"{__name__}:"
+    gone = {**structure.describe(Outer(1, 2)), "class": here + "Gone"}
+    nowhere = {**gone, "class": "no_such_module_of_ours:Outer"}
+    no_tuple = {**gone, "class": "os:system"}
+    other_fields = {**gone, "class": here + "Outer", "fields": ["a", "c"]}
+    for form, sentence in (
+        (
+            [Inside(1)],
+            rf"\[0\] was a {here}test_classes.*<locals>.Inside, which is not to be found here; make",
+        ),
+        ([Data(1)], r"has a .*:Data at \[0\], of which only NamedTuples"),
+        (gone, "the state was a .*Gone, which is not to be found here"),
+        (nowhere, "no_such_module_of_ours:Outer, which is not to be found"),
+        (no_tuple, "os:system, which is no NamedTuple"),
+        ({**gone, "class": ":"}, "is not to be found"),
+        (other_fields, "with the fields a, c, and has now a, b; make"),
+        ({"k": Outer(Inside(1), 2)}, r"\['k'\].a was a "),
+    ):
+        described = form if isinstance(form, dict) and "kind" in form else structure.describe(form)
+        with pytest.raises(structure.UnknownClassError, match=sentence) as raised:
+            structure.rebuild(described, [1, 2])
+        assert "pass like=, a state of the same learner." in str(raised.value)
 
 
 def half_written(path: Path, arrays: Any) -> None:

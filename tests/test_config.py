@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lrn import check
@@ -68,9 +69,35 @@ def test_configs_are_frozen_and_replaced_under_trace():
     assert jax.jit(lambda e: dataclasses.replace(Outer(), eps=e).eps)(jnp.float32(3)) == 3
 
 
-def test_grid_is_the_product():
-    made = grid(Outer(), eps=[0.1, 0.2])
-    assert [c.eps for c in made] == [0.1, 0.2]
+@config
+class Two:
+    """Two floats and a config."""
+
+    rate: float = 1.0
+    bonus: float = 0.0
+    inner: Inner = Inner()
+
+
+def test_grid_is_the_product_and_its_arms_say_what_they_are():
+    made = grid(Two(), rate=[1e-3, 2.5e-4], bonus=[0.0, 0.01])
+    assert {name: (c.rate, c.bonus) for name, c in made.items()} == {
+        "rate=0.001, bonus=0": (1e-3, 0.0),
+        "rate=0.001, bonus=0.01": (1e-3, 0.01),
+        "rate=0.00025, bonus=0": (2.5e-4, 0.0),
+        "rate=0.00025, bonus=0.01": (2.5e-4, 0.01),
+    }
+    assert list(made) == sorted(made, key=lambda name: (-made[name].rate, made[name].bonus))
+    assert grid(Two(rate=3.0)) == {"default": Two(rate=3.0)}
+    assert list(grid(Two(), inner=[Inner(0.25)])) == ["inner=Inner(rate=0.25)"]  # pyright: ignore
+
+
+def test_the_names_of_a_grid_tell_values_apart():
+    """Whatever kind of number they are; a lane computes in float32."""
+    close = [0.1234567, 0.1234568, 1e-30, 1e30, -1.0, 5, np.float32(0.1), np.float64(0.7)]
+    assert [name[5:] for name in grid(Two(), rate=close)] == [
+        "0.1234567", "0.1234568", "1e-30", "1e+30", "-1", "5", "0.1", "0.7",
+    ]  # fmt: skip
+    assert list(grid(Two(), rate=np.array([1e-4, 1e-5]))) == ["rate=0.0001", "rate=1e-05"]  # pyright: ignore
 
 
 BAD = {
@@ -83,6 +110,15 @@ BAD = {
     "a grid over an int": (lambda: grid(Outer(), steps=[1, 2]), "no float field of Outer"),
     "a grid over a misspelt name": (lambda: grid(Outer(), epss=[0.1]), "did you mean eps"),
     "an empty grid": (lambda: grid(Outer(), eps=[]), "is empty"),
+    "a value twice in a grid": (
+        lambda: grid(Two(), rate=[0.1, 1.0, 0.1]),
+        "rate has a value twice: 0.1, 1, 0.1",
+    ),
+    "one value as far as a lane can tell": (
+        lambda: grid(Two(), rate=[0.1, 0.1 + 1e-12]),
+        "has a value twice",
+    ),
+    "a grid over words": (lambda: grid(Outer(), eps=["big"]), "must be a number, not 'big'"),  # pyright: ignore
     "nothing to stack": (lambda: stack([]), "at least one config"),
     "two kinds of config": (lambda: stack([Outer(), Inner()]), "only floats can be swept"),
 }

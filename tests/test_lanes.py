@@ -14,7 +14,9 @@ from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
 from lrn import lanes, train
 from lrn.lanes import Lanes
+from lrn.parts import axis_size
 from lrn.serial import serial_alone
+from lrn.types import LANES
 
 DEVICES = jax.device_count()
 COUNTS = range(1, 10)
@@ -96,6 +98,140 @@ def test_an_error_of_the_main_process_is_its_own(error):
 
     with pytest.raises(error):
         lanes.on_main(fail)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_a_compile_each_lane_is_looked_at(count):
+    numbers = np.random.RandomState(2)
+    x, shared = numbers.randn(count, 4).astype(np.float32), numbers.randn(4, 2).astype(np.float32)
+    keys = jax.random.split(jax.random.key(3), count)
+    seen = []
+
+    def function(lane, shared, n):
+        if not isinstance(lane["x"], jax.core.Tracer):
+            seen.append(np.asarray(lane["x"]))
+        return {"y": lane["x"] @ shared + n, "key": jax.random.fold_in(lane["key"], n)}
+
+    batch, per_lane = Lanes(count), (True, False, False)
+    args = batch.put({"x": x, "key": keys}), batch.replicate(shared), jnp.int32(3)
+    found = batch.get(batch.eagerly(function, per_lane)(*args))
+    np.testing.assert_array_equal(seen[:count], x)
+    assert len(seen) == batch.padded
+    expected = batch.get(batch.jit(function, per_lane)(*args))
+    np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-5)
+    assert same(found["key"], expected["key"])
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_function_knows_with_how_many_it_is_computed(count):
+    """`lrn.nets.conv` asks; alone, or one after another, a lane is one."""
+    batch = Lanes(count)
+    for in_turn in (False, True):
+        run = batch.jit(lambda x: x * 0 + axis_size(LANES), (True,), in_turn=lambda in_turn=in_turn: in_turn)
+        together = 1 if in_turn else batch.padded // batch.groups
+        assert batch.get(run(batch.put(np.zeros(count)))).tolist() == [together] * count
+    assert batch.alone == (batch.padded // batch.groups == 1)
+
+
+def test_the_same_parts_are_the_same_lanes():
+    batch = Lanes(2)
+    assert batch.with_parts(1) is batch
+    for parts in (0, batch.spare + 1):
+        with pytest.raises(
+            ValueError, match=f"2 lanes cannot have {parts} of|1 lanes cannot have {parts} of"
+        ):
+            batch.with_parts(parts)
+
+
+class Job:
+    """What a process of two sees: its index, and what the others say."""
+
+    def __init__(self, monkeypatch, index, others):
+        from jax.experimental import multihost_utils
+
+        self.said = []
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        monkeypatch.setattr(jax, "process_index", lambda: index)
+
+        def broadcast(value):
+            self.said.append(int(value))
+            return value if index == 0 else np.int32(others)
+
+        def gather(value, tiled):
+            assert tiled
+            return np.concatenate([np.asarray(value), others])
+
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", broadcast)
+        monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+
+
+def test_the_main_process_decides(monkeypatch):
+    job = Job(monkeypatch, 1, 42)
+    assert lanes.agree(7) == 42
+    assert not lanes.main_process()
+    job = Job(monkeypatch, 0, None)
+    assert lanes.agree(7) == 7
+    assert job.said == [7]
+    assert lanes.main_process()
+
+
+@pytest.mark.parametrize(("mine", "other", "found"), [(0, 0, False), (0, 1, True), (1, 0, True)])
+def test_any_process_is_heard(mine, other, found, monkeypatch):
+    Job(monkeypatch, 0, np.array([other]))
+    assert lanes.any_process(bool(mine)) is found
+
+
+def test_what_the_main_process_does_the_others_wait_for(monkeypatch):
+    def never():
+        raise AssertionError("it ran")
+
+    Job(monkeypatch, 1, 0)
+    assert lanes.on_main(never) is None
+    Job(monkeypatch, 1, 1)
+    with pytest.raises(lanes.JobError, match="the main process of this job failed; its own message says why"):
+        lanes.on_main(never)
+    job = Job(monkeypatch, 0, None)
+    assert lanes.on_main(lambda: "done") == "done"
+    with pytest.raises(ZeroDivisionError):
+        lanes.on_main(lambda: 1 // 0)
+    assert job.said == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RuntimeError("Gloo: gone\nat line 3"), r"\(Gloo: gone\)"), (ValueError(), r"\(ValueError\)")],
+)
+def test_processes_that_lost_each_other(error, reason, monkeypatch):
+    from jax.experimental import multihost_utils
+
+    def fail(*_, **__):
+        raise error
+
+    Job(monkeypatch, 0, None)
+    monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", fail)
+    monkeypatch.setattr(multihost_utils, "process_allgather", fail)
+    for call in (lambda: lanes.agree(1), lambda: lanes.any_process(True)):
+        with pytest.raises(
+            lanes.JobError, match=f"lost each other {reason}; start all of them again"
+        ) as raised:
+            call()
+        assert "\n" not in str(raised.value)
+
+
+def test_the_lanes_of_all_processes_are_gathered(monkeypatch):
+    batch = Lanes(2)
+    placed = batch.put(np.array([1.0, 2.0]))
+    Job(monkeypatch, 0, np.array([3.0, 4.0]))
+    assert batch.get(placed).tolist() == [1.0, 2.0]
+    batch.count = 4
+    assert batch.get(placed).tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
+def test_in_a_job_every_device_takes_part(monkeypatch):
+    Job(monkeypatch, 0, None)
+    batch = Lanes(1)
+    assert (batch.groups, batch.padded, batch.spare) == (4, 4, 1)
 
 
 @pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")

@@ -1,12 +1,14 @@
-"""How large a traced function's products are, which decides how it is compiled."""
+"""The compiled side of `fit`: how large its products are, how it is compiled for that, what it refuses."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from lrn._program import largest_product
+from lrn._program import Program, largest_product
+from lrn.types import Learner, Mean
 
 
 def product(x, w):
@@ -53,3 +55,101 @@ def test_a_convolution():
 
 def test_no_product():
     assert largest_product(jax.make_jaxpr(jnp.sin)(jnp.ones(3)).jaxpr) == 0
+
+
+# How programs are compiled: by what they compute.
+
+
+def program(width: int, lanes: int = 1, evaluate=None) -> Program:
+    """A learner whose step is one product of [64, width] with [width, width]."""
+
+    def learner(config):
+        def step(key, state, batch):
+            return state + 0 * jnp.tanh(jnp.ones((64, width)) @ state).sum(), {"loss": state.sum()}
+
+        return Learner(lambda key, batch: config * jnp.ones((width, width)), step)
+
+    return Program(learner, np.ones(lanes, np.float32), lanes, [0], None, {}, None, evaluate, None)
+
+
+SMALL_OPTIONS = {
+    "xla_backend_optimization_level": 2,
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_cpu_multi_thread_eigen": False,
+}
+
+
+def test_small_products_run_together_on_one_thread(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    made = program(8, lanes=2)
+    assert made._go.options == made._look.options == SMALL_OPTIONS
+    assert made._start.options == {"xla_backend_optimization_level": 0}
+    assert (made._small, made._in_turn) == (True, False)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    del (other := dict(SMALL_OPTIONS))["xla_backend_optimization_level"]
+    assert program(8)._go.options == other
+
+
+def test_large_products_run_in_turn(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    made = program(1024, lanes=2)
+    assert made._go.options is made._look.options is None
+    assert made._start.options == {"xla_backend_optimization_level": 1}  # a million numbers
+    assert (made._small, made._in_turn) == (False, True)
+    assert program(360)._small  # 2 * 64 * 360 * 360 is just below 2^24
+    assert not program(363)._small
+
+
+def test_elsewhere_than_on_a_cpu_nothing_is_set(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    made = program(1024, lanes=2)
+    assert made._go.options is made._start.options is None
+    assert not made._in_turn
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_is_compiled_before_it_runs(processes, monkeypatch):
+    """Side by side, or one after another where several processes must do it in one order."""
+    made = program(4, evaluate=lambda config, key, state, data: {"mean": state.mean()})
+    assert made.memory() == {}
+    carry = made.start()
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    made.compile(carry)
+    compiled = made._go._compiled, made._look._compiled
+    assert None not in compiled
+    assert made.evaluate(carry, 0)["mean"].tolist() == [1.0]
+    carry, windows = made.advance(carry, 0, 3, 2)
+    assert windows.mean["loss"][0, :3].tolist() == [16.0, 16.0, 0.0]
+    assert (made._go._compiled, made._look._compiled) == compiled
+    assert made.memory()["arguments"] > 0
+
+
+@pytest.mark.parametrize(
+    ("after", "sentence"),
+    [
+        (
+            {"a": jnp.zeros(2), "b": jnp.zeros(1)},
+            "of another structure than its init .* return the same pytree",
+        ),
+        ({"a": jnp.zeros(3)}, r"changes \['a'\] from float32\[2\] to float32\[3\]; a state keeps its shapes"),
+        ({"a": jnp.zeros(2, jnp.int32)}, r"changes \['a'\] from float32\[2\] to int32\[2\]"),
+    ],
+)
+def test_a_state_keeps_its_form(after, sentence):
+    learner = Learner(lambda key, batch: {"a": jnp.zeros(2)}, lambda *_: (after, {}))
+    with pytest.raises(ValueError, match=sentence):
+        Program(lambda _: learner, np.zeros(1), 1, [0], None, {}, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        ({"m": jnp.zeros(2)}, r"step returned the metric 'm' with shape \[2\]; metrics are scalars"),
+        ({"m": Mean(jnp.zeros(()), jnp.zeros(3))}, r"the metric 'm' with shape \[3\]"),
+        (jnp.zeros(()), "step must return its metrics as a dict from name to scalar, got "),
+    ],
+)
+def test_a_metric_is_a_scalar(metrics, sentence):
+    learner = Learner(lambda key, batch: jnp.zeros(2), lambda key, state, batch: (state, metrics))
+    with pytest.raises(ValueError, match=sentence):
+        Program(lambda _: learner, np.zeros(1), 1, [0], None, {}, None, None, None)

@@ -37,6 +37,34 @@ def test_after_the_first_use_of_jax_it_is_too_late():
     assert "RuntimeError" in done.stderr
 
 
+HOMELESS = """
+import os, pwd
+from lrn import files, runtime
+def nobody(number):
+    raise KeyError(number)
+pwd.getpwuid = nobody
+for name in ("HOME", "XDG_CACHE_HOME", "LRN_CACHE_DIR"):
+    os.environ.pop(name, None)
+for _ in range(2):
+    runtime.enable_compilation_cache()
+assert not files.cache_home().exists()
+print(jax.config.jax_compilation_cache_dir)
+os.environ["XDG_CACHE_HOME"] = "/some"
+print(files.cache_home())
+os.environ["LRN_CACHE_DIR"] = "/other"
+print(files.cache_home())
+"""
+
+
+def test_without_a_home_nothing_is_cached_and_one_line_says_so():
+    """As in a container that runs as a number without a name."""
+    done = run(HOMELESS)
+    assert done.stdout.split() == ["None", "/some/lrn", "/other"], done.stderr
+    assert done.stderr.splitlines() == [
+        "lrn: this user has no home folder, so nothing is cached; set LRN_CACHE_DIR to a folder for that."
+    ]
+
+
 def test_processors_are_those_this_process_may_use():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not bind processes")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lrn import train
 from lrn.data import sampler
 from lrn.data.sampler import epoch_batch, full_batch, minibatch, permute
 from lrn.types import Sampler
@@ -118,6 +119,115 @@ def test_other_columns():
     batch = minibatch(2, columns=("x", "y")).draw(jax.random.key(0), data)
     assert batch["x"].shape == (2, 3)
     assert batch["x"].dtype == jnp.float32
+
+
+def drawn(data, **options):
+    """The whole data in order, as each way to draw gives it."""
+    columns, n = tuple(data), len(next(iter(data.values())))
+    key = jax.random.key(0)
+    found = [
+        full_batch(columns=columns, **options).draw(key, data),
+        minibatch(n, columns=columns, replace=False, **options).draw(key, data),
+        epoch_batch(key, 0, data, n, columns=columns, **options),
+        jax.jit(full_batch(columns=columns, **options).draw)(key, data),
+    ]
+    for batch in found:
+        order = np.argsort(np.asarray(batch["row"]))
+        yield {name: np.asarray(values)[order] for name, values in batch.items()}
+
+
+def test_bytes_that_are_no_image_stay_what_they_are():
+    data = {
+        "row": np.arange(3),
+        "label": np.array([0, 4, 255], np.uint8),
+        "table": np.array([[0, 1], [2, 3], [4, 255]], np.uint8),
+        "mask": np.full((3, 2, 2), 3, np.uint8),
+        "short": np.array([1, 2, 3], np.uint16),
+        "flag": np.array([True, False, True]),
+        "deep": np.full((3, 2, 2, 1), 300, np.int32),
+        "video": np.full((3, 2, 2, 2, 1), 51, np.uint8),
+    }
+    for batch in drawn(data):
+        for name, values in data.items():
+            np.testing.assert_array_equal(batch[name], values)
+            assert batch[name].dtype == jax.dtypes.canonicalize_dtype(values.dtype)
+
+
+def test_images_are_rescaled():
+    pixels = np.array([0, 51, 255], np.uint8)
+    cubes = np.broadcast_to(pixels[:, None, None, None], (3, 2, 2, 1))
+    for batch in drawn({"row": np.arange(3), "image": pixels, "x": cubes}):
+        np.testing.assert_allclose(batch["image"], [0, 0.2, 1], rtol=1e-6)
+        np.testing.assert_allclose(batch["x"][:, 1, 1, 0], [0, 0.2, 1], rtol=1e-6)
+        assert batch["image"].dtype == batch["x"].dtype == np.float32
+
+
+def test_what_an_image_is_can_be_said():
+    pixels = np.array([[0, 51], [102, 255]], np.uint8)
+    mask = np.full((2, 2, 2, 1), 3, np.uint8)
+    data = {"row": np.arange(2), "flat": pixels, "mask": mask, "image": pixels}
+    for batch in drawn(data, images=["flat"]):
+        np.testing.assert_allclose(batch["flat"], [[0, 0.2], [0.4, 1]], rtol=1e-6)
+        np.testing.assert_array_equal(batch["mask"], mask)
+        np.testing.assert_array_equal(batch["image"], pixels)
+    for batch in drawn(data, images=()):
+        np.testing.assert_array_equal(batch["mask"], mask)
+    for images, sentence in (
+        ("flat", "images must be a list of names, got 'flat'"),
+        (["flot"], "did you mean flat"),
+        (["row"], "as_float scales uint8 pixels"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            next(drawn(data, images=images))
+
+
+WAYS = {
+    "minibatch": lambda data: minibatch(2, rows="train").draw(jax.random.key(0), data),
+    "full": lambda data: full_batch(rows="train").draw(jax.random.key(0), data),
+    "epoch": lambda data: epoch_batch(jax.random.key(0), 0, data, 2, rows="train"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("row", [ROWS, -1])
+def test_rows_that_are_not_there(way, row):
+    """One sentence where they are numbers; not a number where they are traced."""
+    data = {**make_data(), "train": jnp.array([row, row])}
+    with pytest.raises(ValueError, match=f"'train' names row {row} and the data has rows 0 to 39; give"):
+        WAYS[way](data)
+    batch = jax.jit(WAYS[way])(data)
+    assert np.isnan(batch["image"]).all()
+    assert (batch["label"] == -1).all()
+    edge = {**data, "train": jnp.array([0, ROWS - 1])}
+    both = jax.jit(full_batch(rows="train").draw)(jax.random.key(0), edge)
+    assert both["label"].tolist() == [0, ROWS - 1]
+    np.testing.assert_allclose(both["image"][:, 0, 0, 0] * 255, [0, ROWS - 1], rtol=1e-6)
+
+
+def test_rows_that_are_not_there_have_no_gradient():
+    data = {"image": jnp.ones((4, 3)), "label": jnp.zeros(4), "train": jnp.array([0, 9])}
+
+    def loss(w, data):
+        return (full_batch(rows="train").draw(jax.random.key(0), data)["image"] @ w).sum()
+
+    assert np.isnan(jax.jit(jax.grad(loss))(jnp.ones(3), data)).all()
+
+
+@pytest.mark.parametrize("draws", [minibatch(2, rows="train"), full_batch(rows="train")])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_fit_refuses_rows_that_are_not_there(draws, wrong):
+    """Those that all seeds share, and those of one seed."""
+
+    def unmade(config):
+        raise AssertionError("it was traced")
+
+    data = {name: np.asarray(make_data()[name]) for name in ("image", "label")}
+    rows = np.array([[0, 1, 39], [3, 4, 40]])
+    with pytest.raises(ValueError, match="'train' names row 40"):
+        train.fit(unmade, 0.0, [0, 1], steps=3, sampler=draws, data={**data, "train": rows[1]})
+    own = {"train": np.roll(rows, wrong, 0)}
+    with pytest.raises(ValueError, match="'train' names row 40"):
+        train.fit(unmade, 0.0, [0, 1], steps=3, sampler=draws, data=data, per_seed=own)
 
 
 @pytest.mark.parametrize(("rows", "count"), [(None, ROWS), ("train", 6)])
