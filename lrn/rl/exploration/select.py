@@ -1,5 +1,7 @@
 """Choosing among discrete actions: epsilon-greedy, Boltzmann, UCB. Values are [..., actions].
 
+An action whose value is -inf is not allowed: it is never chosen, unless none is allowed.
+
 Ties are broken at random: with an argmax that takes the first, a table of zeros would not explore at all.
 """
 
@@ -19,7 +21,7 @@ def random_argmax(key: Key, values: Array) -> Array:
 
 
 def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
-    """The greedy action, or with chance ``epsilon`` one drawn evenly from all: int32 [...].
+    """The greedy action, or with chance ``epsilon`` one drawn evenly from all that are allowed: int32 [...].
 
     Args:
         key: a key.
@@ -30,14 +32,17 @@ def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < jnp.asarray(epsilon)
     # The winner of a lottery is an evenly drawn action, and among the best ones it breaks the tie.
     lottery = jax.random.uniform(lottery_key, q.shape)
-    return jnp.where(explore, jnp.argmax(lottery, -1).astype(jnp.int32), _best(q, lottery))
+    drawn = jnp.argmax(jnp.where(jnp.isneginf(q), -1.0, lottery), -1).astype(jnp.int32)
+    return jnp.where(explore, drawn, _best(q, lottery))
 
 
 def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
     """The chances with which `epsilon_greedy` takes each action: [..., actions]."""
     best = (q == q.max(-1, keepdims=True)).astype(q.dtype)
     epsilon = jnp.broadcast_to(jnp.asarray(epsilon, q.dtype), q.shape[:-1])[..., None]
-    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon / q.shape[-1]
+    allowed = ~jnp.isneginf(q) | jnp.isneginf(q).all(-1, keepdims=True)
+    count = allowed.sum(-1, keepdims=True).astype(q.dtype)
+    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon * allowed / count
 
 
 def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
@@ -70,7 +75,8 @@ def ucb(key: Key, q: Array, counts: Array, scale: ArrayLike) -> Array:
     """
     n = counts.astype(q.dtype)
     width = jnp.sqrt(jnp.log(jnp.maximum(n.sum(-1, keepdims=True), 1.0)) / jnp.maximum(n, 1.0))
-    return random_argmax(key, jnp.where(counts == 0, jnp.inf, q + scale * width))
+    untried = (counts == 0) & ~jnp.isneginf(q)
+    return random_argmax(key, jnp.where(untried, jnp.inf, q + scale * width))
 
 
 def _best(values: Array, lottery: Array) -> Array:
