@@ -19,7 +19,7 @@ from lrn import check
 from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, Policy
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_recurrent
 from lrn.rl.policy_head import policy_head
 from lrn.rl.ppo import MEASURED, Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
@@ -160,7 +160,16 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         )
         return head.to_env(head.mode(state.params["head"], out)), memory
 
-    return Agent(init, step, Policy(net.initial, act))
+    def sample(
+        key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array
+    ) -> tuple[Array, PyTree]:
+        continued = jnp.zeros(observation.shape[0], bool)
+        seen = as_float(see(state.observations, observation))
+        (out, _), memory = net.apply(state.params["net"], memory, seen, continued)
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise)), memory
+
+    return Agent(init, step, Policy(net.initial, act, sample))
 
 
 def example() -> Example:

@@ -26,7 +26,7 @@ from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import play, returns
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import policy_head
 from lrn.rl.rates import learning_rate
@@ -240,7 +240,12 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         out, _ = net.apply(state.params["net"], state.net_state[0], observation)
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: ReinforceState, observation: Array) -> Array:
+        out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, step, memoryless(act, sample))
 
 
 def average(x: Array, counted: Array) -> Array:

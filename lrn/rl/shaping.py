@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.rl.env import Discrete, Env, Step, within
+from lrn.rl.env import Discrete, Env, Step
 from lrn.types import Array, Key, PyTree
 
 Potential = Callable[[Array], Array]
@@ -51,7 +51,7 @@ def with_reward(env: Env, reward: Reward, name: str) -> Env:
         return Watched(after, step.final_observation), step._replace(reward=paid)
 
     _check_scalar(env, reward)
-    return env._replace(name=name, reset=reset, move=move, render=within(env.render))
+    return env._replace(name=name, reset=reset, move=move, render=env.render_within())
 
 
 def shaping_term(discount: Any, terminated: Array, potential: Array, next_potential: Array) -> Array:
