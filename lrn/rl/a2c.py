@@ -162,7 +162,12 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, serial_alone(step), memoryless(act))
+    def sample(key: Key, state: A2CState, observation: Array) -> Array:
+        (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, serial_alone(step), memoryless(act, sample))
 
 
 def _optimizer(config: A2CConfig) -> optax.GradientTransformation:

@@ -89,6 +89,11 @@ class Env(NamedTuple):
         observation, state = restart(step, state, self.reset(reset_key))
         return observation, state, step
 
+    def render_within(self) -> Callable[[PyTree], Any] | None:
+        """The ``render`` of a wrapper whose state holds that of this environment in its field ``state``."""
+        render = self.render
+        return None if render is None else lambda state: render(state.state)
+
 
 def restart(step: Step, state: PyTree, fresh: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
     """The observation and state to go on from: those of a fresh reset where the episode ended."""
@@ -265,13 +270,8 @@ def time_limit(env: Env, steps: int) -> Env:
         reset=reset,
         move=move,
         horizon=min(env.horizon, steps),
-        render=within(env.render),
+        render=env.render_within(),
     )
-
-
-def within(render: Callable[[PyTree], Any] | None) -> Callable[[PyTree], Any] | None:
-    """A ``render`` for a wrapper whose state holds that of the environment in its field ``state``."""
-    return None if render is None else lambda state: render(state.state)
 
 
 def merge_truncation(env: Env) -> Env:

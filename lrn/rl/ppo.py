@@ -291,7 +291,12 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         out, _ = evaluate(state.params, state.net_state, see(state.observations, observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: PPOState, observation: Array) -> Array:
+        out, _ = evaluate(state.params, state.net_state, see(state.observations, observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, step, memoryless(act, sample))
 
 
 def ppo_optimizer(config: PPOConfig) -> optax.GradientTransformation:

@@ -173,7 +173,12 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
     def greedy(state: PQNState, observation: Array) -> Array:
         return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: PQNState, observation: Array) -> Array:
+        q = values(state.params, state.net_state, observation)
+        uniform = jax.random.uniform(key, observation.shape[:1])
+        return epsilon_greedy(uniform, q, epsilon_at(config, state.steps))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:

@@ -250,7 +250,12 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: ReinforceState, observation: Array) -> Array:
+        out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, step, memoryless(act, sample))
 
 
 def _first(seen: play.Trajectory, counted: Array) -> Metrics:
