@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.rl.env import Discrete, Env, Step, as_float, within
+from lrn.rl.env import Discrete, Env, Step, as_float
 from lrn.types import Array, Key, PyTree
 
 Potential = Callable[[Array], Array]
