@@ -114,9 +114,13 @@ def tanh_normal_sample(mean: Array, log_std: ArrayLike, noise: Array) -> tuple[A
 
 
 def tanh_normal_log_prob(mean: Array, log_std: ArrayLike, action: Array) -> Array:
-    """Log-density [...] at an action [..., dim] of (-1, 1); an action on a bound counts as just inside it."""
+    """Log-density [...] at an action [..., dim] of (-1, 1); an action on a bound counts as just inside it.
+
+    NaN for an action beyond the bounds.
+    """
     edge = 1 - jnp.finfo(action.dtype).eps
-    before = jnp.arctanh(jnp.clip(action, -edge, edge))
+    within = jnp.where(jnp.abs(action) > 1, jnp.nan, jnp.clip(action, -edge, edge))
+    before = jnp.arctanh(within)
     return normal_log_prob(mean, log_std, before) - jnp.sum(_log_slope(before), axis=-1)
 
 

@@ -155,8 +155,9 @@ class Played(NamedTuple):
 def start(observation: Array, action: Any, capacity: int, at_once: int) -> Played:
     """An empty ring for environments that begin with these observations.
 
-    It has room for an eighth more observations than rows (for small rings, for twice as many). So where
-    episodes of large rings last less than eight steps on average, fewer rows are kept than ``capacity``.
+    There is room for an eighth more observations than rows, for the ends of episodes (in rings of up to 1,024
+    rows, for twice as many). So where episodes last less than eight steps on average, a larger ring keeps
+    fewer rows than ``capacity``: a little over half of them where each step is an episode.
 
     Args:
         observation: [n, ...], what the n environments show now.

@@ -42,6 +42,7 @@ class SACConfig:
     learning_rate: of actor and critics (Adam); temperature_learning_rate: of the log of the temperature.
     discount: per step. target_rate: share of the critics that enters the target critics at an update.
     initial_temperature: weight of the entropy at first. target_entropy: in nats per dimension of the action.
+    buffer_size: transitions kept, see `lrn.rl.replay.start`. batch_size: transitions in a gradient step.
     updates: gradient steps of a learner step; `update_to_data` is what this comes to.
     learning_starts: environment steps before the first update; their actions are uniformly random.
     total_steps: environment steps of a training, all environments together.

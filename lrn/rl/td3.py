@@ -37,6 +37,7 @@ class TD3Config:
     exploration_noise: standard deviation added to the policy's actions, in units of half their range.
     target_noise, target_noise_clip: standard deviation and bound of the noise on the target's actions.
     policy_delay: critic updates to one of the actor and the targets; divides ``updates``.
+    buffer_size: transitions kept, see `lrn.rl.replay.start`. batch_size: transitions in a gradient step.
     updates: critic updates of a learner step; `update_to_data` is what this comes to.
     learning_starts: environment steps before the first update; their actions are uniformly random.
     total_steps: environment steps of a training, all environments together.

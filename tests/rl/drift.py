@@ -6,6 +6,8 @@ at random places, terminate where the first number is large, and are cut after t
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +48,11 @@ def drift(actions: Discrete | Box) -> Env:
     return Env("drift", reset, move, (2,), actions, LENGTH)
 
 
+def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
+    """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
+    return jax.jit(f).lower(*args).compile(compiler_options={"xla_backend_optimization_level": "0"})
+
+
 def numbers(x: Any) -> np.ndarray:
     """As float64."""
     return np.asarray(x, np.float64)
@@ -62,16 +69,14 @@ class Course:
     def begin(cls, key: Any, n: int) -> Course:
         """What `play.start` gives."""
         made = object.__new__(cls)
-        made.x = starts(jax.random.split(key, n))
+        made.x = numbers(_starts(jax.random.split(key, n)))
         made.time, made.returns, made.lengths = np.zeros(n, int), np.zeros(n), np.zeros(n, int)
         return made
 
     def play(self, key: Any, length: int, act: Any) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
         """A stretch: ``act(t, x [n, 2]) -> (push [n, 2], kept [n])``; its rows, and the ended episodes."""
         n = len(self.x)
-        move_keys, reset_keys = jax.random.split(key, (2, length, n))
-        draws = numbers(jax.vmap(jax.vmap(lambda k: jax.random.uniform(k, (2,))))(move_keys))
-        fresh = starts(reset_keys.reshape(-1)).reshape(length, n, 2)
+        draws, fresh = map(numbers, _world(key, length, n))
         rows, over = [], []
         for t in range(length):
             push, kept = act(t, self.x.copy())
@@ -101,9 +106,18 @@ class Course:
         np.testing.assert_allclose(live.episode_return, self.returns, rtol=1e-4, atol=1e-5)
 
 
-def starts(keys: Any) -> np.ndarray:
+@jax.jit
+def _starts(keys: Any) -> Array:
     """Where episodes with these keys begin, [n, 2]."""
-    return numbers(jax.vmap(lambda k: jax.random.uniform(k, (2,), minval=-1.0, maxval=1.0))(keys))
+    return jax.vmap(lambda k: jax.random.uniform(k, (2,), minval=-1.0, maxval=1.0))(keys)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _world(key: Key, length: int, n: int) -> tuple[Array, Array]:
+    """What moves and resets draw in a stretch, each [length, n, 2]."""
+    move_keys, reset_keys = jax.random.split(key, (2, length, n))
+    draws = jax.vmap(jax.vmap(lambda k: jax.random.uniform(k, (2,))))(move_keys)
+    return draws, jax.vmap(_starts)(reset_keys)
 
 
 def check_episodes(metrics: Any, over: list[tuple[float, int]]) -> None:
@@ -135,9 +149,14 @@ class Ring:
         n = len(self.rows)
         assert int(ring.filled) == n
         assert int(ring.position) == self.written % self.capacity
-        got, expected = replay.take(ring, jnp.arange(n)), self.take(range(n))
+        got, expected = _everything(ring), self.take(range(n))
         for name, x in got._asdict().items():
-            np.testing.assert_allclose(x, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(x[:n], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@jax.jit
+def _everything(ring: replay.Played) -> replay.Transition:
+    return replay.take(ring, jnp.arange(ring.capacity))
 
 
 SCALE = np.array([1.5, -0.7])

@@ -47,6 +47,26 @@ def test_categorical_samples_follow_the_probabilities():
         assert stats.chisquare(counts, n * probabilities(LOGITS)[row]).pvalue > 1e-3
 
 
+def test_actions_out_of_range_are_nan_in_value_and_gradient():
+    """A class that is not there, or an action beyond the bounds, has no probability."""
+    for wrong in (-1, 5):
+        value, slope = jax.value_and_grad(d.categorical_log_prob)(LOGITS[0], wrong)
+        assert np.isnan(value)
+        assert np.isnan(slope).all()
+    mean, log_std = jnp.zeros(2), jnp.zeros(2)
+    value, slope = jax.value_and_grad(d.tanh_normal_log_prob)(mean, log_std, jnp.array([0.5, 1.5]))
+    assert np.isnan(value)
+    assert np.isnan(slope[1])
+    assert np.isfinite(d.tanh_normal_log_prob(mean, log_std, jnp.array([-1.0, 1.0])))
+
+
+def test_the_value_of_an_action_among_masked_ones():
+    x = jnp.array([[-jnp.inf, 2.0, -jnp.inf], [3.0, -jnp.inf, 5.0]])
+    np.testing.assert_array_equal(d.of_action(x, jnp.array([1, 2])), [2.0, 5.0])
+    slope = jax.grad(lambda x: (d.of_action(x, jnp.array([1, 2])) * jnp.array([2.0, 3.0])).sum())(x)
+    np.testing.assert_array_equal(slope, [[0.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
+
+
 def test_impossible_actions_have_finite_entropy_kl_and_gradients():
     logits = jnp.array([0.0, 1.0, -jnp.inf])
     others = jnp.array([0.3, 0.1, -jnp.inf])

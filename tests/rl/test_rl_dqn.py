@@ -25,9 +25,10 @@ from lrn.rl.dqn import (
     q_target,
     taken,
 )
-from lrn.rl.env import merge_truncation
+from lrn.rl.env import Discrete, Env, Step, make, merge_truncation
 from lrn.rl.evaluate import rollouts
 from lrn.rl.exploration.bonus import Bonus
+from lrn.rl.rates import LARGEST, learning_rate
 
 SMALL = DQNConfig(
     total_steps=4000, num_envs=4, rollout_length=2, updates=2, buffer_size=1000, batch_size=32,
@@ -81,6 +82,131 @@ def test_losses_and_their_gradients():
     assert not np.asarray(jax.grad(lambda t: q_learning_loss(q, action, t))(target)).any()
     with pytest.raises(InputError, match="loss 'l2' is not known"):
         q_learning_loss(q, action, target, "l2")
+
+
+def test_masked_actions_count_for_nothing():
+    """Q of -inf, as a mask in the network gives it (issue 13, fault 14)."""
+    never = -jnp.inf
+    q, action, target = jnp.array([[0.0, never], [never, 2.0]]), jnp.array([0, 1]), jnp.array([1.0, 3.0])
+    for loss in ("squared", "huber"):
+        value, slope = jax.value_and_grad(q_learning_loss)(q, action, target, loss)
+        assert float(value) == 0.5
+        np.testing.assert_array_equal(slope, [[-0.5, 0.0], [0.0, -0.5]])
+    # Where the episode terminated no action need be allowed; elsewhere the best of those that are counts.
+    after, other = jnp.array([[never, never], [never, 4.0]]), jnp.array([[never, never], [never, -5.0]])
+    weight, reward = jnp.array([0.0, 0.5]), jnp.array([7.0, 1.0])
+    np.testing.assert_array_equal(q_target(after, reward, weight), [7.0, 3.0])
+    np.testing.assert_array_equal(double_q_target(other, after, reward, weight), [7.0, 3.0])
+    slope = jax.grad(lambda x: q_target(x, reward, weight).sum())(after)
+    np.testing.assert_array_equal(slope, [[0.0, 0.0], [0.0, 0.5]])
+
+
+def test_an_action_out_of_range_is_nan_in_value_and_gradient():
+    q = jnp.array([[0.0, 1.0], [2.0, 3.0]])
+    for wrong in (-1, 2):
+        value, slope = jax.value_and_grad(q_learning_loss)(q, jnp.array([0, wrong]), jnp.ones(2))
+        assert np.isnan(value)
+        np.testing.assert_array_equal(np.isnan(slope), [[False, False], [True, True]])
+
+
+def test_masked_actions_are_never_explored():
+    n, never = 60_000, -jnp.inf
+    q = jnp.broadcast_to(jnp.array([never, 0.0, never, 2.0, 1.0]), (n, 5))
+    action = epsilon_greedy(jax.random.uniform(jax.random.key(0), (n,)), q, jnp.float32(0.6))
+    expected = np.array([0.0, 0.2, 0.0, 0.6, 0.2])
+    frequency = np.bincount(np.asarray(action), minlength=5) / n
+    assert (np.abs(frequency - expected) <= 5 * np.sqrt(expected * (1 - expected) / n)).all()
+
+
+def gate() -> Env:
+    """Episodes of one step: 1 for action 0, 100 for action 1, which the network below does not allow."""
+
+    def observe(over):
+        return over.astype(jnp.float32)[None]
+
+    def move(key, state, action):
+        over = jnp.array(True)
+        return over, Step(jnp.where(action == 0, 1.0, 100.0), over, jnp.array(False), observe(over))
+
+    def reset(key):
+        return observe(jnp.array(False)), jnp.array(False)
+
+    return Env("gate", reset, move, (1,), Discrete(2), 1)
+
+
+def masked_apply(params, x):
+    """A value for action 0, and none where the episode is over, for no action."""
+    allowed = (x < 0.5) & jnp.array([[True, False]])
+    return jnp.where(allowed, jnp.broadcast_to(params[None], allowed.shape), -jnp.inf)
+
+
+MASKED = nets.from_function(lambda key, x: jnp.zeros(2), masked_apply)
+
+
+@pytest.mark.parametrize("options", [{}, {"double": True, "n_step": 2, "loss": "huber"}])
+def test_an_agent_with_masked_actions_plays_and_learns_the_others(options):
+    config = dataclasses.replace(SMALL, learning_rate=0.05, **options)
+    state, metrics = trained(dqn(gate(), MASKED, config), 120)
+    np.testing.assert_allclose(state.params, [1.0, 0.0], atol=0.05)
+    assert float(metrics["return"].value) == 1.0
+
+
+def test_dueling_leaves_masked_actions_out_of_the_mean():
+    net = dueling(nets.from_function(lambda key, x: (), lambda params, x: x))
+    x = jnp.array([[5.0, 1.0, -jnp.inf, 6.0], [5.0, -jnp.inf, -jnp.inf, -jnp.inf]])
+    out = net.apply((), (), x)[0]
+    np.testing.assert_array_equal(out[0], [5 - 2.5, -np.inf, 5 + 2.5])
+    assert np.isneginf(out[1]).all()
+    slope = jax.grad(lambda x: net.apply((), (), x)[0][0, 0])(x)
+    np.testing.assert_array_equal(slope, [[1.0, 0.5, 0.0, -0.5], [0.0] * 4])
+
+
+def test_counters_stop_before_they_wrap():
+    """At 2^31 steps epsilon stays at its end, learning goes on, and the target keeps its period."""
+    config = dataclasses.replace(SMALL, total_steps=LARGEST, exploration_fraction=0.5, target_period=3)
+    agent = dqn(identity.echo(3), nets.mlp(3, ()), config)
+    state = agent.init(jax.random.key(0), None)
+    step = jax.jit(lambda key, state: agent.step(key, state, None))
+    state = step(jax.random.key(0), state)[0]._replace(
+        steps=jnp.int32(LARGEST - 10), updates=jnp.int32(LARGEST - 4)
+    )
+    for t in range(4):
+        after, metrics = step(jax.random.key(t), state)
+        assert float(metrics["epsilon"]) == pytest.approx(0.05)
+        assert float(metrics["loss"].weight) == 1.0
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.params, state.params)
+        assert any(jax.tree.leaves(moved))
+        assert int(after.steps) == min(LARGEST - 10 + 8 * (t + 1), LARGEST)
+        assert int(after.updates) % 3 == (LARGEST - 4 + 2 * (t + 1)) % 3
+        assert 0 < int(after.updates) <= LARGEST
+        state = after
+
+
+def test_a_falling_rate_ends_at_zero_however_long_learning_waited():
+    """Half of the training is waiting: the last gradient steps have the rates 2/8 and 1/8."""
+    config = dataclasses.replace(
+        SMALL, total_steps=64, learning_starts=40, anneal=True, learning_rate=1.0, max_grad_norm=1e9
+    )
+    assert config.gradient_steps == 8
+    assert dataclasses.replace(config, learning_starts=8, n_step=1).gradient_steps == 16
+    assert dataclasses.replace(config, learning_starts=9).gradient_steps == 14
+    state, _ = trained(dqn(identity.echo(3), nets.mlp(3, ()), config), 8)
+    assert int(state.updates) == int(state.opt_state[1].count) == 8
+    rate = learning_rate(1.0, config.gradient_steps, True)
+    assert [float(rate(n)) for n in (0, 6, 7, 8, 9)] == [1.0, 0.25, 0.125, 0.0, 0.0]
+
+
+def test_breakout_at_100k_rows_takes_at_most_80_megabytes():
+    """Frames of 400 bits are kept as bytes, each once (306 MB as floats, each twice)."""
+    env = make("Breakout-MinAtar")
+    config = DQNConfig(buffer_size=100_000)
+    agent = dqn(env, nets.mlp(env.actions.n, (128, 128)), config)
+    state = jax.eval_shape(agent.init, jax.random.key(0), None)
+    after, _ = jax.eval_shape(agent.step, jax.random.key(0), state, None)
+    for made in (state, after):
+        assert sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(made)) < 50e6
+        assert made.replay.seen.dtype == bool
+        assert made.replay.capacity == 100_000
 
 
 def test_one_uniform_number_makes_an_epsilon_greedy_action():
@@ -230,6 +356,10 @@ def test_a_step_does_not_scale_with_the_buffer():
     assert seconds(500_000) < 5 * seconds(10_000)  # one copy a step would cost 20 times
 
 
+NAN = float("nan")
+FLOATS = [field.name for field in dataclasses.fields(DQNConfig) if field.type == "float"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -238,6 +368,36 @@ def test_a_step_does_not_scale_with_the_buffer():
         ({"buffer_size": 1001}, r"buffer_size must be a multiple of num_envs \(4\)"),
         ({"buffer_size": 4}, "a round of 8, got 4"),
         ({"n_step": 20}, "learning_starts must be at least n_step"),
+        ({"learning_starts": 20_000, "total_steps": 10_000}, "learning_starts must be below total_steps"),
+        (
+            {
+                "learning_starts": 999,
+                "total_steps": 1000,
+                "num_envs": 50,
+                "buffer_size": 50_000,
+                "rollout_length": 9,
+            },
+            "got 999 and 1,000 in rounds of 450",
+        ),
+        ({"learning_starts": 4000}, "got 4,000 and 4,000"),
+        ({"learning_starts": -1}, "learning_starts must be at least 0"),
+        ({"total_steps": 2**31}, "total_steps must be at most 2,147,483,647"),
+        ({"buffer_size": 20}, "buffer_size must be at least batch_size, got 20 and 32"),
+        ({"updates": 0}, "updates must be at least 1"),
+        ({"rollout_length": 0}, "rollout_length must be at least 1"),
+        ({"n_step": 0}, "n_step must be at least 1"),
+        ({"anneal": "no"}, "anneal must be True or False, got 'no'"),
+        ({"double": 1}, "double must be True or False, got 1"),
+        *(({name: NAN}, name) for name in FLOATS),
+        *(({name: -0.1}, name) for name in FLOATS),
+        ({"target_rate": 1.1}, "target_rate must lie between 0 and 1"),
+        ({"epsilon_start": 1.1}, "epsilon_start must lie between 0 and 1"),
+        ({"epsilon_end": 1.1}, "epsilon_end must lie between 0 and 1"),
+        ({"exploration_fraction": 1.1}, "exploration_fraction must lie between 0 and 1"),
+        ({"exploration_fraction": 0.0}, "exploration_fraction must be a finite number above 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number above 0"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm must be a finite number above 0"),
         ({"loss": "mse"}, "loss 'mse' is not known"),
         ({"discount": 1.5}, "discount must lie between 0 and 1"),
         ({"target_period": 0}, "target_period must be at least 1"),
@@ -259,7 +419,6 @@ def test_what_does_not_fit_the_environment_is_said():
 def test_cartpole_in_half_a_million_steps():
     """CleanRL's DQN ends at 488.7 +- 16.1 (exploring); ours, greedy, must not end below 470 on average."""
     from lrn import train
-    from lrn.rl.env import make
     from lrn.rl.evaluate import evaluator
 
     env, config = make("CartPole-v1"), DQNConfig()

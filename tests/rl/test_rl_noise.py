@@ -120,6 +120,11 @@ def test_odd_lengths_have_unit_variance_too():
     np.testing.assert_allclose(x.var(1), 1.0, atol=0.1)
 
 
+def test_the_reddest_noise_that_is_allowed_is_finite():
+    x = path(coloured(9.2, 10_000), steps=3, shape=(2000,))
+    np.testing.assert_allclose(x.var(1), 1.0, atol=0.15)
+
+
 def test_keys_are_used_once(key_reuse_checks):
     for noise in (white(), ornstein_uhlenbeck(), pink(4)):
         init, draw = jax.random.split(jax.random.key(0))
@@ -133,6 +138,7 @@ def test_keys_are_used_once(key_reuse_checks):
         (lambda: ornstein_uhlenbeck(dt=-1.0), "dt must be a finite number above 0"),
         (lambda: pink(1), "length must be at least 2"),
         (lambda: coloured(float("nan"), 10), "beta must lie between"),
+        (lambda: coloured(10.0, 10_000), "has a power of 10,000.10 at its lowest frequency, beyond float32"),
     ],
 )
 def test_bad_input(make, words):

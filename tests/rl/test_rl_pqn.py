@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_rl_dqn import greedy_return, trained
+from test_rl_dqn import MASKED, gate, greedy_return, trained
 
 from lrn import nets
 from lrn.check import InputError
@@ -15,6 +16,7 @@ from lrn.rl import identity
 from lrn.rl.env import merge_truncation
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.pqn import PQNConfig, pqn
+from lrn.rl.rates import LARGEST
 
 SMALL = PQNConfig(
     total_steps=8000, num_envs=8, rollout_length=10, epochs=2, minibatches=4, learning_rate=5e-3,
@@ -78,11 +80,48 @@ def test_a_bonus_is_learned_from_and_not_reported():
     assert int(state.bonus) == SMALL.total_steps
 
 
+def test_masked_actions_are_neither_played_nor_bootstrapped_from():
+    config = dataclasses.replace(SMALL, learning_rate=0.05)
+    state, metrics = trained(pqn(gate(), MASKED, config), 40)
+    np.testing.assert_allclose(state.params, [1.0, 0.0], atol=0.05)
+    assert float(metrics["return"].value) == 1.0
+
+
+def test_the_counter_stops_before_it_wraps():
+    """At 2^31 steps epsilon stays at its end (issue 13, fault 19)."""
+    config = dataclasses.replace(SMALL, total_steps=LARGEST, epsilon_end=0.25)
+    agent = pqn(identity.echo(3), nets.mlp(3, ()), config)
+    state = agent.init(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 100))
+    step = jax.jit(lambda key, state: agent.step(key, state, None))
+    for steps in (LARGEST - 20, LARGEST, LARGEST):
+        state, metrics = step(jax.random.key(0), state)
+        assert int(state.steps) == steps
+        assert float(metrics["epsilon"]) == 0.25
+
+
+NAN = float("nan")
+FLOATS = [field.name for field in dataclasses.fields(PQNConfig) if field.type == "float"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"minibatches": 3}, "num_envs x rollout_length = 8 x 10 = 80 does not divide into 3"),
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"rollout_length": 0}, "rollout_length must be at least 1"),
+        ({"minibatches": 0}, "minibatches must be at least 1"),
+        ({"total_steps": 0}, "total_steps must be at least 1"),
+        ({"total_steps": 2**31}, "total_steps must be at most 2,147,483,647"),
+        ({"anneal": None}, "anneal must be True or False, got None"),
+        *(({name: NAN}, name) for name in FLOATS),
+        *(({name: -0.1}, name) for name in FLOATS),
+        ({"discount": 1.1}, "discount must lie between 0 and 1"),
+        ({"epsilon_start": 1.1}, "epsilon_start must lie between 0 and 1"),
+        ({"epsilon_end": 1.1}, "epsilon_end must lie between 0 and 1"),
+        ({"exploration_fraction": 1.1}, "exploration_fraction must lie between 0 and 1"),
+        ({"exploration_fraction": 0.0}, "exploration_fraction must be a finite number above 0"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm must be a finite number above 0"),
         ({"lambda_": -0.1}, "lambda_ must lie between 0 and 1"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
     ],

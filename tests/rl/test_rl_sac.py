@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from lrn import nets, train
 from lrn.rl import env as envs
 from lrn.rl import identity
 from lrn.rl.evaluate import evaluator
+from lrn.rl.rates import LARGEST
 from lrn.rl.replay import Transition
 from lrn.rl.sac import SACConfig, sac, soft_actor_critic
 from lrn.serial import serial
@@ -127,6 +129,23 @@ def test_nothing_is_learned_before_learning_starts():
     assert int(state.replay.filled) == 4
 
 
+def test_the_counter_stops_before_it_wraps():
+    """At 2^31 steps the policy still plays, and learns (issue 13, fault 19)."""
+    config = SACConfig(num_envs=4, batch_size=4, buffer_size=50, learning_starts=3, total_steps=LARGEST)
+    agent = sac(ECHO, nets.mlp(2, (8,)), nets.mlp(1, (8,)), config)
+    state = agent.init(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 5))
+    step = jax.jit(agent.step)
+    for steps in (LARGEST - 1, LARGEST, LARGEST):
+        state, metrics = step(jax.random.key(1), state, None)
+        assert int(state.steps) == steps
+        assert float(metrics["critic_loss"].weight) == 1.0
+    greedy, _ = agent.policy.act(jax.random.key(0), state, (), jnp.zeros((1, 1)))
+    assert np.isfinite(np.asarray(greedy)).all()
+
+
+FLOATS = [field.name for field in dataclasses.fields(SACConfig) if field.type == "float"]
+
+
 def test_settings():
     config = SACConfig(num_envs=4, rollout_length=2, updates=4)
     assert (config.interactions, config.update_to_data) == (8, 0.5)
@@ -144,6 +163,21 @@ def test_settings():
         (lambda: SACConfig(updates=0), "updates must be at least 1"),
         (lambda: SACConfig(buffer_size=3, num_envs=4), "buffer_size must be at least 4"),
         (lambda: SACConfig(discount=1.5), "discount must lie between 0 and 1"),
+        (
+            lambda: SACConfig(learning_starts=20_000, total_steps=10_000),
+            "learning_starts must be below total",
+        ),
+        (lambda: SACConfig(learning_starts=0), "learning_starts must be at least 1"),
+        (lambda: SACConfig(total_steps=2**31), "total_steps must be at most 2,147,483,647"),
+        (lambda: SACConfig(buffer_size=100), "buffer_size must be at least batch_size, got 100 and 256"),
+        (lambda: SACConfig(num_envs=0), "num_envs must be at least 1"),
+        (lambda: SACConfig(batch_size=0), "batch_size must be at least 1"),
+        (lambda: SACConfig(rollout_length=0), "rollout_length must be at least 1"),
+        (lambda: SACConfig(target_entropy=float("inf")), "target_entropy must be a finite number, got inf"),
+        (lambda: SACConfig(initial_temperature=0.0), "initial_temperature must be a finite number above 0"),
+        (lambda: SACConfig(temperature_learning_rate=-1.0), "temperature_learning_rate must be a finite"),
+        (lambda: SACConfig(target_rate=1.1), "target_rate must lie between 0 and 1"),
+        *((lambda name=name: SACConfig(**{name: float("nan")}), f"^{name} must") for name in FLOATS),
     ],
 )
 def test_bad_input(make, says):

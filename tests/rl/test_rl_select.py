@@ -68,11 +68,25 @@ def test_ucb_by_hand():
     assert fractions(lambda k, q: ucb(k, q, jnp.zeros_like(q, jnp.int32), 0.1), q).min() > 0.31
 
 
+def test_masked_actions_are_never_chosen():
+    """A value of -inf; neither by exploring, nor because the action was never taken."""
+    q, never = jnp.array([0.1, -jnp.inf, 0.7, 0.2]), jnp.zeros(4, jnp.int32)
+    expected = [0.2, 0.0, 0.6, 0.2]
+    np.testing.assert_allclose(fractions(lambda k, q: epsilon_greedy(k, q, 0.6), q), expected, atol=0.015)
+    np.testing.assert_allclose(epsilon_greedy_probabilities(q, 0.6), expected, rtol=1e-6)
+    e = np.exp([0.1, -np.inf, 0.7, 0.2])
+    np.testing.assert_allclose(boltzmann_probabilities(q, 1.0), e / e.sum(), rtol=1e-5)
+    assert fractions(lambda k, q: boltzmann(k, q, 1.0), q)[1] == 0
+    tried = fractions(lambda k, q: ucb(k, q, jnp.broadcast_to(never, q.shape), 0.1), q)
+    np.testing.assert_allclose(tried, [1 / 3, 0, 1 / 3, 1 / 3], atol=0.015)
+
+
 def test_linear_schedule():
     steps = jnp.array([0, 25, 50, 100, 1000])
     got = jax.vmap(lambda t: linear_schedule(t, 1.0, 0.2, 100))(steps)
     np.testing.assert_allclose(got, [1.0, 0.8, 0.6, 0.2, 0.2], rtol=1e-6)
     assert float(linear_schedule(7, 0.3, 0.3, 10)) == pytest.approx(0.3)
+    assert [float(linear_schedule(t, 1.0, 0.25, 0)) for t in (0, 1)] == [0.25, 0.25]  # at once
 
 
 def test_exponential_schedule():

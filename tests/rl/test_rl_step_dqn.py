@@ -5,13 +5,14 @@ The reference makes the random draws from the same keys; all else is its own.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drift import PUSHES, Course, Ring, check_episodes, drift, evaluate, linear, numbers
+from drift import PUSHES, Course, Ring, check_episodes, compiled, drift, evaluate, linear, numbers
 from plain import Adam, as_float64, assert_trees_close, clipped, gradient
 
 from lrn.rl.dqn import DQNConfig, dqn, dueling
@@ -41,6 +42,16 @@ PLAIN = DQNConfig(
 )  # fmt: skip
 
 
+def draws(c: DQNConfig, key: Any, filled: Any) -> Any:
+    """What a step draws, beside the environments: to explore, for the bonus, and where windows begin."""
+    play_key, bonus_key, sample_key = jax.random.split(key, 3)
+    noise_key, env_key = jax.random.split(play_key)
+    uniform = jax.random.uniform(noise_key, (c.rollout_length, c.num_envs))
+    beginnings = filled - (c.n_step - 1) * c.num_envs
+    first = jax.random.randint(sample_key, (c.updates, c.batch_size), 0, beginnings)
+    return env_key, uniform, jax.random.uniform(bonus_key), first
+
+
 class Reference:
     """The agent's state after ``agent.init(key)``, and its steps."""
 
@@ -49,7 +60,7 @@ class Reference:
         self.params, self.target = as_float64((state.params, state.target))
         self.adam, self.updates, self.steps = Adam(self.params), 0, 0
         self.bonus = float(state.bonus) if bonus else None
-        self.ring = Ring(config.buffer_size)
+        self.ring, self.draws = Ring(config.buffer_size), jax.jit(functools.partial(draws, config))
 
     def q(self, params: Any, x: np.ndarray) -> np.ndarray:
         out = evaluate(params, x, state=True)
@@ -67,9 +78,9 @@ class Reference:
         return self.bonus * (row["final_observation"] @ PAID + 0.2 * row["action"]) + row["observation"][0]
 
     def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
-        c, (play_key, bonus_key, sample_key) = self.config, jax.random.split(key, 3)
-        noise_key, env_key = jax.random.split(play_key)
-        uniform = numbers(jax.random.uniform(noise_key, (c.rollout_length, c.num_envs)))
+        c, filled = self.config, min(self.ring.written + self.config.interactions, self.config.buffer_size)
+        env_key, uniform, new, first = self.draws(key, filled)
+        uniform = numbers(uniform)
 
         def act(t: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             epsilon = self.epsilon(self.steps + t * c.num_envs)
@@ -81,21 +92,20 @@ class Reference:
         found: dict[str, Any] = {}
         if self.bonus is not None:
             terms = [r["observation"][1] + 0.1 * r["action"] + r["final_observation"][0] for r in rows]
-            self.bonus = 0.5 * self.bonus + float(jax.random.uniform(bonus_key)) + np.mean(terms)
+            self.bonus = 0.5 * self.bonus + float(new) + np.mean(terms)
             found["bonus"] = np.mean([self.pay(r) for r in rows])
         self.ring.add(rows)
         self.steps += len(rows)
         if self.steps >= c.learning_starts:
-            found["loss"], found["q"] = np.mean([self.learn(w) for w in self.windows(sample_key)], 0)
+            found["loss"], found["q"] = np.mean([self.learn(w) for w in self.windows(np.asarray(first))], 0)
         return found | {"epsilon": self.epsilon(self.steps)}, over
 
-    def windows(self, key: Any) -> np.ndarray:
+    def windows(self, first: np.ndarray) -> np.ndarray:
         """Rows [updates, batch, n_step] of consecutive steps of one environment."""
-        c, filled, shape = self.config, len(self.ring.rows), (self.config.updates, self.config.batch_size)
+        c = self.config
         if c.n_step == 1:
-            return np.asarray(jax.random.randint(key, shape, 0, filled))[..., None]
-        first = np.asarray(jax.random.randint(key, shape, 0, filled - (c.n_step - 1) * c.num_envs))
-        oldest = self.ring.written - filled
+            return first[..., None]
+        oldest = self.ring.written - len(self.ring.rows)
         return (oldest + first[..., None] + c.num_envs * np.arange(c.n_step)) % c.buffer_size
 
     def learn(self, windows: np.ndarray) -> tuple[float, float]:
@@ -163,21 +173,23 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     net = dueling(linear(2, 4, state=True)) if dueled else linear(2, 3, state=True)
     agent = dqn(ENV, net, config, BONUS if bonus else None)
     key = jax.random.key(3)
-    state = jax.jit(lambda key: agent.init(key, None))(key)
+    state = compiled(agent.init, key, None)(key, None)
 
     # What it begins with, from which keys.
     net_key, env_key, bonus_key = jax.random.split(key, 3)
     course = Course.begin(env_key, config.num_envs)
     course.check(state.live)
     shown = jnp.asarray(course.x, jnp.float32)
-    assert_trees_close(state.params, net.init(net_key, shown)[0])
+    assert_trees_close(state.params, jax.jit(net.init)(net_key, shown)[0])
     assert_trees_close(state.target, state.params)
     if bonus:
-        np.testing.assert_allclose(state.bonus, BONUS.init(bonus_key, shown), rtol=1e-5)
+        np.testing.assert_allclose(state.bonus, jax.jit(BONUS.init)(bonus_key, shown), rtol=1e-5)
 
-    target = jax.tree.map(lambda x: 0.6 * x[::-1] + 0.1, state.target)  # double Q has to choose by the other
+    # Another target than the network: double Q has to choose by the one, and value by the other.
+    target = jax.tree.map(lambda x: jnp.asarray(0.6 * np.array(x)[::-1] + 0.1), state.target)
     state = state._replace(target=target)
-    reference, step = Reference(config, state, dueled, bonus), jax.jit(agent.step)
+    reference = Reference(config, state, dueled, bonus)
+    step = compiled(agent.step, key, state, None)
     for t in range(8):
         found, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from drift import BOX, Course, Ring, check_episodes, drift, evaluate, linear, numbers
+from drift import BOX, Course, Ring, check_episodes, compiled, drift, evaluate, linear, numbers
 from plain import Adam, as_float64, assert_trees_close, gradient
 
 from lrn.rl.exploration.noise import Noise
@@ -37,6 +37,16 @@ LOW, HIGH = numbers(BOX.low), numbers(BOX.high)
 def to_env(unit: np.ndarray) -> np.ndarray:
     """From [-1, 1] to the bounds."""
     return LOW + (unit + 1) / 2 * (HIGH - LOW)
+
+
+@jax.jit
+def draws(key: Any, filled: Any) -> Any:
+    """What a step draws, beside the environments: to explore, rows and noise for each update."""
+    play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
+    fresh = jax.random.normal(colour_key, (CONFIG.rollout_length, CONFIG.num_envs, 2))
+    shape = (CONFIG.updates, CONFIG.batch_size)
+    index = jax.random.randint(row_key, shape, 0, filled)
+    return play_key, fresh, index, jax.random.normal(noise_key, (CONFIG.updates, 2, CONFIG.batch_size, 2))
 
 
 class Reference:
@@ -64,9 +74,8 @@ class Reference:
 
     def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
         c = CONFIG
-        play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-        shape = (c.rollout_length, c.num_envs, 2)
-        exploring = 0.6 * self.noise + numbers(jax.random.normal(colour_key, shape))
+        play_key, fresh, index, noises = draws(key, min(self.ring.written + 4, c.buffer_size))
+        exploring = 0.6 * self.noise + numbers(fresh)
         self.noise = 0.5 * self.noise + 0.1
 
         def act(t: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,9 +90,7 @@ class Reference:
         self.steps += len(rows)
         if self.steps < c.learning_starts:
             return {}, over
-        index = np.asarray(jax.random.randint(row_key, (c.updates, c.batch_size), 0, len(self.ring.rows)))
-        noises = numbers(jax.random.normal(noise_key, (c.updates, 2, c.batch_size, 2)))
-        told = [self.learn(self.ring.take(i), noise) for i, noise in zip(index, noises)]
+        told = [self.learn(self.ring.take(i), n) for i, n in zip(np.asarray(index), numbers(noises))]
         return {name: np.mean([x[name] for x in told]) for name in told[0]}, over
 
     def learn(self, b: dict[str, np.ndarray], noise: np.ndarray) -> dict[str, float]:
@@ -142,29 +149,33 @@ class Reference:
                 np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
 
 
+def networks(key: Any) -> Any:
+    """The first parameters, of the actor and of two critics."""
+    actor_key, critic_key = jax.random.split(key)
+    critics = (CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
+    return ACTOR.init(actor_key, jnp.zeros((1, 2)))[0], tuple(critics)
+
+
 def test_steps_are_those_of_the_paper():
     agent, key = sac(ENV, ACTOR, CRITIC, CONFIG, NOISE), jax.random.key(7)
-    state = jax.jit(lambda key: agent.init(key, None))(key)
+    state = compiled(agent.init, key, None)(key, None)
 
     # What it begins with, from which keys.
     net_key, play_key, noise_key = jax.random.split(key, 3)
-    actor_key, critic_key = jax.random.split(net_key)
     Course.begin(play_key, 2).check(state.live)
+    actor, critics = jax.jit(networks)(net_key)
     learned = state.learned
-    assert_trees_close(learned.params.actor, ACTOR.init(actor_key, jnp.zeros((1, 2)))[0])
-    critics = tuple(CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
-    assert_trees_close(learned.params.critics, critics)
+    assert_trees_close(tuple(learned.params), (actor, critics, np.log(0.4)))
     assert_trees_close(learned.target, critics)
-    np.testing.assert_allclose(learned.params.log_temperature, np.log(0.4), rtol=1e-6)
     np.testing.assert_allclose(state.noise, jax.random.normal(noise_key, (2, 2)), rtol=1e-6)
 
     # Standard deviations on both sides of the largest that is allowed; targets that are not the critics.
-    params = learned.params
-    actor = {"b": params.actor["b"] + jnp.array([0.0, 0.0, 1.9, -0.5]), "w": 0.3 * params.actor["w"]}
-    target = jax.tree.map(lambda x: 0.7 * x[::-1] + 0.1, learned.target)
+    (actor, critics), params = jax.tree.map(np.array, (actor, critics)), learned.params
+    actor = {"b": actor["b"] + np.array([0, 0, 1.9, -0.5], np.float32), "w": 0.3 * actor["w"]}
+    target = jax.tree.map(lambda x: 0.7 * x[::-1] + 0.1, critics)
     learned = learned._replace(params=params._replace(actor=actor), target=target)
-    state = state._replace(learned=learned)
-    reference, step = Reference(state), jax.jit(agent.step)
+    state = jax.tree.map(jnp.asarray, state._replace(learned=learned))
+    reference, step = Reference(state), compiled(agent.step, key, state, None)
     for t in range(6):
         found, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)

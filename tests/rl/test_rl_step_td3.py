@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from drift import BOX, Course, Ring, check_episodes, drift, evaluate, linear, numbers
+from drift import BOX, Course, Ring, check_episodes, compiled, drift, evaluate, linear, numbers
 from plain import Adam, as_float64, assert_trees_close, gradient
 
 from lrn.rl.exploration.noise import Noise
@@ -39,6 +39,16 @@ def to_env(unit: np.ndarray) -> np.ndarray:
     return LOW + (unit + 1) / 2 * (HIGH - LOW)
 
 
+@jax.jit
+def draws(key: Any, filled: Any) -> Any:
+    """What a step draws, beside the environments: to explore, rows and noise for each update."""
+    play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
+    fresh = jax.random.normal(colour_key, (CONFIG.rollout_length, CONFIG.num_envs, 2))
+    shape = (CONFIG.updates // CONFIG.policy_delay, CONFIG.policy_delay, CONFIG.batch_size)
+    index = jax.random.randint(row_key, shape, 0, filled)
+    return play_key, fresh, index, jax.random.normal(noise_key, (*shape, 2))
+
+
 class Reference:
     """The agent's state after ``agent.init(key)``, and its steps."""
 
@@ -58,9 +68,8 @@ class Reference:
 
     def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
         c = CONFIG
-        play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-        shape = (c.rollout_length, c.num_envs, 2)
-        exploring = 0.6 * self.noise + numbers(jax.random.normal(colour_key, shape))
+        play_key, fresh, index, noises = draws(key, min(self.ring.written + 4, c.buffer_size))
+        exploring = 0.6 * self.noise + numbers(fresh)
         self.noise = 0.5 * self.noise + 0.1
 
         def act(t: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,11 +85,8 @@ class Reference:
         self.steps += len(rows)
         if self.steps < c.learning_starts:
             return {}, over
-        shape = (c.updates // c.policy_delay, c.policy_delay, c.batch_size)
-        index = np.asarray(jax.random.randint(row_key, shape, 0, len(self.ring.rows)))
-        noises = numbers(jax.random.normal(noise_key, (*shape, 2)))
         losses, values = [], []
-        for several, noise in zip(index, noises):
+        for several, noise in zip(np.asarray(index), numbers(noises)):
             batches = [self.ring.take(i) for i in several]
             losses += [self.evaluate(b, n) for b, n in zip(batches, noise)]
             values.append(self.improve(batches[-1]))
@@ -138,24 +144,28 @@ class Reference:
                 np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
 
 
+def networks(actor_key: Any, critic_key: Any) -> Any:
+    """The first parameters, of the actor and of two critics."""
+    critics = (CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
+    return ACTOR.init(actor_key, jnp.zeros((1, 2)))[0], tuple(critics)
+
+
 def test_steps_are_those_of_the_paper():
     agent, key = td3(ENV, ACTOR, CRITIC, CONFIG, NOISE), jax.random.key(9)
-    state = jax.jit(lambda key: agent.init(key, None))(key)
+    state = compiled(agent.init, key, None)(key, None)
 
     # What it begins with, from which keys.
-    actor_key, critic_key, play_key, noise_key = jax.random.split(key, 4)
+    *net_keys, play_key, noise_key = jax.random.split(key, 4)
     Course.begin(play_key, 2).check(state.live)
-    learned = state.learned
-    assert_trees_close(learned.actor, ACTOR.init(actor_key, jnp.zeros((1, 2)))[0])
-    critics = tuple(CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
-    assert_trees_close(learned.critics, critics)
-    assert_trees_close((learned.target_actor, learned.target_critics), (learned.actor, critics))
+    nets, learned = jax.jit(networks)(*net_keys), state.learned
+    assert_trees_close((learned.actor, learned.critics), nets)
+    assert_trees_close((learned.target_actor, learned.target_critics), nets)
     np.testing.assert_allclose(state.noise, jax.random.normal(noise_key, (2, 2)), rtol=1e-6)
 
     # Targets that are not the networks.
-    targets = jax.tree.map(lambda x: 0.7 * x[::-1] + 0.1, (learned.actor, learned.critics))
+    targets = jax.tree.map(lambda x: jnp.asarray(0.7 * np.array(x)[::-1] + 0.1), nets)
     state = state._replace(learned=learned._replace(target_actor=targets[0], target_critics=targets[1]))
-    reference, step = Reference(state), jax.jit(agent.step)
+    reference, step = Reference(state), compiled(agent.step, key, state, None)
     for t in range(6):
         found, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,9 @@ def test_the_first_target_is_that_of_the_paper():
     )
 
 
+FLOATS = [field.name for field in dataclasses.fields(TD3Config) if field.type == "float"]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -75,6 +80,20 @@ def test_the_first_target_is_that_of_the_paper():
         (lambda: td3(ECHO, nets.mlp(2), nets.mlp(1), TD3Config()), r"actor of td3 .* \[batch, 1\]"),
         (lambda: TD3Config(updates=3), "updates must be a multiple of policy_delay, got 3 and 2"),
         (lambda: TD3Config(exploration_noise=-0.1), "exploration_noise must be a finite number, 0 or more"),
+        (lambda: TD3Config(target_noise_clip=-0.1), "target_noise_clip must be a finite number, 0 or more"),
+        (lambda: TD3Config(target_noise=float("inf")), "target_noise must be a finite number, 0 or more"),
+        (lambda: TD3Config(learning_starts=20_000), "learning_starts must be below total_steps"),
+        (lambda: TD3Config(learning_starts=0), "learning_starts must be at least 1"),
+        (lambda: TD3Config(total_steps=2**31), "total_steps must be at most 2,147,483,647"),
+        (lambda: TD3Config(buffer_size=100), "buffer_size must be at least batch_size, got 100 and 256"),
+        (lambda: TD3Config(buffer_size=7, num_envs=4), "buffer_size must be at least 8"),
+        (lambda: TD3Config(policy_delay=0), "policy_delay must be at least 1"),
+        (lambda: TD3Config(updates=0), "updates must be at least 1"),
+        (lambda: TD3Config(discount=1.1), "discount must lie between 0 and 1"),
+        (lambda: TD3Config(target_rate=1.1), "target_rate must lie between 0 and 1"),
+        (lambda: TD3Config(actor_learning_rate=0.0), "actor_learning_rate must be a finite number above 0"),
+        (lambda: TD3Config(critic_learning_rate=0.0), "critic_learning_rate must be a finite number above 0"),
+        *((lambda name=name: TD3Config(**{name: float("nan")}), f"^{name} must") for name in FLOATS),
     ],
 )
 def test_bad_input(make, says):

@@ -7,6 +7,8 @@ tasks. All have the same variance, so that what differs is the correlation in ti
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -102,10 +104,16 @@ def coloured(beta: ArrayLike, length: int) -> Noise:
         length: steps of a segment; take an episode's (Eberhard et al. 2023).
 
     Raises:
-        ValueError: length is below 2, or beta is not finite.
+        InputError: length is below 2, beta is not within [-10, 10], or the power of the lowest frequency,
+            length^beta, is beyond float32.
     """
     check.integer("length", length, low=2)
     check.between("beta", beta, -10.0, 10.0)
+    if isinstance(beta, numbers.Real) and float(beta) * math.log10(length) > 37:
+        raise check.InputError(
+            f"noise of power 1/f^{beta:g} in segments of {length:,} steps has a power of {length:,}^{beta:g} "
+            "at its lowest frequency, beyond float32; choose a smaller beta, or shorter segments."
+        )
 
     def init(key: Key, shape: tuple[int, ...]) -> ColouredState:
         return ColouredState(spectral_noise(key, beta, length, shape), jnp.int32(0))

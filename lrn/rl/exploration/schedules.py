@@ -9,9 +9,14 @@ from lrn.types import Array
 
 
 def linear_schedule(step: ArrayLike, start: ArrayLike, end: ArrayLike, duration: ArrayLike) -> Array:
-    """From ``start`` at step 0 straight to ``end`` at step ``duration``, and constant from there."""
+    """From ``start`` at step 0 straight to ``end`` at step ``duration``, and constant from there.
+
+    A duration of 0 is ``end`` at once.
+    """
     first, last = jnp.asarray(start, jnp.float32), jnp.asarray(end, jnp.float32)
-    return first + (last - first) * jnp.clip(jnp.asarray(step, jnp.float32) / duration, 0.0, 1.0)
+    at_once = jnp.asarray(duration) == 0
+    share = jnp.clip(jnp.asarray(step, jnp.float32) / jnp.where(at_once, 1.0, duration), 0.0, 1.0)
+    return first + (last - first) * jnp.where(at_once, 1.0, share)
 
 
 def exponential_schedule(step: ArrayLike, start: ArrayLike, end: ArrayLike, half_life: ArrayLike) -> Array:
