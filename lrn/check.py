@@ -41,6 +41,19 @@ def non_negative(name: str, value: Any) -> None:
         raise InputError(f"{name} must be a finite number, 0 or more, got {value}; choose {name} >= 0.")
 
 
+def finite(name: str, value: Any) -> None:
+    """Raise InputError unless ``value`` is finite."""
+    number = _number(name, value)
+    if number is not None and not math.isfinite(number):
+        raise InputError(f"{name} must be a finite number, got {value}; give it as one.")
+
+
+def boolean(name: str, value: Any) -> None:
+    """Raise InputError unless ``value`` is True or False: a string such as "false" would count as true."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, got {value!r}; give it as one of the two.")
+
+
 def between(name: str, value: Any, low: float, high: float) -> None:
     """Raise InputError unless ``low`` <= ``value`` <= ``high``."""
     number = _number(name, value)

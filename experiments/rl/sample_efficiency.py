@@ -448,9 +448,9 @@ def _networks(config: Config, context: Context, state: Any) -> None:
 
     def one(x: Any, shared: Any) -> dict[str, dict[str, Any]]:
         seed, state = x
-        data = state.replay
+        ring, data = state.replay, replay.take(state.replay, jnp.arange(state.replay.capacity))
         start_key, *keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 13), 1 + len(SIZES))
-        start = replay.take(data, replay.draw(start_key, data, (n,))).observation
+        start = replay.take(ring, replay.draw(start_key, ring, (n,))).observation
 
         def unit(observation: Any) -> Any:
             flat = observation.reshape(-1, 3)
@@ -461,15 +461,15 @@ def _networks(config: Config, context: Context, state: Any) -> None:
             return _simulate(observation, 2.0 * unit(observation))
 
         _, rewards = jax.lax.scan(true, start, None, length=longest)
-        after, reward = _simulate(data.data.observation, 2.0 * data.data.action)
-        off = jnp.abs(after - data.data.final_observation).max(), jnp.abs(reward - data.data.reward).max()
+        after, reward = _simulate(data.observation, 2.0 * data.action)
+        off = jnp.abs(after - data.final_observation).max(), jnp.abs(reward - data.reward).max()
         found = {"simulator": {"largest error": jnp.maximum(*off)}}
         for key, (name, widths) in zip(keys, SIZES.items()):
             ensemble = dynamics(env, nets.mlp(8, widths), DynamicsConfig(learning_rate=3e-3))
             init_key, row_key, play_key = jax.random.split(key, 3)
-            model = ensemble.see(ensemble.init(init_key), data.data)
-            rows = replay.draw(row_key, data, (config.fit_updates, ensemble.members, 128))
-            model, _ = jax.lax.scan(lambda m, r, e=ensemble: e.update(m, replay.take(data, r)), model, rows)
+            model = ensemble.see(ensemble.init(init_key), data)
+            rows = replay.draw(row_key, ring, (config.fit_updates, ensemble.members, 128))
+            model, _ = jax.lax.scan(lambda m, r, e=ensemble: e.update(m, replay.take(ring, r)), model, rows)
             begin = jnp.broadcast_to(start[None], (ensemble.members, n, 3))
             told = imagine(
                 env,

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.rl import heads, play, replay
-from lrn.rl.env import Env, require_continuous
-from lrn.rl.replay import Replay, Transition
+from lrn.rl.env import Env, as_float, require_continuous
+from lrn.rl.replay import Played, Replay, Transition
 from lrn.types import Array, Key, Mean, Net, Params
 
 
@@ -43,7 +43,7 @@ def twin(critic: Net, observation_shape: tuple[int, ...], action_size: int) -> T
         return tuple(critic.init(k, jnp.zeros((1, width)))[0] for k in (first, second))
 
     def values(params: Params, observation: Array, action: Array) -> Array:
-        x = jnp.concatenate([observation.reshape(observation.shape[0], -1), action], -1)
+        x = jnp.concatenate([as_float(observation).reshape(observation.shape[0], -1), action], -1)
         # Not one batched network: on CPU its wider kernels would be split between threads, at a loss.
         return jnp.stack([critic.apply(p, (), x)[0][:, 0] for p in params])
 
@@ -56,8 +56,14 @@ def to_env(env: Env, unit: Array) -> Array:
     return box.scale(unit.reshape(unit.shape[0], *box.shape))
 
 
+def start_replay(env: Env, live: play.Live, capacity: int, at_once: int) -> Played:
+    """A replay of what is played from here, ``at_once`` steps at a time, with actions [dim] in [-1, 1]."""
+    action = jnp.zeros(require_continuous(env, "this agent").size)
+    return replay.start(live.observation, action, capacity, at_once)
+
+
 def empty_replay(env: Env, capacity: int) -> Replay:
-    """A replay of `Transition`s with actions [dim] in [-1, 1]."""
+    """A replay of any `Transition`s, imagined ones say, with actions [dim] in [-1, 1]."""
     observation, no = jnp.zeros(env.observation_shape), jnp.array(False)
     action = jnp.zeros(require_continuous(env, "this agent").size)
     return replay.init(Transition(observation, action, jnp.float32(0), no, no, observation), capacity)
@@ -78,9 +84,7 @@ def collect(
     """
 
     def move(noise_t: Array, observation: Array, memory: tuple[()]):
-        # The normal distribution function makes uniform numbers of the noise, which keep its colour.
-        uniform = jax.scipy.special.erf(noise_t / math.sqrt(2.0))
-        unit = jnp.where(random, uniform, act(noise_t, observation))
+        unit = explored(noise_t, act(noise_t, observation), random)
         return to_env(env, unit), unit, memory
 
     live, _, seen, ended = play.unroll(env, key, live, move, (), noise, noise.shape[0])
@@ -88,6 +92,12 @@ def collect(
         seen.observation, seen.extra, seen.reward, seen.terminated, seen.truncated, seen.final_observation
     )
     return live, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), ended
+
+
+def explored(noise: Array, unit: Array, random: Array) -> Array:
+    """The actions ``unit`` [n, dim], or if ``random`` uniform ones, made of N(0, 1) noise [n, dim]."""
+    # The normal distribution function makes uniform numbers of the noise, which keep its colour.
+    return jnp.where(random, jax.scipy.special.erf(noise / math.sqrt(2.0)), unit)
 
 
 T = TypeVar("T")

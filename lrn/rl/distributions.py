@@ -33,10 +33,24 @@ def categorical_sample(logits: Array, noise: Array) -> Array:
 
 
 def categorical_log_prob(logits: Array, action: ArrayLike) -> Array:
-    """Log-probability [...] of integer actions [...], each in [0, n), under logits [..., n]."""
+    """Log-probability [...] of integer actions [...], each in [0, n), under logits [..., n].
+
+    NaN, and so is its gradient, for an action outside of that range.
+    """
+    return of_action(jax.nn.log_softmax(logits), action)
+
+
+def of_action(x: Array, action: ArrayLike) -> Array:
+    """The numbers [...] of integer actions [...] among ``x`` [..., n], of which others may be infinite.
+
+    NaN, and so is its gradient, for an action outside of [0, n).
+    """
     # A sum over all actions rather than a gather, whose gradient is a scatter: few actions, and one kernel.
-    taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
-    return jnp.where(taken, jax.nn.log_softmax(logits), 0).sum(-1)
+    # Chosen by `where`, since a product with a one-hot would make NaN of a masked action's -inf.
+    n, action = x.shape[-1], jnp.asarray(action)
+    known = ((action >= 0) & (action < n))[..., None]
+    other = jnp.where(known, 0, x) * jnp.where(known, 1, jnp.nan)
+    return jnp.where(jax.nn.one_hot(action, n, dtype=bool), x, other).sum(-1)
 
 
 def categorical_entropy(logits: Array) -> Array:

@@ -20,13 +20,13 @@ from lrn import check
 from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import env as envs
-from lrn.rl import heads, play, replay
+from lrn.rl import heads, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.distributions import of_action
+from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.schedules import linear_schedule
-from lrn.rl.rates import learning_rate
-from lrn.rl.replay import Replay, Transition
+from lrn.rl.replay import Played, Transition
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
 
 
@@ -37,10 +37,11 @@ class DQNConfig:
     total_steps: what the schedule of epsilon runs over, and if ``anneal`` that of the rate.
     num_envs, rollout_length: environments side by side, and steps in each between two rounds of updates.
     updates: gradient steps in a round.
-    buffer_size: transitions kept. batch_size: transitions in a gradient step.
+    buffer_size: transitions kept, see `lrn.rl.replay.start`. batch_size: transitions in a gradient step.
     learning_starts: steps before the first update.
-    learning_rate: of Adam; falls linearly to zero if ``anneal``. A constant one does for a curve, but what is
-        then left as the last policy is a matter of luck: on CartPole the mean of ten was 393 of 500.
+    learning_rate: of Adam; falls linearly to zero, from the first update on, if ``anneal``. A constant one
+        does for a curve, but what is then left as the last policy is a matter of luck: on CartPole the mean
+        of ten was 393 of 500.
     target_period, target_rate: every ``target_period`` gradient steps the target network moves by this share
         of its distance to the other: (50, 1.0) copies it now and then, (1, 0.005) is Polyak averaging.
     epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
@@ -72,17 +73,26 @@ class DQNConfig:
     max_grad_norm: float = 10.0
 
     def __post_init__(self):
-        for name in ("total_steps", "num_envs", "rollout_length", "updates", "buffer_size", "batch_size"):
+        rates.check_total_steps(self.total_steps)
+        for name in (
+            "num_envs",
+            "rollout_length",
+            "updates",
+            "buffer_size",
+            "batch_size",
+            "target_period",
+            "n_step",
+        ):
             check.integer(name, getattr(self, name), 1)
-        check.integer("target_period", self.target_period, 1)
-        check.integer("n_step", self.n_step, 1)
         check.positive("learning_rate", self.learning_rate)
         check.positive("max_grad_norm", self.max_grad_norm)
+        check.boolean("anneal", self.anneal)
+        check.boolean("double", self.double)
         check.positive("exploration_fraction", self.exploration_fraction)
         for name in ("discount", "target_rate", "epsilon_start", "epsilon_end", "exploration_fraction"):
             check.between(name, getattr(self, name), 0, 1)
         check.choice("loss", self.loss, ("huber", "squared"))
-        check.integer("learning_starts", self.learning_starts)
+        rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
         window = self.n_step * self.num_envs
         if self.buffer_size < max(window, self.interactions) or self.buffer_size % self.num_envs:
             raise check.InputError(
@@ -94,17 +104,24 @@ class DQNConfig:
                 f"learning_starts must be at least n_step * num_envs = {window}, got {self.learning_starts}; "
                 "raise it, so that there is something to sample."
             )
+        replay.check_sizes(self.buffer_size, self.batch_size)
 
     @property
     def interactions(self) -> int:
         """Steps of the environment in one learner step."""
         return self.num_envs * self.rollout_length
 
+    @property
+    def gradient_steps(self) -> float:
+        """Those of a training, from the round in which learning starts to the last."""
+        waiting = max(-(-self.learning_starts // self.interactions), 1) - 1
+        return (self.total_steps / self.interactions - waiting) * self.updates
+
 
 class DQNState(NamedTuple):
     """State of an agent.
 
-    updates: gradient steps so far, and steps: those of the environment.
+    updates: gradient steps so far, and steps: those of the environment; see `lrn.rl.rates` for 2^31 of them.
     bonus: state of the exploration bonus, () without one.
     """
 
@@ -115,12 +132,15 @@ class DQNState(NamedTuple):
     net_state: NetState
     bonus: State
     live: play.Live
-    replay: Replay
+    replay: Played
     steps: Array
 
 
 def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Agent:
     """Learn Q with ``net``, which maps observations [batch, ...] to values [batch, actions].
+
+    An action whose value the network gives as -inf is not allowed there, and neither played nor bootstrapped
+    from.
 
     The target of a truncated transition bootstraps from its final observation; that of a terminated one does
     not. A network that keeps a state (BatchNorm) is used in evaluation mode.
@@ -133,16 +153,16 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     """
     actions = envs.require_discrete(env, "dqn")
     heads.check_output("the network of dqn", net, env.observation_shape, actions)
-    gradient_steps = config.total_steps / config.interactions * config.updates
-    optimizer = optax.adam(learning_rate(config.learning_rate, gradient_steps, config.anneal))
+    rate = rates.learning_rate(config.learning_rate, config.gradient_steps, config.anneal)
+    optimizer = optax.adam(rate)
+
+    def values(params: Params, net_state: NetState, observation: Array) -> Array:
+        return net.apply(params, net_state, as_float(observation))[0]
 
     def init(key: Key, batch: Any = None) -> DQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        params, net_state = net.init(net_key, live.observation)
-        observation = live.observation[0]
-        no = jnp.array(False)
-        row = Transition(observation, jnp.int32(0), jnp.float32(0), no, no, observation)
+        params, net_state = net.init(net_key, as_float(live.observation))
         return DQNState(
             params=params,
             target=jax.tree.map(jnp.copy, params),  # a state that is donated may not hold a buffer twice
@@ -151,7 +171,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             net_state=net_state,
             bonus=() if bonus is None else bonus.init(bonus_key, live.observation),
             live=live,
-            replay=replay.init(row, config.buffer_size),
+            replay=replay.start(live.observation, jnp.int32(0), config.buffer_size, config.interactions),
             steps=jnp.int32(0),
         )
 
@@ -163,8 +183,9 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             seen = Transitions(fresh.observation, fresh.action, fresh.final_observation)
             state = state._replace(bonus=bonus.update(bonus_key, state.bonus, seen))
             metrics["bonus"] = bonus.bonus(state.bonus, *seen).mean()
-        steps = state.steps + config.interactions
-        state = state._replace(live=live, replay=replay.add(state.replay, fresh), steps=steps)
+        steps = rates.count(state.steps, config.interactions)
+        buffer = replay.record(state.replay, fresh, live.observation)
+        state = state._replace(live=live, replay=buffer, steps=steps)
 
         shape = (config.updates, config.batch_size)
         windows = replay.draw(sample_key, state.replay, shape, config.n_step, config.num_envs)
@@ -184,10 +205,11 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         """Play a round; its transitions, [rollout_length * num_envs, ...], step after step."""
         noise_key, env_key = jax.random.split(key)
         uniform = jax.random.uniform(noise_key, (config.rollout_length, config.num_envs))
-        epsilon = epsilon_at(config, state.steps + config.num_envs * jnp.arange(config.rollout_length))
+        ahead = config.num_envs * jnp.arange(config.rollout_length)
+        epsilon = epsilon_at(config, rates.count(state.steps, ahead))
 
         def act(noise: tuple[Array, Array], observation: Array, memory: PyTree):
-            q = net.apply(state.params, state.net_state, observation)[0]
+            q = values(state.params, state.net_state, observation)
             return epsilon_greedy(noise[0], q, noise[1]), (), memory
 
         live, _, played, ended = play.unroll(
@@ -202,20 +224,20 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         batch, weight = replay.take_n_step(
             state.replay, windows.reshape(config.batch_size, -1), config.discount, reward_of(state)
         )
-        next_q = net.apply(target_params, state.net_state, batch.final_observation)[0]
+        next_q = values(target_params, state.net_state, batch.final_observation)
         if config.double:
-            online = net.apply(params, state.net_state, batch.final_observation)[0]
+            online = values(params, state.net_state, batch.final_observation)
             target = double_q_target(online, next_q, batch.reward, weight)
         else:
             target = q_target(next_q, batch.reward, weight)
 
         def objective(params: Params) -> tuple[Array, Array]:
-            q = net.apply(params, state.net_state, batch.observation)[0]
+            q = values(params, state.net_state, batch.observation)
             return q_learning_loss(q, batch.action, target, config.loss), taken(q, batch.action).mean()
 
         (loss, q), gradient = jax.value_and_grad(objective, has_aux=True)(params)
         params, opt_state = clipped_step(optimizer, gradient, opt_state, params, config.max_grad_norm)
-        updates = updates + 1
+        updates = rates.count_in_periods(updates, config.target_period)
         fraction = jnp.where(updates % config.target_period == 0, config.target_rate, 0.0)
         target_params = jax.tree.map(lambda t, p: t + fraction * (p - t), target_params, params)
         return (params, target_params, opt_state, updates), (loss, q)
@@ -233,33 +255,43 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         return reward
 
     def greedy(state: DQNState, observation: Array) -> Array:
-        return jnp.argmax(net.apply(state.params, state.net_state, observation)[0], -1)
+        return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: DQNState, observation: Array) -> Array:
+        q = values(state.params, state.net_state, observation)
+        uniform = jax.random.uniform(key, observation.shape[:1])
+        return epsilon_greedy(uniform, q, epsilon_at(config, state.steps))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def q_target(next_q: Array, reward: Array, weight: Array) -> Array:
     """Targets of Q-learning, ``r + weight * max_a Q'(s', a)``: [batch].
 
     Args:
-        next_q: [batch, actions], of the target network.
+        next_q: [batch, actions], of the target network; -inf for an action that is not allowed.
         reward: [batch], summed over n steps.
         weight: [batch], discount ** n, and 0 where terminated.
     """
-    return reward + weight * next_q.max(-1)
+    return reward + _weighed(next_q.max(-1), weight)
 
 
 def double_q_target(next_q_online: Array, next_q: Array, reward: Array, weight: Array) -> Array:
     """Targets of double DQN (van Hasselt et al. 2016, eq. 4): `q_target` at the online network's choice."""
-    return reward + weight * taken(next_q, jnp.argmax(next_q_online, -1))
+    return reward + _weighed(taken(next_q, jnp.argmax(next_q_online, -1)), weight)
+
+
+def _weighed(value: Array, weight: Array) -> Array:
+    """``weight * value``: 0 where nothing follows, even if no action is allowed there."""
+    return weight * jnp.where((weight == 0) & jnp.isneginf(value), 0.0, value)
 
 
 def q_learning_loss(q: Array, action: Array, target: Array, loss: str = "squared") -> Array:
     """Mean loss of ``Q(s, a)`` against targets [batch], through which no gradient flows.
 
     Args:
-        q: [batch, actions].
-        action: int [batch], the action taken.
+        q: [batch, actions]; -inf for an action that is not allowed.
+        action: int [batch], the action taken; NaN comes out, in value and gradient, for one out of range.
         target: [batch].
         loss: "squared" is half the squared error; "huber" is the same up to an error of 1, then linear.
 
@@ -272,19 +304,21 @@ def q_learning_loss(q: Array, action: Array, target: Array, loss: str = "squared
 
 
 def taken(q: Array, action: Array) -> Array:
-    """The values [...] of actions [...] among ``q`` [..., actions]."""
-    # A product with a one-hot: on CPU its gradient is a multiplication, that of a gather is a scatter.
-    return jnp.sum(q * jax.nn.one_hot(action, q.shape[-1], dtype=q.dtype), -1)
+    """The values [...] of actions [...] among ``q`` [..., actions]; see `lrn.rl.distributions.of_action`."""
+    return of_action(q, action)
 
 
 def epsilon_greedy(uniform: Array, q: Array, epsilon: Array) -> Array:
     """Actions [...] for values ``q`` [..., actions], greedy but for a chance ``epsilon``, a scalar.
 
     One number of ``uniform`` [...] in [0, 1) decides both: given that it lies below epsilon, its place there
-    is uniform again, and names the action. (`lrn.rl.exploration.select` has the version that takes a key.)
+    is uniform again, and names one of the actions that are allowed: those whose value is not -inf.
+    (`lrn.rl.exploration.select` has the version that takes a key.)
     """
-    n = q.shape[-1]
-    random = jnp.minimum(uniform / jnp.maximum(epsilon, 1e-6) * n, n - 1).astype(jnp.int32)
+    allowed = ~jnp.isneginf(q)
+    n = allowed.sum(-1)
+    place = jnp.minimum(uniform / jnp.maximum(epsilon, 1e-6) * n, n - 1).astype(jnp.int32)
+    random = jnp.argmax(jnp.cumsum(allowed, -1) > place[..., None], -1).astype(jnp.int32)
     return jnp.where(uniform < epsilon, random, jnp.argmax(q, -1).astype(jnp.int32))
 
 
@@ -297,7 +331,8 @@ def epsilon_at(config: Any, steps: ArrayLike) -> Array:
 def dueling(net: Net) -> Net:
     """A dueling head (Wang et al. 2016, eq. 9): ``Q = V + A - mean(A)``.
 
-    ``net`` maps to [batch, 1 + actions]: the value of the state, then an advantage for each action.
+    ``net`` maps to [batch, 1 + actions]: the value of the state, then an advantage for each action, -inf for
+    one that is not allowed, which the mean leaves out.
     """
 
     def apply(
@@ -305,7 +340,10 @@ def dueling(net: Net) -> Net:
     ) -> tuple[Array, NetState]:
         out, state = net.apply(params, state, x, key=key, train=train)
         advantage = out[..., 1:]
-        return out[..., :1] + advantage - advantage.mean(-1, keepdims=True), state
+        allowed = ~jnp.isneginf(advantage)
+        count = jnp.maximum(allowed.sum(-1, keepdims=True), 1)
+        mean = jnp.where(allowed, advantage, 0.0).sum(-1, keepdims=True) / count
+        return out[..., :1] + advantage - mean, state
 
     return Net(net.init, apply)
 

@@ -31,7 +31,7 @@ from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
-from lrn.rl.rates import check_total_steps, learning_rate
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
 
 
@@ -86,7 +86,7 @@ class PPOConfig:
         minibatch.check_divides(self.num_envs, self.rollout_length, self.minibatches)
         if self.normalize_advantages:
             minibatch.check_normalized(self.interactions // self.minibatches, "a minibatch of PPO")
-        check_total_steps(self.total_steps, self.interactions)
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:
@@ -291,7 +291,12 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         out, _ = evaluate(state.params, state.net_state, see(state.observations, observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: PPOState, observation: Array) -> Array:
+        out, _ = evaluate(state.params, state.net_state, see(state.observations, observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, step, memoryless(act, sample))
 
 
 def ppo_optimizer(config: PPOConfig) -> optax.GradientTransformation:

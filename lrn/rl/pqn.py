@@ -21,13 +21,12 @@ from lrn import check
 from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import env as envs
-from lrn.rl import heads, minibatch, play, returns
+from lrn.rl import heads, minibatch, play, rates, returns
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
-from lrn.rl.rates import learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
 
 
@@ -60,8 +59,10 @@ class PQNConfig:
     max_grad_norm: float = 10.0
 
     def __post_init__(self):
-        for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
+        rates.check_total_steps(self.total_steps)
+        for name in ("num_envs", "rollout_length", "epochs", "minibatches"):
             check.integer(name, getattr(self, name), 1)
+        check.boolean("anneal", self.anneal)
         check.positive("learning_rate", self.learning_rate)
         check.positive("exploration_fraction", self.exploration_fraction)
         for name in ("discount", "lambda_", "epsilon_start", "epsilon_end", "exploration_fraction"):
@@ -89,6 +90,9 @@ class PQNState(NamedTuple):
 def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Agent:
     """Learn Q with ``net``, which maps observations [batch, ...] to values [batch, actions].
 
+    An action whose value the network gives as -inf is not allowed there, and neither played nor bootstrapped
+    from.
+
     The lambda-returns are Peng's: ``max_a Q`` at every step, no correction for exploring actions. A truncated
     episode bootstraps from its final observation, a terminated one does not.
 
@@ -103,10 +107,13 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
     optimizer = _optimizer(config)
     size = config.interactions // config.minibatches
 
+    def values(params: Params, net_state: NetState, observation: Array) -> Array:
+        return net.apply(params, net_state, as_float(observation))[0]
+
     def init(key: Key, batch: Any = None) -> PQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        params, net_state = net.init(net_key, live.observation)
+        params, net_state = net.init(net_key, as_float(live.observation))
         bonus_state = () if bonus is None else bonus.init(bonus_key, live.observation)
         return PQNState(params, net_state, optimizer.init(params), bonus_state, live, jnp.int32(0))
 
@@ -115,7 +122,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
         epsilon = epsilon_at(config, state.steps)
 
         def act(uniform: Array, observation: Array, memory: PyTree):
-            q = net.apply(state.params, state.net_state, observation)[0]
+            q = values(state.params, state.net_state, observation)
             return epsilon_greedy(uniform, q, epsilon), (), memory
 
         uniform = jax.random.uniform(noise_key, (config.rollout_length, config.num_envs))
@@ -126,7 +133,8 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
     def targets(state: PQNState, played: play.Trajectory, reward: Array) -> Array:
         following = played.final_observation.reshape(-1, *env.observation_shape)
-        next_q = net.apply(state.params, state.net_state, following)[0].max(-1).reshape(reward.shape)
+        next_q = values(state.params, state.net_state, following).max(-1).reshape(reward.shape)
+        next_q = jnp.where(played.terminated, 0.0, next_q)  # where no action may be allowed: -inf
         return returns.lambda_returns(
             reward, next_q, played.terminated, played.ended, config.discount, config.lambda_
         )
@@ -147,7 +155,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
         def loss(params: Params, rows: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
             observation, action, target = rows
-            q = net.apply(params, state.net_state, observation)[0]
+            q = values(params, state.net_state, observation)
             value = q_learning_loss(q, action, target)
             return value, (value, taken(q, action).mean())
 
@@ -158,20 +166,25 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
         order = minibatch.shuffled(shuffle_key, config.interactions, config.epochs).reshape(-1, size)
         (params, opt_state), (losses, q) = jax.lax.scan(descend, (state.params, state.opt_state), order)
-        steps = state.steps + config.interactions
+        steps = rates.count(state.steps, config.interactions)
         metrics |= {"loss": losses.mean(), "q": q.mean(), "epsilon": epsilon_at(config, steps)}
         return PQNState(params, state.net_state, opt_state, bonus_state, live, steps), metrics
 
     def greedy(state: PQNState, observation: Array) -> Array:
-        return jnp.argmax(net.apply(state.params, state.net_state, observation)[0], -1)
+        return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: PQNState, observation: Array) -> Array:
+        q = values(state.params, state.net_state, observation)
+        uniform = jax.random.uniform(key, observation.shape[:1])
+        return epsilon_greedy(uniform, q, epsilon_at(config, state.steps))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
     """RAdam; the rate falls with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
-    rate = learning_rate(config.learning_rate, updates, config.anneal)
+    rate = rates.learning_rate(config.learning_rate, updates, config.anneal)
 
     return optax.chain(
         optax.scale_by_radam(),

@@ -161,7 +161,16 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         (out, _), memory = evaluate(state.params, memory, seen, continued)
         return head.to_env(head.mode(state.params["head"], out)), memory
 
-    return Agent(init, step, Policy(net.initial, act))
+    def sample(
+        key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array
+    ) -> tuple[Array, PyTree]:
+        continued = jnp.zeros(observation.shape[0], bool)
+        seen = see(state.observations, observation)
+        (out, _), memory = evaluate(state.params, memory, seen, continued)
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise)), memory
+
+    return Agent(init, step, Policy(net.initial, act, sample))
 
 
 def example() -> Example:

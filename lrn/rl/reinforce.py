@@ -29,7 +29,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import check_log_std, policy_head
-from lrn.rl.rates import check_total_steps, learning_rate
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.running import average
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
 
@@ -83,7 +83,7 @@ class ReinforceConfig:
         if self.normalize_weights and self.whole_episodes and self.estimator == "return":
             # One weight for all steps of an episode.
             minibatch.check_normalized(self.num_envs, "a rollout of whole returns", "normalize_weights")
-        check_total_steps(self.total_steps, self.interactions)
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:
@@ -250,7 +250,12 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: ReinforceState, observation: Array) -> Array:
+        out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, step, memoryless(act, sample))
 
 
 def _first(seen: play.Trajectory, counted: Array) -> Metrics:

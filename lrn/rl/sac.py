@@ -23,10 +23,10 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import distributions, play, replay
+from lrn.rl import distributions, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready, to_env, twin
-from lrn.rl.env import Env, require_continuous
+from lrn.rl.continuous import check_networks, collect, explored, once_ready, start_replay, to_env, twin
+from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
 from lrn.serial import serial_alone
@@ -67,9 +67,13 @@ class SACConfig:
         check.between("discount", self.discount, 0, 1)
         check.between("target_rate", self.target_rate, 0, 1)
         check.positive("initial_temperature", self.initial_temperature)
-        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts", "total_steps"):
+        check.finite("target_entropy", self.target_entropy)
+        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts"):
             check.integer(name, getattr(self, name), 1)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
+        rates.check_total_steps(self.total_steps)
+        rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
+        replay.check_sizes(self.buffer_size, self.batch_size)
 
     @property
     def interactions(self) -> int:
@@ -101,12 +105,12 @@ class Learned(NamedTuple):
 class SACState(NamedTuple):
     """State of the agent.
 
-    replay: of `Transition`s with actions [dim] in [-1, 1].
+    replay: of what was played, with actions [dim] in [-1, 1].
     noise: of the process that explores. steps: environment steps so far.
     """
 
     learned: Learned
-    replay: replay.Replay
+    replay: replay.Played
     live: play.Live
     noise: State
     steps: Array
@@ -137,7 +141,7 @@ def soft_actor_critic(env: Env, actor: Net, critic: Net, config: SACConfig) -> S
     critics, adam = twin(critic, env.observation_shape, box.size), optax.scale_by_adam()
 
     def policy(params: Params, observation: Array) -> tuple[Array, Array]:
-        mean, log_std = jnp.split(actor.apply(params, (), observation)[0], 2, -1)
+        mean, log_std = jnp.split(actor.apply(params, (), as_float(observation))[0], 2, -1)
         return mean, jnp.clip(log_std, *LOG_STD)
 
     def init(key: Key) -> Learned:
@@ -223,10 +227,11 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
 
     def init(key: Key, batch: Batch = None) -> SACState:
         net_key, play_key, noise_key = jax.random.split(key, 3)
+        live = play.start(env, play_key, config.num_envs)
         return SACState(
             core.init(net_key),
-            empty_replay(env, config.buffer_size),
-            play.start(env, play_key, config.num_envs),
+            start_replay(env, live, config.buffer_size, config.interactions),
+            live,
             colour.init(noise_key, shape),
             jnp.int32(0),
         )
@@ -241,7 +246,8 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         live, fresh, ended = collect(
             env, play_key, state.live, act, exploring, state.steps < config.learning_starts
         )
-        buffer, steps = replay.add(state.replay, fresh), state.steps + config.interactions
+        buffer = replay.record(state.replay, fresh, live.observation)
+        steps = rates.count(state.steps, config.interactions)
         rows = replay.draw(row_key, buffer, (config.updates, config.batch_size))
         noises = jax.random.normal(noise_key, (config.updates, 2, config.batch_size, box.size))
 
@@ -260,7 +266,12 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         silent = jnp.zeros((observation.shape[0], box.size))
         return to_env(env, core.act(state.learned.params, observation, silent))
 
-    return Agent(init, serial_alone(step), memoryless(greedy))
+    def sample(key: Key, state: SACState, observation: Array) -> Array:
+        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever training's is
+        unit = core.act(state.learned.params, observation, noise)
+        return to_env(env, explored(noise, unit, state.steps < config.learning_starts))
+
+    return Agent(init, serial_alone(step), memoryless(greedy, sample))
 
 
 def example() -> Example:

@@ -52,7 +52,7 @@ def with_reward(env: Env, reward: Reward, name: str) -> Env:
         return Watched(after, step.final_observation), step._replace(reward=paid)
 
     _check_scalar(env, reward)
-    return env._replace(name=name, reset=reset, move=move)
+    return env._replace(name=name, reset=reset, move=move, render=env.render_within())
 
 
 def _paid(reward: Reward, observation: Array, action: Array, step: Step) -> Array:

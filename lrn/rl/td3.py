@@ -18,10 +18,10 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, replay
+from lrn.rl import play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import check_networks, collect, empty_replay, once_ready, to_env, twin
-from lrn.rl.env import Env, require_continuous
+from lrn.rl.continuous import check_networks, collect, explored, once_ready, start_replay, to_env, twin
+from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
 from lrn.serial import serial_alone
@@ -65,9 +65,12 @@ class TD3Config:
         check.between("target_rate", self.target_rate, 0, 1)
         for name in ("exploration_noise", "target_noise", "target_noise_clip"):
             check.non_negative(name, getattr(self, name))
-        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts", "total_steps"):
+        for name in ("batch_size", "num_envs", "rollout_length", "updates", "learning_starts"):
             check.integer(name, getattr(self, name), 1)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
+        rates.check_total_steps(self.total_steps)
+        rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
+        replay.check_sizes(self.buffer_size, self.batch_size)
         check.integer("policy_delay", self.policy_delay, 1)
         if self.updates % self.policy_delay:
             raise check.InputError(
@@ -100,12 +103,12 @@ class Learned(NamedTuple):
 class TD3State(NamedTuple):
     """State of the agent.
 
-    replay: of `Transition`s with actions [dim] in [-1, 1].
+    replay: of what was played, with actions [dim] in [-1, 1].
     noise: of the process that explores. steps: environment steps so far.
     """
 
     learned: Learned
-    replay: replay.Replay
+    replay: replay.Played
     live: play.Live
     noise: State
     steps: Array
@@ -137,7 +140,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
     actor_adam, critic_adam = optax.adam(config.actor_learning_rate), optax.adam(config.critic_learning_rate)
 
     def policy(params: Params, observation: Array) -> Array:
-        return jnp.tanh(actor.apply(params, (), observation)[0])
+        return jnp.tanh(actor.apply(params, (), as_float(observation))[0])
 
     def init(key: Key, batch: Batch = None) -> TD3State:
         actor_key, critic_key, play_key, noise_key = jax.random.split(key, 4)
@@ -145,11 +148,12 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         critic_params = critics.init(critic_key)
         # Copied, because a state that is donated may not hold a buffer twice.
         targets: Any = jax.tree.map(jnp.copy, (actor_params, critic_params))
+        live = play.start(env, play_key, config.num_envs)
         opt_states = actor_adam.init(actor_params), critic_adam.init(critic_params)
         return TD3State(
             Learned(actor_params, critic_params, targets[0], targets[1], *opt_states),
-            empty_replay(env, config.buffer_size),
-            play.start(env, play_key, config.num_envs),
+            start_replay(env, live, config.buffer_size, config.interactions),
+            live,
             colour.init(noise_key, shape),
             jnp.int32(0),
         )
@@ -206,7 +210,8 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         live, fresh, ended = collect(
             env, play_key, state.live, act, exploring, state.steps < config.learning_starts
         )
-        buffer, steps = replay.add(state.replay, fresh), state.steps + config.interactions
+        buffer = replay.record(state.replay, fresh, live.observation)
+        steps = rates.count(state.steps, config.interactions)
         grouped = (config.updates // config.policy_delay, config.policy_delay, config.batch_size)
         rows = replay.draw(row_key, buffer, grouped)
         noises = jax.random.normal(noise_key, (*grouped, box.size))
@@ -220,7 +225,13 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
     def greedy(state: TD3State, observation: Array) -> Array:
         return to_env(env, policy(state.learned.actor, observation))
 
-    return Agent(init, serial_alone(step), memoryless(greedy))
+    def sample(key: Key, state: TD3State, observation: Array) -> Array:
+        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever training's is
+        unit = policy(state.learned.actor, observation) + config.exploration_noise * noise
+        unit = explored(noise, jnp.clip(unit, -1.0, 1.0), state.steps < config.learning_starts)
+        return to_env(env, unit)
+
+    return Agent(init, serial_alone(step), memoryless(greedy, sample))
 
 
 def example() -> Example:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import types
 
+import numpy as np
 import pytest
 
 from experiments.bench.rl import returns, speed
@@ -11,6 +13,7 @@ from lrn import nets
 from lrn.rl.heads import actor_critic
 from lrn.rl.identity import constant_reward
 from lrn.rl.ppo import PPOConfig, ppo
+from lrn.table import Table
 
 
 def line(target: float) -> returns.Line:
@@ -34,6 +37,41 @@ def test_a_line_that_falls_short_is_an_error(monkeypatch, tmp_path, capsys):
     assert rows["easy"]["steps"] == 32
 
 
+def test_returns_with_a_ceiling_say_how_many_seeds_are_there_and_stay_below_it():
+    """The seeds of issue 13: nine of ten at 500, one at 310."""
+    told = returns.summary(np.array([500.0] * 9 + [310.0]), 500.0)
+    assert told["mean"] == 481.0
+    assert told["low"] == pytest.approx(438.0, abs=0.1)  # 481 - 2.262 * 19
+    assert told["high"] == 500.0  # 524 by t
+    assert (told["at_ceiling"], told["seeds"], told["worst"]) == (9, 10, 310.0)
+    assert (told["share_low"], told["share_high"]) == pytest.approx((0.555, 0.9975), abs=1e-3)
+    open_ended = returns.summary(np.array([500.0] * 9 + [310.0]), None)
+    assert open_ended["high"] == pytest.approx(524.0, abs=0.1)
+    assert "ceiling" not in open_ended
+    assert returns.summary(np.array([0.99, np.float32(0.99)]), 0.99)["at_ceiling"] == 2
+
+
+def test_a_line_with_a_ceiling_takes_thirty_seeds(monkeypatch, capsys):
+    seen = []
+
+    def fit(agent, config, seeds, **options):
+        n = len(seeds)
+        seen.append(n)
+        values = np.where(np.arange(n) == 3, 0.5, 1.0)
+        columns = np.array(["default"] * n), np.array(seeds), np.ones(n, int), np.array(["greedy_return"] * n)
+        return types.SimpleNamespace(table=Table(*columns, values))
+
+    monkeypatch.setattr(returns.train, "fit", fit)
+    lines = {"with": lambda: line(0.9)._replace(ceiling=1.0), "without": lambda: line(0.9)}
+    monkeypatch.setattr(returns, "FAST", lines)
+    assert returns.main([]) == 0
+    assert seen == [30, 10]
+    out = capsys.readouterr().out.splitlines()
+    assert "29/30 [0.83, 1.00]" in out[1]
+    assert out[1].split()[-2] == "0.5"
+    assert "/" not in out[2]
+
+
 KNOWN = {
     "CartPole PPO": 490, "CartPole DQN": 490, "Acrobot PPO": -86, "MountainCar PPO + counts": -150,
     "MountainCarContinuous SAC": 90, "Pendulum SAC": -160, "Pendulum PPO": -200,
@@ -42,12 +80,21 @@ KNOWN = {
 }  # fmt: skip
 
 
+CEILINGS = {
+    "CartPole PPO": 500,
+    "CartPole DQN": 500,
+    "MemoryChain recurrent PPO": 1,
+    "DeepSea 20 counts": 0.99,
+}
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_line_is_an_agent_for_its_environment_and_aims_at_what_is_known(name):
     """Making the agent checks its network against the environment; a loosened target shows here."""
     made = {**returns.FAST, **returns.MINATAR}[name]()
     made.agent(made.config)
     assert made.target == KNOWN[name]
+    assert made.ceiling == CEILINGS.get(name)
 
 
 def test_no_line_is_left_out():

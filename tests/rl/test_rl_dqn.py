@@ -97,7 +97,7 @@ def test_one_uniform_number_makes_an_epsilon_greedy_action():
 
 
 def test_epsilon_falls_linearly():
-    config = DQNConfig(total_steps=1000, exploration_fraction=0.5, epsilon_start=1.0, epsilon_end=0.1)
+    config = dataclasses.replace(SMALL, total_steps=1000, epsilon_end=0.1)
     np.testing.assert_allclose(
         epsilon_at(config, jnp.array([0, 250, 500, 900])), [1.0, 0.55, 0.1, 0.1], rtol=1e-6
     )

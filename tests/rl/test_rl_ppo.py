@@ -274,7 +274,7 @@ BAD = {
     ),
     "uncountable": (
         lambda: ppo(echo(), NET, PPOConfig(total_steps=10**12)),
-        "their counter ends at 2147483647",
+        "a counter of 32 bits holds",
     ),
     "deviation of a head": (
         lambda: policy_head(continuous_echo(), float("inf")),

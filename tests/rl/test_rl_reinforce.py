@@ -155,7 +155,7 @@ def test_one_episode_of_each_environment_counts():
         ({"rollout_length": 1, "num_envs": 1}, "a rollout of REINFORCE has 1 row, and normalize_weights"),
         ({"num_envs": 1, "estimator": "return"}, "a rollout of whole returns has 1 row"),
         ({"total_steps": 39}, "at least the 40 steps of one iteration"),
-        ({"total_steps": 2**40, "anneal": True}, "their counter ends at 2147483647"),
+        ({"total_steps": 2**40, "anneal": True}, "a counter of 32 bits holds"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, message):

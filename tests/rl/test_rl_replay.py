@@ -113,6 +113,94 @@ def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
     np.testing.assert_array_equal(got.truncated, last == 11)
 
 
+class Walk:
+    """Environments that show the next whole number at every step and reset, as uint8; and a list of all."""
+
+    def __init__(self, envs: int, chance: float, seed: int = 0):
+        self.rng, self.envs, self.chance, self.number = np.random.default_rng(seed), envs, chance, envs
+        self.now, self.all, self.begun = list(range(envs)), [], list(range(envs))
+
+    def play(self, steps: int) -> tuple[Transition, jnp.ndarray]:
+        rows = []
+        for _ in range(steps):
+            for e in range(self.envs):
+                ended, cut = self.rng.random(2) < (self.chance, 0.5)
+                row = (
+                    self.now[e],
+                    self.number % 3,
+                    float(self.number),
+                    ended and not cut,
+                    ended and cut,
+                    self.number,
+                )
+                self.begun.append(self.number)
+                self.number += 1
+                if ended:
+                    self.begun.append(self.number)
+                    self.number += 1
+                self.now[e] = self.number - 1
+                rows.append(row)
+        self.all += rows
+        columns = [np.array(x) for x in zip(*rows)]
+        frames = [(c[:, None] * np.array([[1, 7]])).astype(np.uint8) for c in (columns[0], columns[5])]
+        now = (np.array(self.now)[:, None] * np.array([[1, 7]])).astype(np.uint8)
+        fresh = Transition(
+            frames[0],
+            columns[1].astype(np.int32),
+            columns[2].astype(np.float32),
+            columns[3],
+            columns[4],
+            frames[1],
+        )
+        return jax.tree.map(jnp.asarray, (fresh, now))
+
+    def kept(self, filled: int, n: int, capacity: int, places: int) -> int:
+        """How many rows have room for their observations, once the oldest have given way by n."""
+        filled = min(filled + n, capacity)
+        while self.number - self.all[-filled][0] > places:
+            filled -= self.envs
+        return filled
+
+
+@pytest.mark.parametrize(
+    ("envs", "steps", "capacity", "chance"),
+    [
+        (1, 1, 5, 0.3),
+        (3, 2, 12, 0.0),
+        (2, 3, 11, 0.4),
+        (2, 1, 3000, 0.02),
+        (4, 8, 2048, 0.9),
+        (5, 300, 1500, 1.0),
+    ],
+)
+def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps, capacity, chance):
+    walk, filled = Walk(envs, chance), 0
+    now = (jnp.arange(envs)[:, None] * jnp.array([[1, 7]])).astype(jnp.uint8)
+    ring = replay.start(now, jnp.int32(0), capacity, envs * steps)
+    places = ring.seen.shape[0]
+    assert ring.seen.dtype == jnp.uint8
+    assert places <= max(2 * (capacity + envs * steps), capacity * 9 / 8 + envs * (steps + 2))
+    write, rounds = jax.jit(replay.record), 3 * capacity // (envs * steps) + 2
+    for i in range(rounds):
+        fresh, now = walk.play(steps)
+        ring = write(ring, fresh, now)
+        filled = walk.kept(filled, envs * steps, capacity, places)
+        if i not in (0, 1, 2, rounds // 2, rounds - 2, rounds - 1):
+            continue
+        assert int(ring.filled) == filled
+        assert (filled == capacity) or filled == len(walk.all) or (chance > 0.1 and filled > capacity / 2)
+        assert int(ring.position) == len(walk.all) % capacity
+        rows = (int(ring.position) - filled + np.arange(filled)) % capacity
+        got, columns = replay.take(ring, jnp.asarray(rows)), [np.array(x) for x in zip(*walk.all[-filled:])]
+        for name, column in zip(Transition._fields, columns):
+            x = np.asarray(getattr(got, name))
+            if x.ndim == 2:
+                assert x.dtype == np.uint8
+                np.testing.assert_array_equal(x[:, 1], (column * 7) % 256)
+                x, column = x[:, 0], column % 256
+            np.testing.assert_array_equal(x, column)
+
+
 def one_step(key, ring):
     """What an off-policy agent does in a step: write a few rows, read a batch."""
     ring = replay.add(ring, {"x": jnp.ones((8, 4))})

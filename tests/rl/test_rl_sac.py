@@ -183,5 +183,5 @@ def test_a_loop_of_steps_never_copies_the_ring(num_envs, wrap):
         return jax.lax.fori_loop(0, 9, step, state)
 
     compiled: Any = jax.jit(run, donate_argnums=0).lower(state).compile()
-    ring = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.replay.data))
+    ring = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.replay))
     assert compiled.memory_analysis().temp_size_in_bytes < ring / 10

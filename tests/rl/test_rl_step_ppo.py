@@ -198,10 +198,12 @@ def test_the_greedy_policy_is_the_mode_at_what_is_seen(name):
     params = plain.as_float64(state.params)
     seen = doubles.normalized(state.observations, x, case.settings.normalize_observations)
     out, _ = outputs(params, float(state.net_state), seen)
-    action, memory = agent.policy.act(
-        jax.random.key(0), state, agent.policy.initial(7), jnp.asarray(x, jnp.float32)
-    )
+    x, key, memory = jnp.asarray(x, jnp.float32), jax.random.key(5), agent.policy.initial(7)
+    action, memory = agent.policy.act(key, state, memory, x)
     np.testing.assert_allclose(action, case.policy.send(case.policy.mode(params["head"], out)), atol=1e-5)
+    drawn, memory = agent.policy.sample(key, state, memory, x)
+    expected = case.policy.sample(params["head"], out, case.policy.noise(key, (7,)))
+    np.testing.assert_allclose(drawn, case.policy.send(expected), atol=1e-5)
     assert memory == ()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lrn import nets, train
-from lrn.rl import identity
+from lrn.rl import identity, replay
 from lrn.rl.evaluate import evaluator
 from lrn.rl.exploration.noise import pink
 from lrn.rl.td3 import TD3Config, td3
@@ -59,7 +60,7 @@ def test_the_first_target_is_that_of_the_paper():
     before = agent.init(jax.random.key(0), None)
     state, metrics = jax.jit(agent.step)(jax.random.key(1), before, None)
     actor, critics = np.asarray(before.learned.actor), np.asarray(before.learned.critics)
-    s, a, r, end, _, s2 = (np.asarray(x)[0] for x in state.replay.data)
+    s, a, r, end, _, s2 = (np.asarray(x)[0] for x in replay.take(state.replay, jnp.arange(1)))
     value = lambda s, a: np.concatenate([s, a]) @ critics[:, :, 0].T  # noqa: E731
     target = r + 0.99 * (1 - end) * value(s2, np.tanh(s2 @ actor)).min()
     np.testing.assert_allclose(

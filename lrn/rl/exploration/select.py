@@ -1,7 +1,8 @@
 """Choosing among discrete actions: epsilon-greedy, Boltzmann, UCB. Values are [..., actions].
 
+An action whose value is -inf is not allowed: it is never chosen, unless none is allowed.
+
 Ties are broken at random: with an argmax that takes the first, a table of zeros would not explore at all.
-An action whose value is -inf is impossible here (masked), and never taken where another is possible.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def random_argmax(key: Key, values: Array) -> Array:
 
 
 def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
-    """The greedy action, or with chance ``epsilon`` one drawn evenly from all possible ones: int32 [...].
+    """The greedy action, or with chance ``epsilon`` one drawn evenly from all that are allowed: int32 [...].
 
     Args:
         key: a key.
@@ -36,8 +37,8 @@ def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < jnp.asarray(epsilon)
     # The winner of a lottery is an evenly drawn action, and among the best ones it breaks the tie.
     lottery = jax.random.uniform(lottery_key, q.shape)
-    drawn = jnp.argmax(jnp.where(jnp.isneginf(q), -1.0, lottery), -1)
-    return jnp.where(explore, drawn.astype(jnp.int32), _best(q, lottery))
+    drawn = jnp.argmax(jnp.where(jnp.isneginf(q), -1.0, lottery), -1).astype(jnp.int32)
+    return jnp.where(explore, drawn, _best(q, lottery))
 
 
 def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
@@ -49,10 +50,9 @@ def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
     check.between("epsilon", epsilon, 0.0, 1.0)
     best = (q == q.max(-1, keepdims=True)).astype(q.dtype)
     epsilon = jnp.broadcast_to(jnp.asarray(epsilon, q.dtype), q.shape[:-1])[..., None]
-    possible = jnp.where(jnp.isneginf(q), best, 1.0)  # all of them where none is
-    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon * possible / possible.sum(
-        -1, keepdims=True
-    )
+    allowed = ~jnp.isneginf(q) | jnp.isneginf(q).all(-1, keepdims=True)
+    count = allowed.sum(-1, keepdims=True).astype(q.dtype)
+    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon * allowed / count
 
 
 def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
@@ -96,8 +96,8 @@ def ucb(key: Key, q: Array, counts: Array, scale: ArrayLike) -> Array:
     check.non_negative("scale", scale)
     n = counts.astype(q.dtype)
     width = jnp.sqrt(jnp.log(jnp.maximum(n.sum(-1, keepdims=True), 1.0)) / jnp.maximum(n, 1.0))
-    new = (counts == 0) & ~jnp.isneginf(q)
-    return random_argmax(key, jnp.where(new, jnp.inf, q + scale * width))
+    untried = (counts == 0) & ~jnp.isneginf(q)
+    return random_argmax(key, jnp.where(untried, jnp.inf, q + scale * width))
 
 
 def _best(values: Array, lottery: Array) -> Array:

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, replay
+from lrn.rl import play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import collect, empty_replay, once_ready, to_env
+from lrn.rl.continuous import collect, empty_replay, explored, once_ready, start_replay, to_env
 from lrn.rl.env import Env, require_continuous
 from lrn.rl.model_based.dynamics import Dynamics, DynamicsConfig, dynamics
 from lrn.rl.model_based.imagine import Imagined, Known, imagine
@@ -68,11 +68,11 @@ class MBPOConfig:
 
 
 class MBPOState(NamedTuple):
-    """State of the agent; both replays hold `Transition`s with actions [dim] in [-1, 1]."""
+    """State of the agent; both replays hold actions [dim] in [-1, 1]."""
 
     learned: Learned
     model: PyTree
-    real: replay.Replay
+    real: replay.Played
     imagined: replay.Replay
     live: play.Live
     steps: Array
@@ -113,12 +113,13 @@ def mbpo(
 
     def init(key: Key, batch: Batch = None) -> MBPOState:
         policy_key, model_key, play_key = jax.random.split(key, 3)
+        live = play.start(env, play_key, settings.num_envs)
         return MBPOState(
             core.init(policy_key),
             ensemble.init(model_key),
-            empty_replay(env, settings.buffer_size),
+            start_replay(env, live, settings.buffer_size, settings.interactions),
             empty_replay(env, config.imagined_size),
-            play.start(env, play_key, settings.num_envs),
+            live,
             jnp.int32(0),
         )
 
@@ -147,7 +148,8 @@ def mbpo(
             exploring,
             state.steps < settings.learning_starts,
         )
-        real, steps = replay.add(state.real, fresh), state.steps + config.interactions
+        real = replay.record(state.real, fresh, live.observation)
+        steps = rates.count(state.steps, config.interactions)
         before = ensemble.see(state.model, fresh)
         rows = replay.draw(model_key, real, (config.model_updates, ensemble.members, config.model_batch))
         model, nll = jax.lax.scan(
@@ -181,7 +183,12 @@ def mbpo(
         silent = jnp.zeros((observation.shape[0], box.size))
         return to_env(env, core.act(state.learned.params, observation, silent))
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: MBPOState, observation: Array) -> Array:
+        noise = jax.random.normal(key, (observation.shape[0], box.size))
+        unit = core.act(state.learned.params, observation, noise)
+        return to_env(env, explored(noise, unit, state.steps < settings.learning_starts))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def flat(rows: Imagined) -> Transition:

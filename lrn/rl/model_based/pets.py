@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, replay
+from lrn.rl import play, rates, replay
 from lrn.rl.agent import Agent, Policy
-from lrn.rl.continuous import empty_replay, once_ready, to_env
+from lrn.rl.continuous import once_ready, start_replay, to_env
 from lrn.rl.env import Env, require_continuous
 from lrn.rl.model_based.cem import CEMConfig, cem, shift
 from lrn.rl.model_based.dynamics import Dynamics, DynamicsConfig, dynamics
@@ -64,8 +64,10 @@ class PETSConfig:
             "learning_starts",
         ):
             check.integer(name, getattr(self, name), 1)
-        check.integer("total_steps", self.total_steps, 1)
+        rates.check_total_steps(self.total_steps)
+        rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
         check.integer("buffer_size", self.buffer_size, low=self.interactions)
+        replay.check_sizes(self.buffer_size, self.batch_size)
 
     @property
     def interactions(self) -> int:
@@ -77,11 +79,11 @@ class PETSState(NamedTuple):
     """State of the agent.
 
     plans: [num_envs, horizon, dim] in [-1, 1], where the next searches begin.
-    replay: of `Transition`s with actions [dim] in [-1, 1]. steps: environment steps so far.
+    replay: of what was played, with actions [dim] in [-1, 1]. steps: environment steps so far.
     """
 
     model: PyTree
-    replay: replay.Replay
+    replay: replay.Played
     live: play.Live
     plans: Array
     steps: Array
@@ -141,10 +143,11 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
 
     def init(key: Key, batch: Batch = None) -> PETSState:
         model_key, play_key = jax.random.split(key)
+        live = play.start(env, play_key, config.num_envs)
         return PETSState(
             ensemble.init(model_key),
-            empty_replay(env, config.buffer_size),
-            play.start(env, play_key, config.num_envs),
+            start_replay(env, live, config.buffer_size, config.interactions),
+            live,
             blank(config.num_envs),
             jnp.int32(0),
         )
@@ -178,7 +181,8 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
     def step(key: Key, state: PETSState, batch: Batch = None) -> tuple[PETSState, Metrics]:
         play_key, row_key = jax.random.split(key)
         live, plans, fresh, (ended, expected) = collect(play_key, state)
-        buffer, steps = replay.add(state.replay, fresh), state.steps + config.interactions
+        buffer = replay.record(state.replay, fresh, live.observation)
+        steps = rates.count(state.steps, config.interactions)
         before = ensemble.see(state.model, fresh)
         rows = replay.draw(row_key, buffer, (config.updates, ensemble.members, config.batch_size))
         model, nll = jax.lax.scan(
@@ -192,7 +196,14 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
         unit, plans, _ = act(state.model, key, observation, plans)
         return to_env(env, unit), plans
 
-    return Agent(init, step, Policy(blank, greedy))
+    def sample(key: Key, state: PETSState, plans: Array, observation: Array) -> tuple[Array, Array]:
+        plan_key, random_key = jax.random.split(key)
+        unit, planned, _ = act(state.model, plan_key, observation, plans)
+        drawn = jax.random.uniform(random_key, unit.shape, minval=-1.0, maxval=1.0)
+        random = state.steps < config.learning_starts
+        return to_env(env, jnp.where(random, drawn, unit)), jnp.where(random, plans, planned)
+
+    return Agent(init, step, Policy(blank, greedy, sample))
 
 
 def example() -> Example:

@@ -1,0 +1,167 @@
+"""For references of whole steps: a small environment and a linear network, in jax and in plain NumPy.
+
+Everything differs from everything else: two numbers drift, pushed by the action and by noise; episodes begin
+at random places, terminate where the first number is large, and are cut after three steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn.rl import replay
+from lrn.rl.env import Box, Discrete, Env, Step
+from lrn.types import Array, Key, Net
+
+TURN = np.array([[0.8, 0.3], [-0.4, 0.6]])
+PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # of the discrete actions
+BOX = Box(np.array([-2.0, -1.0], np.float32), np.array([1.0, 3.0], np.float32), (2,))
+EDGE, LENGTH = 0.7, 3
+
+
+class Place(NamedTuple):
+    """Where an environment stands, and for how long it has been on its way."""
+
+    x: Array
+    time: Array
+
+
+def drift(actions: Discrete | Box) -> Env:
+    """The environment; `Course` is the same in NumPy."""
+
+    def reset(key: Key) -> tuple[Array, Place]:
+        x = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
+        return x, Place(x, jnp.int32(0))
+
+    def move(key: Key, place: Place, action: Array) -> tuple[Place, Step]:
+        push = jnp.asarray(PUSHES, jnp.float32)[action] if isinstance(actions, Discrete) else 0.3 * action
+        x = jnp.asarray(TURN, jnp.float32) @ place.x + push + 0.2 * jax.random.uniform(key, (2,))
+        time = place.time + 1
+        reward = x[0] - 0.5 * x[1] + 0.1 * push[1]
+        return Place(x, time), Step(reward, x[0] > EDGE, time >= LENGTH, x)
+
+    return Env("drift", reset, move, (2,), actions, LENGTH)
+
+
+def numbers(x: Any) -> np.ndarray:
+    """As float64."""
+    return np.asarray(x, np.float64)
+
+
+class Course:
+    """n environments under way, in NumPy. Random numbers are those that `lrn.rl.play` draws."""
+
+    def __init__(self, live: Any):
+        self.x, self.time = numbers(live.state.x), np.array(live.state.time)
+        self.returns, self.lengths = numbers(live.episode_return), np.array(live.episode_length)
+
+    @classmethod
+    def begin(cls, key: Any, n: int) -> Course:
+        """What `play.start` gives."""
+        made = object.__new__(cls)
+        made.x = starts(jax.random.split(key, n))
+        made.time, made.returns, made.lengths = np.zeros(n, int), np.zeros(n), np.zeros(n, int)
+        return made
+
+    def play(self, key: Any, length: int, act: Any) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
+        """A stretch: ``act(t, x [n, 2]) -> (push [n, 2], kept [n])``; its rows, and the ended episodes."""
+        n = len(self.x)
+        move_keys, reset_keys = jax.random.split(key, (2, length, n))
+        draws = numbers(jax.vmap(jax.vmap(lambda k: jax.random.uniform(k, (2,))))(move_keys))
+        fresh = starts(reset_keys.reshape(-1)).reshape(length, n, 2)
+        rows, over = [], []
+        for t in range(length):
+            push, kept = act(t, self.x.copy())
+            for e in range(n):
+                x = TURN @ self.x[e] + push[e] + 0.2 * draws[t, e]
+                reward = x[0] - 0.5 * x[1] + 0.1 * push[e][1]
+                self.time[e] += 1
+                row = {
+                    "observation": self.x[e].copy(), "action": kept[e], "reward": reward,
+                    "terminated": x[0] > EDGE, "truncated": self.time[e] >= LENGTH, "final_observation": x,
+                }  # fmt: skip
+                rows.append(row)
+                self.returns[e] += reward
+                self.lengths[e] += 1
+                self.x[e] = x
+                if row["terminated"] or row["truncated"]:
+                    over.append((self.returns[e], self.lengths[e]))
+                    self.x[e], self.time[e], self.returns[e], self.lengths[e] = fresh[t, e], 0, 0.0, 0
+        return rows, over
+
+    def check(self, live: Any) -> None:
+        """The environments of an agent's state stand at the same places."""
+        np.testing.assert_allclose(live.state.x, self.x, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(live.observation, self.x, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(live.state.time, self.time)
+        np.testing.assert_array_equal(live.episode_length, self.lengths)
+        np.testing.assert_allclose(live.episode_return, self.returns, rtol=1e-4, atol=1e-5)
+
+
+def starts(keys: Any) -> np.ndarray:
+    """Where episodes with these keys begin, [n, 2]."""
+    return numbers(jax.vmap(lambda k: jax.random.uniform(k, (2,), minval=-1.0, maxval=1.0))(keys))
+
+
+def check_episodes(metrics: Any, over: list[tuple[float, int]]) -> None:
+    """The metrics of the episodes that ended: their means, weighted by their number."""
+    for name, values in (("return", [r for r, _ in over]), ("length", [n for _, n in over])):
+        assert float(metrics[name].weight) == len(over)
+        np.testing.assert_allclose(metrics[name].value, np.mean(values) if over else 0.0, rtol=1e-4)
+
+
+class Ring:
+    """What a replay holds, as a dict from its rows to transitions."""
+
+    def __init__(self, capacity: int):
+        self.capacity, self.rows, self.written = capacity, {}, 0
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Write rows over the oldest."""
+        for row in rows:
+            self.rows[self.written % self.capacity] = row
+            self.written += 1
+
+    def take(self, index: Any) -> dict[str, np.ndarray]:
+        """The rows with these numbers, side by side."""
+        rows = [self.rows[int(i)] for i in index]
+        return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+
+    def check(self, ring: replay.Played) -> None:
+        """An agent's replay holds the same."""
+        n = len(self.rows)
+        assert int(ring.filled) == n
+        assert int(ring.position) == self.written % self.capacity
+        got, expected = replay.take(ring, jnp.arange(n)), self.take(range(n))
+        for name, x in got._asdict().items():
+            np.testing.assert_allclose(x, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+SCALE = np.array([1.5, -0.7])
+
+
+def linear(inputs: int, outputs: int, state: bool = False) -> Net:
+    """A linear network, all of it different; with ``state`` it reads its inputs through a kept scale.
+
+    Its first parameters depend on the key and on the observations it is shown.
+    """
+
+    def init(key: Key, x: Array) -> Any:
+        weights = jax.random.normal(key, (inputs, outputs)) + x.mean()
+        params = {"b": jnp.linspace(-0.2, 0.3, outputs), "w": weights}
+        return params, jnp.asarray(SCALE, jnp.float32) if state else ()
+
+    def apply(params: Any, kept: Any, x: Array, *, key: Key | None = None, train: bool = False) -> Any:
+        assert not train, "agents use a network in evaluation mode"
+        seen = x * jnp.broadcast_to(kept, x.shape) if state else x
+        return seen @ params["w"] + jnp.broadcast_to(params["b"], (x.shape[0], outputs)), kept
+
+    return Net(init, apply)
+
+
+def evaluate(params: Any, x: np.ndarray, state: bool = False) -> np.ndarray:
+    """`linear` in NumPy, [n, outputs]."""
+    return (x * SCALE if state else x) @ params["w"] + params["b"]

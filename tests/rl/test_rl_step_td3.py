@@ -1,0 +1,169 @@
+"""TD3: whole steps against Fujimoto et al. (2018, algorithm 1) in plain NumPy.
+
+The reference makes the random draws from the same keys; all else is its own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from drift import BOX, Course, Ring, check_episodes, drift, evaluate, linear, numbers
+from plain import Adam, as_float64, assert_trees_close, gradient
+
+from lrn.rl.exploration.noise import Noise
+from lrn.rl.td3 import TD3Config, td3
+
+ENV, ACTOR, CRITIC = drift(BOX), linear(2, 2), linear(4, 1)
+CONFIG = TD3Config(
+    actor_learning_rate=0.03, critic_learning_rate=0.02, discount=0.8, target_rate=0.3, exploration_noise=0.6,
+    target_noise=0.4, target_noise_clip=0.3, policy_delay=2, batch_size=4, buffer_size=11, num_envs=2,
+    rollout_length=2, updates=4, learning_starts=6, total_steps=40,
+)  # fmt: skip
+NOISE = Noise(
+    lambda key, shape: jax.random.normal(key, shape),
+    lambda key, state, steps: (
+        0.6 * state[None] + jax.random.normal(key, (steps, *state.shape)),
+        0.5 * state + 0.1,
+    ),
+)
+LOW, HIGH = numbers(BOX.low), numbers(BOX.high)
+
+
+def to_env(unit: np.ndarray) -> np.ndarray:
+    """From [-1, 1] to the bounds."""
+    return LOW + (unit + 1) / 2 * (HIGH - LOW)
+
+
+class Reference:
+    """The agent's state after ``agent.init(key)``, and its steps."""
+
+    def __init__(self, state: Any):
+        learned = as_float64(state.learned)
+        self.actor, self.critics = learned.actor, learned.critics
+        self.target_actor, self.target_critics = learned.target_actor, learned.target_critics
+        self.actor_adam, self.critic_adam = Adam(self.actor), Adam(self.critics)
+        self.noise, self.course = numbers(state.noise), Course(state.live)
+        self.ring, self.steps, self.played = Ring(CONFIG.buffer_size), 0, []
+
+    def policy(self, actor: Any, x: np.ndarray) -> np.ndarray:
+        return np.tanh(evaluate(actor, x))
+
+    def q(self, critics: Any, x: np.ndarray, action: np.ndarray) -> np.ndarray:
+        return np.stack([evaluate(p, np.concatenate([x, action], 1))[:, 0] for p in critics])
+
+    def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
+        c = CONFIG
+        play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
+        shape = (c.rollout_length, c.num_envs, 2)
+        exploring = 0.6 * self.noise + numbers(jax.random.normal(colour_key, shape))
+        self.noise = 0.5 * self.noise + 0.1
+
+        def act(t: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if self.steps < c.learning_starts:
+                unit = scipy.special.erf(exploring[t] / math.sqrt(2))
+            else:
+                unit = np.clip(self.policy(self.actor, x) + c.exploration_noise * exploring[t], -1, 1)
+                self.played.append(unit)
+            return 0.3 * to_env(unit), unit
+
+        rows, over = self.course.play(play_key, c.rollout_length, act)
+        self.ring.add(rows)
+        self.steps += len(rows)
+        if self.steps < c.learning_starts:
+            return {}, over
+        shape = (c.updates // c.policy_delay, c.policy_delay, c.batch_size)
+        index = np.asarray(jax.random.randint(row_key, shape, 0, len(self.ring.rows)))
+        noises = numbers(jax.random.normal(noise_key, (*shape, 2)))
+        losses, values = [], []
+        for several, noise in zip(index, noises):
+            batches = [self.ring.take(i) for i in several]
+            losses += [self.evaluate(b, n) for b, n in zip(batches, noise)]
+            values.append(self.improve(batches[-1]))
+        return {"critic_loss": np.mean(losses), "value": np.mean(values)}, over
+
+    def evaluate(self, b: dict[str, np.ndarray], noise: np.ndarray) -> float:
+        """One step of both critics, towards the smaller of their targets near the target policy's action."""
+        c = CONFIG
+        smoothing = np.clip(c.target_noise * noise, -c.target_noise_clip, c.target_noise_clip)
+        after = np.clip(self.policy(self.target_actor, b["final_observation"]) + smoothing, -1, 1)
+        value = self.q(self.target_critics, b["final_observation"], after).min(0)
+        goal = b["reward"] + c.discount * np.where(b["terminated"], 0.0, value)
+
+        def loss(critics: Any) -> float:
+            return 0.5 * float(((self.q(critics, b["observation"], b["action"]) - goal) ** 2).mean(1).sum())
+
+        before, slope = loss(self.critics), gradient(loss, self.critics)
+        self.critics = self.critic_adam.step(self.critics, slope, c.critic_learning_rate)
+        return before
+
+    def improve(self, b: dict[str, np.ndarray]) -> float:
+        """One step of the actor up the first critic, then the targets."""
+        c = CONFIG
+
+        def value(actor: Any) -> float:
+            return float(
+                self.q(self.critics, b["observation"], self.policy(actor, b["observation"]))[0].mean()
+            )
+
+        before, slope = value(self.actor), gradient(lambda actor: -value(actor), self.actor)
+        self.actor = self.actor_adam.step(self.actor, slope, c.actor_learning_rate)
+        move = lambda t, p: t + c.target_rate * (p - t)  # noqa: E731
+        self.target_actor = jax.tree.map(move, self.target_actor, self.actor)
+        self.target_critics = jax.tree.map(move, self.target_critics, self.critics)
+        return before
+
+    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
+        """Every leaf of the state, and every metric."""
+        learned = state.learned
+        for name in ("actor", "critics", "target_actor", "target_critics"):
+            assert_trees_close(getattr(learned, name), getattr(self, name))
+        pairs = ((learned.actor_opt_state, self.actor_adam), (learned.critic_opt_state, self.critic_adam))
+        for (moments, *_), adam in pairs:
+            assert_trees_close((moments.mu, moments.nu), (adam.mu, adam.nu))
+            assert int(moments.count) == adam.count
+        np.testing.assert_allclose(state.noise, self.noise, rtol=1e-5)
+        self.course.check(state.live)
+        self.ring.check(state.replay)
+        assert int(state.steps) == self.steps
+        check_episodes(metrics, over)
+        assert set(metrics) == {"return", "length", "critic_loss", "value"}
+        for name in ("critic_loss", "value"):
+            assert float(metrics[name].weight) == bool(found)
+            if found:
+                np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
+
+
+def test_steps_are_those_of_the_paper():
+    agent, key = td3(ENV, ACTOR, CRITIC, CONFIG, NOISE), jax.random.key(9)
+    state = jax.jit(lambda key: agent.init(key, None))(key)
+
+    # What it begins with, from which keys.
+    actor_key, critic_key, play_key, noise_key = jax.random.split(key, 4)
+    Course.begin(play_key, 2).check(state.live)
+    learned = state.learned
+    assert_trees_close(learned.actor, ACTOR.init(actor_key, jnp.zeros((1, 2)))[0])
+    critics = tuple(CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
+    assert_trees_close(learned.critics, critics)
+    assert_trees_close((learned.target_actor, learned.target_critics), (learned.actor, critics))
+    np.testing.assert_allclose(state.noise, jax.random.normal(noise_key, (2, 2)), rtol=1e-6)
+
+    # Targets that are not the networks.
+    targets = jax.tree.map(lambda x: 0.7 * x[::-1] + 0.1, (learned.actor, learned.critics))
+    state = state._replace(learned=learned._replace(target_actor=targets[0], target_critics=targets[1]))
+    reference, step = Reference(state), jax.jit(agent.step)
+    for t in range(6):
+        found, over = reference.step(jax.random.key(100 + t))
+        state, metrics = step(jax.random.key(100 + t), state, None)
+        reference.check(state, metrics, found, over)
+    assert reference.ring.written > 1.5 * CONFIG.buffer_size
+    assert 0.1 < np.mean(np.abs(reference.played) == 1.0) < 0.9  # exploring actions were cut, and not all
+
+    x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
+    action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
+    np.testing.assert_allclose(action, to_env(reference.policy(reference.actor, numbers(x))), rtol=1e-4)
+    assert memory == ()
