@@ -21,7 +21,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import check_log_std, policy_head
-from lrn.rl.rates import check_one_iteration, learning_rate
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.reinforce import policy_gradient_loss
 from lrn.serial import serial_alone
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
@@ -69,7 +69,7 @@ class A2CConfig:
         check_log_std(self.initial_log_std)
         if self.normalize_advantages:
             minibatch.check_normalized(self.interactions, "a rollout of A2C")
-        check_one_iteration(self.total_steps, self.interactions)
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:

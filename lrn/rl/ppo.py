@@ -31,7 +31,7 @@ from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
-from lrn.rl.rates import check_one_iteration, learning_rate
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
 
 
@@ -86,7 +86,7 @@ class PPOConfig:
         minibatch.check_divides(self.num_envs, self.rollout_length, self.minibatches)
         if self.normalize_advantages:
             minibatch.check_normalized(self.interactions // self.minibatches, "a minibatch of PPO")
-        check_one_iteration(self.total_steps, self.interactions)
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:

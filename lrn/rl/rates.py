@@ -39,7 +39,7 @@ def check_total_steps(total_steps: int) -> None:
         )
 
 
-def check_one_iteration(total_steps: int, interactions: int) -> None:
+def check_iterations(total_steps: int, interactions: int) -> None:
     """Raise InputError unless a training of ``total_steps`` has an iteration, of ``interactions`` steps."""
     if total_steps < interactions:
         raise check.InputError(
@@ -74,7 +74,7 @@ def learning_rate(rate: Array | float, updates: float, anneal: bool) -> Callable
     Raises:
         InputError: the rate falls over more gradient steps than an int32 counts.
     """
-    if anneal and isinstance(updates, float | int) and updates > LARGEST:
+    if anneal and updates > LARGEST:
         raise check.InputError(
             f"the learning rate would fall over {updates:,.0f} gradient steps and a counter of 32 bits holds "
             f"{LARGEST:,}; set anneal to False, or take fewer gradient steps."

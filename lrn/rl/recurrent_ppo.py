@@ -165,8 +165,8 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array
     ) -> tuple[Array, PyTree]:
         continued = jnp.zeros(observation.shape[0], bool)
-        seen = as_float(see(state.observations, observation))
-        (out, _), memory = net.apply(state.params["net"], memory, seen, continued)
+        seen = see(state.observations, observation)
+        (out, _), memory = evaluate(state.params, memory, seen, continued)
         noise = head.noise(key, observation.shape[:1])
         return head.to_env(head.sample(state.params["head"], out, noise)), memory
 

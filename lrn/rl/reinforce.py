@@ -29,7 +29,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import check_log_std, policy_head
-from lrn.rl.rates import check_one_iteration, learning_rate
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.running import average
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
 
@@ -83,7 +83,7 @@ class ReinforceConfig:
         if self.normalize_weights and self.whole_episodes and self.estimator == "return":
             # One weight for all steps of an episode.
             minibatch.check_normalized(self.num_envs, "a rollout of whole returns", "normalize_weights")
-        check_one_iteration(self.total_steps, self.interactions)
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:
