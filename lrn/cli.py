@@ -7,15 +7,17 @@ everything saved, so that the same command resumes. Nothing here imports jax unt
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import operator
 import os
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 import tyro
 
@@ -24,8 +26,8 @@ from lrn.discover import StudyFile
 
 _DESCRIPTION = """Studies of lrn: list them, describe one, run some, compare runs, build the report.
 
---version prints the version. Environment: LRN_DATA_DIR, a folder of data sets; LRN_CACHE_DIR, where downloads \
-and compiled programs are kept; LRN_DEBUG=1, the whole traceback of every error."""
+--version prints the version. Environment: LRN_DATA_DIR, a folder of data sets; LRN_CACHE_DIR, where \
+downloads and compiled programs are kept; LRN_DEBUG=1, the whole traceback of every error."""
 _SINKS = ("tensorboard", "wandb")  # of lrn.sinks
 _STYLE = {"supported": "green", "refuted": "red", "mixed": "yellow", "invalid": "bold red"}
 
@@ -175,7 +177,7 @@ def _dispatch(argv: list[str]) -> int:
     # Ids as subcommands: what takes one in a word's place is all that a completion script can offer.
     describe, run = (_offering(c, list(discover.find())) if completion else c for c in (Describe, Run))
     command: Any = tyro.cli(
-        Annotated[List, tyro.conf.subcommand("list")]
+        Annotated[List, tyro.conf.subcommand("list")]  # pyright: ignore[reportOperatorIssue]
         | Annotated[describe, tyro.conf.subcommand("describe")]
         | Annotated[run, tyro.conf.subcommand("run")]
         | Annotated[Draw, tyro.conf.subcommand("draw")]
@@ -202,8 +204,8 @@ def _dispatch(argv: list[str]) -> int:
 
 def _offering(command: type[Any], ids: Sequence[str]) -> type[Any]:
     """A command that has each id as a subcommand with the command's own options, and those itself."""
-    choices = tuple(Annotated[command, tyro.conf.subcommand(name)] for name in ids)
-    field = Annotated[Union[choices], tyro.conf.arg(name="")]
+    choices = [Annotated[command, tyro.conf.subcommand(name)] for name in ids]
+    field = Annotated[functools.reduce(operator.or_, choices), tyro.conf.arg(name="")]
     made = dataclasses.make_dataclass(
         command.__name__, [("study", field, dataclasses.field(kw_only=True))], bases=(command,)
     )

@@ -120,8 +120,8 @@ def apart(studies: Sequence[StudyFile]) -> None:
         for name, path in _helpers(found).items():
             if seen.setdefault(name, path) != path:
                 raise check.InputError(
-                    f"{found.path} imports {name} from {path} and another study imports it from {seen[name]}; "
-                    "run them by two commands."
+                    f"{found.path} imports {name} from {path} and another study imports it from "
+                    f"{seen[name]}; run them by two commands."
                 )
 
 

@@ -76,7 +76,7 @@ def requested() -> signal.Signals | None:
 
 @contextlib.contextmanager
 def noticed() -> Iterator[Callable[[], bool]]:
-    """Inside, ``typed()`` tells whether a signal asked to stop: a KeyboardInterrupt may also be raised by code.
+    """Inside, ``typed()`` tells whether SIGINT came: a KeyboardInterrupt may also be raised by code.
 
     Only the main thread can tell; elsewhere no signal comes.
     """

@@ -273,7 +273,7 @@ def folder_of(found: StudyFile, preset: str, config: Any, seeds: Sequence[int], 
 
 
 def _where(found: StudyFile, out: Path) -> str:
-    """The path of a study that is not ours from the folder of all runs on, so that both can be moved together."""
+    """The path of a study that is not ours from the folder of all runs on: both can be moved together."""
     return "" if found.is_ours else os.path.relpath(found.path.resolve(), Path(out).resolve())
 
 
@@ -334,8 +334,8 @@ def _study_of(folder: Path) -> tuple[StudyFile, Any]:
         files_then = registered.get("study_files") or {}
         changed = [n for n, h in found.code.files.items() if files_then.get(n) != h]
         raise check.InputError(
-            f"{folder} cannot be drawn again: {' and '.join(changed) or 'the study'} has changed since in more "
-            "than its figure and texts; run the study again."
+            f"{folder} cannot be drawn again: {' and '.join(changed) or 'the study'} has changed since in "
+            "more than its figure and texts; run the study again."
         )
     preset = found.study.presets.get(registered["preset"])
     config = _restored(preset, registered["config"])
@@ -519,8 +519,8 @@ def _check_registered(found: StudyFile, config: Any, folder: Path) -> None:
     registered = json.loads((folder / "config.json").read_bytes())
     if registered.get("predictions_sha256") != predictions_sha256(found.study, config):
         raise check.InputError(
-            f"{found.id} predicts other things than {folder} registered when it was begun, though its code is "
-            "the same; predictions must follow from the config alone. Use --fresh to begin again."
+            f"{found.id} predicts other things than {folder} registered when it was begun, though its code "
+            "is the same; predictions must follow from the config alone. Use --fresh to begin again."
         )
 
 

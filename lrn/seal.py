@@ -1,9 +1,9 @@
 """Seals: what was written into a run folder is told from what was changed, cut or removed since.
 
-While a run goes on, ``provenance.json`` carries the SHA-256 of ``config.json``, its registration, and of itself.
-When it ends, ``verdict.json`` carries the size and the SHA-256 of every other file of the run, and of itself.
-(Checkpoints have manifests of their own, and may be removed from a finished run.) The hash of a JSON file "of
-itself" is that of its canonical JSON without that hash; besides, its bytes must be those that lrn writes.
+While a run goes on, ``provenance.json`` carries the SHA-256 of ``config.json``, its registration, and of
+itself. When it ends, ``verdict.json`` carries the size and the SHA-256 of every other file of the run, and its
+own SHA-256. (Checkpoints have manifests of their own, and may be removed from a finished run.) A JSON file's
+own hash is that of its canonical JSON without it; besides, its bytes must be those that lrn writes.
 
 A seal tells damage and careless edits. It is no signature: who means to can compute it anew.
 """
@@ -22,6 +22,7 @@ FORMAT = 2  # in config.json: the first whose finished runs are sealed
 FIGURES = ("figure.png", "figure.svg", "figure-dark.png")
 SEALED = ("config.json", "provenance.json", "metrics.parquet", *FIGURES)
 LIMITS = {".json": 2**24, ".parquet": 2**32, ".png": 2**26, ".svg": 2**30}  # bytes that a file may have
+DEPTH = 32  # of lists and objects in each other
 
 _SELF = "sha256"
 
@@ -100,7 +101,9 @@ def look(folder: Path) -> Sealed:
     body = {**verdict, "seal": {k: v for k, v in seal.items() if k != _SELF}}
     if seal.get(_SELF) != files.sha256_json(body) or files.json_bytes(verdict) != content:
         found.wrongs["verdict.json"] = "does not match its own checksum"
-    listed = seal.get("files") if isinstance(seal.get("files"), dict) else {}
+    listed = seal.get("files")
+    if not isinstance(listed, dict):
+        listed = {}
     if not set(SEALED) - set(FIGURES) <= set(listed) <= set(SEALED):
         found.wrongs.setdefault("verdict.json", "has a seal of another form")
     for name in sorted(set(listed) & set(SEALED)):
@@ -149,23 +152,23 @@ def _object(content: bytes) -> dict[str, Any]:
         raise Broken("is not valid JSON") from None
     if not isinstance(value, dict) or not value:
         raise Broken("is not a JSON object with anything in it")
-    if _depth(value) > 32:
+    if depth(value) > DEPTH:
         raise Broken("is not a JSON object of reasonable depth")
     return value
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """How deep lists and objects are nested, without recursion: what follows recurses."""
-    depth, level = 0, [value]
+    levels, level = 0, [value]
     while level:
-        depth += 1
+        levels += 1
         level = [
             child
             for parent in level
             if isinstance(parent, (dict, list))
             for child in (parent.values() if isinstance(parent, dict) else parent)
         ]
-    return depth
+    return levels
 
 
 def _expects_seal(folder: Path) -> bool:

@@ -6,7 +6,7 @@ functions and constants that only they use, titles, docstrings. Whatever might b
 first. Comments and layout count in neither.
 
 "Of its own tree" is what is neither lrn (which is hashed whole, see `lrn.store`), nor the standard library,
-nor installed. Imports are read from the syntax tree, those within functions too; a file that is imported under
+nor installed. Imports are read from the syntax tree, those within functions too; a file that is imported by
 a name made up at run time is not found.
 """
 
@@ -293,7 +293,7 @@ def _split(tree: ast.Module) -> tuple[list[Any], list[Any]]:
 
 
 def _movable(statement: ast.stmt) -> set[str]:
-    """The names that a statement gives to a function or a constant and nothing else; empty if it does more."""
+    """The names that a statement gives to a function or a constant; empty if it does anything else."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
         a = statement.args
         annotations = [x.annotation for x in (*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg) if x]

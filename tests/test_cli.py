@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import run_folders
 from toy import same
 
 from lrn import cli, table
@@ -200,18 +201,14 @@ def test_damaged_run_files_are_said(run, tmp_path):
 
 def test_other_code_does_not_resume_a_run(run, tmp_path):
     run("--config.mode", "raise")
-    folder = only_folder(tmp_path)
-    provenance = json.loads((folder / "provenance.json").read_text())
-    (folder / "provenance.json").write_text(json.dumps(provenance | {"lrn_sha256": "other"}))
+    run_folders.stamp(only_folder(tmp_path), lrn_sha256="other")
     code, _, err = run("--config.mode", "raise")
     assert (code, "begun with other code" in err) == (2, True)
 
 
 def test_a_finished_run_of_other_code_is_said(run, tmp_path):
     run()
-    folder = only_folder(tmp_path)
-    provenance = json.loads((folder / "provenance.json").read_text())
-    (folder / "provenance.json").write_text(json.dumps(provenance | {"lrn_sha256": "other"}))
+    run_folders.reseal(only_folder(tmp_path), lrn_sha256="other")
     code, out, err = run()
     assert (code, "run before" in out, "made by other code" in err) == (0, True, True)
 

@@ -26,6 +26,7 @@ from lrn.report.runs import last_values
 from lrn.study import study_sha256
 
 VOID = {"meta", "link", "img", "br", "hr", "col", "source", "input"}
+SENTENCE = "Arm a scores higher than arm b."
 VERDICTS = ("supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke")
 
 
@@ -182,7 +183,7 @@ def test_sections_and_claims_stand_in_the_order_of_the_notes(gallery):
     places = [parsed.text.index(f" {name} ") for name in order]
     assert places == sorted(places)
     ids = re.findall(r'data-label="Notes" class="id"><div>(\w+)', gallery[1])
-    assert ids == ["C1", "I2", "I3", "I5", "I6", "I8", "F1", "T2", "T4", "O3", "O6", "Q6"]
+    assert ids == ["C1", "C7", "I2", "I3", "I5", "I6", "I8", "F1", "T2", "T3", "T4", "O3", "O6", "Q6"]
 
 
 def test_a_study_tells_all_there_is_to_tell(gallery):
@@ -340,6 +341,7 @@ def test_hostile_text_is_text(tmp_path):
     table.concat(
         [run_folders.made_up(range(10)), table.rows(named, np.arange(10), 0, named, np.arange(10.0))]
     ).write(folder / "metrics.parquet")
+    run_folders.reseal(folder)  # who is hostile can compute seals
     html = built(tmp_path)
     parsed = Page(html)
     assert {tag for tag, _ in parsed.elements} & {"script", "b"} == set()
