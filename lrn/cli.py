@@ -357,7 +357,7 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
     if command.out.exists() and not command.out.is_dir():
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
     # Everything is checked for every study before the first one starts.
-    plans = [_plan(discover.load(name).hashed(), command, base, overrides) for name in dict.fromkeys(ids)]
+    plans = [_plan(discover.load(name), command, base, overrides) for name in dict.fromkeys(ids)]
     discover.apart([plan.found for plan in plans])
     from lrn.sinks import open_sinks
 
@@ -452,7 +452,7 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
         *(("--first-seed", str(command.first_seed)) if command.first_seed else ()),
         *overrides,
     ]
-    return _Plan(found, config, seeds, shlex.join(words))
+    return _Plan(found.hashed(), config, seeds, shlex.join(words))
 
 
 def _is_main_process() -> bool:
