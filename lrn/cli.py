@@ -1,4 +1,4 @@
-"""The command line: ``python -m experiments list | describe | run | report | compare``, or ``lrn``.
+"""The command line: ``python -m experiments list | describe | run | draw | report | compare``, or ``lrn``.
 
 Exit codes: 0 done; 1 a run failed; 2 bad input; 130 or 143 stopped by SIGINT or SIGTERM with
 everything saved, so that the same command resumes. Nothing here imports jax until a study runs.
@@ -7,7 +7,10 @@ everything saved, so that the same command resumes. Nothing here imports jax unt
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
+import operator
 import os
 import shlex
 import sys
@@ -18,9 +21,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from lrn import check, discover
+from lrn import __version__, check, discover, source, store
 from lrn.discover import StudyFile
 
+_DESCRIPTION = """Studies of lrn: list them, describe one, run some, compare runs, build the report.
+
+--version prints the version. Environment: LRN_DATA_DIR, a folder of data sets; LRN_CACHE_DIR, where \
+downloads and compiled programs are kept; LRN_DEBUG=1, the whole traceback of every error."""
+_SINKS = ("tensorboard", "wandb")  # of lrn.sinks
 _STYLE = {"supported": "green", "refuted": "red", "mixed": "yellow", "invalid": "bold red"}
 
 
@@ -30,6 +38,8 @@ class List:
 
     json: bool = False
     """Print JSON."""
+    out: Path = Path("runs")
+    """The folder of all runs: a study whose newest run there failed is marked."""
 
 
 @dataclasses.dataclass
@@ -64,8 +74,16 @@ class Run:
     """Show progress."""
     save_seconds: float = 20.0
     """Seconds between checkpoints."""
-    sinks: tuple[str, ...] = ()
-    """Also stream metrics to these: tensorboard, wandb."""
+    sinks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Also stream metrics to this: tensorboard or wandb. Both: --sinks tensorboard wandb."""
+
+
+@dataclasses.dataclass
+class Draw:
+    """Draw the figures of finished runs again, after a change of the study's figure. Nothing is trained."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Run folders."""
 
 
 @dataclasses.dataclass
@@ -104,7 +122,7 @@ def main_study(file: str) -> None:
 
 def _guarded(command: Callable[[], int]) -> int:
     """The command's exit code; an error that is the caller's becomes one sentence."""
-    from lrn import interrupt, store
+    from lrn import interrupt
 
     try:
         return command()
@@ -133,9 +151,11 @@ def _guarded(command: Callable[[], int]) -> int:
 
 
 def _say_error(error: Exception, code: int) -> int:
+    """One sentence; of an error in a study also where in its code it came up."""
     if os.environ.get("LRN_DEBUG"):
         traceback.print_exc()
-    print(f"error: {error}", file=sys.stderr)
+    where = source.line(error)
+    print(f"error: {error}" + (f" ({where})" if where and where not in str(error) else ""), file=sys.stderr)
     return code
 
 
@@ -147,16 +167,25 @@ def _raised_by_lrn(error: BaseException) -> bool:
 
 
 def _dispatch(argv: list[str]) -> int:
-    base, overrides = _split_overrides(argv)
-    command = tyro.cli(
-        Annotated[List, tyro.conf.subcommand("list")]
-        | Annotated[Describe, tyro.conf.subcommand("describe")]
-        | Annotated[Run, tyro.conf.subcommand("run")]
+    if argv[:1] == ["--version"]:
+        print(f"lrn {__version__}")
+        return 0
+    base, overrides = _split_overrides(_one_by_one(argv))
+    completion = bool(base) and base[0].replace("_", "-").startswith(("--tyro-print-", "--tyro-write-"))
+    if completion:
+        check.choice("the shell", base[1] if len(base) > 1 else "", ("bash", "zsh", "fish"))
+    # Ids as subcommands: what takes one in a word's place is all that a completion script can offer.
+    describe, run = (_offering(c, list(discover.find())) if completion else c for c in (Describe, Run))
+    command: Any = tyro.cli(
+        Annotated[List, tyro.conf.subcommand("list")]  # pyright: ignore[reportOperatorIssue]
+        | Annotated[describe, tyro.conf.subcommand("describe")]
+        | Annotated[run, tyro.conf.subcommand("run")]
+        | Annotated[Draw, tyro.conf.subcommand("draw")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Compare, tyro.conf.subcommand("compare")],
         args=_without_help(base) if _asks_about_a_study(base) else base,
         prog="lrn",
-        description="Studies of lrn: list them, describe one, run some, compare runs, build the report.",
+        description=_DESCRIPTION,
     )
     if overrides and not isinstance(command, Run):
         raise check.InputError(f"{overrides[0]} only goes with run.")
@@ -164,11 +193,40 @@ def _dispatch(argv: list[str]) -> int:
         return _list(command)
     if isinstance(command, Describe):
         return _describe(command)
+    if isinstance(command, Draw):
+        return _draw(command)
     if isinstance(command, Report):
         return _report(command.out)
     if isinstance(command, Compare):
         return _compare(command)
     return _run(command, base, overrides)
+
+
+def _offering(command: type[Any], ids: Sequence[str]) -> type[Any]:
+    """A command that has each id as a subcommand with the command's own options, and those itself."""
+    choices = [Annotated[command, tyro.conf.subcommand(name)] for name in ids]
+    field = Annotated[functools.reduce(operator.or_, choices), tyro.conf.arg(name="")]
+    made = dataclasses.make_dataclass(
+        command.__name__, [("study", field, dataclasses.field(kw_only=True))], bases=(command,)
+    )
+    made.__doc__ = command.__doc__
+    return made
+
+
+def _one_by_one(argv: Sequence[str]) -> list[str]:
+    """Give each sink its own ``--sinks``, so that the words after the last one are not taken for sinks."""
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word != "--sinks":
+            words.append(word)
+            continue
+        words += ["--sinks", *rest[:1]]
+        del rest[:1]
+        while rest and rest[0] in _SINKS:
+            words += ["--sinks", rest.pop(0)]
+    return words
 
 
 def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -197,7 +255,8 @@ def _without_help(base: Sequence[str]) -> list[str]:
 
 
 def _list(command: List) -> int:
-    rows = []
+    failed = store.failures(command.out)
+    rows: list[dict[str, Any]] = []
     for name in discover.find():
         try:
             study = discover.load(name).study
@@ -205,29 +264,39 @@ def _list(command: List) -> int:
             rows.append({"id": name, **row, "presets": list(study.presets)})
         except ValueError as error:  # one broken file must not hide the others
             rows.append({"id": name, "error": str(error)})
+        if name in failed:
+            rows[-1]["failed"] = failed[name]
     if command.json:
         print(json.dumps(rows, indent=1))
         return 0
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("id", "notes", "section", "what it decides", box=None, pad_edge=False)
+    shown = [("id", "notes", "section", "what it decides", "")]
     for row in rows:
         if "error" in row:
-            table.add_row(row["id"], "", "", escape(row["error"]), style="red")
+            shown.append((row["id"], "", "", row["error"], "red"))
         else:
-            table.add_row(
-                row["id"], row["claim_id"], row["section"], row["title"] + (" (tour)" if row["tour"] else "")
-            )
-    Console().print(table)
+            title = row["title"] + (" (tour)" if row["tour"] else "")
+            shown.append((row["id"], row["claim_id"], row["section"], title, ""))
+    _print_columns([entry[:-1] for entry in shown], [entry[-1] for entry in shown])
+    for row in rows:
+        if "failed" in row:
+            print(f"\n{row['id']}: its last run in {command.out} failed: {row['failed']}")
     print("\npython -m experiments describe ID says more; run ID runs it.")
     return 0
 
 
-def _describe(command: Describe) -> int:
-    from lrn import store
+def _print_columns(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
+    """Rows in columns as wide as their words, the first row a heading; nothing is ever cut, or folded."""
+    from rich.console import Console
+    from rich.text import Text
 
+    console = Console(soft_wrap=True)
+    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
+    for number, (row, style) in enumerate(zip(rows, styles)):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        console.print(Text("  ".join([*cells, row[-1]]).rstrip(), "bold" if number == 0 else style))
+
+
+def _describe(command: Describe) -> int:
     found = discover.load(command.id)
     study = found.study
     shown = next(iter(study.presets)) if "quick" not in study.presets else "quick"
@@ -289,6 +358,7 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
     # Everything is checked for every study before the first one starts.
     plans = [_plan(discover.load(name), command, base, overrides) for name in dict.fromkeys(ids)]
+    discover.apart([plan.found for plan in plans])
     from lrn.sinks import open_sinks
 
     open_sinks(command.sinks, None)
@@ -324,10 +394,13 @@ def _tour() -> list[str]:
     return ids
 
 
-def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[str, Any]:
+def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[StudyFile, Any]:
     from lrn.sinks import open_sinks
 
-    sinks = open_sinks(command.sinks, command.out / plan.found.id) if _is_main_process() else []
+    folder = command.out / plan.found.id
+    if not plan.found.is_ours:  # another folder may have a file of this name
+        folder /= hashlib.sha256(str(plan.found.path).encode()).hexdigest()[:6] + "-sinks"
+    sinks = open_sinks(command.sinks, folder) if _is_main_process() else []
     try:
         outcome = runner.run(
             plan.found,
@@ -345,7 +418,7 @@ def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[str, Any]:
     finally:
         for sink in sinks:
             sink.close()
-    return plan.found.id, outcome
+    return plan.found, outcome
 
 
 def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequence[str]) -> _Plan:
@@ -365,7 +438,7 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
             raise check.InputError(str(error)) from error
     count = command.seeds if command.seeds is not None else study.seeds_for(command.preset)
     seeds = range(command.first_seed, command.first_seed + count)
-    name = found.id if found.id in discover.find() else str(found.path)
+    name = found.id if found.is_ours else str(found.path)
     words = [
         "python",
         "-m",
@@ -379,7 +452,7 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
         *(("--first-seed", str(command.first_seed)) if command.first_seed else ()),
         *overrides,
     ]
-    return _Plan(found, config, seeds, shlex.join(words))
+    return _Plan(found.hashed(), config, seeds, shlex.join(words))
 
 
 def _is_main_process() -> bool:
@@ -388,23 +461,33 @@ def _is_main_process() -> bool:
     return lanes.main_process()
 
 
-def _print_verdicts(verdicts: Sequence[tuple[str, Any]]) -> None:
+def _print_verdicts(verdicts: Sequence[tuple[StudyFile, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console(soft_wrap=True)  # paths stay whole, to be copied
-    table = Table("study", "verdict", "seeds", "seconds", box=None, pad_edge=False)
-    for name, outcome in verdicts:
+    ids = [found.id for found, _ in verdicts]
+    names = [str(found.path) if ids.count(found.id) > 1 else found.id for found, _ in verdicts]
+    rows, styles = [("study", "verdict", "seeds", "seconds")], [""]
+    for name, (_, outcome) in zip(names, verdicts):
         v = outcome.verdict
-        again = " (run before)" if outcome.reused else ""
-        style = _STYLE.get(v["verdict"], "default")
-        table.add_row(
-            name, f"[{style}]{v['verdict']}[/{style}]", str(len(v["seeds"])), f"{v['seconds']:.0f}{again}"
-        )
-    console.print(table)
-    for name, outcome in verdicts:
+        seconds = f"{v['seconds']:.0f}{' (run before)' if outcome.reused else ''}"
+        rows.append((name, v["verdict"], str(len(v["seeds"])), seconds))
+        styles.append(_STYLE.get(v["verdict"], ""))
+    _print_columns(rows, styles)
+    console = Console(soft_wrap=True)  # paths stay whole, to be copied
+    for name, (_, outcome) in zip(names, verdicts):
         console.print(f"\n{name}: {outcome.verdict['reason']}", markup=False, highlight=False)
         console.print(f"  {outcome.folder}", markup=False, highlight=False)
+
+
+def _draw(command: Draw) -> int:
+    from lrn import runner
+
+    if not command.runs:
+        raise check.InputError("draw needs the path of a finished run, runs/<study>/<hash>.")
+    for folder in command.runs:
+        for path in runner.draw(folder):
+            print(path)
+    return 0
 
 
 def _report(out: Path) -> int:

@@ -6,10 +6,11 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lrn import check
+from lrn import check, interrupt, source
 from lrn.study import Study
 
 
@@ -17,12 +18,24 @@ class StudyFile(NamedTuple):
     """A study and where it stands.
 
     id: ``<area>.<name>``, or the file's name for a study outside the package. doc: the module's docstring.
+    code: what it is made of, as it was when it was loaded (see `hashed`); None where nobody asked yet.
     """
 
     id: str
     path: Path
     study: Study
     doc: str
+    code: source.Code | None = None
+
+    def hashed(self) -> StudyFile:
+        """The same, with ``code``."""
+        return self if self.code else self._replace(code=source.read(self.path))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it comes with lrn, so that its id tells it from every other study."""
+        known = find().get(self.id)
+        return known is not None and known.resolve() == self.path.resolve()
 
 
 def find() -> dict[str, Path]:
@@ -52,21 +65,19 @@ def load(name: str) -> StudyFile:
         known = {p.resolve(): i for i, p in find().items()}
         if path in known:
             return load(known[path])
-        return _study_file(path.stem, path, _import_path(path))
+        found = _study_file(path.stem, path, _import_path(path)).hashed()
+        prepare(found)
+        return found
     studies = find()
     if name not in studies:
         raise ValueError(f"there is no study {name!r}; {check.nearest(name, studies)}")
-    try:
-        module = importlib.import_module(f"experiments.{name}")
-    except Exception as error:
-        raise ValueError(f"the study {name} cannot be imported ({type(error).__name__}: {error}).") from error
+    module = _imported(f"the study {name}", lambda: importlib.import_module(f"experiments.{name}"))
     return _study_file(name, studies[name], module)
 
 
 def _import_path(path: Path) -> object:
     """Import a file outside the package; its folder is importable, as for a script."""
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
+    _importable(path.parent)
     name = f"_lrn_study_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -74,13 +85,73 @@ def _import_path(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        _imported(f"the study file {path}", lambda: spec.loader.exec_module(module))  # pyright: ignore
+    except BaseException:
         del sys.modules[name]
-        raise ValueError(
-            f"the study file {path} cannot be imported ({type(error).__name__}: {error})."
-        ) from error
+        raise
     return module
+
+
+def _imported(what: str, run: Callable[[], Any]) -> Any:
+    """What ``run`` returns, which runs a study's file.
+
+    Raises:
+        ValueError: whatever the file raised; also SystemExit, or a KeyboardInterrupt that nobody typed.
+    """
+    with interrupt.noticed() as typed:
+        try:
+            return run()
+        except BaseException as error:
+            if typed() or isinstance(error, interrupt.Interrupted):
+                raise
+            said = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+            where = source.line(error)
+            raise ValueError(f"{what} cannot be imported ({said}{f'; {where}' if where else ''}).") from error
+
+
+def apart(studies: Sequence[StudyFile]) -> None:
+    """Check that studies that one process is to run do not hide each other's helper files.
+
+    Raises:
+        InputError: two of them import different files by one name; Python would give both the first.
+    """
+    seen: dict[str, Path] = {}
+    for found in studies:
+        for name, path in _helpers(found).items():
+            if seen.setdefault(name, path) != path:
+                raise check.InputError(
+                    f"{found.path} imports {name} from {path} and another study imports it from "
+                    f"{seen[name]}; run them by two commands."
+                )
+
+
+def prepare(found: StudyFile) -> None:
+    """Make the files beside a study importable, before it runs.
+
+    Raises:
+        InputError: this process has imported another file by the name of one of them.
+    """
+    if not found.is_ours:
+        _importable(found.path.parent)
+    for name, path in _helpers(found).items():
+        loaded = getattr(sys.modules.get(name), "__file__", None)
+        if loaded and Path(loaded).resolve() != path and not source.is_installed(Path(loaded)):
+            raise check.InputError(
+                f"{found.path} imports {name} from {path}, and in this process {loaded} has that name; "
+                "use another process for it."
+            )
+
+
+def _helpers(found: StudyFile) -> dict[str, Path]:
+    """The files of its own tree that a study imports, by their modules' names."""
+    code = found.hashed().code
+    assert code is not None
+    return {name: path for name, path in code.paths.items() if path != found.path.resolve()}
+
+
+def _importable(folder: Path) -> None:
+    """Let a folder be the first that Python looks in, as for a script."""
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
 
 
 def _study_file(name: str, path: Path, module: object) -> StudyFile:

@@ -176,19 +176,28 @@ def save(draw: Callable[[], Figure], folder: Path, name: str = "figure") -> list
         ValueError: ``draw`` returned something that is not a figure.
         OSError: the folder cannot be written; files already there are as they were.
     """
-    folder = Path(folder)
-    contents: dict[Path, bytes] = {}
+    contents = render(draw, name)
+    for file, content in contents.items():
+        files.write_bytes(Path(folder) / file, content)
+    return [Path(folder) / file for file in contents]
+
+
+def render(draw: Callable[[], Figure], name: str = "figure") -> dict[str, bytes]:
+    """What `save` writes, from file name to content.
+
+    Raises:
+        ValueError: ``draw`` returned something that is not a figure.
+    """
+    contents: dict[str, bytes] = {}
     for theme, stem, formats in _OUTPUTS:
         with style(theme):
             fig = draw()
             try:
                 for suffix in formats:
-                    contents[folder / f"{name}{stem}.{suffix}"] = _render(fig, suffix)
+                    contents[f"{name}{stem}.{suffix}"] = _render(fig, suffix)
             finally:
                 _forget(fig)
-    for path, content in contents.items():
-        files.write_bytes(path, content)
-    return list(contents)
+    return contents
 
 
 def _render(fig: Figure, suffix: str) -> bytes:

@@ -115,7 +115,12 @@ def remove_temporary(folder: Path | str) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically; NaN and infinity become null."""
-    write_bytes(path, (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """What `write_json` writes."""
+    return (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode()
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}  # 128 + the signal's number, as shells report it
@@ -72,3 +72,30 @@ def deferred() -> Iterator[None]:
 def requested() -> signal.Signals | None:
     """The signal that asks to stop, if one came."""
     return _requested
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[Callable[[], bool]]:
+    """Inside, ``typed()`` tells whether SIGINT came: a KeyboardInterrupt may also be raised by code.
+
+    Only the main thread can tell; elsewhere no signal comes.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if callable(previous):
+            previous(number, frame)
+        raise KeyboardInterrupt
+
+    previous = signal.getsignal(signal.SIGINT)
+    installed = False
+    if callable(previous):  # who ignores the signal goes on doing so
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, handle)
+            installed = True
+    try:
+        yield lambda: bool(came)
+    finally:
+        if installed:
+            signal.signal(signal.SIGINT, previous)

@@ -7,19 +7,22 @@ the same command goes on from the last checkpoint and ends with the same bytes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import os
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrn import check, files, interrupt, store
+from lrn import check, discover, figures, files, interrupt, seal, source, store
 from lrn import table as tables
 from lrn.discover import StudyFile
-from lrn.study import MISTAKEN, OVERLAP, given, judge, predictions_sha256, study_sha256
+from lrn.study import MISTAKEN, OVERLAP, given, judge, predictions_sha256
 from lrn.table import Table
 
 
@@ -286,14 +289,14 @@ def run(
     Raises:
         store.Busy: another process runs in the same folder.
         interrupt.Interrupted: a signal asked to stop; the run can be resumed.
-        ValueError: the run was begun by another version of the code.
+        ValueError: the run was begun by another version of the code, or files of it are damaged.
     """
     from lrn import lanes
     from lrn.runtime import enable_compilation_cache
 
-    seeds = tuple(seeds)
-    code = study_sha256(found.path)
-    folder = Path(out) / found.id / store.run_hash(found.id, preset, config, seeds, code)
+    seeds, found = tuple(seeds), found.hashed()
+    discover.prepare(found)
+    folder = folder_of(found, preset, config, seeds, out)
     enable_compilation_cache()
     if not lanes.main_process():
         say, progress = (lambda _: None), False
@@ -301,20 +304,19 @@ def run(
     def begin() -> _Begun:
         stack.enter_context(store.owned(folder))
         store.clean(folder, fresh)
-        if (verdict := _read(folder / "verdict.json")) is not None:
-            made_by = (_read(folder / "provenance.json") or {}).get("lrn_sha256")
-            if made_by != store.source_sha256():
-                say(f"{found.id}: {folder} was made by other code of lrn; --fresh runs it again.")
-            return _Begun(verdict, {}, store.Clock(None))
-        before = _read(folder / "provenance.json")
+        if (folder / "verdict.json").exists():
+            return _Begun(_finished(found, folder, say), {}, store.Clock(None))
+        before = _unfinished(folder)
         begun = _Begun(None, store.provenance(), store.Clock(before))
-        if before is not None:
+        if before is None:
+            registration = _registration(found, preset, config, seeds, command, _where(found, out))
+            files.write_json(folder / "config.json", registration)
+        else:
             _check_same_code(before, begun.provenance, folder)
-            say(f"{found.id}: resuming {folder}")
-        if before is None or not (folder / "config.json").is_file():
-            prepared = _preregister(found, preset, config, seeds, code, command)
-            files.write_json(folder / "config.json", prepared)
-        begun.write(folder, finished=None)
+            _check_registered(found, config, folder)
+            again = " (it had ended, and lacks its verdict.json)" if before.get("finished") else ""
+            say(f"{found.id}: resuming {folder}{again}")
+        begun.write(folder)
         return begun
 
     with contextlib.ExitStack() as stack:
@@ -324,7 +326,10 @@ def run(
             return Outcome(folder, (begun and begun.verdict) or {}, reused=True)
         try:
             context = Context(folder, preset, seeds, say, progress, save_seconds, sinks)
-            found.study.run(config, context)
+            try:
+                found.study.run(config, context)
+            except SystemExit as error:
+                raise RuntimeError(f"{found.id} left its run by sys.exit({error.code!r}).") from error
             table = context.table()
             verdict = {
                 "study": found.id,
@@ -333,11 +338,12 @@ def run(
                 **judge(found.study, config, preset, table),
                 "failures": context.failures,
             }
-            lanes.on_main(lambda: begun and _finish(folder, found, config, table, verdict, begun))
-        except BaseException:
+            lanes.on_main(lambda: begun and _finish(folder, found, config, table, verdict, begun, say))
+        except BaseException as error:
             with contextlib.suppress(OSError):
-                if begun is not None:
-                    begun.write(folder, finished=None)  # what it has cost until now
+                # A signal may come right after the verdict: what it seals is written to no more.
+                if begun is not None and not (folder / "verdict.json").exists():
+                    begun.write(folder, failed=_failure(error))  # with what it has cost until now
             raise
         return Outcome(folder, verdict, reused=False)
 
@@ -399,6 +405,99 @@ def _fingerprints(rows: np.ndarray, shape: tuple[int, ...]) -> list[bytes]:
     return [item.tobytes() for item in np.ascontiguousarray(rounded.reshape(-1, *shape), np.float32)]
 
 
+def folder_of(found: StudyFile, preset: str, config: Any, seeds: Sequence[int], out: Path) -> Path:
+    """The folder of a run."""
+    code = found.hashed().code
+    assert code is not None
+    name = store.run_hash(found.id, preset, config, tuple(seeds), code.sha256, _where(found, out))
+    return Path(out) / found.id / name
+
+
+def _where(found: StudyFile, out: Path) -> str:
+    """The path of a study that is not ours from the folder of all runs on: both can be moved together."""
+    return "" if found.is_ours else os.path.relpath(found.path.resolve(), Path(out).resolve())
+
+
+def draw(folder: Path) -> list[Path]:
+    """Draw the figure of a finished run again, from its table, by the study's code as it is now.
+
+    Nothing is trained. Stopped at any moment, the folder has its figure or none.
+
+    Returns:
+        The paths of the figure's files.
+
+    Raises:
+        store.Busy: another process uses the folder.
+        ValueError: it holds no finished run, files other than the figure's are damaged, or code that the
+            training could use has changed.
+        Exception: what the study's ``figure`` raises; the figure before is then as it was.
+    """
+    folder = Path(folder)
+    if not (folder / "verdict.json").is_file():
+        raise check.InputError(
+            f"{folder} is no finished run, it has no verdict.json; give the path of runs/<study>/<hash>."
+        )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interrupt.handled())
+        stack.enter_context(store.owned(folder))
+        store.clean(folder)
+        found = seal.look(folder)
+        if found.wrongs and not found.only_figures:
+            raise _damaged(folder, found)
+        if not found.sealed or found.verdict is None:
+            raise check.InputError(
+                f"{folder} was made before runs were sealed, so its figure stays; run the study again."
+            )
+        study, config = _study_of(folder)
+        assert study.code is not None
+        table = tables.read(folder / "metrics.parquet")
+        contents = figures.render(lambda: study.study.figure(table, config))
+        verdict = {**found.verdict, "text_sha256": study.code.text_sha256, "figure_failed": None}
+        # First a verdict without a figure, so that it seals what is there at any moment.
+        between = {**verdict, "figure_failed": "The drawing was interrupted."}
+        files.write_bytes(folder / "verdict.json", seal.sealed(between, folder, without=seal.FIGURES))
+        for name, content in contents.items():
+            files.write_bytes(folder / name, content)
+        files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
+    return [folder / name for name in contents]
+
+
+def _study_of(folder: Path) -> tuple[StudyFile, Any]:
+    """The study of a finished run, whose training is still that of the run, and the run's config."""
+    registered = json.loads((folder / "config.json").read_bytes())
+    name = registered["study"]
+    if where := registered["study_where"]:
+        here = Path(registered["study_path"])
+        name = str(here if here.is_file() else folder.resolve().parent.parent / where)
+    found = discover.load(name).hashed()
+    assert found.code is not None
+    if found.code.sha256 != registered["study_sha256"]:
+        files_then = registered.get("study_files") or {}
+        changed = [n for n, h in found.code.files.items() if files_then.get(n) != h]
+        raise check.InputError(
+            f"{folder} cannot be drawn again: {' and '.join(changed) or 'the study'} has changed since in "
+            "more than its figure and texts; run the study again."
+        )
+    preset = found.study.presets.get(registered["preset"])
+    config = _restored(preset, registered["config"])
+    if config is None or store.plain(config) != registered["config"]:
+        raise check.InputError(
+            f"{folder} cannot be drawn again: its settings cannot be read back; run it again."
+        )
+    return found, config
+
+
+def _restored(like: Any, value: Any) -> Any:
+    """JSON back into a value of the form of ``like``: a config, or what stands in one."""
+    if dataclasses.is_dataclass(like) and not isinstance(like, type) and isinstance(value, dict):
+        fields = {f.name: getattr(like, f.name) for f in dataclasses.fields(like) if f.init}
+        return dataclasses.replace(like, **{k: _restored(v, value.get(k)) for k, v in fields.items()})
+    if isinstance(value, list):
+        inner = like[0] if isinstance(like, (tuple, list)) and like else None
+        return tuple(_restored(inner, v) for v in value)
+    return value
+
+
 class _Begun(NamedTuple):
     """What the main process found and noted when it began: a verdict means that nothing is left to do."""
 
@@ -406,30 +505,77 @@ class _Begun(NamedTuple):
     provenance: dict[str, Any]
     clock: store.Clock
 
-    def write(self, folder: Path, finished: str | None) -> float:
-        """Note in the folder what the run rests on and has cost; returns its seconds."""
+    def write(self, folder: Path, finished: str | None = None, failed: str | None = None) -> float:
+        """Note in the folder what the run rests on, has cost and failed with; returns its seconds."""
         cost = self.clock.cost()
-        files.write_json(folder / "provenance.json", {**self.provenance, **cost, "finished": finished})
+        note = {
+            **self.provenance,
+            **cost,
+            "finished": finished,
+            "failed": failed,
+            "config_sha256": files.sha256(folder / "config.json"),
+        }
+        files.write_bytes(folder / "provenance.json", seal.stamped(note))
         return cost["wall_seconds"]
 
 
+def _failure(error: BaseException) -> str | None:
+    """What to note of a run that ended by an error; None where it was only stopped."""
+    if not isinstance(error, (Exception, SystemExit)):
+        return None
+    what = (
+        str(error) if isinstance(error, (check.InputError, OSError)) else f"{type(error).__name__}: {error}"
+    )
+    where = source.line(error)
+    return " ".join(what.split())[:1000].removesuffix(".") + (f" ({where})" if where else "") + "."
+
+
 def _finish(
-    folder: Path, found: StudyFile, config: Any, table: Table, verdict: dict[str, Any], begun: _Begun
+    folder: Path,
+    found: StudyFile,
+    config: Any,
+    table: Table,
+    verdict: dict[str, Any],
+    begun: _Begun,
+    say: Callable[[str], None],
 ) -> None:
-    """Write the results; the verdict last, because it says that all the others are there."""
-    from lrn import figures
-
+    """Write the results; the verdict last, because it says that all the others are there, and seals them."""
+    assert found.code is not None
     table.write(folder / "metrics.parquet")
-    figures.save(lambda: found.study.figure(table, config), folder)
+    verdict["text_sha256"] = found.code.text_sha256
+    verdict["figure_failed"] = None
+    try:
+        figures.save(lambda: found.study.figure(table, config), folder)
+    except files.WriteError:
+        raise
+    except (Exception, SystemExit) as error:  # a bug in a figure costs no training
+        for name in seal.FIGURES:
+            (folder / name).unlink(missing_ok=True)
+        verdict["figure_failed"] = _failure(error)
+        if os.environ.get("LRN_DEBUG"):
+            traceback.print_exc()
+        _say_figure(verdict, found, folder, say)
     verdict["seconds"] = begun.write(folder, finished=store.now())
-    files.write_json(folder / "verdict.json", verdict)
+    files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
 
 
-def _preregister(
-    found: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], code: str, command: str
+def _say_figure(
+    verdict: Mapping[str, Any], found: StudyFile, folder: Path, say: Callable[[str], None]
+) -> None:
+    if failed := verdict.get("figure_failed"):
+        say(
+            f"{found.id}: the verdict stands, and there is no figure: {failed} "
+            f"When that is mended, python -m experiments draw {folder} draws it and trains nothing."
+        )
+
+
+def _registration(
+    found: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], command: str, where: str
 ) -> dict[str, Any]:
-    study = found.study
+    study, code = found.study, found.code
+    assert code is not None
     return {
+        "format": seal.FORMAT,
         "study": found.id,
         "title": study.title,
         "claim": study.claim,
@@ -444,10 +590,79 @@ def _preregister(
         "predictions": [p.spec() for p in study.predicted(config)],
         "controls": [c.spec() for c in study.controlled(config)],
         "predictions_sha256": predictions_sha256(study, config),
-        "study_sha256": code,
+        "study_sha256": code.sha256,
+        "study_files": code.files,
         "study_path": str(found.path),
+        "study_where": where,
         "command": command,
     }
+
+
+def _finished(found: StudyFile, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The verdict of a finished run of which no file has changed since."""
+    looked = seal.look(folder)
+    if looked.wrongs or looked.verdict is None:
+        raise _damaged(folder, looked)
+    verdict = looked.verdict
+    kinds = {"verdict": str, "reason": str, "seeds": list, "seconds": (int, float)}
+    if lacking := [key for key, kind in kinds.items() if not isinstance(verdict.get(key), kind)]:
+        raise check.InputError(
+            f"{folder / 'verdict.json'} is damaged ({', '.join(lacking)} missing or of another type); "
+            "use --fresh to run it again."
+        )
+    if not looked.sealed:
+        say(f"{found.id}: {folder} was made before runs were sealed, so changes of its files cannot be told.")
+        return verdict
+    if seal.read_stamped(folder / "provenance.json").get("lrn_sha256") != store.source_sha256():
+        say(f"{found.id}: {folder} was made by other code of lrn; --fresh runs it again.")
+    _say_figure(verdict, found, folder, say)
+    return verdict
+
+
+def _damaged(folder: Path, looked: seal.Sealed) -> check.InputError:
+    redraw = (
+        f"python -m experiments draw {folder} draws it again, or "
+        if looked.sealed and looked.only_figures
+        else ""
+    )
+    return check.InputError(
+        f"the finished run {folder} is damaged ({looked.sentence}); {redraw}use --fresh to run it again."
+    )
+
+
+def _unfinished(folder: Path) -> dict[str, Any] | None:
+    """The provenance of a run that was begun; None where none was."""
+    path, registration = folder / "provenance.json", folder / "config.json"
+
+    def damaged(name: str, what: str) -> check.InputError:
+        return check.InputError(
+            f"the unfinished run {folder} is damaged ({name} {what}) and nothing of it was changed; "
+            "restore that file from a copy, or use --fresh to begin again."
+        )
+
+    if not path.exists():
+        # It is written before anything is trained. A killed process may have left a config.json alone.
+        if any((folder / name).exists() for name in ("checkpoints", "metrics.parquet")):
+            raise damaged("provenance.json", "is missing")
+        return None
+    try:
+        before = seal.read_stamped(path)
+    except seal.Broken as broken:
+        raise damaged("provenance.json", str(broken)) from None
+    if not registration.is_file():
+        raise damaged("config.json", "is missing")
+    if files.sha256(registration) != before.get("config_sha256"):
+        raise damaged("config.json", "does not match the checksum in provenance.json")
+    return before
+
+
+def _check_registered(found: StudyFile, config: Any, folder: Path) -> None:
+    registered = json.loads((folder / "config.json").read_bytes())
+    if registered.get("predictions_sha256") != predictions_sha256(found.study, config):
+        raise check.InputError(
+            f"{found.id} predicts other things than {folder} registered when it was begun, though its code "
+            "is the same; predictions must follow from the config alone. Use --fresh to begin again."
+        )
 
 
 def _check_same_code(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
@@ -459,20 +674,6 @@ def _check_same_code(before: Mapping[str, Any], now: Mapping[str, Any], folder: 
                 f"{folder} was begun with other code ({named} has changed since); "
                 "go back to it to resume, or use --fresh to begin again."
             )
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise check.InputError(
-            f"{path} is damaged ({type(error).__name__}); use --fresh to run it again."
-        ) from None
-    if not isinstance(value, dict) or not value:
-        raise check.InputError(f"{path} is damaged (no JSON object); use --fresh to run it again.")
-    return value
 
 
 def _slug(name: str) -> str:

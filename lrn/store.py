@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrn import __version__, check, files
+from lrn import __version__, check, files, seal
 
 _PACKAGES = (
     "jax",
@@ -38,9 +39,16 @@ class Busy(RuntimeError):
     """Another process is running in this folder."""
 
 
-def run_hash(study: str, preset: str, config: Any, seeds: tuple[int, ...], study_sha256: str) -> str:
-    """The name of a run's folder: the same study, settings, seeds and code are the same run."""
-    return files.sha256_json([study, preset, plain(config), list(seeds), study_sha256])[:12]
+def run_hash(
+    study: str, preset: str, config: Any, seeds: tuple[int, ...], study_sha256: str, where: str = ""
+) -> str:
+    """The name of a run's folder: the same study, settings, seeds and code are the same run.
+
+    ``where``: of a study that does not come with lrn the path of its file from the folder of all runs, for
+    another folder may have a file of that name.
+    """
+    identity = [study, preset, plain(config), list(seeds), study_sha256, *([where] if where else [])]
+    return files.sha256_json(identity)[:12]
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -93,8 +101,12 @@ def clean(folder: Path, fresh: bool = False) -> None:
     files.remove_temporary(folder)
 
 
+@functools.cache
 def source_sha256() -> str:
-    """A hash of the lrn package's own code: a run is resumed by the code that began it."""
+    """A hash of the lrn package's own code: a run is resumed by the code that began it.
+
+    Taken once in a process, which goes on with the code that it has imported whatever is edited meanwhile.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -184,3 +196,16 @@ def _git() -> tuple[str | None, bool | None]:
     commit = git("rev-parse", "HEAD") if inside else None
     status = git("status", "--porcelain", "--untracked-files=no") if commit else None
     return commit, None if status is None else bool(status)
+
+
+def failures(out: Path) -> dict[str, str]:
+    """What the newest run of a study failed with, for the studies whose newest run failed."""
+    newest: dict[str, tuple[str, str]] = {}
+    for path in sorted(out.glob("*/*/provenance.json")) if out.is_dir() else ():
+        try:
+            value = seal.read_stamped(path)
+        except seal.Broken:
+            continue  # the report says it
+        told = str(value.get("started") or ""), str(value.get("failed") or "")
+        newest[path.parent.parent.name] = max(newest.get(path.parent.parent.name, ("", "")), told)
+    return {study: failed for study, (_, failed) in newest.items() if failed}

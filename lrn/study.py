@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from lrn import check, files, stats
+from lrn import check, files, source, stats
 from lrn.table import Table
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Prediction(ABC):
             "regime": self.regime,
             "metric": ", ".join(dict.fromkeys(c.metric for c in self.cells)),
             "arms": list(dict.fromkeys(c.arm for c in self.cells)),
-            "params": {k: _plain(v) for k, v in params.items()} | {"failed_as": self.failed_as},
+            "params": {k: _plain_parameter(v) for k, v in {**params, "failed_as": self.failed_as}.items()},
         }
 
 
@@ -443,10 +443,26 @@ def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any
     Raises:
         ValueError: the table lacks something that a prediction or control looks at.
     """
-    predictions, controls = study.predicted(config), study.controlled(config)
+    return _judged(study.predicted(config), study.controlled(config), study.alpha, preset, table)
+
+
+def judge_again(registered: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """What `judge` says, from what a run registered in its config.json in place of the study.
+
+    Raises:
+        ValueError: the table lacks something, or a prediction is of a kind that lrn does not have.
+    """
+    predictions = [restored(spec) for spec in registered["predictions"]]
+    controls = [Control(restored(spec), spec["consequence"]) for spec in registered["controls"]]
+    return _judged(predictions, controls, registered["alpha"], registered["preset"], table)
+
+
+def _judged(
+    predictions: Sequence[Prediction], controls: Sequence[Control], alpha: float, preset: str, table: Table
+) -> dict[str, Any]:
     found = [p.find(table) for p in predictions]
     results = [
-        {**p.spec(), **_finding(f), "p_adjusted": up, "outcome": _outcome(f, up, down, study.alpha)}
+        {**p.spec(), **_finding(f), "p_adjusted": up, "outcome": _outcome(f, up, down, alpha)}
         for p, f, up, down in zip(
             predictions, found, _holm([f.p for f in found]), _holm([f.p_against for f in found])
         )
@@ -454,12 +470,31 @@ def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any
     checks = []
     for control in controls:
         finding = control.check.find(table)
-        outcome = _outcome(finding, finding.p, finding.p_against, study.alpha)
+        outcome = _outcome(finding, finding.p, finding.p_against, alpha)
         passed = outcome == "supported"
         entry = {**control.spec(), **_finding(finding), "p_adjusted": None}
         checks.append({**entry, "outcome": outcome, "passed": passed})
-    verdict, reason = decide(preset, len(table.seeds), results, checks, study.alpha)
+    verdict, reason = decide(preset, len(table.seeds), results, checks, alpha)
     return {"verdict": verdict, "reason": reason, "predictions": results, "controls": checks}
+
+
+def restored(spec: Mapping[str, Any]) -> Prediction:
+    """The prediction that `Prediction.spec` gave, from JSON.
+
+    Raises:
+        ValueError: it is of a kind or has parameters that lrn does not know.
+    """
+    kinds = {c.kind: c for c in _subclasses(Prediction) if c.kind and c.__module__ == __name__}
+    kind = kinds.get(spec["kind"])
+    if kind is None:
+        raise ValueError(f"predictions of the kind {spec['kind']!r} cannot be judged without their study.")
+    types = {f.name: str(f.type) for f in dataclasses.fields(kind)}
+    params = {k: _read_plain(v, types[k], k) for k, v in spec["params"].items()}
+    return kind(statement=spec["statement"], regime=spec["regime"], **params)
+
+
+def _subclasses(kind: type[Any]) -> list[type[Any]]:
+    return [c for sub in kind.__subclasses__() for c in (sub, *_subclasses(sub))]
 
 
 def decide(
@@ -501,30 +536,20 @@ def decide(
 
 
 def study_sha256(path: Path) -> str:
-    """A hash of a study file's code: comments, layout and docstrings do not count, anything else does.
+    """A hash of a study file's code without its docstrings: by it runs of before `lrn.source` are known.
 
     Raises:
         OSError: the file cannot be read.
         SyntaxError: it is no Python.
     """
-    tree = ast.parse(Path(path).read_bytes())
+    tree = source.parse(Path(path).read_bytes())
     for node in ast.walk(tree):
         if (
             isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
             and ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:]
-    return hashlib.sha256(_dump(tree).encode()).hexdigest()
-
-
-def _dump(node: Any) -> str:
-    """The syntax tree as text, the same for every Python: empty fields come and go with its version."""
-    if isinstance(node, ast.AST):
-        fields = [(k, v) for k, v in ast.iter_fields(node) if v is not None and v != []]
-        return f"{type(node).__name__}({','.join(f'{k}={_dump(v)}' for k, v in fields)})"
-    if isinstance(node, list):
-        return f"[{','.join(map(_dump, node))}]"
-    return repr(node)
+    return hashlib.sha256(source.dump(tree).encode()).hexdigest()
 
 
 def predictions_sha256(study: Study, config: Any) -> str:
@@ -586,11 +611,31 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON form of a prediction's parameters."""
+    """A JSON form of a finding's values, or of a prediction's parameters."""
     if isinstance(value, Cell):
         return [value.arm, value.metric]
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
+    return value
+
+
+def _plain_parameter(value: Any) -> Any:
+    """Infinity is written as text: JSON has none, and null would be no bound, or another `failed_as`."""
+    if isinstance(value, tuple) and not isinstance(value, Cell):
+        return [_plain_parameter(v) for v in value]
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else _plain(value)
+
+
+def _read_plain(value: Any, kind: str, name: str) -> Any:
+    """What `_plain_parameter` wrote for a field whose type is named ``kind``."""
+    if "Cell" in kind:
+        return Cell(*value) if kind == "Cell" else tuple(Cell(*v) for v in value)
+    if isinstance(value, list):
+        return tuple(_read_plain(v, kind, name) for v in value)
+    if value in ("inf", "-inf", "nan") and "float" in kind:
+        return float(value)
+    if value is None and kind == "float":  # written before infinity was text: an open end
+        return -np.inf if name == "low" else np.inf
     return value
 
 

@@ -6,6 +6,7 @@ The ids are those of no real study: the report would hold the folders against it
 from __future__ import annotations
 
 import functools
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lrn import figures, files, store, table
+from lrn import figures, files, seal, store, table
 from lrn.study import (
     Cell,
     Control,
@@ -171,9 +172,13 @@ def write(
     command: str | None = None,
     study_path: str = "",
     study_sha256: str = "0" * 64,
+    study_files: dict[str, str] | None = None,
+    study_where: str = "",
+    failed: str | None = None,
+    sealed: bool = True,
     doc: str = "Four ways to train, four ways to attack.\n\nThe matrix shows which robustness carries over.",
 ) -> Path:
-    """Write a run folder; ``finished=None`` leaves it as a killed run does."""
+    """Write a run folder; ``finished=None`` leaves it as a killed run does, ``sealed=False`` as old ones."""
     config = config or Config()
     seeds = list(seeds)
     results = made_up(seeds) if results is None else results
@@ -194,6 +199,8 @@ def write(
             "study_sha256": study_sha256,
             "study_path": study_path,
             "command": command,
+            **({"format": seal.FORMAT, "study_where": study_where} if sealed else {}),
+            **({"study_files": study_files} if study_files else {}),
         },
     )
     files.write_json(
@@ -217,8 +224,11 @@ def write(
             "cpu_seconds": 131.0,
             "peak_memory_bytes": 851_000_000,
             "finished": finished,
+            "failed": failed,
         },
     )
+    if sealed:
+        stamp(folder)
     if finished is not None:
         results.write(folder / "metrics.parquet")
         for file, content in drawn().items():
@@ -232,7 +242,23 @@ def write(
             "seconds": 73.4,
         }
         files.write_json(folder / "verdict.json", verdict)
+        if sealed:
+            reseal(folder)
     return folder
+
+
+def stamp(folder: Path, **changes: Any) -> None:
+    """Change fields of provenance.json, and let its hashes be right."""
+    path = folder / "provenance.json"
+    value = json.loads(path.read_bytes()) | changes | {"config_sha256": files.sha256(folder / "config.json")}
+    files.write_bytes(path, seal.stamped(value))
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Let the seals be right after a change, as somebody would who means to deceive."""
+    stamp(folder, **changes)
+    verdict = json.loads((folder / "verdict.json").read_bytes())
+    files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
 
 
 def write_gallery(root: Path) -> dict[str, Path]:
@@ -310,6 +336,19 @@ def write_gallery(root: Path) -> dict[str, Path]:
             "made_up.accuracy_tradeoff",
             study=variant("T2", "Trade-offs", title="What does robustness cost?"),
             study_path=__file__,
+        ),
+        "unsealed": write(
+            root,
+            "made_up.old",
+            study=variant("T3", "Trade-offs", title="What was found long ago?"),
+            sealed=False,
+        ),
+        "error": write(
+            root,
+            "made_up.no_data",
+            study=variant("C7", "Concepts", title="What if there is nothing to learn from?"),
+            finished=None,
+            failed="mnist/train was not found.",
         ),
         "changed": write(
             root,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import run_folders
 from toy import same
 
-from lrn import cli, table
+import lrn
+from lrn import cli, report, seal, table
 
 STUDY = str(Path(__file__).parent / "studies.py")
 FIRST = "robust.attack_transfer"
@@ -105,6 +108,206 @@ def test_a_verdict_on_other_seeds(run, tmp_path):
     assert "--first-seed 100" in " ".join(path.read_text() for path in other.glob("*.json"))
 
 
+@pytest.fixture
+def mine(tmp_path):
+    """Writes a study of the user's own; ``mine(old, new)`` is the study of the tests with an edit."""
+    path = tmp_path / "own" / "mine.py"
+    path.parent.mkdir()
+
+    def mine(*edits: tuple[str, str]) -> Path:
+        text = Path(STUDY).read_text()
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        path.write_text(text)
+        return path
+
+    return mine
+
+
+BAR = "ax.bar(table.arms"
+BROKEN = (BAR, "ax.no_such_method(table.arms")
+
+
+def test_a_figure_that_raises_costs_no_verdict_and_is_drawn_later(mine, tmp_path, capsys):
+    path, out = mine(BROKEN), tmp_path / "runs"
+    code, said, err = call("run", path, "--out", out, capsys=capsys)
+    (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
+    line = 1 + path.read_text().split(BROKEN[1])[0].count("\n")
+    assert (code, "supported" in said, "Traceback" in err) == (0, True, False)
+    assert f"no_such_method' ({path}, line {line}, in figure)" in err
+    assert f"python -m experiments draw {folder} draws it and trains nothing" in err
+    assert not list(folder.glob("figure*"))
+    assert seal.look(folder).wrongs == {}
+    code, said, err = call("run", path, "--out", out, capsys=capsys)
+    assert (code, "run before" in said, "there is no figure" in err) == (0, True, True)
+    code, _, err = call("draw", folder, capsys=capsys)
+    assert (code, f'"{path}", line {line}, in figure' in err) == (1, True)
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("*") if p.name != "verdict.json"}
+    mine()
+    code, said, _ = call("draw", folder, capsys=capsys)
+    assert (code, str(folder / "figure.png") in said) == (0, True)
+    assert before.items() <= {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("*")}.items()
+    assert seal.look(folder).wrongs == {}
+    code, said, err = call("run", path, "--out", out, capsys=capsys)
+    assert (code, "run before" in said, err) == (0, True, "")
+
+
+@pytest.mark.parametrize("edit", [("fig, ax", "sys.exit(0); fig, ax"), ("return fig", "return 3")])
+def test_a_figure_that_leaves_or_is_none_costs_no_verdict(edit, mine, tmp_path, capsys):
+    path = mine(edit, ("from dataclasses", "import sys\nfrom dataclasses"))
+    code, said, err = call("run", path, "--out", tmp_path / "runs", capsys=capsys)
+    assert (code, "supported" in said, "there is no figure" in err) == (0, True, True)
+
+
+def test_texts_and_figures_are_edited_for_nothing_and_other_code_is_not_drawn(mine, tmp_path, capsys):
+    out = tmp_path / "runs"
+    call("run", mine(), "--out", out, capsys=capsys)
+    (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
+    path = mine((BAR, "ax.barh(table.arms"), ("a beats b", "a before b"), ("no training", "trains nothing"))
+    _, said, _ = call("run", path, "--out", out, capsys=capsys)
+    assert "run before" in said
+    path = mine(("gap + noise", "gap + 2 * noise"))
+    code, _, err = call("draw", folder, capsys=capsys)
+    assert (code, "mine has changed since in more than its figure and texts" in err) == (2, True)
+    _, said, _ = call("run", path, "--out", out, capsys=capsys)
+    assert "run before" not in said
+
+
+def test_what_cannot_be_drawn(mine, tmp_path, capsys):
+    out = tmp_path / "runs"
+    call("run", mine(), "--out", out, "--config.gap", "2", capsys=capsys)
+    (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
+    for name in ("figure.png", "figure.svg"):
+        (folder / name).write_bytes(b"")
+    assert call("draw", folder, capsys=capsys)[0] == 0  # with changed settings, and mended
+    assert seal.look(folder).wrongs == {}
+    for paths, sentence in (
+        ([], "draw needs the path"),
+        ([out / "none"], "is no finished run"),
+        ([folder / "config.json"], "is no finished run"),
+    ):
+        code, _, err = call("draw", *paths, capsys=capsys)
+        assert (code, sentence in err, "Traceback" in err) == (2, True, False)
+    (folder / "metrics.parquet").write_bytes(b"")
+    code, _, err = call("draw", folder, capsys=capsys)
+    assert (code, "is damaged (metrics.parquet has 0 bytes" in err) == (2, True)
+
+
+def test_a_helper_file_counts(mine, tmp_path, capsys):
+    path, out = (
+        mine(
+            ("base + config.gap", "base + helper.gap(config)"),
+            ("import numpy as np", "import numpy as np\n\n    import helper"),
+        ),
+        tmp_path / "runs",
+    )
+    helper = path.with_name("helper.py")
+    helper.write_text("def gap(config):\n    return config.gap\n")
+    run = ("run", path, "--out", out)
+    assert "supported" in call(*run, capsys=capsys)[1]
+    assert "run before" in call(*run, capsys=capsys)[1]
+    helper.write_text('"""Doc."""\n\ndef gap(config):\n    return config.gap  # as it was\n')
+    assert "run before" in call(*run, capsys=capsys)[1]
+    helper.write_text("def gap(config):\n    return 2 * config.gap\n")
+    del sys.modules["helper"]
+    assert "run before" not in call(*run, capsys=capsys)[1]
+    assert len(list(out.glob("mine/*/verdict.json"))) == 2
+    del sys.modules["helper"]
+
+
+def test_two_studies_of_one_file_name_are_two(tmp_path, capsys):
+    """Of the same code too: files beside them may differ."""
+    paths, out = [tmp_path / name / "toy.py" for name in "ab"], tmp_path / "runs"
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(Path(STUDY).read_text())
+    code, said, _ = call("run", *paths, "--out", out, capsys=capsys)
+    assert code == 0
+    assert "run before" not in said
+    assert all(str(path) in said for path in paths)
+    folders = [p.parent for p in out.glob("toy/*/verdict.json")]
+    assert len(folders) == 2
+    code, _, err = call("compare", *folders, capsys=capsys)
+    assert (code, "which only share a file's name" in err) == (2, True)
+    for path in paths:
+        assert "run before" in call("run", path, "--out", out, capsys=capsys)[1]
+
+
+def test_two_studies_with_other_helpers_of_one_name_are_refused(tmp_path, capsys):
+    paths = [tmp_path / name / "toy.py" for name in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        late = "\n\ndef late():\n    import lrn_test_helper\n\n\nprint(late)\n"
+        path.write_text(Path(STUDY).read_text() + late)
+        path.with_name("lrn_test_helper.py").write_text("x = 1\n")
+    code, _, err = call("run", *paths, "--out", tmp_path / "runs", capsys=capsys)
+    assert (code, "run them by two commands" in err) == (2, True)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_moved_project_keeps_its_runs(mine, tmp_path, capsys):
+    path = mine()
+    path.rename(path.parent.parent / path.name)
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "mine.py").rename(project / "mine.py")
+    call("run", project / "mine.py", "--out", project / "runs", capsys=capsys)
+    project.rename(tmp_path / "moved")
+    out = tmp_path / "moved" / "runs"
+    assert "run before" in call("run", tmp_path / "moved" / "mine.py", "--out", out, capsys=capsys)[1]
+    (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
+    assert call("draw", folder, capsys=capsys)[0] == 0
+
+
+def test_a_run_without_its_data_exits_2_and_says_so_later(mine, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LRN_DATA_DIR", str(tmp_path / "nowhere"))
+    path, out = (
+        mine(
+            ("import numpy as np", "import numpy as np\n\n    from lrn import data\n\n    data.load('mnist')")
+        ),
+        tmp_path / "runs",
+    )
+    code, _, err = call("run", path, "--out", out, capsys=capsys)
+    assert (code, "Traceback" in err) == (2, False)
+    assert "nowhere, which is not a folder" in err
+    assert f"{path}, line " in err
+    (folder,) = (p.parent for p in out.glob("mine/*/config.json"))
+    found = report.load(folder)
+    assert (found.state, found.damage) == ("failed", [])
+    assert "LRN_DATA_DIR is" in found.failed
+    assert "It failed: LRN_DATA_DIR is" in report.build(out).read_text()
+    code, _, err = call("compare", folder, folder, capsys=capsys)
+    assert (code, "has no verdict, for it failed: LRN_DATA_DIR is" in err) == (2, True)
+
+
+def test_list_says_which_last_runs_failed(tmp_path, capsys):
+    failed = run_folders.write(tmp_path, FIRST, finished=None, failed="mnist/train was not found.")
+    said = call("list", "--out", tmp_path, capsys=capsys)[1]
+    assert f"{FIRST}: its last run in {tmp_path} failed: mnist/train was not found." in said
+    listed = json.loads(call("list", "--json", "--out", tmp_path, capsys=capsys)[1])
+    assert [row["failed"] for row in listed if "failed" in row] == ["mnist/train was not found."]
+    run_folders.stamp(failed, failed=None)
+    assert "failed" not in call("list", "--out", tmp_path, capsys=capsys)[1]
+
+
+def test_an_error_in_a_study_names_its_line(mine, tmp_path, capsys, monkeypatch):
+    path = mine(("import numpy as np", "check.positive('rate', -1)\n    import numpy as np"))
+    line = 1 + path.read_text().split("check.positive")[0].count("\n")
+    code, _, err = call("run", path, "--out", tmp_path / "runs", capsys=capsys)
+    assert code == 2
+    assert err.splitlines()[-1].endswith(f"({path}, line {line}, in run)")
+    assert "Traceback" not in err
+    monkeypatch.setenv("LRN_DEBUG", "1")
+    assert "Traceback" in call("run", path, "--out", tmp_path / "runs", capsys=capsys)[2]
+
+
+def test_a_study_that_leaves_its_run_is_a_failed_run(mine, tmp_path, capsys):
+    path = mine(("import numpy as np", "raise SystemExit(0)"))
+    code, _, err = call("run", path, "--out", tmp_path / "runs", capsys=capsys)
+    assert (code, "left its run by sys.exit(0)" in err) == (1, True)
+
+
 def test_a_failed_run_exits_1_and_leaves_no_verdict(run, tmp_path):
     code, _, err = run("--config.mode", "raise")
     assert code == 1
@@ -180,38 +383,218 @@ def test_out_that_is_a_file(tmp_path, capsys):
         ("def (:\n", "cannot be imported"),
         ("import no_such_module\n", "no_such_module"),
         ("STUDY = 3\n", "defines no study"),
+        ("import sys\nsys.exit(0)\n", "(SystemExit: 0; {}, line 2)"),
+        ("raise SystemExit\n", "(SystemExit; {}, line 1)"),
+        ("raise KeyboardInterrupt\n", "(KeyboardInterrupt; {}, line 1)"),
+        ("x = 1\n\n\ny = x.z\n", "has no attribute 'z'; {}, line 4)"),
+        ("from lrn import check\ncheck.positive('x', -1)\n", "{}, line 2)"),
     ],
 )
 def test_a_file_that_is_no_study(tmp_path, capsys, content, sentence):
     (tmp_path / "s.py").write_text(content)
     code, _, err = call("run", tmp_path / "s.py", capsys=capsys)
-    assert code == 2
-    assert sentence in err
+    assert (code, "Traceback" in err) == (2, False)
+    assert sentence.format(tmp_path / "s.py") in err
 
 
-def test_damaged_run_files_are_said(run, tmp_path):
+def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
+    import experiments
+
+    found = cli.discover.find()
+    broken = {
+        "leaves": "import sys\nsys.exit(0)\n",
+        "raises": "raise KeyboardInterrupt\n",
+        "errs": "raise OSError('two\\nlines')",
+    }
+    for name, text in broken.items():
+        path = tmp_path / "area" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "area" / "__init__.py").write_text("")
+    monkeypatch.setattr(experiments, "__path__", [str(tmp_path), *experiments.__path__])
+    monkeypatch.setattr(
+        cli.discover, "find", lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | found
+    )
+    code, said, _ = call("list", capsys=capsys)
+    assert code == 0
+    for name in broken:
+        assert f"area.{name}  " in said
+        assert f"the study area.{name} cannot be imported (" in said
+    assert all(name in said for name in found)
+    listed = json.loads(call("list", "--json", capsys=capsys)[1])
+    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(found)
+
+
+def test_a_typed_interrupt_stops_while_a_study_is_imported(tmp_path, capsys):
+    (tmp_path / "s.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+    )
+    assert call("run", tmp_path / "s.py", capsys=capsys)[0] == 130
+
+
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_ids_are_never_cut(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    said = call("list", capsys=capsys)[1]
+    assert {line.split("  ")[0] for line in said.splitlines()} >= set(cli.discover.find())
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+
+
+def test_sinks_do_not_take_the_study_for_one(capsys):
+    code, _, err = call("run", "--sinks", "tensorboard", "robust.atack_transfer", capsys=capsys)
+    assert (code, "no study 'robust.atack_transfer'" in err) == (2, True)
+    for words in (["tensorboard", "wandb"], ["tensorboard", "--sinks", "wandb"]):
+        given = cli._one_by_one(["run", "--sinks", *words, "an.id", "--preset", "x"])
+        assert given == ["run", "--sinks", "tensorboard", "--sinks", "wandb", "an.id", "--preset", "x"]
+    code, _, err = call("run", STUDY, "--sinks", "wandbb", capsys=capsys)
+    assert (code, "sink 'wandbb' is not known" in err) == (2, True)
+
+
+def test_version_and_module(capsys):
+    assert call("--version", capsys=capsys)[:2] == (0, f"lrn {lrn.__version__}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "lrn", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, f"lrn {lrn.__version__}\n")
+    _, said, _ = call("--help", capsys=capsys)
+    assert all(word in said for word in ("--version", "LRN_DEBUG", "LRN_DATA_DIR", "draw"))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_completion_offers_ids(tmp_path, capsys):
+    code, script, _ = call("--tyro-print-completion", "bash", capsys=capsys)
+    assert code == 0
+    (tmp_path / "completion").write_text(script)
+
+    def offered(*words: str) -> list[str]:
+        typed = " ".join(f"'{w}'" for w in ("lrn", *words))
+        at = f"COMP_WORDS=({typed}); COMP_CWORD={len(words)}"
+        ask = f"source completion; {at}; _tyro_lrn; echo ${{COMPREPLY[@]}}"
+        done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return done.stdout.split()
+
+    assert offered("run", "robust.a") == [FIRST]
+    assert offered("describe", "robust.a") == [FIRST]
+    assert offered("run", "--preset", "smoke", "robust.a") == [FIRST]
+    assert offered("run", FIRST, "--pres") == ["--preset"]
+    assert offered("run", "--pres") == ["--preset"]
+    code, _, err = call("--tyro-print-completion", "tcsh", capsys=capsys)
+    assert (code, "the shell 'tcsh' is not known" in err) == (2, True)
+
+
+def test_every_damaged_file_of_a_finished_run_is_said(run, tmp_path):
     run()
-    for damaged in ("{", "[]", "{}"):
-        (only_folder(tmp_path) / "verdict.json").write_text(damaged)
-        code, _, err = run()
-        assert (code, "is damaged" in err) == (2, True)
-    assert run("--fresh")[0] == 0
+    folder = only_folder(tmp_path)
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
+        for content in (b"{", b"[]", b"{}", flipped, whole[:-1], None):
+            if path.name == "verdict.json" and content is None:
+                continue  # then it is unfinished
+            path.unlink() if content is None else path.write_bytes(content)
+            code, out, err = run()
+            assert (code, "run before" in out, "Traceback" in err) == (2, False, False)
+            (line,) = err.splitlines()
+            assert line.startswith(f"error: the finished run {folder} is damaged ({path.name} ")
+            redraw = f"python -m experiments draw {folder} draws it again, or "
+            assert line.endswith(f"{redraw if 'figure' in path.name else ''}use --fresh to run it again.")
+            path.write_bytes(whole)
+    assert run()[0] == 0
+    (folder / "metrics.parquet").write_bytes(b"")
+    code, out, _ = run("--fresh")
+    assert (code, "supported" in out) == (0, True)
+    assert seal.look(folder).wrongs == {}
+
+
+def test_an_edited_verdict_is_said(run, tmp_path):
+    run()
+    path = only_folder(tmp_path) / "verdict.json"
+    whole = json.loads(path.read_text())
+    for change in ({"verdict": "refuted"}, {"seconds": 1.0}, {"seal": None}):
+        path.write_text(json.dumps(whole | change, indent=1) + "\n")
+        code, out, err = run()
+        assert (code, "(verdict.json " in err, "run before" in out) == (2, True, False)
+    del whole["seal"]
+    path.write_text(json.dumps(whole))
+    code, _, err = run()
+    assert (code, "verdict.json has lost its seal" in err) == (2, True)
+
+
+def test_json_without_a_field_or_with_another_type_is_said(run, tmp_path):
+    """Also where it has no seal, as in old runs."""
+    run()
+    folder = only_folder(tmp_path)
+    values = {n: json.loads((folder / f"{n}.json").read_text()) for n in ("config", "provenance", "verdict")}
+    del values["verdict"]["seal"]
+    del values["config"]["format"]
+    del values["provenance"]["sha256"]
+    for name, value in values.items():
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    code, out, err = run()
+    assert (code, "run before" in out, "before runs were sealed" in err) == (0, True, True)
+    for key in ("verdict", "seeds", "reason", "seconds"):
+        for odd in (None, {}, 3 if key != "seconds" else "x"):
+            (folder / "verdict.json").write_text(json.dumps(values["verdict"] | {key: odd}))
+            code, _, err = run()
+            assert (code, "verdict.json is damaged" in err, "Traceback" in err) == (2, True, False)
+
+
+def test_a_lost_verdict_is_made_again(run, tmp_path):
+    run()
+    folder = only_folder(tmp_path)
+    before = json.loads((folder / "verdict.json").read_text())
+    (folder / "verdict.json").unlink()
+    code, out, err = run()
+    assert (code, "run before" in out) == (0, False)
+    assert "it had ended, and lacks its verdict.json" in err
+    after = json.loads((folder / "verdict.json").read_text())
+    assert after["predictions"] == before["predictions"]
+    assert seal.look(folder).wrongs == {}
+
+
+@pytest.mark.parametrize("name", ["config.json", "provenance.json"])
+def test_the_registration_of_an_unfinished_run_is_never_written_again(name, run, tmp_path):
+    assert run("--config.mode", "raise")[0] == 1
+    folder = only_folder(tmp_path)
+    (folder / "checkpoints" / "a").mkdir(parents=True)
+    path = folder / name
+    whole = path.read_bytes()
+    changed = whole.replace(b"a scores above b.", b"b scores above a.").replace(
+        b'"resumed": 0', b'"resumed": 7'
+    )
+    for content in (whole[: len(whole) // 2], b"", changed, None):
+        assert content != whole
+        path.unlink() if content is None else path.write_bytes(content)
+        before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+        code, _, err = run("--config.mode", "raise")
+        assert (code, "Traceback" in err) == (2, False)
+        assert f"the unfinished run {folder} is damaged ({name} " in err
+        assert "--fresh" in err
+        assert before == {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    assert run("--config.mode", "raise", "--fresh")[0] == 1
+    assert json.loads((folder / "config.json").read_text())["predictions"]
+
+
+def test_a_resume_keeps_the_registration(run, tmp_path):
+    run("--config.mode", "raise")
+    path = only_folder(tmp_path) / "config.json"
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    _, _, err = run("--config.mode", "raise", "--no-progress")
+    assert "resuming" in err
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
 def test_other_code_does_not_resume_a_run(run, tmp_path):
     run("--config.mode", "raise")
-    folder = only_folder(tmp_path)
-    provenance = json.loads((folder / "provenance.json").read_text())
-    (folder / "provenance.json").write_text(json.dumps(provenance | {"lrn_sha256": "other"}))
+    run_folders.stamp(only_folder(tmp_path), lrn_sha256="other")
     code, _, err = run("--config.mode", "raise")
     assert (code, "begun with other code" in err) == (2, True)
 
 
 def test_a_finished_run_of_other_code_is_said(run, tmp_path):
     run()
-    folder = only_folder(tmp_path)
-    provenance = json.loads((folder / "provenance.json").read_text())
-    (folder / "provenance.json").write_text(json.dumps(provenance | {"lrn_sha256": "other"}))
+    run_folders.reseal(only_folder(tmp_path), lrn_sha256="other")
     code, out, err = run()
     assert (code, "run before" in out, "made by other code" in err) == (0, True, True)
 

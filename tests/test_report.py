@@ -19,8 +19,8 @@ import run_folders
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from lrn import check, cli, files, report, table
-from lrn.report import page, text
+from lrn import check, cli, files, report, seal, source, table
+from lrn.report import page, runs, text
 from lrn.report.plot import WIDTH, interval_plot
 from lrn.report.runs import last_values
 from lrn.study import study_sha256
@@ -182,7 +182,7 @@ def test_sections_and_claims_stand_in_the_order_of_the_notes(gallery):
     places = [parsed.text.index(f" {name} ") for name in order]
     assert places == sorted(places)
     ids = re.findall(r'data-label="Notes" class="id"><div>(\w+)', gallery[1])
-    assert ids == ["C1", "I2", "I3", "I5", "I6", "I8", "F1", "T2", "T4", "O3", "O6", "Q6"]
+    assert ids == ["C1", "C7", "I2", "I3", "I5", "I6", "I8", "F1", "T2", "T3", "T4", "O3", "O6", "Q6"]
 
 
 def test_a_study_tells_all_there_is_to_tell(gallery):
@@ -340,6 +340,7 @@ def test_hostile_text_is_text(tmp_path):
     table.concat(
         [run_folders.made_up(range(10)), table.rows(named, np.arange(10), 0, named, np.arange(10.0))]
     ).write(folder / "metrics.parquet")
+    run_folders.reseal(folder)  # who is hostile can compute seals
     html = built(tmp_path)
     parsed = Page(html)
     assert {tag for tag, _ in parsed.elements} & {"script", "b"} == set()
@@ -589,6 +590,331 @@ def test_no_bytes_break_the_page(tmp_path):
                 changed[rng.integers(len(changed))] = rng.integers(256)
             path.write_bytes(changed[: rng.integers(len(changed))] if rng.random() < 0.1 else changed)
         Page(page.render([report.load(folder)]))
+
+
+# Seals
+
+
+def run_of(root: Path) -> report.Run:
+    (folder,) = report.find(root)
+    return report.load(folder)
+
+
+def test_a_sealed_run_has_no_mark_and_an_old_one_has(gallery):
+    folders, html = gallery
+    run = report.load(folders["supported"])
+    assert (run.sealed, run.differs, run.judged_again) == (True, [], "")
+    part = Page(article(html, "made_up.attack_transfer")).text
+    assert "Sealed yes" in part
+    assert "Judged again the same" in part
+    assert "unsealed" not in part.split("Runs without")[0]
+    old = report.load(folders["unsealed"])
+    assert (old.state, old.verdict, old.sealed, old.damage, old.differs) == (
+        "finished",
+        "supported",
+        False,
+        [],
+        [],
+    )
+    part = Page(article(html, "made_up.old")).text
+    assert "supported All 5 predictions came out. unsealed Made before runs were sealed" in part
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "verdict.json", "provenance.json", "metrics.parquet", "figure.png"]
+)
+def test_a_flipped_bit_anywhere_is_marked(name, tmp_path):
+    path = run_folders.write(tmp_path) / name
+    whole, rng = path.read_bytes(), np.random.default_rng(1)
+    for _ in range(12):
+        content = bytearray(whole)
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        run = run_of(tmp_path)
+        assert any(name in d for d in run.damage), run.damage
+        assert (run.state == "damaged") == (name in ("config.json", "verdict.json"))
+        assert (run.figure is None) == (name == "figure.png")
+        assert (run.finals == {}) == (name == "metrics.parquet")
+    part = Page(article(built(tmp_path), "made_up.attack_transfer")).text
+    assert "damaged" in part
+    if name == "figure.png":
+        assert "draw RUNS/made_up.attack_transfer/" in part
+    with pytest.raises(check.InputError, match=r"are the same folder|is damaged"):
+        report.compare_runs(path.parent, path.parent)
+
+
+EDITS = {
+    "the verdict": (
+        put("verdict.json", "verdict", "refuted"),
+        "the verdict is mixed; verdict.json says refuted",
+    ),
+    "an outcome": (
+        edit("verdict.json", lambda v: v["predictions"][0].update(outcome="supported")),
+        "prediction 1 is refuted; verdict.json says supported",
+    ),
+    "an effect": (first("effect", 0.5), "the effect of prediction 1 is .*; verdict.json says 0.5"),
+    "an interval": (first("interval", [0.4, 0.6]), "the low end of the interval of prediction 1 is"),
+    "a p-value": (first("p", 1e-9), "the p of prediction 1 is .*; verdict.json says 1e-09"),
+    "a control": (
+        edit("verdict.json", lambda v: v["controls"][0].update(effect=0.2)),
+        "the effect of control 1 is 0; verdict.json says 0.2",
+    ),
+    "the metrics": (
+        lambda folder: run_folders.made_up(range(10), shift=0.5).write(folder / "metrics.parquet"),
+        "the effect of prediction 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("case", EDITS)
+def test_what_comes_out_otherwise_from_the_table_is_said(case, sealed, tmp_path):
+    """Of runs without a seal, and of runs whose seal was made again."""
+    change, sentence = EDITS[case]
+    results = run_folders.made_up(range(10), shift=0.75)
+    folder = run_folders.write(tmp_path, results=results, sealed=sealed)
+    assert report.load(folder).differs == []
+    change(folder)
+    if sealed:
+        run_folders.reseal(folder)
+    run = report.load(folder)
+    assert run.state == "finished"
+    assert re.search(sentence, "; ".join(run.differs)), run.differs
+    part = Page(article(built(tmp_path), "made_up.attack_transfer")).text
+    assert "judged otherwise" in part
+    assert re.search(sentence, part) or len(run.differs) > 3
+    other = run_folders.write(tmp_path / "b", seeds=range(9))
+    assert "A judged again" in printed(report.compare_runs(folder, other))
+
+
+def test_rounding_is_no_difference(tmp_path):
+    folder = run_folders.write(tmp_path)
+    effect = json.loads((folder / "verdict.json").read_text())["predictions"][0]["effect"]
+    first("effect", effect * (1 + 1e-12))(folder)
+    run_folders.reseal(folder)
+    assert report.load(folder).differs == []
+
+
+def test_predictions_of_odd_types_are_judged_again_or_not_and_break_nothing(tmp_path):
+    folder = run_folders.write(tmp_path)
+    whole, verdict = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "verdict"))
+    run = report.load(folder)
+
+    def judged(change) -> report.Run:
+        config = json.loads(json.dumps(whole))
+        change(config)
+        found = replace(run, differs=[], judged_again="")
+        runs._judge_again(found, config, verdict)
+        return found
+
+    for odd in (None, -3, 10**400, "", "nan", [[1]], {"a": [None]}):
+        for key in ("predictions", "controls", "alpha", "preset"):
+            judged(lambda v, k=key, o=odd: v.update({k: o}))
+        for number, prediction in enumerate(whole["predictions"]):
+            for key in prediction["params"]:
+                if key != "failed_as":  # no seed failed
+                    judged(lambda v, n=number, k=key, o=odd: v["predictions"][n]["params"].update({k: o}))
+    mine = judged(lambda v: v["predictions"][0].update(kind="mine"))
+    assert "the kind 'mine' cannot be judged without their study" in mine.judged_again
+
+
+def test_an_open_end_is_shown_as_one():
+    for params in ({"low": 0.5, "high": "inf"}, {"low": 0.5, "high": None}):
+        assert runs._region("interval", runs._Fields(params, "", [])) == (0.5, math.inf)
+
+
+def test_a_failed_run_and_a_lost_verdict(gallery, tmp_path):
+    folders, html = gallery
+    run = report.load(folders["error"])
+    assert (run.state, run.failed, run.damage) == ("failed", "mnist/train was not found.", [])
+    part = Page(article(html, "made_up.no_data")).text
+    assert "failed It failed: mnist/train was not found. The command below goes on with it." in part
+    folder = run_folders.write(tmp_path)
+    (folder / "verdict.json").unlink()
+    assert report.load(folder).damage == [
+        "verdict.json is missing, though the run had ended; its command writes it again"
+    ]
+    assert "damaged" in Page(article(built(tmp_path), "made_up.attack_transfer")).text
+
+
+def test_the_registration_of_an_unfinished_run_is_checked(tmp_path):
+    folder = run_folders.write(tmp_path, finished=None)
+    assert report.load(folder).damage == []
+    put("config.json", "claim", "Another claim.")(folder)
+    run = report.load(folder)
+    assert run.state == "damaged"
+    assert "config.json does not match the checksum in provenance.json" in run.damage
+
+
+def test_a_run_whose_figure_failed(tmp_path):
+    folder = run_folders.write(tmp_path)
+    for name in seal.FIGURES:
+        (folder / name).unlink()
+    put("verdict.json", "figure_failed", "KeyError: 'a' (mine.py, line 3, in figure).")(folder)
+    run_folders.reseal(folder)
+    run = report.load(folder)
+    assert (run.state, run.damage) == ("finished", [])
+    part = Page(article(built(tmp_path), "made_up.attack_transfer")).text
+    assert "no figure There is no figure: KeyError: 'a' (mine.py, line 3, in figure)." in part
+    assert f"draw RUNS/made_up.attack_transfer/{folder.name}" in part
+    (folder / "figure.png").write_bytes(run_folders.drawn()["figure.png"])  # which no seal covers
+    assert report.load(folder).figure is None
+
+
+# Studies that share a file's name
+
+
+def test_studies_of_one_file_name_are_told_apart(tmp_path):
+    a, b = (tmp_path / name / "toy.py" for name in "ab")
+    for path in (a, b):
+        path.parent.mkdir()
+        path.write_text("x = 1\n")
+    runs = tmp_path / "runs"
+
+    def write(path: Path, claim: str, seeds: int) -> Path:
+        study = replace(run_folders.STUDY, claim=claim)
+        where = f"../{path.parent.name}/toy.py"
+        return run_folders.write(
+            runs, "toy", study=study, seeds=range(seeds), study_path=str(path), study_where=where
+        )
+
+    folders = [write(a, "One.", 10), write(a, "One.", 9), write(b, "One.", 11), write(b, "Two.", 12)]
+    html = built(runs)
+    heads = re.findall(r"<code>([^<]*toy.py)</code></p>", html)
+    assert heads == [str(a), str(b), str(b)]
+    assert sum(f"Earlier and smaller runs ({n})" in html for n in (1, 2, 3)) == 1
+    report.compare_runs(folders[0], folders[1])
+    for other in folders[2:]:
+        with pytest.raises(check.InputError, match="which only share a file's name"):
+            report.compare_runs(folders[0], other)
+    a.unlink()  # moved away: by its claim it may be the same study
+    assert ("study_path", str(a), str(b)) in report.compare_runs(folders[0], folders[2]).changes
+    with pytest.raises(check.InputError, match="which only share a file's name"):
+        report.compare_runs(folders[0], folders[3])
+
+
+def test_a_study_of_lrn_is_one_wherever_it_lies(tmp_path):
+    for root, seeds in (("one", 10), ("two", 11)):
+        path = f"/not/here/{root}/experiments/area/name.py"
+        run_folders.write(tmp_path, "area.name", seeds=range(seeds), study_path=path)
+    (entry,) = page._entries(report.load(f) for f in report.find(tmp_path))
+    assert len(entry.older) == 1
+
+
+def test_deviated_when_a_helper_changed_and_not_when_only_the_figure_did(tmp_path):
+    study, helper = tmp_path / "mine.py", tmp_path / "helper.py"
+    text = "import helper\n\n\ndef run(c, x):\n    pass\n\n\ndef figure(t, c):\n    return 1\n\n\n"
+    text += "STUDY = Study(run=run, figure=figure)\n"
+    study.write_text(text)
+    helper.write_text("x = 1\n")
+    code = source.read(study)
+    options = dict(study_path=str(study), study_where="../mine.py", study_files=code.files)
+    run_folders.write(tmp_path / "runs", "mine", study_sha256=code.sha256, **options)
+
+    def said() -> str:
+        return Page(article(built(tmp_path / "runs"), "mine")).text
+
+    assert "deviated" not in said()
+    study.write_text(text.replace("return 1", "return 2"))
+    assert "deviated" not in said()
+    helper.write_text("x = 2\n")
+    assert "deviated helper, which the study imports, has been edited since this run." in said()
+    study.write_text(text.replace("pass", "return"))
+    assert "deviated The study's file has been edited since this run" in said()
+    study.write_text("(")
+    assert "can no longer be read as Python" in said()
+
+
+# Folders of no reasonable size
+
+
+def of_size(folder: Path, **columns) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({name: columns[name] for name in table.COLUMNS}), folder / "metrics.parquet")
+
+
+def test_what_is_too_large_is_one_sentence(tmp_path, monkeypatch):
+    import pyarrow as pa
+
+    folder = run_folders.write(tmp_path)
+    n = 30_000
+
+    def same(value, kind) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(
+            np.zeros(n, np.int32), pa.array([value], kind)
+        ).dictionary_decode()
+
+    arm, metric = same("a", pa.string()), same("m", pa.string())
+    zeros, value = np.zeros(n, np.int64), np.zeros(n)
+    plain = dict(arm=arm, seed=zeros, step=zeros, metric=metric, value=value)
+    many = [f"arm{i}" for i in range(n)]
+    cases = {
+        "has more than 5,000 pairs of arm and metric|30,000 arms or metrics": plain | {"arm": many},
+        "whose name has more than 1,000 characters": plain | {"metric": same("m" * 2000, pa.string())},
+    }
+    for sentence, columns in cases.items():
+        of_size(folder, **columns)
+        assert re.search(sentence, "; ".join(report.load(folder).damage))
+        assert re.search(sentence, built(tmp_path))
+    of_size(folder, **plain)
+    for limit, least, sentence in (
+        ("ROWS", n - 1, "has 30,000 rows, and 29,999 are the most that are read"),
+        ("TEXT_BYTES", 10, "unpacks to .* bytes, and 10 are the most"),
+        ("NUMBER_BYTES", 100, "unpacks to .* bytes, and 100 are the most"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(runs, limit, least)
+            patch.setattr(
+                "pyarrow.parquet.ParquetFile.iter_batches", lambda *_, **__: pytest.fail("it was read")
+            )
+            assert re.search(sentence, "; ".join(report.load(folder).damage))
+    with open(folder / "verdict.json", "r+b") as file:
+        file.truncate(268_000_000)
+    with open(folder / "figure.png", "r+b") as file:
+        file.truncate(268_000_000)
+    damage = "; ".join(report.load(folder).damage)
+    for name in ("verdict.json", "figure.png"):
+        assert f"{name} has 268,000,000 bytes, and" in damage
+
+
+def test_long_texts_and_lists_are_cut_and_that_is_said(tmp_path):
+    folder = run_folders.write(tmp_path)
+    edit("config.json", lambda v: v.update(doc="x" * 200_000))(folder)
+    put("verdict.json", "failures", [{"arm": "a", "seed": i, "step": 1, "metric": "m"} for i in range(5000)])(
+        folder
+    )
+    run_folders.reseal(folder)
+    run = report.load(folder)
+    assert len(run.doc) == 100_000
+    assert len(run.failures) == 1000
+    assert "config.json: doc has 200,000 characters, and the first 100,000 are shown" in run.damage
+    assert "verdict.json: failures has 5,000 entries, and the first 1,000 are shown" in run.damage
+
+
+def test_batches_of_rows_give_what_all_rows_give(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    n = 3000
+    rows = table.Table(
+        rng.choice(["a", "b", "c"], n).astype(object), rng.integers(0, 5, n), rng.integers(0, 9, n),
+        rng.choice(["m", "n"], n).astype(object), rng.random(n),
+    )  # fmt: skip
+    rows.write(tmp_path / "t.parquet")
+    whole = last_values(rows)
+    real = runs._batches
+
+    def small(path: Path):
+        for batch in real(path):
+            for start in range(0, n, 700):
+                yield runs._Batch(*batch[:2], *(c[start : start + 700] for c in batch[2:]))
+
+    found = runs._last(small(tmp_path / "t.parquet"))
+    assert list(found) == list(whole)
+    for cell, final in found.items():
+        np.testing.assert_array_equal(final.seeds, whole[cell].seeds)
+        np.testing.assert_array_equal(final.values, whole[cell].values)
+        np.testing.assert_array_equal(final.values, rows.final(*cell))
 
 
 # Pieces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,50 @@ def test_the_final_value_is_each_seeds_own():
 def test_the_hash_is_the_same_for_every_python(tmp_path):
     (tmp_path / "s.py").write_text("def f(x: int = 3):\n    return [x, None, 'a', {}]\n")
     assert study.study_sha256(tmp_path / "s.py")[:16] == "7b859c5e4e03cb13"
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        over(0.1),
+        dataclasses.replace(over(-0.2), failed_as=-np.inf, regime="here"),
+        Equivalence(statement="e", one=Cell("a", "m"), other=Cell("b", "n"), margin=0.3, failed_as=0.0),
+        Within(statement="w", cell=Cell("a", "m"), low=-np.inf, high=2.0, failed_as=np.inf),
+        Trend(
+            statement="t", over=tuple(Cell(a, "m") for a in "abc"), levels=(0, 1.5, 2), direction="decreasing"
+        ),
+        Exact(statement="x", cell=Cell("a", "m"), value=3.0, atol=1e-6),
+    ],
+    ids=lambda p: p.kind,
+)
+def test_a_prediction_comes_back_from_what_was_registered(prediction):
+    """So the report can judge again."""
+    spec = json.loads(json.dumps(prediction.spec(), allow_nan=False))
+    assert study.restored(spec) == prediction
+    assert study.restored(spec).spec() == prediction.spec()
+
+
+def test_bounds_that_were_written_as_null_are_open_ends():
+    spec = Within(statement="w", cell=Cell("a", "m"), low=0.0, high=2.0).spec()
+    spec["params"] |= {"low": None}
+    assert study.restored(spec) == Within(statement="w", cell=Cell("a", "m"), low=-np.inf, high=2.0)
+
+
+def test_judging_again_gives_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    values = make(a=rng.random(9) + 1, b=rng.random(9), oracle=np.ones(9))
+    made = dataclasses.replace(
+        studies.STUDY,
+        predictions=(over(0.2), over(1.5)),
+        controls=(Control(Exact(statement="o", cell=Cell("oracle", "m"), value=1.0), "flag"),),
+    )
+    registered = {
+        "predictions": [p.spec() for p in made.predicted(None)],
+        "controls": [c.spec() for c in made.controlled(None)],
+        "alpha": made.alpha,
+        "preset": "quick",
+    }
+    again = study.judge_again(json.loads(json.dumps(registered)), values)
+    assert json.dumps(again) == json.dumps(study.judge(made, studies.Config(), "quick", values))
+    with pytest.raises(ValueError, match="of the kind 'mine' cannot be judged"):
+        study.restored(registered["predictions"][0] | {"kind": "mine"})

@@ -18,6 +18,9 @@ from lrn.data.errors import DataError
 
 LIMIT = 2**30  # bytes unpacked
 MEMBERS = 200_000
+NAME = 1_000  # bytes of a member's path
+PART = 255  # and of each of its parts, the most that common file systems take
+LEVELS = 100  # of folders
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -72,6 +75,11 @@ def extract(path: Path, folder: Path, limit: int = LIMIT) -> list[Path]:
         except FileExistsError:
             raise DataError(
                 f"{path}: {str(name)!r} is in the way in {folder}; unpack into an empty folder."
+            ) from None
+        except OSError as error:  # a file where a folder must be, a full disk, a name that is too long here
+            raise DataError(
+                f"{path}: {str(name)!r} cannot be written in {folder} ({error.strerror or error}); "
+                "unpack into an empty folder with free space."
             ) from None
         written.append(target)
     return written
@@ -136,8 +144,15 @@ def _checked(
             or ":" in name
             or "\0" in name
         ):
+            shown = name if len(name) <= 80 else f"{name[:80]}..."
             raise DataError(
-                f"{path} has a member {name!r} that would be written outside its folder; it is not unpacked."
+                f"{path} has a member {shown!r} that would be written outside its folder; it is not unpacked."
+            )
+        sizes_of = [len(part.encode("utf-8", "surrogateescape")) for part in relative.parts]
+        if sum(sizes_of) + len(sizes_of) > NAME or max(sizes_of, default=0) > PART or len(sizes_of) > LEVELS:
+            raise DataError(
+                f"{path} has a member {name[:40] + '...'!r} whose name has {len(name):,} characters on "
+                f"{len(sizes_of):,} levels, more than a file system takes; it is not unpacked."
             )
         if not is_plain:
             raise DataError(f"{path} has a member {name!r} that is a link or a device; it is not unpacked.")

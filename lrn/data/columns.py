@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = "?"  # a missing category or text, as in the UCI files; a missing number is NaN
+TEXT_BYTES = 2**30  # that a column of text may take, four for each character of its longest value
+PICTURE_BYTES = 2**24  # that one picture may have, compressed
 SEPARATOR = "|"  # between the items of a list of strings
 
 
@@ -72,7 +74,7 @@ class Categorical:
             if wrong.any():
                 row = int(np.argmax(wrong))
                 raise DataError(
-                    f"row {row} has {str(values[row])!r}, which is none of {', '.join(self.levels)}"
+                    f"row {row} has {str(values[row])[:80]!r}, which is none of {', '.join(self.levels)}"
                 )
         return values
 
@@ -133,6 +135,8 @@ class Image:
     def _decode(self, picture: bytes) -> np.ndarray:
         from PIL import Image as Pillow
 
+        if len(picture) > PICTURE_BYTES:
+            raise DataError(f"has {len(picture):,} bytes, and {PICTURE_BYTES:,} are the most that are read")
         try:
             image = Pillow.open(io.BytesIO(picture), formats=("PNG", "JPEG"))
         except Exception as error:  # pillow raises a dozen kinds for bytes that are no picture
@@ -164,9 +168,8 @@ def _numbers(column: pa.ChunkedArray, expected: str) -> np.ndarray:
     """Numbers of any stored kind; a missing one is NaN (and then the whole column is float64)."""
     import pyarrow as pa
 
+    column = _spread(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
@@ -187,16 +190,16 @@ def _parse(strings: Sequence[str | None], expected: str) -> np.ndarray:
         try:
             values[row] = np.nan if stripped in ("", MISSING) else float(stripped)
         except ValueError:
-            raise DataError(f"row {row} has {string!r}, expected {expected}") from None
+            shown = repr(stripped if len(stripped) <= 80 else f"{stripped[:80]}...")
+            raise DataError(f"row {row} has {shown}, expected {expected}") from None
     return values
 
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:
     import pyarrow as pa
 
+    column = _spread(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         values: list[Any] = [MISSING if v is None else v for v in column.to_pylist()]
     elif _is_list_of_strings(kind):
@@ -205,7 +208,28 @@ def _strings(column: pa.ChunkedArray) -> np.ndarray:
         values = [MISSING] * len(column)
     else:
         raise DataError(f"it holds {kind}, expected strings")
+    _fits(max(map(len, values), default=0), len(values))
     return np.array(values, np.str_) if values else np.empty(0, "U1")
+
+
+def _spread(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of codes as the values they stand for, which may be long and in many rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return column
+    kind = column.type.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        for chunk in column.chunks:
+            lengths = pc.call_function("binary_length", [chunk.dictionary]).to_numpy(zero_copy_only=False)
+            _fits(int(np.nanmax(lengths, initial=0)), len(column))
+    return column.cast(kind)
+
+
+def _fits(longest: int, rows: int) -> None:
+    if 4 * longest * rows > TEXT_BYTES:
+        raise DataError(f"it has {rows:,} rows and a value of {longest:,} characters, too large to be read")
 
 
 def _is_list_of_strings(kind: Any) -> bool:

@@ -19,11 +19,13 @@ from lrn import check, files
 from lrn.data import fetch, integrity, sets
 from lrn.data.columns import Column, Image
 from lrn.data.dataset import Dataset
-from lrn.data.errors import DataError, DataNotFoundError
+from lrn.data.errors import DataError, DataFolderError, DataNotFoundError
 from lrn.data.spec import DataSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+LIMIT = 2**32  # bytes that the columns of a file may unpack to
 
 _DECODED = 1  # part of the name of decoded pictures: raise it when decoding changes
 
@@ -59,7 +61,8 @@ def load(name: str | DataSpec, split: str = "train") -> Dataset:
     Raises:
         ValueError: the name or split is unknown.
         DataError: a ValueError: the file is damaged, or its schema, size or values are not those of the set.
-        DataNotFoundError: a FileNotFoundError: it is in none of those places.
+        DataNotFoundError: a FileNotFoundError: it is in none of those places. Where ``$LRN_DATA_DIR`` is no
+            folder it is a ValueError too.
     """
     spec = name if isinstance(name, DataSpec) else info(name)
     check.choice(f"split of {spec.name}", split, spec.splits)
@@ -92,7 +95,7 @@ def _data_dir() -> Path | None:
         return None
     folder = Path(value).expanduser()
     if not folder.is_dir():
-        raise DataNotFoundError(f"LRN_DATA_DIR is {value}, which is not a folder; correct it or unset it.")
+        raise DataFolderError(f"LRN_DATA_DIR is {value}, which is not a folder; correct it or unset it.")
     return folder
 
 
@@ -208,6 +211,8 @@ def _check(path: Path, spec: DataSpec, split: str) -> None:
     try:
         with pq.ParquetFile(path) as parquet:
             names, rows = parquet.schema_arrow.names, parquet.metadata.num_rows
+            groups = range(parquet.metadata.num_row_groups)
+            size = sum(parquet.metadata.row_group(i).total_byte_size for i in groups)
     except Exception as error:
         raise DataError(f"it is damaged ({type(error).__name__})") from error
     _check_schema(names, spec.columns)
@@ -215,13 +220,19 @@ def _check(path: Path, spec: DataSpec, split: str) -> None:
         raise DataError("it has no rows")
     if rows != spec.splits[split].rows:
         raise DataError(f"it has {rows:,} rows, expected {spec.splits[split].rows:,}")
+    if size > LIMIT:
+        raise DataError(f"it unpacks to {size:,} bytes, and {LIMIT:,} are the most that are read")
 
 
-def _table(path: Path, names: list[str]) -> pa.Table:
+def _table(path: Path, names: list[str], pictures: bool = False) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as parquet:
+            leaves = {parquet.schema.column(i).path for i in range(len(parquet.schema.names))}
+        # Text as codes: one long value may stand in every row.
+        coded = [] if pictures else sorted(leaves.intersection(names))
+        with pq.ParquetFile(path, read_dictionary=coded) as parquet:
             return parquet.read(columns=names)
     except Exception as error:
         raise DataError(f"it is damaged ({type(error).__name__})") from error
@@ -253,7 +264,7 @@ def _pictures(path: Path, name: str, kind: Image, digest: str, rows: int) -> np.
         pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
         if pixels.shape == shape and pixels.dtype == np.uint8 and kept.with_suffix(".json").is_file():
             return pixels
-    pixels = kind.read(_table(path, [name])[name])
+    pixels = kind.read(_table(path, [name], pictures=True)[name])
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         kept.with_suffix(".json").unlink(missing_ok=True)
         files.write_with(kept, lambda temporary: np.save(temporary, pixels, allow_pickle=False))

@@ -101,6 +101,12 @@ def compare(a: Run, b: Run) -> Comparison:
         raise check.InputError(
             f"compare takes two runs of one study, got {a.study} and {b.study}; give two runs of either."
         )
+    if a.identity != b.identity and (a.claim != b.claim or all(_is_here(r.study_path) for r in (a, b))):
+        one, other = (f"{r.study_path or r.study} ({text.plain(r.claim)[:80]!r})" for r in (a, b))
+        raise check.InputError(
+            f"compare takes two runs of one study, got {one} and {other}, which only share a file's name; "
+            "give two runs of either."
+        )
     cells = dict.fromkeys([*a.finals, *b.finals])
     paired = sorted(a.seeds) == sorted(b.seeds)
     rows = [
@@ -108,6 +114,14 @@ def compare(a: Run, b: Run) -> Comparison:
         for arm, metric in cells
     ]
     return Comparison(a, b, rows, _changes(a, b), _judged(a, b))
+
+
+def _is_here(path: str) -> bool:
+    """Whether a study's file is on this machine: one that was moved may be the same study."""
+    try:
+        return bool(path) and Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _finished(path: Path) -> Run:
@@ -121,6 +135,8 @@ def _finished(path: Path) -> Run:
     if run.state == "unfinished":
         again = f"finish it with: {run.command}" if run.command else "finish it first."
         raise check.InputError(f"{path} is unfinished, it has no verdict.json; {again}")
+    if run.state == "failed":
+        raise check.InputError(f"{path} has no verdict, for it failed: {run.failed}")
     if run.state == "damaged" or not run.finals:
         raise check.InputError(
             f"{path} is damaged ({'; '.join(run.damage) or 'it holds no values'}); run it again with --fresh."
@@ -161,11 +177,14 @@ def _changes(a: Run, b: Run) -> list[Change]:
     """What differs of the settings, the code and the machine, in that order."""
     pairs: list[tuple[str, Any, Any]] = [("preset", a.preset, b.preset)]
     pairs.append(("seeds", text.seeds(a.seeds), text.seeds(b.seeds)))
+    pairs += [("claim", a.claim, b.claim), ("study_path", a.study_path, b.study_path)]
     pairs += [(f"config.{k}", x, y) for k, x, y in _both(a.config, b.config)]
     pairs += [
         (k, a.provenance.get(k), b.provenance.get(k)) for k in ("git_commit", "git_dirty", "lrn_sha256")
     ]
     pairs += [("study_sha256", a.study_sha256, b.study_sha256), ("alpha", a.alpha, b.alpha)]
+    if bool(a.study_files) != bool(b.study_files):  # then the two hashes are of different things
+        pairs = [pair for pair in pairs if pair[0] != "study_sha256"]
     packages = [run.provenance.get("packages") for run in (a, b)]
     x, y = (p if isinstance(p, dict) else {} for p in packages)
     pairs += [(k, v, w) for k, v, w in _both(x, y)]
@@ -212,8 +231,14 @@ def _runs_table(c: Comparison) -> Table:
     _add(table, "wall time", *cost)
     _add(table, "finished", text.moment(c.a.finished), text.moment(c.b.finished))
     for run, name in ((c.a, "A"), (c.b, "B")):
-        if run.damage:
-            _add(table, f"damage in {name}", "; ".join(run.damage), "")
+        said = {
+            f"damage in {name}": run.damage,
+            f"{name} judged again": run.differs[:3],
+            f"{name} is not sealed": [] if run.sealed else ["changes of its files cannot be told"],
+        }
+        for label, sentences in said.items():
+            if sentences:
+                _add(table, label, "; ".join(sentences), "")
     return table
 
 

@@ -6,14 +6,14 @@ import base64
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lrn import __version__, check, discover, figures, files, stats
+from lrn import __version__, check, discover, figures, files, source, stats
 from lrn.report import text
 from lrn.report.plot import interval_plot
 from lrn.report.runs import Final, Run, find, load
@@ -32,7 +32,8 @@ STATUSES = {
     "invalid": "A control failed: the experiment itself cannot be trusted, so nothing else counts.",
     "smoke": "A run of seconds that shows that the study works; never a verdict.",
     "unfinished": "The run was begun and has no verdict yet; the same command goes on with it.",
-    "damaged": "Files of the run cannot be read.",
+    "failed": "An error ended the run before its verdict; the same command goes on when its cause is mended.",
+    "damaged": "Files of the run cannot be read, or are not as they were written.",
 }
 
 
@@ -62,8 +63,9 @@ class Entry(Shown):
     """A study on the page: the run it is judged by, and the others."""
 
     older: list[Shown]
-    other: list[Shown]  # unfinished or damaged
+    other: list[Shown]  # unfinished, failed or damaged
     anchor: str = ""
+    place: str = ""  # its file, where another study has its name
 
 
 def build(out: Path, *roots: Path) -> Path:
@@ -118,9 +120,9 @@ def render(runs: Iterable[Run]) -> str:
 def _entries(runs: Iterable[Run]) -> list[Entry]:
     """One entry a study, in the order of the notes; its first run is the one it is judged by."""
     now = _Code()
-    of: dict[str, list[Shown]] = {}
+    of: dict[tuple[str, ...], list[Shown]] = {}
     for run in sorted(runs, key=_rank, reverse=True):
-        of.setdefault(run.study, []).append(Shown(run, marks(run, now)))
+        of.setdefault(_identity(run), []).append(Shown(run, marks(run, now)))
     entries = []
     for first, *others in of.values():
         older = [s for s in others if s.run.state == "finished"]
@@ -133,8 +135,11 @@ def _entries(runs: Iterable[Run]) -> list[Entry]:
             e.run.section,
             _natural(e.run.claim_id),
             e.run.study,
+            e.run.study_path,
+            e.run.claim,
         )
     )
+    names = [entry.run.study for entry in entries]
     taken: set[str] = set()
     for entry in entries:
         slug = "study-" + (re.sub(r"[^a-z0-9]+", "-", entry.run.study.lower()).strip("-") or "x")
@@ -142,7 +147,13 @@ def _entries(runs: Iterable[Run]) -> list[Entry]:
             slug += "-2"
         taken.add(slug)
         entry.anchor = slug
+        entry.place = entry.run.study_path if names.count(entry.run.study) > 1 else ""
     return entries
+
+
+def _identity(run: Run) -> tuple[str, ...]:
+    """Which study a run is of; one whose description is lost is filed by its folder."""
+    return run.identity if run.claim else (run.study,)
 
 
 def _rank(run: Run) -> tuple:
@@ -154,7 +165,7 @@ def _rank(run: Run) -> tuple:
     preset = _PRESET_RANK.get(run.preset, 1)
     return (
         run.state == "finished",
-        run.state == "unfinished",
+        run.state in ("unfinished", "failed"),
         preset > 0,
         run.verdict != "underpowered",
         not run.overridden,
@@ -193,36 +204,77 @@ def marks(run: Run, now: _Code) -> list[Mark]:
         why = f"{lanes} training{'s' if lanes > 1 else ''} became non-finite; see Failures."
         found.append(Mark("failed", f"{lanes} failed", why))
     if run.damage and run.state != "damaged":
-        found.append(Mark("damaged", "damaged", f"Damaged: {'; '.join(run.damage)}."))
+        found.append(Mark("damaged", "damaged", f"Damaged: {'; '.join(run.damage)}. {_remedy(run)}"))
+    if run.differs:
+        more = f", and {len(run.differs) - 3} more" if len(run.differs) > 3 else ""
+        why = f"Judged again from its table: {'; '.join(run.differs[:3])}{more}."
+        found.append(Mark("differs", "judged otherwise", why))
+    if run.figure_failed:
+        why = f"There is no figure: {run.figure_failed} {_REDRAW.format(_where(run))}"
+        found.append(Mark("nofigure", "no figure", why))
+    if run.state != "damaged" and not run.sealed:
+        why = "Made before runs were sealed: changes of its files cannot be told."
+        found.append(Mark("unsealed", "unsealed", why))
     return found
+
+
+_REDRAW = "python -m experiments draw RUNS/{} draws it again and trains nothing."
+
+
+def _where(run: Run) -> str:
+    return f"{run.folder.parent.name}/{run.name}"
+
+
+def _remedy(run: Run) -> str:
+    """What to do about damage of a run that is shown."""
+    if run.state != "finished":
+        return "Restore what is damaged from a copy, or begin again with --fresh."
+    if run.sealed and all(d.startswith("figure") for d in run.damage):
+        return _REDRAW.format(_where(run))
+    return "Run it again with --fresh."
 
 
 class _Code:
     """The code of the studies as it is now, each file hashed once."""
 
     def __init__(self):
+        self._codes: dict[Path, source.Code | None] = {}
         self._hashes: dict[Path, str | None] = {}
         self._found: dict[str, Path] | None = None
 
     def deviation(self, run: Run) -> str:
-        """A sentence if the study's file is not the one that ran; "" if it is, or is not on this machine."""
+        """A sentence if the study is not the one that ran; "" if it is, or is not on this machine."""
         path = self._path(run)
         if path is None or not run.study_sha256:
             return ""
+        if not run.study_files:
+            return self._deviation_of_file(path, run)
+        if path not in self._codes:
+            self._codes[path] = _unless_broken(source.read, path)
+        code = self._codes[path]
+        if code is None:
+            return _NO_PYTHON
+        own = next(iter(code.files))
+        changed = [name for name, digest in code.files.items() if run.study_files.get(name) != digest]
+        if own in changed:
+            return _EDITED
+        if changed:
+            return f"{', '.join(changed)}, which the study imports, has been edited since this run."
+        return ""
+
+    def _deviation_of_file(self, path: Path, run: Run) -> str:
+        """The same for a run that knows a hash of the study's file alone."""
         if path not in self._hashes:
-            try:
-                self._hashes[path] = study_sha256(path)
-            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-                self._hashes[path] = None
+            self._hashes[path] = _unless_broken(study_sha256, path)
         if self._hashes[path] is None:
-            return "The study's file can no longer be read as Python, so it is not the one that ran."
-        if self._hashes[path] == run.study_sha256:
-            return ""
-        return "The study's file has been edited since this run, which was of an earlier version."
+            return _NO_PYTHON
+        return "" if self._hashes[path] == run.study_sha256 else _EDITED
 
     def _path(self, run: Run) -> Path | None:
-        for path in (Path(run.study_path) if run.study_path else None, self._known().get(run.study)):
-            # The second where the folder was made elsewhere, or the repository moved.
+        near = run.folder.parent.parent / run.study_where if run.study_where else None
+        known = None if run.study_where else self._known().get(run.study)
+        for path in (Path(run.study_path) if run.study_path else None, near, known):
+            # The others where the folder was made elsewhere, or the repository moved.
             with contextlib.suppress(OSError, ValueError):
                 if path is not None and path.suffix == ".py" and path.is_file():
                     return path
@@ -232,6 +284,17 @@ class _Code:
         if self._found is None:
             self._found = discover.find()
         return self._found
+
+
+_NO_PYTHON = "The study's file can no longer be read as Python, so it is not the one that ran."
+_EDITED = "The study's file has been edited since this run, which was of an earlier version."
+
+
+def _unless_broken(read: Callable[[Path], Any], path: Path) -> Any:
+    try:
+        return read(path)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 @functools.cache  # compiling the templates takes longer than filling them
@@ -298,7 +361,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     edited = " with uncommitted changes" if dirty else "" if dirty is False else " (unknown whether edited)"
     packages = p.get("packages")
     rows: Sequence[tuple[str, Any]] = (
-        ("Run folder", f"{run.folder.parent.name}/{run.name}"),
+        ("Run folder", _where(run)),
+        ("Sealed", ("yes" if run.sealed else "no") if run.state != "damaged" else None),
+        ("Judged again", _judged_again(run) if run.state == "finished" else None),
         ("Started", text.moment(str(p["started"])) if p.get("started") else None),
         ("Finished", text.moment(run.finished) if run.finished else None),
         ("Resumed", f"{p['resumed']} times" if p.get("resumed") else None),
@@ -315,6 +380,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Device", device(run)),
     )
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def _judged_again(run: Run) -> str:
+    if run.judged_again:
+        return f"no: {run.judged_again}"
+    return "otherwise" if run.differs else "the same"
 
 
 def device(run: Run) -> str:

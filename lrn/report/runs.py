@@ -10,18 +10,26 @@ import math
 import struct
 import typing
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lrn import files, study
+from lrn import files, seal, study
 from lrn import table as tables
 from lrn.table import Table
 
 _FILES = ("config.json", "provenance.json", "metrics.parquet", "verdict.json", "figure.png")
+# What a folder from anywhere may hold. The runs of lrn stay far below.
+ROWS = 20_000_000  # of metrics
+CELLS = 5_000  # pairs of arm and metric
+NAME = 1_000  # characters of an arm or a metric
+TEXT_BYTES, NUMBER_BYTES = 2**27, 2**30  # of the columns of metrics, unpacked
+SEEDS = 10_000  # as many as the command line allows
+ENTRIES = 1_000  # predictions, controls, failures
+TEXT = 100_000  # characters of one text
 _VERDICTS = typing.get_args(study.Verdict)
 _OUTCOMES = typing.get_args(study.Outcome)
 
@@ -64,8 +72,15 @@ class Run:
     """One run folder. Texts are "" and mappings empty where the folder does not say.
 
     state: "finished" when there are a verdict and the config it belongs to, "unfinished" when there is no
-        verdict yet, "damaged" when one of the two cannot be read.
+        verdict yet, "failed" when an error ended it before one, "damaged" when verdict or config cannot be
+        read or are not as they were written.
     damage: what is wrong with the folder's files, one sentence each; also of a finished run.
+    sealed: whether the folder has checksums (runs made before there were any have none).
+    differs: what comes out otherwise when the predictions are judged again from the table, a sentence each.
+    judged_again: whether they could be; "" if so, else why not.
+    failed: what ended a run that failed. figure_failed: why a finished run has no figure.
+    study_files: hashes of the files that the study was made of, by module; study_where: the path of a
+        study's file from the folder of all runs, "" of studies that come with lrn.
     predictions, controls: without findings when the run is unfinished.
     finals: (arm, metric) -> last values.
     figure, figure_dark: PNG bytes, checked.
@@ -73,8 +88,13 @@ class Run:
 
     folder: Path
     study: str
-    state: Literal["finished", "unfinished", "damaged"] = "damaged"
+    state: Literal["finished", "unfinished", "failed", "damaged"] = "damaged"
     damage: list[str] = field(default_factory=list)
+    sealed: bool = False
+    differs: list[str] = field(default_factory=list)
+    judged_again: str = "there is no verdict"
+    failed: str = ""
+    figure_failed: str = ""
     title: str = ""
     claim: str = ""
     claim_id: str = ""
@@ -88,6 +108,8 @@ class Run:
     command: str = ""
     study_path: str = ""
     study_sha256: str = ""
+    study_files: Mapping[str, str] = field(default_factory=dict)
+    study_where: str = ""
     verdict: str = ""
     reason: str = ""
     predictions: list[Result] = field(default_factory=list)
@@ -107,6 +129,14 @@ class Run:
     def finished(self) -> str:
         """When it finished, ISO 8601, or ""; sorts by time."""
         return _str(self.provenance.get("finished"))
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Which study it is of. Studies that come with lrn have an id each; other files may share a name."""
+        path = Path(self.study_path.removesuffix(".py")).parts
+        if "." in self.study and not self.study_where and path[-2:] == tuple(self.study.split(".")):
+            return (self.study,)
+        return (self.study, self.study_path, self.claim)
 
     @property
     def overridden(self) -> bool:
@@ -146,15 +176,111 @@ def load(folder: Path) -> Run:
         run.provenance = provenance
     elif not (folder / "provenance.json").exists():
         run.damage.append("provenance.json is missing")
-    if config is not None and run.verdict:
-        run.state = "finished"
-    elif config is not None and not has_verdict:
-        run.state = "unfinished"
     if has_verdict:
         run.finals = _finals(run, folder / "metrics.parquet")
-        run.figure = _png(folder / "figure.png", run.damage, required=True)
+        run.figure = _png(folder / "figure.png", run.damage, required=not run.figure_failed)
         run.figure_dark = _png(folder / "figure-dark.png", run.damage, required=False)
+        broken = _check_seal(run, verdict)
+        if config is not None and run.verdict and not broken:
+            run.state = "finished"
+            _judge_again(run, config, verdict or {})
+    elif config is not None:
+        _read_unfinished(run, provenance or {})
     return run
+
+
+def _check_seal(run: Run, verdict: Mapping[str, Any] | None) -> bool:
+    """Note and drop what is not as it was sealed; returns whether verdict or config are so."""
+    looked = seal.look(run.folder)
+    run.sealed = looked.sealed
+    for name, wrong in looked.wrongs.items():
+        # What cannot be read is said already.
+        if not any(d.startswith(name) for d in run.damage):
+            run.damage.append(f"{name} {wrong}")
+    if "metrics.parquet" in looked.wrongs:
+        run.finals = {}
+    listed = (verdict or {}).get("seal")
+    names = listed.get("files") if isinstance(listed, dict) else None
+    kept = [n for n in seal.FIGURES if not looked.sealed or (isinstance(names, dict) and n in names)]
+    if "figure.png" in looked.wrongs or "figure.png" not in kept:
+        run.figure = run.figure_dark = None
+    if "figure-dark.png" in looked.wrongs or "figure-dark.png" not in kept:
+        run.figure_dark = None
+    return bool({"config.json", "verdict.json"} & set(looked.wrongs))
+
+
+def _read_unfinished(run: Run, provenance: Mapping[str, Any]) -> None:
+    run.state = "unfinished"
+    if "config_sha256" not in provenance:
+        return  # of before there were seals
+    run.sealed = True
+    try:
+        seal.read_stamped(run.folder / "provenance.json")
+    except seal.Broken as broken:
+        run.damage.append(f"provenance.json {broken}")
+    if files.sha256(run.folder / "config.json") != provenance["config_sha256"]:
+        run.damage.append("config.json does not match the checksum in provenance.json")
+        run.state = "damaged"
+    if provenance.get("finished"):
+        run.damage.append("verdict.json is missing, though the run had ended; its command writes it again")
+    if run.state == "unfinished" and provenance.get("failed"):
+        run.state, run.failed = "failed", _str(provenance["failed"])[:TEXT]
+
+
+_NUMBERS = ("effect", "p", "p_adjusted", "n", "hedges_g", "probability_of_improvement")
+
+
+def _judge_again(run: Run, config: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
+    """Hold what the folder says against what its table gives."""
+    if not run.finals:
+        run.judged_again = "there are no metrics"
+        return
+    if max(len(final.seeds) for final in run.finals.values()) > SEEDS:
+        run.judged_again = f"there are more than {SEEDS:,} seeds"
+        return
+    last = tables.concat(
+        tables.rows(arm, final.seeds, 0, metric, final.values) for (arm, metric), final in run.finals.items()
+    )
+    try:
+        again = json.loads(files.json_bytes(study.judge_again(config, last)))
+    except Exception as error:  # whatever hostile or foreign predictions make of it
+        run.judged_again = " ".join(str(error).split())[:300] or type(error).__name__
+        return
+    run.judged_again = ""
+    if again["verdict"] != run.verdict:
+        run.differs.append(f"the verdict is {again['verdict']}; verdict.json says {run.verdict}")
+    for key, singular in (("predictions", "prediction"), ("controls", "control")):
+        found, said = again[key], _list(verdict.get(key))
+        for number, (now, then) in enumerate(zip(found, said), 1):
+            run.differs += _differences(f"{singular} {number}", now, then if isinstance(then, dict) else {})
+
+
+def _differences(name: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[str]:
+    if now["outcome"] != then.get("outcome"):
+        yield f"{name} is {now['outcome']}; verdict.json says {_str(then.get('outcome'))[:40] or 'nothing'}"
+    pairs = [(key.replace("_", " "), now.get(key), then.get(key)) for key in _NUMBERS if key in now]
+    bounds = _list(then.get("interval")) if len(_list(then.get("interval"))) == 2 else [None, None]
+    ends = [f"{end} end of the interval" for end in ("low", "high")]
+    pairs += list(zip(ends, now["interval"], bounds))
+    for key, x, y in pairs:
+        if not _same_number(x, y):
+            yield f"the {key} of {name} is {_short(x)}; verdict.json says {_short(y)}"
+
+
+def _same_number(x: Any, y: Any) -> bool:
+    """Up to rounding: another machine's last bits are no difference."""
+    if not isinstance(x, (int, float)) or not isinstance(y, (int, float)):
+        return x is None and y is None
+    try:
+        return math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-12)
+    except OverflowError:
+        return False
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300:
+        return f"{value:.4g}"
+    return "none" if value is None else "no number"
 
 
 def _json(path: Path, damage: list[str]) -> dict[str, Any] | None:
@@ -164,6 +290,9 @@ def _json(path: Path, damage: list[str]) -> dict[str, Any] | None:
         damage.append(f"{path.name} holds {name}, which is no number")
 
     try:
+        if wrong := seal.too_large(path):
+            damage.append(f"{path.name} {wrong}")
+            return None
         value = json.loads(path.read_bytes(), parse_constant=no_number)
     except FileNotFoundError:
         return None
@@ -171,24 +300,10 @@ def _json(path: Path, damage: list[str]) -> dict[str, Any] | None:
         what = "cannot be read" if isinstance(error, OSError) else "is not valid JSON"
         damage.append(f"{path.name} {what}")
         return None
-    if not isinstance(value, dict) or _depth(value) > 32:
+    if not isinstance(value, dict) or seal.depth(value) > seal.DEPTH:
         damage.append(f"{path.name} is not a JSON object of reasonable depth")
         return None
     return value
-
-
-def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, without recursion: what follows recurses."""
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, (dict, list))
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-    return depth
 
 
 class _Fields:
@@ -203,7 +318,9 @@ class _Fields:
     def text(self, key: str, required: bool = False) -> str:
         value = self.values.get(key)
         if isinstance(value, str) and (value or not required):
-            return value
+            if len(value) > TEXT:
+                self.wrong(key, f"has {len(value):,} characters, and the first {TEXT:,} are shown")
+            return value[:TEXT]
         if required or value is not None:
             self.wrong(key, "is missing" if value in (None, "") else "is not text")
         return ""
@@ -256,15 +373,22 @@ class _Fields:
         if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
             self.wrong(key, "is not a list of objects")
             return []
+        if len(value) > ENTRIES:
+            self.wrong(key, f"has {len(value):,} entries, and the first {ENTRIES:,} are shown")
+            value = value[:ENTRIES]
         return [_Fields(v, f"{self.where}: {singular} {i + 1}", self._damage) for i, v in enumerate(value)]
+
+
+_STUDY_FIELDS = ("study_path", "study_where", "study_sha256")
 
 
 def _read_config(run: Run, fields: _Fields) -> None:
     run.study = fields.text("study", required=True) or run.study
     run.claim = fields.text("claim", required=True)
     run.preset = fields.text("preset", required=True)
-    for key in ("title", "claim_id", "section", "doc", "regime", "command", "study_path", "study_sha256"):
+    for key in ("title", "claim_id", "section", "doc", "regime", "command", *_STUDY_FIELDS):
         setattr(run, key, fields.text(key))
+    run.study_files = {k: v for k, v in fields.mapping("study_files").items() if isinstance(v, str)}
     run.title = run.title or run.study
     run.seeds = fields.whole_numbers("seeds")
     run.config = fields.mapping("config")
@@ -291,6 +415,7 @@ def _read_verdict(run: Run, fields: _Fields) -> None:
         fields.wrong("verdict", f"is {verdict[:40]!r}, which is none")
         verdict = ""
     run.verdict, run.reason = verdict, fields.text("reason")
+    run.figure_failed = fields.text("figure_failed")
     run.seeds = fields.whole_numbers("seeds") or run.seeds
     run.predictions = [_judged(f) for f in fields.objects("predictions", "prediction")]
     run.controls = [_judged(f) for f in fields.objects("controls", "control")]
@@ -354,7 +479,9 @@ def _judged(fields: _Fields) -> Result:
 
 def _region(kind: str, params: _Fields) -> tuple[float, float] | None:
     """The effects that a prediction calls for. JSON has no infinity: a missing bound is an open end."""
-    margin, low, high, value = (params.number(k) for k in ("margin", "low", "high", "value"))
+    margin, value = params.number("margin"), params.number("value")
+    open_ends = [k for k in ("low", "high") if params.values.get(k) in ("inf", "-inf")]
+    low, high = (None if k in open_ends else params.number(k) for k in ("low", "high"))
     if kind == "superiority" and margin is not None:
         return margin, math.inf
     if kind == "equivalence" and margin is not None:
@@ -387,15 +514,60 @@ def _is_cell(value: Any) -> bool:
 def _finals(run: Run, path: Path) -> dict[tuple[str, str], Final]:
     """The last values of the run's table; notes what is wrong with it."""
     try:
-        table = tables.read(path)
-        finals = last_values(table)
+        finals = _last(_batches(path))
+    except seal.Broken as broken:
+        run.damage.append(f"{path.name} {broken}")
+        return {}
     except Exception:  # whatever a parquet reader makes of arbitrary bytes
         what = "cannot be read as a table of metrics" if path.exists() else "is missing"
         run.damage.append(f"{path.name} {what}")
         return {}
-    if run.seeds and (seeds := table.seeds) != sorted(run.seeds):
+    seeds = np.unique(np.concatenate([np.zeros(0, np.int64), *(final.seeds for final in finals.values())]))
+    if run.seeds and seeds.tolist() != sorted(run.seeds):
         run.damage.append(f"{path.name} has {len(seeds)} seeds that are not the {len(run.seeds)} of the run")
     return finals
+
+
+class _Batch(NamedTuple):
+    """Rows of a table; arms and metrics by their place in a list of names."""
+
+    arms: list[Any]
+    metrics: list[Any]
+    arm: np.ndarray
+    metric: np.ndarray
+    seed: np.ndarray
+    step: np.ndarray
+    value: np.ndarray
+
+
+def _batches(path: Path) -> Iterator[_Batch]:
+    """The rows of a table of metrics, some at a time.
+
+    Raises:
+        seal.Broken: it is larger than any that lrn writes; told from its metadata.
+        Exception: whatever is wrong with its bytes.
+    """
+    import pyarrow.parquet as pq
+
+    names = ["arm", "metric"]  # read as codes: a name of a megabyte may stand in each of a million rows
+    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=names) as file:
+        meta = file.metadata
+        if file.schema_arrow.names != list(tables.COLUMNS):
+            raise ValueError("it has other columns")
+        if meta.num_rows > ROWS:
+            raise seal.Broken(f"has {meta.num_rows:,} rows, and {ROWS:,} are the most that are read")
+        chunks = [meta.row_group(i).column(j) for i in range(meta.num_row_groups) for j in range(5)]
+        for limit, of in ((TEXT_BYTES, (0, 3)), (NUMBER_BYTES, (1, 2, 4))):
+            size = sum(c.total_uncompressed_size for i, c in enumerate(chunks) if i % 5 in of)
+            if size > limit:
+                raise seal.Broken(f"unpacks to {size:,} bytes, and {limit:,} are the most that are read")
+        for batch in file.iter_batches(batch_size=2**20):
+            arm, seed, step, metric, value = batch.columns
+            columns = [c.to_numpy(zero_copy_only=False) for c in (seed, step, value)]
+            if [c.dtype.kind for c in columns] != ["i", "i", "f"]:
+                raise ValueError("its columns have other types than a metrics table")
+            coded = [c.indices.to_numpy(zero_copy_only=False) for c in (arm, metric)]
+            yield _Batch(arm.dictionary.to_pylist(), metric.dictionary.to_pylist(), *coded, *columns)
 
 
 def last_values(table: Table) -> dict[tuple[str, str], Final]:
@@ -404,29 +576,73 @@ def last_values(table: Table) -> dict[tuple[str, str], Final]:
     Raises:
         ValueError: a column has another type than `lrn.table.Table` says.
     """
-    kinds = [np.asarray(c).dtype.kind for c in (table.seed, table.step, table.value)]
-    names = [*table.arms, *table.metrics]
-    if kinds != ["i", "i", "f"] or not all(isinstance(n, str) for n in names):
+    arms, metrics = table.arms, table.metrics
+    places = [{name: i for i, name in enumerate(of)} for of in (arms, metrics)]
+    arm, metric = (
+        np.array([place[name] for name in column.tolist()], np.int64)
+        for place, column in zip(places, (table.arm, table.metric))
+    )
+    if [np.asarray(c).dtype.kind for c in (table.seed, table.step, table.value)] != ["i", "i", "f"]:
         raise ValueError("its columns have other types than a metrics table")
-    arms, metrics = ({n: i for i, n in enumerate(of)} for of in (table.arms, table.metrics))
-    cell = np.array([arms[a] for a in table.arm.tolist()], np.int64) * len(metrics)
-    cell += np.array([metrics[m] for m in table.metric.tolist()], np.int64)
-    order = np.lexsort((table.step, table.seed, cell))
-    last = np.ones(len(cell), bool)  # the last row of each (cell, seed)
-    last[:-1] = (np.diff(cell[order]) != 0) | (np.diff(table.seed[order]) != 0)
+    return _last([_Batch(arms, metrics, arm, metric, table.seed, table.step, table.value)])
+
+
+def _last(batches: Iterable[_Batch]) -> dict[tuple[str, str], Final]:
+    """The last value of each seed in each cell: metrics, and arms within them, in order of appearance."""
+    arms: dict[str, int] = {}
+    metrics: dict[str, int] = {}
+    cells: dict[tuple[int, int], int] = {}
+    kept = tuple(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.float64))
+    for batch in batches:
+        arm = _codes(arms, batch.arms)[batch.arm]
+        metric = _codes(metrics, batch.metrics)[batch.metric]
+        # Numbers of cells by first appearance, found from the different pairs alone.
+        pairs, first, place = np.unique(arm * 2**32 + metric, return_index=True, return_inverse=True)
+        numbers = np.zeros(len(pairs), np.int64)
+        for i in np.argsort(first):
+            numbers[i] = cells.setdefault(divmod(int(pairs[i]), 2**32), len(cells))
+        if len(cells) > CELLS:
+            raise seal.Broken(f"has more than {CELLS:,} pairs of arm and metric, the most that are shown")
+        rows = (numbers[place.reshape(-1)], batch.seed, batch.step, batch.value)
+        kept = _last_rows(*(np.concatenate(columns) for columns in zip(kept, rows)))
+    cell, seed, _, value = kept
+    ends = np.searchsorted(cell, np.arange(len(cells) + 1))
+    names, kinds = list(arms), list(metrics)
+    order = sorted(cells.items(), key=lambda item: (item[0][1], item[0][0]))
+    return {
+        (names[a], kinds[m]): Final(seed[ends[i] : ends[i + 1]], value[ends[i] : ends[i + 1]])
+        for (a, m), i in order
+    }
+
+
+def _last_rows(
+    cell: np.ndarray, seed: np.ndarray, step: np.ndarray, value: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """The last row of each cell and seed, sorted by both."""
+    order = np.lexsort((step, seed, cell))
+    last = np.ones(len(cell), bool)
+    last[:-1] = (np.diff(cell[order]) != 0) | (np.diff(seed[order]) != 0)
     order = order[last]
-    cell, seed, value = (column[order] for column in (cell, table.seed, table.value))
-    finals = {}
-    for (arm, i), (metric, j) in ((a, m) for m in metrics.items() for a in arms.items()):
-        mine = cell == i * len(metrics) + j
-        if mine.any():
-            finals[arm, metric] = Final(seed[mine], value[mine])
-    return finals
+    return cell[order], seed[order], step[order], value[order]
+
+
+def _codes(known: dict[str, int], names: list[Any]) -> np.ndarray:
+    """The numbers of names, new ones added to those known."""
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("its columns have other types than a metrics table")
+    if any(len(name) > NAME for name in names):
+        raise seal.Broken(f"has an arm or a metric whose name has more than {NAME:,} characters")
+    if len(names) > 2 * CELLS:
+        raise seal.Broken(f"has {len(names):,} arms or metrics, and {CELLS:,} are the most that are shown")
+    return np.array([known.setdefault(name, len(known)) for name in names], np.int64)
 
 
 def _png(path: Path, damage: list[str], required: bool) -> bytes | None:
     """The bytes of a PNG whose every chunk matches its checksum."""
     try:
+        if wrong := seal.too_large(path):
+            damage.append(f"{path.name} {wrong}")
+            return None
         content = path.read_bytes()
     except FileNotFoundError:
         if required:

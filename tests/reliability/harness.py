@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lrn import checkpoint
+from lrn import checkpoint, seal
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -172,8 +172,9 @@ class Run:
     def result(self) -> dict[str, Any]:
         """Everything that must not depend on how often a run was killed."""
         folder = self.folder
-        verdict = json.loads((folder / "verdict.json").read_bytes())
-        del verdict["seconds"]
+        looked = seal.look(folder)
+        assert (looked.sealed, looked.wrongs) == (True, {})
+        verdict = {k: v for k, v in (looked.verdict or {}).items() if k not in ("seconds", "seal")}
         arrays = {}
         for training in sorted((folder / "checkpoints").iterdir()):
             loaded = checkpoint.load(training)

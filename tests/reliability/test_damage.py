@@ -144,7 +144,58 @@ def test_a_damaged_compilation_cache_costs_time_only(scratch, out, uninterrupted
         server.close()
 
 
+@pytest.mark.parametrize("name", ["config.json", "provenance.json"])
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+def test_a_damaged_registration_is_said_and_never_written_again(damage, name, copy):
+    """Nothing is changed, so that the file can be put back; then the run goes on."""
+    path = copy.folder / name
+    whole = path.read_bytes()
+    damage(path)
+    before = {f: f.read_bytes() for f in copy.folder.rglob("*") if f.is_file()}
+    ended = copy.ended()
+    assert ended.code == 2
+    (line,) = ended.said.splitlines()
+    assert line.startswith(f"error: the unfinished run {copy.folder} is damaged ({name} ")
+    assert before == {f: f.read_bytes() for f in copy.folder.rglob("*") if f.is_file()}
+    path.write_bytes(whole)
+
+
 @pytest.mark.slow
-def test_a_lost_description_is_written_again(copy, uninterrupted):
-    (copy.folder / "config.json").unlink()
+@pytest.mark.parametrize("name", ["config.json", "provenance.json"])
+def test_a_registration_that_was_put_back_is_gone_on_with(name, copy, uninterrupted):
+    path = copy.folder / name
+    whole = path.read_bytes()
+    flip(path)
+    assert copy.ended().code == 2
+    path.write_bytes(whole)
     check_resumed(copy, uninterrupted("smoke")[0])
+    assert (copy.folder / "config.json").read_bytes() == uninterrupted("smoke")[0]["config.json"]
+
+
+def test_a_damaged_finished_run_is_said_until_it_is_repaired(run, server, uninterrupted):
+    """A figure is drawn again, the rest run again (test_cli.py damages each file in each way)."""
+    assert run.ended().code == 0
+    for path in sorted(f for f in run.folder.iterdir() if f.is_file()):
+        whole = path.read_bytes()
+        flip(path)
+        ended = run.ended()
+        assert ended.code == 2
+        assert f"is damaged ({path.name} " in ended.said
+        assert "(run before)" not in ended.said
+        path.write_bytes(whole)
+    for name in ("figure.png", "figure.svg"):
+        flip(run.folder / name)
+    assert server.start("draw", run.folder).wait().code == 0
+    assert run.result() == uninterrupted("smoke")[0]
+    flip(run.folder / "metrics.parquet")
+    check_resumed(run, uninterrupted("smoke")[0], options=("--fresh",))
+
+
+@pytest.mark.slow
+def test_a_lost_verdict_is_made_again(run, uninterrupted):
+    assert run.ended().code == 0
+    (run.folder / "verdict.json").unlink()
+    ended = run.ended()
+    assert ended.code == 0
+    assert "it had ended, and lacks its verdict.json" in ended.said
+    assert run.result() == uninterrupted("smoke")[0]

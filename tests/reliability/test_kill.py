@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from harness import Run
 
+from lrn import report, seal
+
 # Moments that a clock would seldom hit: what is called, and the how-manyeth call. A training of the
 # tiny study at smoke saves four times, the `once` between its two trainings once.
 IN_SAVES: dict[str, dict[str, Any]] = {
@@ -104,6 +106,35 @@ def test_thirty_kills(server, out, uninterrupted, capsys):
     assert phases["save"] >= 8
     assert phases["finish"] >= 4
     assert phases["training"] >= 1
+
+
+IN_DRAW: dict[str, dict[str, Any]] = {
+    "while it is drawn": dict(at="lrn.figures:render", call=1),
+    "before the first file": dict(at="os:replace", call=1),
+    "after the first verdict": dict(at="os:replace", call=1, after=True),
+    "between two files": dict(at="os:replace", call=2, after=True),
+    "before the second verdict": dict(at="os:replace", call=5),
+    "after the second verdict": dict(at="os:replace", call=5, after=True),
+}
+
+
+def test_a_killed_drawing_leaves_a_sealed_run(run, server, uninterrupted):
+    """With its figure or, as it says, with none; drawn again it is as it was."""
+    assert run.ended().code == 0
+    draw = ("draw", run.folder)
+    for name, moment in IN_DRAW.items():
+        killed = server.start(*draw, faults=[moment | {"do": "kill"}]).wait()
+        assert killed.code == -signal.SIGKILL, killed.said
+        looked = seal.look(run.folder)
+        assert (looked.sealed, looked.wrongs) == (True, {}), name
+        whole = name in ("while it is drawn", "before the first file", "after the second verdict")
+        assert looked.verdict is not None
+        assert (looked.verdict["figure_failed"] is None) == whole, name
+        loaded = report.load(run.folder)
+        assert (loaded.state, loaded.damage, loaded.figure is not None) == ("finished", [], whole), name
+    assert server.start(*draw).wait().code == 0
+    assert run.result() == uninterrupted("smoke")[0]
+    assert run.litter() == []
 
 
 IN_REPORT: dict[str, tuple[dict[str, Any], bool]] = {  # and whether the new page is then there
