@@ -5,7 +5,16 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEPENDS := pyproject.toml constraints.txt
 
-.PHONY: run test test-slow lint bench regression clean
+# Verdicts and tests may not hang on the last bit: the suite passes under each of these, one after another.
+FLAGS := --xla_backend_optimization_level=1
+DISTURBANCES := sse4 avx2 narrow one-core four-devices
+disturbed-sse4: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=SSE4_2
+disturbed-avx2: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=AVX2
+disturbed-narrow: export XLA_FLAGS = $(FLAGS) --xla_cpu_prefer_vector_width=256
+disturbed-one-core: PIN := taskset -c 0
+disturbed-four-devices: export XLA_FLAGS = $(FLAGS) --xla_force_host_platform_device_count=4
+
+.PHONY: run test test-slow test-disturbed $(DISTURBANCES:%=disturbed-%) lint bench regression clean
 
 run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, and runs/report/index.html
 	$(PY) -m experiments run --tour --preset quick
@@ -15,6 +24,11 @@ test: $(VENV)/.dev lint  ## ruff, pyright and the fast tests
 
 test-slow: $(VENV)/.dev  ## every test, the long ones too
 	$(PY) -m pytest -n auto --dist loadfile -m "slow or not slow"
+
+test-disturbed: $(DISTURBANCES:%=disturbed-%)  ## the fast tests under other rounding and scheduling (five times)
+
+$(DISTURBANCES:%=disturbed-%): $(VENV)/.dev
+	$(PIN) $(PY) -m pytest -n auto --dist loadfile $(TESTS)
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
