@@ -432,12 +432,13 @@ class Passes(nn.Module):
     [AsksTrain(), AsksIsTraining(), AsksDeterministic(), AsksUseRunningAverage(), AsksByField(), Passes()],
 )
 def test_from_flax_trains_by_whatever_name_the_module_asks(module):
-    net, x = nets.from_flax(module), np.asarray(draw(64, 5) + 2)
-    params, state = net.init(KEY, x)
-    out, same = net.apply(params, state, x, key=KEY)
+    net, images = nets.from_flax(module), draw(64, 5) + 2
+    x = np.asarray(images)
+    params, state = net.init(KEY, images)
+    out, same = net.apply(params, state, images, key=KEY)
     close(out, x / np.sqrt(1 + 1e-5))  # the statistics at first: mean 0 and variance 1; no dropout
     assert same is state
-    out, new = net.apply(params, state, x, key=KEY, train=True)
+    out, new = net.apply(params, state, images, key=KEY, train=True)
     mean, var = jax.tree.leaves(new)
     close(mean, 0.01 * np.mean(x, 0))  # flax's momentum, .99
     close(var, 0.99 + 0.01 * np.var(x, 0))
@@ -635,7 +636,7 @@ KERNEL = jnp.zeros((3, 3, 1, 2))
         (lambda: nets.resnet18(3, norm="layer"), "norm 'layer' is not known"),
         (lambda: nets.resnet18(3, 48, norm="group"), "does not divide into 32 groups"),
         (lambda: nets.from_flax(wrong(nn.Dense)), "must be an instance of flax.linen.Module"),
-        (lambda: nets.from_flax(nn.Dense(3).apply), "use from_function for plain functions"),
+        (lambda: nets.from_flax(wrong(nn.Dense(3).apply)), "use from_function for plain functions"),
         (
             lambda: nets.from_flax(wrong(nnx.Linear(3, 3, rngs=nnx.Rngs(0)))),
             "got Linear; that module is of flax.nnx",

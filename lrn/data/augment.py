@@ -48,4 +48,4 @@ def flip_and_crop(sampler: Sampler, pad: int = 4) -> Sampler:
             )
         return {**batch, "image": jax.vmap(one)(jax.random.split(augment_key, images.shape[0]), images)}
 
-    return Sampler(draw)
+    return Sampler(draw, sampler.needs_data)

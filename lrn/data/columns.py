@@ -56,6 +56,11 @@ class Numeric:
             if not whole.all():
                 row = int(np.argmin(whole))
                 raise DataError(f"row {row} has {values[row]:g}, not a whole number")
+            # A float cannot tell whole numbers apart from 2^53 on; int64 ends at 2^63.
+            small = np.abs(values) < 2.0**53 if values.dtype.kind == "f" else values <= np.int64(2**63 - 1)
+            if not small.all():
+                row = int(np.argmin(small))
+                raise DataError(f"row {row} has {values[row]:g}, too large for a whole number")
             return values.astype(np.int64)
         return _numbers(column, "numbers").astype(np.float64)
 

@@ -28,11 +28,13 @@ def csv(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
 
     A name that stands twice in the header is numbered from its second time on: ``x``, ``x.1``.
     """
+    import csv as standard
+
     import pyarrow.csv as reader
 
     (path,) = paths
-    with open(path, encoding="utf-8", newline="") as file:
-        header = _numbered(file.readline().strip("\r\n").replace('"', "").split(","))
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header = _numbered(next(standard.reader([file.readline()])))
     return reader.read_csv(
         path,
         reader.ReadOptions(column_names=header, skip_rows=1),
@@ -47,12 +49,13 @@ def csv(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    numbered = []
+    numbered: list[str] = []
     for name in names:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        numbered.append(f"{name}.{count}" if count else name)
+        given, count = name, 0
+        while given in numbered:
+            count += 1
+            given = f"{name}.{count}"
+        numbered.append(given)
     return numbered
 
 

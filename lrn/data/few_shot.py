@@ -107,7 +107,13 @@ def _omniglot(size: int, folder: str) -> tuple[np.ndarray, tuple[list[tuple[str,
 
 
 def shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Pictures uint8 [..., height, width, channels] at ``size`` pixels a side, each a mean over its area."""
+    """Pictures uint8 [..., height, width, channels] at ``size`` pixels a side, each a mean over its area.
+
+    Raises:
+        ValueError: pictures of another dtype, which rounding to whole levels would spoil.
+    """
+    if images.dtype != np.uint8:
+        raise check.InputError(f"shrink takes uint8 pixels, got {images.dtype}; pass the pictures as loaded.")
     height, width = images.shape[-3:-1]
 
     def weights(old: int) -> np.ndarray:

@@ -64,10 +64,11 @@ def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
     flags, others = _arguments(module)
     fields = [] if fixed_mode else _fields(module, flags)
 
-    def told(train: bool) -> tuple[nn.Module, dict[str, bool]]:
+    def told(train: bool) -> tuple[nn.Module, dict[str, Any]]:
         """The module, and the arguments of its call."""
         values = {flag: value is train for flag, value in _TRAIN_ARGUMENTS.items()}
-        model = module.clone(**{flag: values[flag] for flag in fields}) if fields else module
+        changed: dict[str, Any] = {flag: values[flag] for flag in fields}
+        model = module.clone(**changed) if fields else module
         return model, {flag: values[flag] for flag in flags}
 
     def init(key: Key, x: Array) -> tuple[Params, NetState]:
@@ -121,7 +122,7 @@ def _no_module(module: Any) -> str:
     wanted = f"module must be an instance of flax.linen.Module, got {got}; "
     if isinstance(module, type) and issubclass(module, nn.Module):
         return wanted + "build the module first."
-    if any(kind.__module__.startswith("flax.nnx") for kind in type(module).__mro__):
+    if any(kind.__module__.startswith("flax.nnx") for kind in inspect.getmro(type(module))):
         return wanted + (
             "that module is of flax.nnx: split it by nnx.split, and give from_function its state and a "
             "function that merges the parts and calls them."

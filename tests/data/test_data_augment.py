@@ -28,6 +28,31 @@ def test_every_window_of_both_mirrors_comes_and_no_other():
     assert drawn["label"].shape == (400,)
 
 
+def test_each_draw_is_its_reference():
+    """The sampler's key and the images' come from a split; an image's key gives mirror, row and column."""
+    images = np.random.default_rng(0).normal(size=(9, 5, 4, 2)).astype(np.float32)
+
+    def draw(key, data):
+        return {"image": jnp.roll(data, jax.random.randint(key, (), 0, 9), 0), "label": jnp.arange(9)}
+
+    ours = jax.jit(flip_and_crop(Sampler(draw), pad=2).draw)(jax.random.key(4), images)
+    draw_key, augment_key = jax.random.split(jax.random.key(4))
+    before = np.asarray(draw(draw_key, images)["image"])
+    for i, key in enumerate(jax.random.split(augment_key, 9)):
+        flip, down, right = jax.random.split(key, 3)
+        image = before[i, :, ::-1] if jax.random.bernoulli(flip) else before[i]
+        padded = np.zeros((9, 8, 2))
+        padded[2:7, 2:6] = image
+        top, left = (int(jax.random.randint(k, (), 0, 5)) for k in (down, right))
+        np.testing.assert_array_equal(ours["image"][i], padded[top : top + 5, left : left + 4])
+    np.testing.assert_array_equal(ours["label"], np.arange(9))
+
+
+def test_a_sampler_without_data_stays_one():
+    assert flip_and_crop(REPEAT).needs_data
+    assert not flip_and_crop(Sampler(REPEAT.draw, needs_data=False)).needs_data
+
+
 def test_no_padding_only_mirrors():
     drawn = flip_and_crop(REPEAT, pad=0).draw(jax.random.key(1), {"image": IMAGE})["image"]
     mirrored = (drawn == IMAGE[None, :, ::-1]).all((1, 2, 3)).sum()

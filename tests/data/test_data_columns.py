@@ -93,6 +93,10 @@ def test_whole_numbers():
         ([1, None], "row 1 is missing"),
         ([1, 2.5], "row 1 has 2.5, not a whole"),
         (["?"], "row 0 has nan"),
+        ([1.0, float("inf")], "row 1 has inf, too large"),
+        ([-1e300], r"row 0 has -1e\+300, too large"),
+        ([np.uint64(2**64 - 1)], r"row 0 has 1.84467e\+19, too large"),
+        (["9007199254740993"], r"row 0 has 9.0072e\+15, too large"),  # float64 would make it ...992
     ):
         with pytest.raises(DataError, match=said):
             Numeric(whole=True).read(column(values))

@@ -121,6 +121,8 @@ def test_shrinking_keeps_the_ink():
     odd = shrink(images, 4)
     assert odd.shape == (3, 2, 4, 4, 1)
     np.testing.assert_allclose(odd.mean((2, 3, 4)), images.mean((2, 3, 4)), atol=0.5)
+    with pytest.raises(ValueError, match="takes uint8 pixels, got float64"):
+        shrink(images / 255, 5)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="omniglot is not in LRN_DATA_DIR")

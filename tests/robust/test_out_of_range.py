@@ -1,10 +1,15 @@
 """Labels that are no class and pixels outside the box: refused, or NaN where they cannot be read."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.core import Tracer
 
+from lrn import nets
 from lrn.robust.adversarial_training import AdversarialTrainingConfig, adversarial_training
 from lrn.robust.attack import check_batch, check_examples, check_inputs, no_attack
 from lrn.robust.evaluate import correct_under_attack, robust_accuracy
@@ -15,7 +20,6 @@ from lrn.robust.pgd import PGDConfig, ascend, pgd
 from lrn.robust.rs_fgsm import RSFGSMConfig, rs_fgsm
 from lrn.robust.square import SquareConfig, square
 from lrn.robust.validity import largest_drop, loss_by_step, zero_gradient_fraction
-from lrn.types import Net
 
 ATTACKS = {
     "none": no_attack,
@@ -81,11 +85,11 @@ def test_refused_in_one_sentence_where_the_values_can_be_read(where, change, sen
     key, ran = jax.random.key(0), []
 
     def net(z):
-        ran.append(isinstance(z, jax.core.Tracer))
+        ran.append(isinstance(z, Tracer))
         return logits(z)
 
     learner = adversarial_training(
-        Net(lambda key, x: ((), ()), lambda p, s, z, **options: (net(z), s)), AdversarialTrainingConfig()
+        nets.from_function(lambda key, x: (), lambda p, z: net(z)), AdversarialTrainingConfig()
     )
     batch = {"image": x, "label": y}
     call = {
@@ -104,14 +108,15 @@ def test_refused_in_one_sentence_where_the_values_can_be_read(where, change, sen
 def test_values_that_a_jitted_function_closes_over_are_read():
     for x, y in ((GOOD + 1, LABELS), (GOOD, LABELS + 1)):
         for convert in (np.asarray, jnp.asarray):
-            a, b = convert(x), convert(y)
+            a: Any = convert(x)
+            b: Any = convert(y)
             with pytest.raises(ValueError, match="must lie"):
                 jax.jit(lambda key, a=a, b=b: pgd(PGDConfig())(key, logits, a, b))(jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_nan_in_value_and_gradient_for_a_label_that_is_no_class(name):
-    loss = loss_function(name)
+    loss: Callable = loss_function(name)
     z = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32) - 9
     y = np.array([0, -1, 3, 4, 255, 1])
 
@@ -184,7 +189,7 @@ def test_a_path_that_is_nan_has_no_drop():
 
 @pytest.mark.parametrize("attack", [None, fgsm(FGSMConfig(0.1))])
 def test_training_on_such_a_batch_is_not_finite(attack):
-    net = Net(lambda key, x: (jnp.asarray(WEIGHTS), ()), lambda p, s, z, **options: (z.reshape(7, 8) @ p, s))
+    net = nets.from_function(lambda key, x: jnp.asarray(WEIGHTS), lambda p, z: z.reshape(7, 8) @ p)
     learner = adversarial_training(net, AdversarialTrainingConfig(), attack)
     state = learner.init(jax.random.key(0), {"image": GOOD, "label": LABELS})
     step = jax.jit(lambda x, y: learner.step(jax.random.key(1), state, {"image": x, "label": y}))
@@ -200,7 +205,7 @@ def test_training_on_such_a_batch_is_not_finite(attack):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_geometry_has_one_box(norm):
-    z = x = np.array([[-1.0, 0.5], [1.0, 2.0]], np.float32)
+    z = x = jnp.array([[-1.0, 0.5], [1.0, 2.0]])
 
     def climb(x):
         config = PGDConfig(0.1, 0.1, 1, norm=norm, random_start=False)

@@ -37,6 +37,9 @@ Y = np.argsort(logits_of(X), axis=1)[:, -1]
 Y[1] = np.argsort(logits_of(X[1:2]))[0, -2]  # misclassified from the start
 
 
+IMAGES, LABELS = jnp.asarray(X, jnp.float32), jnp.asarray(Y)
+
+
 def network(x):
     return logits_of(x.astype(jnp.float32), jnp)
 
@@ -116,7 +119,7 @@ def pgd_reference(key, x, y, c):
         logits = logits_of(z)
         return list(zip(np.argmax(logits, 1) != y, LOSSES[c.loss](logits, y)))
 
-    best, value, trace = x.copy(), judge(x), []
+    best, value, trace, z = x.copy(), judge(x), [], x
     for i in range(c.restarts):
         z = start_of(jax.random.fold_in(key, i), x, c.eps, c.norm) if c.random_start else x
         losses = []
@@ -261,7 +264,8 @@ def test_square_is_its_reference():
     y = order[:, -1]
     y[3] = order[3, 0]
     c = SquareConfig(0.06, 80, 0.5)
-    run = jax.jit(lambda key: search(key, lambda z: logits(z.astype(jnp.float32), jnp), x, y, c))
+    images, labels = jnp.asarray(x, jnp.float32), jnp.asarray(y)
+    run = jax.jit(lambda key: search(key, lambda z: logits(z, jnp), images, labels, c))
     ours, trace = run(jax.random.key(2))
     wanted, margins = square_reference(jax.random.key(2), logits, x, y, c)
     np.testing.assert_allclose(trace, margins, atol=2e-5)
@@ -270,7 +274,7 @@ def test_square_is_its_reference():
     assert 1 < fooled.sum() < 8
     assert not (margins[0] >= 0).all(where=fooled)  # some are found on the way
     np.testing.assert_array_equal(ours[3], x[3].astype(np.float32))
-    attack = jax.jit(lambda key: square(c)(key, lambda z: logits(z.astype(jnp.float32), jnp), x, y))
+    attack = jax.jit(lambda key: square(c)(key, lambda z: logits(z, jnp), images, labels))
     np.testing.assert_array_equal(attack(jax.random.key(2)), ours)
 
 
@@ -303,11 +307,12 @@ def test_robust_accuracy_is_its_reference():
     wanted["worst"] = wanted["clean"] & wanted["weak"] & wanted["strong"]
     shares = {name: mask.mean() for name, mask in wanted.items()}
     assert len(set(shares.values())) == 4  # no name can stand for another
-    run = jax.jit(lambda key: robust_accuracy(key, network, x, y, attacks, 6))
+    images, labels = jnp.asarray(x), jnp.asarray(y)
+    run = jax.jit(lambda key: robust_accuracy(key, network, images, labels, attacks, 6))
     accuracy = run(key)
     assert set(accuracy) == set(wanted)
     assert {name: float(value) for name, value in accuracy.items()} == pytest.approx(shares)
-    one = jax.jit(lambda key: correct_under_attack(key, network, x, y, attacks["weak"], 6))
+    one = jax.jit(lambda key: correct_under_attack(key, network, images, labels, attacks["weak"], 6))
     np.testing.assert_array_equal(one(jax.random.fold_in(key, 1)), wanted["weak"])
     gap = masking_gap(jnp.asarray(wanted["weak"]), jnp.asarray(wanted["strong"]))
     assert gap == pytest.approx((wanted["weak"] & ~wanted["strong"]).mean())
@@ -317,7 +322,7 @@ def test_robust_accuracy_is_its_reference():
 def test_zero_gradients_are_the_references():
     largest = np.abs(gradient_at(X, Y, "dlr")).max((1, 2))
     tolerance = np.sort(largest)[2] * 1.01
-    run = jax.jit(lambda t: zero_gradient_fraction(network, X, Y, "dlr", t))
+    run = jax.jit(lambda t: zero_gradient_fraction(network, IMAGES, LABELS, "dlr", t))
     assert run(tolerance) == pytest.approx(3 / 7)
     assert run(0.0) == 0
 
@@ -349,7 +354,7 @@ def softmax_net():
                 {"mean": 0.8 * mean + 0.2 * flat.mean(0, keepdims=True)},
             )
         flat = flat - mean
-        if train:
+        if train and key is not None:
             flat = flat * jax.random.bernoulli(key, 0.7, flat.shape)
         return flat @ params["w"] + params["b"], state
 
