@@ -19,10 +19,11 @@ import optax
 
 from lrn import check
 from lrn.config import config
+from lrn.meta.slopes import finite_slopes
 from lrn.parts import axis_size
-from lrn.types import LANES, Array, Batch, Params, PyTree
+from lrn.types import LANES, Array, Batch, Key, Params, PyTree, is_key
 
-Loss = Callable[[Params, Batch], Array]
+Loss = Callable[..., Array]  # of the parameters and the support set; with a key also of that
 ORDERS = ("first", "second")
 UNROLLED = 10  # steps; a loop costs more than it saves below, and compile time above
 
@@ -62,7 +63,14 @@ def check_inner(name: str, value: Any) -> None:
         )
 
 
-def adapt(loss: Loss, params: Params, support: Batch, config: InnerConfig, rates: PyTree = None) -> Params:
+def adapt(
+    loss: Loss,
+    params: Params,
+    support: Batch,
+    config: InnerConfig,
+    rates: PyTree = None,
+    key: Key | None = None,
+) -> Params:
     """The parameters after ``config.steps`` steps on the support set.
 
     Args:
@@ -73,6 +81,8 @@ def adapt(loss: Loss, params: Params, support: Batch, config: InnerConfig, rates
         rates: multiply the update instead of ``config.rate``: as ``params``, leaves [steps] or
             [steps, *shape of the parameter]: a rate a step and array, or a number (Li et al. 2017,
             Antoniou et al. 2019).
+        key: of a loss that draws random numbers, which is then called ``loss(params, support, key)``, with
+            another key at each step.
 
     Returns:
         As ``params``.
@@ -80,7 +90,7 @@ def adapt(loss: Loss, params: Params, support: Batch, config: InnerConfig, rates
     Raises:
         ValueError: ``rates`` have another number of steps.
     """
-    return adapt_path(loss, params, support, config, lambda params: (), rates)[0]
+    return adapt_path(loss, params, support, config, lambda params: (), rates, key=key)[0]
 
 
 def adapt_path(
@@ -91,11 +101,12 @@ def adapt_path(
     look: Callable[[Params], PyTree],
     rates: PyTree = None,
     unroll: int = UNROLLED,
+    key: Key | None = None,
 ) -> tuple[Params, PyTree]:
     """As `adapt`, with a look at the parameters before each step and after the last.
 
     Args:
-        loss, params, support, config, rates: as for `adapt`.
+        loss, params, support, config, rates, key: as for `adapt`.
         look: ``look(params)``, any pytree.
         unroll: steps in one go of the loop; 1 compiles fastest, more are for what is differentiated.
 
@@ -103,31 +114,34 @@ def adapt_path(
         The adapted parameters, and what ``look(params)`` gave, leaves [steps + 1, ...].
     """
     optimizer = config.optimizer(config.rate if rates is None else 1.0)
+    update = finite_slopes(optimizer.update)
     _check_rates(rates, params, config.steps)
 
-    def step(carry: Any, rate: PyTree, first: bool = False) -> Any:
+    def step(carry: Any, given: PyTree, first: bool = False) -> Any:
         params, opt_state = carry
+        rate, *drawn = given
         seen = look(params)
-        gradient = jax.grad(loss)(params, support)
+        gradient = jax.grad(loss)(params, support, *drawn)
         if config.order == "first":
             gradient = jax.lax.stop_gradient(gradient)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        updates, opt_state = update(gradient, opt_state, params)
         if rates is not None:
             updates = jax.tree.map(_times, rate, updates)
         begin = _spread(params, support) if first else params
         return (optax.apply_updates(begin, updates), opt_state), seen
 
     first_step = functools.partial(step, first=True)
+    each = (rates,) if key is None else (rates, jax.random.split(key, config.steps))
     if config.checkpoint:
         step, first_step = jax.checkpoint(step), jax.checkpoint(first_step)
     begin, seen = (params, optimizer.init(params)), []
     # The first step by itself: under a vmap over tasks its parameters are not batched, as a loop would make
     # them, and what all tasks do with the same parameters stays one product.
     if config.steps:
-        begin, first = first_step(begin, jax.tree.map(lambda rate: rate[0], rates))
+        begin, first = first_step(begin, jax.tree.map(lambda x: x[0], each))
         seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], first))
     if config.steps > 1:
-        later = jax.tree.map(lambda rate: rate[1:], rates)
+        later = jax.tree.map(lambda x: x[1:], each)
         # Of several steps in one go XLA would keep the activations that it computes again, together.
         unroll = 1 if config.checkpoint else min(config.steps, unroll)
         begin, rest = jax.lax.scan(step, begin, later, length=config.steps - 1, unroll=unroll)
@@ -146,7 +160,10 @@ def _spread(params: Params, support: Batch) -> Params:
     """
     if jax.default_backend() != "cpu" or axis_size(LANES) == 1:
         return params
-    some = jnp.ravel(jax.tree.leaves(support)[0])[:1]
+    numbers = [x for x in jax.tree.leaves(support) if jnp.size(x) and not is_key(x)]
+    if not numbers:
+        return params
+    some = jnp.ravel(numbers[0])[:1]
 
     def one(x: Array) -> Array:
         if x.size < _LARGE or not jnp.issubdtype(x.dtype, jnp.floating):

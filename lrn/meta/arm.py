@@ -19,7 +19,7 @@ from lrn.config import config
 from lrn.meta.episode import Episode, joined
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, flat, of_tasks
 from lrn.meta.maml import example_of
-from lrn.meta.problem import Problem
+from lrn.meta.problem import Problem, draws
 from lrn.types import Array, Batch, Example, Key, Net, NetState, Params, PyTree
 
 
@@ -59,11 +59,15 @@ def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
         return {"context": params, "params": base}, net_state
 
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
-        about = context_of(context, meta["context"], episode.support["x"])
+        del count
+        context_key, key = jax.random.split(key)
+        x = episode.support["x"]
+        drawn = context_key if draws(context, meta["context"], (), x) else None
+        about = context_of(context, meta["context"], x, drawn)
         seen = joined(episode)
         seen = {**seen, "x": told(seen["x"], about)}
-        value = problem.loss_on(meta["params"], net_state, seen, seen)
+        (key,) = problem.training_keys(key, meta["params"]["body"], net_state, seen["x"], 1)
+        value = problem.loss_on(meta["params"], net_state, seen, seen, key)
         return value, {"loss": value}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
@@ -76,9 +80,12 @@ def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
     return by_gradient(start, of_tasks(loss), curve, config.optimizer(config.meta_rate))
 
 
-def context_of(net: Net, params: Params, x: Array) -> Array:
-    """What a batch of inputs x [n, ...] says about where it is from, [c]: the mean of what each says."""
-    return net.apply(params, (), x)[0].mean(axis=0)
+def context_of(net: Net, params: Params, x: Array, key: Key | None = None) -> Array:
+    """What a batch of inputs x [n, ...] says about where it is from, [c]: the mean of what each says.
+
+    A key says that this is training, and drives dropout.
+    """
+    return net.apply(params, (), x, key=key, train=key is not None)[0].mean(axis=0)
 
 
 def told(x: Array, context: Array) -> Array:

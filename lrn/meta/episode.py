@@ -59,7 +59,13 @@ def episode_of(family: TaskFamily, key: Key, task: PyTree) -> Episode:
 
 
 def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
-    """Episodes of ``tasks`` independent tasks, leaves [tasks, ...]."""
+    """Episodes of ``tasks`` independent tasks, leaves [tasks, ...].
+
+    Raises:
+        ValueError: ``tasks`` is below 1, or what `check_family` says.
+    """
+    check.integer("tasks", tasks, low=1)
+    check_family(family)
     threefry.use()  # drawing tasks is much of what a meta-learner's program compiles
     task_keys, batch_keys = jax.random.split(key, (2, tasks))
     return jax.vmap(lambda k, b: episode_of(family, b, family.sample(k)))(task_keys, batch_keys)
@@ -84,14 +90,13 @@ def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sa
 
     def draw_batch(key: Key, data: PyTree) -> Episode:
         made = family if isinstance(family, TaskFamily) else family(data)
-        check_family(made)
         return draw(made, key, tasks)
 
     return Sampler(draw_batch, needs_data=not isinstance(family, TaskFamily))
 
 
 def check_family(family: TaskFamily) -> None:
-    """Check the shapes of what a family gives, and that no class is missing where labels are not drawn.
+    """Check the shapes of what a family gives, and, where labels are not drawn, that they are the classes.
 
     Raises:
         ValueError: they are not those of an `Episode`, or one is.
@@ -110,7 +115,8 @@ def check_family(family: TaskFamily) -> None:
     for part, batch in zip(("support", "query"), given):
         _check_part(family, part, batch)
     support, query = given
-    _check_classes(family, support["y"], key)
+    _check_classes(family, 0, support["y"], key)
+    _check_classes(family, 1, query["y"], key)
     for name in ("x", "y"):
         if support[name].shape[1:] != query[name].shape[1:] or support[name].dtype != query[name].dtype:
             raise check.InputError(
@@ -141,19 +147,27 @@ def _check_part(family: TaskFamily, part: str, batch: Any) -> None:
         )
 
 
-def _check_classes(family: TaskFamily, y: Any, key: Any) -> None:
-    """Where the labels of a support set are the same in every draw, each class must be there.
+def _check_classes(family: TaskFamily, part: int, y: Any, key: Any) -> None:
+    """Where labels are the same in every draw, each must be a class, and each class in the support set.
 
     Where they are drawn, a task may well lack a rare one.
     """
     if not jnp.issubdtype(y.dtype, jnp.integer):
         return
-    labels = constant(lambda a, b: family.batch(a, family.sample(b))[0]["y"], key, key)
-    missing = set() if labels is None else set(range(family.outputs)) - set(np.asarray(labels).tolist())
-    if missing:
+    labels = constant(lambda a, b: family.batch(a, family.sample(b))[part]["y"], key, key)
+    if labels is None:
+        return
+    seen, classes = set(np.asarray(labels).tolist()), set(range(family.outputs))
+    where = f"the {('support', 'query')[part]} set of the tasks {family.name}"
+    if seen - classes:
         raise check.InputError(
-            f"the support set of the tasks {family.name} has no example of class {min(missing)} of "
-            f"{family.outputs}; give at least one of each."
+            f"{where} has the label {min(seen - classes)}, which is none of its {family.outputs} classes, 0 to "
+            f"{family.outputs - 1}; number them so, or set outputs to the classes."
+        )
+    missing = classes - seen
+    if missing and part == 0:
+        raise check.InputError(
+            f"{where} has no example of class {min(missing)} of {family.outputs}; give at least one of each."
         )
 
 

@@ -25,6 +25,10 @@ from lrn.types import Array, Key, State, is_key
 
 T = TypeVar("T")
 
+# A task whose loss is above this, or is not finite, has diverged: a squared error of 1000, where targets are
+# of the order of 1. A finite loss of 1e33 tells as little as an infinite one, and makes a mean as useless.
+DIVERGED_ABOVE = 1e6
+
 # Streams of tasks that no training sees: to choose on, and to be judged by.
 VALIDATION, TEST = 601, 600
 
@@ -68,6 +72,7 @@ def evaluator(
     tasks: int = 600,
     at: Sequence[int] = (0, 1, 5, 10),
     tasks_at_once: int = 0,
+    diverged_above: float = DIVERGED_ABOVE,
 ) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
     """The ``evaluate=`` of `lrn.train.fit` for meta-learners.
 
@@ -78,17 +83,19 @@ def evaluator(
         tasks: how many.
         at: after how many steps of adaptation.
         tasks_at_once: tasks adapted to together.
+        diverged_above: a task whose loss exceeds this, or is not finite, has diverged.
 
     Returns:
         A function that measures, for each score and each k of ``at``, its mean over the tasks (``loss@5``),
         half the width of its 95% interval (``loss@5 halfwidth``), its median (``loss@5 median``), and the
-        fraction of tasks whose loss is not finite (``diverged@5``). Means are over the other tasks, NaN where
-        there is none.
+        fraction of tasks that have diverged (``diverged@5``). The others are of the tasks that have not, NaN
+        where there is none.
 
     Raises:
         ValueError: a count is out of range; from the function, tasks of other outputs than the problem's.
     """
     check.integer("tasks", tasks, low=2)
+    check.positive("diverged_above", diverged_above)
     check_at(at)
 
     def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
@@ -99,7 +106,7 @@ def evaluator(
         scores = per_task(learner_of(config), given, state, draw(made, key, tasks), max(at), tasks_at_once)
         found: dict[str, Array] = {}
         for k in at:
-            fine = jnp.isfinite(scores["loss"][:, k])
+            fine = scores["loss"][:, k] <= diverged_above
             found[f"diverged@{k}"] = (~fine).mean(dtype=jnp.float32)
             for name, values in scores.items():
                 found |= summary(f"{name}@{k}", values[:, k], fine)

@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from lrn import check
 from lrn.config import config
@@ -58,7 +58,8 @@ def proximal(loss: Loss, start: Params, strength: Any) -> Loss:
 
     def pulled(params: Params, support: Batch) -> Array:
         apart = jax.tree.map(lambda a, b: a - b, params, start)
-        return loss(params, support) + 0.5 * strength * optax.tree.norm(apart, squared=True)
+        squares = optax.tree.norm(apart, squared=True)
+        return loss(params, support) + 0.5 * jnp.asarray(strength, squares.dtype) * squares
 
     return pulled
 
@@ -68,55 +69,87 @@ def implicit_adapt(
 ) -> Params:
     """As `lrn.meta.adapt.adapt` on the loss with the pull to ``params``, differentiated implicitly.
 
-    The derivative, with respect to ``params`` alone and in reverse mode, is right where the inner loop has
-    converged, and to the precision of ``cg_steps`` conjugate gradient steps: eq. 6 and 7 of the paper.
+    The derivative, in reverse mode, is right where the inner loop has converged, and to the precision of
+    ``cg_steps`` conjugate gradient steps: eq. 6 and 7 of the paper for ``params``, and by the same condition
+    ``grad loss(phi) + strength * (phi - params) = 0`` for ``support``, ``strength`` and what ``loss`` closes
+    over. Where the inner loop has converged nothing depends on its rate.
     """
 
     # What the loss closes over may be traced; a function with a derivative of its own may close over nothing.
-    pure, consts = jax.closure_convert(loss, params, support)
+    closed = jax.make_jaxpr(loss)(params, support)
+
+    def pure(params: Params, support: Batch, *consts: Array) -> Array:
+        leaves = jax.tree.leaves((params, support))
+        return jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, list(consts)))(*leaves)[0]
+
+    def pulled(start: Params, strength: Any, consts: Any) -> Loss:
+        return proximal(lambda p, s: pure(p, s, *consts), start, strength)
 
     @jax.custom_vjp
     def solve(start: Params, support: Batch, strength: Any, consts: Any) -> Params:
-        pulled = proximal(lambda p, s: pure(p, s, *consts), start, strength)
-        return adapt(pulled, start, support, config)
+        return adapt(pulled(start, strength, consts), start, support, config)
 
-    def forward(start: Params, support: Batch, strength: Any, consts: Any) -> tuple[Params, Any]:
-        end = solve(start, support, strength, consts)
-        return end, (end, support, strength, consts)
+    def forward(*given: Any) -> tuple[Params, Any]:
+        end = solve(*given)
+        return end, (end, given)
 
     def backward(kept: Any, cotangent: Params) -> Any:
-        end, support, strength, consts = kept
+        end, given = kept
+        _, support, strength, consts = given
+
+        # Conjugate gradients want one type, and parameters may be of several.
+        widest = jnp.result_type(*jax.tree.leaves(end))
+
+        def wide(v: Params) -> Params:
+            return jax.tree.map(lambda x: x.astype(widest), v)
+
+        def like_end(v: Params) -> Params:
+            return jax.tree.map(lambda x, e: x.astype(e.dtype), v, end)
 
         def curvature(v: Params) -> Params:
             slope = jax.grad(lambda p: pure(p, support, *consts))
-            return jax.tree.map(lambda h, x: h / strength + x, jax.jvp(slope, (end,), (v,))[1], v)
+            product = wide(jax.jvp(slope, (end,), (like_end(v),))[1])
+            return jax.tree.map(lambda h, x: h / strength.astype(widest) + x, product, v)
 
-        back = jax.scipy.sparse.linalg.cg(curvature, cotangent, maxiter=cg_steps, tol=1e-6)[0]
-        return back, *jax.tree.map(_no_slope, (support, strength, consts))
+        given_back = wide(cotangent)
+        found = jax.scipy.sparse.linalg.cg(curvature, given_back, maxiter=cg_steps, tol=1e-6)[0]
+        # Of what is no number, or has no square, cg would give 0.
+        sound = jnp.isfinite(optax.tree.norm(given_back, squared=True))
+        back = like_end(jax.tree.map(lambda x: jnp.where(sound, x, jnp.nan), found))
+
+        def condition(start: Params, support: Batch, strength: Any, consts: Any) -> Params:
+            return jax.grad(pulled(start, strength, consts))(end, support)
+
+        _, pull = jax.vjp(condition, *given)
+        _, *others = pull(jax.tree.map(lambda x: -x / strength.astype(x.dtype), back))
+        return back, *others
 
     solve.defvjp(forward, backward)
-    return solve(params, support, jnp.asarray(strength, jnp.result_type(float)), consts)
-
-
-def _no_slope(x: Array) -> Any:
-    """The cotangent of what nothing depends on."""
-    if jnp.issubdtype(jnp.result_type(x), jnp.floating):
-        return jnp.zeros_like(x)
-    return np.zeros(jnp.shape(x), jax.dtypes.float0)
+    return solve(params, support, jnp.asarray(strength, jnp.result_type(float)), closed.consts)
 
 
 def imaml(problem: Problem, config: IMAMLConfig) -> MetaLearner:
     """MAML by implicit differentiation; metrics as for `lrn.meta.maml.maml`."""
 
-    def support_loss(net_state: NetState) -> Loss:
-        return lambda params, support: problem.loss_on(params, net_state, support, support)
+    def support_loss(net_state: NetState, key: Key | None = None) -> Loss:
+        # One draw of dropout for all inner steps: what is solved is one problem. (By its bits, for a key that
+        # serves more than once is else taken for a mistake.)
+        bits = None if key is None else jax.random.key_data(key)
+
+        def loss(params: Params, support: Batch) -> Array:
+            again = None if key is None else jax.random.wrap_key_data(bits, impl=jax.random.key_impl(key))
+            return problem.loss_on(params, net_state, support, support, again)
+
+        return loss
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
+        del count
+        support = episode.support
+        inner_key, key = problem.training_keys(key, meta["body"], net_state, support["x"])
         params = implicit_adapt(
-            support_loss(net_state), meta, episode.support, config.inner, config.strength, config.cg_steps
+            support_loss(net_state, inner_key), meta, support, config.inner, config.strength, config.cg_steps
         )
-        return judged(problem, params, net_state, episode)
+        return judged(problem, params, net_state, episode, key)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

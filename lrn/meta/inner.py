@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from lrn.meta.adapt import UNROLLED, InnerConfig, adapt_path
 from lrn.meta.episode import Episode
 from lrn.meta.problem import Problem
-from lrn.types import Array, Batch, NetState, Params, PyTree
+from lrn.types import Array, Batch, Key, NetState, Params, PyTree
 
 PARTS = ("all", "head", "body")
 
@@ -23,6 +23,7 @@ def adapt_part(
     look: Callable[[Params], PyTree] = lambda params: (),
     rates: PyTree = None,
     unroll: int = UNROLLED,
+    key: Key | None = None,
 ) -> tuple[Params, PyTree]:
     """The inner loop on a part of the network; the features of a fixed body are computed once.
 
@@ -33,6 +34,7 @@ def adapt_part(
         look: see `lrn.meta.adapt.adapt_path`; it gets all parameters.
         rates: see there; a tree like the part.
         unroll: see there.
+        key: of a training, drives dropout; another one at each step, but one for all where the body is fixed.
 
     Returns:
         All parameters after the loop, and what was seen, leaves [steps + 1, ...].
@@ -41,25 +43,26 @@ def adapt_part(
     def whole(adapted: Params) -> Params:
         return adapted if part == "all" else {**params, part: adapted}
 
-    def loss(adapted: Params, support: Batch) -> Array:
-        return problem.loss_on(whole(adapted), net_state, support, support)
+    def loss(adapted: Params, support: Batch, key: Key | None = None) -> Array:
+        return problem.loss_on(whole(adapted), net_state, support, support, key)
 
     if part == "head":
-        features = problem.features(params["body"], net_state, support, support["x"])
+        features = problem.features(params["body"], net_state, support, support["x"], key)
+        key = None
 
         def loss(adapted: Params, support: Batch) -> Array:
             return problem.loss(problem.head(adapted, features), support["y"])
 
     begin = params if part == "all" else params[part]
-    adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates, unroll)
+    adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates, unroll, key)
     return whole(adapted), seen
 
 
 def judged(
-    problem: Problem, params: Params, net_state: NetState, episode: Episode
+    problem: Problem, params: Params, net_state: NetState, episode: Episode, key: Key | None = None
 ) -> tuple[Array, Mapping[str, Array]]:
-    """The loss of a task's queries, and their mean scores."""
-    outputs = problem.predict(params, net_state, episode.support, episode.query["x"])
+    """The loss of a task's queries, and their mean scores; with a key, those of the training."""
+    outputs = problem.predict(params, net_state, episode.support, episode.query["x"], key)
     scores = problem.score(outputs, episode.query["y"])
     loss = problem.loss(outputs, episode.query["y"])
     return loss, {**{name: value.mean() for name, value in scores.items()}, "loss": loss}

@@ -57,9 +57,9 @@ def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
     """
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key
         seen = joined(episode)
-        outputs = problem.predict(meta, net_state, seen, seen["x"])
+        (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+        outputs = problem.predict(meta, net_state, seen, seen["x"], key)
         value = problem.loss(outputs, seen["y"])
         penalty = invariance_penalty(problem.loss, outputs, seen["y"])
         weight = jnp.where(count < config.begin, config.before, config.penalty)

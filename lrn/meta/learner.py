@@ -34,6 +34,47 @@ class MetaLearner(NamedTuple):
     step: Callable[[Key, State, Episode], tuple[State, Metrics]]
     curve: Callable[[State, Batch, Array, PyTree, int], Array]
 
+    def adapt(self, state: State, support: Batch, steps: int, code: PyTree = ()) -> Callable[[Array], Array]:
+        """Adapt a trained state to one's own examples; gives a predictor.
+
+            predict = maml(problem, config).adapt(state, {"x": x, "y": y}, steps=5)
+            labels = predict(new_x).argmax(-1)
+
+        Args:
+            state: of one training: of `lrn.train.Fit`, one arm and one seed,
+                ``jax.tree.map(lambda leaf: leaf[0], fit.arm(name))``.
+            support: ``{"x": [n, ...], "y": [n] int or [n, outputs] float}``, arrays of JAX or NumPy, x as in
+                training (pixels in [0, 1]).
+            steps: of adaptation; what takes no steps looks at the support set all the same.
+            code: for an oracle, the task's code.
+
+        Returns:
+            ``predict(x) -> outputs [m, outputs]`` for x [m, ...], compiled for each m by itself.
+
+        Raises:
+            ValueError: examples and labels do not fit together or to the state, or ``steps`` is below 0; from
+                the predictor, x is of another form than in the support set, or labels do not fit the problem.
+        """
+        check.integer("steps", steps, low=0)
+        support, code = jax.tree.map(jnp.asarray, (support, code))
+        _check_support(self, state, support, code)
+
+        # The support set is a constant, so that its labels are looked at before anything compiles.
+        @jax.jit
+        def outputs(state: State, x: Array) -> Array:
+            return self.curve(state, support, x, code, steps)[-1]
+
+        def predict(x: Array) -> Array:
+            x, form = jnp.asarray(x), support["x"].shape[1:]
+            if x.ndim < 1 or x.shape[1:] != form or x.dtype != support["x"].dtype:
+                raise check.InputError(
+                    f"x must be {support['x'].dtype} {['m', *form]}, as in the support set, got {x.dtype} "
+                    f"{list(x.shape)}; make them alike."
+                )
+            return outputs(state, x)
+
+        return predict
+
 
 class MetaState(NamedTuple):
     """State of a meta-learner.
@@ -76,6 +117,7 @@ def by_gradient(
         return MetaState(meta, net_state, optimizer.init(meta), jnp.int32(0))
 
     def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
+        check_episodes(episodes)
         slope, metrics = gradient(key, state.meta, state.net_state, episodes, state.taken)
         updates, opt_state = optimizer.update(slope, state.opt_state, state.meta)
         meta = optax.apply_updates(state.meta, updates)
@@ -158,13 +200,55 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     return gradient
 
 
+def _check_support(learner: MetaLearner, state: State, support: Any, code: PyTree) -> None:
+    """Raise InputError unless a support set is of the form of training, and a state that of one training."""
+    if not isinstance(support, dict) or set(support) != {"x", "y"}:
+        raise check.InputError('the support set must be {"x": [n, ...], "y": [n, ...]}; give that dict.')
+    if not jnp.issubdtype(support["x"].dtype, jnp.floating):
+        raise check.InputError(
+            f"x of the support set must be float, got {support['x'].dtype}; scale it as in training."
+        )
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (support, code))
+    episodes = Episode(one[0], one[0], one[1])
+    check_episodes(episodes)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    wanted = jax.tree.map(lambda x: x.shape, jax.eval_shape(learner.init, key, episodes))
+    given = jax.tree.map(jnp.shape, state)
+    if wanted != given:
+        raise check.InputError(
+            "the state does not fit the learner and the support set: the learner's arrays would be "
+            f"{_differing(wanted, given)}; give the state of one arm and one seed, and examples as in training."
+        )
+
+
+def _differing(wanted: PyTree, given: PyTree) -> str:
+    """The first array of another shape, or that the trees are of another form."""
+    shapes = [jax.tree_util.tree_flatten_with_path(t, is_leaf=_is_shape) for t in (wanted, given)]
+    if shapes[0][1] != shapes[1][1]:
+        return "of another form"
+    pairs = ((path, a, b) for (path, a), (_, b) in zip(shapes[0][0], shapes[1][0]) if a != b)
+    path, a, b = next(pairs)
+    return f"{list(a)} at {jax.tree_util.keystr(path)}, where these are {list(b)}"
+
+
+def _is_shape(x: Any) -> bool:
+    return type(x) is tuple and all(isinstance(n, int) for n in x)
+
+
 def check_episodes(episodes: Any) -> None:
-    """Raise InputError unless a batch is an `Episode` of tasks."""
+    """Raise InputError unless a batch is an `Episode` of tasks, with a label for each example."""
     if not isinstance(episodes, Episode):
         raise check.InputError(
             f"a meta-learner learns from an lrn.meta.episode.Episode, got {type(episodes).__name__}; "
             "give fit the sampler lrn.meta.episode.episodes(family, tasks)."
         )
+    for name, part in (("support", episodes.support), ("query", episodes.query)):
+        x, y = (jnp.shape(part[axis]) for axis in ("x", "y"))
+        if len(x) < 2 or x[:2] != y[:2]:
+            raise check.InputError(
+                f"the {name} set has x {list(x)} and y {list(y)}; give x [tasks, n, ...] and one label for "
+                "each of the n examples."
+            )
 
 
 def map_tasks(function: Callable[..., PyTree], tasks: PyTree, at_once: int = 0) -> PyTree:

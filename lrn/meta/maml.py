@@ -61,9 +61,11 @@ def maml(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLear
     check.choice("adapted", adapted, PARTS)
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
-        params, _ = adapt_part(problem, meta, net_state, episode.support, config.inner, adapted)
-        return judged(problem, params, net_state, episode)
+        del count
+        support = episode.support
+        inner_key, key = problem.training_keys(key, meta["body"], net_state, support["x"])
+        params, _ = adapt_part(problem, meta, net_state, support, config.inner, adapted, key=inner_key)
+        return judged(problem, params, net_state, episode, key)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

@@ -96,14 +96,15 @@ def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
 
     def loss_of(inner: InnerConfig) -> Any:
         def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
-            del key
+            params, support = meta["params"], episode.support
+            inner_key, key = problem.training_keys(key, params["body"], net_state, support["x"])
             rates = meta["rates"] if config.learn_rates else jax.lax.stop_gradient(meta["rates"])
 
             def look(params: Params) -> Array:
-                return problem.predict(params, net_state, episode.support, episode.query["x"])
+                return problem.predict(params, net_state, support, episode.query["x"], key)
 
             _, path = adapt_part(
-                problem, meta["params"], net_state, episode.support, inner, look=look, rates=rates
+                problem, params, net_state, support, inner, look=look, rates=rates, key=inner_key
             )
             y = episode.query["y"]
             losses = jax.vmap(lambda outputs: problem.loss(outputs, y))(path[1:])

@@ -33,10 +33,12 @@ def meta_sgd(problem: Problem, config: MAMLConfig) -> MetaLearner:
         return jax.tree.map(lambda rate: jnp.broadcast_to(rate[None], (steps, *rate.shape)), rates)
 
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
+        del count
+        params, support = meta["params"], episode.support
+        inner_key, key = problem.training_keys(key, params["body"], net_state, support["x"])
         rates = each_step(meta["rates"], config.inner.steps)
-        params, _ = adapt_part(problem, meta["params"], net_state, episode.support, config.inner, rates=rates)
-        return judged(problem, params, net_state, episode)
+        params, _ = adapt_part(problem, params, net_state, support, config.inner, rates=rates, key=inner_key)
+        return judged(problem, params, net_state, episode, key)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.meta.learner import MetaLearner, MetaState, flat
 from lrn.meta.maml import MAMLConfig, maml
-from lrn.meta.problem import Problem
+from lrn.meta.problem import Problem, check_labels, one_hot_or_nan
 from lrn.types import Array, Batch, Example, PyTree
 
 
@@ -30,18 +30,19 @@ def nil(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearn
             raise check.InputError(
                 "nil compares classes and these tasks have no labels; use a classification."
             )
+        y = check_labels(support["y"], support["x"].shape[0], problem.outputs)
         body = state.meta["body"]
         known = problem.features(body, state.net_state, support, support["x"])
         found = problem.features(body, state.net_state, support, x)
         alike = _unit(found) @ _unit(known).T
-        members = jax.nn.one_hot(support["y"], problem.outputs, dtype=alike.dtype)
-        return flat(alike @ members, steps)
+        return flat(alike @ one_hot_or_nan(y, problem.outputs, alike.dtype), steps)
 
     return learner._replace(curve=curve)
 
 
 def _unit(features: Array) -> Array:
-    return features / jnp.maximum(jnp.linalg.norm(features, axis=1, keepdims=True), 1e-8)
+    # (The root of a maximum, not the maximum of a root, whose slope at zero is no number.)
+    return features * jax.lax.rsqrt(jnp.maximum((features**2).sum(axis=1, keepdims=True), 1e-16))
 
 
 def example() -> Example:

@@ -42,9 +42,10 @@ def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
     """
 
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
+        del count
         seen = joined(episode)
-        value = problem.loss_on(meta, net_state, seen, seen)
+        (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+        value = problem.loss_on(meta, net_state, seen, seen, key)
         return value, {"loss": value}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:

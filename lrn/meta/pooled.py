@@ -25,7 +25,7 @@ from lrn.meta.episode import Episode, joined
 from lrn.meta.inner import PARTS, curve_of
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import example_of
-from lrn.meta.problem import Problem
+from lrn.meta.problem import Problem, check_labels, one_hot_or_nan
 from lrn.types import Array, Batch, Example, Key, NetState, PyTree
 
 
@@ -80,13 +80,16 @@ def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLear
         return {**params, "head": head}, net_state
 
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
+        del count
         seen = joined(episode)
-        outputs = problem.predict(meta, net_state, seen, seen["x"])
+        (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+        outputs = problem.predict(meta, net_state, seen, seen["x"], key)
         if classes:
-            name = _classes_of(episode, problem.outputs)[seen["y"]]
-            losses = optax.softmax_cross_entropy(outputs, jax.nn.one_hot(name, classes, dtype=outputs.dtype))
-            value = jnp.where((name >= 0) & (name < classes), losses, jnp.nan).mean()
+            y = check_labels(seen["y"], len(outputs), problem.outputs)
+            code = _classes_of(episode, problem.outputs)
+            # A label that is none of the ways is no class either, and not the last.
+            name = jnp.where((y >= 0) & (y < problem.outputs), code[y], -1)
+            value = optax.softmax_cross_entropy(outputs, one_hot_or_nan(name, classes, outputs.dtype)).mean()
         else:
             value = problem.loss(outputs, seen["y"])
         return value, {"loss": value}

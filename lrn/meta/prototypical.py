@@ -14,7 +14,7 @@ from lrn import check
 from lrn.config import config
 from lrn.meta.episode import Episode, joined
 from lrn.meta.learner import NET_STATE, MetaLearner, MetaState, by_gradient, flat, of_tasks
-from lrn.meta.problem import Problem
+from lrn.meta.problem import Problem, check_labels, one_hot_or_nan
 from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 
 
@@ -40,19 +40,20 @@ def prototypes(features: Array, y: Array, ways: int) -> Array:
     """The mean feature of each class, [ways, d], from features [n, d] and labels int [n].
 
     Raises:
-        ValueError: a class has no example (where the labels are known; where they are traced, such a class
-            gets the mean of all).
+        ValueError: the labels are not int [n], or, where they are known, a class has no example or a label is
+            no class. Where they are traced, the former gets the mean of all, and the latter makes all NaN.
     """
+    y = check_labels(y, features.shape[0], ways)
     if not isinstance(y, Tracer):
         missing = sorted(set(range(ways)) - set(np.asarray(y).tolist()))
         if missing:
             raise check.InputError(
                 f"the support set has no example of class {missing[0]} of {ways}; give at least one of each."
             )
-    members = jax.nn.one_hot(y, ways, dtype=features.dtype)
+    members = one_hot_or_nan(y, ways, features.dtype)
     count = members.sum(axis=0)[:, None]
     means = (members.T @ features) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, means, features.mean(axis=0, keepdims=True))
+    return jnp.where(count == 0, features.mean(axis=0, keepdims=True), means)
 
 
 def prototype_logits(features: Array, centres: Array) -> Array:
@@ -79,19 +80,25 @@ def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
     def logits(known: Array, y: Array, found: Array) -> Array:
         return prototype_logits(found, prototypes(known, y, problem.outputs))
 
-    def features(meta: Params, net_state: NetState, support: Batch, x: Array) -> tuple[Array, Array]:
-        of_support, of_x = (problem.features(meta, net_state, support, part) for part in (support["x"], x))
+    def features(
+        meta: Params, net_state: NetState, support: Batch, x: Array, keys: Any = (None, None)
+    ) -> tuple[Array, Array]:
+        of_support, of_x = (
+            problem.features(meta, net_state, support, part, key)
+            for part, key in zip((support["x"], x), keys)
+        )
         return of_support, of_x
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
-        del key, count
+        del count
         support, query = episode.support, episode.query
         kept = {}
+        keys = problem.training_keys(key, meta, net_state, support["x"])
         if problem.trained:  # one batch for the statistics, as with the authors
-            both, kept[NET_STATE] = problem.trained(meta, net_state, joined(episode)["x"])
+            both, kept[NET_STATE] = problem.trained(meta, net_state, joined(episode)["x"], keys[0])
             known, found = jnp.split(both, [support["x"].shape[0]])
         else:
-            known, found = features(meta, net_state, support, query["x"])
+            known, found = features(meta, net_state, support, query["x"], keys)
         outputs = logits(known, support["y"], found)
         scores = problem.score(outputs, query["y"])
         return problem.loss(outputs, query["y"]), {**{k: v.mean() for k, v in scores.items()}, **kept}

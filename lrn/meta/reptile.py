@@ -57,17 +57,20 @@ def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
     """
 
     def gradient(key: Key, meta: Params, net_state: NetState, episodes: Episode, count: Array) -> Any:
-        del key, count
+        del count
 
-        def one(episode: Episode) -> Any:
+        def one(task: tuple[Key, Episode]) -> Any:
+            key, episode = task
             seen = joined(episode) if config.join else episode.support
-            params, _ = adapt_part(problem, meta, net_state, seen, config.inner)
+            (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+            params, _ = adapt_part(problem, meta, net_state, seen, config.inner, key=key)
             return params, judged(problem, params, net_state, episode)[1]
 
-        def mean(episodes: Episode) -> Any:
-            return jax.tree.map(lambda x: x.mean(axis=0), jax.vmap(one, axis_name=LANES)(episodes))
+        def mean(tasks: tuple[Key, Episode]) -> Any:
+            return jax.tree.map(lambda x: x.mean(axis=0), jax.vmap(one, axis_name=LANES)(tasks))
 
-        end, metrics = mean_of_parts(mean, episodes)
+        keys = jax.random.split(key, episodes.support["y"].shape[0])
+        end, metrics = mean_of_parts(mean, (keys, episodes))
         return jax.tree.map(jnp.subtract, meta, end), metrics
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:

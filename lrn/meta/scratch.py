@@ -34,7 +34,7 @@ class ScratchConfig:
 def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
     """No meta-learning: steps change nothing, and each task begins at the random initialisation.
 
-    Metrics: ``loss`` of the queries before any training.
+    Metrics: ``loss`` of the queries before any training; not a number where that of the support set is none.
     """
 
     def init(key: Key, episodes: Episode) -> MetaState:
@@ -44,8 +44,15 @@ def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
 
     def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
         del key
-        _, scores = jax.vmap(lambda episode: judged(problem, state.meta, state.net_state, episode))(episodes)
-        return state._replace(taken=state.taken + 1), jax.tree.map(jnp.mean, dict(scores))
+        check_episodes(episodes)
+
+        def one(episode: Episode) -> Metrics:
+            loss, scores = judged(problem, state.meta, state.net_state, episode)
+            first, _ = judged(problem, state.meta, state.net_state, episode._replace(query=episode.support))
+            return {**scores, "loss": jnp.where(jnp.isnan(first), first, loss)}
+
+        scores = jax.vmap(one)(episodes)
+        return state._replace(taken=state.taken + 1), jax.tree.map(jnp.mean, scores)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

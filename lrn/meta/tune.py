@@ -16,7 +16,7 @@ import numpy as np
 
 from lrn import check
 from lrn.meta.episode import TaskFamily
-from lrn.meta.evaluate import TEST, VALIDATION, by_seed, check_states, scorer
+from lrn.meta.evaluate import DIVERGED_ABOVE, TEST, VALIDATION, by_seed, check_states, scorer
 from lrn.meta.learner import MetaLearner
 from lrn.meta.problem import Problem
 from lrn.types import State
@@ -36,6 +36,7 @@ def tuned(
     validation_tasks: int = 200,
     test_tasks: int = 600,
     tasks_at_once: int = 0,
+    diverged_above: float = DIVERGED_ABOVE,
 ) -> dict[str, np.ndarray]:
     """Scores after 0 to ``steps`` steps, each by the candidate that does best then on validation tasks.
 
@@ -48,17 +49,19 @@ def tuned(
         steps: of adaptation, the most.
         validation_tasks, test_tasks: how many a seed, the same for whatever is compared; of each family.
         tasks_at_once: so many adapted to together; 0 for as many as run fast.
+        diverged_above: a task whose loss exceeds this, or is not finite, has diverged; its loss counts as this.
 
     Returns:
         ``chosen``, int [steps + 1], the candidate for each number of steps: that of the least mean loss over
-        seeds and validation tasks, where a loss that is not finite counts as infinite. Further, for each
-        score its mean over the test tasks, [seeds, steps + 1], and ``diverged``, the fraction of tasks whose
-        loss is not finite and that are left out of the means; for several families {f"{family}: {score}"}.
+        seeds and validation tasks. Further, for each score its mean over all test tasks, those that have
+        diverged among them, [seeds, steps + 1], and ``diverged``, their fraction; for several families
+        {f"{family}: {score}"}.
 
     Raises:
         ValueError: no candidates, candidates that differ in more than floats, states of other seeds, a count
             out of range, or tasks of other outputs than the problem's.
     """
+    check.positive("diverged_above", diverged_above)
     if not candidates:
         raise check.InputError("there are no candidates to choose from; give at least one.")
     form = jax.tree.structure(candidates[0][0])
@@ -68,6 +71,11 @@ def tuned(
         )
     for _, states in candidates:
         check_states(states, seeds)
+
+    def bounded(losses: Any) -> np.ndarray:
+        """With what a diverged task counts as; to leave it out would reward a method that diverges."""
+        losses = np.asarray(losses, np.float64)
+        return np.where(losses <= diverged_above, losses, diverged_above)
 
     def measure(
         family: TaskFamily, tasks: int, stream: int, which: Sequence[int]
@@ -85,8 +93,10 @@ def tuned(
         }
 
     seen = measure(validation, validation_tasks, VALIDATION, range(len(candidates)))
-    losses = np.array([[scores["loss"].mean(0) for scores in each] for each in seen.values()]).mean(1)
-    chosen = np.where(np.isfinite(losses), losses, np.inf).argmin(0)  # [steps + 1]
+    losses = np.array([[bounded(scores["loss"]).mean(0) for scores in each] for each in seen.values()]).mean(
+        1
+    )
+    chosen = losses.argmin(0)  # [steps + 1]
     found: dict[str, np.ndarray] = {"chosen": chosen}
     families = {"": test} if isinstance(test, TaskFamily) else test
     for family, tasks in families.items():
@@ -97,10 +107,9 @@ def tuned(
             )
             for name in scores[chosen[0]][0]
         }  # [seeds, steps + 1, tasks]
-        fine = np.isfinite(best["loss"])
         prefix = f"{family}: " if family else ""
-        found[f"{prefix}diverged"] = 1 - fine.mean(-1)
+        found[f"{prefix}diverged"] = 1 - (best["loss"] <= diverged_above).mean(-1)
+        best["loss"] = bounded(best["loss"])
         for name, values in best.items():
-            with np.errstate(invalid="ignore"):  # no task left: not a number, not a perfect one
-                found[prefix + name] = np.where(fine, values, 0).sum(-1) / fine.sum(-1)
+            found[prefix + name] = values.mean(-1)
     return found

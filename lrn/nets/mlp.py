@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flax import linen as nn
 
@@ -13,6 +13,7 @@ from lrn.nets.inputs import PerChannel, floating, normalise
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Net
 
+Initializer = Callable[..., Array]
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
 
 
@@ -27,6 +28,7 @@ class MLP(nn.Module):
     activation: str = "relu"
     layer_norm: bool = False
     head_scale: float | None = None
+    initial_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -38,12 +40,20 @@ class MLP(nn.Module):
         body, head = he_normal, lecun_normal
         if self.head_scale is not None:
             body, head = nn.initializers.orthogonal(math.sqrt(2)), nn.initializers.orthogonal(self.head_scale)
+        body, head = _times(self.initial_scale, body), _times(self.initial_scale, head)
         for i, width in enumerate(self.hidden):
             x = nn.Dense(width, kernel_init=body, name=f"dense_{i}")(x)
             if self.layer_norm:
                 x = nn.LayerNorm(name=f"norm_{i}")(x)
             x = dropout(self, ACTIVATIONS[self.activation](x), self.dropout, train)
         return x if self.classes is None else nn.Dense(self.classes, kernel_init=head, name="head")(x)
+
+
+def _times(scale: float, initial: Initializer) -> Initializer:
+    """The initializer, its weights times a number."""
+    if isinstance(scale, (int, float)) and scale == 1:
+        return initial
+    return lambda key, shape, dtype: scale * initial(key, shape, dtype)
 
 
 def mlp(
@@ -56,6 +66,7 @@ def mlp(
     activation: str = "relu",
     layer_norm: bool = False,
     head_scale: float | None = None,
+    initial_scale: float = 1.0,
 ) -> Net:
     """A multilayer perceptron on flattened inputs [batch, ...].
 
@@ -69,6 +80,8 @@ def mlp(
         layer_norm: normalise each hidden layer before its activation.
         head_scale: start from orthogonal weights, the last layer's of this gain, as is usual for agents
             (0.01 for a policy, 1 for a value); normal weights of variance 1 or 2 / fan-in by default.
+        initial_scale: all first weights are multiplied by this; may be traced. At 0.5 hidden layers begin about
+            as PyTorch's do, and an inner loop on unscaled inputs does not diverge.
 
     Raises:
         ValueError: a width, rate or std is out of range; from the net, ``x`` has no batch axis, holds
@@ -78,4 +91,7 @@ def mlp(
     check.choice("activation", activation, ACTIVATIONS)
     if head_scale is not None:
         check.positive("head_scale", head_scale)
-    return from_flax(MLP(classes, tuple(hidden), dropout, mean, std, activation, layer_norm, head_scale))
+    check.positive("initial_scale", initial_scale)
+    return from_flax(
+        MLP(classes, tuple(hidden), dropout, mean, std, activation, layer_norm, head_scale, initial_scale)
+    )

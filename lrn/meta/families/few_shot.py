@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from lrn import check
 from lrn.data.sampler import permute
@@ -31,7 +33,8 @@ def few_shot(
     """Tasks of ``ways`` classes with ``shots`` examples each to adapt to and ``queries`` to be judged by.
 
     Args:
-        images: uint8 (0 to 255, scaled to [0, 1]) or float, [classes, examples, height, width, channels].
+        images: uint8 (0 to 255, scaled to [0, 1]) or float (as they are), [classes, examples, height, width,
+            channels].
         ways, shots, queries: of a task.
         rotations: whether a turned class is another class; needs square images.
         shuffled: whether labels are drawn anew for each task. If not, a label is a class's number modulo
@@ -41,7 +44,7 @@ def few_shot(
 
     Raises:
         ValueError: more ways or examples than there are, a count below 1 (below 2 for ways), or images of
-            another shape.
+            another shape or type.
     """
     images = class_table(images, shots, queries)
     classes, examples, height, width, _ = images.shape
@@ -88,7 +91,8 @@ def class_table(images: Array, shots: int, queries: int) -> Array:
     """The images of classes [classes, examples, height, width, channels] as a device array.
 
     Raises:
-        ValueError: another shape, a count below 1, or fewer examples than both counts together.
+        ValueError: another shape or type, pixels that are 0 or 1 as uint8 (where they are known), a count below
+            1, or fewer examples than both counts together.
     """
     if getattr(images, "ndim", 0) != 5:
         raise check.InputError(
@@ -102,12 +106,27 @@ def class_table(images: Array, shots: int, queries: int) -> Array:
             f"{shots} shots and {queries} queries need {shots + queries} examples of a class and the data has"
             f" {images.shape[1]}; choose fewer."
         )
+    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+        raise check.InputError(
+            f"images must be uint8, 0 to 255, or float, as the network is to see them, got {images.dtype}, whose "
+            "scale is not known; convert them."
+        )
+    # On the host: under a trace nothing that jax computes is known.
+    if (
+        images.dtype == jnp.uint8
+        and not isinstance(images, Tracer)
+        and np.asarray(images).max(initial=0) == 1
+    ):
+        raise check.InputError(
+            "images are uint8, 0 to 255, and none of these pixels is above 1; multiply them by 255, or convert "
+            "them to float."
+        )
     return jnp.asarray(images)
 
 
 def as_pixels(x: Array) -> Array:
-    """Images as float32; whole numbers, 0 to 255, are scaled to [0, 1]."""
-    return x.astype(jnp.float32) / 255 if jnp.issubdtype(x.dtype, jnp.integer) else x
+    """Images as floats; uint8, 0 to 255, is scaled to [0, 1]."""
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
 def turned(x: Array, quarter: Array) -> Array:

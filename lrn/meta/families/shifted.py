@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from lrn import check
 from lrn.data.sampler import permute
@@ -38,7 +40,8 @@ def shifted(
     """Tasks of all classes, under shifts drawn from ranges that the dials give.
 
     Args:
-        images: uint8 (0 to 255, scaled to [0, 1]) or float, [classes, examples, height, width, channels].
+        images: uint8 (0 to 255, scaled to [0, 1]) or float in [0, 1], [classes, examples, height, width,
+            channels].
         shots, queries: examples in the support and the query set, of all classes together.
         turn: most degrees, either way.
         brightness: most that is added to all pixels, either way.
@@ -52,9 +55,11 @@ def shifted(
     The code of a task is (angle / 180, brightness, contrast, noise, tints, frequencies, names one-hot).
 
     Raises:
-        ValueError: fewer examples than a task needs, a count below 1, or a dial out of range.
+        ValueError: fewer examples than a task needs, a count below 1, a dial out of range, images of another type,
+            or floats (where they are known) outside of [0, 1].
     """
     images = class_table(images, shots, queries)
+    _check_pixels(images)
     classes, examples, *_, channels = images.shape
     check.between("turn", turn, 0.0, 180.0)
     check.non_negative("imbalance", imbalance)
@@ -98,6 +103,17 @@ def shifted(
         return jnp.concatenate([numbers, task["tint"], task["frequency"], names])
 
     return TaskFamily("shifted classes", sample, batch, classes, code)
+
+
+def _check_pixels(images: Array) -> None:
+    """Raise InputError for floats that shifted pictures, which end at 0 and 1, would be cut off at."""
+    if isinstance(images, Tracer) or images.dtype == jnp.uint8 or not images.size:
+        return
+    low, high = np.asarray(images).min(), np.asarray(images).max()
+    if not (low >= 0 and high <= 1):
+        raise check.InputError(
+            f"float images must lie in [0, 1], got {low:g} to {high:g}; scale them, or give uint8."
+        )
 
 
 def rotated(picture: Array, degrees: Array) -> Array:

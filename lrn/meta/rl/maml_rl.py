@@ -39,6 +39,7 @@ from lrn.meta.rl.agent import Adapted, MetaAgent
 from lrn.meta.rl.dice import loaded_dice, sampling_term, score_function
 from lrn.meta.rl.episodes import Seen, judge, log_probs, play_episodes
 from lrn.meta.rl.tasks import RLTaskFamily, check_family
+from lrn.meta.slopes import finite_slopes
 from lrn.rl.env import Env
 from lrn.rl.heads import check_output, policy_size
 from lrn.rl.minibatch import check_normalized
@@ -149,7 +150,7 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
             gradient, likelihood = jax.grad(loss, has_aux=True)(params, net_state, head, seen)
             if config.inner.order == "first":
                 gradient = jax.lax.stop_gradient(gradient)
-            updates, opt_state = inner.update(gradient, opt_state, params)
+            updates, opt_state = finite_slopes(inner.update)(gradient, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), (_mean_return(seen), likelihood)
 
         if config.inner.checkpoint:
