@@ -1,9 +1,9 @@
 """Seals: what was written into a run folder is told from what was changed, cut or removed since.
 
 While a run goes on, ``provenance.json`` carries the SHA-256 of ``config.json``, its registration, and of
-itself. When it ends, ``verdict.json`` carries the size and the SHA-256 of every other file of the run, and its
-own SHA-256. (Checkpoints have manifests of their own, and may be removed from a finished run.) A JSON file's
-own hash is that of its canonical JSON without it; besides, its bytes must be those that lrn writes.
+itself. When it ends, ``verdict.json`` carries the size and the SHA-256 of every other file of the run, and
+its own SHA-256. (Checkpoints have manifests of their own, and may be removed from a finished run.) A JSON
+file's own hash is that of its canonical JSON without it; besides, its bytes must be those that lrn writes.
 
 A seal tells damage and careless edits. It is no signature: who means to can compute it anew.
 """
