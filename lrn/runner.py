@@ -309,7 +309,7 @@ def run(
         before = _unfinished(folder)
         begun = _Begun(None, store.provenance(), store.Clock(before))
         if before is None:
-            registration = _registration(found, preset, config, seeds, command, _where(found, out))
+            registration = _preregister(found, preset, config, seeds, command, _where(found, out))
             files.write_json(folder / "config.json", registration)
         else:
             _check_same_code(before, begun.provenance, folder)
@@ -569,7 +569,7 @@ def _say_figure(
         )
 
 
-def _registration(
+def _preregister(
     found: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], command: str, where: str
 ) -> dict[str, Any]:
     study, code = found.study, found.code

@@ -70,6 +70,41 @@ def test_names_that_lead_out(make, name, tmp_path):
     assert everything(tmp_path) == ["in", "in/out", "x"]  # not even the good one
 
 
+LONG = {
+    "of 5,000 characters": "a" * 5000,
+    "whose part is too long": f"a/{'b' * 256}/c",
+    "of 256 bytes in fewer characters": "ü" * 128,
+    "that is too long in all": "/".join(["a" * 200] * 6),
+    "of 2,000 levels": "a/" * 2000 + "b",
+    "of 101 levels": "a/" * 100 + "b",
+}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("case", LONG)
+def test_names_that_no_file_system_takes(make, case, tmp_path):
+    path = make(tmp_path / "x", {"good.txt": b"1", LONG[case]: b"2"})
+    for unpack in (lambda: archive.extract(path, tmp_path / "out"), lambda: list(archive.members(path))):
+        with pytest.raises(DataError, match="more than a file system takes; it is not unpacked") as raised:
+            unpack()
+        assert len(str(raised.value)) < 400
+    assert everything(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_names_at_the_limit_are_unpacked(make, tmp_path):
+    names = ["ü" * 127, "a/" * 99 + "b", "/".join(["a" * 150] * 3)]
+    written = archive.extract(make(tmp_path / "x", dict.fromkeys(names, b"1")), tmp_path / "out")
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in written) == sorted(names)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_member_below_a_file(make, tmp_path):
+    path = make(tmp_path / "x", {"a": b"1", "a/b/c": b"2"})
+    with pytest.raises(DataError, match=r"'a/b/c' (is in the way|cannot be written) in"):
+        archive.extract(path, tmp_path / "out")
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_links(make, tmp_path):
     path = make(tmp_path / "x", {"good.txt": b"1"}, [("link", "/etc")])

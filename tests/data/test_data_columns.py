@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lrn.data import columns
 from lrn.data.columns import Categorical, Image, Label, Numeric, Text
 from lrn.data.errors import DataError
 
@@ -177,3 +178,25 @@ def test_a_decompression_bomb_is_told_by_its_header(png):
     with pytest.raises(DataError, match="cannot be decoded"):
         Image(6, 5, 1).read(column([bytes(bomb)]))
     assert Pillow.MAX_IMAGE_PIXELS is not None
+
+
+@pytest.mark.parametrize("kind", [Text(), Categorical(), Numeric(), Label(3)])
+def test_a_value_that_is_too_long_for_its_rows(kind, monkeypatch):
+    monkeypatch.setattr(columns, "TEXT_BYTES", 4 * 3 * 30)
+    coded = pa.DictionaryArray.from_arrays(np.zeros(3, np.int32), pa.array(["0" * 31, "1"]))
+    with pytest.raises(DataError, match="3 rows and a value of 31 characters, too large to be read"):
+        kind.read(pa.chunked_array([coded]))
+    if isinstance(kind, (Text, Categorical)):
+        with pytest.raises(DataError, match="3 rows and a value of 31 characters"):
+            kind.read(column(["0" * 31, "1", "2"]))
+    assert len(kind.read(column(["0" * 30, "1", "2"]))) == 3
+
+
+def test_messages_do_not_repeat_long_values(monkeypatch):
+    for kind, values in ((Numeric(), ["x" * 5000]), (Categorical(("a",)), ["x" * 5000])):
+        with pytest.raises(DataError, match="row 0 has 'xxx") as raised:
+            kind.read(column(values))
+        assert len(str(raised.value)) < 200
+    monkeypatch.setattr(columns, "PICTURE_BYTES", 10)
+    with pytest.raises(DataError, match="the picture in row 0 has 11 bytes, and 10 are the most"):
+        Image(1, 1, 1).read(column([b"x" * 11]))

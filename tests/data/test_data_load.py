@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import lrn.data
+from lrn import check
 from lrn.data import columns, integrity, loader
+from lrn.data.spec import DataSpec, Split
 
 EVERY = ("adult", "cifar10", "compas", "digits", "dutch_census", "emoji", "fashion_mnist", "german_credit")
 EVERY += ("law_school", "mnist", "omniglot", "sprites")
@@ -209,8 +211,9 @@ def test_unknown_names_get_the_nearest(name, split, said):
 
 def test_a_data_folder_that_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("LRN_DATA_DIR", str(tmp_path / "typo"))
-    with pytest.raises(lrn.data.DataNotFoundError, match="is not a folder; correct it"):
+    with pytest.raises(lrn.data.DataNotFoundError, match="is not a folder; correct it") as raised:
         lrn.data.load("mnist")
+    assert isinstance(raised.value, check.InputError)  # the caller's, so the command line exits with 2
     assert lrn.data.load("digits", "all").rows == 1797  # needs no folder
 
 
@@ -287,3 +290,27 @@ def test_manifest_beside_or_above(tiny):
         place.write_text(json.dumps({"other/train.parquet": right}))
         assert tiny.load().rows == 6
         place.unlink()
+
+
+def test_a_file_of_no_reasonable_size_is_not_read(tiny, monkeypatch):
+    tiny.write()
+    monkeypatch.setattr(loader, "LIMIT", 100)
+    monkeypatch.setattr(loader, "_table", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(lrn.data.DataError, match=r"unpacks to [\d,]+ bytes, and 100 are the most"):
+        tiny.load()
+
+
+def test_a_long_value_in_every_row_is_not_spread(tmp_path, monkeypatch):
+    """A parquet file holds it once, and a million rows that refer to it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, long = 1000, "x" * 2_000_000
+    spec = DataSpec("long", "", {"t": columns.Text()}, {"train": Split(rows)}, "none", "", "")
+    path = tmp_path / "long" / "train.parquet"
+    path.parent.mkdir()
+    one = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([long]))
+    pq.write_table(pa.table({"t": one}), path, dictionary_pagesize_limit=2**24)
+    monkeypatch.setenv("LRN_DATA_DIR", str(tmp_path))
+    with pytest.raises(lrn.data.DataError, match="1,000 rows and a value of 2,000,000 characters, too large"):
+        lrn.data.load(spec, "train")
