@@ -30,11 +30,11 @@ def describe(tree: PyTree) -> Form:
     if tree is None:
         return {"kind": "none"}
     kind = type(tree)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+    if isinstance(tree, tuple) and (fields := getattr(tree, "_fields", None)) is not None:
         return {
             "kind": "namedtuple",
             "class": _name(kind),
-            "fields": list(tree._fields),
+            "fields": list(fields),
             "items": [describe(x) for x in tree],
         }
     if kind in (tuple, list):
@@ -112,11 +112,11 @@ def _find(form: Form, path: str) -> type:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError, TypeError):
         raise UnknownClassError(f"{where}, which is not to be found here; {advice}") from None
-    if not (isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")):
+    fields = getattr(found, "_fields", None)
+    if not (isinstance(found, type) and issubclass(found, tuple) and fields is not None):
         raise UnknownClassError(f"{where}, which is no NamedTuple; {advice}")
-    if list(found._fields) != form["fields"]:
+    if list(fields) != form["fields"]:
         raise UnknownClassError(
-            f"{where} with the fields {', '.join(form['fields'])}, and has now {', '.join(found._fields)}; "
-            f"{advice}"
+            f"{where} with the fields {', '.join(form['fields'])}, and has now {', '.join(fields)}; {advice}"
         )
     return found

@@ -195,7 +195,8 @@ def fit(
         say = (on_event or (bar.say if bar else print)) if writes else _say_nothing
         log = Log(name, arms, seeds, folder, sinks if writes else (), say, writes, kept)
         identity: dict[str, Any] = {}
-        step, carry = 0, None
+        step = 0
+        carry: Any = None
         if folder is not None:
             own = folder
             on_main(lambda: leaving.enter_context(files.locked(own)))
