@@ -26,7 +26,12 @@ class Sink(Protocol):
 
 
 class Failure(NamedTuple):
-    """The first non-finite value of a lane; ``metric`` is "state" when only the parameters show it."""
+    """The first failure of a lane: a metric or an evaluation that is not finite, or the state.
+
+    ``metric`` is "state" when only the state shows it, which is looked at with each evaluation and at the
+    end: by a NaN, or by an infinity in an array that held none before the first step (a best-so-far may begin
+    there).
+    """
 
     arm: str
     seed: int

@@ -46,7 +46,7 @@ class Fit(NamedTuple):
 
     state: the final states, leaves [arms, seeds, ...].
     table: every metric row, in order of step.
-    failures: lanes that became non-finite; the others are as if those had not run.
+    failures: the first `Failure` of each lane that has one; the others are as if those had not run.
     arms, seeds: the names of the two leading axes of ``state``.
     timing: seconds spent on "compile", "train", "evaluate", "save"; zero for what a resume skipped.
     cpu: the same in CPU-seconds of this process, over all its threads; the fair column on a shared machine.
@@ -195,7 +195,8 @@ def fit(
         say = (on_event or (bar.say if bar else print)) if writes else _say_nothing
         log = Log(name, arms, seeds, folder, sinks if writes else (), say, writes, kept)
         identity: dict[str, Any] = {}
-        step, carry = 0, None
+        step = 0
+        carry: Any = None
         if folder is not None:
             own = folder
             on_main(lambda: leaving.enter_context(files.locked(own)))

@@ -343,7 +343,7 @@ class Data:
 def test_a_structure_comes_back_from_json():
     made = {
         "z": [1, (2, None, ()), {}],
-        "a": Outer({3: Empty(), 1: 7}, Outer(State(4, 5, (6,)), [Empty()])),
+        "a": Outer({3: Empty(), 1: 7}, Outer(State({"p": 4}, 5, (6,)), [Empty()])),
         "b": {"c": None},
     }
     form = json.loads(json.dumps(structure.describe(made)))

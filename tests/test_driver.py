@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.core import Tracer
 from test_train import Stop, StopAfter
 from toy import ToyConfig, same, toy, toy_data, toy_sampler
 
@@ -70,7 +71,7 @@ def recorder(config: Arm) -> Learner:
             "given": 100 * config.x + batch["own"] + batch["shared"],
             "count": n,
             "some": Mean(bits(key), weight),
-            "never": Mean(jnp.nan, 0.0),
+            "never": Mean(jnp.float32(jnp.nan), jnp.float32(0)),
         }
         return state._replace(count=n + 1, last=bits(key)), metrics
 
@@ -666,7 +667,7 @@ def test_without_jit_one_can_look_into_a_step():
     def learner(config):
         def step(key, state, batch):
             del key, batch
-            if not isinstance(state, jax.core.Tracer):
+            if not isinstance(state, Tracer):
                 looks.append((float(config.x), int(state)))
             looped = jax.lax.while_loop(lambda n: n < 3, lambda n: n + 1, 0)
             return state + 1, {"sum": config.x + state + looped}

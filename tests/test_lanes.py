@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from four_devices import passes_on_four_devices
+from jax.core import Tracer
 from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
 from lrn import lanes, train
@@ -108,7 +109,7 @@ def test_without_a_compile_each_lane_is_looked_at(count):
     seen = []
 
     def function(lane, shared, n):
-        if not isinstance(lane["x"], jax.core.Tracer):
+        if not isinstance(lane["x"], Tracer):
             seen.append(np.asarray(lane["x"]))
         return {"y": lane["x"] @ shared + n, "key": jax.random.fold_in(lane["key"], n)}
 

@@ -79,6 +79,7 @@ def test_of_lanes_that_are_not_kept_nothing_is_said():
         (8, 11, 11, [(11, 0)]),
         (8, 11, 20, []),
         (7, 8, 8, [(8, 0)]),
+        (8, 9, 9, [(9, 0)]),
     ],
 )
 def test_windows_that_a_chunk_closes(start, stop, end, closed):
@@ -86,7 +87,7 @@ def test_windows_that_a_chunk_closes(start, stop, end, closed):
     log, _ = made()
     mean = np.arange(6 * 8.0).reshape(6, 8)
     count = np.ones((6, 8))
-    count[2] = 0  # measured nothing
+    count[2] = count[:, 3:] = 0  # measured nothing; no chunk here closes a fourth window
     log.windows({"m": mean, "n": -mean}, {"m": count, "n": count}, start, stop, 4, end)
     expected = [
         (arm, seed, step, metric, sign * mean[lane, column])

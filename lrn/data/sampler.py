@@ -25,6 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from lrn import check
 from lrn.data.dataset import as_float
@@ -208,7 +209,7 @@ def _count(data: Any, rows: str | None, columns: Sequence[str], batch_size: int)
 def _check(data: Any, rows: str | None, columns: Sequence[str], batch_size: int) -> None:
     """Refuse rows that are not there, where they are numbers."""
     _count(data, rows, columns, batch_size)
-    if rows is None or isinstance(data[rows], jax.core.Tracer):
+    if rows is None or isinstance(data[rows], Tracer):
         return
     index, count = np.asarray(data[rows]), np.shape(data[columns[0]])[0]
     outside = index[(index < 0) | (index >= count)]
