@@ -39,7 +39,7 @@ def clipped_step(
     Returns:
         The parameters and the optimiser's state after.
     """
-    norm = optax.tree.norm(gradient)
+    norm = _norm(gradient)
     scale = jnp.where(norm < max_norm, 1.0, max_norm / norm)
     form = jax.tree.structure(params)
 
@@ -63,6 +63,19 @@ def clipped_step(
         opt_state, *states, is_leaf=is_params,
     )  # fmt: skip
     return jax.tree.unflatten(form, stepped), after
+
+
+# A power of two, so that what is multiplied by it and divided again keeps its bits.
+_SHRINK = 2.0**-32
+
+
+def _norm(gradient: Params) -> Array:
+    """The global norm, of numbers that are shrunk before they are squared.
+
+    In float32 squares of numbers above 1e19 overflow, and an infinite norm would make the scaled gradient 0.
+    Numbers so small that their shrunk squares vanish, below 1e-9, are no part of a norm that is cut.
+    """
+    return optax.tree.norm(jax.tree.map(lambda x: x * _SHRINK, gradient)) / _SHRINK
 
 
 def _after(earlier: Array, x: Array) -> Array:

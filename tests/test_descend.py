@@ -71,3 +71,14 @@ def test_the_limit_may_be_swept():
 
     found = jax.vmap(step)(jnp.array([1.0, 2.5, 10.0]))
     np.testing.assert_allclose(found, -jnp.array([[0.6, 0.8], [1.5, 2.0], [3.0, 4.0]]), rtol=1e-6)
+
+
+def test_a_norm_beyond_float32_is_cut_to_its_limit():
+    """The squares of these numbers are infinite there, the gradient's direction is not."""
+    gradient = jax.tree.map(lambda x: 1e25 * x, PARAMS)
+    optimizer = optax.sgd(1.0)
+    after, _ = clipped_step(optimizer, gradient, optimizer.init(PARAMS), PARAMS, 0.5)
+    flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(PARAMS)]).astype(np.float64)
+    expected = flat - 0.5 * flat / np.linalg.norm(flat)
+    found = np.concatenate([np.ravel(x) for x in jax.tree.leaves(after)])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -16,12 +16,12 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.descend import clipped_step
-from lrn.rl import play, returns
+from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_actor_critic
-from lrn.rl.policy_head import policy_head
-from lrn.rl.rates import learning_rate
+from lrn.rl.policy_head import check_log_std, policy_head
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.reinforce import policy_gradient_loss
 from lrn.serial import serial_alone
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
@@ -31,13 +31,13 @@ from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
 class A2CConfig:
     """Settings; the defaults are those of OpenAI's baselines.
 
-    total_steps: environment steps that ``anneal`` runs over.
+    total_steps: environment steps that ``anneal`` runs over, those of one iteration at least.
     num_envs, rollout_length: environments played at once, and steps in each before an update.
     optimizer: "rmsprop" or "adam".
     learning_rate: falls linearly to zero over ``total_steps`` if ``anneal``.
     discount, gae_lambda: of generalised advantage estimation.
     entropy_coefficient, value_coefficient: weights in the loss.
-    normalize_advantages: to mean 0 and deviation 1 over the rollout.
+    normalize_advantages: to mean 0 and deviation 1 over the rollout, which then has two steps at least.
     max_grad_norm: the gradient's global norm is cut here.
     initial_log_std: of the policy over continuous actions, in half ranges.
     """
@@ -66,6 +66,10 @@ class A2CConfig:
         check.non_negative("entropy_coefficient", self.entropy_coefficient)
         check.non_negative("value_coefficient", self.value_coefficient)
         check.positive("max_grad_norm", self.max_grad_norm)
+        check_log_std(self.initial_log_std)
+        if self.normalize_advantages:
+            minibatch.check_normalized(self.interactions, "a rollout of A2C")
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:
@@ -101,7 +105,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
     def init(key: Key, batch: Any = None) -> A2CState:
         net_key, env_key = jax.random.split(key)
         live = play.start(env, env_key, config.num_envs)
-        net_params, net_state = net.init(net_key, live.observation)
+        net_params, net_state = net.init(net_key, as_float(live.observation))
         params = {"net": net_params, "head": head.init()}
         return A2CState(params, net_state, optimizer.init(params), live)
 
@@ -109,7 +113,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         noise_key, env_key = jax.random.split(key)
 
         def act(noise: Array, observation: Array, memory: Any) -> Any:
-            (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
+            (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
             action = head.sample(state.params["head"], out, noise)
             return head.to_env(action), action, memory
 
@@ -123,7 +127,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         """Policy outputs [time, batch, k] and values [time, batch]."""
         lead = observation.shape[:2]
         flat = observation.reshape(-1, *env.observation_shape)
-        (out, value), _ = net.apply(params["net"], net_state, flat)
+        (out, value), _ = net.apply(params["net"], net_state, as_float(flat))
         return out.reshape(*lead, -1), value.reshape(lead)
 
     def loss(params: Params, net_state: NetState, seen: play.Trajectory) -> tuple[Array, Metrics]:
@@ -137,7 +141,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         )
         target, weight = advantage + jax.lax.stop_gradient(value), advantage
         if config.normalize_advantages:
-            weight = (weight - weight.mean()) / (weight.std() + 1e-8)
+            weight = running.standardize(weight)
         log_prob = head.log_prob(params["head"], out, seen.extra)
         policy_loss = policy_gradient_loss(log_prob, weight).mean()
         value_loss = 0.5 * ((value - target) ** 2).mean()
@@ -155,10 +159,15 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
         return A2CState(params, state.net_state, opt_state, live), {**play.episode_metrics(ended), **measured}
 
     def act(state: A2CState, observation: Array) -> Array:
-        (out, _), _ = net.apply(state.params["net"], state.net_state, observation)
+        (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, serial_alone(step), memoryless(act))
+    def sample(key: Key, state: A2CState, observation: Array) -> Array:
+        (out, _), _ = net.apply(state.params["net"], state.net_state, as_float(observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, serial_alone(step), memoryless(act, sample))
 
 
 def _optimizer(config: A2CConfig) -> optax.GradientTransformation:

@@ -84,9 +84,7 @@ def collect(
     """
 
     def move(noise_t: Array, observation: Array, memory: tuple[()]):
-        # The normal distribution function makes uniform numbers of the noise, which keep its colour.
-        uniform = jax.scipy.special.erf(noise_t / math.sqrt(2.0))
-        unit = jnp.where(random, uniform, act(noise_t, observation))
+        unit = explored(noise_t, act(noise_t, observation), random)
         return to_env(env, unit), unit, memory
 
     live, _, seen, ended = play.unroll(env, key, live, move, (), noise, noise.shape[0])
@@ -94,6 +92,12 @@ def collect(
         seen.observation, seen.extra, seen.reward, seen.terminated, seen.truncated, seen.final_observation
     )
     return live, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), ended
+
+
+def explored(noise: Array, unit: Array, random: Array) -> Array:
+    """The actions ``unit`` [n, dim], or if ``random`` uniform ones, made of N(0, 1) noise [n, dim]."""
+    # The normal distribution function makes uniform numbers of the noise, which keep its colour.
+    return jnp.where(random, jax.scipy.special.erf(noise / math.sqrt(2.0)), unit)
 
 
 T = TypeVar("T")

@@ -257,7 +257,12 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     def greedy(state: DQNState, observation: Array) -> Array:
         return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: DQNState, observation: Array) -> Array:
+        q = values(state.params, state.net_state, observation)
+        uniform = jax.random.uniform(key, observation.shape[:1])
+        return epsilon_greedy(uniform, q, epsilon_at(config, state.steps))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def q_target(next_q: Array, reward: Array, weight: Array) -> Array:

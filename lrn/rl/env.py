@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,31 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.rl import door, spaces
+from lrn.rl.spaces import Box, Discrete
 from lrn.types import Array, Key, PyTree
-
-
-class Discrete(NamedTuple):
-    """Actions 0 to n - 1."""
-
-    n: int
-
-
-class Box(NamedTuple):
-    """Real actions of shape ``shape`` between ``low`` and ``high`` (numbers, or arrays of that shape)."""
-
-    low: Any
-    high: Any
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """How many numbers make an action."""
-        return math.prod(self.shape)
-
-    def scale(self, unit: Array) -> Array:
-        """Map actions [..., *shape] from [-1, 1], clipped, to the environment's units."""
-        low, high = (jnp.broadcast_to(jnp.asarray(x, unit.dtype), unit.shape) for x in (self.low, self.high))
-        return low + 0.5 * (jnp.clip(unit, -1.0, 1.0) + 1.0) * (high - low)
 
 
 def as_float(observation: Array) -> Array:
@@ -83,9 +60,12 @@ class Env(NamedTuple):
         whatever, and is not used again.
     observation_shape: of one observation.
     actions: `Discrete` or `Box`.
-    horizon: the most steps of an episode; what an evaluation runs for.
+    horizon: the most steps of an episode; an evaluation plays no more. It is what `make` and `from_gymnax`
+        hold an environment to; of one that you make yourself, it must be no less than its time limit.
     observation_dtype: of observations; bools and integers are kept as they are wherever an agent stores them,
         and become floats by `as_float` before a network.
+    render: ``render(state)``, a picture for people: an image [height, width, 3], or a matplotlib figure; None
+        if it draws none.
     """
 
     name: str
@@ -95,6 +75,7 @@ class Env(NamedTuple):
     actions: Discrete | Box
     horizon: int
     observation_dtype: Any = np.dtype(np.float32)
+    render: Callable[[PyTree], Any] | None = None
 
     def step(self, key: Key, state: PyTree, action: Array) -> tuple[Array, PyTree, Step]:
         """Move, and start a new episode at once where one ended.
@@ -108,6 +89,11 @@ class Env(NamedTuple):
         observation, state = restart(step, state, self.reset(reset_key))
         return observation, state, step
 
+    def render_within(self) -> Callable[[PyTree], Any] | None:
+        """The ``render`` of a wrapper whose state holds that of this environment in its field ``state``."""
+        render = self.render
+        return None if render is None else lambda state: render(state.state)
+
 
 def restart(step: Step, state: PyTree, fresh: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
     """The observation and state to go on from: those of a fresh reset where the episode ended."""
@@ -116,17 +102,25 @@ def restart(step: Step, state: PyTree, fresh: tuple[Array, PyTree]) -> tuple[Arr
     return observation, state
 
 
+# What gymnax gives as floats and are zeros and ones.
+_BITS = tuple(f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"))
+
+
 def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
     """A registered gymnax environment.
 
+    MinAtar's observations, which are zeros and ones, come as bools (see `as_float`).
+
     Args:
         name: its id, such as "CartPole-v1".
-        horizon: the most steps of an episode, where its parameters do not say.
+        horizon: a time limit in place of the environment's own, shorter or longer: an episode that lasts so
+            many steps is truncated (`time_limit`). With ``max_steps_in_episode`` beside it, the smaller of
+            the two holds.
         settings: fields of its parameters (``gravity=c.gravity``; may be traced) and arguments of its
             constructor (``size=20``).
 
     Raises:
-        ValueError: no such environment, or no such setting.
+        InputError: no such environment, no such setting, or a setting with which no agent could act.
     """
     # Its modules make arrays when they are imported. Where this is called under a trace, as families of tasks
     # do, those would be the trace's, and useless after it.
@@ -145,33 +139,51 @@ def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
     built = {k: v for k, v in settings.items() if k in arguments and k not in fields}
     env, params = gymnax.make(name, **built) if built else (plain, params)
     given = {k: v for k, v in settings.items() if k in fields}
+    own = "max_steps_in_episode"  # where an environment of gymnax's truncates
+    if horizon is not None and own in fields and own not in given:
+        check.integer("horizon", horizon, low=1)
+        given[own] = horizon
     params = dataclasses.replace(params, **given)  # pyright: ignore[reportArgumentType]
-    return _wrapped(env, params, name, horizon, bool if name.endswith("-MinAtar") else None)
+    made = _wrapped(env, params, name, horizon, bool if name in _BITS else None)
+    limited = horizon is None or given.get(own) is horizon
+    return made if limited else time_limit(made, made.horizon)._replace(name=name)
 
 
 def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizon: int | None = None) -> Env:
     """Wrap an environment with gymnax's interface, your own included.
 
     ``env.reset(key, params) -> (observation, state)`` and ``env.step(key, state, action, params) ->
-    (observation, state, reward, terminated, truncated, info)``, with ``info["final_observation"]``;
-    ``env.action_space(params)`` with ``n``, or with ``low``, ``high`` and ``shape``. Observations of a
-    discrete space come one-hot in float32; bools and integers keep their dtype; all others become float32.
+    (observation, state, reward, terminated, truncated, info)``, with ``info["final_observation"]``, which
+    need be right only where an episode ends. ``env.action_space(params)`` has ``n``, or ``low``, ``high`` and
+    ``shape``. Observations of a discrete space come one-hot in float32; bools and integers keep their dtype;
+    all others become float32. The state keeps its structure, shapes and dtypes from reset to step. An
+    ``env.render(state, params)`` becomes the `Env`'s.
 
     Args:
         env: the environment.
         params: its parameters; ``env.default_params`` by default. Their numbers may be traced.
         name: what messages call it.
-        horizon: the most steps of an episode; ``params.max_steps_in_episode`` by default.
+        horizon: a time limit: an episode that lasts so many steps is truncated, as by `time_limit`. The
+            environment's own limit stays, so this can only shorten its episodes. Without it the limit is
+            ``params.max_steps_in_episode``.
 
     Raises:
-        ValueError: it steps in another way (such as the old five values with one ``done``), or something
-            it must have is missing.
+        InputError: a method, value or limit is missing; it returns something else than gymnax's 1.0 (such as
+            five values); or what it returns has a shape or dtype that no agent can use. One sentence says
+            which.
     """
-    return _wrapped(env, params, str(name or getattr(env, "name", type(env).__name__)), horizon)
+    name = str(name or getattr(env, "name", type(env).__name__))
+    made = _wrapped(env, params, name, horizon)
+    # gymnax's own step ends episodes at max_steps_in_episode; any other need not.
+    limited = _inherits_step(env) and horizon is None
+    return made if limited else time_limit(made, made.horizon)._replace(name=name)
 
 
 def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any = None) -> Env:
-    """What `from_gymnax` returns; ``dtype`` is that of observations which are given in a wider one."""
+    """What `from_gymnax` returns, without a time limit but the environment's own.
+
+    ``dtype``: of observations that are given in a wider one.
+    """
     for method in ("reset", "step", "action_space"):
         if not callable(getattr(env, method, None)):
             raise check.InputError(
@@ -179,24 +191,26 @@ def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any =
                 "give it gymnax's reset, step and action_space."
             )
     params = getattr(env, "default_params", None) if params is None else params
-    actions = _actions(name, env.action_space(params))
-    horizon = _horizon(name, params, horizon)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    first, state = jax.eval_shape(lambda k: env.reset(k, params), key)
-    example = jnp.int32(0) if isinstance(actions, Discrete) else jnp.zeros(actions.shape)
-    stepped = jax.eval_shape(lambda k, s: env.step(k, s, example, params), key, state)
-    _check_step(name, stepped)
-    if not hasattr(first, "shape"):
-        raise check.InputError(
-            f"{name} observes a {type(first).__name__}; agents take one array, "
-            "so flatten it in the environment."
-        )
-    seen = (first, stepped[0], stepped[-1]["final_observation"])
-    read = _reader(env, params, dtype or _common(seen))
+    actions = spaces.read_actions(name, env.action_space(params))
+    categories = _categories(name, env, params)
+    given = door.look(
+        name,
+        lambda key: env.reset(key, params),
+        lambda key, state, action: env.step(key, state, action, params),
+        jnp.int32(0) if isinstance(actions, Discrete) else jnp.zeros(actions.shape),
+        one_hot=categories is not None,
+    )
+    most = _horizon(name, params, horizon)
+    dtype = np.dtype(given.dtype if dtype is None else dtype)
+
+    def read(observation: Any) -> Array:
+        if categories is None:
+            return jnp.asarray(observation, dtype)
+        return jax.nn.one_hot(jnp.asarray(observation), categories, dtype=jnp.float32)
 
     def reset(key: Key) -> tuple[Array, PyTree]:
         observation, state = env.reset(key, params)
-        return read(observation), state
+        return read(observation), given.settle(state)
 
     # gymnax's own step computes a reset each time. Where it is the inherited one its parts are called, so
     # that resets can be drawn for a whole rollout at once, which on CPU is several times cheaper.
@@ -206,19 +220,58 @@ def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any =
         # Of info only the final observation is used: whatever else it holds would fill the memory.
         if inherited:
             last, state, reward, terminated, _ = env.step_env(key, state, action, params)
-            truncated = env.is_truncated(state, params)
+            truncated, final = env.is_truncated(state, params), None
         else:
-            _, state, reward, terminated, truncated, info = env.step(key, state, action, params)
-            last = info["final_observation"]
-        return state, Step(
-            jnp.asarray(reward, jnp.float32).reshape(()),
-            jnp.asarray(terminated, bool).reshape(()),
-            jnp.asarray(truncated, bool).reshape(()),
-            read(last),
-        )
+            last, state, reward, terminated, truncated, info = env.step(key, state, action, params)
+            final = info["final_observation"]
+        terminated, truncated = (jnp.asarray(x, bool).reshape(()) for x in (terminated, truncated))
+        seen = read(last)
+        if final is not None:  # some environments fill it in only at an end
+            seen = jnp.where(terminated | truncated, read(final), seen)
+        return state, Step(jnp.asarray(reward, jnp.float32).reshape(()), terminated, truncated, seen)
 
-    observation = jax.eval_shape(reset, key)[0]
-    return Env(name, reset, move, observation.shape, actions, horizon, np.dtype(observation.dtype))
+    render = (lambda state: env.render(state, params)) if callable(getattr(env, "render", None)) else None
+    shape = given.shape if categories is None else (*given.shape, categories)
+    kept = dtype if categories is None else np.dtype(np.float32)
+    return Env(name, reset, move, shape, actions, most, kept, render)
+
+
+class Timed(NamedTuple):
+    """The state of an environment, and the steps taken in the episode."""
+
+    state: PyTree
+    time: Array
+
+
+def time_limit(env: Env, steps: int) -> Env:
+    """Truncate episodes after ``steps`` steps; those that end earlier, by whatever, stay as they are.
+
+    An episode that terminates with its last step is terminated, not truncated: its value is zero. The values
+    of truncated ones go on, so what an agent learns does not depend on the limit (`Step`). The counter is
+    part of the state, and is not observed.
+
+    Raises:
+        InputError: ``steps`` is no whole number of at least 1.
+    """
+    check.integer("steps", steps, low=1)
+
+    def reset(key: Key) -> tuple[Array, Timed]:
+        observation, state = env.reset(key)
+        return observation, Timed(state, jnp.int32(0))
+
+    def move(key: Key, state: Timed, action: Array) -> tuple[Timed, Step]:
+        inner, step = env.move(key, state.state, action)
+        time = state.time + 1
+        truncated = step.truncated | ((time >= steps) & ~step.terminated)
+        return Timed(inner, time), step._replace(truncated=truncated)
+
+    return env._replace(
+        name=f"{env.name} ({steps} steps)",
+        reset=reset,
+        move=move,
+        horizon=min(env.horizon, steps),
+        render=env.render_within(),
+    )
 
 
 def merge_truncation(env: Env) -> Env:
@@ -252,12 +305,13 @@ def require_continuous(env: Env, algorithm: str) -> Box:
     """The box of actions.
 
     Raises:
-        ValueError: the environment's actions are discrete.
+        InputError: the environment's actions are discrete, or without finite bounds.
     """
     if not isinstance(env.actions, Box):
         raise check.InputError(
             f"{algorithm} needs continuous actions and those of {env.name} are discrete; use ppo, dqn or pqn."
         )
+    spaces.check_box(env.name, env.actions)
     return env.actions
 
 
@@ -288,57 +342,23 @@ def _inherits_step(env: Any) -> bool:
     return gymnax is not None and getattr(type(env), "step", None) is gymnax.Environment.step
 
 
-def _actions(name: str, space: Any) -> Discrete | Box:
-    if hasattr(space, "n"):
-        return Discrete(int(space.n))
-    if all(hasattr(space, part) for part in ("low", "high", "shape")):
-        return Box(space.low, space.high, tuple(int(s) for s in space.shape))
-    raise check.InputError(
-        f"the action space of {name} is neither discrete (n) nor a box (low, high, shape), but "
-        f"{type(space).__name__}; give one of the two."
-    )
-
-
 def _horizon(name: str, params: Any, given: int | None) -> int:
-    if given is None:
-        try:
-            given = int(getattr(params, "max_steps_in_episode", None))  # pyright: ignore[reportArgumentType]
-        except TypeError:  # it has none, or it is being traced
-            raise check.InputError(
-                f"how long an episode of {name} can last is not known; "
-                "pass horizon= (steps), for evaluations."
-            ) from None
-    check.integer("horizon", given, low=1)
-    return given
+    if given is not None:
+        check.integer("horizon", given, low=1)
+        return given
+    try:
+        own = int(getattr(params, "max_steps_in_episode", None))  # pyright: ignore[reportArgumentType]
+    except (TypeError, OverflowError):  # there is none, it is being traced, or it is infinite
+        raise check.InputError(
+            f"how long an episode of {name} can last is not known; pass horizon=, a time limit in steps."
+        ) from None
+    check.integer(f"max_steps_in_episode of {name}", own, low=1)
+    return own
 
 
-def _common(seen: tuple[Any, ...]) -> Any:
-    """The dtype to keep observations in: that of all of ``seen`` if it is bool or integer, else float32."""
-    dtypes = {x.dtype for x in seen}
-    kept = len(dtypes) == 1 and not any(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
-    return dtypes.pop() if kept else jnp.float32
-
-
-def _reader(env: Any, params: Any, dtype: Any) -> Callable[[Any], Array]:
-    """From what the environment observes to an array of this dtype, or one-hot."""
+def _categories(name: str, env: Any, params: Any) -> int | None:
+    """How many values a discrete observation has; None where observations are arrays."""
     space = env.observation_space(params) if callable(getattr(env, "observation_space", None)) else None
-    n = getattr(space, "n", None)
-    if n is None:
-        return lambda observation: jnp.asarray(observation, dtype)
-    return lambda observation: jax.nn.one_hot(jnp.asarray(observation), int(n), dtype=jnp.float32)
-
-
-def _check_step(name: str, out: Any) -> None:
-    if not isinstance(out, tuple) or len(out) != 6:
-        count = len(out) if isinstance(out, tuple) else 1
-        old = " (the old form, with one done)" if count == 5 else ""
-        raise check.InputError(
-            f"{name}.step returned {count} values{old}; return the six of gymnax 1.0: observation, state, "
-            "reward, terminated, truncated, info."
-        )
-    info = out[-1]
-    if not isinstance(info, dict) or "final_observation" not in info:
-        raise check.InputError(
-            f'the info of {name}.step lacks "final_observation"; put the observation before any reset there, '
-            "since a truncated episode is bootstrapped from it."
-        )
+    if not hasattr(space, "n") or tuple(getattr(space, "shape", None) or ()):
+        return None
+    return spaces.choices(f"the observation space of {name}", space)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.rl.env import Box, Env
+from lrn.rl.spaces import check_box
 from lrn.types import Array, Key, Net, NetState, Params, RecurrentNet
 
 
@@ -36,8 +37,15 @@ def actor_critic(actor: Net, critic: Net) -> Net:
 
 
 def policy_size(env: Env) -> int:
-    """Outputs a policy needs: a logit an action, or a mean a dimension."""
-    return env.actions.size if isinstance(env.actions, Box) else env.actions.n
+    """Outputs a policy needs: a logit an action, or a mean a dimension.
+
+    Raises:
+        InputError: the actions are real numbers without finite bounds.
+    """
+    if isinstance(env.actions, Box):
+        check_box(env.name, env.actions)
+        return env.actions.size
+    return env.actions.n
 
 
 def check_output(who: str, net: Net, inputs: tuple[int, ...], outputs: int) -> None:

@@ -25,6 +25,21 @@ def check_divides(num_envs: int, rollout_length: int, minibatches: int) -> None:
         )
 
 
+def check_normalized(rows: int, where: str, name: str = "normalize_advantages") -> None:
+    """Raise InputError unless there are two rows to normalise over: one less its mean says nothing.
+
+    Args:
+        rows: normalised together.
+        where: what they are, "a minibatch of PPO".
+        name: of the setting.
+    """
+    if rows < 2:
+        raise check.InputError(
+            f"{where} has {rows} row, and {name} subtracts the mean of its rows, so that nothing would be "
+            f"left to learn from; use at least two rows, or {name}=False."
+        )
+
+
 def shuffled(key: Key, n: int, times: int) -> Array:
     """``times`` random orders of ``range(n)``, int32 [times, n].
 

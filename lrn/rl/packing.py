@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.types import Array, PyTree
 
 _NARROW = 16  # numbers a row; wider arrays are left as they are, since packing copies them
@@ -34,8 +35,14 @@ class Packing(NamedTuple):
 
 
 def packing(example: PyTree, axes: int = 1) -> Packing:
-    """The packing of trees like ``example``, whose leaves have ``axes`` leading axes."""
+    """The packing of trees like ``example``, whose leaves have ``axes`` leading axes.
+
+    Raises:
+        InputError: from ``pack``, at trace time: the tree has another structure than the example, or a leaf
+            another dtype or shape, so that its bits would be read as something else.
+    """
     leaves, form = jax.tree.flatten(example)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(example)]
     shapes = [jnp.shape(x)[axes:] for x in leaves]
     dtypes = [jnp.result_type(x) for x in leaves]
     sizes = [math.prod(shape) for shape in shapes]
@@ -43,9 +50,22 @@ def packing(example: PyTree, axes: int = 1) -> Packing:
 
     def pack(tree: PyTree) -> tuple[Array | None, list[Array]]:
         columns, wide = [], []
-        for x, shape, size, small in zip(jax.tree.leaves(tree), shapes, sizes, narrow):
+        given, other = jax.tree.flatten(tree)
+        if other != form:
+            raise check.InputError(
+                f"what is packed is built otherwise than the example, {other} and not {form}; an environment "
+                "must return the same structure from reset and from move."
+            )
+        # The leading axes may be any, but are the same of all leaves.
+        lead = jnp.shape(given[0])[: jnp.ndim(given[0]) - len(shapes[0])] if given else ()
+        for path, x, shape, dtype, size, small in zip(paths, given, shapes, dtypes, sizes, narrow):
+            if jnp.result_type(x) != dtype or jnp.shape(x) != (*lead, *shape):
+                raise check.InputError(
+                    f"{path} is {_leaf(dtype, shape)} in the example and "
+                    f"{_leaf(jnp.result_type(x), jnp.shape(x)[len(lead) :])} now; an environment must return "
+                    "the same shapes and dtypes from reset and from move."
+                )
             if small:
-                lead = jnp.shape(x)[: jnp.ndim(x) - len(shape)]
                 columns.append(_to_int(jnp.asarray(x)).reshape(*lead, size))
             else:
                 wide.append(x)
@@ -64,6 +84,10 @@ def packing(example: PyTree, axes: int = 1) -> Packing:
         return jax.tree.unflatten(form, out)
 
     return Packing(pack, unpack)
+
+
+def _leaf(dtype: Any, shape: tuple[int, ...]) -> str:
+    return f"{dtype}{list(shape) if shape else ''}"
 
 
 def _to_int(x: Array) -> Array:

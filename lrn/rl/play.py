@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -107,20 +108,22 @@ def unroll(
     """
 
     # All of them packed: see `lrn.rl.packing`. The resets of the whole stretch are drawn at once, for the
-    # same reason as the noise.
+    # same reason as the noise; unless they are so large that holding them is what costs.
     move_keys, reset_keys = jax.random.split(key, (2, length, live.episode_length.shape[0]))
-    fresh = jax.vmap(jax.vmap(env.reset))(reset_keys)
+    ahead = length * _bytes((live.observation, live.state)) <= _MOST_AHEAD
+    fresh = jax.vmap(jax.vmap(env.reset))(reset_keys) if ahead else reset_keys
     lives, resets, noises = packing(live), packing(fresh, axes=2), packing(noise)
     rows: list[Any] = []  # the packing of what a step leaves, once its shapes are known
 
     def body(carry: Any, x: Any) -> Any:
         packed, memory, begins, total = carry
         live = lives.unpack(packed)
-        move_keys, fresh, noise_t = x
+        move_keys, drawn, noise_t = x
+        fresh = resets.unpack(drawn)
         carried = memory if first is None else (memory, begins)
         action, extra, memory = act(noises.unpack(noise_t), live.observation, carried)
         state, step = jax.vmap(env.move)(move_keys, live.state, action)
-        after, ended = _advance(step, live, state, resets.unpack(fresh))
+        after, ended = _advance(step, live, state, fresh if ahead else jax.vmap(env.reset)(fresh))
         row = Trajectory(
             live.observation, action, step.reward, step.terminated, step.truncated,
             step.final_observation, extra,
@@ -136,6 +139,14 @@ def unroll(
         length=length,
     )
     return lives.unpack(packed), memory, rows[0].unpack(steps), Ended(*ended)
+
+
+_MOST_AHEAD = 2**24  # bytes of resets that a stretch holds
+
+
+def _bytes(tree: PyTree) -> int:
+    """How much the arrays hold; a key counts as one number."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def next_values(trajectory: Trajectory, values: Array, value_of: Callable[[Array], Array]) -> Array:

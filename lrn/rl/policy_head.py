@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.rl import distributions as d
 from lrn.rl.env import Box, Env
 from lrn.types import Array, Key, Params
@@ -42,8 +43,18 @@ class PolicyHead(NamedTuple):
     size: int
 
 
-def policy_head(env: Env, initial_log_std: float = 0.0) -> PolicyHead:
-    """The head for an environment's actions."""
+def check_log_std(value: Array | float) -> None:
+    """Raise InputError unless the deviation that a policy starts with can be told from 0 and infinity."""
+    check.between("initial_log_std", value, -20.0, 20.0)
+
+
+def policy_head(env: Env, initial_log_std: Array | float = 0.0) -> PolicyHead:
+    """The head for an environment's actions.
+
+    Raises:
+        InputError: ``initial_log_std`` is not finite, or beyond 20 either way.
+    """
+    check_log_std(initial_log_std)
     if isinstance(env.actions, Box):
         return _gaussian(env.actions, initial_log_std)
     n = env.actions.n
@@ -59,7 +70,7 @@ def policy_head(env: Env, initial_log_std: float = 0.0) -> PolicyHead:
     )
 
 
-def _gaussian(box: Box, initial_log_std: float) -> PolicyHead:
+def _gaussian(box: Box, initial_log_std: Array | float) -> PolicyHead:
     k = box.size
     return PolicyHead(
         init=lambda: jnp.full(k, initial_log_std, jnp.float32),

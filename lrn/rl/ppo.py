@@ -15,6 +15,7 @@ What the naive version misses, and this one has:
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -26,11 +27,11 @@ from lrn.config import config
 from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.heads import check_actor_critic
-from lrn.rl.policy_head import PolicyHead, policy_head
-from lrn.rl.rates import learning_rate
+from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
+from lrn.rl.rates import check_iterations, learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
 
 
@@ -38,7 +39,7 @@ from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
 class PPOConfig:
     """Settings; the defaults are CleanRL's for CartPole.
 
-    total_steps: environment steps that ``anneal`` runs over.
+    total_steps: environment steps that ``anneal`` runs over, those of one iteration at least.
     num_envs, rollout_length: environments played at once, and steps in each before an update.
     epochs, minibatches: passes over a rollout, and gradient steps in each.
     learning_rate: of Adam; falls linearly to zero over ``total_steps`` if ``anneal``.
@@ -47,7 +48,7 @@ class PPOConfig:
     clip_value: also keep the value within ``clip`` of what it was.
     entropy_coefficient, value_coefficient: weights in the loss.
     max_grad_norm: the gradient's global norm is cut here.
-    normalize_advantages: to mean 0 and deviation 1, in each minibatch.
+    normalize_advantages: to mean 0 and deviation 1, in each minibatch, which then has two rows at least.
     normalize_observations, normalize_rewards: by running statistics.
     initial_log_std: of the policy over continuous actions, in half ranges.
     """
@@ -81,7 +82,11 @@ class PPOConfig:
         check.non_negative("entropy_coefficient", self.entropy_coefficient)
         check.non_negative("value_coefficient", self.value_coefficient)
         check.positive("max_grad_norm", self.max_grad_norm)
+        check_log_std(self.initial_log_std)
         minibatch.check_divides(self.num_envs, self.rollout_length, self.minibatches)
+        if self.normalize_advantages:
+            minibatch.check_normalized(self.interactions // self.minibatches, "a minibatch of PPO")
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:
@@ -117,9 +122,23 @@ class Minibatch(NamedTuple):
     target: Array
 
 
+def log_ratio(log_prob: Array, old_log_prob: Array) -> Array:
+    """``log_prob - old_log_prob`` [...], held where its exponential and the slope of that are finite.
+
+    A gradient of zero times an infinite ratio would be NaN. In float32 the ratio is held at 9e26, in float64
+    beyond 1e215; its gradient keeps its direction there, as if the ratio were no larger.
+    """
+    change = jnp.asarray(log_prob - old_log_prob)
+    most = 0.7 * math.log(float(jnp.finfo(jnp.result_type(change, 1.0)).max))
+    return change - jax.lax.stop_gradient(jnp.maximum(change - most, 0.0))
+
+
 def clipped_surrogate(log_prob: Array, old_log_prob: Array, advantage: Array, clip: Array | float) -> Array:
-    """The clipped objective as a loss, per sample [...] (Schulman et al. 2017, eq. 7)."""
-    ratio = jnp.exp(log_prob - old_log_prob)
+    """The clipped objective as a loss, per sample [...] (Schulman et al. 2017, eq. 7).
+
+    The probability ratio is that of `log_ratio`, which does not overflow.
+    """
+    ratio = jnp.exp(log_ratio(log_prob, old_log_prob))
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
 
 
@@ -147,14 +166,14 @@ def ppo_loss(
     log_prob = head.log_prob(extra, out, rows.action)
     advantage = rows.advantage
     if config.normalize_advantages:
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = running.standardize(advantage)
     policy_loss = clipped_surrogate(log_prob, rows.log_prob, advantage, config.clip)
     if config.clip_value:
         value_loss = clipped_value_loss(value, rows.value, rows.target, config.clip)
     else:
         value_loss = 0.5 * (value - rows.target) ** 2
-    change = log_prob - rows.log_prob
-    kl, clipped = jnp.expm1(change) - change, jnp.abs(jnp.expm1(change)) > config.clip
+    gain = jnp.expm1(log_ratio(log_prob, rows.log_prob))  # the ratio less 1
+    kl, clipped = gain - (log_prob - rows.log_prob), jnp.abs(gain) > config.clip
     # One mean of five rows rather than five: see `lrn.rl.packing`.
     entropy = jnp.broadcast_to(head.entropy(extra, out), kl.shape)
     each = jnp.stack([policy_loss, value_loss, entropy, kl, clipped])
@@ -185,7 +204,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
     def init(key: Key, batch: Any = None) -> PPOState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        net_params, net_state = net.init(net_key, live.observation)
+        net_params, net_state = net.init(net_key, as_float(live.observation))
         params = {"net": net_params, "head": head.init()}
         return PPOState(
             params,
@@ -201,7 +220,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         return running.normalise(stats, observation) if config.normalize_observations else observation
 
     def evaluate(params: Params, net_state: NetState, observation: Array) -> Any:
-        return net.apply(params["net"], net_state, observation)[0]
+        return net.apply(params["net"], net_state, as_float(observation))[0]
 
     def collect(key: Key, state: PPOState) -> tuple[play.Live, play.Trajectory, play.Ended]:
         noise_key, env_key = jax.random.split(key)
@@ -272,7 +291,12 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         out, _ = evaluate(state.params, state.net_state, see(state.observations, observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: PPOState, observation: Array) -> Array:
+        out, _ = evaluate(state.params, state.net_state, see(state.observations, observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
+
+    return Agent(init, step, memoryless(act, sample))
 
 
 def ppo_optimizer(config: PPOConfig) -> optax.GradientTransformation:
@@ -307,7 +331,7 @@ def rescale_rewards(
 
     total, seen = jax.lax.scan(add, scale[0], (reward, ended))
     stats = running.update(scale[1], seen)
-    return (total, stats), jnp.clip(reward / jnp.sqrt(stats.var + 1e-8), -10.0, 10.0)
+    return (total, stats), jnp.clip(reward / running.deviation(stats), -10.0, 10.0)
 
 
 def example() -> Example:

@@ -62,6 +62,7 @@ class PQNConfig:
         rates.check_total_steps(self.total_steps)
         for name in ("num_envs", "rollout_length", "epochs", "minibatches"):
             check.integer(name, getattr(self, name), 1)
+        rates.check_iterations(self.total_steps, self.interactions)
         check.boolean("anneal", self.anneal)
         check.positive("learning_rate", self.learning_rate)
         check.positive("exploration_fraction", self.exploration_fraction)
@@ -173,7 +174,12 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
     def greedy(state: PQNState, observation: Array) -> Array:
         return jnp.argmax(values(state.params, state.net_state, observation), -1)
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: PQNState, observation: Array) -> Array:
+        q = values(state.params, state.net_state, observation)
+        uniform = jax.random.uniform(key, observation.shape[:1])
+        return epsilon_greedy(uniform, q, epsilon_at(config, state.steps))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:

@@ -39,6 +39,15 @@ def check_total_steps(total_steps: int) -> None:
         )
 
 
+def check_iterations(total_steps: int, interactions: int) -> None:
+    """Raise InputError unless a training of ``total_steps`` has an iteration, of ``interactions`` steps."""
+    if total_steps < interactions:
+        raise check.InputError(
+            f"total_steps must be at least the {interactions} steps of one iteration (num_envs x "
+            f"rollout_length), got {total_steps}; choose a larger total_steps or shorter rollouts."
+        )
+
+
 def check_warm_up(learning_starts: int, total_steps: int, interactions: int) -> None:
     """Raise InputError unless something is learned.
 
@@ -48,7 +57,8 @@ def check_warm_up(learning_starts: int, total_steps: int, interactions: int) -> 
         interactions: environment steps in one learner step, of which none is cut short.
     """
     check.integer("learning_starts", learning_starts)
-    played = max(total_steps // interactions, 1) * interactions
+    check_iterations(total_steps, interactions)
+    played = total_steps // interactions * interactions
     if learning_starts >= total_steps or learning_starts > played:
         raise check.InputError(
             f"learning_starts must be below total_steps, got {learning_starts:,} and {total_steps:,} in "

@@ -19,7 +19,7 @@ from lrn import check
 from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, Policy
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_recurrent
 from lrn.rl.policy_head import policy_head
 from lrn.rl.ppo import MEASURED, Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
@@ -73,7 +73,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
     def init(key: Key, batch: Any = None) -> RecurrentPPOState:
         net_key, env_key = jax.random.split(key)
         live = play.start(env, env_key, config.num_envs)
-        params = {"net": net.init(net_key, live.observation), "head": head.init()}
+        params = {"net": net.init(net_key, as_float(live.observation)), "head": head.init()}
         return RecurrentPPOState(
             params,
             optimizer.init(params),
@@ -85,7 +85,11 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         )
 
     def see(stats: running.Moments, observation: Array) -> Array:
+        """What the network is shown."""
         return running.normalise(stats, observation) if config.normalize_observations else observation
+
+    def evaluate(params: Params, memory: PyTree, observation: Array, first: Array) -> Any:
+        return net.apply(params["net"], memory, as_float(observation), first)
 
     def collect(key: Key, state: RecurrentPPOState) -> Any:
         noise_key, env_key = jax.random.split(key)
@@ -93,9 +97,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
 
         def act(noise: Array, observation: Array, carried: Any) -> Any:
             memory, first = carried
-            (out, value), memory = net.apply(
-                params["net"], memory, see(state.observations, observation), first
-            )
+            (out, value), memory = evaluate(params, memory, see(state.observations, observation), first)
             action = head.sample(params["head"], out, noise)
             extra = _Extra(action, head.log_prob(params["head"], out, action), value, memory, first)
             return head.to_env(action), extra, memory
@@ -109,7 +111,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         extra: _Extra = trajectory.extra
         final = see(state.observations, trajectory.final_observation)
         not_first = jnp.zeros(config.num_envs, bool)
-        (_, following), _ = jax.vmap(lambda m, x: net.apply(state.params["net"], m, x, not_first))(
+        (_, following), _ = jax.vmap(lambda m, x: evaluate(state.params, m, x, not_first))(
             extra.memory, final
         )
         advantage = returns.gae(
@@ -123,7 +125,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         """``rows`` [time, batch, ...]; ``memory`` [batch, ...] at its beginning; ``first`` [time, batch]."""
 
         def replay(memory: PyTree, now: Any) -> Any:
-            out, memory = net.apply(params["net"], memory, *now)
+            out, memory = evaluate(params, memory, *now)
             return memory, out
 
         _, (out, value) = jax.lax.scan(replay, memory, (rows.observation, first))
@@ -155,12 +157,20 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
 
     def act(key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array) -> tuple[Array, PyTree]:
         continued = jnp.zeros(observation.shape[0], bool)
-        (out, _), memory = net.apply(
-            state.params["net"], memory, see(state.observations, observation), continued
-        )
+        seen = see(state.observations, observation)
+        (out, _), memory = evaluate(state.params, memory, seen, continued)
         return head.to_env(head.mode(state.params["head"], out)), memory
 
-    return Agent(init, step, Policy(net.initial, act))
+    def sample(
+        key: Key, state: RecurrentPPOState, memory: PyTree, observation: Array
+    ) -> tuple[Array, PyTree]:
+        continued = jnp.zeros(observation.shape[0], bool)
+        seen = see(state.observations, observation)
+        (out, _), memory = evaluate(state.params, memory, seen, continued)
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise)), memory
+
+    return Agent(init, step, Policy(net.initial, act, sample))
 
 
 def example() -> Example:

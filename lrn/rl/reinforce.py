@@ -24,12 +24,13 @@ from jax.typing import ArrayLike
 from lrn import check
 from lrn.config import config
 from lrn.descend import clipped_step
-from lrn.rl import play, returns
+from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import Env
+from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_output, policy_size
-from lrn.rl.policy_head import policy_head
-from lrn.rl.rates import learning_rate
+from lrn.rl.policy_head import check_log_std, policy_head
+from lrn.rl.rates import check_iterations, learning_rate
+from lrn.rl.running import average
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
 
 
@@ -37,7 +38,7 @@ from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
 class ReinforceConfig:
     """Settings; the defaults are for CartPole.
 
-    total_steps: environment steps that ``anneal`` runs over.
+    total_steps: environment steps that ``anneal`` runs over, those of one iteration at least.
     num_envs, rollout_length: environments played at once, and steps in each before an update.
     whole_episodes: reset the environments for each update and learn from one episode in each, which needs
         a ``rollout_length`` of the horizon; steps played after its end are spent and not learned from. Else
@@ -45,7 +46,8 @@ class ReinforceConfig:
     estimator: "to_go", or "return" of the whole episode.
     discount_states: weigh step t by ``discount^t``, as the exact gradient does; for "to_go".
     learning_rate: of Adam; falls linearly to zero over ``total_steps`` if ``anneal``.
-    normalize_weights: to mean 0 and deviation 1 over the rollout; less variance for a little bias.
+    normalize_weights: to mean 0 and deviation 1 over the rollout, which then has two weights at least;
+        less variance for a little bias.
     baseline_coefficient: weight of the baseline's squared error in the loss.
     max_grad_norm: the gradient's global norm is cut here.
     initial_log_std: of the policy over continuous actions, in half ranges.
@@ -75,6 +77,13 @@ class ReinforceConfig:
         check.non_negative("baseline_coefficient", self.baseline_coefficient)
         check.non_negative("entropy_coefficient", self.entropy_coefficient)
         check.positive("max_grad_norm", self.max_grad_norm)
+        check_log_std(self.initial_log_std)
+        if self.normalize_weights:
+            minibatch.check_normalized(self.interactions, "a rollout of REINFORCE", "normalize_weights")
+        if self.normalize_weights and self.whole_episodes and self.estimator == "return":
+            # One weight for all steps of an episode.
+            minibatch.check_normalized(self.num_envs, "a rollout of whole returns", "normalize_weights")
+        check_iterations(self.total_steps, self.interactions)
 
     @property
     def interactions(self) -> int:
@@ -153,16 +162,19 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
             f"whole episodes of {env.name} last up to {env.horizon} steps and rollout_length is "
             f"{config.rollout_length}; set it to {env.horizon}, or whole_episodes=False."
         )
+    if config.whole_episodes and config.normalize_weights:
+        rows = config.num_envs * env.horizon
+        minibatch.check_normalized(rows, f"a rollout of one step in {env.name}", "normalize_weights")
     head = policy_head(env, config.initial_log_std)
     optimizer = _optimizer(config)
 
     def init(key: Key, batch: Any = None) -> ReinforceState:
         net_key, baseline_key, env_key = jax.random.split(key, 3)
         live = play.start(env, env_key, config.num_envs)
-        params, state = net.init(net_key, live.observation)
+        params, state = net.init(net_key, as_float(live.observation))
         params, states = {"net": params, "head": head.init()}, [state]
         if baseline is not None:
-            params["baseline"], state = baseline.init(baseline_key, live.observation)
+            params["baseline"], state = baseline.init(baseline_key, as_float(live.observation))
             states.append(state)
         return ReinforceState(params, tuple(states), optimizer.init(params), live)
 
@@ -170,7 +182,7 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         noise_key, env_key, start_key = jax.random.split(key, 3)
 
         def act(noise: Array, observation: Array, memory: Any) -> Any:
-            out, _ = net.apply(state.params["net"], state.net_state[0], observation)
+            out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
             action = head.sample(state.params["head"], out, noise)
             return head.to_env(action), action, memory
 
@@ -184,16 +196,15 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         lead = observation.shape[:2]
         if baseline is None:
             return jnp.zeros(lead)
-        flat = observation.reshape(-1, *env.observation_shape)
+        flat = as_float(observation).reshape(-1, *env.observation_shape)
         return baseline.apply(params["baseline"], state.net_state[1], flat)[0].reshape(lead)
 
     def loss(
         params: Params, state: ReinforceState, seen: play.Trajectory, counted: Array
     ) -> tuple[Array, Metrics]:
         lead = seen.reward.shape
-        out, _ = net.apply(
-            params["net"], state.net_state[0], seen.observation.reshape(-1, *env.observation_shape)
-        )
+        flat = as_float(seen.observation).reshape(-1, *env.observation_shape)
+        out, _ = net.apply(params["net"], state.net_state[0], flat)
         out = out.reshape(*lead, -1)
         log_prob = head.log_prob(params["head"], out, seen.extra)
         value = values_of(params, state, seen.observation)
@@ -207,8 +218,7 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         elif config.discount_states:
             weight = weight * episode_discounts(seen.ended, config.discount)
         if config.normalize_weights:
-            mean = average(weight, counted)
-            weight = (weight - mean) / (jnp.sqrt(average((weight - mean) ** 2, counted)) + 1e-8)
+            weight = running.standardize(weight, counted)
         entropy = average(head.entropy(params["head"], out), counted)
         # Over whole episodes a sum over steps and a mean over episodes: dividing by how many steps there
         # were, itself random, would bias it.
@@ -237,15 +247,15 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         return state, {**episodes, **measured, "gradient_norm": optax.tree.norm(gradient)}
 
     def act(state: ReinforceState, observation: Array) -> Array:
-        out, _ = net.apply(state.params["net"], state.net_state[0], observation)
+        out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
         return head.to_env(head.mode(state.params["head"], out))
 
-    return Agent(init, step, memoryless(act))
+    def sample(key: Key, state: ReinforceState, observation: Array) -> Array:
+        out, _ = net.apply(state.params["net"], state.net_state[0], as_float(observation))
+        noise = head.noise(key, observation.shape[:1])
+        return head.to_env(head.sample(state.params["head"], out, noise))
 
-
-def average(x: Array, counted: Array) -> Array:
-    """Mean over the steps that count, of which there is at least one."""
-    return (x * counted).sum() / counted.sum()
+    return Agent(init, step, memoryless(act, sample))
 
 
 def _first(seen: play.Trajectory, counted: Array) -> Metrics:

@@ -5,7 +5,8 @@ observation t to ``final_observation`` t, before any reset:
 
 values: V(observation_t).
 next_values: V(final_observation_t). Where no episode ended this is ``values[t + 1]``.
-terminated: the episode came to an end that is part of the task; what follows is worth 0.
+terminated: the episode came to an end that is part of the task; what follows is worth 0, whatever
+    ``next_values`` says there, be it infinite or not a number.
 ended: ``terminated | truncated``. After a truncation (a time limit) the episode would have gone on, so the
     return is completed with ``next_values``; nothing is ever carried from one episode into the one before.
 
@@ -173,7 +174,10 @@ def _backward(terms: Array, factors: ArrayLike, last: Array) -> Array:
 
 
 def _same_shape(**arrays: ArrayLike) -> list[Array]:
-    """The arrays in the dtype of the rewards, all floating, once their shapes agree."""
+    """The arrays in the dtype of the rewards, all floating, once their shapes agree.
+
+    Values of what follows a termination are 0.
+    """
     (name, first), *_ = arrays.items()
     shape = jnp.shape(first)
     if not shape:
@@ -184,4 +188,7 @@ def _same_shape(**arrays: ArrayLike) -> list[Array]:
                 f"{other} has shape {jnp.shape(array)}, but {name} {shape}; give both as [time, ...]."
             )
     dtype = jnp.result_type(jnp.asarray(first), jnp.float32)
-    return [jnp.asarray(array, dtype) for array in arrays.values()]
+    given = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
+    if "next_values" in given:  # a product with 0 would leave what is infinite
+        given["next_values"] = jnp.where(given["terminated"] > 0, 0.0, given["next_values"])
+    return list(given.values())

@@ -25,7 +25,7 @@ from lrn import check
 from lrn.config import config
 from lrn.rl import distributions, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import check_networks, collect, once_ready, start_replay, to_env, twin
+from lrn.rl.continuous import check_networks, collect, explored, once_ready, start_replay, to_env, twin
 from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
@@ -267,7 +267,12 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         silent = jnp.zeros((observation.shape[0], box.size))
         return to_env(env, core.act(state.learned.params, observation, silent))
 
-    return Agent(init, serial_alone(step), memoryless(greedy))
+    def sample(key: Key, state: SACState, observation: Array) -> Array:
+        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever training's is
+        unit = core.act(state.learned.params, observation, noise)
+        return to_env(env, explored(noise, unit, state.steps < config.learning_starts))
+
+    return Agent(init, serial_alone(step), memoryless(greedy, sample))
 
 
 def example() -> Example:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.rl.env import Discrete, Env, Step
+from lrn.rl.env import Discrete, Env, Step, as_float
 from lrn.types import Array, Key, PyTree
 
 Potential = Callable[[Array], Array]
@@ -34,7 +34,8 @@ def with_reward(env: Env, reward: Reward, name: str) -> Env:
     Args:
         env: the environment.
         reward: ``reward(observation, action, step) -> scalar``; ``step.reward`` is what was paid so far, and
-            ``step.final_observation`` what the action led to.
+            ``step.final_observation`` what the action led to. Both observations come as floats, since bytes
+            would wrap around in its arithmetic.
         name: what messages call it.
 
     Raises:
@@ -47,11 +48,16 @@ def with_reward(env: Env, reward: Reward, name: str) -> Env:
 
     def move(key: Key, state: Watched, action: Array) -> tuple[Watched, Step]:
         after, step = env.move(key, state.state, action)
-        paid = jnp.asarray(reward(state.observation, action, step), jnp.float32)
+        paid = jnp.asarray(_paid(reward, state.observation, action, step), jnp.float32)
         return Watched(after, step.final_observation), step._replace(reward=paid)
 
     _check_scalar(env, reward)
-    return env._replace(name=name, reset=reset, move=move)
+    return env._replace(name=name, reset=reset, move=move, render=env.render_within())
+
+
+def _paid(reward: Reward, observation: Array, action: Array, step: Step) -> Array:
+    after = as_float(step.final_observation)
+    return reward(as_float(observation), action, step._replace(final_observation=after))
 
 
 def shaping_term(discount: Any, terminated: Array, potential: Array, next_potential: Array) -> Array:
@@ -107,7 +113,7 @@ def _check_scalar(env: Env, reward: Reward) -> None:
         reset_key, move_key = jax.random.split(key)
         observation, state = env.reset(reset_key)
         action = jnp.int32(0) if isinstance(env.actions, Discrete) else jnp.zeros(env.actions.shape)
-        return reward(observation, action, env.move(move_key, state, action)[1])
+        return _paid(reward, observation, action, env.move(move_key, state, action)[1])
 
     out = jax.eval_shape(once, jax.eval_shape(lambda: jax.random.key(0)))
     if getattr(out, "shape", ()) != ():

@@ -20,7 +20,7 @@ from lrn import check
 from lrn.config import config
 from lrn.rl import play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import check_networks, collect, once_ready, start_replay, to_env, twin
+from lrn.rl.continuous import check_networks, collect, explored, once_ready, start_replay, to_env, twin
 from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
@@ -226,7 +226,13 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
     def greedy(state: TD3State, observation: Array) -> Array:
         return to_env(env, policy(state.learned.actor, observation))
 
-    return Agent(init, serial_alone(step), memoryless(greedy))
+    def sample(key: Key, state: TD3State, observation: Array) -> Array:
+        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever training's is
+        unit = policy(state.learned.actor, observation) + config.exploration_noise * noise
+        unit = explored(noise, jnp.clip(unit, -1.0, 1.0), state.steps < config.learning_starts)
+        return to_env(env, unit)
+
+    return Agent(init, serial_alone(step), memoryless(greedy, sample))
 
 
 def example() -> Example:

@@ -84,5 +84,11 @@ def test_bad_input_is_one_sentence():
         A2CConfig(optimizer="rms")
     with pytest.raises(check.InputError, match="num_envs must be at least 1"):
         A2CConfig(num_envs=0)
+    with pytest.raises(check.InputError, match="a rollout of A2C has 1 row"):
+        A2CConfig(num_envs=1, rollout_length=1, normalize_advantages=True)
+    with pytest.raises(check.InputError, match="at least the 80 steps of one iteration"):
+        A2CConfig(total_steps=79)
+    with pytest.raises(check.InputError, match="a counter of 32 bits holds"):
+        a2c(identity.echo(3), net(3), A2CConfig(total_steps=2**40))
     with pytest.raises(check.InputError, match=r"the network of a2c must map .* to a pair"):
         a2c(identity.echo(3), net(2), A2CConfig())

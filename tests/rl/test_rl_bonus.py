@@ -9,6 +9,7 @@ import pytest
 
 from lrn import check, nets
 from lrn.rl.exploration import CountConfig, RNDConfig, Transitions, count_bonus, grid, one_hot, rnd, tiles
+from lrn.rl.exploration.counts import CountState
 
 
 def transitions(observation, action, following):
@@ -41,6 +42,26 @@ def test_counts_of_next_observations():
     np.testing.assert_allclose(bonus.bonus(state, x, jnp.zeros(4), x), [1, 0.5**0.5, 0.5**0.5, 1], rtol=1e-6)
     # Never seen: as if for the first time.
     np.testing.assert_allclose(bonus.bonus(state, x, jnp.zeros(4), x * 0 + 0.6), 1.0)
+
+
+def test_a_count_stops_before_it_would_turn_negative():
+    bonus = count_bonus(one_hot(3), CountConfig(beta=1.0), actions=2)
+    most = np.iinfo(np.int32).max
+    batch = transitions(np.eye(3)[[0, 0, 0, 1]], [1, 1, 1, 0], np.eye(3)[[0, 0, 0, 1]])
+    state = bonus.init(jax.random.key(0), jnp.eye(3))
+    state = state._replace(counts=state.counts.at[0, 1].set(most - 5).at[1, 0].set(7))
+    for _ in range(3):
+        state = bonus.update(jax.random.key(1), state, batch)
+    assert most - 5 < int(state.counts[0, 1]) <= most
+    assert int(state.counts[1, 0]) == 10
+    np.testing.assert_allclose(bonus.bonus(state, *batch), [most**-0.5] * 3 + [10**-0.5], rtol=1e-6)
+
+
+def test_an_action_that_does_not_exist_is_paid_nan():
+    bonus = count_bonus(one_hot(3), CountConfig(), actions=2)
+    batch = transitions(np.eye(3), [0, 2, -1], np.eye(3))
+    state = bonus.update(jax.random.key(1), bonus.init(jax.random.key(0), jnp.eye(3)), batch)
+    assert np.isnan(bonus.bonus(state, *batch)).tolist() == [False, True, True]
 
 
 def test_counts_over_tiles_generalise():
@@ -115,6 +136,16 @@ def test_rnds_scale_is_the_running_deviation_of_the_error():
     )
 
 
+def test_rnds_error_is_not_scaled_by_a_spread_that_is_not_there():
+    """Of one observation, or several alike, there is none; a made-up one would pay thousands."""
+    bonus = rnd(nets.mlp(4, (8,)), nets.mlp(4, (8,)), RNDConfig(coefficient=0.5))
+    x = jnp.full((3, 2), 0.7)
+    state = bonus.update(jax.random.key(1), bonus.init(jax.random.key(0), x), Transitions(x, x, x))
+    z = jnp.zeros((3, 2))  # less the mean
+    got, wanted = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))
+    np.testing.assert_allclose(bonus.bonus(state, x, x, x), 0.5 * jnp.square(got - wanted).mean(1), rtol=1e-4)
+
+
 def test_no_gradient_flows_through_a_bonus(distilled):
     bonus, _, state, visited, _ = distilled
     slope = jax.grad(lambda x: bonus.bonus(state, x, x, x).sum())(visited)
@@ -160,6 +191,14 @@ def test_coefficients_are_swept():
     [
         (lambda: CountConfig(beta=-1.0), "beta must be a finite number, 0 or more"),
         (lambda: count_bonus(one_hot(3), CountConfig(), actions=0), "actions must be at least 1"),
+        (
+            lambda: count_bonus(one_hot(3), CountConfig(), actions=2).update(
+                jax.random.key(0),
+                CountState((), jnp.zeros((4, 2), jnp.int32)),
+                Transitions(jnp.eye(3), jnp.zeros((3, 1)), jnp.eye(3)),
+            ),
+            r"counts discrete actions \[n\], got float32 \[3, 1\]",
+        ),
         (lambda: RNDConfig(keep=1.5), "keep must lie between 0 and 1"),
         (lambda: RNDConfig(epochs=0), "epochs must be at least 1"),
         (

@@ -85,6 +85,18 @@ def test_simhash_centres_and_scales():
         (lambda: grid([1.0], [1.0], [3]), "low must be below high"),
         (lambda: grid([0.0], [1.0], [0]), "every entry of bins must be at least 1"),
         (lambda: tiles([0.0], [1.0], [2], tilings=0), "tilings must be at least 1"),
+        (lambda: grid([-3.4e38], [3.4e38], [10]), "dimension 0 ranges from -3.4e.38 to 3.4e.38"),
+        (lambda: tiles([0.0, -1.7e38], [1.0, 1.7e38], [2, 2]), "dimension 1 ranges from"),
+        (lambda: grid([-np.inf], [np.inf], [10]), "all observations would share a cell"),
+        (lambda: grid([0.0], [np.inf], [10]), "all observations would share a cell"),
+        (lambda: grid([np.nan], [1.0], [10]), "all observations would share a cell"),
+        (lambda: grid([2.0], [1.0], [10]), "low must be below high, got 2.0 and 1.0 in dimension 0"),
+        (lambda: grid([1e8], [1e8 + 64], [10]), "10 bins from .* narrower than float32"),
+        (lambda: grid([0.0] * 10, [1.0] * 10, [10] * 10), "make 10,000,000,000 features"),
+        (lambda: tiles([0.0] * 2, [1.0] * 2, [2**15 - 1] * 2, tilings=2), "make 2,147,483,648 features"),
+        (lambda: simhash(8, scale=0.0), "scale of simhash must be finite and above 0, got 0.0"),
+        (lambda: simhash(8, scale=[1.0, np.inf]), "scale of simhash must be finite"),
+        (lambda: simhash(8, centre=np.nan), "centre of simhash must be finite, got nan"),
         (lambda: simhash(25), "bits must be 24 at most"),
         (lambda: encode(grid([0.0], [1.0], [3]), [[0.0, 1.0]]), "give .n, dim."),
         (lambda: encode(one_hot(4), [[0.0, 1.0]]), "use one_hot"),
@@ -93,3 +105,11 @@ def test_simhash_centres_and_scales():
 def test_bad_input(make, words):
     with pytest.raises(check.InputError, match=words):
         make()
+
+
+def test_ranges_at_the_limit_pass():
+    assert encode(grid([-9e29], [9e29], [2]), [[-1e29], [1e29]])[:, 0].tolist() == [0, 1]
+    assert encode(grid([1e8], [1e8 + 64], [8]), [[1e8], [1e8 + 8], [1e8 + 63]])[:, 0].tolist() == [0, 1, 7]
+    assert grid([0.0], [1.0], [2**23]).size == 2**23
+    codes = jax.jit(lambda scale: simhash(4, scale=scale).encode(jnp.eye(2, 4), jnp.eye(2)))(2.0)
+    assert codes[:, 0].tolist() == [1, 2]

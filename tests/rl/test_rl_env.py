@@ -13,7 +13,7 @@ import pytest
 
 from lrn.rl import env as envs
 from lrn.rl import play as plays
-from lrn.rl.env import Box, Discrete, as_float, discretise, from_gymnax, make, merge_truncation
+from lrn.rl.env import Box, Discrete, as_float, discretise, from_gymnax, make, merge_truncation, time_limit
 from lrn.rl.exploration.coding import simhash
 from lrn.rl.identity import continuous_echo, echo
 
@@ -205,7 +205,7 @@ def test_minatar_is_kept_in_bits(game):
 
     theirs, params = gymnax.make(f"{game}-MinAtar")
     env = make(f"{game}-MinAtar")
-    assert env.observation_dtype == bool
+    assert env.observation_dtype == jnp.bool_
     key = jax.random.key(0)
     (observation, state), (frame, _) = env.reset(key), theirs.reset(key, params)
     np.testing.assert_array_equal(as_float(observation), frame)
@@ -239,12 +239,100 @@ def test_discretise_covers_the_range():
     np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
 
 
+def flags(env, actions):
+    """(terminated, truncated) of each step."""
+    return [(bool(step.terminated), bool(step.truncated)) for _, step in play(env, jnp.array(actions))]
+
+
+NOT, END, CUT = (False, False), (True, False), (False, True)
+
+
+def test_a_time_limit_truncates_and_begins_anew():
+    env = time_limit(from_gymnax(Walk(), horizon=5), 2)
+    assert env.horizon == 2
+    rows = play(env, jnp.array([1, 0, 1, 1, 0]))
+    assert [(bool(s.terminated), bool(s.truncated)) for _, s in rows] == [NOT, CUT, NOT, CUT, NOT]
+    # What the cut led to, and where the next episode begins: its clock too.
+    assert [float(s.final_observation[0]) for _, s in rows] == [1, 1, 1, 2, 0]
+    assert [float(o[0]) for o, _ in rows] == [1, 0, 1, 0, 0]
+    assert [float(s.reward) for _, s in rows] == [0, 0, 0, 0, 0]
+
+
+def test_an_end_at_the_limit_stays_an_end():
+    assert flags(time_limit(from_gymnax(Walk(), horizon=5), 3), [1, 1, 1, 0, 1, 1]) == [
+        NOT, NOT, END, NOT, NOT, CUT,
+    ]  # fmt: skip
+
+
+def test_limits_compose():
+    """The shorter one cuts, whichever is outside; a longer one changes nothing."""
+    walk = from_gymnax(Walk(), horizon=5)  # cut after five steps by itself
+    still = [0] * 6
+    for env in (time_limit(time_limit(walk, 4), 2), time_limit(time_limit(walk, 2), 4)):
+        assert env.horizon == 2
+        assert flags(env, still) == [NOT, CUT] * 3
+    longer = time_limit(walk, 9)
+    assert longer.horizon == 5
+    assert flags(longer, still) == [NOT, NOT, NOT, NOT, CUT, NOT]
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        time_limit(walk, 0)
+
+
+def test_horizon_is_a_time_limit():
+    """In training too, not only for evaluations."""
+    assert flags(from_gymnax(Walk(), horizon=2), [0, 0, 0, 0]) == [NOT, CUT, NOT, CUT]
+
+    class Endless(Walk):
+        def step(self, key, state, action, params):
+            moved = (state[0] + action, state[1])
+            seen = self._observe(moved)
+            return seen, moved, 0.0, False, False, {"final_observation": seen}
+
+    env = from_gymnax(Endless(), horizon=3)
+    assert env.name == "walk"
+    assert flags(env, [1] * 7) == [NOT, NOT, CUT, NOT, NOT, CUT, NOT]
+    # As good as a limit of its own, which it need not keep.
+    from_params = from_gymnax(Endless(), Limit(max_steps_in_episode=2))
+    assert from_params.horizon == 2
+    assert flags(from_params, [1] * 4) == [NOT, CUT, NOT, CUT]
+
+
+class Limit(NamedTuple):
+    max_steps_in_episode: Any
+
+
+@pytest.mark.parametrize("limit", [None, float("inf")])
+def test_no_limit_at_all(limit):
+    with pytest.raises(ValueError, match="how long an episode of walk can last is not known"):
+        from_gymnax(Walk(), Limit(limit))
+
+
+def test_horizon_replaces_the_limit_of_a_registered_one():
+    """Shorter or longer; and beside max_steps_in_episode the smaller of the two holds."""
+    for settings, cut in (
+        ({"horizon": 3}, 3), ({"horizon": 250}, 250), ({"max_steps_in_episode": 4}, 4),
+        ({"horizon": 3, "max_steps_in_episode": 6}, 3), ({"horizon": 6, "max_steps_in_episode": 3}, 3),
+    ):  # fmt: skip
+        env = make("Pendulum-v1", **settings)
+        assert env.horizon == settings.get("horizon", 4)
+        _, state = env.reset(jax.random.key(0))
+        still = jnp.zeros((260, 1))
+        _, steps = jax.lax.scan(lambda s, a, env=env: env.move(jax.random.key(0), s, a), state, still)
+        assert int(jnp.argmax(steps.truncated)) == cut - 1
+        assert env.name == "Pendulum-v1"
+
+
 BAD = {
     "unknown environment": (lambda: make("CartPol-v1"), "did you mean CartPole-v1"),
     "unknown setting": (lambda: make("CartPole-v1", gravty=1.0), "did you mean gravity"),
     "old step": (lambda: from_gymnax(Walk(values=5), horizon=5), "5 values (the old form, with one done)"),
     "no final observation": (lambda: from_gymnax(Walk(info={}), horizon=5), 'lacks "final_observation"'),
     "no horizon": (lambda: from_gymnax(Walk()), "pass horizon="),
+    "no whole horizon": (lambda: from_gymnax(Walk(), horizon=5.0), "horizon must be a whole number"),  # pyright: ignore[reportArgumentType]
+    "no whole horizon of a registered one": (
+        lambda: make("Pendulum-v1", horizon=0.5),
+        "horizon must be a whole number",
+    ),  # pyright: ignore[reportArgumentType]
     "zero horizon": (lambda: from_gymnax(Walk(), horizon=0), "horizon must be at least 1"),
     "no reset": (lambda: from_gymnax(object(), horizon=5), "has no method reset()"),
     "dict observation": (

@@ -170,6 +170,12 @@ def test_curiosity_loses_interest_in_what_can_be_predicted_and_not_in_noise():
     assert paid[~watching].mean() < 0.1 * paid[watching].mean()
 
 
+def test_curiosity_about_an_action_that_does_not_exist_is_nan():
+    bonus, x = hacking.curiosity(nets.mlp(2, ()), 2, hacking.CuriosityConfig()), jnp.ones((3, 2))
+    paid = bonus.bonus(bonus.init(jax.random.key(0), x), x, jnp.array([1, 2, -1]), x)
+    assert np.isnan(paid).tolist() == [False, True, True]
+
+
 def test_bad_input_is_one_sentence():
     world = random_mdp(0)
     with pytest.raises(InputError, match=r"a reward must have shape \[4, 2\]"):
@@ -178,6 +184,22 @@ def test_bad_input_is_one_sentence():
         compare([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="has 1048576 deterministic policies"):
         deterministic_policies(mdp.garnet(jax.random.key(0), 20, 2, 2))
+    with pytest.raises(InputError, match="2 policies, 1 of them with a return that is not finite"):
+        compare([1.0, np.nan], [1.0, 2.0])
+    with pytest.raises(InputError, match="got 0 policies"):
+        compare([], [])
+    with pytest.raises(InputError, match="a reward must be finite, and 8 of its numbers are not"):
+        hackable(world, np.full((4, 2), np.inf), np.zeros((4, 2)))
+    with pytest.raises(InputError, match="tolerance must be a finite number, 0 or more"):
+        hackable(world, np.ones((4, 2)), np.zeros((4, 2)), tolerance=np.nan)
+    with pytest.raises(InputError, match=r"whole numbers \[policy, 4\] from 0 to 1"):
+        returns_of(world, [np.zeros((4, 2))], np.full((1, 4), -1))
+    with pytest.raises(InputError, match="brightness must be a finite number"):
+        hacking.noisy_tv(brightness=np.nan)
+    curious, zeros = hacking.curiosity(nets.mlp(4, ()), 2, hacking.CuriosityConfig()), jnp.zeros((1, 4))
+    state = curious.init(jax.random.key(0), zeros)
+    with pytest.raises(InputError, match=r"takes discrete actions \[n\], got float32 \[1, 2\]"):
+        curious.bonus(state, zeros, jnp.zeros((1, 2)), zeros)
     with pytest.raises(InputError, match="limit must be at least 10"):
         hacking.noisy_tv(limit=5)
     with pytest.raises(InputError, match="must give observations"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from lrn.rl.minibatch import shuffled, taker
+from lrn.check import InputError
+from lrn.rl.minibatch import check_divides, check_normalized, shuffled, taker
 
 
 def test_every_order_comes_as_often():
@@ -44,3 +46,19 @@ def test_rows_keep_their_bits():
 def test_rows_of_wide_arrays_alone():
     x = jnp.arange(80.0).reshape(4, 20)
     np.testing.assert_array_equal(taker((x,))(jnp.array([2, 1]))[0], x[jnp.array([2, 1])])
+
+
+def test_the_order_is_that_of_the_keys_bits():
+    """The row's number replaces the low bits of what is drawn for it."""
+    bits = np.asarray(jax.random.bits(jax.random.key(3), (2, 6)), np.int64)
+    expected = np.argsort(bits // 8 * 8 + np.arange(6)[None], axis=1)
+    np.testing.assert_array_equal(shuffled(jax.random.key(3), 6, 2), expected)
+
+
+def test_bad_minibatches_are_one_sentence():
+    check_divides(3, 4, 6)
+    with pytest.raises(InputError, match="3 x 4 = 12 does not divide into 5 minibatches"):
+        check_divides(3, 4, 5)
+    check_normalized(2, "a minibatch")
+    with pytest.raises(InputError, match="a minibatch has 1 row, and normalize_advantages subtracts"):
+        check_normalized(1, "a minibatch")

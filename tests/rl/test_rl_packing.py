@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lrn.rl.packing import packing
 from lrn.types import is_key
@@ -35,6 +36,30 @@ def test_there_and_back():
     assert len(wide) == 3
     assert bits(form.unpack((table, wide))) == bits(TREE)
     assert bits(jax.jit(lambda x: form.unpack(form.pack(x)))(TREE)) == bits(TREE)
+
+
+DTYPES = (
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "bfloat16", "float32",
+    "float8_e4m3fn", "complex64",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (4, 4), (17,)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_keeps_its_bits(dtype, shape):
+    """All bit patterns of the narrow dtypes, random ones of the others, beside a leaf that is packed."""
+    dtype, n = jnp.dtype(dtype), 4
+    size = int(np.prod(shape))
+    if dtype == jnp.bool_:
+        x = np.arange(n * size).reshape(n, *shape) % 3 == 0
+    else:
+        raw = np.random.default_rng(0).integers(0, 256, (n, size * dtype.itemsize), np.uint8)
+        x = raw.view(dtype).reshape(n, *shape)
+    tree = {"a": jnp.arange(4, dtype=jnp.int32), "x": jnp.asarray(x), "z": jnp.ones((4, 2))}
+    form = packing(tree)
+    found = form.unpack(form.pack(tree))
+    assert bits(found) == bits(tree)
+    assert np.asarray(found["x"]).tobytes() == x.tobytes()
 
 
 def test_rows_of_a_stretch():

@@ -79,6 +79,42 @@ def test_resets_are_fresh_each_time():
     assert abs(np.corrcoef(symbols[:-1, 0], symbols[1:, 0])[0, 1]) < 0.25
 
 
+def wide(numbers):
+    """`two_state_truncating`, cut after three steps, with a state of so many random numbers more."""
+    base = two_state_truncating(length=3)
+
+    def reset(key):
+        observation, state = base.reset(key)
+        return observation, (state, jax.random.uniform(key, (numbers,)))
+
+    def move(key, state, action):
+        after, step = base.move(key, state[0], action)
+        return (after, state[1]), step._replace(reward=state[1].sum())
+
+    return base._replace(reset=reset, move=move)
+
+
+def test_resets_in_the_loop_are_those_drawn_ahead(monkeypatch):
+    env = wide(30)
+    found = []
+    for most in (0, 2**24):
+        monkeypatch.setattr(play, "_MOST_AHEAD", most)
+        found.append(unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 10))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert np.unique(np.asarray(found[0][2].reward)).size == 4 * 4  # a fresh draw for each of the episodes
+
+
+def test_a_large_state_is_held_once():
+    """Eight environments of 40 kB for 512 steps: 656 MB of temporaries when every reset was drawn ahead."""
+    env = wide(10_000)
+
+    def run(key):
+        return unroll(env, lambda z, x, m: (jnp.zeros(8, jnp.int32), (), m), 8, 512)[2].reward.sum() + 0 * key
+
+    analysis = jax.jit(run).lower(jnp.float32(0)).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes < 10 * 8 * 40_000
+
+
 @pytest.mark.parametrize("length", [5, 12, 50], ids=["cut within", "cut at the end", "not cut"])
 def test_next_values_are_those_of_final_observations(length):
     env = two_state_truncating(length=length)
@@ -96,6 +132,28 @@ def test_next_values_are_those_of_final_observations(length):
     # Had the cuts been overlooked, the test would know.
     shifted = jnp.concatenate([values[1:], expected[-1:]])
     assert bool((shifted != expected).any()) == (length == 5)
+
+
+@pytest.mark.parametrize(
+    ("truncated", "terminated", "expected"),
+    [
+        ([1, 0, 0], [0, 0, 0], [10, 3, 4]),
+        ([0, 1, 0], [0, 0, 0], [2, 10, 4]),
+        ([0, 0, 1], [0, 0, 0], [2, 3, 10]),
+        ([1, 0, 1], [0, 0, 0], [10, 3, 10]),
+        ([0, 0, 0], [0, 0, 0], [2, 3, 4]),
+    ],
+)
+def test_next_values_of_a_cut_at_any_step(truncated, terminated, expected):
+    """Values 1, 2, 3 of what was seen; a cut leads to one worth 10, the last step to one worth 4."""
+    seen = jnp.array([1.0, 2.0, 3.0])[:, None]
+    cut = jnp.array(truncated, bool)[:, None]
+    final = jnp.where(cut, 10.0, jnp.array([2.0, 3.0, 4.0])[:, None])
+    zeros = jnp.zeros((3, 1))
+    trajectory = play.Trajectory(seen, zeros, zeros, jnp.array(terminated, bool)[:, None], cut, final, ())
+    np.testing.assert_array_equal(
+        play.next_values(trajectory, seen, lambda observation: observation)[:, 0], expected
+    )
 
 
 def test_next_values_look_once_where_nothing_was_cut():
@@ -127,6 +185,86 @@ def test_rollouts_count_whole_episodes_and_nothing_after():
     assert played.finished.all()
     one = rollouts(constant_reward()._replace(horizon=9), policy, jax.random.key(0), (), 3)
     np.testing.assert_array_equal(one.returns, 1.0)
+
+
+def test_rollouts_stop_at_a_truncation():
+    """Cut at 2 with a horizon of 5: what follows the cut is not counted."""
+    policy = memoryless(lambda state, x: jnp.zeros(x.shape[0], jnp.int32))
+    played = rollouts(two_state_truncating(length=2)._replace(horizon=5), policy, jax.random.key(0), (), 6)
+    np.testing.assert_array_equal(played.returns, 3.0)
+    np.testing.assert_array_equal(played.lengths, 2)
+    assert played.finished.all()
+
+
+def counted(env):
+    """The environment, and a list to which each move appends the time it was played at."""
+    moves = []
+
+    def move(key, state, action):
+        jax.debug.callback(lambda time: moves.append(int(time)), state.time)
+        return env.move(key, state, action)
+
+    return env._replace(move=move), moves
+
+
+def lasting(steps):
+    """Episodes that end after as many steps as the action of their first step says, at most ``steps``."""
+    base = echo(n=9, length=steps)
+
+    def move(key, state, action):
+        wanted = jnp.where(state.time == 0, action, state.symbol)
+        after, step = base.move(key, state, action)
+        over = after.time >= wanted
+        return after._replace(symbol=wanted), step._replace(
+            reward=jnp.float32(1), terminated=over, truncated=jnp.array(False)
+        )
+
+    return base._replace(move=move)
+
+
+def test_rollouts_stop_when_the_last_episode_is_over():
+    """Episodes of 2, 3 and 4 steps, a horizon of 50: four steps are played, in each lane of a vmap too."""
+    env, moves = counted(lasting(50))
+    policy = memoryless(lambda state, x: state + jnp.arange(3, dtype=jnp.int32))
+    played = jax.jit(lambda key: rollouts(env, policy, key, jnp.int32(2), 3))(jax.random.key(0))
+    jax.effects_barrier()
+    assert sorted(moves) == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    np.testing.assert_array_equal(played.lengths, [2, 3, 4])
+    np.testing.assert_array_equal(played.returns, [2, 3, 4])
+    lanes = jax.jit(jax.vmap(lambda key, least: rollouts(lasting(50), policy, key, least, 3)))(
+        jax.random.split(jax.random.key(1), 2), jnp.array([1, 6], jnp.int32)
+    )
+    np.testing.assert_array_equal(lanes.lengths, [[1, 2, 3], [6, 7, 8]])
+    np.testing.assert_array_equal(lanes.returns, [[1, 2, 3], [6, 7, 8]])
+    assert lanes.finished.all()
+
+
+def test_rollouts_draw_a_key_for_each_step_and_episode():
+    """From the documented place: fold_in(second half of the key, step), its second half split."""
+    n = 3
+
+    def move(key, state, action):
+        _, step = base.move(key, state, action)
+        reward = jax.random.uniform(key) + action.astype(jnp.float32)
+        return state._replace(time=state.time + 1), step._replace(
+            reward=reward, terminated=state.time >= 1, truncated=jnp.array(False)
+        )
+
+    base = echo(n=3, length=9)
+    policy = Policy(
+        lambda n: jnp.zeros(n),
+        lambda key, s, m, x: (10.0 * jax.random.uniform(key, (x.shape[0],)) + m, m + 100),
+    )
+    key = jax.random.key(7)
+    played = rollouts(base._replace(move=move), policy, key, (), n)
+    _, step_key = jax.random.split(key)
+    expected = np.zeros(n)
+    for t in range(2):
+        act_key, env_key = jax.random.split(jax.random.fold_in(step_key, t))
+        action = 10.0 * jax.random.uniform(act_key, (n,)) + 100 * t
+        drawn = [float(jax.random.uniform(k)) for k in jax.random.split(env_key, n)]
+        expected += np.asarray(action) + np.array(drawn)
+    np.testing.assert_allclose(played.returns, expected, rtol=1e-5)
 
 
 def test_rollouts_say_which_episodes_did_not_end():

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from quick import run_once
 
 from lrn import nets, train
+from lrn.check import InputError
 from lrn.config import config, grid
 from lrn.rl import running
+from lrn.rl.a2c import A2CConfig, a2c
+from lrn.rl.env import Discrete, Env, Step
+from lrn.rl.exploration import CountConfig, RNDConfig
+from lrn.rl.hacking import CuriosityConfig
 from lrn.rl.heads import actor_critic
 from lrn.rl.identity import constant_reward, continuous_echo, echo, memory, two_state_truncating
 from lrn.rl.policy_head import policy_head
 from lrn.rl.ppo import (
+    MEASURED,
+    Minibatch,
     PPOConfig,
     clipped_surrogate,
     clipped_value_loss,
     ppo,
+    ppo_loss,
     ppo_optimizer,
     rescale_rewards,
 )
 from lrn.rl.recurrent_ppo import recurrent_ppo
+from lrn.rl.reinforce import ReinforceConfig, reinforce
 
 NET = actor_critic(nets.mlp(3, (16,)), nets.mlp(1, (16,)))
 
@@ -35,6 +48,51 @@ def test_clipped_surrogate_by_hand():
     # No gradient pulls a ratio further out on the side where it is clipped.
     slope = jax.grad(lambda x: clipped_surrogate(x, jnp.zeros(5), advantage, 0.2).sum())(jnp.log(ratio))
     assert [bool(s == 0) for s in slope] == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("log_ratio", "advantage", "loss", "slope"),
+    [
+        (100.0, 1.0, -1.2, 0.0),
+        (1e4, 3.0, -3.6, 0.0),
+        (-1e4, 1.0, 0.0, 0.0),
+        (-1e4, -1.0, 0.8, 0.0),
+        (50.0, -1.0, np.exp(50), np.exp(50)),
+        (60.0, -2.0, 2 * np.exp(60), 2 * np.exp(60)),
+    ],
+)
+def test_a_ratio_beyond_float32_has_the_gradient_of_the_clipped_loss(log_ratio, advantage, loss, slope):
+    """Not 0 times infinity, where the clip has cut it."""
+    found = jax.value_and_grad(clipped_surrogate)(log_ratio, 0.0, jnp.float32(advantage), 0.2)
+    np.testing.assert_allclose(found, (loss, slope), rtol=1e-4)
+
+
+def test_a_ratio_beyond_float32_that_is_not_clipped_keeps_its_direction():
+    value, slope = jax.value_and_grad(clipped_surrogate)(100.0, 0.0, jnp.float32(-2.0), 0.2)
+    assert 1e20 < float(value) == float(slope) < np.inf
+    with jax.enable_x64(True):
+        assert float(clipped_surrogate(100.0, 0.0, jnp.float64(-2.0), 0.2)) == pytest.approx(2 * np.exp(100))
+
+
+def test_a_minibatch_with_an_overflowing_ratio_has_finite_metrics_and_gradient():
+    """The first action was all but impossible, and is certain now; its advantage is the larger one."""
+    env, settings = (
+        echo(2),
+        PPOConfig(normalize_advantages=False, value_coefficient=0.0, entropy_coefficient=0.0),
+    )
+    head, zeros = policy_head(env), jnp.zeros(2)
+    rows = Minibatch(zeros, jnp.array([0, 0]), jnp.array([-200.0, -0.7]), zeros, jnp.array([2.0, 1.0]), zeros)
+
+    def loss(out):
+        return ppo_loss(settings, head, (), out, zeros, rows)
+
+    gradient, measured = jax.grad(loss, has_aux=True)(jnp.array([[90.0, -90.0], [0.0, 0.0]]))
+    assert np.isfinite(measured).all()
+    measured = dict(zip(MEASURED, np.asarray(measured)))
+    assert measured["approximate_kl"] > 1e20
+    ratio = 0.5 / np.exp(-0.7)
+    np.testing.assert_allclose(measured["policy_loss"], -(2.4 + ratio) / 2, rtol=1e-5)
+    np.testing.assert_allclose(gradient, [[0, 0], [-ratio / 4, ratio / 4]], rtol=1e-5)
 
 
 def test_clipped_value_loss_by_hand():
@@ -56,6 +114,47 @@ def test_moments_are_those_of_everything_seen():
     np.testing.assert_allclose(normal.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(normal.std(0), 1, atol=1e-3)
     np.testing.assert_array_equal(running.normalise(running.moments((2,)), jnp.ones((1, 2))), 1.0)
+
+
+def test_what_is_far_out_is_cut():
+    stats = running.Moments(jnp.array([1.0]), jnp.array([0.25]), jnp.float32(9.0))
+    x = jnp.array([[2.0], [8.0], [-99.0]])
+    np.testing.assert_allclose(running.normalise(stats, x), [[2.0], [10.0], [-10.0]], rtol=1e-6)
+    np.testing.assert_allclose(running.normalise(stats, x, 3.0), [[2.0], [3.0], [-3.0]], rtol=1e-6)
+    start = jnp.zeros(1), running.Moments(jnp.float32(0.0), jnp.float32(1e-4), jnp.float32(1e9))
+    reward = jnp.array([[0.05], [3.0], [-3.0]])
+    _, scaled = rescale_rewards(start, reward, jnp.zeros((3, 1), bool), 0.9)
+    np.testing.assert_allclose(scaled, [[5.0], [10.0], [-10.0]], rtol=1e-2)
+
+
+@pytest.mark.parametrize("constant", [0.1, -7.3e4, 0.0, 3e-20])
+def test_what_differs_by_rounding_alone_is_not_blown_up(constant):
+    """Of 999 tenths the float32 mean is another number, and their difference as large as their deviation."""
+    x = jnp.full(999, constant)
+    np.testing.assert_array_equal(running.standardize(x), 0)
+    counted = jnp.arange(1000) < 999
+    np.testing.assert_array_equal(
+        running.standardize(jnp.append(x, 5.0), counted.astype(jnp.float32))[:999], 0
+    )
+
+
+def test_standardize_is_the_usual_formula_elsewhere():
+    x = np.random.default_rng(0).normal(5.0, 0.1, (4, 6)).astype(np.float32)
+    np.testing.assert_allclose(running.standardize(jnp.asarray(x)), (x - x.mean()) / x.std(), atol=1e-4)
+    counted = np.arange(24).reshape(4, 6) % 3 > 0
+    found = running.standardize(jnp.asarray(x), jnp.asarray(counted, jnp.float32))
+    np.testing.assert_allclose(found, (x - x[counted].mean()) / x[counted].std(), atol=1e-4)
+    np.testing.assert_allclose(running.standardize(jnp.array([1e-3, 3e-3])), [-1, 1], rtol=1e-4)
+    for bad in (jnp.nan, jnp.inf):
+        assert np.isnan(running.standardize(jnp.array([1.0, bad, 2.0]))).any()
+
+
+def test_a_reward_that_never_changes_stays_as_it_is():
+    """Its return has no spread to divide by."""
+    start = jnp.zeros(3), running.moments()
+    reward, ended = jnp.full((5, 3), 0.1), jnp.ones((5, 3), bool)
+    _, scaled = rescale_rewards(start, reward, ended, 0.9)
+    np.testing.assert_array_equal(scaled, reward)
 
 
 def test_rewards_are_divided_by_the_spread_of_the_return():
@@ -165,6 +264,22 @@ BAD = {
     "negative epochs": (lambda: PPOConfig(epochs=-1), "epochs must be at least 1"),
     "discount": (lambda: PPOConfig(discount=1.5), "discount must lie between 0 and 1"),
     "rate": (lambda: PPOConfig(learning_rate=0.0), "learning_rate must be a finite number above 0"),
+    "one row": (
+        lambda: PPOConfig(num_envs=4, rollout_length=2, minibatches=8),
+        "a minibatch of PPO has 1 row, and normalize_advantages subtracts the mean of its rows",
+    ),
+    "no iteration": (
+        lambda: PPOConfig(total_steps=500),
+        "total_steps must be at least the 512 steps of one iteration",
+    ),
+    "uncountable": (
+        lambda: ppo(echo(), NET, PPOConfig(total_steps=10**12)),
+        "a counter of 32 bits holds",
+    ),
+    "deviation of a head": (
+        lambda: policy_head(continuous_echo(), float("inf")),
+        "initial_log_std must lie between -20 and 20, got inf",
+    ),
     "wrong outputs": (
         lambda: ppo(echo(4), NET, PPOConfig()),
         "(policy [batch, 4], value [batch]), and gives ([batch, 3], [batch])",
@@ -207,3 +322,89 @@ def test_a_time_limit_is_bootstrapped():
         learning_rate=1e-12, clip_value=False,
     )  # fmt: skip
     assert float(metrics["value_loss"]) < 1e-9
+
+
+CONFIGS = (PPOConfig, A2CConfig, ReinforceConfig, RNDConfig, CuriosityConfig, CountConfig)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.__name__)
+def test_every_number_of_a_config_is_checked(config):
+    floats = config.__config_leaves__
+    assert floats
+    for name in floats:
+        for value in (np.nan, np.inf, -np.inf, -1e9, True, "much"):
+            with pytest.raises(InputError, match=name):
+                config(**{name: value})
+    for field in dataclasses.fields(config):
+        if field.type == "int":
+            for value in (0, -1, 1.5, True, np.nan):
+                with pytest.raises(InputError, match=field.name):
+                    config(**{field.name: value})
+
+
+def test_one_row_is_enough_where_nothing_is_normalized():
+    assert (
+        PPOConfig(num_envs=1, rollout_length=2, minibatches=2, normalize_advantages=False).interactions == 2
+    )
+    assert PPOConfig(num_envs=2, rollout_length=1, minibatches=1).interactions == 2
+    assert A2CConfig(num_envs=1, rollout_length=1).interactions == 1
+
+
+def small_bytes(dtype) -> Env:
+    """Two bytes are observed, large enough to wrap around in a byte's arithmetic; episodes of two steps."""
+
+    def observe(state):
+        return jnp.stack([state % 7 * 36, state % 5 * 50]).astype(dtype)
+
+    def reset(key):
+        state = jax.random.randint(key, (), 0, 30) * 2
+        return observe(state), state
+
+    def move(key, state, action):
+        after = state + 1 + 2 * action
+        step = Step(after % 3 + 0.5 * action, jnp.array(False), after % 2 == 0, observe(after))
+        return after, step
+
+    return Env("bytes", reset, move, (2,), Discrete(2), 2, np.dtype(dtype))
+
+
+SMALL: Any = dict(num_envs=4, rollout_length=4)
+ON_BYTES = {
+    "ppo": lambda env, net: ppo(
+        env, net, PPOConfig(**SMALL, epochs=1, minibatches=2, normalize_observations=True)
+    ),
+    "plain ppo": lambda env, net: ppo(env, net, PPOConfig(**SMALL, epochs=1, minibatches=2)),
+    "a2c": lambda env, net: a2c(env, net, A2CConfig(**SMALL)),
+    "reinforce": lambda env, net: reinforce(
+        env, doubled(2), ReinforceConfig(**SMALL, whole_episodes=False), doubled(1)
+    ),
+    "recurrent_ppo": lambda env, net: recurrent_ppo(
+        env, nets.gru_actor_critic(2, 4), PPOConfig(**SMALL, epochs=1, minibatches=2)
+    ),
+}
+
+
+def doubled(outputs):
+    """A linear network of what it is shown and of half of that."""
+    return nets.from_function(
+        lambda key, x: jax.random.normal(key, (4, outputs)) + x.mean() / 100,
+        lambda params, x: jnp.concatenate([x / 100, -x / 2], 1) @ params,
+    )
+
+
+@pytest.mark.parametrize("name", ON_BYTES)
+def test_bytes_are_kept_and_learned_from_as_the_numbers_they_are(name):
+    def train(dtype):
+        agent = ON_BYTES[name](small_bytes(dtype), actor_critic(doubled(2), doubled(1)))
+        state, _ = agent.step(jax.random.key(1), agent.init(jax.random.key(0), None), None)
+        action, _ = agent.policy.act(
+            jax.random.key(2), state, agent.policy.initial(4), state.live.observation
+        )
+        return state, action
+
+    (byte, one), (float_, other) = run_once(lambda: (train(jnp.uint8), train(jnp.float32)))
+    assert byte.live.observation.dtype == jnp.uint8
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), byte.params, float_.params
+    )
+    np.testing.assert_array_equal(one, other)

@@ -152,11 +152,22 @@ def test_one_episode_of_each_environment_counts():
         ({"estimator": "togo"}, "did you mean to_go"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
         ({"rollout_length": 3}, "set it to 5, or whole_episodes=False"),
+        ({"rollout_length": 1, "num_envs": 1}, "a rollout of REINFORCE has 1 row, and normalize_weights"),
+        ({"num_envs": 1, "estimator": "return"}, "a rollout of whole returns has 1 row"),
+        ({"total_steps": 39}, "at least the 40 steps of one iteration"),
+        ({"total_steps": 2**40, "anneal": True}, "a counter of 32 bits holds"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, message):
     with pytest.raises(check.InputError, match=message):
         reinforce(identity.echo(3, 5), nets.mlp(3, (4,)), ReinforceConfig(**{"rollout_length": 5} | settings))
+
+
+def test_one_episode_of_one_step_has_nothing_to_normalize_by():
+    net, settings = nets.mlp(2, (4,)), ReinforceConfig(num_envs=1, rollout_length=4)
+    with pytest.raises(check.InputError, match="of one step in constant reward has 1 row"):
+        reinforce(identity.constant_reward(), net, settings)
+    reinforce(identity.constant_reward(), net, ReinforceConfig(num_envs=2, rollout_length=1))
 
 
 def test_networks_of_the_wrong_size_are_one_sentence():

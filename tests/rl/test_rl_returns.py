@@ -202,6 +202,25 @@ def test_nothing_leaks_between_episodes(play):
     assert (before[6:] != after[6:]).all()
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
+def test_what_follows_a_termination_is_worth_nothing_whatever_it_is(play, value):
+    """A network may say anything of an observation that nobody will act on."""
+    spoiled = play | {"next_values": np.where(play["terminated"], value, play["next_values"])}
+    assert play["terminated"].any()
+    ones = np.ones_like(play["rewards"])
+    found = [
+        (
+            returns.n_step(**without_values(p), discount=0.9, n=3),
+            returns.lambda_returns(**without_values(p), discount=0.9, lambda_=0.5),
+            returns.gae(**p, discount=0.9, lambda_=0.5),
+            *returns.vtrace(**p, ratios=ones, discount=0.9, lambda_=0.5),
+        )
+        for p in (play, spoiled)
+    ]
+    for clean, other in zip(*found):
+        np.testing.assert_array_equal(other, clean)
+
+
 def test_one_dimension_and_many_agree_with_a_batch(play):
     def call(p):
         ones = np.ones_like(p["rewards"])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrn.check import InputError
 from lrn.rl.exploration import (
     boltzmann,
     boltzmann_probabilities,
@@ -68,17 +69,36 @@ def test_ucb_by_hand():
     assert fractions(lambda k, q: ucb(k, q, jnp.zeros_like(q, jnp.int32), 0.1), q).min() > 0.31
 
 
-def test_masked_actions_are_never_chosen():
-    """A value of -inf; neither by exploring, nor because the action was never taken."""
-    q, never = jnp.array([0.1, -jnp.inf, 0.7, 0.2]), jnp.zeros(4, jnp.int32)
-    expected = [0.2, 0.0, 0.6, 0.2]
-    np.testing.assert_allclose(fractions(lambda k, q: epsilon_greedy(k, q, 0.6), q), expected, atol=0.015)
-    np.testing.assert_allclose(epsilon_greedy_probabilities(q, 0.6), expected, rtol=1e-6)
-    e = np.exp([0.1, -np.inf, 0.7, 0.2])
-    np.testing.assert_allclose(boltzmann_probabilities(q, 1.0), e / e.sum(), rtol=1e-5)
-    assert fractions(lambda k, q: boltzmann(k, q, 1.0), q)[1] == 0
-    tried = fractions(lambda k, q: ucb(k, q, jnp.broadcast_to(never, q.shape), 0.1), q)
-    np.testing.assert_allclose(tried, [1 / 3, 0, 1 / 3, 1 / 3], atol=0.015)
+def test_a_masked_action_is_never_taken_where_another_is_possible():
+    q = jnp.array([-jnp.inf, 0.5, -jnp.inf, 0.2])
+    for epsilon in (0.0, 0.6, 1.0):
+        expected = [0, 1 - epsilon / 2, 0, epsilon / 2]
+        np.testing.assert_allclose(epsilon_greedy_probabilities(q, epsilon), expected, rtol=1e-6)
+        found = fractions(lambda k, q, epsilon=epsilon: epsilon_greedy(k, q, epsilon), q)
+        np.testing.assert_allclose(found, expected, atol=0.015)
+    e = np.exp(0.3 / 0.5)
+    np.testing.assert_allclose(boltzmann_probabilities(q, 0.5), [0, e / (1 + e), 0, 1 / (1 + e)], rtol=1e-5)
+    assert fractions(lambda k, q: boltzmann(k, q, 0.5), q)[[0, 2]].tolist() == [0, 0]
+    assert fractions(lambda k, q: random_argmax(k, q), q)[1] == 1
+    assert fractions(lambda k, q: ucb(k, q, jnp.zeros_like(q, jnp.int32), 1.0), q)[[0, 2]].tolist() == [0, 0]
+    # Where none is possible, all are alike.
+    np.testing.assert_allclose(epsilon_greedy_probabilities(q[:1], 0.3), [1.0])
+
+
+@pytest.mark.parametrize(
+    ("choose", "words"),
+    [
+        (lambda k: epsilon_greedy(k, Q, 1.1), "epsilon must lie between 0 and 1, got 1.1"),
+        (lambda k: epsilon_greedy(k, Q, np.nan), "epsilon must lie between 0 and 1, got nan"),
+        (lambda k: epsilon_greedy_probabilities(Q, -0.1), "epsilon must lie between 0 and 1"),
+        (lambda k: boltzmann(k, Q, 0.0), "temperature must be a finite number above 0"),
+        (lambda k: boltzmann_probabilities(Q, np.inf), "temperature must be a finite number above 0"),
+        (lambda k: ucb(k, Q, jnp.ones(4), -1.0), "scale must be a finite number, 0 or more"),
+    ],
+)
+def test_bad_input(choose, words):
+    with pytest.raises(InputError, match=words):
+        choose(jax.random.key(0))
 
 
 def test_linear_schedule():

@@ -128,6 +128,32 @@ def test_a_bonus_sees_the_transition_it_pays_for():
     assert bool(played.truncated.any())
 
 
+def test_bytes_do_not_wrap_around_in_a_potential():
+    """As bytes, minus 200 would be 56."""
+    plain = identity.two_state_truncating(3)
+
+    def reset(key):
+        observation, state = plain.reset(key)
+        return as_bytes(observation), state
+
+    def move(key, state, action):
+        state, step = plain.move(key, state, action)
+        return state, step._replace(final_observation=as_bytes(step.final_observation))
+
+    def as_bytes(observation):
+        return (200 + 50 * observation).astype(jnp.uint8)
+
+    small = plain._replace(reset=reset, move=move, observation_dtype=jnp.uint8)
+    env = shaped(small, lambda o: -o[0] - 2 * o[1], 0.5)
+    observation, state = env.reset(jax.random.key(0))
+    assert observation.dtype == jnp.uint8
+    _, step = env.move(jax.random.key(1), state, jnp.int32(0))
+    assert step.final_observation.dtype == jnp.uint8
+    now, after = (np.asarray(x, float) @ [-1.0, -2.0] for x in (observation, step.final_observation))
+    expected = 1.0 + float(observation[1] > observation[0]) + 0.5 * after - now
+    np.testing.assert_allclose(step.reward, expected, rtol=1e-6)
+
+
 def test_bad_input_is_one_sentence():
     env = identity.echo(3)
     with pytest.raises(InputError, match=r"a reward for echo must be a scalar, got shape \[3\]"):

@@ -12,7 +12,8 @@ from lrn.meta.rl.baseline import fit_values
 from lrn.rl import play, returns
 from lrn.rl.env import Env, as_float
 from lrn.rl.policy_head import PolicyHead
-from lrn.rl.reinforce import average, first_episodes
+from lrn.rl.reinforce import first_episodes
+from lrn.rl.running import alike, average
 from lrn.types import Array, Key, Net, NetState, Params
 
 
@@ -77,8 +78,9 @@ def judge(
     advantage = returns.gae(reward, values, following, ended, ended, discount, gae_lambda)
     scale = jnp.ones(())
     if normalize:
-        advantage = advantage - average(advantage, counted)
-        scale = jnp.sqrt(average(advantage**2, counted)) + 1e-8
+        same = alike(advantage, counted)  # but for rounding, which is not to be blown up
+        advantage = jnp.where(same, 0.0, advantage - average(advantage, counted))
+        scale = jnp.where(same, 1.0, jnp.sqrt(average(advantage**2, counted)) + 1e-8)
     weight = advantage * counted / scale
     seen = Seen(played.observation, played.extra, reward, weight, counted, ended, scale)
     return jax.lax.stop_gradient(seen)

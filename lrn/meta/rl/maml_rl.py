@@ -41,7 +41,8 @@ from lrn.meta.rl.episodes import Seen, judge, log_probs, play_episodes
 from lrn.meta.rl.tasks import RLTaskFamily, check_family
 from lrn.rl.env import Env
 from lrn.rl.heads import check_output, policy_size
-from lrn.rl.policy_head import PolicyHead, policy_head
+from lrn.rl.minibatch import check_normalized
+from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
 from lrn.rl.returns import discounted_returns
 from lrn.types import LANES, Array, Example, Key, Metrics, Net, Params, PyTree
 
@@ -92,6 +93,7 @@ class MAMLRLConfig:
         check.choice("surrogate", self.surrogate, SURROGATES)
         for name in ("ridge", "meta_rate", "max_grad_norm"):
             check.positive(name, getattr(self, name))
+        check_log_std(self.initial_log_std)
 
 
 def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
@@ -107,10 +109,13 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
     the first inner step and after the last; ``gradient_norm`` of the meta-gradient.
 
     Raises:
-        ValueError: the network's output does not fit the tasks, or these are no family.
+        ValueError: the network's output does not fit the tasks, these are no family, or a task has one step
+            and its advantage is to be normalised.
     """
     shapes = check_family(family)
     check_output("the policy of maml_rl", net, shapes.observation_shape, policy_size(shapes))
+    if config.normalize:
+        check_normalized(config.episodes * shapes.horizon, "a task of maml_rl", "normalize")
     outer, inner = config.optimizer(config.meta_rate), config.inner.optimizer(config.inner.rate)
 
     def init(key: Key, batch: Any = None) -> MetaState:

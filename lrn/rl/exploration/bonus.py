@@ -21,6 +21,8 @@ from lrn.types import Array, Key, State
 class Transitions(NamedTuple):
     """Fresh transitions, n of them: an agent with a rollout [time, batch, ...] merges the two axes.
 
+    Observations have the environment's dtype: take `lrn.rl.env.as_float` of them before any arithmetic.
+
     observation: [n, ...]; action: [n] or [n, dim].
     next_observation: [n, ...], what the action led to, before any reset (`lrn.rl.env.Step`'s
         ``final_observation``).

@@ -128,6 +128,10 @@ def coded_q(
         )
         return select.epsilon_greedy(key, q, epsilon)
 
+    def pushed(action: Array, noise: Array) -> Array:
+        moved = action + config.noise_scale * noise * (actions - 1) / 2
+        return jnp.clip(jnp.round(moved), 0, actions - 1).astype(jnp.int32)
+
     def init(key: Key, batch: Batch) -> CodedQState:
         env_key, coding_key, bonus_key, noise_key = jax.random.split(key, 4)
         live = play.start(env, env_key, config.num_envs)
@@ -149,8 +153,7 @@ def coded_q(
         action, noise_state = act(act_key, state, q, active), state.noise
         if noise is not None:
             push, noise_state = noise.sample(noise_key, noise_state, 1)
-            moved = action + config.noise_scale * push[0] * (actions - 1) / 2
-            action = jnp.clip(jnp.round(moved), 0, actions - 1).astype(jnp.int32)
+            action = pushed(action, push[0])
         live, step, ended = play.advance(env, env_key, state.live, action)
 
         intrinsic, bonus_state = jnp.zeros(config.num_envs), state.bonus
@@ -185,7 +188,14 @@ def coded_q(
             jnp.int32
         )
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: CodedQState, observation: Array) -> Array:
+        act_key, noise_key = jax.random.split(key)
+        active = coding.encode(state.coding, observation)
+        action = act(act_key, state, values(state.weights, active), active)
+        # White, whatever training's noise is.
+        return action if noise is None else pushed(action, jax.random.normal(noise_key, action.shape))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def example() -> Example:

@@ -64,7 +64,8 @@ def grid(low: Sequence[float], high: Sequence[float], bins: Sequence[int]) -> Co
         bins: boxes along each dimension.
 
     Raises:
-        ValueError: the three differ in length, a range is empty, or a number of bins is below 1.
+        InputError: the three differ in length, a number of bins is below 1, or a range is empty, infinite or
+            so wide or narrow that its boxes tell nothing apart.
     """
     return tiles(low, high, bins, tilings=1)
 
@@ -76,7 +77,8 @@ def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tili
     diagonal. One tiling is a plain grid.
 
     Raises:
-        ValueError: low, high and bins differ in length, a range is empty, or a count is below 1.
+        InputError: low, high and bins differ in length, a count is below 1, or a range is empty, infinite or
+            so wide or narrow that its tiles tell nothing apart.
     """
     check.integer("tilings", tilings, low=1)
     dim = len(bins)
@@ -84,16 +86,20 @@ def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tili
         raise check.InputError(
             f"low, high and bins need one entry for each dimension, got {len(low)}, {len(high)} and {dim}."
         )
-    for a, b in zip(low, high):
-        if not a < b:
-            raise check.InputError(f"low must be below high, got {a} and {b}; swap them.")
     for n in bins:
         check.integer("every entry of bins", n, low=1)
+    for i, (a, b, n) in enumerate(zip(low, high, bins)):
+        _check_range(i, float(a), float(b), n)
     lower, width = np.asarray(low), (np.asarray(high) - np.asarray(low)) / np.asarray(bins)
     shift = (np.arange(tilings)[:, None] * (2 * np.arange(dim) + 1)) % tilings / tilings  # in tiles
     sides = np.asarray(bins) + (tilings > 1)  # a shifted grid sticks out by a part of a tile
+    each = math.prod(int(side) for side in sides)
+    if each * tilings >= 2**31:
+        raise check.InputError(
+            f"bins {[int(n) for n in bins]} make {each * tilings:,} features, more than an int32 can number; "
+            "choose fewer."
+        )
     strides = np.array([math.prod(sides[i + 1 :]) for i in range(dim)])
-    each = math.prod(sides)
 
     def encode(params: PyTree, observation: Array) -> Array:
         if observation.ndim != 2 or observation.shape[1] != dim:
@@ -111,6 +117,26 @@ def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tili
     return Coding(each * tilings, tilings, lambda key, observation: (), encode)
 
 
+_FAR = 1e30  # beyond what anything observed is; bounds of +-3.4e38 are how Gymnasium writes "none"
+
+
+def _check_range(i: int, low: float, high: float, bins: int) -> None:
+    if not (abs(low) < _FAR and abs(high) < _FAR):
+        raise check.InputError(
+            f"dimension {i} ranges from {low} to {high}, where all observations would share a cell; give the "
+            "range that they spread over."
+        )
+    if not low < high:
+        raise check.InputError(
+            f"low must be below high, got {low} and {high} in dimension {i}; swap them, or leave it out."
+        )
+    if (high - low) / bins < np.spacing(np.float32(max(abs(low), abs(high)))):
+        raise check.InputError(
+            f"{bins} bins from {low} to {high} in dimension {i} are narrower than float32 can tell numbers "
+            "apart; choose fewer, or shift the observations towards 0."
+        )
+
+
 def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Coding:
     """The signs of ``bits`` random projections of ``(observation - centre) / scale``, as one number.
 
@@ -120,16 +146,26 @@ def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Codin
     Args:
         bits: the hash's length, 1 to 24; the table has 2^bits entries.
         centre: a number, or one for each entry of the flattened observation.
-        scale: likewise.
+        scale: likewise, above 0.
 
     Raises:
-        ValueError: bits is out of range.
+        InputError: bits is out of range, the centre is not finite, or a scale not finite and above 0.
     """
     check.integer("bits", bits, low=1)
     if bits > 24:
         raise check.InputError(
             f"bits must be 24 at most, got {bits}: the table would have 2^{bits} entries; choose fewer."
         )
+
+    for name, given, least in (("centre", centre, -math.inf), ("scale", scale, 0.0)):
+        if isinstance(given, jax.core.Tracer):
+            continue
+        values = np.asarray(given, np.float64)
+        if not (np.isfinite(values) & (values > least)).all():
+            raise check.InputError(
+                f"{name} of simhash must be finite{' and above 0' if name == 'scale' else ''}, got {given}; "
+                "with others all observations share a hash."
+            )
 
     def prepared(observation: Array) -> Array:
         flat = as_float(observation).reshape(observation.shape[0], -1)

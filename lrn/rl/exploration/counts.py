@@ -42,8 +42,10 @@ def count_bonus(coding: Coding, config: CountConfig, actions: int | None = None)
         actions: how many there are, to count pairs with the observation acted on; None counts next
             observations.
 
+    An action that is none of them is paid NaN.
+
     Raises:
-        ValueError: actions is below 1.
+        ValueError: actions is below 1; from ``update`` and ``bonus``, actions are counted and not discrete.
     """
     if actions is not None:
         check.integer("actions", actions, low=1)
@@ -51,6 +53,11 @@ def count_bonus(coding: Coding, config: CountConfig, actions: int | None = None)
     def where(state: CountState, observation: Array, action: Array, next_observation: Array) -> tuple:
         if actions is None:
             return (coding.encode(state.coding, next_observation),)
+        if not jnp.issubdtype(action.dtype, jnp.integer) or action.ndim != 1:
+            raise check.InputError(
+                f"count_bonus with actions={actions} counts discrete actions [n], got {action.dtype} "
+                f"{list(action.shape)}; leave actions out to count next observations."
+            )
         return coding.encode(state.coding, observation), action[:, None]
 
     def init(key: Key, observation: Array) -> CountState:
@@ -60,11 +67,15 @@ def count_bonus(coding: Coding, config: CountConfig, actions: int | None = None)
     def bonus(state: CountState, observation: Array, action: Array, next_observation: Array) -> Array:
         counts = state.counts[where(state, observation, action, next_observation)]
         n = counts.astype(jnp.float32).mean(-1)
-        return config.beta / jnp.sqrt(jnp.maximum(n, 1.0))
+        paid = config.beta / jnp.sqrt(jnp.maximum(n, 1.0))
+        return paid if actions is None else jnp.where((action >= 0) & (action < actions), paid, jnp.nan)
 
     def update(key: Key, state: CountState, transitions: Transitions) -> CountState:
         del key
         seen = where(state, transitions.observation, transitions.action, transitions.next_observation)
-        return state._replace(counts=state.counts.at[seen].add(1))
+        # A count that could pass the largest int32 within this batch stays: 2e9 visits are as good as more.
+        room = jnp.iinfo(jnp.int32).max - seen[0].size
+        more = (state.counts[seen] < room).astype(jnp.int32)
+        return state._replace(counts=state.counts.at[seen].add(more))
 
     return Bonus(init, bonus, update)

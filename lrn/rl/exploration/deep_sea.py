@@ -147,7 +147,10 @@ def scored(agent: Agent) -> Agent:
     def act(key: Key, state: Scored, memory: Any, observation: Array) -> tuple[Array, Any]:
         return agent.policy.act(key, state.agent, memory, observation)
 
-    return Agent(init, step, Policy(agent.policy.initial, act))
+    def sample(key: Key, state: Scored, memory: Any, observation: Array) -> tuple[Array, Any]:
+        return agent.policy.sample(key, state.agent, memory, observation)
+
+    return Agent(init, step, Policy(agent.policy.initial, act, sample))
 
 
 def score(config: Any, key: Key, state: Scored, data: Any) -> Mapping[str, Array]:

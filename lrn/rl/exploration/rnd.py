@@ -98,7 +98,7 @@ def rnd(predictor: Net, target: Net, config: RNDConfig) -> Bonus:
 
     def bonus(state: RNDState, observation: Array, action: Array, next_observation: Array) -> Array:
         error, _ = errors(state, state.predictor[0], prepare(state, next_observation))
-        return jax.lax.stop_gradient(config.coefficient * error / jnp.sqrt(state.error.var + 1e-8))
+        return jax.lax.stop_gradient(config.coefficient * error / running.deviation(state.error))
 
     def update(key: Key, state: RNDState, transitions: Transitions) -> RNDState:
         state = state._replace(observation=running.update(state.observation, transitions.next_observation))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from lrn import check
 from lrn.types import Array, Key
 
 
@@ -27,7 +28,11 @@ def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
         key: a key.
         q: action values [..., actions].
         epsilon: in [0, 1]; one for all, or of a shape that broadcasts to [...].
+
+    Raises:
+        InputError: epsilon is out of range.
     """
+    check.between("epsilon", epsilon, 0.0, 1.0)
     explore_key, lottery_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < jnp.asarray(epsilon)
     # The winner of a lottery is an evenly drawn action, and among the best ones it breaks the tie.
@@ -37,7 +42,12 @@ def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
 
 
 def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
-    """The chances with which `epsilon_greedy` takes each action: [..., actions]."""
+    """The chances with which `epsilon_greedy` takes each action: [..., actions].
+
+    Raises:
+        InputError: epsilon is out of range.
+    """
+    check.between("epsilon", epsilon, 0.0, 1.0)
     best = (q == q.max(-1, keepdims=True)).astype(q.dtype)
     epsilon = jnp.broadcast_to(jnp.asarray(epsilon, q.dtype), q.shape[:-1])[..., None]
     allowed = ~jnp.isneginf(q) | jnp.isneginf(q).all(-1, keepdims=True)
@@ -52,12 +62,19 @@ def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
         key: a key.
         q: action values [..., actions].
         temperature: above 0, in the unit of q; one for all, or of a shape that broadcasts to [...].
+
+    Raises:
+        InputError: the temperature is not above 0.
     """
     return jax.random.categorical(key, _logits(q, temperature)).astype(jnp.int32)
 
 
 def boltzmann_probabilities(q: Array, temperature: ArrayLike) -> Array:
-    """The chances with which `boltzmann` takes each action: [..., actions]."""
+    """The chances with which `boltzmann` takes each action: [..., actions].
+
+    Raises:
+        InputError: the temperature is not above 0.
+    """
     return jax.nn.softmax(_logits(q, temperature))
 
 
@@ -71,8 +88,12 @@ def ucb(key: Key, q: Array, counts: Array, scale: ArrayLike) -> Array:
         key: a key, for ties.
         q: action values [..., actions].
         counts: how often each was taken, [..., actions].
-        scale: weight of the bound, in the unit of q.
+        scale: weight of the bound, in the unit of q, 0 or more.
+
+    Raises:
+        InputError: the scale is below 0 or not finite.
     """
+    check.non_negative("scale", scale)
     n = counts.astype(q.dtype)
     width = jnp.sqrt(jnp.log(jnp.maximum(n.sum(-1, keepdims=True), 1.0)) / jnp.maximum(n, 1.0))
     untried = (counts == 0) & ~jnp.isneginf(q)
@@ -85,4 +106,5 @@ def _best(values: Array, lottery: Array) -> Array:
 
 
 def _logits(q: Array, temperature: ArrayLike) -> Array:
+    check.positive("temperature", temperature)
     return q / jnp.broadcast_to(jnp.asarray(temperature, q.dtype), q.shape[:-1])[..., None]

@@ -45,9 +45,9 @@ def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
     """The mean squared error of a forward model of the next observation, for discrete actions.
 
     The model works on the observations themselves, without the learned features of Pathak et al., which are
-    to
-    leave out what the agent cannot influence: noise that an action brings about they keep, and so does this.
-    Unlike a count or `lrn.rl.exploration.rnd`, the error of a random next observation never falls to zero.
+    to leave out what the agent cannot influence: noise that an action brings about they keep, and so does
+    this. Unlike a count or `lrn.rl.exploration.rnd`, the error of a random next observation never falls to
+    zero. An action that is none of ``actions`` makes the error NaN.
 
     Args:
         net: maps [n, entries of an observation + actions] to [n, entries of an observation].
@@ -55,7 +55,8 @@ def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
         config: settings.
 
     Raises:
-        InputError: actions is below 1; from ``init``, the network gives another shape.
+        InputError: actions is below 1; from ``init``, the network gives another shape; from ``update`` and
+            ``bonus``, the actions are not discrete.
     """
     check.integer("actions", actions, 1)
     optimizer = optax.adam(config.learning_rate)
@@ -64,7 +65,14 @@ def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
         return as_float(x).reshape(x.shape[0], -1)
 
     def inputs(observation: Array, action: Array) -> Array:
-        return jnp.concatenate([flat(observation), jax.nn.one_hot(action, actions)], -1)
+        if not jnp.issubdtype(action.dtype, jnp.integer) or action.ndim != 1:
+            raise check.InputError(
+                f"curiosity takes discrete actions [n], got {action.dtype} {list(action.shape)}; "
+                "use lrn.rl.exploration.rnd for continuous ones."
+            )
+        known = ((action >= 0) & (action < actions))[:, None]
+        chosen = jnp.where(known, jax.nn.one_hot(action, actions), jnp.nan)
+        return jnp.concatenate([flat(observation), chosen], -1)
 
     def errors(state: CuriosityState, params: Params, x: Array, after: Array) -> Array:
         return jnp.square(net.apply(params, state.net_state, x)[0] - flat(after)).mean(-1)

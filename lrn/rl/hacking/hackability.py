@@ -44,13 +44,21 @@ def compare(first: ArrayLike, second: ArrayLike, tolerance: float = 1e-9) -> Com
     """Compare returns [policy] under two rewards; differences up to ``tolerance`` are ties.
 
     Raises:
-        InputError: the two have not the same, single axis.
+        InputError: the two have not the same, single axis, there is none, or a return is not finite; a
+            negative tolerance.
     """
+    check.non_negative("tolerance", tolerance)
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.ndim != 1 or one.shape != two.shape:
         raise check.InputError(
             f"two returns [policy] of one length are needed, got shapes {list(one.shape)} and "
             f"{list(two.shape)}; give the returns of the same policies."
+        )
+    if one.size == 0 or not (np.isfinite(one).all() and np.isfinite(two).all()):
+        raise check.InputError(
+            "returns to compare must be finite numbers, one policy's at least; "
+            f"got {one.size} policies, {int((~np.isfinite(one) | ~np.isfinite(two)).sum())} of them with a "
+            "return that is not finite; look at what made them."
         )
     against = agree = 0
     witness = None
@@ -91,8 +99,15 @@ def returns_of(mdp: MDP, rewards: Sequence[ArrayLike], actions: np.ndarray) -> n
         actions: int [policy, state].
 
     Raises:
-        InputError: a reward of another shape.
+        InputError: a reward of another shape, or not finite; actions that the MDP does not have.
     """
+    actions = np.asarray(actions)
+    whole = np.issubdtype(actions.dtype, np.integer) and actions.ndim == 2 and actions.shape[1] == mdp.states
+    if not whole or (actions.size and not 0 <= actions.min() <= actions.max() < mdp.actions):
+        raise check.InputError(
+            f"actions must be whole numbers [policy, {mdp.states}] from 0 to {mdp.actions - 1}, got "
+            f"{actions.dtype} {list(actions.shape)}; deterministic_policies makes them."
+        )
     p, initial, gamma, live = _host(mdp)
     tables = [_reward(mdp, r) for r in rewards]
     states = np.arange(mdp.states)
@@ -137,8 +152,9 @@ def hackable(mdp: MDP, first: ArrayLike, second: ArrayLike, tolerance: float = 1
             The arrays of an MDP are float32, so that little less makes sense.
 
     Raises:
-        InputError: a reward of another shape.
+        InputError: a reward of another shape, or not finite.
     """
+    check.non_negative("tolerance", tolerance)
     p, initial, gamma, live = _host(mdp)
     one, two = _reward(mdp, first), _reward(mdp, second)
     visits = _uniform_visits(p, initial, gamma, live)
@@ -200,6 +216,11 @@ def _reward(mdp: MDP, reward: ArrayLike) -> np.ndarray:
         raise check.InputError(
             f"a reward must have shape [{mdp.states}, {mdp.actions}], got {list(table.shape)}; "
             "give one for each state and action."
+        )
+    if not np.isfinite(table).all():
+        raise check.InputError(
+            f"a reward must be finite, and {int((~np.isfinite(table)).sum())} of its numbers are not; "
+            "use large numbers for what is to be avoided or sought above all."
         )
     return table
 

@@ -37,11 +37,13 @@ def noisy_tv(length: int = 10, pixels: int = 8, limit: int = 40, *, brightness: 
             traced.
 
     Raises:
-        InputError: a count below 1, or a limit too short to reach the exit.
+        InputError: a count below 1, a limit too short to reach the exit, or a brightness below 0 or not
+            finite.
     """
     check.integer("length", length, 1)
     check.integer("pixels", pixels, 1)
     check.integer("limit", limit, length)
+    check.non_negative("brightness", brightness)
 
     def observe(room: Room) -> Array:
         return jnp.concatenate([jax.nn.one_hot(room.place, length), room.screen])

@@ -165,7 +165,12 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
     def greedy(state: DynaState, observation: Array) -> Array:
         return jnp.argmax(state.q[index(observation, 1)], -1)
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: DynaState, observation: Array) -> Array:
+        u = jax.random.uniform(key, (observation.shape[0], actions + 1))
+        epsilon = jnp.asarray(config.epsilon)
+        return jax.vmap(lambda u, q: act(u, q, epsilon))(u, state.q[index(observation, 1)])
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def example() -> Example:

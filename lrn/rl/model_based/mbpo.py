@@ -16,7 +16,7 @@ from lrn import check
 from lrn.config import config
 from lrn.rl import play, rates, replay
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.continuous import collect, empty_replay, once_ready, start_replay, to_env
+from lrn.rl.continuous import collect, empty_replay, explored, once_ready, start_replay, to_env
 from lrn.rl.env import Env, require_continuous
 from lrn.rl.model_based.dynamics import Dynamics, DynamicsConfig, dynamics
 from lrn.rl.model_based.imagine import Imagined, Known, imagine
@@ -183,7 +183,12 @@ def mbpo(
         silent = jnp.zeros((observation.shape[0], box.size))
         return to_env(env, core.act(state.learned.params, observation, silent))
 
-    return Agent(init, step, memoryless(greedy))
+    def sample(key: Key, state: MBPOState, observation: Array) -> Array:
+        noise = jax.random.normal(key, (observation.shape[0], box.size))
+        unit = core.act(state.learned.params, observation, noise)
+        return to_env(env, explored(noise, unit, state.steps < settings.learning_starts))
+
+    return Agent(init, step, memoryless(greedy, sample))
 
 
 def flat(rows: Imagined) -> Transition:

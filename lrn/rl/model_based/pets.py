@@ -196,7 +196,14 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
         unit, plans, _ = act(state.model, key, observation, plans)
         return to_env(env, unit), plans
 
-    return Agent(init, step, Policy(blank, greedy))
+    def sample(key: Key, state: PETSState, plans: Array, observation: Array) -> tuple[Array, Array]:
+        plan_key, random_key = jax.random.split(key)
+        unit, planned, _ = act(state.model, plan_key, observation, plans)
+        drawn = jax.random.uniform(random_key, unit.shape, minval=-1.0, maxval=1.0)
+        random = state.steps < config.learning_starts
+        return to_env(env, jnp.where(random, drawn, unit)), jnp.where(random, plans, planned)
+
+    return Agent(init, step, Policy(blank, greedy, sample))
 
 
 def example() -> Example:

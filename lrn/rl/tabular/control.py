@@ -167,4 +167,9 @@ def control(
     def greedy(state: State, observation: Array) -> Array:
         return jnp.argmax(state.q[index(observation, 1)], -1)
 
-    return init, step, memoryless(greedy)
+    def sample(key: Key, state: ControlState, observation: Array) -> Array:
+        s, u = index(observation, 1), jax.random.uniform(key, (observation.shape[0], actions + 1))
+        epsilons = config.epsilon(state.visits[:, s].sum((0, 2)) + 1)
+        return jax.vmap(act)(u, state.q[s], epsilons)
+
+    return init, step, memoryless(greedy, sample)
