@@ -62,6 +62,7 @@ class PQNConfig:
         rates.check_total_steps(self.total_steps)
         for name in ("num_envs", "rollout_length", "epochs", "minibatches"):
             check.integer(name, getattr(self, name), 1)
+        rates.check_iterations(self.total_steps, self.interactions)
         check.boolean("anneal", self.anneal)
         check.positive("learning_rate", self.learning_rate)
         check.positive("exploration_fraction", self.exploration_fraction)

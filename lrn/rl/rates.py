@@ -57,7 +57,8 @@ def check_warm_up(learning_starts: int, total_steps: int, interactions: int) -> 
         interactions: environment steps in one learner step, of which none is cut short.
     """
     check.integer("learning_starts", learning_starts)
-    played = max(total_steps // interactions, 1) * interactions
+    check_iterations(total_steps, interactions)
+    played = total_steps // interactions * interactions
     if learning_starts >= total_steps or learning_starts > played:
         raise check.InputError(
             f"learning_starts must be below total_steps, got {learning_starts:,} and {total_steps:,} in "

@@ -258,6 +258,7 @@ def test_noise_moves_along_ordered_actions():
     [
         (lambda: CodedQConfig(select="greedy"), "select 'greedy' is not known"),
         (lambda: CodedQConfig(rollout_length=0), "rollout_length must be at least 1"),
+        (lambda: CodedQConfig(total_steps=2**31), "total_steps must be at most 2,147,483,647"),
         (lambda: coded_q(identity.continuous_echo(), one_hot(2), CodedQConfig()), "needs discrete actions"),
         (lambda: deep_sea(1), "size must be at least 2"),
     ],

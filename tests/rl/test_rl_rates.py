@@ -51,7 +51,7 @@ def test_a_rate_that_falls_beyond_the_counter_is_refused():
 
 @pytest.mark.parametrize(
     ("learning_starts", "total_steps", "interactions"),
-    [(10, 10, 1), (11, 10, 1), (91, 100, 30), (20_000, 10_000, 10), (7, 8, 5)],
+    [(10, 10, 1), (11, 10, 1), (91, 100, 30), (20_000, 10_000, 10), (7, 8, 5), (5, 5, 5)],
 )
 def test_a_warm_up_after_which_nothing_is_left(learning_starts, total_steps, interactions):
     with pytest.raises(
@@ -61,7 +61,7 @@ def test_a_warm_up_after_which_nothing_is_left(learning_starts, total_steps, int
 
 
 @pytest.mark.parametrize(
-    ("learning_starts", "total_steps", "interactions"), [(9, 10, 1), (90, 100, 30), (0, 1, 5), (4, 5, 8)]
+    ("learning_starts", "total_steps", "interactions"), [(9, 10, 1), (90, 100, 30), (0, 5, 5), (4, 5, 2)]
 )
 def test_a_warm_up_that_ends(learning_starts, total_steps, interactions):
     rates.check_warm_up(learning_starts, total_steps, interactions)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play
+from lrn.rl import play, rates
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, require_discrete
 from lrn.rl.exploration import select
@@ -63,7 +63,8 @@ class CodedQConfig:
         check.positive("temperature", self.temperature)
         check.non_negative("ucb_scale", self.ucb_scale)
         check.non_negative("noise_scale", self.noise_scale)
-        for name in ("num_envs", "rollout_length", "total_steps"):
+        rates.check_total_steps(self.total_steps)
+        for name in ("num_envs", "rollout_length"):
             check.integer(name, getattr(self, name), low=1)
 
     @property
@@ -173,7 +174,7 @@ def coded_q(
             bonus_state,
             noise_state,
             live,
-            state.steps + config.num_envs,
+            rates.count(state.steps, config.num_envs),
         )
         return state, (ended, jnp.abs(error).mean(), intrinsic.mean())
 
