@@ -161,8 +161,8 @@ def _check_classes(family: TaskFamily, part: int, y: Any, key: Any) -> None:
     where = f"the {('support', 'query')[part]} set of the tasks {family.name}"
     if seen - classes:
         raise check.InputError(
-            f"{where} has the label {min(seen - classes)}, which is none of its {family.outputs} classes, 0 to "
-            f"{family.outputs - 1}; number them so, or set outputs to the classes."
+            f"{where} has the label {min(seen - classes)}, which is none of its {family.outputs} classes, 0 "
+            f"to {family.outputs - 1}; number them so, or set outputs to the classes."
         )
     missing = classes - seen
     if missing and part == 0:

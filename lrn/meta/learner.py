@@ -216,8 +216,8 @@ def _check_support(learner: MetaLearner, state: State, support: Any, code: PyTre
     given = jax.tree.map(jnp.shape, state)
     if wanted != given:
         raise check.InputError(
-            "the state does not fit the learner and the support set: the learner's arrays would be "
-            f"{_differing(wanted, given)}; give the state of one arm and one seed, and examples as in training."
+            "the state does not fit the learner and the support set: its arrays would be "
+            f"{_differing(wanted, given)}; give the state of one arm and one seed, and the examples' form."
         )
 
 

@@ -156,14 +156,14 @@ def check_labels(y: Array, count: int, ways: int) -> Array:
         wrong = known[(known < 0) | (known >= ways)]
         if len(wrong):
             raise check.InputError(
-                f"label {wrong[0]} is none of {ways} classes, which are 0 to {ways - 1}; number them anew, or "
-                "change the ways."
+                f"label {wrong[0]} is none of {ways} classes, which are 0 to {ways - 1}; number them anew, "
+                "or change the ways."
             )
     return y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
 
 
 def one_hot_or_nan(y: Array, ways: int, dtype: Any = jnp.float32) -> Array:
-    """The classes of labels [n] as rows [n, ways], 1 at the class and 0 elsewhere; NaN for a label that is none.
+    """The classes of labels [n] as rows [n, ways], 1 at the class and 0 elsewhere; NaN where it is none.
 
     A row of zeros would cost nothing. So such a label is seen at once, also by an inner loop, which looks at
     gradients alone. (Added, not multiplied by: of a product with a 0 that was a bool XLA makes a 0.)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Literal
 
 from lrn.types import Array
 
@@ -30,11 +30,11 @@ class _Value(NamedTuple):
 
 
 def finite_slopes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of pytrees of arrays, differentiated with a slope of 0 where one of its steps has none.
+    """The same function of pytrees of arrays, with a slope of 0 where one of its steps has none.
 
     Such steps are roots, logarithms and powers of exactly zero (and roots of less), quotients by it, and
-    products with what they give where that is no number. All values, and all derivatives elsewhere, are those of the function. Steps
-    with a derivative of their own (`jax.custom_jvp`) keep it.
+    products with what they give where that is no number. All values, and all derivatives elsewhere, are those
+    of the function. Steps with a derivative of their own (`jax.custom_jvp`) keep it.
     """
 
     def guarded(*args: Any) -> Any:
@@ -69,10 +69,9 @@ def _step(equation: Any, read: Callable[[Any], _Value]) -> list[_Value]:
         return [_Value(_guarded(equation.primitive, equation.params, [x.value for x in given]), True)]
     if not equation.primitive.name.startswith("custom"):  # loops and branches: the functions in them
         equation = equation.replace(params={k: _inside(v) for k, v in equation.params.items()})
-    variables = list({v for v in equation.invars if not isinstance(v, Literal)})
-    alone = Jaxpr([], variables, equation.outvars, [equation], equation.effects)
-    found = jaxpr_as_fun(ClosedJaxpr(alone, []))(*(read(v).value for v in variables))
-    return [_Value(x, doubtful) for x in found]
+    functions, params = equation.primitive.get_bind_params(equation.params)
+    found = equation.primitive.bind(*functions, *(x.value for x in given), **params)
+    return [_Value(x, doubtful) for x in (found if equation.primitive.multiple_results else [found])]
 
 
 def _may_be_steep(equation: Any) -> bool:

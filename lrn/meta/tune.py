@@ -49,7 +49,8 @@ def tuned(
         steps: of adaptation, the most.
         validation_tasks, test_tasks: how many a seed, the same for whatever is compared; of each family.
         tasks_at_once: so many adapted to together; 0 for as many as run fast.
-        diverged_above: a task whose loss exceeds this, or is not finite, has diverged; its loss counts as this.
+        diverged_above: a task whose loss exceeds this, or is not finite, has diverged; its loss counts as
+            this.
 
     Returns:
         ``chosen``, int [steps + 1], the candidate for each number of steps: that of the least mean loss over

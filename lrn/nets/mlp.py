@@ -80,8 +80,8 @@ def mlp(
         layer_norm: normalise each hidden layer before its activation.
         head_scale: start from orthogonal weights, the last layer's of this gain, as is usual for agents
             (0.01 for a policy, 1 for a value); normal weights of variance 1 or 2 / fan-in by default.
-        initial_scale: all first weights are multiplied by this; may be traced. At 0.5 hidden layers begin about
-            as PyTorch's do, and an inner loop on unscaled inputs does not diverge.
+        initial_scale: all first weights are multiplied by this; may be traced. At 0.5 hidden layers begin
+            about as PyTorch's do, and an inner loop on inputs of up to 5 does not diverge.
 
     Raises:
         ValueError: a width, rate or std is out of range; from the net, ``x`` has no batch axis, holds

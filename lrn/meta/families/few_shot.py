@@ -91,8 +91,8 @@ def class_table(images: Array, shots: int, queries: int) -> Array:
     """The images of classes [classes, examples, height, width, channels] as a device array.
 
     Raises:
-        ValueError: another shape or type, pixels that are 0 or 1 as uint8 (where they are known), a count below
-            1, or fewer examples than both counts together.
+        ValueError: another shape or type, pixels that are 0 or 1 as uint8 (where they are known), a count
+            below 1, or fewer examples than both counts together.
     """
     if getattr(images, "ndim", 0) != 5:
         raise check.InputError(
@@ -108,8 +108,8 @@ def class_table(images: Array, shots: int, queries: int) -> Array:
         )
     if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise check.InputError(
-            f"images must be uint8, 0 to 255, or float, as the network is to see them, got {images.dtype}, whose "
-            "scale is not known; convert them."
+            f"images must be uint8, 0 to 255, or float, as the network is to see them, got {images.dtype}, "
+            "whose scale is not known; convert them."
         )
     # On the host: under a trace nothing that jax computes is known.
     if (
@@ -118,8 +118,8 @@ def class_table(images: Array, shots: int, queries: int) -> Array:
         and np.asarray(images).max(initial=0) == 1
     ):
         raise check.InputError(
-            "images are uint8, 0 to 255, and none of these pixels is above 1; multiply them by 255, or convert "
-            "them to float."
+            "images are uint8, 0 to 255, and none of these pixels is above 1; multiply them by 255, or "
+            "convert them to float."
         )
     return jnp.asarray(images)
 

@@ -61,12 +61,12 @@ def posterior_mean(support: Batch, mean: Array, spread: float, noise: float) -> 
     """The weights that a Bayesian who knows the family would predict with, [dim].
 
     ``(X'X / noise^2 + I / spread^2)^-1 (X'y / noise^2 + mean / spread^2)`` (Bishop 2006, eq. 3.50). Either
-    deviation may be 0: without noise the result is the limit of little, the weights nearest to ``mean`` that fit
-    the points; without spread it is ``mean``.
+    deviation may be 0: without noise the result is the limit of little, the weights nearest to ``mean`` that
+    fit the points; without spread it is ``mean``.
     """
     x, y = support["x"], support["y"][:, 0]
-    # Least squares for w - mean, both deviations multiplied through: spread X (w - mean) = spread (y - X mean)
-    # for the points and noise (w - mean) = 0 for the prior.
+    # Least squares for w - mean, both deviations multiplied through: spread X (w - mean) is to be
+    # spread (y - X mean) for the points, and noise (w - mean) is to be 0 for the prior.
     rows = jnp.concatenate([spread * x, noise * jnp.eye(x.shape[1], dtype=x.dtype)])
     short = jnp.concatenate([spread * (y - x @ mean), jnp.zeros(x.shape[1], x.dtype)])
     return mean + jnp.linalg.pinv(rows) @ short

@@ -55,8 +55,8 @@ def shifted(
     The code of a task is (angle / 180, brightness, contrast, noise, tints, frequencies, names one-hot).
 
     Raises:
-        ValueError: fewer examples than a task needs, a count below 1, a dial out of range, images of another type,
-            or floats (where they are known) outside of [0, 1].
+        ValueError: fewer examples than a task needs, a count below 1, a dial out of range, images of another
+            type, or floats (where they are known) outside of [0, 1].
     """
     images = class_table(images, shots, queries)
     _check_pixels(images)
