@@ -392,11 +392,9 @@ def _arrays(data: Any) -> list[np.ndarray]:
     """All arrays of numbers in nested data."""
     import jax
 
-    return [
-        np.asarray(x)
-        for x in jax.tree.leaves(data)
-        if not jax.dtypes.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
-    ]
+    from lrn.types import is_key
+
+    return [np.asarray(x) for x in jax.tree.leaves(data) if not is_key(x)]
 
 
 def _fingerprints(rows: np.ndarray, shape: tuple[int, ...]) -> list[bytes]:

@@ -36,7 +36,7 @@ def describe(tree: PyTree) -> Form:
         return {
             "kind": "namedtuple",
             "class": _name(kind),
-            "fields": list(tree._fields),
+            "fields": list(tree._fields),  # pyright: ignore[reportAttributeAccessIssue]
             "items": [describe(x) for x in tree],
         }
     if kind in (tuple, list):
@@ -130,7 +130,7 @@ def _find(form: Form, path: str) -> type:
     except (ImportError, AttributeError, ValueError, TypeError):
         raise UnknownClassError(f"{where}, which is not to be found here; {advice}") from None
     if isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields"):
-        fields = list(found._fields)
+        fields = list(found._fields)  # pyright: ignore[reportAttributeAccessIssue]
     elif isinstance(found, type) and dataclasses.is_dataclass(found):
         fields = [field.name for field in dataclasses.fields(found)]
     else:

@@ -809,7 +809,7 @@ def test_deviated_when_a_helper_changed_and_not_when_only_the_figure_did(tmp_pat
     helper.write_text("x = 1\n")
     code = source.read(study)
     options = dict(study_path=str(study), study_where="../mine.py", study_files=code.files)
-    run_folders.write(tmp_path / "runs", "mine", study_sha256=code.sha256, **options)
+    run_folders.write(tmp_path / "runs", "mine", study_sha256=code.sha256, **options)  # pyright: ignore[reportArgumentType]
 
     def said() -> str:
         return Page(article(built(tmp_path / "runs"), "mine")).text

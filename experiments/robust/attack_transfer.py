@@ -314,7 +314,8 @@ def _run(dataset: str, regimes: dict[str, float], config: Config, context: Conte
         if inputs["per_seed"]:
             context.judged_on_rows(name, test["rows"], inputs["per_seed"]["rows"])
         else:
-            context.judged_on(name, test["image"][test["rows"][0]], inputs["data"]["image"])
+            pictures = test["image"][test["rows"][0]]
+            context.judged_on(name, pictures, trained_on=inputs["data"]["image"])
 
     attack_all = context.over_seeds(attacked)
     found: dict[str, dict[str, Any]] = {}

@@ -66,8 +66,8 @@ def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
         about = context_of(context, meta["context"], x, drawn)
         seen = joined(episode)
         seen = {**seen, "x": told(seen["x"], about)}
-        (key,) = problem.training_keys(key, meta["params"]["body"], net_state, seen["x"], 1)
-        value = problem.loss_on(meta["params"], net_state, seen, seen, key)
+        (own_key,) = problem.training_keys(key, meta["params"]["body"], net_state, seen["x"], 1)
+        value = problem.loss_on(meta["params"], net_state, seen, seen, own_key)
         return value, {"loss": value}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:

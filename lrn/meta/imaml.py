@@ -137,7 +137,11 @@ def imaml(problem: Problem, config: IMAMLConfig) -> MetaLearner:
         bits = None if key is None else jax.random.key_data(key)
 
         def loss(params: Params, support: Batch) -> Array:
-            again = None if key is None else jax.random.wrap_key_data(bits, impl=jax.random.key_impl(key))
+            again = (
+                None
+                if key is None or bits is None
+                else jax.random.wrap_key_data(bits, impl=jax.random.key_impl(key))
+            )
             return problem.loss_on(params, net_state, support, support, again)
 
         return loss
@@ -145,11 +149,11 @@ def imaml(problem: Problem, config: IMAMLConfig) -> MetaLearner:
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
         del count
         support = episode.support
-        inner_key, key = problem.training_keys(key, meta["body"], net_state, support["x"])
+        inner_key, outer_key = problem.training_keys(key, meta["body"], net_state, support["x"])
         params = implicit_adapt(
             support_loss(net_state, inner_key), meta, support, config.inner, config.strength, config.cg_steps
         )
-        return judged(problem, params, net_state, episode, key)
+        return judged(problem, params, net_state, episode, outer_key)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

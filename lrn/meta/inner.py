@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from lrn.meta.adapt import UNROLLED, InnerConfig, adapt_path
 from lrn.meta.episode import Episode
@@ -43,15 +44,18 @@ def adapt_part(
     def whole(adapted: Params) -> Params:
         return adapted if part == "all" else {**params, part: adapted}
 
-    def loss(adapted: Params, support: Batch, key: Key | None = None) -> Array:
+    def of_part(adapted: Params, support: Batch, key: Key | None = None) -> Array:
         return problem.loss_on(whole(adapted), net_state, support, support, key)
 
+    loss: Any = of_part
     if part == "head":
         features = problem.features(params["body"], net_state, support, support["x"], key)
         key = None
 
-        def loss(adapted: Params, support: Batch) -> Array:
+        def of_head(adapted: Params, support: Batch) -> Array:
             return problem.loss(problem.head(adapted, features), support["y"])
+
+        loss = of_head
 
     begin = params if part == "all" else params[part]
     adapted, seen = adapt_path(loss, begin, support, config, lambda p: look(whole(p)), rates, unroll, key)

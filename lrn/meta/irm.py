@@ -58,8 +58,8 @@ def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
         seen = joined(episode)
-        (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
-        outputs = problem.predict(meta, net_state, seen, seen["x"], key)
+        (own_key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+        outputs = problem.predict(meta, net_state, seen, seen["x"], own_key)
         value = problem.loss(outputs, seen["y"])
         penalty = invariance_penalty(problem.loss, outputs, seen["y"])
         weight = jnp.where(count < config.begin, config.before, config.penalty)

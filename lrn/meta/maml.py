@@ -63,9 +63,9 @@ def maml(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLear
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
         del count
         support = episode.support
-        inner_key, key = problem.training_keys(key, meta["body"], net_state, support["x"])
+        inner_key, outer_key = problem.training_keys(key, meta["body"], net_state, support["x"])
         params, _ = adapt_part(problem, meta, net_state, support, config.inner, adapted, key=inner_key)
-        return judged(problem, params, net_state, episode, key)
+        return judged(problem, params, net_state, episode, outer_key)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

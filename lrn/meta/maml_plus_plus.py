@@ -97,11 +97,11 @@ def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
     def loss_of(inner: InnerConfig) -> Any:
         def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
             params, support = meta["params"], episode.support
-            inner_key, key = problem.training_keys(key, params["body"], net_state, support["x"])
+            inner_key, outer_key = problem.training_keys(key, params["body"], net_state, support["x"])
             rates = meta["rates"] if config.learn_rates else jax.lax.stop_gradient(meta["rates"])
 
             def look(params: Params) -> Array:
-                return problem.predict(params, net_state, support, episode.query["x"], key)
+                return problem.predict(params, net_state, support, episode.query["x"], outer_key)
 
             _, path = adapt_part(
                 problem, params, net_state, support, inner, look=look, rates=rates, key=inner_key

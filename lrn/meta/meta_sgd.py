@@ -35,10 +35,10 @@ def meta_sgd(problem: Problem, config: MAMLConfig) -> MetaLearner:
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
         del count
         params, support = meta["params"], episode.support
-        inner_key, key = problem.training_keys(key, params["body"], net_state, support["x"])
+        inner_key, outer_key = problem.training_keys(key, params["body"], net_state, support["x"])
         rates = each_step(meta["rates"], config.inner.steps)
         params, _ = adapt_part(problem, params, net_state, support, config.inner, rates=rates, key=inner_key)
-        return judged(problem, params, net_state, episode, key)
+        return judged(problem, params, net_state, episode, outer_key)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code

@@ -82,11 +82,13 @@ def mr_maml(problem: Problem, config: MRMAMLConfig) -> MetaLearner:
         noise = optax.tree.random_like(key, params["body"], jax.random.normal)
         body = jax.tree.map(lambda m, s, z: m + jnp.exp(s) * z, params["body"], log_std, noise)
         support = episode.support
-        inner_key, key = problem.training_keys(jax.random.fold_in(key, 1), body, net_state, support["x"])
+        inner_key, outer_key = problem.training_keys(
+            jax.random.fold_in(key, 1), body, net_state, support["x"]
+        )
         adapted, _ = adapt_part(
             problem, {**params, "body": body}, net_state, support, config.inner, config.adapted, key=inner_key
         )
-        value, scores = judged(problem, adapted, net_state, episode, key)
+        value, scores = judged(problem, adapted, net_state, episode, outer_key)
         divergence = gaussian_divergence(params["body"], log_std, config.prior_std)
         return value + config.beta * divergence, {**scores, "divergence": divergence}
 

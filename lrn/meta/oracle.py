@@ -44,8 +44,8 @@ def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
         del count
         seen = joined(episode)
-        (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
-        value = problem.loss_on(meta, net_state, seen, seen, key)
+        (own_key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+        value = problem.loss_on(meta, net_state, seen, seen, own_key)
         return value, {"loss": value}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:

@@ -82,8 +82,8 @@ def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLear
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
         del count
         seen = joined(episode)
-        (key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
-        outputs = problem.predict(meta, net_state, seen, seen["x"], key)
+        (own_key,) = problem.training_keys(key, meta["body"], net_state, seen["x"], 1)
+        outputs = problem.predict(meta, net_state, seen, seen["x"], own_key)
         if classes:
             y = check_labels(seen["y"], len(outputs), problem.outputs)
             code = _classes_of(episode, problem.outputs)

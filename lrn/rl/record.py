@@ -121,7 +121,7 @@ def _colored(picture: np.ndarray) -> np.ndarray:
     out = np.zeros((*picture.shape[:2], 3), np.uint8)
     for i in range(channels):
         hue = Image.new("HSV", (1, 1), (int(255 * i / channels), 150, 255)).convert("RGB").getpixel((0, 0))
-        out[picture[..., i] > 0] = hue
+        out[picture[..., i] > 0] = np.asarray(hue)
     return out
 
 

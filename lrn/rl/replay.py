@@ -355,7 +355,7 @@ def take_n_step(
     if isinstance(data, Transition):
         observation, final = _get(data.observation, first), _get(data.final_observation, last)
     else:
-        seen = replay.seen
+        seen = replay.seen  # pyright: ignore[reportAttributeAccessIssue]
         observation, final = _get(seen, _get(data.place, first)), _get(seen, _get(data.final_place, last))
     transition = Transition(
         observation=observation,

@@ -6,9 +6,9 @@ import math
 import operator
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from lrn import check
 from lrn.types import Array
@@ -70,11 +70,11 @@ def choices(what: str, space: Any) -> int:
     """
     n, start = space.n, getattr(space, "start", 0)
     if isinstance(n, (list, tuple)) or np.ndim(n) > 0:
-        sizes = n if isinstance(n, jax.core.Tracer) else np.asarray(n).tolist()
+        sizes = n if isinstance(n, Tracer) else np.asarray(n).tolist()
         raise check.InputError(_several(what, "multi-discrete", f"n = {sizes}"))
     if tuple(getattr(space, "shape", None) or ()):
         raise check.InputError(_several(what, "multi-binary", f"n = {n}"))
-    if isinstance(n, jax.core.Tracer):
+    if isinstance(n, Tracer):
         raise check.InputError(f"n of {what} is traced; give an int, since networks are built for it.")
     try:
         count = operator.index(n)
@@ -107,7 +107,7 @@ def check_box(name: str, box: Box) -> None:
                 f"{side} of the actions of {name} has shape {list(np.shape(bound))} and an action "
                 f"{list(box.shape)}; give one number, or one for each of an action's."
             )
-    if any(isinstance(bound, jax.core.Tracer) for bound in (box.low, box.high)):
+    if any(isinstance(bound, Tracer) for bound in (box.low, box.high)):
         return
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = (np.asarray(bound, np.float64).astype(np.float32) for bound in (box.low, box.high))

@@ -178,7 +178,7 @@ def linear(inputs: int, outputs: int, state: bool = False) -> Net:
         seen = x * jnp.broadcast_to(kept, x.shape) if state else x
         return seen @ params["w"] + jnp.broadcast_to(params["b"], (x.shape[0], outputs)), kept
 
-    return Net(init, apply)
+    return Net(init, apply)  # pyright: ignore[reportArgumentType]
 
 
 def evaluate(params: Any, x: np.ndarray, state: bool = False) -> np.ndarray:

@@ -142,7 +142,7 @@ def test_rnds_error_is_not_scaled_by_a_spread_that_is_not_there():
     x = jnp.full((3, 2), 0.7)
     state = bonus.update(jax.random.key(1), bonus.init(jax.random.key(0), x), Transitions(x, x, x))
     z = jnp.zeros((3, 2))  # less the mean
-    got, wanted = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))
+    got, wanted = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))  # pyright: ignore[reportCallIssue]
     np.testing.assert_allclose(bonus.bonus(state, x, x, x), 0.5 * jnp.square(got - wanted).mean(1), rtol=1e-4)
 
 

@@ -95,7 +95,7 @@ def test_simhash_centres_and_scales():
         (lambda: grid([0.0] * 10, [1.0] * 10, [10] * 10), "make 10,000,000,000 features"),
         (lambda: tiles([0.0] * 2, [1.0] * 2, [2**15 - 1] * 2, tilings=2), "make 2,147,483,648 features"),
         (lambda: simhash(8, scale=0.0), "scale of simhash must be finite and above 0, got 0.0"),
-        (lambda: simhash(8, scale=[1.0, np.inf]), "scale of simhash must be finite"),
+        (lambda: simhash(8, scale=[1.0, np.inf]), "scale of simhash must be finite"),  # pyright: ignore[reportArgumentType]
         (lambda: simhash(8, centre=np.nan), "centre of simhash must be finite, got nan"),
         (lambda: simhash(25), "bits must be 24 at most"),
         (lambda: encode(grid([0.0], [1.0], [3]), [[0.0, 1.0]]), "give .n, dim."),

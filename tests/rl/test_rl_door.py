@@ -164,7 +164,7 @@ def test_choices_that_are_not_one_of_n(case):
 def test_one_of_n(n):
     actions = from_gymnax(Odd(actions=Space(n=n)), horizon=5).actions
     assert actions == Discrete(3)
-    assert type(actions.n) is int
+    assert type(actions.n) is int  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_a_traced_number_of_actions():

@@ -200,7 +200,7 @@ def test_breakout_at_100k_rows_takes_at_most_80_megabytes():
     """Frames of 400 bits are kept as bytes, each once (306 MB as floats, each twice)."""
     env = make("Breakout-MinAtar")
     config = DQNConfig(buffer_size=100_000)
-    agent = dqn(env, nets.mlp(env.actions.n, (128, 128)), config)
+    agent = dqn(env, nets.mlp(env.actions.n, (128, 128)), config)  # pyright: ignore[reportAttributeAccessIssue]
     state = jax.eval_shape(agent.init, jax.random.key(0), None)
     after, _ = jax.eval_shape(agent.step, jax.random.key(0), state, None)
     for made in (state, after):

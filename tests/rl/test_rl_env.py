@@ -330,7 +330,7 @@ BAD = {
     "no horizon": (lambda: from_gymnax(Walk()), "pass horizon="),
     "no whole horizon": (lambda: from_gymnax(Walk(), horizon=5.0), "horizon must be a whole number"),  # pyright: ignore[reportArgumentType]
     "no whole horizon of a registered one": (
-        lambda: make("Pendulum-v1", horizon=0.5),
+        lambda: make("Pendulum-v1", horizon=0.5),  # pyright: ignore[reportArgumentType]
         "horizon must be a whole number",
     ),  # pyright: ignore[reportArgumentType]
     "zero horizon": (lambda: from_gymnax(Walk(), horizon=0), "horizon must be at least 1"),

@@ -71,7 +71,7 @@ def test_a_ratio_beyond_float32_that_is_not_clipped_keeps_its_direction():
     value, slope = jax.value_and_grad(clipped_surrogate)(100.0, 0.0, jnp.float32(-2.0), 0.2)
     assert 1e20 < float(value) == float(slope) < np.inf
     with jax.enable_x64(True):
-        assert float(clipped_surrogate(100.0, 0.0, jnp.float64(-2.0), 0.2)) == pytest.approx(2 * np.exp(100))
+        assert float(clipped_surrogate(100.0, 0.0, jnp.float64(-2.0), 0.2)) == pytest.approx(2 * np.exp(100))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_minibatch_with_an_overflowing_ratio_has_finite_metrics_and_gradient():

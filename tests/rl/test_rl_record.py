@@ -109,8 +109,8 @@ def seen(observation: Any, state: Any = (), reward: float = 1.0) -> Episodes:
     ones = np.ones((time, 1))
     column = observation[:, None]
     steps: Any = Recorded(
-        jax.tree.map(lambda x: np.asarray(x)[:, None], state), column, ones, reward * ones, ones == 0,
-        ones == 0, column, ones > 0,
+        jax.tree.map(lambda x: np.asarray(x)[:, None], state), column, ones, reward * ones, ones == 0,  # pyright: ignore[reportArgumentType]
+        ones == 0, column, ones > 0,  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
     return Episodes(jnp.zeros(1), jnp.zeros(1), jnp.ones(1), steps)
 
@@ -273,15 +273,15 @@ def table() -> Table:
         if not (arm == "b" and step == 10)
     ]
     arm, seed, step, metric, value = zip(*rows)
-    return Table(*(np.array(x) for x in (arm, seed, step, metric)), np.array(value, float))
+    return Table(*(np.array(x) for x in (arm, seed, step, metric)), np.array(value, float))  # pyright: ignore[reportCallIssue]
 
 
 def test_learning_curves():
     (ax,) = learning_curves(table(), interactions=64, title="Two arms").axes
     first, second = ax.lines
     np.testing.assert_array_equal(first.get_xdata(), [0, 640, 1280])
-    np.testing.assert_allclose(first.get_ydata(), [10, 20, 30])  # the mean over seeds, of the greedy return
-    np.testing.assert_allclose(second.get_ydata(), [110, np.nan, 130])
+    np.testing.assert_allclose(first.get_ydata(), [10, 20, 30])  # the mean over seeds, of the greedy return  # pyright: ignore[reportArgumentType, reportCallIssue]
+    np.testing.assert_allclose(second.get_ydata(), [110, np.nan, 130])  # pyright: ignore[reportArgumentType, reportCallIssue]
     assert (ax.get_ylabel(), ax.get_title(loc="left")) == ("greedy_return", "Two arms")
     assert ax.get_xlabel() == "steps of the environment"
     low, high = ax.collections[0].get_paths()[0].get_extents().intervaly
@@ -289,7 +289,7 @@ def test_learning_curves():
     assert high > 30 + 10 * 2.48
     (ax,) = learning_curves(table(), "return", theme="dark").axes
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 10, 20])
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [10.5, 20.5, 30.5])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [10.5, 20.5, 30.5])  # pyright: ignore[reportArgumentType, reportCallIssue]
     only = table()
     only = Table(*(x[only.metric == "return"] for x in only))
     assert learning_curves(only).axes[0].get_ylabel() == "return"

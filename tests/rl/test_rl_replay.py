@@ -145,12 +145,12 @@ class Walk:
         frames = [(c[:, None] * np.array([[1, 7]])).astype(np.uint8) for c in (columns[0], columns[5])]
         now = (np.array(self.now)[:, None] * np.array([[1, 7]])).astype(np.uint8)
         fresh = Transition(
-            frames[0],
-            columns[1].astype(np.int32),
-            columns[2].astype(np.float32),
-            columns[3],
-            columns[4],
-            frames[1],
+            frames[0],  # pyright: ignore[reportArgumentType]
+            columns[1].astype(np.int32),  # pyright: ignore[reportArgumentType]
+            columns[2].astype(np.float32),  # pyright: ignore[reportArgumentType]
+            columns[3],  # pyright: ignore[reportArgumentType]
+            columns[4],  # pyright: ignore[reportArgumentType]
+            frames[1],  # pyright: ignore[reportArgumentType]
         )
         return jax.tree.map(jnp.asarray, (fresh, now))
 

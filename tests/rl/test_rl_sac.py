@@ -177,7 +177,7 @@ def test_settings():
         (lambda: SACConfig(initial_temperature=0.0), "initial_temperature must be a finite number above 0"),
         (lambda: SACConfig(temperature_learning_rate=-1.0), "temperature_learning_rate must be a finite"),
         (lambda: SACConfig(target_rate=1.1), "target_rate must lie between 0 and 1"),
-        *((lambda name=name: SACConfig(**{name: float("nan")}), f"^{name} must") for name in FLOATS),
+        *((lambda name=name: SACConfig(**{name: float("nan")}), f"^{name} must") for name in FLOATS),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_bad_input(make, says):

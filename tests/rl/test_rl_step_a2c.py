@@ -82,7 +82,7 @@ def reference(case: Case, key: Any, state: A2CState) -> Any:
         return -(log_prob * weight).mean(), 0.5 * ((value - target) ** 2).mean(), entropy
 
     weights = np.array([1.0, c.value_coefficient, -c.entropy_coefficient])
-    gradient = plain.gradient(lambda p: weights @ parts(p), before)
+    gradient = plain.gradient(lambda p: weights @ parts(p), before)  # pyright: ignore[reportArgumentType]
     metrics = doubles.episodes(played) | dict(zip(("policy_loss", "value_loss", "entropy"), parts(before)))
     metrics["gradient_norm"] = plain.global_norm(gradient)
     updates = c.total_steps / c.interactions if c.anneal else None
@@ -110,7 +110,7 @@ def test_it_begins_with_its_keys_and_what_is_observed(name):
     key = jax.random.key(7)
     net_key, env_key = jax.random.split(key)
     live = walk.start(env_key, case.settings.num_envs)
-    net, net_state = doubles.linear_init(net_key, case.policy.k + 1, live.observation)
+    net, net_state = doubles.linear_init(net_key, case.policy.k + 1, live.observation)  # pyright: ignore[reportArgumentType]
     continuous = case.policy is doubles.CONTINUOUS
     params = {"net": net, "head": np.full(2, case.settings.initial_log_std) if continuous else ()}
     fresh = agent.init(key, None)

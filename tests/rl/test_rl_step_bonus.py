@@ -85,7 +85,7 @@ def test_random_network_distillation_begins_with_its_keys():
     zeros = jax.tree.map(np.zeros_like, nets[1][0])
     opt_state = (optax.ScaleByAdamState(0, zeros, zeros), state.opt_state[1])  # pyright: ignore
     nothing = running.Moments(np.zeros(2), np.ones(2), 0.0), running.Moments(0.0, 1.0, 0.0)  # pyright: ignore
-    plain.assert_trees_close(state, RNDState(*nets, opt_state, *nothing))
+    plain.assert_trees_close(state, RNDState(*nets, opt_state, *nothing))  # pyright: ignore[reportCallIssue]
 
 
 def forward_model() -> Net:
@@ -119,7 +119,7 @@ def test_curiosity():
             params, plain.gradient(lambda p: errors(p, *SEEN).mean(), params), c.learning_rate
         )
     moments = optax.ScaleByAdamState(double.count, double.mu, double.nu)  # pyright: ignore
-    expected = CuriosityState(params, state.net_state, (moments, state.opt_state[1]))
+    expected = CuriosityState(params, state.net_state, (moments, state.opt_state[1]))  # pyright: ignore[reportIndexIssue]
     plain.assert_trees_close(after, expected)
     last = errors(params, *(np.asarray(x, x.dtype) for x in UNSEEN))
     np.testing.assert_allclose(paid, 0.7 * last, rtol=1e-4)

@@ -119,10 +119,10 @@ class Reference:
                 weight *= c.discount
                 if row["terminated"] or row["truncated"]:
                     break
-            after = row["final_observation"][None]
+            after = row["final_observation"][None]  # pyright: ignore[reportPossiblyUnboundVariable]
             online, slow = self.q(self.params, after)[0], self.q(self.target, after)[0]
             follows = slow[online.argmax()] if c.double else slow.max()
-            target.append(value + (0.0 if row["terminated"] else weight * follows))
+            target.append(value + (0.0 if row["terminated"] else weight * follows))  # pyright: ignore[reportPossiblyUnboundVariable]
         x, action = np.stack([r["observation"] for r in first]), np.array([r["action"] for r in first])
 
         def loss(params: Any) -> float:

@@ -85,7 +85,7 @@ def made(case: Case) -> tuple[Any, PPOState]:
         walk.walk(case.policy is doubles.CONTINUOUS), doubles.pair(case.policy.k), case.settings,
         novelty() if case.bonus else None,
     )  # fmt: skip
-    fresh = agent.init(jax.random.key(0))
+    fresh = agent.init(jax.random.key(0))  # pyright: ignore[reportCallIssue]
     params = doubles.numbers(fresh.params, 0.5, 3)
     if case.policy is doubles.CONTINUOUS:
         params["head"] = jnp.asarray(case.policy.extra, jnp.float32)
@@ -179,7 +179,7 @@ def test_it_begins_with_its_keys_and_what_is_observed(name):
     net_key, env_key, bonus_key = jax.random.split(key, 3)
     n, k = case.settings.num_envs, case.policy.k
     live = walk.start(env_key, n)
-    net, net_state = doubles.linear_init(net_key, k + 1, live.observation)
+    net, net_state = doubles.linear_init(net_key, k + 1, live.observation)  # pyright: ignore[reportArgumentType]
     head = np.full(k, case.settings.initial_log_std) if case.policy is doubles.CONTINUOUS else ()
     params = {"net": net, "head": head}
     zeros = jax.tree.map(np.zeros_like, params)
@@ -212,9 +212,9 @@ def test_the_greedy_policy_sees_normalized_observations():
     actor = jnp.array([[1.0, 0.0, -9.0], [0.0, 1.2, -9.0]])
     net = Net(
         lambda key, x: (actor, ()),
-        lambda params, state, x, *, key=None, train=False: ((x @ params, jnp.zeros(x.shape[0])), state),
+        lambda params, state, x, *, key=None, train=False: ((x @ params, jnp.zeros(x.shape[0])), state),  # pyright: ignore[reportArgumentType]
     )
     agent = ppo(walk.walk(), net, PPOConfig(normalize_observations=True))
     stats = running.Moments(jnp.array([0.0, 0.9]), jnp.ones(2), jnp.float32(10.0))
-    state = agent.init(jax.random.key(0))._replace(observations=stats)
+    state = agent.init(jax.random.key(0))._replace(observations=stats)  # pyright: ignore[reportCallIssue]
     assert agent.policy.act(jax.random.key(0), state, (), jnp.ones((1, 2)))[0].tolist() == [0]

@@ -132,7 +132,7 @@ def reference(case: Case, key: Any, state: ReinforceState) -> Any:
         return -gain[counted].sum() / (c.num_envs if c.whole_episodes else gain.size), entropy, error.mean()
 
     coefficients = np.array([1.0, -c.entropy_coefficient, case.baseline * c.baseline_coefficient])
-    gradient = plain.gradient(lambda p: coefficients @ parts(p), before)
+    gradient = plain.gradient(lambda p: coefficients @ parts(p), before)  # pyright: ignore[reportArgumentType]
     metrics = doubles.episodes(played)
     if c.whole_episodes:
         firsts = [np.flatnonzero(played.ended[:, i])[0] + 1 for i in range(c.num_envs)]
@@ -165,11 +165,11 @@ def test_it_begins_with_its_keys_and_what_is_observed(name):
     key = jax.random.key(7)
     net_key, baseline_key, env_key = jax.random.split(key, 3)
     live = walk.start(env_key, case.settings.num_envs)
-    net, net_state = doubles.linear_init(net_key, case.policy.k, live.observation)
+    net, net_state = doubles.linear_init(net_key, case.policy.k, live.observation)  # pyright: ignore[reportArgumentType]
     head = np.full(2, case.settings.initial_log_std) if case.policy is doubles.CONTINUOUS else ()
     params, states = {"net": net, "head": head}, (net_state,)
     if case.baseline:
-        params["baseline"], other = doubles.linear_init(baseline_key, 1, live.observation)
+        params["baseline"], other = doubles.linear_init(baseline_key, 1, live.observation)  # pyright: ignore[reportArgumentType]
         states = (net_state, other)
     zeros = jax.tree.map(np.zeros_like, params)
     opt_state = (optax.ScaleByAdamState(0, zeros, zeros), optax.ScaleByScheduleState(0))  # pyright: ignore

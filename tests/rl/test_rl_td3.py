@@ -93,7 +93,7 @@ FLOATS = [field.name for field in dataclasses.fields(TD3Config) if field.type ==
         (lambda: TD3Config(target_rate=1.1), "target_rate must lie between 0 and 1"),
         (lambda: TD3Config(actor_learning_rate=0.0), "actor_learning_rate must be a finite number above 0"),
         (lambda: TD3Config(critic_learning_rate=0.0), "critic_learning_rate must be a finite number above 0"),
-        *((lambda name=name: TD3Config(**{name: float("nan")}), f"^{name} must") for name in FLOATS),
+        *((lambda name=name: TD3Config(**{name: float("nan")}), f"^{name} must") for name in FLOATS),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_bad_input(make, says):

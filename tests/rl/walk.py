@@ -73,13 +73,13 @@ def observe(x: np.ndarray, time: np.ndarray) -> np.ndarray:
 def start(key: Key, n: int) -> Live:
     """n walkers, each reset by one of the key's n splits."""
     x, time = uniform(jax.random.split(key, n)), np.zeros(n, int)
-    return Live(Place(x, time), observe(x, time), np.zeros(n), np.zeros(n, int))
+    return Live(Place(x, time), observe(x, time), np.zeros(n), np.zeros(n, int))  # pyright: ignore[reportArgumentType]
 
 
 def under_way(n: int) -> Live:
     """n walkers in the middle of their episodes, float32 and int32."""
     x, time = np.linspace(-0.3, 0.9, n) ** 3, np.arange(n) % LIMIT
-    live = Live(Place(x, time), observe(x, time), 0.7 * np.arange(n), time)
+    live = Live(Place(x, time), observe(x, time), 0.7 * np.arange(n), time)  # pyright: ignore[reportArgumentType]
     return jax.tree.map(lambda v: jnp.asarray(v, jnp.int32 if v.dtype == int else jnp.float32), live)
 
 
@@ -134,8 +134,8 @@ def play(
         x, time = np.where(ended, draws[1, t], after), np.where(ended, 0, time + 1)
         total, count = np.where(ended, 0.0, total), np.where(ended, 0, count)
     columns = [np.stack(column) for column in zip(*rows)]
-    after = Live(Place(x, time), observe(x, time), total, count)
-    return after, Played(*columns, returns, lengths)
+    after = Live(Place(x, time), observe(x, time), total, count)  # pyright: ignore[reportArgumentType]
+    return after, Played(*columns, returns, lengths)  # pyright: ignore[reportCallIssue]
 
 
 def assert_every_ending(played: Played) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from lrn import check
@@ -158,7 +159,7 @@ def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Codin
         )
 
     for name, given, least in (("centre", centre, -math.inf), ("scale", scale, 0.0)):
-        if isinstance(given, jax.core.Tracer):
+        if isinstance(given, Tracer):
             continue
         values = np.asarray(given, np.float64)
         if not (np.isfinite(values) & (values > least)).all():
