@@ -69,7 +69,9 @@ def _step(equation: Any, read: Callable[[Any], _Value]) -> list[_Value]:
         return [_Value(_guarded(equation.primitive, equation.params, [x.value for x in given]), True)]
     if not equation.primitive.name.startswith("custom"):  # loops and branches: the functions in them
         equation = equation.replace(params={k: _inside(v) for k, v in equation.params.items()})
-    functions, params = equation.primitive.get_bind_params(equation.params)
+    params = equation.primitive.get_bind_params(equation.params)
+    # The functions of a call apart or among the parameters, as the version of JAX has it.
+    functions, params = params if isinstance(params, tuple) else ((), params)
     found = equation.primitive.bind(*functions, *(x.value for x in given), **params)
     return [_Value(x, doubtful) for x in (found if equation.primitive.multiple_results else [found])]
 
