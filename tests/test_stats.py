@@ -157,6 +157,43 @@ def test_sign_flip_of_signed_ranks_is_wilcoxons_exact_test(alternative):
     assert stats.sign_flip_test(ranks, alternative) == pytest.approx(peer)
 
 
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize(
+    "d",
+    [
+        [1e10] + [0.125] * 9,
+        [1e10] + [0.125] * 8 + [-0.125],
+        [1e10, -1e10] + [0.125] * 5 + [-0.125] * 2,
+        [1e300, 1e-300, 1e-300, -1e-300, 2e-300],
+        [1.7e308] * 6 + [-1e308],
+        [2e-170, 1e-170, 1e-170, -1e-170],
+        [5e-324, 5e-324, -1e-323, 1.5e-323],
+    ],
+    ids=str,
+)
+def test_sign_flip_counts_ties_at_any_spread(d, alternative):
+    ours = stats.sign_flip_test(d, alternative)
+    assert ours == exhaustive_sign_flip([Fraction(v) for v in d], alternative)
+
+
+def test_an_outlier_makes_no_ties():
+    d = np.array([1e10] + [0.1] * 9)
+    assert stats.sign_flip_test(d) == stats.mean_test(d) == 2 / 1024
+    assert stats.paired_comparison(d, np.zeros(10)).p == 2 / 1024
+    assert stats.sign_flip_test(-d, "less") == stats.mean_test(-d, alternative="less") == 1 / 1024
+    many = np.r_[d, [0.1] * 30]
+    assert stats.sign_flip_test(many, resamples=999) == 2 / 1000
+    assert stats.mean_test(many, resamples=999) == 2 / 1000
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_sign_flip_is_the_exhaustive_count_whatever_the_spread(seed, alternative):
+    rng = np.random.default_rng(seed)
+    d = rng.choice([-1, 1], 9) * 10.0 ** rng.uniform(-12, 12, 9)
+    assert stats.sign_flip_test(d, alternative) == exhaustive_sign_flip([Fraction(v) for v in d], alternative)
+
+
 def whole_number_tail(d):
     """P(signed sum >= sum(d)) for whole numbers d, by convolution."""
     counts = np.ones(1)
@@ -204,7 +241,181 @@ def test_smallest_sign_flip_p_is_attained(n):
     assert stats.smallest_sign_flip_p(10) == pytest.approx(0.00195, abs=1e-5)
 
 
-# Holm and TOST
+# The guarded test of a mean
+
+
+def guarded(d, alternative):
+    """The definition, from `exhaustive_sign_flip` and loops."""
+    if alternative == "two-sided":
+        return min(1, 2 * min(guarded(d, "greater"), guarded(d, "less")))
+    d = [v if alternative == "greater" else -v for v in d]
+    n = len(d)
+    mean = sum(d) / n
+    spread = math.sqrt(sum((v - mean) ** 2 for v in d) / n)
+    right = sum(((v - mean) / spread) ** 4 for v in d if v > mean) / n
+    seeds = max(right / (0.46 + 1.3 / n), mean / spread / 5)
+    seeds = min(1, max(seeds, 1 - n**-0.25))
+    k = 1 + 0.6 / max(n, 10)
+    flips = exhaustive_sign_flip([Fraction(v).limit_denominator(10**9) for v in d], "greater")
+    return max(flips ** (k * seeds), 2**-n)
+
+
+SHORT = [0.5, 0.6, 0.4, 0.55, -0.5, 0.45, 0.62, 0.3]  # a short right tail
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize(
+    "d",
+    [
+        SHORT,
+        [-v for v in SHORT],
+        [v + 0.6 for v in SHORT],  # all above the margin
+        [v + 3.5 for v in SHORT],  # by so much that the tail does not matter
+        [0.5, 1.6, 0.4, 0.3, -0.2, 0.1, 2.4, -0.3],
+        [1, -1, 1],
+        list(normal(12)),
+    ],
+    ids=str,
+)
+def test_the_mean_test_is_its_definition(d, alternative):
+    assert stats.mean_test(d, alternative=alternative) == pytest.approx(guarded(d, alternative), rel=1e-12)
+    moved = np.array(d) + 2
+    ours = stats.mean_test(moved, margin=2, alternative=alternative)
+    assert ours == pytest.approx(guarded(d, alternative), rel=1e-9)
+    other = normal(len(d), seed=3)
+    ours = stats.mean_test(np.array(d) + other, other, alternative=alternative)
+    assert ours == pytest.approx(guarded(d, alternative), rel=1e-9)
+
+
+def test_the_guard_takes_effect_where_it_should():
+    flips, ours = (f(SHORT, alternative="greater") for f in (stats.sign_flip_test, stats.mean_test))
+    assert flips < 0.04 < 0.1 < ours
+    flips, ours = (f(SHORT, alternative="less") for f in (stats.sign_flip_test, stats.mean_test))
+    assert ours == flips**1.06  # the other tail is long
+
+
+def test_the_mean_test_beyond_32_is_the_guarded_monte_carlo_p():
+    d = 1.15 - np.random.default_rng(5).exponential(size=40)
+    flips = stats.sign_flip_test(d, "greater", resamples=4_000, seed=3)
+    half = [stats.mean_test(d, alternative="greater", resamples=4_000, seed=s) for s in (3, 4)]
+    power = math.log(half[0]) / math.log(flips)
+    assert 1 - 40**-0.25 <= power / (1 + 0.6 / 40) < 0.9
+    assert half[0] != half[1]
+    assert stats.mean_test(1 + d / 10, alternative="greater", resamples=4_000) == 1 / 4_001
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_p_falls_as_the_margin_moves_away(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.choice([rng.normal(size=9), -rng.exponential(size=9), rng.integers(-2, 3, 9)])
+    p = [
+        stats.mean_test(x, margin=m, alternative="greater") for m in np.linspace(x.min() - 9, x.max() + 1, 60)
+    ]
+    assert p[0] == 2**-9
+    assert p[-1] == 1
+    assert (np.diff(p) >= 0).all()
+
+
+@pytest.mark.parametrize("n", [8, 10])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_level_of_the_mean_test_is_at_most_06_for_symmetric_differences(n, seed):
+    # Given the sizes all 2^n patterns of signs are equally likely, whatever the symmetric distribution.
+    rng = np.random.default_rng(seed)
+    size = [rng.exponential(size=n), rng.integers(1, 4, n).astype(float), rng.standard_cauchy(n)][seed]
+    p = np.array(
+        [
+            stats.mean_test(np.array(s) * size, alternative="greater")
+            for s in itertools.product((1, -1), repeat=n)
+        ]
+    )
+    assert (p <= 0.05).mean() <= 0.06
+    assert (p >= 2**-n).all()
+
+
+def test_paired_values_tell_what_is_rounding():
+    x, y = np.array([0.97, 0.96, 0.95, 0.94, 0.93]), np.array([0.96, 0.95, 0.94, 0.93, 0.92])
+    d = stats.paired_differences(x, y)
+    assert len(set(d)) == 1
+    assert len(set(x - y)) > 1
+    assert stats.mean_test(x, y, 0.01) == 1
+    assert stats.mean_test(x, y, 0.009, "greater") == 2**-5
+    assert stats.sign_test(x, y, 0.01, "greater") == stats.sign_test(x, y, 0.01, "less") == 1
+    comparison = stats.paired_comparison(x, y)
+    assert comparison.hedges_g == (math.inf,) * 3
+    assert comparison.difference == (d[0],) * 3
+    mixed = stats.paired_differences([0.97, 0.5], [0.96, 0.25])
+    assert (mixed == [0.97 - 0.96, 0.25]).all()
+
+
+# Medians
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize("n", [1, 6, 10, 25])
+def test_sign_test_is_scipys_binomial_test(n, alternative):
+    x = normal(n, seed=n)
+    for margin in (0.0, 0.4, -1.0):
+        peer = peers.binomtest(int((x > margin).sum()), n, alternative=alternative).pvalue
+        assert stats.sign_test(x, margin=margin, alternative=alternative) == pytest.approx(peer)
+    peer = peers.binomtest(int((x > x[::-1] + 0.2).sum()), n, alternative=alternative).pvalue
+    if n % 2 == 0:  # the middle one would be compared with itself
+        assert stats.sign_test(x, x[::-1], 0.2, alternative) == pytest.approx(peer)
+
+
+def test_values_on_the_margin_speak_against_either_side():
+    x = [0.0] * 24 + [1.0] * 16  # the median is 0, and no value lies below
+    assert stats.sign_test(x, alternative="greater") == peers.binomtest(16, 40, alternative="greater").pvalue
+    assert stats.sign_test(x, alternative="less") == 1
+    assert stats.sign_test(x) == 1
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [6, 7, 10, 25, 40])
+def test_median_interval_is_scipys_and_covers(n, level):
+    x = normal(n, seed=n)
+    ours = stats.median_interval(x, level)
+    assert ours.estimate == np.median(x)
+    peer = peers.quantile_test(x, q=0, p=0.5).confidence_interval(level)
+    if not (math.isnan(peer.low) or math.isnan(peer.high)):
+        assert ours[1:] == (peer.low, peer.high)
+    k = int((x < ours.low).sum()) if math.isfinite(ours.low) else -1
+    covered = 1 - 2 * peers.binom.cdf(k, n, 0.5)
+    assert covered >= level
+    assert 1 - 2 * peers.binom.cdf(k + 1, n, 0.5) < level  # and no narrower one does
+
+
+def test_median_interval_holds_the_margins_that_the_sign_test_keeps():
+    x = normal(12, seed=2)
+    _, low, high = stats.median_interval(x, 0.9)
+    for margin in np.linspace(x.min() - 1, x.max() + 1, 101):
+        assert (stats.sign_test(x, margin=margin) > 0.1) == (low < margin < high)
+
+
+def test_few_values_have_no_median_interval():
+    assert stats.median_interval([3.0, 1.0, 2.0, 5.0, 4.0]) == (3, -math.inf, math.inf)
+    assert stats.median_interval([2.0]) == (2, -math.inf, math.inf)
+    assert stats.median_interval([1.7e308, 1.6e308]).estimate == pytest.approx(1.65e308)
+
+
+@pytest.mark.parametrize("n", [3, 10])
+def test_skewness_is_scipys(n):
+    x = np.exp(normal(n))
+    assert stats.skewness(x) == pytest.approx(peers.skew(x, bias=False))
+    assert stats.skewness(-1e13 * x) == pytest.approx(-peers.skew(x, bias=False))
+    assert stats.skewness(TENTHS) == 0
+
+
+# Holm, TOST and equivalence
+
+
+@pytest.mark.parametrize("bounds", [(-1, 1), (-0.2, 3), (0.5, 0.6), (2, 3), (-math.inf, 1), (0, math.inf)])
+def test_equivalence_is_two_one_sided_tests(bounds):
+    d, other = normal(9, seed=4), normal(9, seed=5)
+    low, high = bounds
+    sides = [stats.mean_test(d, margin=low, alternative="greater")] if math.isfinite(low) else []
+    sides += [stats.mean_test(d, margin=high, alternative="less")] if math.isfinite(high) else []
+    assert stats.equivalence_test(d, low=low, high=high) == max(sides)
+    assert stats.equivalence_test(d + other, other, low=low, high=high) == pytest.approx(max(sides))
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40])
@@ -457,8 +668,8 @@ def test_paired_comparison_is_its_parts():
     ours = stats.paired_comparison(x, y, margin=0.5, alternative="greater", level=0.9)
     assert ours.n == 10
     assert ours.difference == stats.t_interval(x - y, 0.9)
-    assert ours.p == stats.sign_flip_test(x - y - 0.5, "greater")
-    assert ours.p > stats.sign_flip_test(x - y, "greater") > stats.smallest_sign_flip_p(10, "greater")
+    assert ours.p == stats.mean_test(x, y, 0.5, "greater")
+    assert ours.p > stats.mean_test(x, y, 0, "greater") > stats.smallest_sign_flip_p(10, "greater")
     assert ours.hedges_g == stats.hedges_g(x - y, 0.9)
     assert ours.probability_of_improvement == stats.probability_of_improvement(x, y, 0.9)
 
@@ -486,6 +697,9 @@ def test_answers_are_plain_floats_and_inputs_are_untouched():
         *stats.hedges_g(x), *stats.hedges_g_independent(x, y), *stats.probability_of_improvement(x, y),
         stats.iqm(x), *stats.iqm_interval(x, resamples=50), stats.smallest_sign_flip_p(5),
         *stats.trend_test([x, y]).slope, *stats.trend_test([x, y])[1:],
+        stats.mean_test(x, y), stats.mean_test(x, alternative="less"), stats.sign_test(x), stats.skewness(x),
+        stats.sign_test(x, alternative="less"), *stats.median_interval(x), *stats.median_interval([1, 2]),
+        stats.equivalence_test(x, low=-1, high=1), stats.iqm_interval([1, 1])[0], stats.tost([1, 1], -2, 2),
     ]  # fmt: skip
     assert {type(a) for a in answers} == {float}
     assert (x == before).all()
@@ -521,13 +735,25 @@ def test_welch_interval_with_one_constant_sample_keeps_the_others_spread():
 @pytest.mark.parametrize("n", [1, 10, 50])
 def test_no_difference_gives_p_of_one(n, alternative):
     assert stats.sign_flip_test(np.zeros(n), alternative) == 1
+    assert stats.mean_test(np.zeros(n), alternative=alternative) == 1
+    assert stats.mean_test(np.full(n, 0.3), np.full(n, 0.2), 0.1, alternative) == 1
+    assert stats.sign_test(np.zeros(n), alternative=alternative) == 1
     assert stats.trend_test(np.ones((n + 1, 4)), alternative=alternative) == ((0, 0, 0), 1, 25 * (n + 1))
     assert stats.trend_test(np.ones((n + 1, 12)), alternative=alternative).p == 1
 
 
-@pytest.mark.parametrize(("value", "p"), [(0.1, 0), (-0.9, 0), (1, 1), (-1, 1), (3, 1)])
-def test_tost_without_spread_asks_where_the_point_lies(value, p):
+@pytest.mark.parametrize(("value", "p"), [(0.1, 2**-4), (-0.9, 2**-4), (1, 1), (-1, 1), (3, 1)])
+def test_equivalence_without_spread_asks_where_the_point_lies(value, p):
     assert stats.tost([value] * 4, -1, 1) == p
+    assert stats.equivalence_test([value] * 4, low=-1, high=1) == p
+
+
+def test_no_p_is_zero():
+    far = 1e6 + normal(6)
+    assert 0 < stats.tost(far / 1e300, -1, 1) < 1e-300
+    assert stats.equivalence_test(far, low=0, high=1e9) == 2**-6
+    rising = np.arange(12.0) + np.zeros((400, 1))
+    assert 0 < stats.trend_test(rising).p < 1e-300
 
 
 def test_effect_sizes_without_spread():
@@ -548,8 +774,18 @@ def test_probability_of_improvement_has_width_where_a_bootstrap_has_none():
     assert tied.low < 0.5 < tied.high
 
 
+@pytest.mark.parametrize("n", [1, 10, 32, 50])
+def test_a_difference_without_spread_has_the_smallest_p(n):
+    for alternative, sign in (("greater", 1), ("less", -1), ("two-sided", 1)):
+        smallest = stats.smallest_sign_flip_p(n, alternative)
+        assert stats.mean_test(np.full(n, sign * 0.1), alternative=alternative) == smallest
+        assert stats.sign_flip_test(np.full(n, sign * 0.1), alternative) == smallest
+
+
 def test_one_seed():
     assert stats.sign_flip_test([2.0]) == 1
+    assert stats.mean_test([2.0]) == stats.sign_test([2.0]) == 1
+    assert stats.mean_test([2.0], alternative="greater") == 0.5
     assert stats.sign_flip_test([2.0], "greater") == 0.5
     assert stats.iqm([3.0]) == 3
 
@@ -623,6 +859,33 @@ BAD = {
     "trend repeat": (lambda: loose.trend_test(TABLE, [1, 2, 2, 3]), "levels must be distinct"),
     "trend nan": (lambda: loose.trend_test([NAN, NAN]), r"2 non-finite value\(s\), .* at index \(0, 1\)"),
     "trend alternative": (lambda: loose.trend_test(TABLE, alternative="up"), "alternative 'up'"),
+    "mean empty": (lambda: loose.mean_test([]), "x must have at least 1"),
+    "mean lengths": (lambda: loose.mean_test([1, 2], [1]), "got 2 and 1 values"),
+    "mean margin": (lambda: loose.mean_test([1, 2], margin=math.inf), "margin must lie between"),
+    "mean margin nan": (lambda: loose.mean_test([1, 2], margin=np.array(math.nan)), "margin must lie"),
+    "mean margins": (lambda: loose.mean_test([1, 2], margin=np.ones(2)), r"margin must be one number"),
+    "mean margin text": (lambda: loose.mean_test([1, 2], margin="0"), "margin must be a number"),
+    "mean margin bool": (lambda: loose.mean_test([1, 2], margin=True), "margin must be a number"),
+    "mean alternative": (lambda: loose.mean_test([1, 2], alternative="up"), "alternative 'up'"),
+    "mean resamples": (lambda: loose.mean_test([1], resamples=0), "resamples must be at least 1"),
+    "mean seed": (lambda: loose.mean_test([1], seed=-1), "seed must be at least 0"),
+    "mean overflow": (lambda: loose.mean_test([1.7e308], [-1.7e308]), "too large for a float"),
+    "differences lengths": (lambda: loose.paired_differences([1, 2], [1]), "got 2 and 1 values"),
+    "sign alternative": (lambda: loose.sign_test([1, 2], alternative="up"), "alternative 'up'"),
+    "sign margin": (lambda: loose.sign_test([1, 2], margin=math.nan), "margin must lie between"),
+    "median level": (lambda: loose.median_interval([1, 2], 1), "level must lie strictly between"),
+    "median empty": (lambda: loose.median_interval([]), "x must have at least 1"),
+    "skewness short": (lambda: loose.skewness([1, 2]), "x must have at least 3"),
+    "equivalence bounds": (lambda: loose.equivalence_test([1], low=1, high=0), "low must be below high"),
+    "equivalence open": (
+        lambda: loose.equivalence_test([1], low=-math.inf, high=math.inf), "both infinite",
+    ),
+    "tost open": (lambda: loose.tost([1, 2], -math.inf, math.inf), "both infinite"),
+    "level array": (lambda: loose.t_interval([1, 2], np.array([0.9, 0.8])), "level must be one number"),
+    "bca tiny": (lambda: loose.bca_interval([1e-170, 2e-170]), "its cube is no float"),
+    "bca huge": (lambda: loose.bca_interval([1e170, 2e170]), "its cube is no float"),
+    "object text": (lambda: loose.t_interval(np.array(["1", "2"], object)), "real numbers"),
+    "huge int": (lambda: loose.t_interval([10**400, 1]), "real numbers"),
     "paired lengths": (lambda: loose.paired_comparison([1, 2, 3], [1, 2, 3, 4]), "got 3 and 4 values"),
     "paired short": (lambda: loose.paired_comparison([1, 2], [1, 2]), "x must have at least 3"),
     "paired margin": (lambda: loose.paired_comparison([1, 2, 4], [0, 0, 0], math.nan), "margin must"),
@@ -638,3 +901,158 @@ def test_bad_input_gives_one_clear_sentence(case):
     assert "\n" not in text
     assert ". " not in text
     assert text.endswith((".", "?"))
+
+
+EVERY = {
+    "t_interval": loose.t_interval,
+    "welch_interval, x": lambda x: loose.welch_interval(x, [1.0, 2.0, 4.0]),
+    "welch_interval, y": lambda x: loose.welch_interval([1.0, 2.0, 4.0], x),
+    "bca_interval": lambda x: loose.bca_interval(x, resamples=99),
+    "median_interval": loose.median_interval,
+    "mean_test": loose.mean_test,
+    "mean_test, y": lambda x: loose.mean_test([1.0, 2.0, 4.0], x),
+    "sign_test": loose.sign_test,
+    "sign_test, y": lambda x: loose.sign_test([1.0, 2.0, 4.0], x),
+    "sign_flip_test": loose.sign_flip_test,
+    "equivalence_test": lambda x: loose.equivalence_test(x, low=-1, high=2.5),
+    "tost": lambda x: loose.tost(x, -1, 2.5),
+    "tost_interval": loose.tost_interval,
+    "hedges_g": loose.hedges_g,
+    "hedges_g_independent, x": lambda x: loose.hedges_g_independent(x, [1.0, 2.0, 4.0]),
+    "hedges_g_independent, y": lambda x: loose.hedges_g_independent([1.0, 2.0, 4.0], x),
+    "probability_of_improvement": lambda x: loose.probability_of_improvement(x, [1.0, 2.0, 4.0]),
+    "skewness": loose.skewness,
+    "iqm": loose.iqm,
+    "iqm_interval": lambda x: loose.iqm_interval(x, resamples=99),
+    "holm": loose.holm,
+    "paired_comparison": lambda x: loose.paired_comparison(x, [1.0, 2.0, 4.0]),
+    "paired_differences": lambda x: loose.paired_differences(x, [1.0, 2.0, 4.0]),
+    "trend_test": lambda x: loose.trend_test([x, [1.0, 2.0, 4.0]]),
+    "trend_test, levels": lambda x: loose.trend_test(np.arange(6.0).reshape(2, 3), x),
+}
+MATRICES = ("iqm", "iqm_interval")  # which take two dimensions
+REFUSED = {
+    "masked": np.ma.array([0.5, 99.0, 1.0], mask=[False, True, False]),
+    "masked, in a list": [0.5, np.ma.masked, 1.0],
+    "empty": [],
+    "nan": [0.5, math.nan, 1.0],
+    "inf": np.array([0.5, math.inf, 1.0]),
+    "none": [0.5, None, 1.0],
+    "text": ["a", "b", "c"],
+    "numbers as text": np.array(["0.5", 0.2, 1.0], object),
+    "complex": [0.5, 1j, 1.0],
+    "a dict": {0.5: 1},
+    "three dimensions": np.full((3, 3, 3), 0.5),
+}
+TAKEN = {  # values that are 0, 1, 1 or .5, .25, 1 in another form
+    "ints": (np.array([0, 1, 1]), [0.0, 1.0, 1.0]),
+    "truth values": ([False, True, True], [0.0, 1.0, 1.0]),
+    "numpy's truth values": (np.array([False, True, True]), [0.0, 1.0, 1.0]),
+    "bytes": (np.array([0, 1, 1], np.uint8), [0.0, 1.0, 1.0]),
+    "fractions": ([Fraction(1, 2), Fraction(1, 4), 1], [0.5, 0.25, 1.0]),
+    "float32": (np.array([0.5, 0.25, 1.0], np.float32), [0.5, 0.25, 1.0]),
+    "nothing masked": (np.ma.array([0.5, 0.25, 1.0], mask=False), [0.5, 0.25, 1.0]),
+    "a tuple": ((0.5, 0.25, 1.0), [0.5, 0.25, 1.0]),
+    "backwards in memory": (np.array([1.0, 0.25, 0.5])[::-1], [0.5, 0.25, 1.0]),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_function_refuses_what_is_no_sample(name, kind):
+    if name == "iqm" and kind == "three dimensions":
+        return  # it takes any shape
+    with pytest.raises(ValueError, match=r"must|has|real numbers") as caught:
+        EVERY[name](REFUSED[kind])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_function_takes_numbers_of_every_kind(name, kind):
+    if name == "trend_test, levels" and kind in ("ints", "truth values", "numpy's truth values", "bytes"):
+        return  # levels do not repeat
+    given, same = TAKEN[kind]
+    assert np.array_equal(flat(EVERY[name](given)), flat(EVERY[name](same)))
+
+
+def flat(answer):
+    """The numbers of an answer in one row."""
+    if isinstance(answer, tuple):
+        return np.concatenate([flat(a) for a in answer])
+    return np.atleast_1d(np.asarray(answer, float))
+
+
+# Values of every size: right to the last digits, never nan or a division by zero
+
+SCALED = {  # how the answer grows with the values, which all have the unit of the metric
+    "t_interval": (lambda x, y: stats.t_interval(x), 1),
+    "welch_interval": (stats.welch_interval, 1),
+    "median_interval": (lambda x, y: stats.median_interval(x), 1),
+    "mean_test": (lambda x, y: stats.mean_test(x, y, alternative="greater"), 0),
+    "mean_test, margin": (lambda x, y: stats.mean_test(x, margin=y[0], alternative="greater"), 0),
+    "sign_test": (stats.sign_test, 0),
+    "sign_flip_test": (lambda x, y: stats.sign_flip_test(x), 0),
+    "equivalence_test": (lambda x, y: stats.equivalence_test(x, y, low=-abs(x[0]), high=abs(x[0])), 0),
+    "tost": (lambda x, y: stats.tost(x, -3 * abs(x[0]), 3 * abs(x[0])), 0),
+    "tost_interval": (lambda x, y: stats.tost_interval(x), 1),
+    "hedges_g": (lambda x, y: stats.hedges_g(x), 0),
+    "hedges_g_independent": (stats.hedges_g_independent, 0),
+    "probability_of_improvement": (stats.probability_of_improvement, 0),
+    "skewness": (lambda x, y: stats.skewness(x), 0),
+    "iqm": (lambda x, y: stats.iqm(x), 1),
+    "iqm_interval": (lambda x, y: stats.iqm_interval(x, resamples=99), 1),
+    "trend_test, values": (lambda x, y: stats.trend_test([x, y]).slope, 1),
+    "trend_test, levels": (lambda x, y: stats.trend_test([x, y], levels=x).slope, 0),
+    "paired_comparison": (lambda x, y: stats.paired_comparison(x, y)[2:], 0),
+}
+
+
+@pytest.mark.parametrize("exponent", [-1000, -565, 565, 1000])
+@pytest.mark.parametrize("name", SCALED)
+def test_the_unit_of_the_metric_changes_nothing_else(name, exponent):
+    function, grows = SCALED[name]
+    x, y = normal(8, seed=1), normal(8, seed=2)
+    ours = flat(function(np.ldexp(x, exponent), np.ldexp(y, exponent)))
+    assert np.isfinite(ours).all()
+    assert ours == pytest.approx(np.ldexp(flat(function(x, y)), grows * exponent), rel=1e-12)
+
+
+MOVED = {  # whether a shift of all values moves the answer
+    "t_interval": (lambda x, y: stats.t_interval(x), 1),
+    "welch_interval": (stats.welch_interval, 0),
+    "bca_interval": (lambda x, y: stats.bca_interval(x, resamples=99), 1),
+    "median_interval": (lambda x, y: stats.median_interval(x), 1),
+    "mean_test": (stats.mean_test, 0),
+    "mean_test, margin": (lambda x, y: stats.mean_test(x, margin=y[0]), 0),
+    "sign_test": (stats.sign_test, 0),
+    "equivalence_test": (lambda x, y: stats.equivalence_test(x, y, low=-1, high=2), 0),
+    "tost": (lambda x, y: stats.tost(x, y[0] - 1, y[0] + 2), 0),
+    "hedges_g_independent": (stats.hedges_g_independent, 0),
+    "probability_of_improvement": (stats.probability_of_improvement, 0),
+    "skewness": (lambda x, y: stats.skewness(x), 0),
+    "iqm": (lambda x, y: stats.iqm(x), 1),
+    "iqm_interval": (lambda x, y: stats.iqm_interval(x, resamples=99), 1),
+    "trend_test, values": (lambda x, y: stats.trend_test([x, y]), 0),
+    "trend_test, levels": (lambda x, y: stats.trend_test([x, y], levels=x).slope, 0),
+    "paired_comparison": (stats.paired_comparison, 0),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_values_near_1e13_are_told_apart(name):
+    function, moves = MOVED[name]
+    x, y = (np.random.default_rng(seed).integers(-40, 40, 8) * 0.25 for seed in (3, 8))
+    if name == "trend_test, levels":
+        x = np.array([0, 3, 1, 2, 7, 5, 4, 9.5])
+    shift = 1e13  # whose neighbours are .002 away
+    ours = flat(function(x + shift, y + shift))
+    assert ours == pytest.approx(flat(function(x, y)) + moves * shift, abs=0.01 if moves else 1e-3)
+    if name == "t_interval":
+        assert ours[2] - ours[1] > 1
+
+
+def test_the_smallest_p_beyond_32_is_that_of_the_resamples():
+    assert stats.smallest_sign_flip_p(32, "greater") == 2**-32
+    assert stats.smallest_sign_flip_p(33, "greater") == 1 / 100_001
+    assert stats.smallest_sign_flip_p(33) == 2 / 100_001

@@ -14,6 +14,7 @@ import pytest
 import scipy.stats
 from scipy.special import ndtr
 
+from experiments.bench import stats as bench
 from lrn import stats
 
 peers: Any = scipy.stats  # whose results pyright cannot see into
@@ -39,6 +40,78 @@ def test_sign_flip_rejects_true_nulls_at_alpha(alternative):
 def test_sign_flip_needs_symmetry_not_normality():
     heavy = np.random.default_rng(SEED).standard_t(2, (10_000, 10))
     assert_rate_is_alpha([stats.sign_flip_test(d) <= 0.05 for d in heavy])
+
+
+# The mean test. The full table, with more samples and more seeds, is `python -m experiments.bench stats`.
+
+TABLE = bench.Args(studies=4_000, seed=5)
+
+
+@pytest.fixture(scope="module", params=[8, 10, 20])
+def table(request):
+    """Rates of plain and of guarded flips with that many seeds, by distribution."""
+    return request.param, bench.rates({**bench.LEVELS, **bench.POWERS}, request.param, TABLE)
+
+
+def test_the_benchs_p_values_are_the_mean_tests():
+    rng = np.random.default_rng(SEED)
+    for n in (8, 10):
+        d = np.concatenate([rng.normal(size=(30, n)), 1.5 - rng.exponential(size=(30, n))])
+        p = bench.p_values(d, rng)
+        assert p["guarded"] == pytest.approx([stats.mean_test(v, alternative="greater") for v in d])
+        assert p["flips"] == pytest.approx([stats.sign_flip_test(v, "greater") for v in d])
+        assert p["t"] == pytest.approx(peers.ttest_1samp(d, 0, axis=1, alternative="greater").pvalue)
+
+
+def test_the_mean_test_holds_its_level_on_symmetric_data(table):
+    rates = table[1]
+    assert 0.04 <= rates["normal"]["guarded"] <= 0.06
+    assert rates["uniform"]["guarded"] <= 0.06
+    assert rates["Laplace"]["guarded"] <= 0.066  # two standard errors above .0592, the most there can be
+
+
+@pytest.mark.parametrize("form", bench.SKEWED_RIGHT)
+def test_the_mean_test_holds_its_level_on_skewed_data(table, form):
+    n, rates = table
+    left, right = rates[f"{form}, left"], rates[f"{form}, right"]
+    assert left["flips"] > 0.1
+    assert left["guarded"] <= 0.5 * left["flips"] + 0.005
+    assert right["flips"] <= right["guarded"] <= 0.05
+    if form == "exponential":
+        assert left["guarded"] <= (0.06 if n == 20 else 0.07)
+
+
+def test_the_mean_test_has_the_power_of_plain_flips_on_normal_data(table):
+    n, rates = table
+    for name in bench.POWERS:
+        least = {8: 0.89, 10: 0.945, 20: 0.99}[n]
+        assert rates[name]["guarded"] >= least * rates[name]["flips"]
+
+
+def test_equivalence_is_accepted_at_its_boundary_at_alpha():
+    for boundary, low, high in ((1, -4, 1), (-1, -1, 4)):
+        p = [stats.equivalence_test(d + boundary, low=low, high=high) for d in draws(2_000, 10)]
+        assert 0.04 <= np.mean(np.array(p) <= 0.05) <= 0.06
+
+
+def test_equivalence_holds_where_the_t_tests_of_tost_do_not():
+    d = np.random.default_rng(SEED).exponential(size=(2_000, 10)) - 1 + 0.5  # mean at the upper bound
+    assert np.mean([stats.tost(v, -9, 0.5) <= 0.05 for v in d]) > 0.11
+    assert np.mean([stats.equivalence_test(v, low=-9, high=0.5) <= 0.05 for v in d]) < 0.075
+
+
+@pytest.mark.parametrize("form", ["normal", "log-normal, left", "exponential, right"])
+def test_the_sign_test_is_exact_for_medians_however_skewed(form):
+    rng = np.random.default_rng(SEED)
+    draw = bench.LEVELS[form]
+    d = draw(rng, (4_000, 15))
+    median = np.median(draw(rng, (1, 1_000_000)))
+    eleven, twelve = (float(peers.binom.sf(k - 1, 15, 0.5)) for k in (11, 12))  # or more above, of 15
+    rejected = np.mean([stats.sign_test(v, margin=median, alternative="greater") <= 0.05 for v in d])
+    assert eleven > 0.05 > twelve
+    assert rejected == pytest.approx(twelve, abs=0.008)
+    intervals = [stats.median_interval(v, 0.95) for v in d[:1_000]]
+    assert np.mean([low <= median <= high for _, low, high in intervals]) >= 0.95
 
 
 def test_sampled_sign_flip_rejects_true_nulls_at_alpha():

@@ -68,6 +68,73 @@ def test_equivalence_and_within():
     assert outcome(inside, a=2 + 0.05 * NOISE[0])[0] == "refuted"
 
 
+def test_the_median_of_skewed_differences():
+    # Nine small gains and one large loss: the mean is below zero, the median above.
+    a = np.r_[0.1 + 0.05 * np.abs(NOISE[0][:9]), -30.0]
+    median = over(of="median")
+    decided, finding = outcome(median, a=a, b=np.zeros(10))
+    assert decided == "supported"
+    assert finding.p == pytest.approx(11 / 1024)
+    assert finding.effect == np.median(a)
+    assert finding.interval == (np.sort(a)[1], np.sort(a)[-2])
+    assert "exact sign test" in finding.detail
+    assert outcome(over(), a=a, b=np.zeros(10))[0] == "inconclusive"
+    assert outcome(over(0.12, of="median"), a=a, b=np.zeros(10))[0] == "inconclusive"
+    assert outcome(over(0.5, of="median"), a=a, b=np.zeros(10))[0] == "refuted"
+    assert median.spec()["params"]["of"] == "median"
+    assert median.spec()["params"] != over().spec()["params"]
+
+
+def test_a_finding_says_what_its_test_assumes():
+    even = outcome(over(), a=NOISE[2], b=np.zeros(10))[1]
+    assert even.detail == "mean by sign flips, guarded against skew"
+    skewed = 1 - np.exp(1.2 * NOISE[2])
+    finding = outcome(over(), a=skewed, b=np.zeros(10))[1]
+    expected = scipy_stats.skew(skewed, bias=False)
+    assert expected < -1.5
+    assert f"with skewness {expected:.1f} the level is doubtful" in finding.detail
+    same = Equivalence(statement="", one=Cell("a", "m"), other=Cell("b", "m"), margin=0.5)
+    inside = Within(statement="", cell=Cell("a", "m"), low=-9, high=9)
+    for prediction in (same, inside):
+        assert "doubtful" in outcome(prediction, a=-skewed, b=np.zeros(10))[1].detail
+        assert "doubtful" not in outcome(prediction, a=NOISE[2], b=np.zeros(10))[1].detail
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 10])
+def test_differences_without_spread_have_no_p_of_zero(seeds):
+    a, b = np.full(seeds, 0.97), np.full(seeds, 0.96)
+    for prediction in (
+        over(),
+        over(0.005),
+        over(0.005, of="median"),
+        Equivalence(statement="", one=Cell("a", "m"), other=Cell("b", "m"), margin=0.02),
+        Within(statement="", cell=Cell("a", "m"), low=0.9, high=1),
+        Within(statement="", cell=Cell("a", "m"), low=0.9, high=np.inf),
+    ):
+        finding = outcome(prediction, a=a, b=b)[1]
+        assert finding.p == 2.0**-seeds
+        assert finding.p_against == 1
+        assert finding.n == seeds
+    on_the_margin = outcome(over(0.01), a=a, b=b)[1]
+    assert on_the_margin.p == on_the_margin.p_against == 1
+    outside = outcome(Within(statement="", cell=Cell("a", "m"), low=0, high=0.5), a=a)[1]
+    assert outside.p == 1
+    assert outside.p_against == 2 * 2.0**-seeds
+
+
+def test_the_margin_tests_of_a_study_hold_their_level_under_skew():
+    """The true mean on the margin, twenty seeds: .11 of exponential differences passed sign flips."""
+    rng = np.random.RandomState(8)
+    p = []
+    for _ in range(400):
+        d = 1 - rng.exponential(size=20)
+        p.append(over(0.25).judge([d + 0.25, np.zeros(20)]).p)
+    assert np.mean(np.array(p) <= 0.05) <= 0.09
+    inside = Within(statement="", cell=Cell("a", "m"), low=-5, high=0)
+    p = [inside.judge([rng.exponential(size=20) - 1]).p for _ in range(400)]
+    assert np.mean(np.array(p) <= 0.05) <= 0.09
+
+
 def test_trend():
     cells = tuple(Cell(str(i), "m") for i in range(4))
     rising = Trend(statement="", over=cells, levels=(0, 1, 2, 4))
@@ -190,6 +257,7 @@ BAD = {
         lambda: Equivalence(statement="", one=Cell("a", "m"), other=Cell("b", "m"), margin=0.0),
         "margin must be",
     ),
+    "of": (lambda: over(of="mode"), "of 'mode' is not known"),
     "bounds": (lambda: Within(statement="", cell=Cell("a", "m"), low=1, high=0), "low must be below high"),
     "two levels": (
         lambda: Trend(statement="", over=(Cell("a", "m"), Cell("b", "m")), levels=(0, 1)),
@@ -229,7 +297,8 @@ def test_false_positives_of_a_whole_study():
 
 
 def test_too_many_predictions_for_the_seeds_are_underpowered():
-    predictions = [result(I) | {"kind": "superiority"} for _ in range(14)]
+    kinds = ("superiority", "equivalence", "interval")
+    predictions = [result(I) | {"kind": kinds[i % 3]} for i in range(14)]
     assert study.decide("quick", 8, predictions, [])[0] == "underpowered"  # 14 / 2^8 > .05
     assert study.decide("quick", 10, predictions, [])[0] == "inconclusive"
 

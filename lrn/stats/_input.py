@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,23 @@ import numpy as np
 from lrn import check
 
 ALTERNATIVES = ("two-sided", "greater", "less")
+EPSILON = float(np.finfo(np.float64).eps)
 
 
 def numbers(name: str, values: Any) -> np.ndarray:
-    """``values`` as float64 of any rank, every one of them finite."""
+    """``values`` as float64 of any rank, every one of them finite; truth values count as 0 and 1."""
+    if _masked(values):
+        raise ValueError(
+            f"{name} has masked values, which would count as if they were not; "
+            "leave them out first, for example by .compressed()."
+        )
     try:
         raw = np.asarray(values)
-        if raw.dtype.kind in "cSUMm":  # complex, text and dates would convert silently or with a warning
+        # Complex, text and dates would convert silently or with a warning.
+        if raw.dtype.kind in "cSUMm" or any(isinstance(v, (str, bytes)) for v in _objects(raw)):
             raise TypeError
         array = raw.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{name} must be an array of real numbers, got {_describe(values)}; pass a list of floats."
         ) from None
@@ -32,8 +40,18 @@ def numbers(name: str, values: Any) -> np.ndarray:
     return array
 
 
+def _masked(values: Any) -> bool:
+    if isinstance(values, (list, tuple)):
+        return any(_masked(v) for v in values)
+    return bool(np.ma.is_masked(values))
+
+
+def _objects(array: np.ndarray) -> Iterable[Any]:
+    return array.flat if array.dtype.kind == "O" else ()
+
+
 def _describe(values: Any) -> str:
-    text = repr(values)
+    text = " ".join(repr(values).split())  # arrays spread over lines
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -91,7 +109,7 @@ def table(name: str, values: Any, axes: tuple[str, str], least: tuple[int, int])
 def level(value: Any) -> None:
     """Raise ValueError unless ``value`` is a confidence level strictly between 0 and 1."""
     check.between("level", value, 0, 1)
-    if not 0 < value < 1:
+    if not 0 < number("level", value) < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {value}; choose for example 0.95.")
 
 
@@ -100,10 +118,53 @@ def alternative(value: Any) -> None:
     check.choice("alternative", value, ALTERNATIVES)
 
 
+def number(name: str, value: Any, infinite: bool = False) -> float:
+    """``value`` as one finite float, or infinite where that is allowed.
+
+    Raises:
+        ValueError: no number, NaN, or infinite.
+    """
+    limit = np.inf if infinite else np.finfo(np.float64).max
+    check.between(name, value, -limit, limit)
+    if np.ndim(value) or _masked(value):  # arrays pass `check`, which cannot see into traced ones
+        raise ValueError(f"{name} must be one number, got {_describe(value)}; give it as a float.")
+    check.between(name, float(value), -limit, limit)
+    return float(value)
+
+
+def differences(x: Any, y: Any = None, margin: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """x - y - margin [n], or x - margin, and how large each can be by rounding alone [n].
+
+    0.97 - 0.96 and 0.96 - 0.95 differ in the sixteenth digit of the *minuends*, which only the caller of
+    both knows.
+
+    Raises:
+        ValueError: as `paired`, the margin is no finite number, or a difference overflows.
+    """
+    x, y = (sample("x", x), 0.0) if y is None else paired(x, y)
+    margin = number("margin", margin)
+    with np.errstate(over="ignore"):
+        d = x - y - margin
+        size = np.abs(x) + np.abs(y) + abs(margin)
+    if not (np.isfinite(d).all() and np.isfinite(size).all()):
+        raise ValueError("x, y or their difference is too large for a float; give the metric in other units.")
+    return d, 16 * EPSILON * size
+
+
+def unit(*arrays: np.ndarray) -> tuple[int, list[np.ndarray]]:
+    """The arrays over a common 2^e, so that the largest value lies in [.5, 1); e first.
+
+    Digits stay as they are, while squares and cubes of values near 1e-170 or 1e170 remain floats.
+    """
+    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+    exponent = int(np.frexp(largest)[1])
+    return exponent, [np.ldexp(a, -exponent) for a in arrays]
+
+
 def constant(values: np.ndarray) -> bool:
     """Whether all entries of [n] are equal up to rounding, so that their spread carries no information.
 
     Differences of equal numbers, such as 0.3 - 0.2 and 0.4 - 0.3, differ in the last digits; a standard
     deviation of 1e-17 would make an interval absurdly narrow and an effect size absurdly large.
     """
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+    return bool(np.ptp(values) <= 8 * EPSILON * np.abs(values).max())

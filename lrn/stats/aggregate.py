@@ -19,7 +19,8 @@ def iqm(x: ArrayLike) -> float:
     Raises:
         ValueError: no values, or non-finite values.
     """
-    return float(_middle_mean(_input.sample("x", np.ravel(_input.numbers("x", x)))))
+    exponent, (x,) = _input.unit(_input.sample("x", np.ravel(_input.numbers("x", x))))
+    return float(np.ldexp(_middle_mean(x), exponent))
 
 
 def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
@@ -43,6 +44,7 @@ def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000
     check.integer("seed", seed)
     from scipy.stats import bootstrap
 
+    exponent, (array,) = _input.unit(array)
     result = bootstrap(
         tuple(array.T),  # one sample a task: scipy resamples each on its own
         lambda *tasks, axis: _middle_mean(np.concatenate(tasks, axis=axis), axis),
@@ -53,7 +55,8 @@ def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000
         method="percentile",
         rng=np.random.default_rng(seed),
     )
-    return Interval(iqm(array), *(float(v) for v in result.confidence_interval))
+    limits = (iqm(array), *result.confidence_interval)
+    return Interval(*(float(v) for v in np.ldexp(limits, exponent)))
 
 
 def _middle_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:

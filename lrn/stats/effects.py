@@ -26,7 +26,7 @@ def hedges_g(d: ArrayLike, level: float = 0.95) -> Interval:
         ValueError: fewer than three values (J(1) = 0), non-finite values, wrong rank, or a level outside
             (0, 1).
     """
-    d = _input.sample("d", d, least=3)
+    _, (d,) = _input.unit(_input.sample("d", d, least=3))
     _input.level(level)
     mean = float(d.mean())
     if _input.constant(d):
@@ -45,7 +45,7 @@ def hedges_g_independent(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Int
         ValueError: fewer than two values in a sample, non-finite values, wrong rank, or a level outside
             (0, 1).
     """
-    x, y = _input.sample("x", x, least=2), _input.sample("y", y, least=2)
+    _, (x, y) = _input.unit(_input.sample("x", x, least=2), _input.sample("y", y, least=2))
     _input.level(level)
     n, m = len(x), len(y)
     difference = float(x.mean() - y.mean())

@@ -33,10 +33,9 @@ def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     """
     x = _input.sample("x", x, least=2)
     _input.level(level)
-    mean = float(x.mean())
-    if _input.constant(x):
-        return Interval(mean, mean, mean)
-    return _student(mean, float(x.std(ddof=1)) / math.sqrt(len(x)), len(x) - 1, level)
+    exponent, (x,) = _input.unit(x)
+    error = 0.0 if _input.constant(x) else float(x.std(ddof=1)) / math.sqrt(len(x))
+    return _student(float(x.mean()), error, len(x) - 1, level, exponent)
 
 
 def welch_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
@@ -51,19 +50,24 @@ def welch_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """
     x, y = _input.sample("x", x, least=2), _input.sample("y", y, least=2)
     _input.level(level)
+    exponent, (x, y) = _input.unit(x, y)
     difference = float(x.mean() - y.mean())
     vx, vy = (0.0 if _input.constant(v) else float(v.var(ddof=1)) / len(v) for v in (x, y))
     if vx + vy == 0:
-        return Interval(difference, difference, difference)
-    degrees = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
-    return _student(difference, math.sqrt(vx + vy), degrees, level)
+        return _student(difference, 0.0, 1.0, level, exponent)
+    share = vx / (vx + vy)  # of the variance; squares of the variances themselves could underflow
+    degrees = 1 / (share**2 / (len(x) - 1) + (1 - share) ** 2 / (len(y) - 1))
+    return _student(difference, math.sqrt(vx + vy), degrees, level, exponent)
 
 
-def _student(estimate: float, standard_error: float, degrees: float, level: float) -> Interval:
+def _student(
+    estimate: float, standard_error: float, degrees: float, level: float, exponent: int = 0
+) -> Interval:
+    """The interval in units of 2^exponent; without a standard error the point."""
     from scipy.special import stdtrit
 
-    half = float(stdtrit(degrees, (1 + level) / 2)) * standard_error
-    return Interval(estimate, estimate - half, estimate + half)
+    half = float(stdtrit(degrees, (1 + level) / 2)) * standard_error if standard_error else 0.0
+    return Interval(*(float(v) for v in np.ldexp([estimate, estimate - half, estimate + half], exponent)))
 
 
 def bca_interval(
@@ -84,11 +88,17 @@ def bca_interval(
     for the median of tied data), the answer is the percentile interval of the same resamples.
 
     Raises:
-        ValueError: fewer than two values, non-finite values, wrong rank, a level outside (0, 1), fewer than
-            one resample, a negative seed, or a statistic that is not one finite number on every resample.
+        ValueError: fewer than two values, non-finite or masked values, values so large or small that their
+            cubes are no floats, wrong rank, a level outside (0, 1), fewer than one resample, a negative seed,
+            or a statistic that is not one finite number on every resample.
     """
     x = _input.sample("x", x, least=2)
     _input.level(level)
+    if x.any() and not 1e-90 < np.abs(x).max() < 1e90:  # a statistic need not scale with its values
+        raise ValueError(
+            f"the largest value of x is {np.abs(x).max():.3g} in size, and its cube is no float; give the "
+            "metric in other units."
+        )
     check.integer("resamples", resamples, 1)
     check.integer("seed", seed)
     value = np.asarray(statistic(x))

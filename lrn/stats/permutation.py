@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,84 +11,97 @@ from lrn import check
 from lrn.stats import _input
 
 EXACT_UP_TO = 32  # two halves of 16 differences: 65,536 partial sums each
+RESAMPLES = 100_000
+TIES = 1e-13  # of a difference: what the arithmetic that led to it may have changed
 
 
 def sign_flip_test(
-    d: ArrayLike, alternative: str = "two-sided", resamples: int = 100_000, seed: int = 0
+    d: ArrayLike, alternative: str = "two-sided", resamples: int = RESAMPLES, seed: int = 0
 ) -> float:
     """P-value of paired differences d [n] against "each difference is as likely as its negative".
 
     The statistic is the mean (its absolute value for "two-sided"), the reference set all 2^n assignments
     of signs, the observed one included, so p is never 0 and the test is exact at every n (Fisher, 1935;
-    Pitman, 1937). "greater" finds a mean above 0. To test against a margin, pass ``d - margin``.
+    Pitman, 1937). "greater" finds a mean above 0. It assumes symmetry: about a margin, or of skewed
+    differences, take `mean_test`.
 
-    Up to 32 differences all assignments are counted, without listing them: a sum over n signs is a sum over
-    the first half plus one over the second, and for each first half a binary search counts the second
-    halves that make it extreme. Beyond, p = (1 + hits) / (1 + resamples) over random signs (Phipson and
-    Smyth, 2010); ``resamples`` and ``seed`` matter only then. Sums equal up to rounding count as ties. All
-    differences zero give p = 1.
+    Up to 32 differences all assignments are counted, without listing them: what is flipped sums to one part
+    from the first half plus one from the second, and for each first part a binary search counts the second
+    parts that make the assignment extreme. Beyond, p = (1 + hits) / (1 + resamples) over random signs
+    (Phipson and Smyth, 2010); ``resamples`` and ``seed`` matter only then. All differences zero give p = 1.
+
+    An assignment ties with the observed one when the differences whose signs it changes sum to zero, up to a
+    part in 10^13 of *their* sizes: one outlier does not make ties of all that is small beside it.
 
     Raises:
-        ValueError: no differences, non-finite values, wrong rank, an unknown alternative, fewer than one
-            resample, or a negative seed.
+        ValueError: no differences, non-finite or masked values, wrong rank, an unknown alternative, fewer
+            than one resample, or a negative seed.
     """
     d = _input.sample("d", d)
     _input.alternative(alternative)
     check.integer("resamples", resamples, 1)
     check.integer("seed", seed)
-    if alternative == "less":
-        d = -d
-    observed = float(d.sum())
-    if alternative == "two-sided":
-        observed = abs(observed)
-    # Rounding differs with the order of a sum: without slack, assignments that tie would count by luck.
-    threshold = observed - 1e-10 * float(np.abs(d).sum())
-    if alternative == "two-sided" and threshold <= 0:
-        return 1.0
-    tail = (
-        _exact_tail(d, threshold) if len(d) <= EXACT_UP_TO else _sampled_tail(d, threshold, resamples, seed)
-    )
+    above = alternative == "greater" or (alternative == "two-sided" and math.fsum(_roomy(d)) >= 0)
+    p = tail(d if above else -d, TIES * np.abs(d), resamples, seed)
     # Flipping every sign negates the sum, so the two tails are equal.
-    return min(1.0, 2 * tail) if alternative == "two-sided" else tail
+    return min(1.0, 2 * p) if alternative == "two-sided" else p
 
 
 def smallest_sign_flip_p(n: int, alternative: str = "two-sided") -> float:
-    """The smallest p-value that `sign_flip_test` can give with n differences: 2^(1-n), one-sided 2^-n.
+    """The smallest p-value that `sign_flip_test` and `mean_test` can give with n differences.
 
-    A study whose threshold lies below it cannot succeed whatever the data: .25 at 3 seeds, .0625 at 5, .002
-    at 10.
+    2^(1-n), one-sided 2^-n; beyond 32 differences that of their default 100,000 resamples. A study whose
+    threshold lies below it cannot succeed whatever the data: .25 at 3 seeds, .0625 at 5, .002 at 10.
 
     Raises:
         ValueError: n < 1 or no whole number, or an unknown alternative.
     """
     check.integer("n", n, 1)
     _input.alternative(alternative)
-    return min(1.0, 2.0 ** (1 - n)) if alternative == "two-sided" else 2.0**-n
+    return min(1.0, (2 if alternative == "two-sided" else 1) * smallest_tail(n, RESAMPLES))
 
 
-def _signed_sums(d: np.ndarray) -> np.ndarray:
-    """The sums of d [n] under every assignment of signs, [2^n]."""
+def smallest_tail(n: int, resamples: int) -> float:
+    """The smallest value of `tail`."""
+    return 2.0**-n if n <= EXACT_UP_TO else 1 / (resamples + 1)
+
+
+def tail(d: np.ndarray, noise: np.ndarray, resamples: int, seed: int) -> float:
+    """The fraction of assignments of signs to d [n] whose sum reaches that of d; ``noise`` [n] makes ties."""
+    # Where the signs of a set F change, the sum falls by twice the sum of d over F. It reaches the observed
+    # sum where that is at most 0, up to the noise of F alone.
+    changed = _roomy(d - noise)
+    return _exact_tail(changed) if len(d) <= EXACT_UP_TO else _sampled_tail(changed, resamples, seed)
+
+
+def _roomy(values: np.ndarray) -> np.ndarray:
+    """The values [n], over 2^64 if their sum could leave the floats."""
+    return np.ldexp(values, -64) if np.abs(values).max() > 1e285 else values
+
+
+def _subset_sums(values: np.ndarray) -> np.ndarray:
+    """The sums of values [n] over every subset, [2^n]."""
     sums = np.zeros(1)
-    for value in d:
-        sums = np.concatenate([sums - value, sums + value])
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
     return sums
 
 
-def _exact_tail(d: np.ndarray, threshold: float) -> float:
-    """The fraction of all 2^n signed sums of d [n] that reach ``threshold``."""
-    half = len(d) // 2
-    first, second = _signed_sums(d[:half]), np.sort(_signed_sums(d[half:]))
-    below = np.searchsorted(second, threshold - first, side="left")
-    return float((len(second) - below).sum()) / (len(first) * len(second))
+def _exact_tail(changed: np.ndarray) -> float:
+    """The fraction of all 2^n subsets of ``changed`` [n] with a sum of at most 0."""
+    half = len(changed) // 2
+    first, second = _subset_sums(changed[:half]), np.sort(_subset_sums(changed[half:]))
+    hits = np.searchsorted(second, -first, side="right")
+    return float(hits.sum()) / (len(first) * len(second))
 
 
-def _sampled_tail(d: np.ndarray, threshold: float, resamples: int, seed: int) -> float:
-    """The observed assignment and ``resamples`` random ones: the fraction whose sum reaches ``threshold``."""
+def _sampled_tail(changed: np.ndarray, resamples: int, seed: int) -> float:
+    """The same over the empty subset, which is the observed assignment, and ``resamples`` random ones."""
     rng = np.random.default_rng(seed)
     hits, left = 1, resamples
     while left:
-        rows = min(left, max(1, 1_000_000 // len(d)))
-        signs = rng.integers(0, 2, (rows, len(d)), dtype=np.int8)
-        hits += int((np.where(signs, d, -d).sum(axis=1) >= threshold).sum())
+        rows = min(left, max(1, 1_000_000 // len(changed)))
+        kept = rng.integers(0, 2, (rows, len(changed)), dtype=np.int8)
+        hits += int((np.where(kept, 0.0, changed).sum(axis=1) <= 0).sum())
         left -= rows
     return hits / (resamples + 1)

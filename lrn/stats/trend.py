@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -58,19 +59,26 @@ def trend_test(
     _input.level(level)
     order = np.argsort(x)
     values, x = values[:, order], x[order]
-    centred = x - x.mean()
-    # Least squares; measuring from the first level makes a constant seed's slope exactly 0.
-    slopes = (values - values[:, :1]) @ centred / (centred @ centred)
     page_l, p = _page(values, alternative)
-    return Trend(t_interval(slopes, level), p, page_l)
+    return Trend(_slope(values, x, level), p, page_l)
+
+
+def _slope(values: np.ndarray, x: np.ndarray, level: float) -> Interval:
+    """The t interval over seeds of the least-squares slope of values [seeds, levels] over x [levels]."""
+    up, (values,) = _input.unit(values)
+    along, (x,) = _input.unit(x - x[0])
+    centred = x - x.mean()
+    # Measuring from the first level makes a constant seed's slope exactly 0.
+    slopes = (values - values[:, :1]) @ centred / (centred @ centred)
+    return Interval(*(float(v) for v in np.ldexp(t_interval(slopes, level), up - along)))
 
 
 def _page(values: np.ndarray, alternative: str) -> tuple[float, float]:
     """Page's L and its p-value for values [seeds, levels], levels in ascending order."""
     seeds, levels = values.shape
     # Twice the midrank, from 0: 2 (values below) + (values equal) - 1. Whole numbers: ties in L are exact.
-    pairs = values[:, :, np.newaxis] - values[:, np.newaxis, :]
-    ranks = 2 * (pairs > 0).sum(axis=2) + (pairs == 0).sum(axis=2) - 1
+    one, other = values[:, :, np.newaxis], values[:, np.newaxis, :]
+    ranks = 2 * (one > other).sum(axis=2) + (one == other).sum(axis=2) - 1
     weights = np.arange(1, levels + 1)
     statistic = int((ranks @ weights).sum())
     page_l = statistic / 2 + seeds * int(weights.sum())
@@ -117,4 +125,4 @@ def _normal_tail(deviation: float, ranks: np.ndarray, weights: np.ndarray) -> fl
     variance = float(spread) * float(((weights - weights.mean()) ** 2).sum()) / (levels - 1)
     if variance == 0:
         return 1.0
-    return 0.5 * math.erfc(deviation / math.sqrt(2 * variance))
+    return max(0.5 * math.erfc(deviation / math.sqrt(2 * variance)), sys.float_info.min)  # no p is 0
