@@ -313,7 +313,7 @@ def test_p_falls_as_the_margin_moves_away(seed):
     ]
     assert p[0] == 2**-9
     assert p[-1] == 1
-    assert (np.diff(p) >= 0).all()
+    assert (np.diff(p) >= -1e-12).all()  # up to rounding
 
 
 @pytest.mark.parametrize("n", [8, 10])

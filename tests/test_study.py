@@ -88,7 +88,7 @@ def test_the_median_of_skewed_differences():
 def test_a_finding_says_what_its_test_assumes():
     even = outcome(over(), a=NOISE[2], b=np.zeros(10))[1]
     assert even.detail == "mean by sign flips, guarded against skew"
-    skewed = 1 - np.exp(1.2 * NOISE[2])
+    skewed = 1 - np.exp(1.2 * NOISE[1])
     finding = outcome(over(), a=skewed, b=np.zeros(10))[1]
     expected = scipy_stats.skew(skewed, bias=False)
     assert expected < -1.5
