@@ -340,15 +340,31 @@ class Data:
     x: Any
 
 
+@jax.tree_util.register_pytree_node_class
+class Odd:
+    """A node that is neither a NamedTuple nor a dataclass."""
+
+    def __init__(self, x: Any):
+        self.x = x
+
+    def tree_flatten(self):
+        return (self.x,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
 def test_a_structure_comes_back_from_json():
     made = {
         "z": [1, (2, None, ()), {}],
         "a": Outer({3: Empty(), 1: 7}, Outer(State({"p": 4}, 5, (6,)), [Empty()])),
         "b": {"c": None},
+        "y": Data((8, [Data(9)])),
     }
     form = json.loads(json.dumps(structure.describe(made)))
     leaves = jax.tree.leaves(made)
-    assert structure.count(form) == len(leaves) == 6
+    assert structure.count(form) == len(leaves) == 8
     again = structure.rebuild(form, leaves)
     assert again == made
     assert jax.tree.structure(again) == jax.tree.structure(made)
@@ -378,10 +394,10 @@ def test_classes_that_cannot_be_made_again_are_named():
             [Inside(1)],
             rf"\[0\] was a {here}test_classes.*<locals>.Inside, which is not to be found here; make",
         ),
-        ([Data(1)], r"has a .*:Data at \[0\], of which only NamedTuples"),
+        ([Odd(1)], r"has a .*:Odd at \[0\], of which only NamedTuples"),
         (gone, "the state was a .*Gone, which is not to be found here"),
         (nowhere, "no_such_module_of_ours:Outer, which is not to be found"),
-        (no_tuple, "os:system, which is no NamedTuple"),
+        (no_tuple, "os:system, which is neither a NamedTuple nor a dataclass"),
         ({**gone, "class": ":"}, "is not to be found"),
         (other_fields, "with the fields a, c, and has now a, b; make"),
         ({"k": Outer(Inside(1), 2)}, r"\['k'\].a was a "),
