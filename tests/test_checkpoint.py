@@ -309,6 +309,12 @@ def test_what_is_no_number_is_refused_at_the_save(leaf, kind, folder):
     assert contents(folder) == before
 
 
+def test_a_folder_is_made_with_those_above_it(tmp_path):
+    where = checkpoint.save(str(tmp_path / "a" / "b"), 7, {"x": np.arange(3)})
+    assert where == tmp_path / "a" / "b" / "step_000000000007"
+    assert checkpoint.steps(str(tmp_path / "a" / "b")) == [7]
+
+
 def test_steps_are_counted_from_zero(tmp_path):
     with pytest.raises(check.InputError, match="step must be at least 0, got -1"):
         checkpoint.save(tmp_path, -1, {})
