@@ -358,7 +358,12 @@ def _horizon(name: str, params: Any, given: int | None) -> int:
 
 def _categories(name: str, env: Any, params: Any) -> int | None:
     """How many values a discrete observation has; None where observations are arrays."""
-    space = env.observation_space(params) if callable(getattr(env, "observation_space", None)) else None
+    if not callable(getattr(env, "observation_space", None)):
+        return None
+    try:
+        space = env.observation_space(params)
+    except NotImplementedError:  # of gymnax's base class
+        return None
     if not hasattr(space, "n") or tuple(getattr(space, "shape", None) or ()):
         return None
     return spaces.choices(f"the observation space of {name}", space)

@@ -69,7 +69,7 @@ def choices(what: str, space: Any) -> int:
             the sentence.
     """
     n, start = space.n, getattr(space, "start", 0)
-    if isinstance(n, (list, tuple)) or np.ndim(n) > 0:
+    if np.ndim(n) > 0:
         sizes = n if isinstance(n, Tracer) else np.asarray(n).tolist()
         raise check.InputError(_several(what, "multi-discrete", f"n = {sizes}"))
     if tuple(getattr(space, "shape", None) or ()):
@@ -112,7 +112,7 @@ def check_box(name: str, box: Box) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = (np.asarray(bound, np.float64).astype(np.float32) for bound in (box.low, box.high))
         width = high - low
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(width).all()):
+    if not np.isfinite(width).all():  # nor is it where one of the two is not
         raise check.InputError(
             f"the actions of {name} lie between {_shown(box.low)} and {_shown(box.high)}, and agents need "
             "finite bounds; give the range in which actions make sense, and scale them in the environment."

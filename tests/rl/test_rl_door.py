@@ -264,6 +264,12 @@ def test_observations_that_pass():
     place = from_gymnax(Odd(observations=Space(n=4), first=jnp.int32(2), seen=jnp.int32(3)), horizon=5)
     assert place.observation_shape == (4,)
     np.testing.assert_array_equal(place.reset(jax.random.key(0))[0], [0, 0, 1, 0])
+
+    class Silent(Odd):
+        def observation_space(self, params):
+            raise NotImplementedError
+
+    assert from_gymnax(Silent(), horizon=5).observation_shape == (3,)
     bits = jnp.array([True, False, True])
     env = from_gymnax(Odd(observations=gymnasium.spaces.MultiBinary(3), first=bits, seen=bits), horizon=5)
     np.testing.assert_array_equal(env.reset(jax.random.key(0))[0], bits)

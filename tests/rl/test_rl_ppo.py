@@ -186,6 +186,13 @@ def test_the_rate_falls_to_zero_over_the_total_steps():
     np.testing.assert_allclose(sizes, expected, rtol=1e-3, atol=1e-9)
 
 
+def test_adams_epsilon_is_that_of_the_papers_code():
+    """A first gradient of 1e-5 moves half as far as a large one."""
+    optimizer = ppo_optimizer(PPOConfig(learning_rate=0.1, anneal=False))
+    update, _ = optimizer.update(jnp.array([1e-5, 1.0]), optimizer.init(jnp.zeros(2)))
+    np.testing.assert_allclose(update, [-0.05, -0.1], rtol=1e-3)
+
+
 @pytest.mark.parametrize("limit", [1e-3, 1e-2])
 def test_the_gradient_is_cut_by_its_global_norm(limit):
     """After one gradient step Adam's first moment is a tenth of the gradient."""
