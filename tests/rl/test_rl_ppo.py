@@ -190,7 +190,7 @@ def test_adams_epsilon_is_that_of_the_papers_code():
     """A first gradient of 1e-5 moves half as far as a large one."""
     optimizer = ppo_optimizer(PPOConfig(learning_rate=0.1, anneal=False))
     update, _ = optimizer.update(jnp.array([1e-5, 1.0]), optimizer.init(jnp.zeros(2)))
-    np.testing.assert_allclose(update, [-0.05, -0.1], rtol=1e-3)
+    np.testing.assert_allclose(update, [-0.05, -0.1], rtol=1e-3)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e-2])
