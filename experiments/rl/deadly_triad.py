@@ -61,7 +61,6 @@ from lrn.study import (
     Study,
     Within,
     equal_budgets,
-    no_overlap,
 )
 
 if TYPE_CHECKING:
@@ -235,8 +234,6 @@ def controls(config: Config) -> Sequence[Control]:
         )
         found += map(Control, (learns, unlearned, innocent))
         found += [equal_budgets(what, cells(task)) for what in ("steps", "samples")]
-        if task == "MountainCar":  # in rooms there are few places, and all are visited
-            found += [no_overlap(name) for name in cells(task)]
     return found
 
 
@@ -617,8 +614,6 @@ def _grid(task: str, config: Config, context: Context) -> None:
             sampler=Sampler(draw), evaluate=evaluate, eval_every=config.updates // 20,
         )  # fmt: skip
         for name in cells:
-            if task == "MountainCar":
-                context.judged_on(name, data["judged x"], by_seed=True)
             soft = fit.table.final(name, "peak") > EXCESS
             errors = np.minimum(np.nan_to_num(fit.table.curve(name, "relative error")[1], nan=CAP), CAP)
             rise = errors[:, -1] - errors.min(1)
