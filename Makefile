@@ -6,7 +6,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint
 DEPENDS := pyproject.toml constraints.txt
 
 # Verdicts and tests may not hang on the last bit: the suite passes under each of these, one after another.
-FLAGS := --xla_backend_optimization_level=1
+FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 DISTURBANCES := sse4 avx2 narrow one-core four-devices
 disturbed-sse4: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=SSE4_2
 disturbed-avx2: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=AVX2
@@ -22,6 +22,8 @@ run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, a
 test: $(VENV)/.dev lint  ## ruff, pyright and the fast tests
 	$(PY) -m pytest -n auto --dist loadfile
 
+# As users' programs are compiled; the fast tests compile in haste (tests/conftest.py).
+test-slow: export XLA_FLAGS =
 test-slow: $(VENV)/.dev  ## every test, the long ones too
 	$(PY) -m pytest -n auto --dist loadfile -m "slow or not slow"
 

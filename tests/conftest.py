@@ -8,8 +8,12 @@ import tempfile
 # Before jax is imported: tests share one compilation cache, and never the user's.
 os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs of tests are small and run briefly: a third of their compile time is not worth its optimisations.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Programs of tests are small and run briefly: compiling them as far as users' programs costs twice the CPU time.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false",
+)
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax

@@ -19,7 +19,7 @@ from test_train import Stop, StopAfter
 from toy import same
 
 import lrn
-from lrn import train
+from lrn import checkpoint, train
 from lrn.meta.learner import MetaLearner
 from lrn.meta.rl.agent import MetaAgent
 from lrn.rl.agent import Agent
@@ -98,9 +98,24 @@ def case(request) -> Case:
     return Case(made())
 
 
-@pytest.fixture(scope="module")
-def example(case) -> Example:
-    return case.example
+# One of each kind is trained, stopped and resumed; `make test-slow` does so with all of them.
+FITTED = {
+    "lrn.meta.maml",
+    "lrn.meta.rl.maml_rl",
+    "lrn.rl.dqn",
+    "lrn.rl.ppo",
+    "lrn.robust.adversarial_training",
+}
+# Outside of jit each operation is compiled by itself, which takes these longer than all their other tests.
+LONG_EAGER = {
+    "lrn.meta.imaml", "lrn.meta.rl.maml_rl", "lrn.rl.a2c", "lrn.rl.dqn", "lrn.rl.model_based.mbpo",
+    "lrn.rl.recurrent_ppo", "lrn.rl.reinforce",
+}  # fmt: skip
+
+
+def slow_if(condition) -> list:
+    """The learners by name, those for which it holds marked as slow."""
+    return [pytest.param(n, marks=pytest.mark.slow) if condition(n) else n for n in sorted(LEARNERS)]
 
 
 def close(a, b, rtol=2e-4, atol=2e-5):
@@ -122,14 +137,25 @@ def test_the_state_is_arrays_and_keeps_its_form(case):
     assert metrics
 
 
+@pytest.mark.parametrize("case", slow_if(LONG_EAGER.__contains__), indirect=True)
 def test_jit_equals_eager(case):
     close(case.after[0], case.learner.step(*case.given(0)))
 
 
-def test_vmap_over_seeds_equals_a_loop(case):
+def test_vmap_over_configs_and_seeds_equals_a_loop(case):
+    """One program for all lanes: the factory may not branch on a float of the config."""
     stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
-    together = jax.jit(jax.vmap(case.learner.step), compiler_options=HASTY)
-    close(together(*stack([case.given(seed) for seed in range(3)])), stack(case.after))
+    configs = jax.tree.map(lambda x: jnp.full(3, x), case.example.config)
+    together = jax.jit(
+        jax.vmap(lambda config, *given: case.example.factory(config).step(*given)), compiler_options=HASTY
+    )
+    close(together(configs, *stack([case.given(seed) for seed in range(3)])), stack(case.after))
+    jax.eval_shape(lambda config, *given: case.example.factory(config).init(*given), *_traced(case))
+
+
+def _traced(case):
+    """A config whose floats are arrays, and the arguments of ``init``."""
+    return jax.tree.map(jnp.asarray, case.example.config), *case.inputs(0, 0)
 
 
 def test_the_second_step_compiles_nothing(case):
@@ -150,29 +176,32 @@ def test_seeds_differ(case):
     assert not same(case.states[0], case.states[1])
 
 
-# The examples' schedules are made for trainings that learn, and these do not.
+def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
+    state = case.after[0][0]
+    checkpoint.save(tmp_path, 1, state)
+    restored = checkpoint.load(tmp_path, state).tree
+    assert same(restored, state)
+    key, batch = case.inputs(0, 2)
+    assert same(case.step(key, restored, batch), case.step(key, state, batch))
+
+
+# The examples' schedules are made for trainings that learn, and this one does not.
 @pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
-def test_every_float_of_the_config_is_traced(example):
-    """The factory may not branch on a float: a sweep over each of them runs in one program."""
+@pytest.mark.parametrize("name", slow_if(lambda name: name not in FITTED))
+def test_resumed_equals_uninterrupted(name, tmp_path):
+    """The driver takes the learner, with two settings of each float of its config side by side."""
+    example = LEARNERS[name].example()
     floats, structure = jax.tree.flatten(example.config)
     swept = [jax.tree.unflatten(structure, [x * (1 + 1e-3 * i) for x in floats]) for i in range(2)]
-    # As many lanes and the same windows as the test below: one program, which the cache then has.
-    result = train.fit(
-        example.factory, swept, [0], steps=2, log_every=2, data=example.data, sampler=example.sampler,
-        progress=False,
-    )  # fmt: skip
-    assert result.arms == ("0", "1")
 
-
-@pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
-def test_resumed_equals_uninterrupted(example, tmp_path):
     def fit(**options):
         return train.fit(
-            example.factory, example.config, [0, 1], steps=12, log_every=2, chunk=2, data=example.data,
+            example.factory, swept, [0], steps=12, log_every=2, chunk=2, data=example.data,
             sampler=example.sampler, progress=False, **options,
         )  # fmt: skip
 
     whole = fit()
+    assert whole.arms == ("0", "1")
     with pytest.raises(Stop):
         fit(folder=tmp_path, save_every=4, sinks=[StopAfter(3)])
     resumed = fit(folder=tmp_path)

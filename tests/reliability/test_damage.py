@@ -40,6 +40,12 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """What every file says; a lock that a killed process left is none of them."""
+    files = (f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    return {f: f.read_bytes() for f in files}
+
+
 def training(run: Run) -> Path:
     return run.folder / "checkpoints" / "slow+fast"
 
@@ -90,7 +96,7 @@ def test_each_file_of_a_checkpoint_can_be_damaged(damage, stopped, server, out, 
 def test_when_all_are_damaged_nothing_is_started_over(copy, uninterrupted):
     for step in (20, 30):
         flip(training(copy) / f"step_{step:012d}" / "manifest.json", 0.9)
-    before = {f: f.read_bytes() for f in training(copy).rglob("*") if f.is_file()}
+    before = contents(training(copy))
     ended = copy.ended()
     assert ended.code == 2
     (error,) = (line for line in ended.said.splitlines() if line.startswith("error: "))
@@ -99,7 +105,7 @@ def test_when_all_are_damaged_nothing_is_started_over(copy, uninterrupted):
     assert "step_000000000020: " in error
     assert "--fresh" in error
     assert "Traceback" not in ended.said
-    assert before == {f: f.read_bytes() for f in training(copy).rglob("*") if f.is_file()}
+    assert before == contents(training(copy))
     check_resumed(copy, uninterrupted("smoke")[0], options=("--fresh",))
 
 
@@ -151,12 +157,12 @@ def test_a_damaged_registration_is_said_and_never_written_again(damage, name, co
     path = copy.folder / name
     whole = path.read_bytes()
     damage(path)
-    before = {f: f.read_bytes() for f in copy.folder.rglob("*") if f.is_file()}
+    before = contents(copy.folder)
     ended = copy.ended()
     assert ended.code == 2
     (line,) = ended.said.splitlines()
     assert line.startswith(f"error: the unfinished run {copy.folder} is damaged ({name} ")
-    assert before == {f: f.read_bytes() for f in copy.folder.rglob("*") if f.is_file()}
+    assert before == contents(copy.folder)
     path.write_bytes(whole)
 
 

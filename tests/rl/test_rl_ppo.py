@@ -224,7 +224,7 @@ def one_update(factory, env, net, **settings):
 def test_training_sees_the_probabilities_it_acted_with(factory, env, net):
     """A replay from another memory, observation or action would show as a divergence before any step."""
     metrics = one_update(factory, env, net, num_envs=4, rollout_length=6)
-    assert abs(float(metrics["approximate_kl"])) < 1e-9
+    assert abs(float(metrics["approximate_kl"])) < 1e-6  # (ratio - 1) - log(ratio), each rounded to 6e-8
     assert float(metrics["clipped"]) == 0
 
 
