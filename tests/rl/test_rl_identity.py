@@ -57,8 +57,12 @@ def both(env: Env):
     return actor_critic(actor(env), CRITIC)
 
 
-def on_policy(config: Any, **settings: Any) -> Any:
-    return config(num_envs=16, rollout_length=10, learning_rate=1e-2, anneal=False, discount=0.9, **settings)
+def on_policy(config: Any, steps: int, **settings: Any) -> Any:
+    """Settings for so many iterations. The rate falls to zero, so that what is played is no accident."""
+    return config(
+        num_envs=16, rollout_length=10, total_steps=160 * steps, learning_rate=1e-2, anneal=True,
+        discount=0.9, **settings,
+    )  # fmt: skip
 
 
 def replayed(config: Any, **settings: Any) -> Any:
@@ -81,19 +85,20 @@ def twin_of(pick: Callable[[Any], Any]) -> Value:
 
 
 ADAM: Any = {"optimizer": "adam", "normalize_advantages": True}
+PPO: Any = {"initial_log_std": -1.0, "entropy_coefficient": 0.0}
 SOLVERS = {
     "reinforce": Solver(
-        lambda env: reinforce(env, actor(env), on_policy(ReinforceConfig, initial_log_std=-1.0), CRITIC),
+        lambda env: reinforce(env, actor(env), on_policy(ReinforceConfig, 400, initial_log_std=-1.0), CRITIC),
         critic_of(lambda state: state.params["baseline"]),
         200,
     ),
     "a2c": Solver(
-        lambda env: a2c(env, both(env), on_policy(A2CConfig, **ADAM, initial_log_std=-1.0)),
+        lambda env: a2c(env, both(env), on_policy(A2CConfig, 800, **ADAM, initial_log_std=-1.0)),
         critic_of(lambda state: state.params["net"]["critic"]),
         400,
     ),
     "ppo": Solver(
-        lambda env: ppo(env, both(env), on_policy(PPOConfig, initial_log_std=-1.0, entropy_coefficient=0.0)),
+        lambda env: ppo(env, both(env), on_policy(PPOConfig, 200, **PPO)),
         critic_of(lambda state: state.params["net"]["critic"]),
         100,
     ),
@@ -105,7 +110,7 @@ SOLVERS = {
         600,
     ),
     "pqn": Solver(
-        lambda env: pqn(env, actor(env), on_policy(PQNConfig, total_steps=9600, minibatches=4)), q_of, 60
+        lambda env: pqn(env, actor(env), on_policy(PQNConfig, 120, minibatches=4)), q_of, 60
     ),
     "td3": Solver(
         lambda env: td3(
@@ -204,7 +209,7 @@ def test_delayed_reward_of_a_continuous_action(name):
 
 
 def recurrent_returns(env):
-    agent = recurrent_ppo(env, nets.gru_actor_critic(2, 16), on_policy(PPOConfig))
+    agent = recurrent_ppo(env, nets.gru_actor_critic(2, 16), on_policy(PPOConfig, 160))
     return solve(agent, env, 160)[0]
 
 
