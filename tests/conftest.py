@@ -8,7 +8,7 @@ import tempfile
 # Before jax is imported: tests share one compilation cache, and never the user's.
 os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs of tests are small and run briefly: compiled as far as users' programs they cost twice the CPU time.
+# Programs of tests are small and run briefly: compiled as far as users' they cost twice the CPU time.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"

@@ -128,8 +128,15 @@ def test_tost_is_conservative_where_the_bounds_are_tight():
     assert np.mean([stats.tost(d + 0.3, -0.3, 0.3) <= 0.05 for d in draws(2_000, 10)]) <= 0.05
 
 
-@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("tied", "alternative"),
+    [
+        (False, "greater"),
+        (True, "two-sided"),
+        pytest.param(True, "greater", marks=pytest.mark.slow),
+        pytest.param(False, "two-sided", marks=pytest.mark.slow),
+    ],
+)
 def test_trend_test_rejects_true_nulls_at_alpha(alternative, tied):
     values = draws(10_000, 10, 5)
     values = np.round(values * 2) if tied else values
@@ -176,7 +183,10 @@ def misses(interval, samples, truth):
     return np.array([not low <= truth <= high for _, low, high in map(interval, samples)])
 
 
-@pytest.mark.parametrize("n", [3, 5, 10, 20])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("n", [3, pytest.param(5, marks=SLOW), pytest.param(10, marks=SLOW), 20])
 def test_t_interval_covers_at_its_level_from_three_seeds_on(n):
     assert_rate_is_alpha(misses(stats.t_interval, draws(20_000, n) + 1, 1), 0.005)
 

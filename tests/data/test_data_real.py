@@ -16,9 +16,15 @@ pytestmark = pytest.mark.real_data
 
 DOWNLOADED = [name for name in lrn.data.names() if lrn.data.info(name).generate is None]
 SPLITS = [(name, split) for name in DOWNLOADED for split in lrn.data.info(name).splits]
+LARGE = {
+    ("cifar10", "train"),
+    ("fashion_mnist", "train"),
+}  # seconds of decoding, by the code that mnist has too
 
 
-@pytest.mark.parametrize(("name", "split"), SPLITS)
+@pytest.mark.parametrize(
+    ("name", "split"), [pytest.param(*s, marks=pytest.mark.slow) if s in LARGE else s for s in SPLITS]
+)
 def test_sizes_kinds_and_checksums(real, name, split):
     data = real(name, split)
     spec = lrn.data.info(name)

@@ -75,7 +75,12 @@ def exact_meta_gradient(steps=1, rate=RATE):
 
 @pytest.mark.parametrize(
     ("surrogate", "steps", "tasks", "right"),
-    [("dice", 1, 256, True), ("dice", 2, 256, True), ("e-maml", 1, 1024, True), ("naive", 1, 256, False)],
+    [
+        pytest.param("dice", 1, 256, True, marks=pytest.mark.slow),
+        ("dice", 2, 256, True),
+        pytest.param("e-maml", 1, 1024, True, marks=pytest.mark.slow),
+        ("naive", 1, 256, False),
+    ],
 )
 def test_the_sampled_meta_gradient_is_the_exact_one(surrogate, steps, tasks, right):
     """Over 8 meta-steps of 65 536 episodes before each inner step; the naive one is another gradient.

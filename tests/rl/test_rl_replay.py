@@ -244,6 +244,7 @@ def test_a_step_costs_the_same_at_a_hundred_times_the_capacity(seeds):
     )  # a copy costs 100 times
 
 
+@pytest.mark.slow
 def test_and_that_test_would_see_a_copy():
     assert seconds(copying_step, 1_000_000, 1) > 8 * seconds(one_step, 10_000, 1)
 

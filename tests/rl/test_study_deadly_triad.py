@@ -40,7 +40,7 @@ def test_every_cell_of_the_grid_lacks_what_it_should():
     assert sorted([*covered, *triad]) == sorted(every)
 
 
-@pytest.mark.parametrize("task", study.TASKS)
+@pytest.mark.parametrize("task", ["MountainCar", pytest.param("FourRooms", marks=pytest.mark.slow)])
 def test_data_sets_differ_as_they_should_and_returns_are_returns(task):
     config = dataclasses.replace(SMALL, transitions=1024, rollouts=400)
     world = study._world(task)
