@@ -421,9 +421,9 @@ def _seeds(seeds: Sequence[int]) -> tuple[int, ...]:
         )
     listed = list(seeds)
     for seed in listed:
-        check.integer("a seed", seed)
+        check.integer("seed", seed)
         if seed >= 2**32:
-            raise ValueError(f"a seed must be below 2^32, got {seed}; choose a smaller one.")
+            raise ValueError(f"seed must be below 2^32, got {seed}; choose a smaller one.")
     if not listed or len(set(listed)) != len(listed):
         raise ValueError(
             f"seeds must be one or more distinct numbers, got {listed}; repeat none and give at least one."
