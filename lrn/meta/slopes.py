@@ -1,14 +1,14 @@
 """Derivatives of optimizers where a root or a quotient of zero has none.
 
-An optimizer divides by roots of sums of squares. Where a gradient is exactly zero (a unit that is never on, an
-input that is never there) the chain rule gives 0 * inf for their derivative, which is not a number, and so is
-the meta-gradient of every parameter. The derivative there is 0: a norm has 0 among its slopes at 0, and what is
-divided by it has no say.
+An optimizer divides by roots of sums of squares. Where a gradient is exactly zero (a unit that is never on,
+an input that is never there) the chain rule gives 0 * inf for their derivative, which is not a number, and so
+is the meta-gradient of every parameter. The derivative there is 0: a norm has 0 among its slopes at 0, and
+what is divided by it has no say.
 
-Two plainer ways are wrong. The derivative at a gradient moved a little off zero is that of the other side of a
-jump, in LAMB, LARS and Adafactor, which scale a step by its norm and one of zero not at all. And to put 0 where
-a derivative is no number is no linear map of the tangents, so reverse mode has no such thing.
-(tests/meta/test_meta_slopes.py: finite differences of both sides.)
+Two plainer ways are wrong. The derivative at a gradient moved a little off zero is that of the other side of
+a jump, in LAMB, LARS and Adafactor, which scale a step by its norm and one of zero not at all (finite
+differences in tests/meta/test_meta_slopes.py). And 0 in place of what is no number is no linear map of the
+tangents, so reverse mode has no such thing.
 """
 
 from __future__ import annotations
