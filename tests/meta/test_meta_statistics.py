@@ -166,7 +166,7 @@ def test_tasks_without_a_support_set_adapt_under_an_axis(support):
 
 
 def test_images_are_scaled_by_their_type():
-    bits = np.arange(2 * 4 * 2 * 2).reshape(2, 4, 2, 2, 1) % 2
+    bits: Any = np.arange(2 * 4 * 2 * 2).reshape(2, 4, 2, 2, 1) % 2
     for images in (bits.astype(np.int32), bits.astype(np.uint16), bits.astype(bool)):
         for family in (lambda x: few_shot(x, 2, 1, 1), lambda x: shifted(x, 2, 2)):
             with pytest.raises(ValueError, match=f"images must be uint8, 0 to 255, or float.*{images.dtype}"):
