@@ -129,6 +129,18 @@ def test_implicit_derivatives_by_everything_equal_finite_differences():
     assert np.abs(differences).min() > 1e-4  # each of them matters
 
 
+def test_implicit_derivatives_take_so_many_conjugate_gradient_steps():
+    """One from zero goes along the cotangent c: (c c / c A c) c, with A = H / strength + 1."""
+    h, c = np.array([1.0, 4.0, 9.0], np.float32), np.array([1.0, 2.0, -1.0], np.float32)
+
+    def end(w: Any) -> Any:
+        loss = lambda w, support: (support * w**2).sum() / 2  # noqa: E731
+        return implicit_adapt(loss, w, jnp.asarray(h), InnerConfig(), 2.0, cg_steps=1) @ c
+
+    expected = c * (c @ c) / (c @ ((h / 2 + 1) * c))
+    np.testing.assert_allclose(jit_brief(jax.grad(end))(jnp.ones(3)), expected, rtol=1e-5)
+
+
 def test_the_posterior_mean_without_noise_is_the_limit_of_little():
     """One point in two dimensions: the nearest weights to the mean that fit it."""
     with jax.enable_x64(True):
