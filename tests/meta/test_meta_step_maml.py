@@ -9,14 +9,30 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from plain import Adam
 from tiny import (
-    Momentum, Outer, Plain, adapted, begin, body, check_metrics, compiled, each, factor, meta_step, nudged,
-    numbers, rows, slope, tasks,
+    Momentum,
+    Outer,
+    Plain,
+    adapted,
+    begin,
+    body,
+    check_metrics,
+    compiled,
+    each,
+    factor,
+    fold_in,
+    meta_step,
+    normal,
+    nudged,
+    numbers,
+    slope,
+    split,
+    tasks,
+    words,
 )  # fmt: skip
 
 from lrn.meta.adapt import InnerConfig
@@ -50,17 +66,16 @@ def problem_of(plain: Plain) -> Problem:
     return regression(net, 2, plain.statistics)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def draws(key: Any, count: int, steps: int, part: str) -> Any:
-    """What multiplies features: in each inner step, and for the queries; of each task."""
+def draws(key: np.ndarray, count: int, steps: int, part: str = "all") -> list[Any]:
+    """What multiplies features in each inner step [steps, features], and of the queries, of each task."""
+    return [draws_of(k, steps, part) for k in split(key, count)]
 
-    def one(key: Any) -> Any:
-        inner, outer = jax.random.split(key)
-        if part == "head":  # whose features are computed once
-            return jnp.tile(factor(inner)[None], (steps, 1)), factor(outer)
-        return jax.vmap(factor)(jax.random.split(inner, steps)), factor(outer)
 
-    return jax.vmap(one)(jax.random.split(key, count))
+def draws_of(key: np.ndarray, steps: int, part: str) -> tuple[np.ndarray, np.ndarray]:
+    inner, outer = split(key)
+    if part == "head":  # whose features are computed once
+        return np.tile(factor(inner), (steps, 1)), factor(outer)
+    return factor(split(inner, steps)), factor(outer)
 
 
 def inner_optimizer(config: InnerConfig) -> Any:
@@ -119,12 +134,13 @@ CASES = {
     "first order, one task at a time, labels": Case(
         maml,
         MAMLConfig(
-            InnerConfig(steps=2, rate=0.2, order="first", checkpoint=True, optimizer=slow_adam), 0.4, momentum, 1
+            InnerConfig(steps=2, rate=0.2, order="first", checkpoint=True, optimizer=slow_adam), 0.4, momentum,
+            tasks_at_once=1,
         ),
         Plain(labels=True),
     ),
     "second order through Adam": Case(
-        maml, MAMLConfig(InnerConfig(steps=2, rate=0.3, optimizer=slow_adam), 0.2, momentum), Plain(), tasks=2,
+        maml, MAMLConfig(InnerConfig(steps=2, rate=0.3, optimizer=slow_adam), 0.2, momentum), Plain(), tasks=2
     ),
     "anil": Case(
         anil, MAMLConfig(InnerConfig(steps=2, rate=0.3), 0.02), Plain(labels=True, noisy=True), part="head"
@@ -160,7 +176,7 @@ def follow(case: Case, learner: Any, batch: Any, state: Any, task: Any, draw: An
     for t in range(2):
         batch, key = tasks(20 + t, case.tasks, ways=3 * case.plain.labels), jax.random.key(50 + t)
         state, metrics = step(key, state, batch)
-        check_metrics(metrics, meta_step(outer, task, draw(key), batch))
+        check_metrics(metrics, meta_step(outer, task, draw(words(50 + t)), batch))
         outer.check(state, net_state_of(case.plain))
     return state, outer
 
@@ -182,13 +198,11 @@ def test_steps_are_those_of_the_paper(name):
     case = CASES[name]
     learner, batch, state = prepared(case)
     x = numbers(batch.support["x"][0])
-    outer_of(case, begin(jax.random.key(1), x, 3 if case.plain.labels else 2)).check(
-        state, net_state_of(case.plain)
-    )
+    outer_of(case, begin(words(1), x, 3 if case.plain.labels else 2)).check(state, net_state_of(case.plain))
     loop = Loop(case)
 
     def draw(key: Any) -> Any:
-        return rows(draws(key, case.tasks, case.config.inner.steps, case.part))
+        return draws(key, case.tasks, case.config.inner.steps, case.part)
 
     state = state._replace(meta=nudged(state.meta))
     state, outer = follow(case, learner, batch, state, loop.task, draw)
@@ -201,9 +215,7 @@ def test_nil_trains_as_maml_and_compares_features():
     case = Case(lambda p, c: nil(p, c, "head"), config, Plain(labels=True, noisy=True), "head", 2)
     learner, batch, state = prepared(case)
     state = state._replace(meta=nudged(state.meta))
-    state, outer = follow(
-        case, learner, batch, state, Loop(case).task, lambda key: rows(draws(key, 2, 1, "head"))
-    )
+    state, outer = follow(case, learner, batch, state, Loop(case).task, lambda key: draws(key, 2, 1, "head"))
     e = each(batch)[1]
     known, found = (case.plain.features(outer.meta["body"], x, x) for x in (e.support["x"], e.query["x"]))
     known, found = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (known, found))
@@ -216,7 +228,7 @@ def test_meta_sgd_learns_a_rate_for_each_parameter():
     config = MAMLConfig(InnerConfig(steps=2, rate=0.08, optimizer=momentum), 0.03, tasks_at_once=1)
     case = Case(meta_sgd, config, Plain(labels=True, noisy=True), tasks=2)
     learner, batch, state = prepared(case)
-    params = begin(jax.random.key(1), numbers(batch.support["x"][0]), 3)
+    params = begin(words(1), numbers(batch.support["x"][0]), 3)
     rates = jax.tree.map(lambda p: np.full(p.shape, 0.08), params)
     outer_of(case, {"params": params, "rates": rates}).check(state)
     loop = Loop(case)
@@ -226,7 +238,7 @@ def test_meta_sgd_learns_a_rate_for_each_parameter():
         return (*loop.judged(path[-1], e, drawn[1]), None)
 
     state = state._replace(meta=nudged(state.meta))
-    state, outer = follow(case, learner, batch, state, task, lambda key: rows(draws(key, 2, 2, "all")))
+    state, outer = follow(case, learner, batch, state, task, lambda key: draws(key, 2, 2))
     expected = loop.curve(outer.meta["params"], each(batch)[1], 3, lambda t: outer.meta["rates"])
     check_curve(learner, state, batch, expected, 3)
 
@@ -241,25 +253,15 @@ def test_mr_maml_pays_for_what_its_body_knows(part):
     config = MRMAMLConfig(inner=inner, meta_rate=0.03, tasks_at_once=1, **settings)
     case = Case(mr_maml, config, Plain(noisy=True), part, 2)
     learner, batch, state = prepared(case)
-    params = begin(jax.random.key(1), numbers(batch.support["x"][0]), 2)
+    params = begin(words(1), numbers(batch.support["x"][0]), 2)
     spread = jax.tree.map(lambda p: np.full(p.shape, np.log(0.4)), params["body"])
     outer_of(case, {"params": params, "log_std": spread}).check(state)
     loop = Loop(case)
 
-    @jax.jit
-    def draw_all(key: Any) -> Any:
-        keys = jax.random.split(key, 2)
-        weights = jax.vmap(
-            lambda k: optax.tree.random_like(k, jax.tree.map(jnp.float32, params["body"]), jax.random.normal)
-        )(keys)
-
-        def within(key: Any) -> Any:
-            first, last = jax.random.split(jax.random.fold_in(key, 1))
-            if part == "head":
-                return jnp.tile(factor(first)[None], (2, 1)), factor(last)
-            return jax.vmap(factor)(jax.random.split(first, 2)), factor(last)
-
-        return weights, *jax.vmap(within)(keys)
+    def draw(key: np.ndarray) -> Any:
+        leaves, shape = split(key), (2, 3)
+        weights = {"b": normal(leaves[0], shape[1:]), "w": normal(leaves[1], shape)}
+        return weights, *draws_of(fold_in(key, 1), 2, part)
 
     def task(meta: Any, drawn: Any, e: Any, count: int, held: Any) -> Any:
         weights, within, last = drawn
@@ -274,7 +276,7 @@ def test_mr_maml_pays_for_what_its_body_knows(part):
         return value + 0.3 * nats, {**scores, "divergence": nats}, None
 
     state = state._replace(meta=nudged(state.meta))
-    state, outer = follow(case, learner, batch, state, task, lambda key: rows(draw_all(key)))
+    state, outer = follow(case, learner, batch, state, task, lambda key: [draw(k) for k in split(key, 2)])
     check_curve(learner, state, batch, loop.curve(outer.meta["params"], each(batch)[1], 3), 3)
 
 
@@ -305,23 +307,24 @@ def test_imaml_differentiates_where_the_inner_loop_ends():
     config = IMAMLConfig(inner, 1.7, cg_steps=2, meta_rate=0.2, optimizer=momentum, tasks_at_once=1)
     case = Case(imaml, config, Plain(labels=True, noisy=True), tasks=2)
     learner, batch, state = prepared(case)
-    outer_of(case, begin(jax.random.key(1), numbers(batch.support["x"][0]), 3)).check(state)
+    outer_of(case, begin(words(1), numbers(batch.support["x"][0]), 3)).check(state)
     state, loop = state._replace(meta=nudged(state.meta)), Loop(case)
     outer = outer_of(case, state.meta)
 
-    @jax.jit
-    def draw(key: Any) -> Any:
-        return jax.vmap(lambda k: jax.vmap(factor)(jax.random.split(k)))(jax.random.split(key, 2))
+    def factors(key: np.ndarray) -> Any:
+        return [factor(split(k)) for k in split(key, 2)]
 
     def implicit(e: Any, noise: Any) -> tuple[Any, Any]:
         solve = pulled(loop, outer.meta, e, noise[0])  # one problem, hence one draw for all of its steps
         end = adapted(solve, outer.meta, 3, inner_optimizer(inner), lambda t: 0.1)[0][-1]
-        value, scores = loop.judged(end, e, noise[1])
+        _, scores = loop.judged(end, e, noise[1])
         b, unravel = flat(slope(lambda p: loop.plain.loss_on(p, e.support["x"], e.query, noise[1]), end))
         point, _ = flat(end)
 
         def down(at: np.ndarray) -> np.ndarray:
-            return flat(slope(lambda p: loop.plain.loss_on(p, e.support["x"], e.support, noise[0]), unravel(at)))[0]
+            return flat(
+                slope(lambda p: loop.plain.loss_on(p, e.support["x"], e.support, noise[0]), unravel(at))
+            )[0]
 
         basis = 1e-5 * np.eye(len(point))
         hessian = np.stack([(down(point + v) - down(point - v)) / 2e-5 for v in basis])
@@ -333,7 +336,10 @@ def test_imaml_differentiates_where_the_inner_loop_ends():
     for t in range(2):
         batch, key = tasks(20 + t, 2, ways=3), jax.random.key(50 + t)
         state, metrics = step(key, state, batch)
-        found = [implicit(e, noise) for e, noise in zip(each(batch), rows(draw(key)))]
+        found = [
+            implicit(e, noise)
+            for e, noise in zip(each(batch), [factor(split(k)) for k in split(words(50 + t), 2)])
+        ]
         outer.follow(jax.tree.map(lambda *s: np.mean(s, 0), *(s for s, _ in found)))
         check_metrics(metrics, {n: np.mean([scores[n] for _, scores in found]) for n in ("loss", "accuracy")})
         outer.check(state)

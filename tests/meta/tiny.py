@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from plain import Adam, Tree, as_float64, assert_trees_close, gradient, log_softmax
+from scipy import special
 
 from lrn.meta.episode import Episode
+from lrn.threefry import hashed
 from lrn.types import Array, Key, Net
 
 FEATURES = 3
@@ -32,6 +34,39 @@ def numbers(x: Any) -> np.ndarray:
     return np.asarray(x, np.float64)
 
 
+def words(seed: int) -> np.ndarray:
+    """The two words of ``jax.random.key(seed)``."""
+    return np.array([0, seed], np.uint32)
+
+
+def _hashed(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    count = np.arange(np.prod(shape, dtype=int), dtype=np.uint32).reshape(shape)
+    return hashed(np.array([key[0]]), np.array([key[1]]), np.zeros_like(count), count)  # pyright: ignore
+
+
+def split(key: np.ndarray, shape: int | tuple[int, ...] = 2) -> np.ndarray:
+    """`jax.random.split`, of words and without jax, which would compile it: [*shape, 2]."""
+    return np.stack(_hashed(key, shape if isinstance(shape, tuple) else (shape,)), -1)
+
+
+def fold_in(key: np.ndarray, data: int) -> np.ndarray:
+    """`jax.random.fold_in`, likewise."""
+    given = [np.array([w], np.uint32) for w in (*key, 0, data)]
+    return np.concatenate(hashed(*given))  # pyright: ignore
+
+
+def uniform(key: np.ndarray, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """`jax.random.uniform`, likewise, in float64."""
+    high_bits, low_bits = _hashed(key, shape or (1,))
+    mantissa = (high_bits ^ low_bits) >> np.uint32(9)
+    return (low + (high - low) * (mantissa / 2.0**23)).reshape(shape)
+
+
+def normal(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`jax.random.normal`, likewise."""
+    return np.sqrt(2) * special.erfinv(uniform(key, shape, -1 + 2.0**-24, 1.0))
+
+
 def body(noisy: bool = False, kept: bool = False, features: int = FEATURES) -> Net:
     """A linear body; its first weights depend on the key and on the examples it is shown.
 
@@ -42,7 +77,7 @@ def body(noisy: bool = False, kept: bool = False, features: int = FEATURES) -> N
     """
 
     def init(key: Key, x: Array) -> Any:
-        weights = 0.6 * jax.random.normal(key, (x.shape[1], features)) + x.mean()
+        weights = jnp.cos(jnp.arange(x.shape[1])[:, None] + factor(key, features)[None]) + x.mean()
         state = {"mean": jnp.asarray(KEPT[:features], jnp.float32)} if kept else ()
         return {"b": jnp.linspace(-0.2, 0.3, features), "w": weights}, state
 
@@ -62,9 +97,16 @@ def body(noisy: bool = False, kept: bool = False, features: int = FEATURES) -> N
     return Net(init, apply)  # pyright: ignore[reportArgumentType]
 
 
-def factor(key: Key, features: int = FEATURES) -> Array:
-    """What a key multiplies features by, [features]."""
-    return 0.5 + jax.random.uniform(key, (features,))
+def factor(key: Any, features: int = FEATURES) -> Any:
+    """What a key multiplies features by, [features]; of its words [..., 2], in NumPy, [..., features].
+
+    Of its bits as they are, since to draw from it would be half of what a program takes to compile.
+    """
+    typed = isinstance(key, jax.Array)
+    high, low = jnp.moveaxis(jax.random.key_data(key), -1, 0) if typed else np.moveaxis(key, -1, 0)
+    parts = (high, low, high ^ low)[:features]
+    whole = (jnp if typed else np).stack([w % np.uint32(4096) for w in parts], -1)
+    return 0.5 + whole / np.float32(4096.0)
 
 
 def hidden(params: Tree, x: np.ndarray) -> np.ndarray:
@@ -72,7 +114,7 @@ def hidden(params: Tree, x: np.ndarray) -> np.ndarray:
     return x @ params["w"] + params["b"][..., None, :]
 
 
-REST = numbers(factor(jax.random.key(0)))  # what statistics are gathered with after training
+REST = factor(words(0))  # what statistics are gathered with after training
 
 
 class Plain(NamedTuple):
@@ -156,13 +198,13 @@ def each(episodes: Episode) -> list[Episode]:
     return [jax.tree.map(lambda x, i=i: x[i], wide) for i in range(count)]
 
 
-def begin(key: Key, x: np.ndarray, outputs: int, features: int = FEATURES) -> Tree:
+def begin(key: np.ndarray, x: np.ndarray, outputs: int, features: int = FEATURES) -> Tree:
     """The first parameters of a problem on `body`, from its keys and the first examples it sees."""
-    body_key, head_key = jax.random.split(key)
-    drawn = 0.6 * numbers(jax.random.normal(body_key, (x.shape[1], features)))
-    kernel = numbers(jax.random.normal(head_key, (features, outputs))) / np.sqrt(features)
+    body_key, head_key = split(key)
+    kernel = normal(head_key, (features, outputs)) / np.sqrt(features)
+    weights = np.cos(np.arange(x.shape[1])[:, None] + factor(body_key, features)) + x.mean()
     return {
-        "body": {"b": np.linspace(-0.2, 0.3, features), "w": drawn + x.mean()},
+        "body": {"b": np.linspace(-0.2, 0.3, features), "w": weights},
         "head": {"bias": np.zeros(outputs), "kernel": kernel},
     }
 
@@ -256,9 +298,7 @@ class Outer:
 def nudged(tree: Tree, seed: int = 11) -> Tree:
     """Other numbers near these, all different, none of them 0."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda x: jnp.asarray(np.asarray(x) + 0.15 * rng.normal(size=x.shape), x.dtype), tree
-    )
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x) + 0.15 * rng.normal(size=x.shape), x.dtype), tree)
 
 
 # ``task(meta, drawn, episode, count, held) -> (loss, metrics, what a first order holds constant)``
@@ -283,9 +323,3 @@ def check_metrics(metrics: Any, expected: dict[str, Any]) -> None:
     assert set(metrics) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
-
-
-def rows(drawn: Any) -> list[Any]:
-    """What was drawn for several tasks, leaves [tasks, ...], task by task."""
-    count = len(jax.tree.leaves(drawn)[0])
-    return [jax.tree.map(lambda x, i=i: numbers(x[i]), drawn) for i in range(count)]
