@@ -26,7 +26,11 @@ KEPT = np.array([0.3, -0.2, 0.5])  # the statistics of a body at first
 
 def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
-    return jax.jit(f).lower(*args).compile(compiler_options={"xla_backend_optimization_level": "0"})
+    lowered, plainly = jax.jit(f).lower(*args), {"xla_backend_optimization_level": "0"}
+    try:
+        return lowered.compile(compiler_options={**plainly, "xla_cpu_use_fusion_emitters": "false"})
+    except jax.errors.JaxRuntimeError:  # another version of XLA, without that option
+        return lowered.compile(compiler_options=plainly)
 
 
 def numbers(x: Any) -> np.ndarray:
@@ -298,7 +302,7 @@ class Outer:
 def nudged(tree: Tree, seed: int = 11) -> Tree:
     """Other numbers near these, all different, none of them 0."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x) + 0.15 * rng.normal(size=x.shape), x.dtype), tree)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x) + 0.4 * rng.normal(size=x.shape), x.dtype), tree)
 
 
 # ``task(meta, drawn, episode, count, held) -> (loss, metrics, what a first order holds constant)``
