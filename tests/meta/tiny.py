@@ -71,23 +71,24 @@ def normal(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.sqrt(2) * special.erfinv(uniform(key, shape, -1 + 2.0**-24, 1.0))
 
 
-def body(noisy: bool = False, kept: bool = False, features: int = FEATURES) -> Net:
+def body(noisy: bool = False, kept: bool = False, features: int = FEATURES, bias: bool = True) -> Net:
     """A linear body; its first weights depend on the key and on the examples it is shown.
 
     Args:
         noisy: in training every feature is multiplied by a number drawn from the key.
         kept: the mean of a batch is taken off, or after training a moving average of those.
         features: how many.
+        bias: whether there is one.
     """
 
     def init(key: Key, x: Array) -> Any:
         weights = jnp.cos(jnp.arange(x.shape[1])[:, None] + factor(key, features)[None]) + x.mean()
         state = {"mean": jnp.asarray(KEPT[:features], jnp.float32)} if kept else ()
-        return {"b": jnp.linspace(-0.2, 0.3, features), "w": weights}, state
+        return ({"b": jnp.linspace(-0.2, 0.3, features)} if bias else {}) | {"w": weights}, state
 
     def apply(params: Any, state: Any, x: Array, *, key: Key | None = None, train: bool = False) -> Any:
         assert train or key is None, "a key is for training"
-        out = x @ params["w"] + params["b"][None]
+        out = x @ params["w"] + (params["b"][None] if bias else 0.0)
         if train and noisy:
             assert key is not None
             out = out * factor(key, features)[None]
