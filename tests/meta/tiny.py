@@ -116,7 +116,7 @@ def factor(key: Any, features: int = FEATURES) -> Any:
 
 def hidden(params: Tree, x: np.ndarray) -> np.ndarray:
     """`body` in NumPy without its noise; leaves may have leading axes."""
-    return x @ params["w"] + params["b"][..., None, :]
+    return x @ params["w"] + (params["b"][..., None, :] if "b" in params else 0.0)
 
 
 REST = factor(words(0))  # what statistics are gathered with after training
