@@ -183,8 +183,8 @@ class Reference:
         return -total / c.episodes / LENGTH
 
     def path(self, meta: Any, key: np.ndarray, task: np.ndarray, steps: int, held: Any = None) -> Any:
-        """Adapt; with what was ``held``, on the same episodes. Parameters, episodes, gradients, likelihoods."""
-        c, params, inner = self.config, meta, self.config.inner
+        """Adapt, with what was ``held`` on the same episodes: parameters; episodes, gradients, likelihood."""
+        params, inner = meta, self.config.inner
         inner_key, last_key = split(key)
         stepper = Momentum(meta, 0.6 if inner.optimizer is momentum else 0.0)
         played, slopes, likelihood = [], [], 0.0

@@ -26,9 +26,9 @@ KEPT = np.array([0.3, -0.2, 0.5])  # the statistics of a body at first
 
 def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
-    lowered, plainly = jax.jit(f).lower(*args), {"xla_backend_optimization_level": "0"}
+    lowered, plainly = jax.jit(f).lower(*args), {"xla_backend_optimization_level": 0}
     try:
-        return lowered.compile(compiler_options={**plainly, "xla_cpu_use_fusion_emitters": "false"})
+        return lowered.compile(compiler_options={**plainly, "xla_cpu_use_fusion_emitters": False})
     except jax.errors.JaxRuntimeError:  # another version of XLA, without that option
         return lowered.compile(compiler_options=plainly)
 
