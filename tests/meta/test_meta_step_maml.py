@@ -258,7 +258,7 @@ def test_mr_maml_pays_for_what_its_body_knows(part):
     adam = part == "head"
     if not adam:  # the head is what is adapted unless one says otherwise
         settings |= dict(adapted=part, optimizer=momentum)
-    config = MRMAMLConfig(inner=inner, meta_rate=0.03, tasks_at_once=1, **settings)
+    config = MRMAMLConfig(inner=inner, meta_rate=0.03, tasks_at_once=1, **settings)  # pyright: ignore
     case = Case(mr_maml, config, Plain(noisy=True), part, 2)
     learner, batch, state = prepared(case)
     params = begin(words(1), numbers(batch.support["x"][0]), 2)

@@ -96,7 +96,7 @@ class Reference:
         found = [self.task(self.outer.meta, noise, e, None) for noise, e in given]
 
         def mean(meta: Any) -> float:
-            return float(np.mean([self.task(meta, *g, f[2])[0] for g, f in zip(given, found)]))
+            return float(np.mean([self.task(meta, noise, e, f[2])[0] for (noise, e), f in zip(given, found)]))
 
         slope = gradient(mean, self.outer.meta)
         if not c.learn_rates:
@@ -104,7 +104,7 @@ class Reference:
         sizes = np.concatenate([abs(s).ravel() for s in jax.tree.leaves(slope)])
         assert (sizes.max() > c.clip) == (c.clip < 1)
         self.outer.follow(jax.tree.map(lambda s: np.clip(s, -c.clip, c.clip), slope))
-        return {name: np.mean([f[1][name] for f in found]) for name in ("loss", "accuracy")}
+        return {name: float(np.mean([f[1][name] for f in found])) for name in ("loss", "accuracy")}
 
 
 @pytest.mark.parametrize(("config", "steps"), [(ALL, 6), (FIXED, 2)], ids=["all options", "plain"])

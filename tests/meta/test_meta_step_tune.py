@@ -90,7 +90,7 @@ def table(rate: float, w: float, tasks: list[Any]) -> dict[str, np.ndarray]:
 
 # So near to each other that which tasks there are decides.
 RATES = (0.02, 0.09, 0.05, 0.03, 3.0)
-STATES = [{"w": np.float32([w, w + 0.1])} for w in (0.42, 0.29, 0.36, 0.5, 0.45)]
+STATES = [{"w": np.array([w, w + 0.1], np.float32)} for w in (0.42, 0.29, 0.36, 0.5, 0.45)]
 BOUND = 0.2
 
 

@@ -26,7 +26,8 @@ KEPT = np.array([0.3, -0.2, 0.5])  # the statistics of a body at first
 
 def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
-    lowered, plainly = jax.jit(f).lower(*args), {"xla_backend_optimization_level": 0}
+    lowered = jax.jit(f).lower(*args)
+    plainly: Any = {"xla_backend_optimization_level": "0"}
     try:
         return lowered.compile(compiler_options={**plainly, "xla_cpu_use_fusion_emitters": False})
     except jax.errors.JaxRuntimeError:  # another version of XLA, without that option
@@ -223,7 +224,7 @@ def slope(loss: Callable[[Tree], Any], params: Tree) -> Tree:
         many.reshape(total, -1)[at + np.arange(leaf.size), np.arange(leaf.size)] += 1e-30j
         moved.append(many)
         at += leaf.size
-    flat = np.asarray(loss(jax.tree.unflatten(form, moved))).imag / 1e-30
+    flat = np.imag(loss(jax.tree.unflatten(form, moved))) / 1e-30
     ends = np.cumsum([x.size for x in leaves])[:-1]
     parts = [s.reshape(x.shape) for s, x in zip(np.split(flat, ends), leaves)]
     return jax.tree.unflatten(form, parts)
@@ -320,7 +321,7 @@ def meta_step(outer: Outer, task: Task, drawn: list[Any], episodes: Episode) -> 
         return float(np.mean([task(meta, d, e, outer.taken, h)[0] for (d, e), h in zip(given, held)]))
 
     outer.follow(gradient(mean, outer.meta))
-    return {name: np.mean([m[name] for _, m, _ in found]) for name in found[0][1]}
+    return {name: float(np.mean([m[name] for _, m, _ in found])) for name in found[0][1]}
 
 
 def check_metrics(metrics: Any, expected: dict[str, Any]) -> None:
