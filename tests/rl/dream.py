@@ -124,7 +124,9 @@ def data(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def check_init(key: Any, model: Any, members: int) -> None:
     """Each member has a key of its own; nothing was seen."""
-    nets = jax.vmap(lambda k: NET.init(k, jnp.zeros((1, 4)))[0])(jax.random.split(key, members))
+    nets = jax.jit(
+        lambda: jax.vmap(lambda k: NET.init(k, jnp.zeros((1, 4)))[0])(jax.random.split(key, members))
+    )()
     assert_trees_close(model.params.nets, nets)
     np.testing.assert_array_equal(model.params.low, np.full((members, 3), -10.0))
     np.testing.assert_array_equal(model.params.high, np.full((members, 3), 0.5))

@@ -50,7 +50,8 @@ def drift(actions: Discrete | Box) -> Env:
 
 def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
-    return jax.jit(f).lower(*args).compile(compiler_options={"xla_backend_optimization_level": "0"})
+    haste: Any = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+    return jax.jit(f).lower(*args).compile(compiler_options=haste)
 
 
 def numbers(x: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from drift import BOX, Course, Ring, check_episodes, compiled, drift, numbers
+from plain import assert_trees_close
 from soft import to_env
 
 from lrn.rl.model_based.cem import CEMConfig
@@ -61,7 +62,9 @@ def step_draws(c: PETSConfig, key: Any, filled: Any) -> Any:
         return env_key, drawn, act_draws(c, c.num_envs, jax.random.split(plan_key)[1])
 
     moments = jax.vmap(moment)(jax.random.split(play_key, c.rollout_length))
-    return *moments, jax.random.randint(row_key, (c.updates, c.model.members, c.batch_size), 0, filled)
+    env_keys, *drawn = moments
+    index = jax.random.randint(row_key, (c.updates, c.model.members, c.batch_size), 0, filled)
+    return [env_keys[t] for t in range(c.rollout_length)], *drawn, index
 
 
 class Reference:
@@ -71,7 +74,7 @@ class Reference:
         self.config, self.known = config, known
         self.model, self.plans = dream.Ensemble(state.model, config.model), numbers(state.plans)
         self.course, self.ring, self.steps = Course(state.live), Ring(config.buffer_size), 0
-        self.draws = jax.jit(functools.partial(step_draws, config))
+        self.draws = functools.partial(step_draws, config)
 
     def search(self, drawn: Any, x: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
         """The cross-entropy method, for one plan [horizon, 2]; the mean score of the last elites."""
@@ -103,7 +106,8 @@ class Reference:
 
     def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
         c, filled = self.config, min(self.ring.written + self.config.interactions, self.config.buffer_size)
-        env_keys, random, planning, index = self.draws(key, filled)
+        env_keys, *drawn = self.draws(key, filled)
+        random, planning, index = jax.tree.map(np.asarray, drawn)
         played, over, expected = [], [], []
         for t in range(c.rollout_length):
 
@@ -126,7 +130,7 @@ class Reference:
         self.steps += len(played)
         found: dict[str, Any] = {"expected_return": np.mean(expected)}
         if self.steps >= c.learning_starts:
-            found["nll"] = np.mean([self.learn(rows) for rows in np.asarray(index)])
+            found["nll"] = np.mean([self.learn(rows) for rows in index])
         return found, over
 
     def learn(self, index: np.ndarray) -> float:
@@ -174,29 +178,33 @@ def test_steps_are_those_of_the_paper(config, known):
 
 def test_the_policy_plans_on():
     agent, key = pets(ENV, dream.NET, KNOWING, dream.KNOWN), jax.random.key(5)
-    state = jax.jit(agent.init)(key, None)
+    state = compiled(agent.init, key, None)(key, None)
     state = state._replace(model=dream.narrowed(state.model))
-    reference, x = Reference(KNOWING, state, dream.KNOWN), jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.4]])
-    plans = agent.policy.initial(3)
-    np.testing.assert_array_equal(plans, np.zeros((3, 3, 2)))
-    plans = jnp.linspace(-0.7, 0.8, 18).reshape(3, 3, 2)
+    reference, x = Reference(KNOWING, state, dream.KNOWN), np.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.4]])
+    np.testing.assert_array_equal(agent.policy.initial(3), np.zeros((3, 3, 2)))
+    plans = np.linspace(-0.7, 0.8, 18, dtype=np.float32).reshape(3, 3, 2)
     act_key, sample_key = jax.random.split(key)
-    draws = jax.jit(functools.partial(act_draws, KNOWING, 3))
-
-    # Greedily, whatever training does at that time.
-    action, after = compiled(agent.policy.act, key, state, plans, x)(act_key, state, plans, x)
-    unit, later, _ = reference.plan(draws(act_key), numbers(x), numbers(plans))
-    np.testing.assert_allclose(action, to_env(unit), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(after, later, rtol=1e-4, atol=1e-5)
-
-    # As training explores: at random before the eighth step, and then by its plans.
-    sample = compiled(agent.policy.sample, key, state, plans, x)
     plan_key, random_key = jax.random.split(sample_key)
-    action, after = sample(sample_key, state._replace(steps=jnp.int32(7)), plans, x)
-    unit = jax.random.uniform(random_key, (3, 2), minval=-1.0, maxval=1.0)
-    np.testing.assert_allclose(action, to_env(numbers(unit)), rtol=1e-5)
-    np.testing.assert_array_equal(after, plans)
-    action, after = sample(sample_key, state._replace(steps=jnp.int32(8)), plans, x)
-    unit, later, _ = reference.plan(draws(plan_key), numbers(x), numbers(plans))
-    np.testing.assert_allclose(action, to_env(unit), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(after, later, rtol=1e-4, atol=1e-5)
+
+    def both(state: Any, x: Any, plans: Any) -> Any:
+        return (
+            agent.policy.act(act_key, state, plans, x),
+            agent.policy.sample(sample_key, state, plans, x),
+            [act_draws(KNOWING, 3, k) for k in (act_key, plan_key)],
+            jax.random.uniform(random_key, (3, 2), minval=-1.0, maxval=1.0),
+        )
+
+    told = compiled(both, state, x.astype(np.float32), plans)
+
+    # Greedily, whatever training does at that time; and as training explores: at random before step 8.
+    early = state._replace(steps=jnp.int32(7))
+    act, sample, draws, random = jax.tree.map(np.asarray, told(early, x.astype(np.float32), plans))
+    unit, later, _ = reference.plan(draws[0], x, plans)
+    assert_trees_close(act, (to_env(unit), later))
+    assert_trees_close(sample, (to_env(random), plans))
+
+    # Then by its plans.
+    late = state._replace(steps=jnp.int32(8))
+    _, sample, _, _ = told(late, x.astype(np.float32), plans)
+    unit, later, _ = reference.plan(draws[1], x, plans)
+    assert_trees_close(sample, (to_env(unit), later))
