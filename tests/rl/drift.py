@@ -152,7 +152,7 @@ class Ring:
         assert int(ring.position) == self.written % self.capacity
         got, expected = _everything(ring), self.take(range(n))
         for name, x in got._asdict().items():
-            np.testing.assert_allclose(x[:n], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(np.asarray(x)[:n], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @jax.jit

@@ -74,7 +74,11 @@ class Reference:
         self.config, self.known = config, known
         self.model, self.plans = dream.Ensemble(state.model, config.model), numbers(state.plans)
         self.course, self.ring, self.steps = Course(state.live), Ring(config.buffer_size), 0
-        self.draws = functools.partial(step_draws, config)
+
+    @functools.cached_property
+    def draws(self) -> Any:
+        """What the step with a key draws, where the replay then holds so many rows."""
+        return compiled(functools.partial(step_draws, self.config), jax.random.key(0), 0)
 
     def search(self, drawn: Any, x: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
         """The cross-entropy method, for one plan [horizon, 2]; the mean score of the last elites."""
