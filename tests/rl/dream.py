@@ -103,7 +103,10 @@ class Ensemble:
 
 
 class Luck(NamedTuple):
-    """What is drawn to imagine: who gets which particle [length, particles], and noise [length, particles, 1, 3]."""
+    """What is drawn to imagine: which particle each place gets, and noise.
+
+    deals: [length, particles]. noise: [length, particles, 1, 3].
+    """
 
     deals: Any
     noise: Any
