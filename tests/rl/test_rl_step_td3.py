@@ -22,7 +22,7 @@ ENV, ACTOR, CRITIC = drift(BOX), linear(2, 2), linear(4, 1)
 CONFIG = TD3Config(
     actor_learning_rate=0.03, critic_learning_rate=0.02, discount=0.8, target_rate=0.3, exploration_noise=0.6,
     target_noise=0.4, target_noise_clip=0.3, policy_delay=2, batch_size=4, buffer_size=11, num_envs=2,
-    rollout_length=2, updates=4, learning_starts=6, total_steps=40,
+    rollout_length=2, updates=4, learning_starts=8, total_steps=40,
 )  # fmt: skip
 NOISE = Noise(
     lambda key, shape: jax.random.normal(key, shape),
