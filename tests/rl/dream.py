@@ -84,7 +84,9 @@ class Ensemble:
             after, reward = x + drawn[..., :2], drawn[..., 2]
             ends, said = np.zeros((particles, n), bool), (x, to_env(action), after)
             if known is not None:
-                reward, ends = known.reward(*said), known.terminates(*said)  # pyright: ignore[reportOptionalCall]
+                known_reward: Any = known.reward
+                known_end: Any = known.terminates
+                reward, ends = known_reward(*said), known_end(*said)
             steps.append({
                 "observation": x, "action": action, "reward": reward, "terminated": ends,
                 "final_observation": after, "alive": alive,

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from drift import BOX, evaluate, linear, numbers
@@ -105,8 +106,8 @@ class Soft:
 def networks(key: Any) -> Any:
     """The first parameters, of the actor and of two critics."""
     actor_key, critic_key = jax.random.split(key)
-    critics = (CRITIC.init(k, np.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
-    return ACTOR.init(actor_key, np.zeros((1, 2)))[0], tuple(critics)
+    critics = (CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
+    return ACTOR.init(actor_key, jnp.zeros((1, 2)))[0], tuple(critics)
 
 
 def check_init(key: Any, learned: Any, temperature: float) -> None:

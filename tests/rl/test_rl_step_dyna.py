@@ -91,7 +91,7 @@ class Reference:
         values = self.q[self.s]
         if u[ACTIONS] < np.float32(self.config.epsilon):
             return int(np.argmax(u[:ACTIONS]))
-        return max(np.flatnonzero(values == values.max()), key=lambda a: u[a])
+        return int(max(np.flatnonzero(values == values.max()), key=lambda a: u[a]))
 
     def learn(self, s: int, a: int, reward: float, terminated: bool, after: int) -> float:
         c = self.config

@@ -93,7 +93,7 @@ class Reference:
                 lambda t, x, plans=plans: np.broadcast_to(plans[:, t], x.shape),
                 self.known, self.config.propagation,
             )  # fmt: skip
-            score = sum(np.where(s["alive"], s["reward"], 0.0) for s in steps).mean(0)
+            score = np.sum([np.where(s["alive"], s["reward"], 0.0) for s in steps], 0).mean(0)
             best = np.argsort(-score)[: c.elites]
             scored, elites = score[best], plans[best]
             std = np.sqrt(c.inertia * std**2 + (1 - c.inertia) * elites.var(0))
