@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
+import drift
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +78,19 @@ def test_ones_own_environment_terminates_and_truncates():
     cut = play(env, jnp.zeros(6, jnp.int32))
     assert [bool(s.truncated) for _, s in cut] == [False] * 4 + [True, False]
     assert not any(bool(s.terminated) for _, s in cut)
+
+
+def test_a_step_is_a_move_and_where_that_ended_a_reset():
+    """By the first and the second half of its key."""
+    env, key = drift.drift(Discrete(3)), jax.random.key(4)
+    move_key, reset_key = jax.random.split(key)
+    for x, ends in ((0.9, True), (-0.9, False)):
+        state = drift.Place(jnp.array([x, 0.2]), jnp.int32(1))
+        found = env.step(key, state, jnp.int32(0))
+        after, step = env.move(move_key, state, jnp.int32(0))
+        assert bool(step.terminated) == ends
+        expected = env.reset(reset_key) if ends else (step.final_observation, after)
+        jax.tree.map(np.testing.assert_array_equal, found, (*expected, step))
 
 
 def test_merge_truncation_calls_a_time_limit_an_end():
