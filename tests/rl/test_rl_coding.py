@@ -113,6 +113,8 @@ def test_simhash_centres_and_scales():
         (lambda: grid([1.0], [1.0], [3]), "low must be below high"),
         (lambda: grid([0.0], [1.0], [0]), "every entry of bins must be at least 1"),
         (lambda: tiles([0.0], [1.0], [2], tilings=0), "tilings must be at least 1"),
+        (lambda: one_hot(0), "n must be at least 1"),
+        (lambda: simhash(0), "bits must be at least 1"),
         (lambda: grid([-3.4e38], [3.4e38], [10]), "dimension 0 ranges from -3.4e.38 to 3.4e.38"),
         (lambda: tiles([0.0, -1.7e38], [1.0, 1.7e38], [2, 2]), "dimension 1 ranges from"),
         (lambda: grid([-np.inf], [np.inf], [10]), "all observations would share a cell"),
@@ -141,3 +143,4 @@ def test_ranges_at_the_limit_pass():
     assert grid([0.0], [1.0], [2**23]).size == 2**23
     codes = jax.jit(lambda scale: simhash(4, scale=scale).encode(jnp.eye(2, 4), jnp.eye(2)))(2.0)
     assert codes[:, 0].tolist() == [1, 2]
+    assert one_hot(1).size == 2

@@ -33,6 +33,11 @@ def extent(drawn: np.ndarray, color: Any) -> tuple[int, int, int, int]:
     return columns.min(), columns.max(), rows.min(), rows.max()
 
 
+def across(pixels: np.ndarray, color: Any) -> int:
+    """How many of a row or a column have a color."""
+    return int((pixels == color).all(-1).sum())
+
+
 def stroke(points: Any, width: float) -> tuple[float, float, float, float]:
     """The same of lines from point to point, whose ends are cut straight."""
     corners = []
@@ -56,6 +61,7 @@ def test_a_cart_and_its_pole(place, angle):
     assert extent(drawn, INK) == (0, 239, 120, 132)
     np.testing.assert_allclose(extent(drawn[130:], INK), (x - 16, x + 16, 0, 2), atol=0.51)
     assert extent(drawn[:, :20], INK) == extent(drawn[:, -20:], INK) == (0, 19, 128, 128)
+    assert angle != 0 or across(drawn[100], ACCENT) == 5
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.9, -2.2])
@@ -74,6 +80,7 @@ def test_a_pendulum(angle):
         np.testing.assert_allclose(found, wanted, atol=1.01)
     assert extent(drawn, INK) == (116, 124, 76, 84)
     assert (drawn[80, 120] == INK).all()
+    assert angle != 0 or across(drawn[40], ACCENT) == 6
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.0, 0.0), (0.9, 0.6), (-2.0, 1.4)])
@@ -88,6 +95,7 @@ def test_an_acrobot(first, second):
     left, right, top, bottom = extent(drawn, INK)
     assert (left, right, top) == (0, 239, bottom)
     np.testing.assert_allclose(top, 80 - link, atol=0.51)
+    assert first != 0 or across(drawn[100], ACCENT) == 5
 
 
 @pytest.mark.parametrize("place", [-0.5, 0.31])
@@ -112,3 +120,6 @@ def test_a_car_on_its_hill(place):
     assert away.min(0).max() < 2.3
     seen = (abs(hill[:, 0] - car[0]) > 9) & (abs(hill[:, 0] - flag[0]) > 4)
     assert away[seen].min(1).max() < 1.2
+    assert across(drawn[10], ACCENT) == 3
+    valley = round(at(-np.pi / 6)[0])  # where it is level
+    assert place < 0 or across(drawn[:, valley], INK) == 2
