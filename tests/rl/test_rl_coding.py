@@ -56,8 +56,9 @@ def test_tiles_are_shifted_grids():
 
 def test_tiles_by_their_definition():
     """Tiling k is shifted by k (2 i + 1) parts of a tile along dimension i, of as many parts as tilings."""
-    low, high, bins, tilings = np.array([-1.0, 2.0, 0.0]), np.array([1.0, 5.0, 0.5]), [3, 2, 4], 4
-    coding = tiles(low, high, bins, tilings)
+    least, most, bins, tilings = [-1.0, 2.0, 0.0], [1.0, 5.0, 0.5], [3, 2, 4], 4
+    coding = tiles(least, most, bins, tilings)
+    low, high = np.array(least), np.array(most)
     assert (coding.size, coding.active) == (4 * 4 * 3 * 5, 4)
     x = np.random.default_rng(3).uniform(low, high, (300, 3))
     found = encode(coding, np.concatenate([x, [[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]]))
