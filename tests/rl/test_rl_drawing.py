@@ -98,7 +98,7 @@ def test_an_acrobot(first, second):
     assert first != 0 or across(drawn[100], ACCENT) == 5
 
 
-@pytest.mark.parametrize("place", [-0.5, 0.31])
+@pytest.mark.parametrize("place", [-0.50175, 0.30825])
 def test_a_car_on_its_hill(place):
     """A hill of 0.45 sin(3 x) + 0.55 from -1.2 to 0.6, a flag at 0.5."""
 
@@ -110,7 +110,8 @@ def test_a_car_on_its_hill(place):
     car, flag = at(place), at(0.5)
     near = slice(int(car[0]) - 20, int(car[0]) + 21)
     found = np.add(extent(drawn[:, near], ACCENT), (near.start, near.start, 0, 0))
-    np.testing.assert_allclose(found, (car[0] - 6, car[0] + 6, car[1] - 12, car[1]), atol=0.81)
+    np.testing.assert_allclose(found[:2], (car[0] - 6, car[0] + 6), atol=0.51)
+    np.testing.assert_allclose(found[2:], (car[1] - 12, car[1]), atol=0.81)
     found = np.add(extent(drawn[:, 215:], ACCENT), (215, 215, 0, 0))
     np.testing.assert_allclose(found, (flag[0] - 1.5, flag[0] + 1.5, flag[1] - 18, flag[1]), atol=1.21)
     # Every point of the hill has ink near it, unless the car or the flag is there, and all ink is near one.
