@@ -175,5 +175,14 @@ def test_steps_are_those_of_the_paper():
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
     action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
-    np.testing.assert_allclose(action, to_env(reference.policy(reference.actor, numbers(x))), rtol=1e-4)
+    unit = reference.policy(reference.actor, numbers(x))
+    np.testing.assert_allclose(action, to_env(unit), rtol=1e-4)
     assert memory == ()
+
+    # As training explores, by white noise.
+    sample, noise = jax.jit(agent.policy.sample), numbers(jax.random.normal(key, (3, 2)))
+    drawn = np.clip(unit + CONFIG.exploration_noise * noise, -1, 1)
+    np.testing.assert_allclose(sample(key, state, (), x)[0], to_env(drawn), rtol=1e-4, atol=1e-5)
+    early = state._replace(steps=jnp.int32(7))
+    random = scipy.special.erf(noise / math.sqrt(2))
+    np.testing.assert_allclose(sample(key, early, (), x)[0], to_env(random), rtol=1e-4, atol=1e-5)
