@@ -54,6 +54,35 @@ def test_tiles_are_shifted_grids():
     assert len(np.unique(encode(coding, np.linspace([0.5, 0], [0.5, 0.999], 400)), axis=0)) > 25
 
 
+def test_tiles_by_their_definition():
+    """Tiling k is shifted by k (2 i + 1) parts of a tile along dimension i, of as many parts as tilings."""
+    least, most, bins, tilings = [-1.0, 2.0, 0.0], [1.0, 5.0, 0.5], [3, 2, 4], 4
+    coding = tiles(least, most, bins, tilings)
+    low, high = np.array(least), np.array(most)
+    assert (coding.size, coding.active) == (4 * 4 * 3 * 5, 4)
+    x = np.random.default_rng(3).uniform(low, high, (300, 3))
+    found = encode(coding, np.concatenate([x, [[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]]))
+    for k in range(tilings):
+        shift = [k * (2 * i + 1) % tilings / tilings for i in range(3)]
+        cells = np.floor((x - low) / (high - low) * bins + shift).astype(int)
+        numbers = k * 60 + cells @ [15, 5, 1]
+        np.testing.assert_array_equal(found[:-2, k], numbers)
+        # What lies outside counts to the outermost tile.
+        ends = [np.array(bins) - 1 + (np.array(shift) > 0), np.zeros(3, int)]
+        np.testing.assert_array_equal(found[-2:, k], [k * 60 + end @ [15, 5, 1] for end in ends])
+
+
+def test_simhash_by_its_definition():
+    """Bit i is the sign of the i-th projection, of all numbers of an observation; params are normal draws."""
+    x, centre, scale = np.random.default_rng(4).normal(size=(50, 2, 3)), np.arange(6) / 5, np.arange(1, 7) / 3
+    coding = simhash(7, centre, scale)
+    assert (coding.size, coding.active) == (2**7, 1)
+    params = coding.init(jax.random.key(5), jnp.asarray(x, jnp.float32))
+    np.testing.assert_array_equal(params, jax.random.normal(jax.random.key(5), (6, 7)))
+    signs = (x.reshape(50, 6) - centre) / scale @ np.asarray(params, np.float64) > 0
+    np.testing.assert_array_equal(encode(coding, x, seed=5)[:, 0], signs @ 2 ** np.arange(7))
+
+
 def test_one_tiling_is_a_grid():
     x = np.random.default_rng(2).uniform(0, 1, (100, 2))
     one, other = tiles([0.0, 0.0], [1.0, 1.0], [3, 4], tilings=1), grid([0.0, 0.0], [1.0, 1.0], [3, 4])
@@ -85,6 +114,8 @@ def test_simhash_centres_and_scales():
         (lambda: grid([1.0], [1.0], [3]), "low must be below high"),
         (lambda: grid([0.0], [1.0], [0]), "every entry of bins must be at least 1"),
         (lambda: tiles([0.0], [1.0], [2], tilings=0), "tilings must be at least 1"),
+        (lambda: one_hot(0), "n must be at least 1"),
+        (lambda: simhash(0), "bits must be at least 1"),
         (lambda: grid([-3.4e38], [3.4e38], [10]), "dimension 0 ranges from -3.4e.38 to 3.4e.38"),
         (lambda: tiles([0.0, -1.7e38], [1.0, 1.7e38], [2, 2]), "dimension 1 ranges from"),
         (lambda: grid([-np.inf], [np.inf], [10]), "all observations would share a cell"),
@@ -113,3 +144,4 @@ def test_ranges_at_the_limit_pass():
     assert grid([0.0], [1.0], [2**23]).size == 2**23
     codes = jax.jit(lambda scale: simhash(4, scale=scale).encode(jnp.eye(2, 4), jnp.eye(2)))(2.0)
     assert codes[:, 0].tolist() == [1, 2]
+    assert one_hot(1).size == 2

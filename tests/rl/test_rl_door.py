@@ -178,6 +178,7 @@ RESETS = {
     "one value": (ZEROS, "reset returned an array of shape [3]; return two"),
     "two numbers in an array": (jnp.zeros(2), "reset returned an array of shape [2]; return two"),
     "three values": ((ZEROS, STATE, {}), "reset returned 3 values; return two in a tuple"),
+    "one in a tuple": ((ZEROS,), "reset returned 1 value; return two in a tuple"),
     "a list": ([ZEROS, STATE], "reset returned a list of 2; return two in a tuple"),
     "a dict": ({"observation": ZEROS}, "reset returned a dict"),
 }
@@ -202,6 +203,7 @@ STEPS = {
         some("observation", "reward", "terminated", "truncated", "info"), "5 values (Gymnasium's",
     ),
     "four": (some("observation", "reward", "terminated", "info"), "4 values; return the six"),
+    "two": (some("observation", "state"), "step returned 2 values; return the six"),
     "a list": (lambda v: list(v.values()), "step returned a list of 6; return the six"),
     "a dict": (lambda v: v, "step returned a dict; return the six"),
 }  # fmt: skip
@@ -308,6 +310,10 @@ CHANGES = {
             "move": lambda s: Place(s.x if s.time.dtype == jnp.int32 else jnp.int32(s.x), s.time + 0.5),
         },
         ".x is float32[3] at reset and int32[3] after a step",
+    ),
+    "a single number, at the second step": (
+        {"start": 0, "move": lambda s: s + 0.5 if s.dtype == jnp.int32 else jnp.int32(s)},
+        "it is float32 at reset and int32 after a step",
     ),
 }  # fmt: skip
 

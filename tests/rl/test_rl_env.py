@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
+import drift
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,8 +80,23 @@ def test_ones_own_environment_terminates_and_truncates():
     assert not any(bool(s.terminated) for _, s in cut)
 
 
+def test_a_step_is_a_move_and_where_that_ended_a_reset():
+    """By the first and the second half of its key."""
+    env, key = drift.drift(Discrete(3)), jax.random.key(4)
+    move_key, reset_key = jax.random.split(key)
+    for x, ends in ((0.9, True), (-0.9, False)):
+        state = drift.Place(jnp.array([x, 0.2]), jnp.int32(1))
+        found = env.step(key, state, jnp.int32(0))
+        after, step = env.move(move_key, state, jnp.int32(0))
+        assert bool(step.terminated) == ends
+        expected = env.reset(reset_key) if ends else (step.final_observation, after)
+        jax.tree.map(np.testing.assert_array_equal, found, (*expected, step))
+
+
 def test_merge_truncation_calls_a_time_limit_an_end():
-    rows = play(merge_truncation(from_gymnax(Walk(), horizon=5)), jnp.zeros(5, jnp.int32))
+    env = merge_truncation(from_gymnax(Walk(), horizon=5))
+    assert env.name == "walk (one done)"
+    rows = play(env, jnp.zeros(5, jnp.int32))
     assert bool(rows[-1][1].terminated)
 
 
@@ -134,6 +150,7 @@ def test_discrete_observations_come_one_hot():
     env = make("FrozenLake-misc")
     observation, _ = env.reset(jax.random.key(0))
     np.testing.assert_array_equal(observation, np.eye(16)[0])
+    assert observation.dtype == env.observation_dtype == jnp.float32
 
 
 class Frames(Walk):
@@ -234,6 +251,8 @@ def test_scale_clips_into_the_box():
 def test_discretise_covers_the_range():
     env = discretise(continuous_echo(), 5)
     assert env.actions == Discrete(5)
+    assert env.name == f"{continuous_echo().name} (5 actions)"
+    assert discretise(continuous_echo(), 2).actions == Discrete(2)
     first, state = env.reset(jax.random.key(0))
     rewards = [env.move(jax.random.key(1), state, jnp.int32(a))[1].reward for a in range(5)]
     np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
@@ -249,7 +268,7 @@ NOT, END, CUT = (False, False), (True, False), (False, True)
 
 def test_a_time_limit_truncates_and_begins_anew():
     env = time_limit(from_gymnax(Walk(), horizon=5), 2)
-    assert env.horizon == 2
+    assert (env.horizon, env.name) == (2, "walk (2 steps)")
     rows = play(env, jnp.array([1, 0, 1, 1, 0]))
     assert [(bool(s.terminated), bool(s.truncated)) for _, s in rows] == [NOT, CUT, NOT, CUT, NOT]
     # What the cut led to, and where the next episode begins: its clock too.
@@ -320,6 +339,33 @@ def test_horizon_replaces_the_limit_of_a_registered_one():
         _, steps = jax.lax.scan(lambda s, a, env=env: env.move(jax.random.key(0), s, a), state, still)
         assert int(jnp.argmax(steps.truncated)) == cut - 1
         assert env.name == "Pendulum-v1"
+        assert isinstance(state, envs.Timed) == (
+            len(settings) == 2
+        )  # a second clock only where there are two
+
+
+def test_horizon_of_an_environment_of_gymnaxs_own_class():
+    """Which ends episodes at its parameters' limit by itself, and needs a clock for any other."""
+    import gymnax
+
+    pendulum, params = gymnax.make("Pendulum-v1")
+    for horizon, cut in ((None, 200), (3, 3), (1, 1)):
+        env = from_gymnax(pendulum, params, horizon=horizon)
+        _, state = env.reset(jax.random.key(0))
+        assert isinstance(state, envs.Timed) == (horizon is not None)
+        still = jnp.zeros((200, 1))
+        _, steps = jax.lax.scan(lambda s, a, env=env: env.move(jax.random.key(0), s, a), state, still)
+        assert int(jnp.argmax(steps.truncated)) == cut - 1
+
+
+def test_episodes_of_one_step():
+    assert make("Pendulum-v1", horizon=1).horizon == 1
+    assert make("Pendulum-v1", max_steps_in_episode=1).horizon == 1
+    assert flags(from_gymnax(Walk(), horizon=1), [0, 0]) == [CUT, CUT]
+    with pytest.raises(ValueError, match="horizon must be at least 1"):
+        make("Pendulum-v1", horizon=0)
+    with pytest.raises(ValueError, match="max_steps_in_episode of Pendulum-v1 must be at least 1"):
+        make("Pendulum-v1", max_steps_in_episode=0)
 
 
 BAD = {

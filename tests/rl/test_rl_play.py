@@ -308,3 +308,5 @@ def test_evaluator_measures_another_environment_than_the_one_trained_on():
         }  # fmt: skip
     with pytest.raises(ValueError, match="episodes must be at least 1"):
         evaluator(lambda c: agent, echo(), 0)
+    with pytest.raises(ValueError, match="episodes must be at least 1"):
+        rollouts(echo(), agent.policy, jax.random.key(0), (), 0)

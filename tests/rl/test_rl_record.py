@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import colorsys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lrn.check import InputError
 from lrn.rl import env as envs
@@ -76,6 +77,11 @@ def test_every_step_is_recorded(played):
     assert last.counted.all()
     for i in range(3):
         assert float(steps.episode(i).reward.sum()) == float(played.returns[i])
+    # Episodes begin by the first half of the key.
+    observation, state = jax.vmap(ENV.reset)(jax.random.split(jax.random.split(KEY)[0], 3))
+    np.testing.assert_array_equal(steps.observation[0], observation)
+    np.testing.assert_array_equal(steps.state.symbol[0], state.symbol)
+    assert np.unique(np.asarray(state.symbol)).size == 2
     for i in (3, -1):
         with pytest.raises(InputError, match="episode"):
             steps.episode(i)
@@ -165,6 +171,22 @@ def test_pictures_are_enlarged_and_colored():
     lit = (cells > 0).any(-1)
     np.testing.assert_array_equal(lit, bits[0].any(-1))
     assert (cells[0, 0] != cells[1, 1]).any()
+    # Hues go round the circle, one for each channel.
+    for cell, channel in ((cells[0, 0], 0), (cells[1, 1], 2)):
+        hue = 255 * np.array(colorsys.hsv_to_rgb(channel / 4, 150 / 255, 1.0))
+        np.testing.assert_allclose(cell, hue, atol=3)
+
+
+def test_a_line_of_text_stands_over_each_picture():
+    """The step, and the return so far; a picture that is too narrow for it has paper beside it."""
+    first, second = frames(named("game"), seen(np.ones((2, 24, 1, 3), bool), reward=1.5))
+    assert first.shape == second.shape == (240 + 16, 140, 3)
+    assert (second[16:, :10] != 255).any(-1).all()
+    assert (second[16:, 10:] == 255).all()
+    for frame, text in ((first, "step 1  return 1.5"), (second, "step 2  return 3")):
+        line = Image.new("RGB", (140, 16), "white")
+        ImageDraw.Draw(line).text((3, 2), text, fill=(29, 35, 43))
+        np.testing.assert_array_equal(frame[:16], line)
 
 
 def test_bytes_are_images():
@@ -177,8 +199,11 @@ def test_bytes_are_images():
 
 def test_a_plane_is_gray_from_its_least_to_its_greatest():
     plane = np.array([[[2.0, 4.0], [3.0, 2.0]]])
-    (frame,) = frames(named("plane"), seen(plane))
-    np.testing.assert_array_equal(frame[16 + 60 :: 120, 60::120, 0], [[0, 255], [128, 0]])
+    for scale in (1.0, 2.0**-7):
+        (frame,) = frames(named("plane"), seen(scale * plane))
+        np.testing.assert_array_equal(frame[16 + 60 :: 120, 60::120, 0], [[0, 255], [128, 0]])
+    (frame,) = frames(named("plane"), seen(np.full((1, 2, 2), 3.0)))
+    assert (frame[16:] == 0).all()
 
 
 def test_numbers_are_curves_with_a_line_at_the_step():
@@ -191,6 +216,14 @@ def test_numbers_are_curves_with_a_line_at_the_step():
     at = [line(x) for x in drawn]
     assert np.all(np.diff(at) > 20)
     np.testing.assert_allclose(np.diff(at), np.diff(at).mean(), atol=2)
+    height, width = drawn[0][16:].shape[:2]
+    np.testing.assert_allclose(width / height, 1.6, rtol=0.02)
+    assert (drawn[0][40:] == (36, 80, 184)).all(-1).all(0).sum() == 2
+    # It stands at the numbers of its step: here a peak of the second curve, which is orange.
+    drawn = frames(named("numbers"), seen([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]))
+    orange = (abs(drawn[0].astype(int) - (224, 102, 0)) < 40).all(-1)
+    peak = np.nonzero(orange[np.nonzero(orange.any(1))[0][0]])[0].mean()
+    np.testing.assert_allclose(line(drawn[2]), peak, atol=3)
 
 
 def test_an_environment_draws_itself():
@@ -203,6 +236,9 @@ def test_an_environment_draws_itself():
         assert found.shape == (env.horizon, 60, 150, 3)
         expected = np.round(25.5 * np.arange(env.horizon))
         np.testing.assert_array_equal(found[:, 0, 0, 0], expected)
+    beyond = drawing._replace(render=lambda state: np.full((60, 150, 3), (-0.5, 0.5, 1.5)))
+    (frame,) = frames(beyond, seen(np.zeros((1, 2)), state=np.zeros(1)))
+    np.testing.assert_array_equal(frame[20, 20], [0, 128, 255])
     wrong = drawing._replace(render=lambda state: jnp.zeros((4, 4)))
     with pytest.raises(InputError, match=r"an image .* got \[4, 4\]"):
         frames(wrong, seen(np.zeros((1, 2)), state=np.zeros(1)))

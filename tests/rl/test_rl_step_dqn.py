@@ -5,6 +5,7 @@ The reference makes the random draws from the same keys; all else is its own.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -202,3 +203,16 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     np.testing.assert_array_equal(action, reference.q(reference.params, numbers(x)).argmax(1))
     assert len(set(np.asarray(action).tolist())) > 1
     assert memory == ()
+
+    # As training explores at this moment: one number decides whether, and which.
+    drawn, _ = jax.jit(agent.policy.sample)(key, state, (), x)
+    uniform, epsilon = numbers(jax.random.uniform(key, (4,))), reference.epsilon(reference.steps)
+    random = np.floor(uniform / max(epsilon, 1e-9) * 3).astype(int)
+    np.testing.assert_array_equal(drawn, np.where(uniform < epsilon, random, action))
+
+
+@pytest.mark.parametrize(("starts", "rounds"), [(2, 11), (4, 11), (5, 10), (8, 10), (9, 9)])
+def test_rounds_that_learn_are_counted(starts, rounds):
+    """A round learns once its four steps are played: the first one does where learning starts by then."""
+    config = dataclasses.replace(ALL, n_step=1, learning_starts=starts)
+    assert config.gradient_steps == 3 * rounds

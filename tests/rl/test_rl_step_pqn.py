@@ -193,3 +193,9 @@ def test_steps_are_those_of_the_paper(config, bonus):
     np.testing.assert_array_equal(action, reference.q(reference.params, numbers(x)).argmax(1))
     assert len(set(np.asarray(action).tolist())) > 1
     assert memory == ()
+
+    # As training explores at this moment: one number decides whether, and which.
+    drawn, _ = jax.jit(agent.policy.sample)(key, state, (), x)
+    uniform, epsilon = numbers(jax.random.uniform(key, (4,))), reference.epsilon()
+    random = np.floor(uniform / max(epsilon, 1e-9) * 3).astype(int)
+    np.testing.assert_array_equal(drawn, np.where(uniform < epsilon, random, action))

@@ -22,7 +22,7 @@ ENV, ACTOR, CRITIC = drift(BOX), linear(2, 2), linear(4, 1)
 CONFIG = TD3Config(
     actor_learning_rate=0.03, critic_learning_rate=0.02, discount=0.8, target_rate=0.3, exploration_noise=0.6,
     target_noise=0.4, target_noise_clip=0.3, policy_delay=2, batch_size=4, buffer_size=11, num_envs=2,
-    rollout_length=2, updates=4, learning_starts=6, total_steps=40,
+    rollout_length=2, updates=4, learning_starts=8, total_steps=40,
 )  # fmt: skip
 NOISE = Noise(
     lambda key, shape: jax.random.normal(key, shape),
@@ -175,5 +175,14 @@ def test_steps_are_those_of_the_paper():
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
     action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
-    np.testing.assert_allclose(action, to_env(reference.policy(reference.actor, numbers(x))), rtol=1e-4)
+    unit = reference.policy(reference.actor, numbers(x))
+    np.testing.assert_allclose(action, to_env(unit), rtol=1e-4)
     assert memory == ()
+
+    # As training explores, by white noise.
+    sample, noise = jax.jit(agent.policy.sample), numbers(jax.random.normal(key, (3, 2)))
+    drawn = np.clip(unit + CONFIG.exploration_noise * noise, -1, 1)
+    np.testing.assert_allclose(sample(key, state, (), x)[0], to_env(drawn), rtol=1e-4, atol=1e-5)
+    early = state._replace(steps=jnp.int32(7))
+    random = scipy.special.erf(noise / math.sqrt(2))
+    np.testing.assert_allclose(sample(key, early, (), x)[0], to_env(random), rtol=1e-4, atol=1e-5)

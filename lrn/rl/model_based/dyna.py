@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play
+from lrn.rl import play, rates
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, require_discrete
 from lrn.rl.tabular.control import act, index, states_of
@@ -70,7 +70,10 @@ class Table(NamedTuple):
 
 
 class DynaState(NamedTuple):
-    """State of the agent; ``q`` [state, action] are its action values, ``steps`` the real ones so far."""
+    """State of the agent; ``q`` [state, action] are its action values, ``steps`` the real ones so far.
+
+    At the largest int32 ``steps`` stands still, and the steps of the last tries move back instead.
+    """
 
     q: Array
     model: Table
@@ -123,6 +126,12 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
             tried_at=model.tried_at.at[pair].set(now),
         )
 
+    def recounted(state: DynaState) -> DynaState:
+        """The same times since the last tries, by numbers that leave room to count a stretch of play."""
+        excess = jnp.maximum(state.steps - (rates.LARGEST - config.interactions), 0)
+        tried_at = jnp.maximum(state.model.tried_at - excess, 0)
+        return state._replace(model=state.model._replace(tried_at=tried_at), steps=state.steps - excess)
+
     def one(state: DynaState, drawn: tuple[Key, Array]):
         key, u = drawn
         s = index(state.live.observation[0])
@@ -159,7 +168,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
         env_key, draw_key = jax.random.split(key)
         u = jax.random.uniform(draw_key, (config.interactions, actions + 1 + config.planning))
         keys = jax.random.split(env_key, config.interactions)
-        state, (ended, errors) = jax.lax.scan(one, state, (keys, u))
+        state, (ended, errors) = jax.lax.scan(one, recounted(state), (keys, u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     def greedy(state: DynaState, observation: Array) -> Array:
