@@ -1,12 +1,10 @@
-"""Bandits: whole steps of every policy against the book and the papers in plain NumPy, every option on.
+"""Bandits: every policy and whole steps against the book and the papers in plain NumPy, every option on.
 
 The reference makes the random draws from the same keys; all else is its own.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,8 +17,6 @@ from lrn.rl import bandits
 from lrn.rl.rates import LARGEST
 
 ARMS, PROBLEMS, PULLS, STEPS = 4, 3, 6, 3
-NORMAL = bandits.gaussian(ARMS, std=0.7, spread=1.4)
-COINS = bandits.bernoulli(ARMS)
 POLICIES = {
     "epsilon-greedy": bandits.epsilon_greedy(ARMS, bandits.EpsilonGreedyConfig(epsilon=0.35)),
     "decaying epsilon": bandits.epsilon_greedy(
@@ -42,28 +38,9 @@ POLICIES = {
 }
 
 
-def bandit_of(name: str) -> bandits.Bandit:
-    return COINS if name == "Beta Thompson" else NORMAL
-
-
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max())
     return e / e.sum()
-
-
-@functools.cache
-def drawn(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """``draw`` for keys [...], compiled once."""
-
-    def every(keys: Any) -> Any:
-        return jax.vmap(draw)(keys.reshape(-1))
-
-    compiled = jax.jit(every)
-    return lambda keys: np.asarray(compiled(keys), np.float64).reshape(*keys.shape, *np.shape(draw_one(draw)))
-
-
-def draw_one(draw: Callable[..., Any]) -> Any:
-    return jax.eval_shape(draw, jax.random.key(0))
 
 
 def uniforms(key: Any) -> Any:
@@ -89,7 +66,6 @@ NOISE = {
     "decaying Boltzmann": gumbels, "optimistic": uniforms, "optimistic means": uniforms, "UCB1": uniforms,
     "Gaussian Thompson": normals, "gradient": gumbels, "gradient without a baseline": gumbels,
 }  # fmt: skip
-beta = jax.jit(jax.random.beta)
 
 
 class Player:
@@ -103,7 +79,7 @@ class Player:
 
     def choose(self, key: Any, noise: np.ndarray | None) -> int:
         if noise is None:
-            return int(np.argmax(beta(key, jnp.float32(self.a), jnp.float32(self.b))))
+            return int(np.argmax(jax.random.beta(key, jnp.float32(self.a), jnp.float32(self.b))))
         t = self.pulls.sum() + 1
         if "epsilon" in self.name:
             epsilon = 0.35 if self.name == "epsilon-greedy" else min(1, 0.6 * ARMS / (0.7**2 * t))
@@ -152,92 +128,99 @@ class Player:
         return {field: every[field] for field in state._fields}
 
 
-@pytest.fixture(scope="module")
-def ran():
-    """What the learners do, in one program: states, metrics, and the program of a step."""
-    learners = {name: bandits.play(bandit_of(name), p, PROBLEMS, PULLS) for name, p in POLICIES.items()}
-
-    def init(key):
-        return {name: learner.init(key, None) for name, learner in learners.items()}
-
-    def step(key, states):
-        return {name: learner.step(key, states[name], None) for name, learner in learners.items()}
-
-    key = jax.random.key(9)
-    states = [compiled(init, key)(key)]
-    metrics, stepped = [], compiled(step, key, states[0])
-    for t in range(STEPS):
-        result = stepped(jax.random.key(400 + t), states[-1])
-        states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
-    return states, metrics, stepped
-
-
 @pytest.mark.parametrize("name", POLICIES)
-def test_steps_are_those_of_the_papers(name, ran):
-    states, metrics, _ = ran
-    coins = name == "Beta Thompson"
-    keys = jax.random.split(jax.random.key(9), PROBLEMS)
-    means = drawn(uniforms)(keys) if coins else 1.4 * drawn(normals)(keys)
+def test_policies_are_those_of_the_papers(name):
+    """Pull by pull, by turns of arms that tie, were never tried, and stand apart.
+
+    Operation by operation, so that policies share their programs.
+    """
+    policy, player = POLICIES[name], Player(name, np.zeros(ARMS))
+    keys = jax.random.split(jax.random.key(2), 12)
+    noise = np.asarray(jax.vmap(NOISE[name])(keys), np.float64) if name in NOISE else [None] * 12
+    state, rewards = policy.init(), np.sin(np.arange(1, 13) * 1.7)
+    if name == "Beta Thompson":
+        rewards = (rewards > 0).astype(float)
+    pulled = set()
+    for key, drawn, reward in zip(keys, noise, rewards):
+        check_policy([player], jax.tree.map(lambda x: x[None], state))
+        arm = policy.choose(key, state)
+        assert arm.dtype == jnp.int32
+        assert int(arm) == player.choose(key, drawn)
+        state = policy.update(state, arm, jnp.float32(reward))
+        player.update(int(arm), reward)
+        pulled.add(int(arm))
+    check_policy([player], jax.tree.map(lambda x: x[None], state))
+    assert len(pulled) > 1
+
+
+PLAYED = {"UCB1": bandits.bernoulli(ARMS), "gradient": bandits.gaussian(ARMS, std=0.7, spread=1.4)}
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_steps_play_every_problem(name):
+    """Of coins that are as fair as a number drawn evenly, and of normal arms."""
+    coins, key = name == "UCB1", jax.random.key(9)
+    learner = bandits.play(PLAYED[name], POLICIES[name], PROBLEMS, PULLS)
+    state = compiled(learner.init, key, None)(key, None)
+    step = compiled(learner.step, key, state, None)
+    draw_means = uniforms if coins else lambda k: 1.4 * normals(k)
+    draw_reward = jax.random.uniform if coins else jax.random.normal
+    means = np.asarray(jax.vmap(draw_means)(jax.random.split(key, PROBLEMS)), np.float64)
     players = [Player(name, m) for m in means]
-    check(players, states[0][name])
+    check(players, state)
     for t in range(STEPS):
         keys = jax.random.split(jax.random.key(400 + t), (PULLS, 2, PROBLEMS))
-        noise = drawn(NOISE[name])(keys[:, 0]) if name in NOISE else None
-        paid = drawn(jax.random.uniform if coins else jax.random.normal)(keys[:, 1])
+        noise = np.asarray(jax.vmap(jax.vmap(NOISE[name]))(keys[:, 0]), np.float64)
+        paid = np.asarray(jax.vmap(jax.vmap(draw_reward))(keys[:, 1]), np.float64)
         rewards, gaps = [], []
         for i in range(PULLS):
             for p, player in enumerate(players):
-                arm = player.choose(keys[i, 0, p], None if noise is None else noise[i, p])
-                reward = (
-                    float(paid[i, p] < player.means[arm]) if coins else player.means[arm] + 0.7 * paid[i, p]
-                )
-                player.update(arm, reward)
-                rewards.append(reward)
-                gaps.append(player.means.max() - player.means[arm])
-        check(players, states[t + 1][name])
-        found = metrics[t][name]
+                arm = player.choose(None, noise[i, p])
+                mean = player.means[arm]
+                rewards.append(float(paid[i, p] < mean) if coins else mean + 0.7 * paid[i, p])
+                gaps.append(player.means.max() - mean)
+                player.update(arm, rewards[-1])
+        state, found = step(jax.random.key(400 + t), state, None)
+        check(players, state)
         assert set(found) == {"reward", "gap", "optimal"}
         np.testing.assert_allclose(found["reward"], np.mean(rewards), rtol=1e-4)
         np.testing.assert_allclose(found["gap"], np.mean(gaps), rtol=1e-4)
         np.testing.assert_allclose(found["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
     gaps = [(p.means.max() - p.means) @ p.pulls for p in players]
-    np.testing.assert_allclose(bandits.pseudo_regret(states[-1][name]), gaps, rtol=1e-4)
-    regret = bandits.regret(None, jax.random.key(0), states[-1][name], None)
+    np.testing.assert_allclose(bandits.pseudo_regret(state), gaps, rtol=1e-4)
+    regret = bandits.regret(None, jax.random.key(0), state, None)
     np.testing.assert_allclose(regret["regret"], np.mean(gaps), rtol=1e-4)
+
+    full = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))
+    assert (step(key, full, None)[0].pulls == LARGEST).all()
 
 
 def check(players: list[Player], state: Any) -> None:
     """Every leaf of the state."""
     np.testing.assert_allclose(state.means, [p.means for p in players], rtol=1e-5)
     np.testing.assert_array_equal(state.pulls, [p.pulls for p in players])
-    for field, leaf in state.policy._asdict().items():
-        expected = np.stack([p.expected(state.policy)[field] for p in players])
+    check_policy(players, state.policy)
+
+
+def check_policy(players: list[Player], policy: Any) -> None:
+    """Every leaf of the policies' states [problems, ...]."""
+    for field, leaf in policy._asdict().items():
+        expected = np.stack([p.expected(policy)[field] for p in players])
         np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5, err_msg=field)
 
 
-def test_counts_of_pulls_stop_at_the_largest(ran):
+@pytest.mark.parametrize("name", [n for n in POLICIES if n != "Beta Thompson"])
+def test_counts_of_pulls_stop_at_the_largest(name):
     """Sums of counts are more than an int32 holds: epsilon, temperatures and widths are still those of a
-    late pull, so that the best arm is pulled, and a sample mean stays where it is."""
-    states, _, step = ran
-    late = np.linspace(0, 30, ARMS)
-
-    def full(state: Any) -> Any:
-        policy = state.policy
-        if "pulls" in policy._fields:
-            policy = policy._replace(pulls=jnp.full_like(policy.pulls, LARGEST))
-        if policy.__class__.__name__ == "SampleMeans":
-            policy = policy._replace(mean=jnp.broadcast_to(jnp.float32(late), policy.mean.shape))
-        return state._replace(pulls=jnp.full_like(state.pulls, LARGEST), policy=policy)
-
-    for name, (state, metrics) in step(
-        jax.random.key(1), {k: full(s) for k, s in states[-1].items()}
-    ).items():
-        assert (state.pulls == LARGEST).all(), name
-        assert all(np.isfinite(x).all() for x in jax.tree.leaves((state, metrics))), name
-        if "pulls" in state.policy._fields:
-            assert (state.policy.pulls == LARGEST).all(), name
-        if name in ("decaying epsilon", "decaying Boltzmann", "UCB1", "optimistic means"):
-            gap = state.means.max(-1) - state.means[:, -1]
-            np.testing.assert_allclose(metrics["gap"], gap.mean(), rtol=1e-4, err_msg=name)
-            np.testing.assert_allclose(state.policy.mean, np.tile(late, (PROBLEMS, 1)), rtol=1e-5)
+    late pull, so that the best arm is pulled, and a mean stays where it is."""
+    policy, late = POLICIES[name], jnp.linspace(0.0, 30.0, ARMS)
+    state = policy.init()
+    state = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))
+    if "gradient" not in name:
+        state = state._replace(mean=late)
+    after = policy.update(state, jnp.int32(1), jnp.float32(4.0))
+    assert (after.pulls == LARGEST).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(after))
+    if name not in ("epsilon-greedy", "optimistic") and "gradient" not in name:
+        np.testing.assert_allclose(after.mean, late, rtol=1e-5)
+        assert {int(policy.choose(k, state)) for k in jax.random.split(jax.random.key(1), 6)} == {ARMS - 1}

@@ -169,7 +169,7 @@ class Reference:
 
 def best(values: np.ndarray, lottery: np.ndarray) -> np.ndarray:
     """The best of each row, ties by lot."""
-    tied = (values == values.max(1, keepdims=True)) | (np.abs(values - values.max(1, keepdims=True)) < 1e-6)
+    tied = np.isclose(values, values.max(1, keepdims=True), rtol=0, atol=1e-6)  # infinite ones are close
     return np.where(tied, lottery, -1).argmax(1)
 
 

@@ -41,9 +41,6 @@ LEARNERS: dict[str, Learner] = {
     "lstd": linear.lstd(ENV, FEATURES, TARGET, LSTD, ACTING),
     # Without a behaviour the target acts; a number is every weight's first value.
     "td on-policy": linear.semi_gradient_td(ENV, FEATURES, TARGET, TD, initial=0.5),
-    "tdc on-policy": linear.tdc(ENV, FEATURES, TARGET, TDC, initial=0.5),
-    "emphatic on-policy": linear.emphatic_td(ENV, FEATURES, TARGET, TD, initial=0.5),
-    "lstd on-policy": linear.lstd(ENV, FEATURES, TARGET, LSTD),
 }
 
 

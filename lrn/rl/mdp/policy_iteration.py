@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -39,14 +37,16 @@ def policy_iteration(mdp: MDP, policy: Array | None = None, max_iterations: int 
     return _policy_iteration(mdp, policy, max_iterations)
 
 
-@functools.partial(jax.jit, static_argnames="most")
-def _policy_iteration(mdp: MDP, policy: Array, most: int) -> Solution:
+@jax.jit
+def _policy_iteration(mdp: MDP, policy: Array, most: ArrayLike) -> Solution:
     zeros = jnp.zeros_like(mdp.initial)
     values, iterations = improvements(mdp, policy, Precise(zeros, zeros), jnp.array(True), most)
     return solution(mdp, values, iterations)
 
 
-def improvements(mdp: MDP, policy: Array, values: Precise, needed: Array, most: int) -> tuple[Precise, Array]:
+def improvements(
+    mdp: MDP, policy: Array, values: Precise, needed: Array, most: ArrayLike
+) -> tuple[Precise, Array]:
     """Improve ``policy`` until nothing improves it, ``most`` times at most; not at all unless ``needed``.
 
     Returns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -45,8 +44,8 @@ def value_iteration(mdp: MDP, tolerance: ArrayLike = 1e-6, max_sweeps: int = 1_0
     return _value_iteration(mdp, tolerance, max_sweeps)
 
 
-@functools.partial(jax.jit, static_argnames="most")
-def _value_iteration(mdp: MDP, tolerance: Array, most: int) -> Solution:
+@jax.jit
+def _value_iteration(mdp: MDP, tolerance: ArrayLike, most: ArrayLike) -> Solution:
     hidden = jnp.finfo(mdp.rewards.dtype).eps * jnp.abs(mdp.rewards).max()
 
     def stuck(at: _Sweeps) -> Array:
