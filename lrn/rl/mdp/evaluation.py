@@ -62,6 +62,7 @@ def gain(mdp: MDP, values: Precise) -> tuple[Array, Array]:
     return mdp.rewards + moved - left, jnp.abs(mdp.rewards) + far + jnp.abs(left)
 
 
+@jax.jit
 def evaluate(mdp: MDP, policy: Array) -> Precise:
     """The values of a policy [state, action] to twice the precision that they are stored in.
 
@@ -69,11 +70,6 @@ def evaluate(mdp: MDP, policy: Array) -> Precise:
     NaN where that leads nowhere: where the policy does not end and the discount is 1 or too close to it.
     Derivatives flow through ``high``.
     """
-    return _evaluate(mdp, policy)
-
-
-@jax.jit
-def _evaluate(mdp: MDP, policy: Array) -> Precise:
     chain, rewards = under(mdp, policy)
     inverse = jnp.linalg.inv(jax.lax.stop_gradient(_system(mdp, chain)))
 
@@ -112,7 +108,8 @@ def policy_values(mdp: MDP, policy: Array) -> Array:
 
 def policy_action_values(mdp: MDP, policy: Array) -> Array:
     """Q [state, action] of a policy [state, action], exactly."""
-    return plus(*_evaluated(mdp, policy))
+    values = evaluate(mdp, policy)
+    return plus(values, gain(mdp, values)[0])
 
 
 def objective(mdp: MDP, policy: Array) -> Array:
@@ -133,11 +130,6 @@ def visits(mdp: MDP, chain: Array, start: Array) -> Array:
 def times(a: Array, b: Array) -> Array:
     """The product of a matrix and a vector, in the precision of their dtype on every device."""
     return jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def _evaluated(mdp: MDP, policy: Array) -> tuple[Precise, Array]:
-    values = evaluate(mdp, policy)
-    return values, gain(mdp, values)[0]
 
 
 def plus(values: Precise, gains: Array) -> Array:
