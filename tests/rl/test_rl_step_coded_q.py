@@ -58,7 +58,9 @@ CONFIGS = {
     "UCB": CodedQConfig("ucb", ucb_scale=0.7, learning_rate=0.4, initial=-0.3, num_envs=2, **COMMON),
 }  # fmt: skip
 AGENTS = {
-    name: coded_q(ENV, CODING, config, *((BONUS, NOISE) if name == "all options" else ()))
+    name: coded_q(ENV, CODING, config, BONUS, NOISE)
+    if name == "all options"
+    else coded_q(ENV, CODING, config)
     for name, config in CONFIGS.items()
 }
 
@@ -127,7 +129,7 @@ class Reference:
             errors.append(np.abs(error).mean())
             paid.append(bonus.mean())
             over += ended
-        return {"td_error": np.mean(errors), "bonus": np.mean(paid)}, over
+        return {"td_error": float(np.mean(errors)), "bonus": float(np.mean(paid))}, over
 
     def one(self, key: Any) -> tuple[np.ndarray, np.ndarray, list[Any]]:
         c, x = self.config, self.course.x.copy()

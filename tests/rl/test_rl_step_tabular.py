@@ -30,7 +30,7 @@ CONFIG = tabular.ControlConfig(
     initial=0.25, interactions=9,
 )  # fmt: skip
 GIVEN = np.sin(np.arange(PLACES * ACTIONS, dtype=np.float32)).reshape(PLACES, ACTIONS)
-EYE = np.eye(PLACES, dtype=np.float32).reshape(PLACES, 2, 3)
+EYE: Any = np.eye(PLACES, dtype=np.float32).reshape(PLACES, 2, 3)
 
 
 class Control:
@@ -53,8 +53,8 @@ class Control:
         """At the visit that comes next."""
         return scheduled(self.config.epsilon, self.visits[:, state].sum() + 1)
 
-    def act(self, u: Any, state: int, q: np.ndarray | None = None) -> int:
-        u, q = np.asarray(u, np.float64), (self.q if q is None else q)[state]
+    def act(self, u: Any, state: int) -> int:
+        u, q = np.asarray(u, np.float64), self.q[state]
         if u[-1] < self.epsilon(state):
             return int(u[:-1].argmax())
         best = np.flatnonzero(np.abs(q - q.max()) < 1e-6)
@@ -102,7 +102,7 @@ class Control:
         self.walker.check(state.live)
 
 
-def initial_of(name: str) -> np.ndarray | None:
+def initial_of(name: str) -> Any:
     """Two of the four begin with given tables."""
     return GIVEN if name in ("sarsa", "double_q_learning") else None
 
