@@ -23,6 +23,19 @@ def count(steps: Array, more: Array | int) -> Array:
     return jnp.minimum(steps, LARGEST - more) + more
 
 
+def count_at(counts: Array, at: Any, occurrences: int = 1) -> Array:
+    """``counts.at[at].add(1)``, int32, where no count passes `LARGEST`.
+
+    Args:
+        counts: of any shape.
+        at: an index, or one made of arrays.
+        occurrences: how often the index may hold the same place. A count that this many might carry past the
+            largest number stays as it is.
+    """
+    room = (counts[at] <= LARGEST - occurrences).astype(counts.dtype)
+    return counts.at[at].add(room)
+
+
 def count_in_periods(steps: Array, period: int) -> Array:
     """``steps + 1``; near `LARGEST` one of the last ``period`` numbers, the one of the same phase."""
     last = LARGEST - LARGEST % period - 1  # the multiple of the period after it is still an int32

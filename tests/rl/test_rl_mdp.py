@@ -91,6 +91,73 @@ def test_stopping_bound_of_value_iteration():
     assert int(found.iterations) < 100
 
 
+def near_one(p, r, discount=0.9999):
+    """An MDP in single precision, the values and visits of each action's policy, and the best, in double."""
+    p, r = np.asarray(p, np.float64), np.asarray(r, np.float64)
+    n, actions = r.shape
+    systems = [np.eye(n) - discount * p[:, a] for a in range(actions)]
+    values = [np.linalg.solve(s, r[:, a]) for a, s in enumerate(systems)]
+    visits = [np.linalg.solve(s.T, np.full(n, 1 / n)) for s in systems]
+    choices = np.array(list(np.ndindex(*[actions] * n)))
+    every = [np.linalg.solve(np.eye(n) - discount * p[np.arange(n), c], r[np.arange(n), c]) for c in choices]
+    best = int(np.argmax([v.sum() for v in every]))
+    return mdp.make(p, r, discount=discount), values, visits, every[best], choices[best]
+
+
+FIRST, SECOND = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2  # both actions lead there
+NEAR_ONE = {
+    # Actions differ by less than what single precision tells of 10,000.
+    "stays": ([FIRST, SECOND], [[0.9995, 1.0], [-0.5, -0.5001]], 0.9999),
+    "a cycle, whose sweeps do not settle": ([SECOND, FIRST], [[1.0, 0.5], [0.0, -0.5]], 0.9999),
+    "thirds, whose sum is rounded": (
+        [[[1 / 3, 2 / 3]] * 2, [[0.9, 0.1], [0.7, 0.3]]], [[1.0, 0.9], [2.0, 2.3]], 0.999,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEAR_ONE)
+def test_single_precision_close_to_a_discount_of_one(name):
+    """Where a backup of values of 10,000 that are off by 6 rounds to the same values."""
+    m, values, visits, best, choice = near_one(*NEAR_ONE[name])
+    for found in (mdp.value_iteration(m), mdp.policy_iteration(m)):
+        # What a tolerance of 1e-6 promises.
+        np.testing.assert_allclose(found.values, best, atol=1e-6 / (1 - NEAR_ONE[name][2]))
+        np.testing.assert_allclose(found.action_values.max(-1), best, rtol=1e-6)
+        np.testing.assert_array_equal(found.policy.argmax(-1), choice)
+        assert found.residual < 3e-6
+    for a in range(m.actions):
+        policy = mdp.deterministic(m, jnp.full(m.states, a))
+        np.testing.assert_allclose(mdp.policy_values(m, policy), values[a], rtol=2e-7)
+        np.testing.assert_allclose(mdp.state_visits(m, policy), visits[a], rtol=1e-5)
+
+
+def test_a_tolerance_that_is_not_met_is_seen_in_the_residual():
+    m = near_one(*NEAR_ONE["stays"])[0]
+    found = mdp.value_iteration(m, 1e-6, max_sweeps=100)
+    np.testing.assert_allclose(found.values[0], (1 - 0.9999**100) * 1e4, rtol=1e-5)
+    np.testing.assert_allclose(found.residual, 0.9999**100, rtol=1e-4)
+    # Rewards of a million, of which single precision tells no more than 1e-1.
+    found = mdp.value_iteration(m._replace(rewards=1e6 * m.rewards), 1e-3)
+    np.testing.assert_allclose(found.values, [1e10, -0.5e10], rtol=1e-6)
+    assert found.residual > 1e-3
+
+
+def test_values_that_do_not_exist_are_nan():
+    forever = mdp.make([[[0.0, 1.0]], [[1.0, 0.0]]], [[1.0], [0.5]], discount=1.0)
+    assert not jnp.isfinite(mdp.policy_values(forever, mdp.uniform_policy(forever))).any()
+    slope = jax.grad(lambda r: mdp.policy_values(forever._replace(rewards=r), jnp.ones((2, 1))).sum())
+    assert not jnp.isfinite(slope(forever.rewards)).any()
+
+
+def test_a_discount_that_is_replaced_or_differentiated_is_the_one_that_counts():
+    m, policy = mdp.make([[[1.0]]], [[1.0]], discount=0.9999), jnp.ones((1, 1))
+    values = lambda g: mdp.policy_values(m._replace(discount=g), policy)[0]  # noqa: E731
+    np.testing.assert_allclose(values(jnp.float32(0.5)), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(values(jnp.float32(0.99)), 100.0, rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(values)(m.discount), 1e8, rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(values)(jnp.float32(0.5)), 4.0, rtol=1e-5)
+
+
 def test_solving_a_stack_of_mdps_equals_a_loop():
     stack = garnets()
     together = jax.jit(jax.vmap(mdp.solve))(stack)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.bandits.policy import BanditPolicy
 from lrn.types import Array, Key
 
@@ -50,7 +51,7 @@ def gradient(arms: int, config: GradientConfig) -> BanditPolicy:
     def update(state: GradientState, arm: Array, reward: Array) -> GradientState:
         advantage = reward - state.mean if config.baseline else reward
         direction = jax.nn.one_hot(arm, arms) - jax.nn.softmax(state.preference)
-        pulls = state.pulls + 1
+        pulls = rates.count(state.pulls, 1)
         return GradientState(
             state.preference + config.step_size * advantage * direction,
             state.mean + (reward - state.mean) / pulls,

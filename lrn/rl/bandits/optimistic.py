@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.bandits.policy import BanditPolicy, SampleMeans
 from lrn.rl.exploration.select import random_argmax
 from lrn.types import Array, Key
@@ -40,8 +41,8 @@ def optimistic(arms: int, config: OptimisticConfig) -> BanditPolicy:
         return random_argmax(key, state.mean)
 
     def update(state: SampleMeans, arm: Array, reward: Array) -> SampleMeans:
-        pulls = state.pulls.at[arm].add(1)
-        step = config.step_size if config.step == "constant" else 1 / (pulls[arm] + 1)
+        pulls = rates.count_at(state.pulls, arm)
+        step = config.step_size if config.step == "constant" else 1 / (pulls[arm] + 1.0)
         return SampleMeans(pulls, state.mean.at[arm].add(step * (reward - state.mean[arm])))
 
     return BanditPolicy(init, choose, update)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.rl import rates
 from lrn.rl.bandits.policy import BanditPolicy
 from lrn.rl.bandits.problem import Bandit
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, State
@@ -49,7 +50,7 @@ def play(bandit: Bandit, policy: BanditPolicy, problems: int = 1, pulls: int = 1
         reward = bandit.pull(keys[1], state.means, arm)
         after = policy.update(state.policy, arm, reward)
         gap = state.means.max() - state.means[arm]
-        return PlayState(state.means, state.pulls.at[arm].add(1), after), (reward, gap)
+        return PlayState(state.means, rates.count_at(state.pulls, arm), after), (reward, gap)
 
     def step(key: Key, state: PlayState, batch: Batch) -> tuple[PlayState, Metrics]:
         def body(state: PlayState, keys: Key) -> tuple[PlayState, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from lrn.rl import rates
 from lrn.types import Array, Key, State
 
 
@@ -35,7 +36,12 @@ def no_pulls(arms: int) -> SampleMeans:
     return SampleMeans(jnp.zeros(arms, jnp.int32), jnp.zeros(arms))
 
 
+def total(state: SampleMeans) -> Array:
+    """How many pulls there were, as a float: their sum may be more than an int32 holds."""
+    return state.pulls.sum(dtype=jnp.float32)
+
+
 def add_pull(state: SampleMeans, arm: Array, reward: Array) -> SampleMeans:
     """One pull more."""
-    pulls = state.pulls.at[arm].add(1)
+    pulls = rates.count_at(state.pulls, arm)
     return SampleMeans(pulls, state.mean.at[arm].add((reward - state.mean[arm]) / pulls[arm]))

@@ -169,7 +169,7 @@ def coded_q(
         change = jnp.broadcast_to((config.learning_rate / coding.active * error)[:, None], active.shape)
         state = CodedQState(
             state.weights.at[active, action[:, None]].add(change),
-            state.visits.at[active, action[:, None]].add(1),
+            rates.count_at(state.visits, (active, action[:, None]), config.num_envs * coding.active),
             state.coding,
             bonus_state,
             noise_state,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from lrn.rl import rates
 from lrn.rl.env import Env
 from lrn.rl.linear.prediction import Sample, linear_prediction
 from lrn.rl.linear.td import LinearTDConfig, td_update
@@ -82,7 +83,7 @@ def emphatic_td(
         return EmphaticWeights(first, jnp.ones(()), jnp.int32(0))
 
     def learn(learnt: EmphaticWeights, s: Sample) -> tuple[EmphaticWeights, Array]:
-        steps = learnt.steps + 1
+        steps = rates.count(learnt.steps, 1)
         weights, emphasis, error = emphatic_td_update(
             learnt.weights, learnt.emphasis, s.x, s.reward, s.x_next, s.ratio, config.step_size(steps),
             config.discount,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from lrn.rl.mdp.evaluation import visits
 from lrn.rl.mdp.model import MDP, under
 from lrn.types import Array
 
@@ -48,9 +49,7 @@ def emphasis(mdp: MDP, target: Array, visited: Array) -> Array:
         visited: [state], how often the behaviour is where.
     """
     chain, _ = under(mdp, target)
-    alive = (~mdp.terminal).astype(chain.dtype)
-    system = jnp.eye(mdp.states, dtype=chain.dtype) - mdp.discount * chain * alive[:, None] * alive[None, :]
-    return jnp.linalg.solve(system.T, visited)
+    return visits(mdp, chain, visited)
 
 
 def expected_td(m: Moments, weights: Array, step_size: Any) -> Array:

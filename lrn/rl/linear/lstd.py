@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.env import Env
 from lrn.rl.linear.prediction import Sample, linear_prediction
 from lrn.types import Array, Example, Learner
@@ -64,7 +65,7 @@ def lstd_update(
         lambda_: in [0, 1].
     """
     trace = ratio * (discount * lambda_ * system.trace + x)
-    steps = system.steps + 1
+    steps = rates.count(system.steps, 1)
     # Means and not sums: single precision would lose the later terms of a long sum.
     a = system.a + (trace[:, None] * (x - discount * x_next)[None, :] - system.a) / steps
     b = system.b + (trace * r - system.b) / steps

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.env import Env
 from lrn.rl.linear.prediction import Sample, linear_prediction
 from lrn.rl.tabular.schedule import Schedule
@@ -89,7 +90,7 @@ def semi_gradient_td(
         return Weights(jnp.broadcast_to(jnp.asarray(initial, jnp.float32), (n,)), jnp.int32(0))
 
     def learn(learnt: Weights, s: Sample) -> tuple[Weights, Array]:
-        steps = learnt.steps + 1
+        steps = rates.count(learnt.steps, 1)
         weights, error = td_update(
             learnt.weights, s.x, s.reward, s.x_next, s.ratio, config.step_size(steps), config.discount
         )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.env import Env
 from lrn.rl.linear.prediction import Sample, linear_prediction
 from lrn.rl.tabular.schedule import Schedule
@@ -102,7 +103,7 @@ def tdc(
         return CorrectedWeights(first, jnp.zeros(n), jnp.int32(0))
 
     def learn(learnt: CorrectedWeights, s: Sample) -> tuple[CorrectedWeights, Array]:
-        steps = learnt.steps + 1
+        steps = rates.count(learnt.steps, 1)
         weights, second, error = tdc_update(
             learnt.weights, learnt.second, s.x, s.reward, s.x_next, s.ratio, config.step_size(steps),
             config.correction(steps), config.discount,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.rl.mdp.model import MDP
+from lrn.rl.mdp.model import MDP, complement
 from lrn.types import Key
 
 
@@ -39,4 +39,5 @@ def garnet(key: Key, states: int, actions: int, branching: int, discount: ArrayL
         initial=jnp.full(states, 1 / states),
         discount=jnp.asarray(discount, jnp.result_type(float)),
         terminal=jnp.zeros(states, bool),
+        stopping=complement(discount, jnp.result_type(float)),
     )

@@ -24,6 +24,8 @@ class MDP(NamedTuple):
     discount: scalar in [0, 1].
     terminal: bool [state]. A terminal state has value zero: in these arrays it stays where it is and pays
         nothing, which `make` sees to.
+    stopping: scalar, 1 - discount as it was before the discount was rounded; see `leaving`. None where the
+        discount is as it should be.
     """
 
     transitions: Array
@@ -31,6 +33,7 @@ class MDP(NamedTuple):
     initial: Array
     discount: Array
     terminal: Array
+    stopping: Array | None = None
 
     @property
     def states(self) -> int:
@@ -100,7 +103,28 @@ def make(
     p = xp.where(end[:, None, None], xp.eye(states, dtype=p.dtype)[:, None, :], p)
     r = xp.where(end[:, None], 0, r)
     p, r, start, gamma = (jnp.asarray(x, dtype) for x in (p, r, start, discount))
-    return MDP(p, r, start, gamma, jnp.asarray(end))
+    return MDP(p, r, start, gamma, jnp.asarray(end), complement(discount, dtype))
+
+
+def complement(discount: ArrayLike, dtype: Any) -> Array:
+    """1 - discount, for `MDP.stopping`; of a plain number to the full precision of the dtype.
+
+    In single precision .9999 is .99989998: values of 10,000 would be wrong by 1.7.
+    """
+    exact = discount if isinstance(discount, Tracer) else np.asarray(discount, np.float64)
+    return jnp.asarray(1 - exact, dtype)
+
+
+def leaving(mdp: MDP) -> Array:
+    """1 - discount, a scalar that keeps what rounding takes from a discount close to 1.
+
+    It follows the discount where that was replaced or is differentiated.
+    """
+    rounded = 1 - mdp.discount
+    if mdp.stopping is None:
+        return rounded
+    lost = jax.lax.stop_gradient(mdp.stopping - rounded)
+    return rounded + jnp.where(jnp.abs(lost) < jnp.finfo(rounded.dtype).eps / 2, lost, 0)
 
 
 def _check_distributions(name: str, p: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lrn.rl.mdp.evaluation import _system
+from lrn.rl.mdp.evaluation import visits
 from lrn.rl.mdp.model import MDP, under
 from lrn.types import Array
 
@@ -20,8 +20,7 @@ def state_visits(mdp: MDP, policy: Array) -> Array:
         policy: [state, action].
     """
     chain, _ = under(mdp, policy)
-    visits = jnp.linalg.solve(_system(mdp, chain).T, mdp.initial)
-    return jnp.where(mdp.terminal, 0, visits)
+    return visits(mdp, chain, mdp.initial)
 
 
 def occupancy(mdp: MDP, policy: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lrn.rl.mdp.evaluation import objective, policy_action_values
+from lrn.rl.mdp.evaluation import evaluate, gain, objective
 from lrn.rl.mdp.model import MDP
 from lrn.rl.mdp.occupancy import state_visits
 from lrn.types import Array
@@ -18,8 +18,8 @@ def softmax_objective(mdp: MDP, logits: Array) -> Array:
 
 def advantages(mdp: MDP, policy: Array) -> Array:
     """Q minus V [state, action] of a policy [state, action]."""
-    q = policy_action_values(mdp, policy)
-    return q - (policy * q).sum(-1, keepdims=True)
+    gains, _ = gain(mdp, evaluate(mdp, policy))
+    return gains - (policy * gains).sum(-1, keepdims=True)
 
 
 def softmax_policy_gradient(mdp: MDP, logits: Array) -> Array:

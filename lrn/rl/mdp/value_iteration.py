@@ -9,52 +9,62 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.rl.mdp.evaluation import action_values
-from lrn.rl.mdp.model import MDP, deterministic
+from lrn.rl.mdp.evaluation import Precise, gain
+from lrn.rl.mdp.model import MDP, deterministic, leaving
+from lrn.rl.mdp.policy_iteration import improvements
+from lrn.rl.mdp.solution import Solution, solution
 from lrn.types import Array
 
-
-class Solution(NamedTuple):
-    """An optimal policy and its values.
-
-    values: [state]. action_values: [state, action]. policy: [state, action], deterministic.
-    iterations: sweeps, or improvements of the policy, that it took.
-    residual: largest change that one more backup would make to ``values``.
-    """
-
-    values: Array
-    action_values: Array
-    policy: Array
-    iterations: Array
-    residual: Array
+_PATIENCE = 100  # sweeps without a smaller change than ever before
 
 
-def value_iteration(mdp: MDP, tolerance: ArrayLike = 1e-6, max_sweeps: int = 100_000) -> Solution:
+class _Sweeps(NamedTuple):
+    """values; change: of the last sweep; least: of any; idle: sweeps since that; sweeps: how many."""
+
+    values: Precise
+    change: Array
+    least: Array
+    idle: Array
+    sweeps: Array
+
+
+def value_iteration(mdp: MDP, tolerance: ArrayLike = 1e-6, max_sweeps: int = 1_000_000) -> Solution:
     """Sweep all states at once until no value changes by more than ``tolerance``.
 
     Each sweep shrinks the largest error by the discount, so the result is within
-    ``discount / (1 - discount) * tolerance`` of the optimal values. In single precision a tolerance below
-    some 1e-7 of the largest value is never met, and ``max_sweeps`` ends it.
+    ``discount / (1 - discount) * tolerance`` of the optimal values. Where rounding keeps changes from
+    shrinking that far, `policy_iteration` goes on from where the sweeps stand.
+
+    Where the tolerance was not met, ``residual`` exceeds it: ``max_sweeps`` were too few, or the tolerance is
+    below what the dtype can tell, some 1e-6 of the largest reward in single precision.
     """
     check.integer("max_sweeps", max_sweeps, low=1)
     check.non_negative("tolerance", tolerance)
 
-    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
-        _, change, sweeps = carry
-        return (change > tolerance) & (sweeps < max_sweeps)
-
-    def sweep(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        values, _, sweeps = carry
-        new = action_values(mdp, values).max(-1)
-        return new, jnp.abs(new - values).max(), sweeps + 1
-
-    start = (jnp.zeros_like(mdp.initial), jnp.asarray(jnp.inf, mdp.initial.dtype), jnp.int32(0))
-    values, _, sweeps = jax.lax.while_loop(unfinished, sweep, start)
-    return solution(mdp, values, sweeps)
+    return _value_iteration(mdp, tolerance, max_sweeps)
 
 
-def solution(mdp: MDP, values: Array, iterations: Array) -> Solution:
-    """What follows from optimal values [state]."""
-    q = action_values(mdp, values)
-    residual = jnp.abs(q.max(-1) - values).max()
-    return Solution(values, q, deterministic(mdp, jnp.argmax(q, -1)), iterations, residual)
+@jax.jit
+def _value_iteration(mdp: MDP, tolerance: ArrayLike, most: ArrayLike) -> Solution:
+    hidden = jnp.finfo(mdp.rewards.dtype).eps * jnp.abs(mdp.rewards).max()
+
+    def stuck(at: _Sweeps) -> Array:
+        # Below a discount of 1 every sweep's change is smaller than that before, but for rounding.
+        return (at.idle >= _PATIENCE) & ((leaving(mdp) > 0) | (at.change <= hidden))
+
+    def unfinished(at: _Sweeps) -> Array:
+        return (at.change > tolerance) & ~stuck(at) & (at.sweeps < most)
+
+    def sweep(at: _Sweeps) -> _Sweeps:
+        best = gain(mdp, at.values)[0].max(-1)
+        change = jnp.abs(best).max()
+        idle = jnp.where(change < at.least, 0, at.idle + 1)
+        return _Sweeps(at.values.add(best), change, jnp.minimum(change, at.least), idle, at.sweeps + 1)
+
+    zeros, endless = jnp.zeros_like(mdp.initial), jnp.asarray(jnp.inf, mdp.initial.dtype)
+    start = _Sweeps(Precise(zeros, zeros), endless, endless, jnp.int32(0), jnp.int32(0))
+    swept = jax.lax.while_loop(unfinished, sweep, start)
+    greedy = deterministic(mdp, jnp.argmax(gain(mdp, swept.values)[0], -1))
+    goes_on = stuck(swept) & (swept.change > tolerance)
+    values, _ = improvements(mdp, greedy, swept.values, goes_on, 1000)
+    return solution(mdp, values, swept.sweeps)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play
+from lrn.rl import play, rates
 from lrn.rl.agent import Policy, memoryless
 from lrn.rl.env import Env, require_discrete
 from lrn.rl.tabular.schedule import Schedule
@@ -137,6 +137,11 @@ def control(
         action = act(u, q[0, s], config.epsilon(jnp.int32(1)))
         return ControlState(q, jnp.zeros((tables, n, actions), jnp.int32), live, action[None])
 
+    def epsilon(visits: Array, states: Array) -> Array:
+        """The chance of a random action at the next visit of each of the states [n]."""
+        # A sum of counts may be more than an int32 holds.
+        return config.epsilon(visits[:, states].sum((0, 2), dtype=jnp.float32) + 1)
+
     def one(state: ControlState, drawn: Any) -> Any:
         key, u = drawn
         q = state.q
@@ -145,9 +150,9 @@ def control(
         step = jax.tree.map(lambda x: x[0], result)
         s_next, s_now = index(step.final_observation), index(live.observation[0])
         table = (u[0, 0] * tables).astype(jnp.int32)
-        visits = state.visits.at[table, s, a].add(1)
+        visits = rates.count_at(state.visits, (table, s, a))
         # Actions are chosen before the update, by the estimates that SARSA's target is about.
-        epsilons = config.epsilon(visits[:, jnp.stack([s_next, s_now])].sum((0, 2)) + 1)
+        epsilons = epsilon(visits, jnp.stack([s_next, s_now]))
         next_action = act(u[1], q[s_next], epsilons[0])
         fresh_action = act(u[2], q[s_now], epsilons[1])
         transition = Transition(s, a, step.reward, step.terminated, s_next, next_action, epsilons[0], table)
@@ -169,7 +174,6 @@ def control(
 
     def sample(key: Key, state: ControlState, observation: Array) -> Array:
         s, u = index(observation, 1), jax.random.uniform(key, (observation.shape[0], actions + 1))
-        epsilons = config.epsilon(state.visits[:, s].sum((0, 2)) + 1)
-        return jax.vmap(act)(u, state.q[s], epsilons)
+        return jax.vmap(act)(u, state.q[s], epsilon(state.visits, s))
 
     return init, step, memoryless(greedy, sample)

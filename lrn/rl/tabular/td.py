@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.env import Env
 from lrn.rl.tabular.control import move, states_of
 from lrn.rl.tabular.prediction import Experience, prediction
@@ -79,7 +80,7 @@ def td(env: Env, policy: Any, config: TDConfig) -> Learner:
         return Values(jnp.full(n, config.initial, jnp.float32), jnp.zeros(n, jnp.int32))
 
     def learn(learnt: Values, e: Experience) -> tuple[Values, Array]:
-        visits = learnt.visits.at[e.state].add(1)
+        visits = rates.count_at(learnt.visits, e.state)
         step_size = config.step_size(visits[e.state])
         values, error = td_update(
             learnt.values, e.state, e.reward, e.terminated, e.next_state, step_size, config.discount

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.rl import rates
 from lrn.rl.env import Env
 from lrn.rl.tabular.control import states_of
 from lrn.rl.tabular.prediction import Experience, prediction
@@ -128,7 +129,7 @@ def td_lambda(env: Env, policy: Any, config: TDLambdaConfig) -> Learner:
         return TracedValues(values, jnp.zeros(n, jnp.int32), jnp.zeros(n), values[0])
 
     def learn(learnt: TracedValues, e: Experience) -> tuple[TracedValues, Array]:
-        visits = learnt.visits.at[e.state].add(1)
+        visits = rates.count_at(learnt.visits, e.state)
         # At the start of an episode the trace is zero and nothing was bootstrapped yet.
         begun = (learnt.trace > 0).any()
         expected = jnp.where(begun, learnt.expected, learnt.values[e.state])

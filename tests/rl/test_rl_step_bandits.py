@@ -1,0 +1,226 @@
+"""Bandits: every policy and whole steps against the book and the papers in plain NumPy, every option on.
+
+The reference makes the random draws from the same keys; all else is its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from places import compiled
+
+from lrn.rl import bandits
+from lrn.rl.rates import LARGEST
+
+ARMS, PROBLEMS, PULLS, STEPS = 4, 3, 6, 3
+POLICIES = {
+    "epsilon-greedy": bandits.epsilon_greedy(ARMS, bandits.EpsilonGreedyConfig(epsilon=0.35)),
+    "decaying epsilon": bandits.epsilon_greedy(
+        ARMS, bandits.EpsilonGreedyConfig(schedule="decaying", scale=0.6, gap=0.7)
+    ),
+    "Boltzmann": bandits.boltzmann(ARMS, bandits.BoltzmannConfig(temperature=0.6)),
+    "decaying Boltzmann": bandits.boltzmann(ARMS, bandits.BoltzmannConfig(0.6, schedule="decaying")),
+    "optimistic": bandits.optimistic(ARMS, bandits.OptimisticConfig(initial=2.5, step_size=0.3)),
+    "optimistic means": bandits.optimistic(ARMS, bandits.OptimisticConfig(initial=2.5, step="mean")),
+    "UCB1": bandits.ucb1(ARMS, bandits.UCB1Config(scale=0.8)),
+    "Gaussian Thompson": bandits.gaussian_thompson(
+        ARMS, bandits.GaussianThompsonConfig(mean=0.4, std=1.3, noise=0.8)
+    ),
+    "Beta Thompson": bandits.beta_thompson(ARMS, bandits.BetaThompsonConfig(a=1.5, b=0.7)),
+    "gradient": bandits.gradient(ARMS, bandits.GradientConfig(step_size=0.4)),
+    "gradient without a baseline": bandits.gradient(
+        ARMS, bandits.GradientConfig(step_size=0.2, baseline=False)
+    ),
+}
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def uniforms(key: Any) -> Any:
+    return jax.random.uniform(key, (ARMS,))
+
+
+def explored(key: Any) -> Any:
+    """Whether, and where to: one number, and one for each arm."""
+    explore, lottery = jax.random.split(key)
+    return jnp.append(jax.random.uniform(explore), jax.random.uniform(lottery, (ARMS,)))
+
+
+def gumbels(key: Any) -> Any:
+    return jax.random.gumbel(key, (ARMS,))
+
+
+def normals(key: Any) -> Any:
+    return jax.random.normal(key, (ARMS,))
+
+
+NOISE = {
+    "epsilon-greedy": explored, "decaying epsilon": explored, "Boltzmann": gumbels,
+    "decaying Boltzmann": gumbels, "optimistic": uniforms, "optimistic means": uniforms, "UCB1": uniforms,
+    "Gaussian Thompson": normals, "gradient": gumbels, "gradient without a baseline": gumbels,
+}  # fmt: skip
+
+
+class Player:
+    """One problem in play: the policy's numbers, and what it does with draws."""
+
+    def __init__(self, name: str, means: np.ndarray):
+        self.name, self.means, self.pulls = name, means, np.zeros(ARMS, int)
+        self.mean = np.full(ARMS, 2.5 if name.startswith("optimistic") else 0.0)
+        self.preference, self.baseline = np.zeros(ARMS), 0.0
+        self.a, self.b = np.full(ARMS, 1.5), np.full(ARMS, 0.7)
+
+    def choose(self, key: Any, noise: np.ndarray | None) -> int:
+        if noise is None:
+            return int(np.argmax(jax.random.beta(key, jnp.float32(self.a), jnp.float32(self.b))))
+        t = self.pulls.sum() + 1
+        if "epsilon" in self.name:
+            epsilon = 0.35 if self.name == "epsilon-greedy" else min(1, 0.6 * ARMS / (0.7**2 * t))
+            return int(noise[1:].argmax()) if noise[0] < epsilon else self.best(self.mean, noise[1:])
+        if "Boltzmann" in self.name:
+            temperature = 0.6 if self.name == "Boltzmann" else 0.6 / np.log(t + 1)
+            return int(np.argmax(self.mean / temperature + noise))
+        if "gradient" in self.name:
+            return int(np.argmax(np.log(softmax(self.preference)) + noise))
+        if self.name == "Gaussian Thompson":
+            # The posterior of a normal mean under a normal prior.
+            variance = 1 / (1 / 1.3**2 + self.pulls / 0.8**2)
+            centre = variance * (0.4 / 1.3**2 + self.pulls * self.mean / 0.8**2)
+            return int(np.argmax(centre + np.sqrt(variance) * noise))
+        if self.name == "UCB1":
+            untried = self.pulls == 0
+            width = np.sqrt(0.8 * np.log(max(t - 1, 1)) / np.maximum(self.pulls, 1))
+            return self.best(np.where(untried, np.inf, self.mean + width), noise)
+        return self.best(self.mean, noise)
+
+    def best(self, values: np.ndarray, lottery: np.ndarray) -> int:
+        """The first of the best by lot."""
+        tied = np.flatnonzero(values == values.max())
+        return int(tied[lottery[tied].argmax()])
+
+    def update(self, arm: int, reward: float) -> None:
+        self.pulls[arm] += 1
+        step = {"optimistic": 0.3, "optimistic means": 1 / (self.pulls[arm] + 1)}.get(
+            self.name, 1 / self.pulls[arm]
+        )
+        self.mean[arm] += step * (reward - self.mean[arm])
+        self.a[arm] += reward
+        self.b[arm] += 1 - reward
+        size, before = (0.4, self.baseline) if self.name == "gradient" else (0.2, 0.0)
+        chances = softmax(self.preference)
+        self.preference = self.preference + size * (reward - before) * (np.eye(ARMS)[arm] - chances)
+        self.baseline += (reward - self.baseline) / self.pulls.sum()
+
+    def expected(self, state: Any) -> dict[str, Any]:
+        """The policy's state by its fields."""
+        every = {
+            "mean": self.baseline if "gradient" in self.name else self.mean,
+            "pulls": self.pulls.sum() if "gradient" in self.name else self.pulls,
+            "preference": self.preference, "a": self.a, "b": self.b,
+        }  # fmt: skip
+        return {field: every[field] for field in state._fields}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies_are_those_of_the_papers(name):
+    """Pull by pull, by turns of arms that tie, were never tried, and stand apart.
+
+    Operation by operation, so that policies share their programs.
+    """
+    policy, player = POLICIES[name], Player(name, np.zeros(ARMS))
+    keys = jax.random.split(jax.random.key(2), 12)
+    noise = np.asarray(jax.vmap(NOISE[name])(keys), np.float64) if name in NOISE else [None] * 12
+    state, rewards = policy.init(), np.sin(np.arange(1, 13) * 1.7)
+    if name == "Beta Thompson":
+        rewards = (rewards > 0).astype(float)
+    pulled = set()
+    for key, drawn, reward in zip(keys, noise, rewards):
+        check_policy([player], jax.tree.map(lambda x: x[None], state))
+        arm = policy.choose(key, state)
+        assert arm.dtype == jnp.int32
+        assert int(arm) == player.choose(key, drawn)
+        state = policy.update(state, arm, jnp.float32(reward))
+        player.update(int(arm), reward)
+        pulled.add(int(arm))
+    check_policy([player], jax.tree.map(lambda x: x[None], state))
+    assert len(pulled) > 1
+
+
+PLAYED = {"UCB1": bandits.bernoulli(ARMS), "gradient": bandits.gaussian(ARMS, std=0.7, spread=1.4)}
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_steps_play_every_problem(name):
+    """Of coins that are as fair as a number drawn evenly, and of normal arms."""
+    coins, key = name == "UCB1", jax.random.key(9)
+    learner = bandits.play(PLAYED[name], POLICIES[name], PROBLEMS, PULLS)
+    state = compiled(learner.init, key, None)(key, None)
+    step = compiled(learner.step, key, state, None)
+    draw_means = uniforms if coins else lambda k: 1.4 * normals(k)
+    draw_reward = jax.random.uniform if coins else jax.random.normal
+    means = np.asarray(jax.vmap(draw_means)(jax.random.split(key, PROBLEMS)), np.float64)
+    players = [Player(name, m) for m in means]
+    check(players, state)
+    for t in range(STEPS):
+        keys = jax.random.split(jax.random.key(400 + t), (PULLS, 2, PROBLEMS))
+        noise = np.asarray(jax.vmap(jax.vmap(NOISE[name]))(keys[:, 0]), np.float64)
+        paid = np.asarray(jax.vmap(jax.vmap(draw_reward))(keys[:, 1]), np.float64)
+        rewards, gaps = [], []
+        for i in range(PULLS):
+            for p, player in enumerate(players):
+                arm = player.choose(None, noise[i, p])
+                mean = player.means[arm]
+                rewards.append(float(paid[i, p] < mean) if coins else mean + 0.7 * paid[i, p])
+                gaps.append(player.means.max() - mean)
+                player.update(arm, rewards[-1])
+        state, found = step(jax.random.key(400 + t), state, None)
+        check(players, state)
+        assert set(found) == {"reward", "gap", "optimal"}
+        np.testing.assert_allclose(found["reward"], np.mean(rewards), rtol=1e-4)
+        np.testing.assert_allclose(found["gap"], np.mean(gaps), rtol=1e-4)
+        np.testing.assert_allclose(found["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
+    gaps = [(p.means.max() - p.means) @ p.pulls for p in players]
+    np.testing.assert_allclose(bandits.pseudo_regret(state), gaps, rtol=1e-4)
+    regret = bandits.regret(None, jax.random.key(0), state, None)
+    np.testing.assert_allclose(regret["regret"], np.mean(gaps), rtol=1e-4)
+
+    full = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))
+    assert (step(key, full, None)[0].pulls == LARGEST).all()
+
+
+def check(players: list[Player], state: Any) -> None:
+    """Every leaf of the state."""
+    np.testing.assert_allclose(state.means, [p.means for p in players], rtol=1e-5)
+    np.testing.assert_array_equal(state.pulls, [p.pulls for p in players])
+    check_policy(players, state.policy)
+
+
+def check_policy(players: list[Player], policy: Any) -> None:
+    """Every leaf of the policies' states [problems, ...]."""
+    for field, leaf in policy._asdict().items():
+        expected = np.stack([p.expected(policy)[field] for p in players])
+        np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5, err_msg=field)
+
+
+@pytest.mark.parametrize("name", [n for n in POLICIES if n != "Beta Thompson"])
+def test_counts_of_pulls_stop_at_the_largest(name):
+    """Sums of counts are more than an int32 holds: epsilon, temperatures and widths are still those of a
+    late pull, so that the best arm is pulled, and a mean stays where it is."""
+    policy, late = POLICIES[name], jnp.linspace(0.0, 30.0, ARMS)
+    state = policy.init()
+    state = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))
+    if "gradient" not in name:
+        state = state._replace(mean=late)
+    after = policy.update(state, jnp.int32(1), jnp.float32(4.0))
+    assert (after.pulls == LARGEST).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(after))
+    if name not in ("epsilon-greedy", "optimistic") and "gradient" not in name:
+        np.testing.assert_allclose(after.mean, late, rtol=1e-5)
+        assert {int(policy.choose(k, state)) for k in jax.random.split(jax.random.key(1), 6)} == {ARMS - 1}
