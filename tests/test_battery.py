@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from lrn.types import Example, Learner
 KINDS = (Learner, Agent, MetaLearner, MetaAgent)
 
 
-def find() -> dict[str, object]:
+def find() -> dict[str, Any]:
     """Modules that define a learner, by name."""
     found = {}
     for info in pkgutil.walk_packages(lrn.__path__, "lrn."):
@@ -179,7 +180,9 @@ def test_seeds_differ(case):
 def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
     state = case.after[0][0]
     checkpoint.save(tmp_path, 1, state)
-    restored = checkpoint.load(tmp_path, state).tree
+    loaded = checkpoint.load(tmp_path, state)
+    assert loaded is not None
+    restored = loaded.tree
     assert same(restored, state)
     key, batch = case.inputs(0, 2)
     assert same(case.step(key, restored, batch), case.step(key, state, batch))

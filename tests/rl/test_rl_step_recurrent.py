@@ -108,7 +108,9 @@ def reference(case: Case, key: Any, state: RecurrentPPOState) -> Any:
         if t:
             begins.append(first)
         out, value, memory = think(params, memories[-1], see(observation), begins[t])
-        outs.append(out), values.append(value), memories.append(memory)
+        outs.append(out)
+        values.append(value)
+        memories.append(memory)
         return policy.sample(params["head"], out, noise[t])
 
     live, played = walk.play(env_key, state.live, act, policy.send, c.rollout_length)
