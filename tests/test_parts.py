@@ -110,8 +110,26 @@ def test_each_device_does_its_share(count):
 
 
 @four
-@pytest.mark.parametrize("learner", [maml, reptile])
-@pytest.mark.parametrize(("seeds", "tasks"), [(1, 8), (2, 8), (3, 8), (1, 6), (5, 4)])
+@pytest.mark.parametrize(
+    ("learner", "seeds", "tasks"),
+    [
+        (maml, 1, 8),
+        (maml, 3, 8),
+        (maml, 1, 6),
+        (reptile, 2, 8),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (maml, 2, 8),
+                (maml, 5, 4),
+                (reptile, 1, 8),
+                (reptile, 3, 8),
+                (reptile, 1, 6),
+                (reptile, 5, 4),
+            ]
+        ),
+    ],
+)
 def test_a_training_on_four_devices_is_that_on_one(learner, seeds, tasks):
     config = MAML if learner is maml else REPTILE
     close(*(fit(learner, config, seeds, tasks, devices) for devices in (jax.devices()[:1], None)))

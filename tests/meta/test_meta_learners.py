@@ -60,8 +60,8 @@ def test_the_order_of_the_tasks_does_not_matter(name):
     example = EXAMPLES[name]()
     learner = example.factory(example.config)
     assert isinstance(learner, MetaLearner)
-    given = example.sampler.draw(jax.random.key(0), None)
-    state = learner.init(jax.random.key(1), given)
+    given = jax.jit(example.sampler.draw)(jax.random.key(0), None)
+    state = jax.jit(learner.init)(jax.random.key(1), given)
     turned = jax.tree.map(lambda x: x[jnp.array([2, 0, 1])], given)
     step = jax.jit(learner.step)
     one, other = step(jax.random.key(2), state, given), step(jax.random.key(2), state, turned)
@@ -77,8 +77,8 @@ def test_the_order_of_the_tasks_does_not_matter(name):
 def test_curves_have_a_row_for_each_step(name):
     example = EXAMPLES[name]()
     learner = example.factory(example.config)
-    given = example.sampler.draw(jax.random.key(0), None)
-    state = learner.init(jax.random.key(1), given)
+    given = jax.jit(example.sampler.draw)(jax.random.key(0), None)
+    state = jax.jit(learner.init)(jax.random.key(1), given)
     task = jax.tree.map(lambda x: x[0], given)
     x = task.query["x"]
     three = learner.curve(state, task.support, x, task.code, 3)
@@ -96,7 +96,7 @@ def test_maml_is_the_mean_over_a_loop_of_tasks(batch, steps, order):
         inner=InnerConfig(steps=steps, rate=0.01, order=order), meta_rate=0.1, optimizer=optax.sgd
     )
     learner = maml.maml(PROBLEM, config)
-    state = learner.init(jax.random.key(0), batch)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
 
     def loss_of_task(params, i):
         support, query = jax.tree.map(lambda x: x[i], (batch.support, batch.query))
@@ -119,7 +119,7 @@ def test_groups_of_tasks_change_nothing(batch, at_once):
     together = MAMLConfig(optimizer=optax.sgd)
     apart = dataclasses.replace(together, tasks_at_once=at_once)
     learner = maml.maml(PROBLEM, together)
-    state = learner.init(jax.random.key(0), batch)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
     expected = learner.step(jax.random.key(1), state, batch)
     close(maml.maml(PROBLEM, apart).step(jax.random.key(1), state, batch), expected)
 
@@ -148,7 +148,7 @@ def test_anil_and_boil_adapt_one_part(batch, make, part):
     """Theirs is the adaptation of MAML with rates of 0 for the other part."""
     inner = InnerConfig(steps=3, rate=0.05)
     learner = make(PROBLEM, MAMLConfig(inner=inner))
-    state = learner.init(jax.random.key(0), batch)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
     task = jax.tree.map(lambda x: x[0], batch)
     rates = {
         name: jax.tree.map(lambda p, on=(name == part): jnp.full((3,), 0.05 * on), params)
@@ -164,7 +164,7 @@ def test_anil_and_boil_adapt_one_part(batch, make, part):
 def test_reptile_with_one_step_is_joint_training(batch):
     config = reptile.ReptileConfig(inner=InnerConfig(steps=1, rate=0.01), meta_rate=0.5)
     learner = reptile.reptile(PROBLEM, config)
-    state = learner.init(jax.random.key(0), batch)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
     seen = jax.vmap(joined)(batch)
 
     def joint(params):
@@ -219,7 +219,7 @@ def test_maml_plus_plus_without_its_additions_is_maml(batch):
         inner=inner, multi_step_steps=0, learn_rates=False, clip=1e9, final_rate=1e-3
     )
     one, other = maml_plus_plus.maml_plus_plus(PROBLEM, plus), maml.maml(PROBLEM, MAMLConfig(inner=inner))
-    state, plain = (learner.init(jax.random.key(0), batch) for learner in (one, other))
+    state, plain = (jax.jit(learner.init)(jax.random.key(0), batch) for learner in (one, other))
     after, metrics = one.step(jax.random.key(1), state, batch)
     expected, measured = other.step(jax.random.key(1), plain, batch)
     np.testing.assert_allclose(metrics["loss"], measured["loss"], rtol=1e-5)
@@ -232,7 +232,7 @@ def test_maml_plus_plus_is_of_first_order_first(batch):
     )
     first = dataclasses.replace(settings, inner=InnerConfig(steps=3, rate=0.05, order="first"))
     learners = [maml_plus_plus.maml_plus_plus(PROBLEM, c) for c in (settings, first)]
-    states = [learner.init(jax.random.key(0), batch) for learner in learners]
+    states = [jax.jit(learner.init)(jax.random.key(0), batch) for learner in learners]
     for same in (True, False):  # the first step, the second
         states = [lr.step(jax.random.key(1), s, batch)[0] for lr, s in zip(learners, states)]
         apart = jax.tree.leaves(
@@ -260,7 +260,7 @@ def test_maml_learns_the_mean_of_linear_gaussian_tasks():
     problem = regression(identity)
     learner = maml.maml(problem, MAMLConfig(inner=InnerConfig(steps=0), meta_rate=0.03))
     sampler = episodes(family, 32)
-    state = learner.init(jax.random.key(0), sampler.draw(jax.random.key(1), None))
+    state = jax.jit(learner.init)(jax.random.key(0), sampler.draw(jax.random.key(1), None))
 
     def body(i, state):
         key = jax.random.fold_in(jax.random.key(2), i)
@@ -328,7 +328,7 @@ def test_transductive_statistics_let_queries_help_each_other_and_others_do_not()
     for statistics, alone in (("support", True), ("transductive", False)):
         problem = classification(body, 3, statistics)
         learner = maml.maml(problem, MAMLConfig())
-        state = learner.init(jax.random.key(1), given)
+        state = jax.jit(learner.init)(jax.random.key(1), given)
         task = jax.tree.map(lambda x: x[0], given)
         x = task.query["x"]
         whole = learner.curve(state, task.support, x, (), 1)
@@ -342,7 +342,7 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
     settings = prototypical.PrototypicalConfig()
     learner = prototypical.prototypical(classification(body, 3, "running"), settings)
     given = draw(blobs(ways=3), jax.random.key(0), tasks)
-    state = learner.init(jax.random.key(1), given)
+    state = jax.jit(learner.init)(jax.random.key(1), given)
     after, metrics = learner.step(jax.random.key(2), state, given)
     assert set(metrics) == {"loss", "accuracy"}
     # A batch is a task's support and queries together; flax keeps .9 of the old mean 0 and variance 1.
@@ -369,7 +369,7 @@ def test_running_statistics_are_refused_where_an_inner_loop_would_not_move_them(
     problem = classification(nets.from_flax(Normed(0.9)), 3, "running")
     given = draw(blobs(ways=3), jax.random.key(0), 2)
     for learner in (maml.maml(problem, MAMLConfig()), pooled.pooled(problem, pooled.PooledConfig())):
-        state = learner.init(jax.random.key(1), given)
+        state = jax.jit(learner.init)(jax.random.key(1), given)
         with pytest.raises(ValueError, match="only prototypical networks keep running"):
             jax.eval_shape(learner.step, jax.random.key(2), state, given)
 
@@ -467,7 +467,7 @@ def test_other_bad_input(batch):
     with pytest.raises(ValueError, match="TaskFamily"):
         check_family("sinusoid")  # pyright: ignore[reportArgumentType]
     learner = maml.maml(PROBLEM, MAMLConfig(tasks_at_once=3))
-    state = learner.init(jax.random.key(0), batch)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
     with pytest.raises(ValueError, match="4 tasks do not divide into groups of 3"):
         learner.step(jax.random.key(0), state, batch)
     with pytest.raises(ValueError, match="adapted 'heads' is not known"):
@@ -499,7 +499,7 @@ def test_tasks_that_do_not_fit_the_problem(batch):
         (classification(nets.mlp(None, (4,)), 3), batch, r"needs labels int \[n\]"),
     ):
         learner = maml.maml(problem, MAMLConfig())
-        state = learner.init(jax.random.key(0), given)
+        state = jax.jit(learner.init)(jax.random.key(0), given)
         with pytest.raises(ValueError, match=message):
             learner.step(jax.random.key(1), state, given)
     learner = maml.maml(classification(nets.mlp(None, (4,)), 3), MAMLConfig())
@@ -513,7 +513,7 @@ def test_meta_sgd_learns_its_rates_by_the_product_of_gradients():
     given = draw(linear_gaussian(), jax.random.key(0), 1)
     config = MAMLConfig(inner=InnerConfig(steps=1, rate=0.05), meta_rate=0.5, optimizer=optax.sgd)
     learner = meta_sgd.meta_sgd(problem, config)
-    state = learner.init(jax.random.key(1), given)
+    state = jax.jit(learner.init)(jax.random.key(1), given)
     after = learner.step(jax.random.key(2), state, given)[0]
     support, query = jax.tree.map(lambda x: x[0], (given.support, given.query))
     slope = jax.grad(problem.loss_on)(state.meta["params"], (), support, support)
@@ -539,7 +539,7 @@ def test_mr_maml_without_noise_or_its_price_is_anil(batch):
     inner = InnerConfig(steps=2)
     quiet = mr_maml.mr_maml(PROBLEM, mr_maml.MRMAMLConfig(inner=inner, beta=0.0, initial_std=1e-6))
     plain = anil.anil(PROBLEM, MAMLConfig(inner=inner))
-    state, other = (learner.init(jax.random.key(0), batch) for learner in (quiet, plain))
+    state, other = (jax.jit(learner.init)(jax.random.key(0), batch) for learner in (quiet, plain))
     metrics = quiet.step(jax.random.key(1), state, batch)[1]
     expected = plain.step(jax.random.key(1), other, batch)[1]
     np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-4)
@@ -555,7 +555,7 @@ def test_pooled_classes_are_those_behind_the_labels():
     given = draw(few_shot(images, 4, 1, 2), jax.random.key(1), 3)
     problem = classification(nets.mlp(None, (8,)), 4)
     learner = pooled.pooled(problem, pooled.PooledConfig(fine_tune=InnerConfig(rate=0.1)), classes=7)
-    state = learner.init(jax.random.key(2), given)
+    state = jax.jit(learner.init)(jax.random.key(2), given)
     losses = []
     for i in range(3):
         episode = jax.tree.map(lambda x: x[i], given)  # noqa: B023
