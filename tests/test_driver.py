@@ -103,6 +103,28 @@ def stream(seed: int, which: int, step: int | None = None) -> Any:
     return key if step is None else jax.random.fold_in(key, step)
 
 
+def test_a_samplers_check_sees_the_data_of_each_seed():
+    """Before anything compiles; without data of its own for each seed the shared data once."""
+    seen: list[dict[str, Any]] = []
+
+    def check(data):
+        seen.append(data)
+        if len(seen) == 2:
+            raise ValueError("the second seed's data")
+
+    with pytest.raises(ValueError, match="the second seed's data"):
+        fit(sampler=Sampler(_draw, check=check))
+    for data, own in zip(seen, OWN):
+        np.testing.assert_array_equal(data["own"], own)
+        np.testing.assert_array_equal(data["shared"], SHARED)
+
+    def refuse(data):
+        raise ValueError(f"shared alone: {sorted(data)}")
+
+    with pytest.raises(ValueError, match=r"shared alone: \['shared'\]"):
+        fit(sampler=Sampler(_draw, check=refuse), per_seed=None)
+
+
 @pytest.fixture(scope="module")
 def by_hand():
     """Rows {(arm, seed, step, metric): value} and final states [arms, seeds], from a Python loop."""

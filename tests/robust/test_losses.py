@@ -66,6 +66,7 @@ def test_is_correct_matches_argmax_and_counts_ties_and_nan_as_wrong(logits):
     np.testing.assert_array_equal(is_correct(odd, jnp.zeros(4, int)), [False, False, True, True])
 
 
+@pytest.mark.usefixtures("float16")
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_finite_in_half_precision(name):
     z = jnp.array([[60000.0, -60000.0, 0.0]], jnp.float16)
