@@ -5,7 +5,8 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEPENDS := pyproject.toml constraints.txt
 
-# Verdicts and tests may not hang on the last bit: the suite passes under each of these, one after another.
+# Verdicts and tests may not hang on the last bit: the suite has to pass under each of these, one after another.
+# FLAGS are those of tests/conftest.py, which leaves XLA_FLAGS alone where it is set.
 FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 DISTURBANCES := sse4 avx2 narrow one-core four-devices
 disturbed-sse4: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=SSE4_2

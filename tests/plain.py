@@ -20,6 +20,17 @@ def as_float64(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: np.array(x, np.float64), tree)
 
 
+def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
+    """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
+    haste: Any = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+    return jax.jit(f).lower(*args).compile(compiler_options=haste if jax.default_backend() == "cpu" else None)
+
+
+def numbers(x: Any) -> np.ndarray:
+    """As float64."""
+    return np.asarray(x, np.float64)
+
+
 def gradient(loss: Callable[[Tree], float], params: Tree, step: float = 1e-6) -> Tree:
     """The gradient of a scalar loss by central differences; for a few dozen numbers."""
     leaves, form = jax.tree.flatten(as_float64(params))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from plain import Adam
+from plain import Adam, compiled, numbers
 from tiny import (
     Momentum,
     Outer,
@@ -21,14 +21,13 @@ from tiny import (
     begin,
     body,
     check_metrics,
-    compiled,
     each,
     factor,
     fold_in,
     meta_step,
+    momentum,
     normal,
     nudged,
-    numbers,
     slope,
     split,
     tasks,
@@ -45,7 +44,6 @@ from lrn.meta.mr_maml import MRMAMLConfig, mr_maml
 from lrn.meta.nil import nil
 from lrn.meta.problem import Problem, classification, regression
 
-momentum = functools.partial(optax.sgd, momentum=0.6)
 slow_adam = functools.partial(optax.adam, b1=0.5, b2=0.7, eps=0.05)
 
 

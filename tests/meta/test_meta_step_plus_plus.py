@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plain import gradient
+from plain import compiled, gradient, numbers
 from tiny import (
     Momentum,
     Outer,
@@ -17,11 +17,9 @@ from tiny import (
     begin,
     body,
     check_metrics,
-    compiled,
     each,
     factor,
     nudged,
-    numbers,
     split,
     tasks,
     words,

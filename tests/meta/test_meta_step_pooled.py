@@ -7,9 +7,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 import pytest
-from plain import log_softmax
+from plain import compiled, log_softmax, numbers
 from tiny import (
     Momentum,
     Outer,
@@ -18,16 +17,15 @@ from tiny import (
     begin,
     body,
     check_metrics,
-    compiled,
     each,
     factor,
     fold_in,
     hidden,
     linear,
     meta_step,
+    momentum,
     normal,
     nudged,
-    numbers,
     split,
     tasks,
     words,
@@ -39,8 +37,6 @@ from lrn.meta.irm import IRMConfig, irm
 from lrn.meta.oracle import OracleConfig, oracle
 from lrn.meta.pooled import PooledConfig, pooled
 from lrn.meta.problem import classification, regression
-
-momentum = functools.partial(optax.sgd, momentum=0.6)
 
 
 def joined(e: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from plain import compiled, numbers
 from tiny import (
     KEPT,
     Outer,
@@ -14,13 +15,11 @@ from tiny import (
     begin,
     body,
     check_metrics,
-    compiled,
     each,
     factor,
     hidden,
     meta_step,
     nudged,
-    numbers,
     split,
     tasks,
     words,

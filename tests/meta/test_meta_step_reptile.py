@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from plain import compiled, numbers
 from tiny import (
     Momentum,
     Outer,
@@ -18,11 +18,10 @@ from tiny import (
     begin,
     body,
     check_metrics,
-    compiled,
     each,
     factor,
+    momentum,
     nudged,
-    numbers,
     split,
     tasks,
     words,
@@ -32,8 +31,6 @@ from lrn.meta.adapt import InnerConfig
 from lrn.meta.problem import classification, regression
 from lrn.meta.reptile import ReptileConfig, reptile
 from lrn.meta.scratch import ScratchConfig, scratch
-
-momentum = functools.partial(optax.sgd, momentum=0.6)
 
 
 def ends(plain: Plain, params: Any, seen: Any, noise: Any, steps: int, rate: float, decay: float) -> Any:

@@ -6,17 +6,15 @@ likelihoods, as in importance sampling, so that central differences over all of 
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from plain import clipped, global_norm, gradient, log_softmax
+from plain import clipped, compiled, global_norm, gradient, log_softmax
 from scipy import special, stats
-from tiny import Momentum, Outer, compiled, fold_in, normal, nudged, slope, split, uniform, words
+from tiny import Momentum, Outer, fold_in, momentum, normal, nudged, slope, split, uniform, words
 
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.rl.evaluate import evaluator
@@ -30,8 +28,6 @@ PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # of the discrete act
 LOW, HIGH = np.array([-2.0, -1.0]), np.array([1.0, 3.0])
 EDGE, LENGTH = 0.6, 4
 KEPT = 1.3  # the network's state: what observations are multiplied by
-
-momentum = functools.partial(optax.sgd, momentum=0.6)
 
 
 class Place(NamedTuple):

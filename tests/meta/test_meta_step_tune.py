@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plain import assert_trees_close
+from plain import assert_trees_close, compiled
 from scipy import stats
-from tiny import compiled, fold_in, split, uniform, words
+from tiny import fold_in, split, uniform, words
 
 from lrn.config import config
 from lrn.meta.episode import TaskFamily

@@ -7,13 +7,15 @@ loops: nothing is derived by hand.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from plain import Adam, Tree, as_float64, assert_trees_close, gradient, log_softmax
+import optax
+from plain import Adam, Tree, as_float64, assert_trees_close, gradient, log_softmax, numbers
 from scipy import special
 
 from lrn.meta.episode import Episode
@@ -22,21 +24,6 @@ from lrn.types import Array, Key, Net
 
 FEATURES = 3
 KEPT = np.array([0.3, -0.2, 0.5])  # the statistics of a body at first
-
-
-def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
-    lowered = jax.jit(f).lower(*args)
-    plainly: Any = {"xla_backend_optimization_level": "0"}
-    try:
-        return lowered.compile(compiler_options={**plainly, "xla_cpu_use_fusion_emitters": False})
-    except jax.errors.JaxRuntimeError:  # another version of XLA, without that option
-        return lowered.compile(compiler_options=plainly)
-
-
-def numbers(x: Any) -> np.ndarray:
-    """As float64."""
-    return np.asarray(x, np.float64)
 
 
 def words(seed: int) -> np.ndarray:
@@ -242,6 +229,9 @@ class Momentum:
         if not isinstance(rate, dict):
             rate = jax.tree.map(lambda x: rate, params)
         return jax.tree.map(lambda p, r, m: p - r * m, params, rate, self.trace)
+
+
+momentum = functools.partial(optax.sgd, momentum=0.6)
 
 
 def adapted(

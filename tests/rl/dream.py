@@ -12,8 +12,8 @@ import doubles
 import jax
 import jax.numpy as jnp
 import numpy as np
-from drift import linear, numbers
-from plain import Adam, as_float64, assert_trees_close, gradient
+from drift import linear
+from plain import Adam, as_float64, assert_trees_close, gradient, numbers
 from soft import to_env
 
 from lrn.rl.model_based.dynamics import DynamicsConfig

@@ -7,12 +7,12 @@ at random places, terminate where the first number is large, and are cut after t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from plain import numbers
 
 from lrn.rl import replay
 from lrn.rl.env import Box, Discrete, Env, Step
@@ -46,17 +46,6 @@ def drift(actions: Discrete | Box) -> Env:
         return Place(x, time), Step(reward, x[0] > EDGE, time >= LENGTH, x)
 
     return Env("drift", reset, move, (2,), actions, LENGTH)
-
-
-def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
-    haste: Any = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(f).lower(*args).compile(compiler_options=haste)
-
-
-def numbers(x: Any) -> np.ndarray:
-    """As float64."""
-    return np.asarray(x, np.float64)
 
 
 class Course:

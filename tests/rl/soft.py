@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from drift import BOX, evaluate, linear, numbers
-from plain import Adam, as_float64, assert_trees_close, gradient
+from drift import BOX, evaluate, linear
+from plain import Adam, as_float64, assert_trees_close, gradient, numbers
 
 from lrn.rl.sac import SACConfig
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drift import PUSHES, Course, check_episodes, compiled, drift, numbers
+from drift import PUSHES, Course, check_episodes, drift
+from plain import compiled, numbers
 
 from lrn.rl.env import Discrete
 from lrn.rl.exploration.bonus import Bonus

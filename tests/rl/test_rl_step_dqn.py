@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drift import PUSHES, Course, Ring, check_episodes, compiled, drift, evaluate, linear, numbers
-from plain import Adam, as_float64, assert_trees_close, clipped, gradient
+from drift import PUSHES, Course, Ring, check_episodes, drift, evaluate, linear
+from plain import Adam, as_float64, assert_trees_close, clipped, compiled, gradient, numbers
 
 from lrn.rl.dqn import DQNConfig, dqn, dueling
 from lrn.rl.env import Discrete

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drift import check_episodes, compiled, numbers
+from drift import check_episodes
+from plain import compiled, numbers
 
 from lrn.rl.env import Discrete, Env, Step
 from lrn.rl.model_based.dyna import DynaConfig, dyna_q

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drift import BOX, Course, Ring, check_episodes, compiled, drift, numbers
-from plain import assert_trees_close
+from drift import BOX, Course, Ring, check_episodes, drift
+from plain import assert_trees_close, compiled, numbers
 from soft import ACTOR, CRITIC, METRICS, Soft, check_init, check_losses, spread_out, to_env
 
 from lrn.rl.model_based.dynamics import DynamicsConfig

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drift import PUSHES, Course, check_episodes, compiled, drift, evaluate, linear, numbers
-from plain import as_float64, assert_trees_close, clipped, gradient
+from drift import PUSHES, Course, check_episodes, drift, evaluate, linear
+from plain import as_float64, assert_trees_close, clipped, compiled, gradient, numbers
 
 from lrn.rl.env import Discrete
 from lrn.rl.exploration.bonus import Bonus

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from drift import BOX, Course, Ring, check_episodes, compiled, drift, numbers
+from drift import BOX, Course, Ring, check_episodes, drift
+from plain import compiled, numbers
 from soft import ACTOR, CRITIC, Soft, check_init, check_losses, spread_out, to_env
 
 from lrn.rl.exploration.noise import Noise

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from drift import BOX, Course, Ring, check_episodes, compiled, drift, evaluate, linear, numbers
-from plain import Adam, as_float64, assert_trees_close, gradient
+from drift import BOX, Course, Ring, check_episodes, drift, evaluate, linear
+from plain import Adam, as_float64, assert_trees_close, compiled, gradient, numbers
 
 from lrn.rl.exploration.noise import Noise
 from lrn.rl.td3 import TD3Config, td3

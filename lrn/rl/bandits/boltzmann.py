@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl.bandits.policy import BanditPolicy, SampleMeans, add_pull, no_pulls, total
+from lrn.rl.bandits.policy import BanditPolicy, SampleMeans, add_pull, no_pulls, total_pulls
 from lrn.rl.exploration import select
 from lrn.types import Array, Key
 
@@ -33,7 +33,7 @@ def boltzmann(arms: int, config: BoltzmannConfig) -> BanditPolicy:
     def choose(key: Key, state: SampleMeans) -> Array:
         temperature = config.temperature
         if config.schedule == "decaying":
-            temperature = temperature / jnp.log(total(state) + 2.0)
+            temperature = temperature / jnp.log(total_pulls(state) + 2.0)
         return select.boltzmann(key, state.mean, temperature)
 
     return BanditPolicy(lambda: no_pulls(arms), choose, add_pull)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl.bandits.policy import BanditPolicy, SampleMeans, add_pull, no_pulls, total
+from lrn.rl.bandits.policy import BanditPolicy, SampleMeans, add_pull, no_pulls, total_pulls
 from lrn.rl.exploration import select
 from lrn.types import Array, Key
 
@@ -40,7 +40,7 @@ def epsilon_greedy(arms: int, config: EpsilonGreedyConfig) -> BanditPolicy:
         if config.schedule == "constant":
             epsilon = config.epsilon
         else:
-            t = total(state) + 1
+            t = total_pulls(state) + 1
             epsilon = jnp.minimum(1.0, config.scale * arms / (jnp.square(config.gap) * t))
         return select.epsilon_greedy(key, state.mean, epsilon)
 

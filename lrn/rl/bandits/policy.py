@@ -36,7 +36,7 @@ def no_pulls(arms: int) -> SampleMeans:
     return SampleMeans(jnp.zeros(arms, jnp.int32), jnp.zeros(arms))
 
 
-def total(state: SampleMeans) -> Array:
+def total_pulls(state: SampleMeans) -> Array:
     """How many pulls there were, as a float: their sum may be more than an int32 holds."""
     return state.pulls.sum(dtype=jnp.float32)
 

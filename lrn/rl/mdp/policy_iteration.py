@@ -19,8 +19,8 @@ def improve(q: Array, policy: Array, tolerance: ArrayLike = 0.0) -> Array:
     Keeping an action that is as good as the best is what makes policy iteration stop when there are ties.
     """
     greedy = jax.nn.one_hot(jnp.argmax(q, -1), q.shape[-1], dtype=q.dtype)
-    gain = q.max(-1) - (policy * q).sum(-1)
-    return jnp.where((gain > tolerance)[:, None], greedy, policy)
+    short = q.max(-1) - (policy * q).sum(-1)
+    return jnp.where((short > tolerance)[:, None], greedy, policy)
 
 
 def policy_iteration(mdp: MDP, policy: Array | None = None, max_iterations: int = 1000) -> Solution:
