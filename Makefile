@@ -7,7 +7,8 @@ DEPENDS := pyproject.toml constraints.txt
 
 # Verdicts and tests may not hang on the last bit: the suite has to pass under each of these, one after another.
 # FLAGS are those of tests/conftest.py, which leaves XLA_FLAGS alone where it is set.
-FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
+FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
+	--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 DISTURBANCES := sse4 avx2 narrow one-core four-devices
 disturbed-sse4: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=SSE4_2
 disturbed-avx2: export XLA_FLAGS = $(FLAGS) --xla_cpu_max_isa=AVX2

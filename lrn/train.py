@@ -11,21 +11,20 @@ Keys are folded from (seed, step): a resumed training is the same training.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import signal
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from lrn import check, checkpoint, files, interrupt
+from lrn import _warn, check, checkpoint, files, interrupt
 from lrn._log import Failure, Log, Sink
 from lrn._program import WINDOWS, Evaluate, Program, merge, sha256
+from lrn._warn import PrecisionWarning, ScheduleWarning
 from lrn.config import stack
 from lrn.lanes import Lanes, agree, any_process, main_process, on_main
 from lrn.progress import Bar
@@ -34,11 +33,7 @@ from lrn.saved import by_lane, one_arm, one_lane
 from lrn.table import Table
 from lrn.types import Device, PyTree, Sampler, Trainable
 
-__all__ = ["Evaluate", "Failure", "Fit", "ScheduleWarning", "Sink", "fit"]
-
-
-class ScheduleWarning(UserWarning):
-    """A training is shorter or longer than the schedules in its config are made for."""
+__all__ = ["Evaluate", "Failure", "Fit", "PrecisionWarning", "ScheduleWarning", "Sink", "fit"]
 
 
 class Fit(NamedTuple):
@@ -150,6 +145,7 @@ def fit(
 
     Warns:
         ScheduleWarning: see ``steps``.
+        PrecisionWarning: the learner keeps parameters in half precision.
 
     Raises:
         ValueError: an argument is out of range or does not fit the others; said before any compile.
@@ -181,10 +177,11 @@ def fit(
     _check_data(data, per_seed, len(seeds), sampler)
     folder = None if folder is None else Path(folder)
     kept = None if only is None else _kept(only, arms, seeds, folder)
-    _warn_of_schedules(stacked, steps)
+    _warn.of_schedules(stacked, steps)
     enable_compilation_cache()
 
     program = Program(factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, devices)
+    _warn.of_precision(program.shape.state)
     lanes = program.lanes
     timing: dict[str, float] = dict.fromkeys(("compile", "train", "evaluate", "save"), 0.0)
     cpu = dict(timing)
@@ -454,31 +451,6 @@ def _kept(
             "call fit for each of them."
         )
     return grid.reshape(-1)
-
-
-def _scheduled(config: Any) -> Iterator[tuple[str, int, int]]:
-    """The outermost configs in a config that say what their schedules are made for."""
-    total, interactions = (getattr(config, name, None) for name in ("total_steps", "interactions"))
-    if isinstance(total, int) and isinstance(interactions, int):
-        yield type(config).__name__, total, interactions
-    elif dataclasses.is_dataclass(config) or hasattr(config, "_fields"):
-        names = getattr(config, "_fields", None) or [f.name for f in dataclasses.fields(config)]
-        for name in names:
-            yield from _scheduled(getattr(config, name))
-
-
-def _warn_of_schedules(config: Any, steps: int) -> None:
-    for name, total, interactions in _scheduled(config):
-        wanted = max(1, total // interactions)
-        if abs(steps - wanted) > 0.1 * wanted:
-            warnings.warn(
-                f"steps is {steps} and {name} is made for {wanted}, total_steps {total} by {interactions} "
-                f"interactions a step: its schedules end elsewhere than the training; give steps={wanted} or "
-                f"total_steps={steps * interactions}.",
-                ScheduleWarning,
-                stacklevel=3,
-            )
-            return
 
 
 def _check_data(

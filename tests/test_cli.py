@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -429,7 +430,11 @@ def test_a_typed_interrupt_stops_while_a_study_is_imported(tmp_path, capsys):
     (tmp_path / "s.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
     )
-    assert call("run", tmp_path / "s.py", capsys=capsys)[0] == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    try:
+        assert call("run", tmp_path / "s.py", capsys=capsys)[0] == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("columns", ["20", "80"])

@@ -23,7 +23,7 @@ from jax.core import Tracer
 from test_train import Stop, StopAfter
 from toy import ToyConfig, same, toy, toy_data, toy_sampler
 
-from lrn import check, checkpoint, files, train
+from lrn import _warn, check, checkpoint, files, train
 from lrn.config import config
 from lrn.types import Learner, Mean, Sampler
 
@@ -650,12 +650,12 @@ Pair = namedtuple("Pair", ["inner", "x"])
 )
 def test_a_training_that_is_not_what_its_schedules_are_made_for_warns(made, recwarn):
     for steps in (95, 105, 115):
-        train._warn_of_schedules(made, steps)
+        _warn.of_schedules(made, steps)
     assert len(recwarn) == 0
     for steps in (94, 116, 10, 1050):
         sentence = f"steps is {steps} and Scheduled is made for 105, total_steps 1050 by 10 interactions"
         with pytest.warns(train.ScheduleWarning, match=sentence) as warned:
-            train._warn_of_schedules(made, steps)
+            _warn.of_schedules(made, steps)
         assert len(warned) == 1
         assert f"give steps=105 or total_steps={10 * steps}." in str(warned[0].message)
 
@@ -676,7 +676,34 @@ def test_what_has_no_schedule_does_not_warn(recwarn):
         (shorter_than_a_step, 1),
         (namedtuple("T", "total_steps")(9), 1),
     ):
-        train._warn_of_schedules(made, steps)
+        _warn.of_schedules(made, steps)
+    assert len(recwarn) == 0
+
+
+class InTwo(NamedTuple):
+    """A state with parameters and numbers that are none."""
+
+    params: dict[str, Any]
+    frames: Any
+
+
+@pytest.mark.parametrize("where", ["params", "target_params"])
+@pytest.mark.parametrize(("dtype", "lost"), [("bfloat16", 256), ("float16", 2048)])
+def test_parameters_in_half_precision_warn(where, dtype, lost):
+    def learner(config):
+        def init(key, batch):
+            return {"inner": {where: {"w": jnp.ones(3, dtype)}}, "x": jnp.ones(3)}
+
+        return Learner(init, lambda key, state, batch: (state, {"one": jnp.float32(1)}))
+
+    sentence = f"{dtype}: an update below 1/{lost} of a parameter"
+    with pytest.raises(train.PrecisionWarning, match=sentence) as raised:
+        train.fit(learner, Arm(), [0], steps=1, progress=False)
+    assert f"['{where}']['w']" in str(raised.value)
+
+
+def test_what_is_no_parameter_may_be_in_half_precision(recwarn):
+    _warn.of_precision(InTwo({"w": jnp.ones(3), "count": jnp.ones(3, "int8")}, jnp.ones(3, "float16")))
     assert len(recwarn) == 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_rl_env import Walk
 
-from lrn import train
+from lrn import _warn, train
 
 ROOT = Path(__file__).parents[2]
 README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_text()
@@ -34,9 +34,7 @@ def test_readme(monkeypatch):
     seen = []
 
     def short(agent, configs, seeds, *, steps, **options):
-        train._warn_of_schedules(
-            train._arms(configs)[1], steps
-        )  # an error here: what is printed has no fault
+        _warn.of_schedules(train._arms(configs)[1], steps)  # an error here: what is printed has no fault
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", train.ScheduleWarning)
             result = fit(agent, configs, list(seeds)[:2], steps=2, progress=False, **options)
