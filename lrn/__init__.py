@@ -9,14 +9,14 @@ states of a training from its folder, imports what it needs when it is first use
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrn.saved import load as load
+    from lrn.train.saved import load as load
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from lrn.saved import load
+        from lrn.train.saved import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,14 +21,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from lrn import __version__, check, discover, source, store
-from lrn.discover import StudyFile
+from lrn import __version__, check
+from lrn.study import discover, source, store
+from lrn.study.discover import StudyFile
 
 _DESCRIPTION = """Studies of lrn: list them, describe one, run some, compare runs, build the report.
 
 --version prints the version. Environment: LRN_DATA_DIR, a folder of data sets; LRN_CACHE_DIR, where \
 downloads and compiled programs are kept; LRN_DEBUG=1, the whole traceback of every error."""
-_SINKS = ("tensorboard", "wandb")  # of lrn.sinks
+_SINKS = ("tensorboard", "wandb")  # of lrn.train.sinks
 _STYLE = {"supported": "green", "refuted": "red", "mixed": "yellow", "invalid": "bold red"}
 
 
@@ -108,8 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     code = _guarded(lambda: _dispatch(argv))
-    if runtime := sys.modules.get("lrn.runtime"):  # only a study imports it, and jax
-        runtime.leave_job(code)
+    if job := sys.modules.get("lrn.train.job"):  # only a run imports it, and jax
+        job.leave(code)
     sys.exit(code)
 
 
@@ -359,19 +360,20 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
     # Everything is checked for every study before the first one starts.
     plans = [_plan(discover.load(name), command, base, overrides) for name in dict.fromkeys(ids)]
     discover.apart([plan.found for plan in plans])
-    from lrn.sinks import open_sinks
+    from lrn.train.sinks import open_sinks
 
     open_sinks(command.sinks, None)
     verdicts = []
-    from lrn import runner, runtime
+    from lrn.study import runner
+    from lrn.train import job
 
-    runtime.initialise_distributed()
+    job.join()
     failed = False
     for plan in plans:
         try:
             verdicts.append(_run_one(plan, command, runner))
         except Exception as error:
-            if len(plans) == 1 or runtime.in_job():  # where the processes would no longer be in step
+            if len(plans) == 1 or job.in_job():  # where the processes would no longer be in step
                 raise
             failed = True  # the others still run
             _say_error(error, 1) if _raised_by_lrn(error) else traceback.print_exc()
@@ -395,7 +397,7 @@ def _tour() -> list[str]:
 
 
 def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[StudyFile, Any]:
-    from lrn.sinks import open_sinks
+    from lrn.train.sinks import open_sinks
 
     folder = command.out / plan.found.id
     if not plan.found.is_ours:  # another folder may have a file of this name
@@ -456,9 +458,9 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
 
 
 def _is_main_process() -> bool:
-    from lrn import lanes
+    from lrn.train import job
 
-    return lanes.main_process()
+    return job.main_process()
 
 
 def _print_verdicts(verdicts: Sequence[tuple[StudyFile, Any]]) -> None:
@@ -480,7 +482,7 @@ def _print_verdicts(verdicts: Sequence[tuple[StudyFile, Any]]) -> None:
 
 
 def _draw(command: Draw) -> int:
-    from lrn import runner
+    from lrn.study import runner
 
     if not command.runs:
         raise check.InputError("draw needs the path of a finished run, runs/<study>/<hash>.")

@@ -21,7 +21,7 @@ NetState = PyTree  # BatchNorm statistics; () for a network that keeps none
 # `lrn.nets.conv` to know. A traced array does not tell that it is one of many, and an axis name, unlike a
 # global, is part of what a trace is cached by.
 LANES = "lanes"
-# The devices of one lane, where it has several (`lrn.parts`).
+# The devices of one lane, where it has several (`lrn.xla.parts`).
 PARTS = "parts"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lrn import figures, files, seal, store, table
+from lrn import figures, files, table
 from lrn.study import (
     Cell,
     Control,
@@ -26,8 +26,10 @@ from lrn.study import (
     Trend,
     Within,
     judge,
-    predictions_sha256,
+    seal,
+    store,
 )
+from lrn.study.verdict import predictions_sha256
 from lrn.table import Table
 
 ARMS = ("standard", "fgsm", "rs_fgsm", "pgd")

@@ -20,10 +20,11 @@ from test_train import Stop, StopAfter
 from toy import same
 
 import lrn
-from lrn import checkpoint, train
+from lrn import train
 from lrn.meta.learner import MetaLearner
 from lrn.meta.rl.agent import MetaAgent
 from lrn.rl.agent import Agent
+from lrn.train import checkpoint
 from lrn.types import Example, Learner
 
 KINDS = (Learner, Agent, MetaLearner, MetaAgent)

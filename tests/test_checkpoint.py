@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from toy import same
 
-from lrn import check, checkpoint, files, interrupt, structure
+from lrn import check, files, interrupt
+from lrn.train import checkpoint, structure
 
 
 class State(NamedTuple):

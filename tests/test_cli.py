@@ -15,7 +15,8 @@ import run_folders
 from toy import same
 
 import lrn
-from lrn import cli, report, seal, table
+from lrn import cli, report, table
+from lrn.study import seal
 
 STUDY = str(Path(__file__).parent / "studies.py")
 FIRST = "robust.attack_transfer"

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrn.descend import clipped_step
+from lrn.xla.descend import clipped_step
 
 PARAMS = {"a": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": (jnp.array(0.5), jnp.array([2.0, -3.0]))}
 

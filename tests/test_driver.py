@@ -23,8 +23,10 @@ from jax.core import Tracer
 from test_train import Stop, StopAfter
 from toy import ToyConfig, same, toy, toy_data, toy_sampler
 
-from lrn import _warn, check, checkpoint, files, train
+from lrn import check, files, train
 from lrn.config import config
+from lrn.table import Table
+from lrn.train import checkpoint, driver, warn
 from lrn.types import Learner, Mean, Sampler
 
 SEEDS = (5, 3, 2**32 - 1)
@@ -239,7 +241,7 @@ class Kept:
 def test_sinks_get_each_row_once(whole):
     sink = Kept()
     fit(sinks=[sink], chunk=6)
-    assert same(train.Table(*(np.concatenate(c) for c in zip(*sink.tables))), whole.table)
+    assert same(Table(*(np.concatenate(c) for c in zip(*sink.tables))), whole.table)
     assert len(sink.tables) > 3
 
 
@@ -552,8 +554,8 @@ def test_counters_are_whole_and_positive(what):
 
 def test_the_last_steps_that_can_be_counted():
     """Near 2^31 the step of a row, of a failure and of a key are what they should be."""
-    from lrn._program import Program
     from lrn.config import stack
+    from lrn.train.program import Program
 
     end = 2**31 - 1
     program = Program(recorder, stack([Arm()]), 1, [5], {"shared": SHARED}, {"own": OWN[:1]}, Sampler(_draw),
@@ -596,7 +598,7 @@ def test_some_lanes_are_reported_as_they_are_among_all(whole):
     some = fit(only=[("two", 3), ("one", 3), ("one", 2**32 - 1), ("two", 2**32 - 1)])
     assert (some.arms, some.seeds) == (("one", "two"), SEEDS[1:])
     assert same(some.state, jax.tree.map(lambda x: x[:, 1:], whole.state))
-    assert same(some.table, train.Table(*(column[whole.table.seed != 5] for column in whole.table)))
+    assert same(some.table, Table(*(column[whole.table.seed != 5] for column in whole.table)))
 
 
 @pytest.mark.parametrize(
@@ -650,12 +652,12 @@ Pair = namedtuple("Pair", ["inner", "x"])
 )
 def test_a_training_that_is_not_what_its_schedules_are_made_for_warns(made, recwarn):
     for steps in (95, 105, 115):
-        _warn.of_schedules(made, steps)
+        warn.of_schedules(made, steps)
     assert len(recwarn) == 0
     for steps in (94, 116, 10, 1050):
         sentence = f"steps is {steps} and Scheduled is made for 105, total_steps 1050 by 10 interactions"
         with pytest.warns(train.ScheduleWarning, match=sentence) as warned:
-            _warn.of_schedules(made, steps)
+            warn.of_schedules(made, steps)
         assert len(warned) == 1
         assert f"give steps=105 or total_steps={10 * steps}." in str(warned[0].message)
 
@@ -676,7 +678,7 @@ def test_what_has_no_schedule_does_not_warn(recwarn):
         (shorter_than_a_step, 1),
         (namedtuple("T", "total_steps")(9), 1),
     ):
-        _warn.of_schedules(made, steps)
+        warn.of_schedules(made, steps)
     assert len(recwarn) == 0
 
 
@@ -703,7 +705,7 @@ def test_parameters_in_half_precision_warn(where, dtype, lost):
 
 
 def test_what_is_no_parameter_may_be_in_half_precision(recwarn):
-    _warn.of_precision(InTwo({"w": jnp.ones(3), "count": jnp.ones(3, "int8")}, jnp.ones(3, "float16")))
+    warn.of_precision(InTwo({"w": jnp.ones(3), "count": jnp.ones(3, "int8")}, jnp.ones(3, "float16")))
     assert len(recwarn) == 0
 
 
@@ -779,7 +781,7 @@ def test_a_failed_flush_is_an_error(tmp_path, monkeypatch):
 
 
 def test_the_pace_keeps_a_chunk_at_half_a_second():
-    pace = train._Pace(1000, fixed=False)
+    pace = driver._Pace(1000, fixed=False)
     assert pace.length == 8
     pace.took(8, 0.1)
     assert pace.length == 40
@@ -791,8 +793,8 @@ def test_the_pace_keeps_a_chunk_at_half_a_second():
     assert pace.length == 100
     pace.took(100, 500.0)
     assert pace.length == 1
-    assert train._Pace(5, fixed=False).length == 5
-    fixed = train._Pace(1000, fixed=True)
+    assert driver._Pace(5, fixed=False).length == 5
+    fixed = driver._Pace(1000, fixed=True)
     fixed.took(1000, 50.0)
     assert fixed.length == 1000
 

@@ -13,11 +13,12 @@ from four_devices import passes_on_four_devices
 from jax.core import Tracer
 from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
-from lrn import lanes, train
-from lrn.lanes import Lanes
-from lrn.parts import axis_size
-from lrn.serial import serial_alone
+from lrn import train
+from lrn.train import job
+from lrn.train.lanes import Lanes
 from lrn.types import LANES
+from lrn.xla.parts import axis_size
+from lrn.xla.serial import serial_alone
 
 DEVICES = jax.device_count()
 COUNTS = range(1, 10)
@@ -85,11 +86,11 @@ def test_no_lane_or_no_device_is_refused(count, devices):
 
 
 def test_alone_a_process_agrees_with_itself():
-    assert lanes.main_process()
-    assert lanes.agree(7) == 7
-    assert lanes.any_process(True) is True
-    assert lanes.any_process(False) is False
-    assert lanes.on_main(lambda: "done") == "done"
+    assert job.main_process()
+    assert job.agree(7) == 7
+    assert job.any_process(True) is True
+    assert job.any_process(False) is False
+    assert job.on_main(lambda: "done") == "done"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
@@ -98,7 +99,7 @@ def test_an_error_of_the_main_process_is_its_own(error):
         raise error
 
     with pytest.raises(error):
-        lanes.on_main(fail)
+        job.on_main(fail)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -167,19 +168,19 @@ class Job:
 
 
 def test_the_main_process_decides(monkeypatch):
-    job = Job(monkeypatch, 1, 42)
-    assert lanes.agree(7) == 42
-    assert not lanes.main_process()
-    job = Job(monkeypatch, 0, None)
-    assert lanes.agree(7) == 7
-    assert job.said == [7]
-    assert lanes.main_process()
+    seen = Job(monkeypatch, 1, 42)
+    assert job.agree(7) == 42
+    assert not job.main_process()
+    seen = Job(monkeypatch, 0, None)
+    assert job.agree(7) == 7
+    assert seen.said == [7]
+    assert job.main_process()
 
 
 @pytest.mark.parametrize(("mine", "other", "found"), [(0, 0, False), (0, 1, True), (1, 0, True)])
 def test_any_process_is_heard(mine, other, found, monkeypatch):
     Job(monkeypatch, 0, np.array([other]))
-    assert lanes.any_process(bool(mine)) is found
+    assert job.any_process(bool(mine)) is found
 
 
 def test_what_the_main_process_does_the_others_wait_for(monkeypatch):
@@ -187,15 +188,15 @@ def test_what_the_main_process_does_the_others_wait_for(monkeypatch):
         raise AssertionError("it ran")
 
     Job(monkeypatch, 1, 0)
-    assert lanes.on_main(never) is None
+    assert job.on_main(never) is None
     Job(monkeypatch, 1, 1)
-    with pytest.raises(lanes.JobError, match="the main process of this job failed; its own message says why"):
-        lanes.on_main(never)
-    job = Job(monkeypatch, 0, None)
-    assert lanes.on_main(lambda: "done") == "done"
+    with pytest.raises(job.JobError, match="the main process of this job failed; its own message says why"):
+        job.on_main(never)
+    seen = Job(monkeypatch, 0, None)
+    assert job.on_main(lambda: "done") == "done"
     with pytest.raises(ZeroDivisionError):
-        lanes.on_main(lambda: 1 // 0)
-    assert job.said == [0, 1]
+        job.on_main(lambda: 1 // 0)
+    assert seen.said == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -211,9 +212,9 @@ def test_processes_that_lost_each_other(error, reason, monkeypatch):
     Job(monkeypatch, 0, None)
     monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", fail)
     monkeypatch.setattr(multihost_utils, "process_allgather", fail)
-    for call in (lambda: lanes.agree(1), lambda: lanes.any_process(True)):
+    for call in (lambda: job.agree(1), lambda: job.any_process(True)):
         with pytest.raises(
-            lanes.JobError, match=f"lost each other {reason}; start all of them again"
+            job.JobError, match=f"lost each other {reason}; start all of them again"
         ) as raised:
             call()
         assert "\n" not in str(raised.value)

@@ -9,7 +9,7 @@ import pytest
 from toy import same
 
 from lrn import files, table
-from lrn._log import Failure, Log
+from lrn.train.log import Failure, Log
 
 ARMS, SEEDS = ("a", "b"), (7, 5, 6)
 LANES = [("a", 7), ("a", 5), ("a", 6), ("b", 7), ("b", 5), ("b", 6)]

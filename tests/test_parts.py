@@ -15,14 +15,14 @@ from four_devices import passes_on_four_devices
 from toy import ToyConfig, toy, toy_data, toy_sampler
 
 from lrn import nets, train
-from lrn.lanes import Lanes
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import episodes
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
 from lrn.meta.reptile import ReptileConfig, reptile
-from lrn.parts import divided, divisor, mean_of_parts, parts
+from lrn.train.lanes import Lanes
+from lrn.xla.parts import divided, divisor, mean_of_parts, parts
 
 DEVICES = jax.device_count()
 four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrn._program import Program, largest_product
+from lrn.train.program import Program, largest_product
 from lrn.types import Learner, Mean
 
 

@@ -19,11 +19,12 @@ import run_folders
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from lrn import check, cli, files, report, seal, source, table
+from lrn import check, cli, files, report, table
 from lrn.report import page, runs, text
 from lrn.report.plot import WIDTH, interval_plot
 from lrn.report.runs import last_values
-from lrn.study import study_sha256
+from lrn.study import seal, source
+from lrn.study.verdict import study_sha256
 
 VOID = {"meta", "link", "img", "br", "hr", "col", "source", "input"}
 VERDICTS = ("supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke")
@@ -445,7 +446,7 @@ def test_deviated_when_the_code_of_the_study_changed(tmp_path):
 def test_a_run_that_came_from_elsewhere_is_held_against_the_study_of_that_name(tmp_path, monkeypatch):
     study = tmp_path / "study.py"
     study.write_text("MARGIN = 0.1\n")
-    monkeypatch.setattr("lrn.discover.find", lambda: {"area.name": study})
+    monkeypatch.setattr("lrn.study.discover.find", lambda: {"area.name": study})
     run_folders.write(tmp_path / "runs", "area.name", study_path="/not/on/this/machine.py")
     assert "has been edited" in built(tmp_path / "runs")
 

@@ -7,17 +7,25 @@ import numpy as np
 import pytest
 from toy import ToyConfig, same, toy, toy_data, toy_sampler
 
-from lrn import runner
 from lrn import table as tables
 from lrn.rl.ppo import PPOConfig
-from lrn.study import MISTAKEN, OVERLAP, equal_budgets, exact_budget, given, no_overlap, own_state
+from lrn.study import (
+    MISTAKEN,
+    OVERLAP,
+    equal_budgets,
+    exact_budget,
+    given,
+    no_overlap,
+    own_state,
+)
+from lrn.study.context import Context, budgets
 from lrn.types import Sampler
 
 
 @pytest.fixture
 def make(tmp_path):
     def make():
-        return runner.Context(tmp_path, "quick", (3, 5), say=lambda _: None, progress=False)
+        return Context(tmp_path, "quick", (3, 5), say=lambda _: None, progress=False)
 
     return make
 
@@ -99,11 +107,11 @@ def test_fit_records_what_an_arm_was_given(make):
 
 def test_the_environment_steps_of_an_agent_are_recorded():
     options = {"steps": 7}
-    assert runner.budgets(PPOConfig(num_envs=3, rollout_length=5, minibatches=1), options) == {
+    assert budgets(PPOConfig(num_envs=3, rollout_length=5, minibatches=1), options) == {
         "steps": 7,
         "environment steps": 105,
     }
-    assert runner.budgets(object(), options) == {"steps": 7}
+    assert budgets(object(), options) == {"steps": 7}
 
 
 def test_budgets_that_are_counted_elsewhere_add_up(make):

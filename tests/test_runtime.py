@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from lrn.runtime import processors
+from lrn.xla.runtime import processors
 
 
 def run(code: str, flags: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", f"import jax; from lrn.runtime import device_per_processor; {code}"],
+        [sys.executable, "-c", f"import jax; from lrn.xla.runtime import device_per_processor; {code}"],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
@@ -39,7 +39,8 @@ def test_after_the_first_use_of_jax_it_is_too_late():
 
 HOMELESS = """
 import os, pwd
-from lrn import files, runtime
+from lrn import files
+from lrn.xla import runtime
 def nobody(number):
     raise KeyError(number)
 pwd.getpwuid = nobody

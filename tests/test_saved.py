@@ -17,7 +17,8 @@ from test_train import Stop, StopAfter
 from toy import ToyConfig, ToyState, same, toy, toy_data, toy_mse, toy_sampler
 
 import lrn
-from lrn import check, checkpoint, structure, train
+from lrn import check, train
+from lrn.train import checkpoint, structure
 from lrn.types import Learner
 
 ARMS = {"slow": ToyConfig(lr=0.001), "broken": ToyConfig(lr=float("nan"))}

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from lrn import files, seal
+from lrn import files
+from lrn.study import seal
 
 VERDICT = {"verdict": "supported", "seeds": [0, 1], "seconds": 1.5e-07, "p": None, "text": "ü", "seal": "old"}
 

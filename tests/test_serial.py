@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrn import _program, nets, train
+from lrn import nets, train
 from lrn.config import config
-from lrn.serial import serial, serial_alone, wants_serial
+from lrn.train import program as _program
 from lrn.types import Learner
+from lrn.xla.serial import serial, serial_alone, wants_serial
 
 X = jnp.linspace(-1.0, 1.0, 24).reshape(6, 4)
 W = [jnp.cos(jnp.arange(16.0) + k).reshape(4, 4) for k in range(8)]

@@ -8,7 +8,8 @@ import types
 import pytest
 from toy import ToyConfig, toy, toy_data, toy_sampler
 
-from lrn import sinks, train
+from lrn import train
+from lrn.train import sinks
 
 
 @pytest.fixture

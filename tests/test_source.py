@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lrn import source
+from lrn.study import source
 
 STUDY = '''"""What is tried."""
 from lrn.study import Study

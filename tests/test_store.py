@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrn import files, store
+from lrn import files
+from lrn.study import store
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,18 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
 from lrn import stats, study, table
-from lrn.study import Cell, Control, Equivalence, Exact, Prediction, Superiority, Trend, Within
+from lrn.study import (
+    Cell,
+    Control,
+    Equivalence,
+    Exact,
+    Prediction,
+    Superiority,
+    Trend,
+    Within,
+    predictions,
+    verdict,
+)
 
 NOISE = np.random.RandomState(1).randn(6, 10)
 
@@ -25,7 +36,7 @@ def make(**arms):
 
 def outcome(prediction: Prediction, alpha=0.05, **arms):
     finding = prediction.find(make(**arms))
-    return study._outcome(finding, finding.p, finding.p_against, alpha), finding
+    return verdict._outcome(finding, finding.p, finding.p_against, alpha), finding
 
 
 def over(margin=0.0, **options):
@@ -215,8 +226,8 @@ S, R, I = "supported", "refuted", "inconclusive"  # noqa: E741
 )
 def test_the_verdict_follows_from_the_outcomes(preset, seeds, outcomes, controls, expected):
     predictions = [result(o, f"regime {i}") for i, o in enumerate(outcomes)]
-    verdict, reason = study.decide(preset, seeds, predictions, [result(o, "c", c) for o, c in controls])
-    assert verdict == expected
+    found, reason = verdict.decide(preset, seeds, predictions, [result(o, "c", c) for o, c in controls])
+    assert found == expected
     assert reason
     if verdict == "mixed":
         assert "holds (regime 0)" in reason
@@ -228,7 +239,7 @@ def test_the_hash_of_a_study_is_of_its_code(tmp_path):
 
     def hashed(text):
         (tmp_path / "s.py").write_text(text)
-        return study.study_sha256(tmp_path / "s.py")
+        return verdict.study_sha256(tmp_path / "s.py")
 
     assert hashed(source) == hashed(source.replace("no training.", "none of it trains.") + "\n# a comment\n")
     assert hashed(source) != hashed(source.replace("gap: float = 1.0", "gap: float = 1.5"))
@@ -237,7 +248,7 @@ def test_the_hash_of_a_study_is_of_its_code(tmp_path):
 
 def test_the_hash_of_predictions_sees_margins():
     def hashed(**changes):
-        return study.predictions_sha256(dataclasses.replace(studies.STUDY, **changes), studies.Config())
+        return verdict.predictions_sha256(dataclasses.replace(studies.STUDY, **changes), studies.Config())
 
     assert hashed() != hashed(predictions=(over(0.1),))
     assert hashed(predictions=(over(0.1),)) != hashed(predictions=(over(0.2),))
@@ -299,8 +310,8 @@ def test_false_positives_of_a_whole_study():
 def test_too_many_predictions_for_the_seeds_are_underpowered():
     kinds = ("superiority", "equivalence", "interval")
     predictions = [result(I) | {"kind": kinds[i % 3]} for i in range(14)]
-    assert study.decide("quick", 8, predictions, [])[0] == "underpowered"  # 14 / 2^8 > .05
-    assert study.decide("quick", 10, predictions, [])[0] == "inconclusive"
+    assert verdict.decide("quick", 8, predictions, [])[0] == "underpowered"  # 14 / 2^8 > .05
+    assert verdict.decide("quick", 10, predictions, [])[0] == "inconclusive"
 
 
 def test_refutation_is_corrected_too():
@@ -334,7 +345,7 @@ def test_the_final_value_is_each_seeds_own():
 
 def test_the_hash_is_the_same_for_every_python(tmp_path):
     (tmp_path / "s.py").write_text("def f(x: int = 3):\n    return [x, None, 'a', {}]\n")
-    assert study.study_sha256(tmp_path / "s.py")[:16] == "7b859c5e4e03cb13"
+    assert verdict.study_sha256(tmp_path / "s.py")[:16] == "7b859c5e4e03cb13"
 
 
 @pytest.mark.parametrize(
@@ -354,14 +365,14 @@ def test_the_hash_is_the_same_for_every_python(tmp_path):
 def test_a_prediction_comes_back_from_what_was_registered(prediction):
     """So the report can judge again."""
     spec = json.loads(json.dumps(prediction.spec(), allow_nan=False))
-    assert study.restored(spec) == prediction
-    assert study.restored(spec).spec() == prediction.spec()
+    assert predictions.restored(spec) == prediction
+    assert predictions.restored(spec).spec() == prediction.spec()
 
 
 def test_bounds_that_were_written_as_null_are_open_ends():
     spec = Within(statement="w", cell=Cell("a", "m"), low=0.0, high=2.0).spec()
     spec["params"] |= {"low": None}
-    assert study.restored(spec) == Within(statement="w", cell=Cell("a", "m"), low=-np.inf, high=2.0)
+    assert predictions.restored(spec) == Within(statement="w", cell=Cell("a", "m"), low=-np.inf, high=2.0)
 
 
 def test_judging_again_gives_the_same(tmp_path):
@@ -378,7 +389,7 @@ def test_judging_again_gives_the_same(tmp_path):
         "alpha": made.alpha,
         "preset": "quick",
     }
-    again = study.judge_again(json.loads(json.dumps(registered)), values)
+    again = verdict.judge_again(json.loads(json.dumps(registered)), values)
     assert json.dumps(again) == json.dumps(study.judge(made, studies.Config(), "quick", values))
     with pytest.raises(ValueError, match="of the kind 'mine' cannot be judged"):
-        study.restored(registered["predictions"][0] | {"kind": "mine"})
+        predictions.restored(registered["predictions"][0] | {"kind": "mine"})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.extend.core.primitives import threefry2x32_p
 
-from lrn import threefry
+from lrn.xla import threefry
 
 DRAWS = """
 import jax, numpy as np

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
-from lrn import checkpoint, interrupt, table, train
+from lrn import interrupt, table, train
 from lrn.config import grid
+from lrn.train import checkpoint
 from lrn.types import Learner, Sampler
 
 ARMS = {"slow": ToyConfig(lr=0.001), "fast": ToyConfig(lr=0.03)}

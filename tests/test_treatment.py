@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from treatment import about_treatment, cells_alike
 
-from lrn import discover
 from lrn import table as tables
-from lrn.study import Cell, Control
+from lrn.study import Cell, Control, discover
 
 SEEDS = np.arange(10)
 

@@ -33,8 +33,8 @@ import tyro
 from jax import lax
 
 from lrn import nets
-from lrn.runtime import processors
 from lrn.types import Array, Net
+from lrn.xla.runtime import processors
 
 LIMIT = 1.25  # of PyTorch's time a seed-step
 

@@ -40,8 +40,8 @@ from lrn.meta.families.few_shot import few_shot
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import Problem, classification, regression
-from lrn.runtime import device_per_processor, processors
 from lrn.types import Sampler
+from lrn.xla.runtime import device_per_processor, processors
 
 # Least ratio to the best peer (to higher for omniglot), and the absolute limit.
 LIMITS = {"sinusoid": (5.0, 1 / 1500), "omniglot": (5.0, 0.3)}

@@ -47,8 +47,8 @@ from lrn.meta.maml_plus_plus import MAMLPlusPlusConfig, maml_plus_plus
 from lrn.meta.pooled import PooledConfig, pooled
 from lrn.meta.problem import Problem, classification, regression
 from lrn.meta.prototypical import PrototypicalConfig, prototypical
-from lrn.runtime import device_per_processor
 from lrn.types import Array, Key, Net, NetState, Params, State
+from lrn.xla.runtime import device_per_processor
 
 
 @dataclasses.dataclass

@@ -40,7 +40,7 @@ from scipy.special import stdtr
 from scipy.stats import skew
 
 from lrn.stats.mean import guard
-from lrn.study import SKEWED
+from lrn.study.predictions import SKEWED
 
 SEEDS = (8, 10, 15, 20, 30, 40)
 TESTS = ("flips", "t", "guarded")

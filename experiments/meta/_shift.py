@@ -23,8 +23,8 @@ from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.learner import MetaLearner, MetaState
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import Problem
-from lrn.runtime import jit_brief
 from lrn.types import Array, Batch, Key, Metrics, PyTree
+from lrn.xla.runtime import jit_brief
 
 CAP = 4.0  # squares of the target: an answer of the right size and the wrong sign costs as much
 

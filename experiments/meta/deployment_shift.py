@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 KINDS = ("none", "covariate", "label", "concept")

@@ -75,7 +75,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 STEPS = 10

@@ -75,7 +75,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 CODE, RANDOM, NONE, REGULARISED = "code", "random code", "no code", "code, MR-MAML"
@@ -410,7 +410,7 @@ def waves_of(seeds: Sequence[int], size: int) -> tuple[Any, Any]:
     import numpy as np
 
     from lrn.meta.families.sinusoid import sinusoid
-    from lrn.runtime import jit_brief
+    from lrn.xla.runtime import jit_brief
 
     def waves(pool: Any) -> Any:
         keys = jax.vmap(lambda number: jax.random.split(_key_of(pool, number))[0])(jnp.arange(size))

@@ -60,7 +60,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 PROTOTYPES, MAML, FIRST = "prototypes", "MAML", "first-order MAML"

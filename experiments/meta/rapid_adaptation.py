@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lrn.meta.episode import TaskFamily
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 AT = (1, 5, 10)
@@ -446,7 +446,7 @@ class _Regime:
         import jax
         import jax.numpy as jnp
 
-        from lrn.runtime import jit_brief
+        from lrn.xla.runtime import jit_brief
 
         x = jax.eval_shape(lambda k: self.test.batch(k, self.test.sample(k))[0]["x"], jax.random.key(0))
         zeros = jnp.zeros(x.shape, x.dtype)

@@ -70,7 +70,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 DIALS = (0.0, 0.33, 0.67, 1.0)

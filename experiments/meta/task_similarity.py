@@ -75,7 +75,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 STEPS, AT = 10, (1, 5, 10)
@@ -445,7 +445,7 @@ def _letters(config: Config, context: Context) -> None:
     from lrn.meta.families.few_shot import few_shot
     from lrn.meta.families.shifted import rotated
     from lrn.meta.problem import classification
-    from lrn.runtime import jit_brief
+    from lrn.xla.runtime import jit_brief
 
     problem = classification(nets.mlp(None, (64, 64)), WAYS)
     tables = list(_shift.letters(SCRIPTS, SIZE).values())
@@ -500,7 +500,7 @@ def _linear(config: Config, context: Context) -> None:
     from lrn.meta.episode import draw, episodes
     from lrn.meta.families.linear_gaussian import linear_gaussian, posterior_mean
     from lrn.meta.problem import regression
-    from lrn.runtime import jit_brief
+    from lrn.xla.runtime import jit_brief
 
     plain = regression(nets.from_function(lambda key, x: {}, lambda params, x: x))
     problem = plain._replace(head=lambda params, features: features @ params["kernel"])  # no bias: algebra

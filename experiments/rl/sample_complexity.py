@@ -60,7 +60,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 EXPONENTIAL = 0.75  # doublings a unit, at least

@@ -66,7 +66,7 @@ from lrn.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lrn.runner import Context
+    from lrn.study.context import Context
     from lrn.table import Table
 
 METHODS = ("TD(0)", "TD(lambda)", "SARSA", "Q-learning")

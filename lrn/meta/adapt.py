@@ -20,8 +20,8 @@ import optax
 from lrn import check
 from lrn.config import config
 from lrn.meta.slopes import finite_slopes
-from lrn.parts import axis_size
 from lrn.types import LANES, Array, Batch, Key, Params, PyTree, is_key
+from lrn.xla.parts import axis_size
 
 Loss = Callable[..., Array]  # of the parameters and the support set; with a key also of that
 ORDERS = ("first", "second")

@@ -20,8 +20,9 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Var, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from lrn import check, threefry
+from lrn import check
 from lrn.types import Array, Batch, Key, PyTree, Sampler
+from lrn.xla import threefry
 
 
 class Episode(NamedTuple):

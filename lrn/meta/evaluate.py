@@ -20,8 +20,8 @@ from lrn import check
 from lrn.meta.episode import Episode, TaskFamily, check_family, draw
 from lrn.meta.learner import MetaLearner, map_tasks
 from lrn.meta.problem import Problem
-from lrn.runtime import jit_brief
 from lrn.types import Array, Key, State, is_key
+from lrn.xla.runtime import jit_brief
 
 T = TypeVar("T")
 

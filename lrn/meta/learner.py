@@ -12,8 +12,8 @@ import optax
 from lrn import check
 from lrn.meta.episode import Episode
 from lrn.meta.groups import fitting
-from lrn.parts import mean_of_parts
 from lrn.types import LANES, Array, Batch, Example, Key, Metrics, NetState, PyTree, State
+from lrn.xla.parts import mean_of_parts
 
 NET_STATE = "net_state"
 
@@ -133,8 +133,8 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     """The gradient of the mean loss over the tasks, so many at a time (0: as many as run fast, see `groups`).
 
     Their number divides that of the tasks. The result does not depend on it, up to rounding. Several devices
-    of a lane share the tasks (`lrn.parts`); one whose share is smaller than a group, or is not divided by it,
-    takes smaller groups.
+    of a lane share the tasks (`lrn.xla.parts`); one whose share is smaller than a group, or is not divided by
+    it, takes smaller groups.
 
     Raises:
         ValueError: from the gradient, before anything compiles: the tasks do not divide.

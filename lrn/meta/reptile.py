@@ -22,8 +22,8 @@ from lrn.meta.inner import adapt_part, curve_of, judged
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
-from lrn.parts import mean_of_parts
 from lrn.types import LANES, Array, Batch, Example, Key, NetState, Params, PyTree
+from lrn.xla.parts import mean_of_parts
 
 
 @config

@@ -49,8 +49,8 @@ from jax import lax
 from lrn import check
 from lrn.nets.inputs import images
 from lrn.nets.layers import he_normal
-from lrn.parts import axis_size
 from lrn.types import LANES, Array
+from lrn.xla.parts import axis_size
 
 Padding = str | int
 Form = str

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lrn import __version__, check, discover, figures, files, source, stats
+from lrn import __version__, check, figures, files, stats
 from lrn.report import text
 from lrn.report.plot import interval_plot
 from lrn.report.runs import Final, Run, find, load
-from lrn.study import SECTIONS, study_sha256
+from lrn.study import SECTIONS, discover, source
+from lrn.study.verdict import study_sha256
 
 if TYPE_CHECKING:
     import jinja2

@@ -17,8 +17,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lrn import files, seal, study
+from lrn import files
 from lrn import table as tables
+from lrn.study import seal
+from lrn.study.verdict import Outcome, Verdict, judge_again
 from lrn.table import Table
 
 _FILES = ("config.json", "provenance.json", "metrics.parquet", "verdict.json", "figure.png")
@@ -30,8 +32,8 @@ TEXT_BYTES, NUMBER_BYTES = 2**27, 2**30  # of the columns of metrics, unpacked
 SEEDS = 10_000  # as many as the command line allows
 ENTRIES = 1_000  # predictions, controls, failures
 TEXT = 100_000  # characters of one text
-_VERDICTS = typing.get_args(study.Verdict)
-_OUTCOMES = typing.get_args(study.Outcome)
+_VERDICTS = typing.get_args(Verdict)
+_OUTCOMES = typing.get_args(Outcome)
 
 
 class Result(NamedTuple):
@@ -242,7 +244,7 @@ def _judge_again(run: Run, config: Mapping[str, Any], verdict: Mapping[str, Any]
         tables.rows(arm, final.seeds, 0, metric, final.values) for (arm, metric), final in run.finals.items()
     )
     try:
-        again = json.loads(files.json_bytes(study.judge_again(config, last)))
+        again = json.loads(files.json_bytes(judge_again(config, last)))
     except Exception as error:  # whatever hostile or foreign predictions make of it
         run.judged_again = " ".join(str(error).split())[:300] or type(error).__name__
         return

@@ -15,7 +15,6 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, as_float
@@ -23,8 +22,9 @@ from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import check_log_std, policy_head
 from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.reinforce import policy_gradient_loss
-from lrn.serial import serial_alone
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
+from lrn.xla.descend import clipped_step
+from lrn.xla.serial import serial_alone
 
 
 @config

@@ -18,7 +18,6 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
-from lrn.descend import clipped_step
 from lrn.rl import env as envs
 from lrn.rl import heads, play, rates, replay
 from lrn.rl.agent import Agent, memoryless
@@ -28,6 +27,7 @@ from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.schedules import linear_schedule
 from lrn.rl.replay import Played, Transition
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
+from lrn.xla.descend import clipped_step
 
 
 @config

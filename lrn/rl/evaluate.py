@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.rl.agent import Agent, Policy
 from lrn.rl.env import Env
-from lrn.rl.packing import packing
 from lrn.types import Array, Key, PyTree, State
+from lrn.xla.packing import packing
 
 
 class Recorded(NamedTuple):

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.rl.packing import packing
 from lrn.types import Array, Key
+from lrn.xla.packing import packing
 
 T = TypeVar("T")
 

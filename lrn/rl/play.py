@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from lrn.rl.env import Env, Step, restart
-from lrn.rl.packing import packing
 from lrn.types import Array, Key, Mean, Metrics, PyTree
+from lrn.xla.packing import packing
 
 
 class Live(NamedTuple):
@@ -107,7 +107,7 @@ def unroll(
         The environments after, the memory after, the trajectory, and what ended in it.
     """
 
-    # All of them packed: see `lrn.rl.packing`. The resets of the whole stretch are drawn at once, for the
+    # All of them packed: see `lrn.xla.packing`. The resets of the whole stretch are drawn at once, for the
     # same reason as the noise; unless they are so large that holding them is what costs.
     move_keys, reset_keys = jax.random.split(key, (2, length, live.episode_length.shape[0]))
     ahead = length * _bytes((live.observation, live.state)) <= _MOST_AHEAD

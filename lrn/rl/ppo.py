@@ -24,7 +24,6 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, as_float
@@ -33,6 +32,7 @@ from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
 from lrn.rl.rates import check_iterations, learning_rate
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
+from lrn.xla.descend import clipped_step
 
 
 @config
@@ -174,7 +174,7 @@ def ppo_loss(
         value_loss = 0.5 * (value - rows.target) ** 2
     gain = jnp.expm1(log_ratio(log_prob, rows.log_prob))  # the ratio less 1
     kl, clipped = gain - (log_prob - rows.log_prob), jnp.abs(gain) > config.clip
-    # One mean of five rows rather than five: see `lrn.rl.packing`.
+    # One mean of five rows rather than five: see `lrn.xla.packing`.
     entropy = jnp.broadcast_to(head.entropy(extra, out), kl.shape)
     each = jnp.stack([policy_loss, value_loss, entropy, kl, clipped])
     measured = each.reshape(len(MEASURED), -1).mean(axis=1)

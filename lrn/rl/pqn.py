@@ -19,7 +19,6 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.descend import clipped_step
 from lrn.rl import env as envs
 from lrn.rl import heads, minibatch, play, rates, returns
 from lrn.rl.agent import Agent, memoryless
@@ -28,6 +27,7 @@ from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
 from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
+from lrn.xla.descend import clipped_step
 
 
 @config

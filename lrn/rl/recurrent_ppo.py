@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
-from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, Policy
 from lrn.rl.env import Env, as_float
@@ -24,6 +23,7 @@ from lrn.rl.heads import check_recurrent
 from lrn.rl.policy_head import policy_head
 from lrn.rl.ppo import MEASURED, Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
 from lrn.types import Array, Example, Key, Metrics, Params, PyTree, RecurrentNet
+from lrn.xla.descend import clipped_step
 
 
 class RecurrentPPOState(NamedTuple):

@@ -23,7 +23,6 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
-from lrn.descend import clipped_step
 from lrn.rl import minibatch, play, returns, running
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, as_float
@@ -32,6 +31,7 @@ from lrn.rl.policy_head import check_log_std, policy_head
 from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.running import average
 from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
+from lrn.xla.descend import clipped_step
 
 
 @config

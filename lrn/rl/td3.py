@@ -24,8 +24,8 @@ from lrn.rl.continuous import check_networks, collect, explored, once_ready, sta
 from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
-from lrn.serial import serial_alone
 from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
+from lrn.xla.serial import serial_alone
 
 
 @config

@@ -39,8 +39,8 @@ from lrn.meta.episode import Episode, TaskFamily, check_family, draw, episodes
 from lrn.meta.evaluate import evaluator, per_task
 from lrn.meta.learner import MetaLearner
 from lrn.meta.problem import Problem, classification, regression
-from lrn.runtime import jit_brief
 from lrn.types import Net
+from lrn.xla.runtime import jit_brief
 
 WAYS = 3
 INNER = InnerConfig(steps=1, rate=0.05)

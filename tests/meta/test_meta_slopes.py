@@ -22,8 +22,8 @@ from lrn.meta.adapt import InnerConfig, adapt
 from lrn.meta.episode import Episode
 from lrn.meta.problem import regression
 from lrn.meta.slopes import finite_slopes
-from lrn.runtime import jit_brief
 from lrn.types import Net
+from lrn.xla.runtime import jit_brief
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from lrn.meta.imaml import implicit_adapt
 from lrn.meta.learner import MetaLearner, MetaState
 from lrn.meta.problem import batch_statistics, classification, regression
 from lrn.meta.tune import tuned
-from lrn.runtime import jit_brief
 from lrn.types import LANES, Net
+from lrn.xla.runtime import jit_brief
 
 
 class Normed(nn.Module):

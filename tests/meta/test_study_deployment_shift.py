@@ -24,8 +24,9 @@ from experiments.meta.deployment_shift import (
     TUNED,
     Config,
 )
-from lrn import check, discover, runner, table
+from lrn import check, table
 from lrn.meta.episode import check_family, draw
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 CONFIG = Config()

@@ -25,9 +25,10 @@ from experiments.meta.generalist_vs_specialist import (
     Config,
     arm,
 )
-from lrn import check, discover, runner, table
+from lrn import check, table
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.inner import curve_of
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 COUNTS = Config().counts

@@ -22,7 +22,8 @@ from experiments.meta.memorization import (
     least,
     least_on_a_grid,
 )
-from lrn import check, discover, runner, table
+from lrn import check, table
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 

@@ -8,7 +8,8 @@ from treatment import assert_treated_alike, judge
 
 from experiments.meta import prototypes
 from experiments.meta.prototypes import MAML, PROTOTYPES, STUDY, Config, arm
-from lrn import check, discover, runner, table
+from lrn import check, table
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 

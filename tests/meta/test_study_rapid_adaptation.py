@@ -8,9 +8,10 @@ import pytest
 from treatment import assert_treated_alike, judge
 
 from experiments.meta.rapid_adaptation import AT, GLYPH, SINE, STUDY, Config, arm, wrong_support
-from lrn import check, discover, runner, table
+from lrn import check, table
 from lrn.meta.episode import check_family, draw
 from lrn.meta.families.sinusoid import sinusoid
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 

@@ -10,8 +10,9 @@ from treatment import assert_treated_alike, judge
 
 from experiments.meta import shared_structure as study
 from experiments.meta.shared_structure import DIALS, DIM, SINE, STUDY, TURNED, Config, at
-from lrn import check, discover, runner, table
+from lrn import check, table
 from lrn.meta.episode import draw
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 

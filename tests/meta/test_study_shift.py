@@ -8,13 +8,14 @@ import pytest
 from treatment import assert_treated_alike
 
 from experiments.meta import _shift, distribution_shift, task_similarity
-from lrn import check, discover, nets, runner, train
+from lrn import check, nets, train
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import draw
 from lrn.meta.families.linear_gaussian import linear_gaussian
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
+from lrn.study import discover, runner
 
 
 @pytest.mark.slow

@@ -19,8 +19,8 @@ from plain import Adam, Tree, as_float64, assert_trees_close, gradient, log_soft
 from scipy import special
 
 from lrn.meta.episode import Episode
-from lrn.threefry import hashed
 from lrn.types import Array, Key, Net
+from lrn.xla.threefry import hashed
 
 FEATURES = 3
 KEPT = np.array([0.3, -0.2, 0.5])  # the statistics of a body at first

@@ -23,8 +23,8 @@ from typing import Any
 PRELOADED = (
     "jax", "jax.numpy", "jax.experimental.multihost_utils", "optax", "orbax.checkpoint", "pyarrow.parquet",
     "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
-    "rich.console", "tyro", "lrn.cli", "lrn.runner", "lrn.train", "lrn.figures", "lrn.sinks", "lrn.report",
-    "toy",
+    "rich.console", "tyro", "lrn.cli", "lrn.study.runner", "lrn.train", "lrn.figures", "lrn.train.sinks",
+    "lrn.report", "toy",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def main() -> dict[str, Any]:
     """Serve; returns only in a child, with what it was asked to run."""
     for name in PRELOADED:
         importlib.import_module(name)
-    from lrn import store
+    from lrn.study import store
 
     # What a run is resumed by is the code imported above, not what an editor has since put on disk.
     frozen = store.source_sha256()

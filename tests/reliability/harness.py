@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lrn import checkpoint, seal
+from lrn.study import seal
+from lrn.train import checkpoint
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

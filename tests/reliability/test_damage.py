@@ -18,7 +18,7 @@ from test_kill import check_resumed
 def stopped(server, scratch):
     """The folder of a run that was killed after three saves of its first training."""
     run = Run(server, scratch / "stopped")
-    run.ended(faults=[dict(at="lrn._log:Log.flush", call=4, do="kill")])
+    run.ended(faults=[dict(at="lrn.train.log:Log.flush", call=4, do="kill")])
     assert run.checkpoints() == {"slow+fast": [20, 30]}
     return run
 
@@ -122,7 +122,7 @@ def test_old_metrics_are_part_of_every_checkpoint(copy):
 
 @pytest.mark.slow
 def test_a_damaged_part_of_a_run_can_be_done_again_alone(run, uninterrupted):
-    run.ended(faults=[dict(at="lrn._log:Log.flush", call=6, do="kill")])
+    run.ended(faults=[dict(at="lrn.train.log:Log.flush", call=6, do="kill")])
     part = run.folder / "checkpoints" / "teach"
     flip(part / "step_000000000000" / "manifest.json")
     ended = run.ended()

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from harness import Process, Run, Server
 
-from lrn import check, runtime, table
+from lrn import check, table
+from lrn.train import job
 
 SLOW = pytest.mark.slow
 
@@ -63,7 +64,7 @@ def test_four_devices_give_the_metrics_of_one(seeds, server, out, uninterrupted)
 
 @pytest.mark.slow
 def test_a_run_resumes_on_another_number_of_devices(run, one_device):
-    run.ended(env=devices(4), faults=[dict(at="lrn._log:Log.flush", call=6, do="kill")])
+    run.ended(env=devices(4), faults=[dict(at="lrn.train.log:Log.flush", call=6, do="kill")])
     ended = run.ended(env=devices(3))
     assert ended.code == 0, ended.said
     close(run.folder, one_device.folder)
@@ -78,7 +79,7 @@ def free_port() -> int:
 def start_job(run: Run, faults: Sequence[Sequence[dict[str, Any]]] = ((), ())) -> list[Process]:
     """Start the two processes of a job on this machine."""
     port = free_port()
-    return [run.start(env=job(f"127.0.0.1:{port}", process=str(i)), faults=faults[i]) for i in range(2)]
+    return [run.start(env=of_job(f"127.0.0.1:{port}", process=str(i)), faults=faults[i]) for i in range(2)]
 
 
 def check_job(run: Run, expected: Run, job: list[Process] | None = None) -> None:
@@ -149,7 +150,7 @@ def test_when_one_process_is_killed_the_other_ends_too(killed, run, two_devices)
 def test_when_one_process_fails_the_other_ends_too(failing, run, two_devices):
     """In the step itself, where the processes are not about to agree on anything."""
     faults: list[list[dict[str, Any]]] = [[], []]
-    faults[failing] = [dict(at="lrn._program:Program.advance", call=2, do="crash")]
+    faults[failing] = [dict(at="lrn.train.program:Program.advance", call=2, do="crash")]
     ended = [p.wait(60) for p in start_job(run, faults)]
     assert ended[failing].code == 1
     assert "ZeroDivisionError" in ended[failing].said
@@ -160,7 +161,7 @@ def test_when_one_process_fails_the_other_ends_too(failing, run, two_devices):
 
 @pytest.mark.slow
 def test_a_job_whose_main_process_cannot_begin_fails_as_a_whole(run):
-    alone = run.start(faults=[dict(at="lrn._log:Log.stream", call=2, do="sleep", seconds=20)])
+    alone = run.start(faults=[dict(at="lrn.train.log:Log.stream", call=2, do="sleep", seconds=20)])
     alone.wait_until(run.saved)
     main, other = [p.wait(60) for p in start_job(run)]
     assert (main.code, other.code) == (1, 1)
@@ -171,7 +172,7 @@ def test_a_job_whose_main_process_cannot_begin_fails_as_a_whole(run):
 
 @pytest.mark.slow
 def test_a_job_with_a_damaged_checkpoint_recovers(run, two_devices):
-    for process in start_job(run, [[dict(at="lrn._log:Log.flush", call=4, do="kill")], []]):
+    for process in start_job(run, [[dict(at="lrn.train.log:Log.flush", call=4, do="kill")], []]):
         process.wait(60)
     newest = run.saved()[-1]
     newest.write_bytes(newest.read_bytes()[:-10])
@@ -181,21 +182,21 @@ def test_a_job_with_a_damaged_checkpoint_recovers(run, two_devices):
     assert run.result() == two_devices.result()
 
 
-def job(coordinator: str = "node1:8476", processes: str = "2", process: str = "0") -> dict[str, str]:
+def of_job(coordinator: str = "node1:8476", processes: str = "2", process: str = "0") -> dict[str, str]:
     return {"LRN_COORDINATOR": coordinator, "LRN_PROCESSES": processes, "LRN_PROCESS": process}
 
 
 BAD = {
     "one variable of three": ({"LRN_PROCESSES": "2"}, "LRN_COORDINATOR, LRN_PROCESS is not"),
-    "no port": (job("node1"), "must be host:port"),
-    "a port too high": (job("node1:70000"), "must be host:port"),
-    "a scheme": (job("http://node1:1"), "must be host:port"),
-    "a count in words": (job(processes="two"), "a whole number"),
-    "an index below zero": (job(process="-1"), "a whole number"),
-    "an index too high": (job(process="2"), "from 0 to"),
-    "no process at all": (job(processes="0"), "from 0 to"),
+    "no port": (of_job("node1"), "must be host:port"),
+    "a port too high": (of_job("node1:70000"), "must be host:port"),
+    "a scheme": (of_job("http://node1:1"), "must be host:port"),
+    "a count in words": (of_job(processes="two"), "a whole number"),
+    "an index below zero": (of_job(process="-1"), "a whole number"),
+    "an index too high": (of_job(process="2"), "from 0 to"),
+    "no process at all": (of_job(processes="0"), "from 0 to"),
     "an unknown word": ({"LRN_DISTRIBUTED": "yes"}, "must be auto or 0"),
-    "both ways": (job() | {"LRN_DISTRIBUTED": "auto"}, "finds the job by itself"),
+    "both ways": (of_job() | {"LRN_DISTRIBUTED": "auto"}, "finds the job by itself"),
 }
 
 
@@ -205,7 +206,7 @@ def test_a_wrong_environment_is_one_sentence(case, monkeypatch):
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(check.InputError, match=sentence) as raised:
-        runtime.initialise_distributed()
+        job.join()
     assert "\n" not in str(raised.value)
 
 
@@ -219,6 +220,6 @@ def test_no_cluster_to_be_found_is_one_sentence(run):
 
 @pytest.mark.slow
 def test_a_job_of_one_process_is_a_plain_run(run, one_device):
-    ended = run.ended(env=job("localhost:1", processes="1"))
+    ended = run.ended(env=of_job("localhost:1", processes="1"))
     assert ended.code == 0, ended.said
     assert run.result() == one_device.result()

@@ -31,7 +31,7 @@ def errors(said: str) -> list[str]:
 
 def test_a_disk_that_fills_while_training(small, uninterrupted):
     filler = small.out / "filler"
-    ended = small.ended(faults=[dict(at="lrn.checkpoint:save", call=3, do="fill", path=str(filler))])
+    ended = small.ended(faults=[dict(at="lrn.train.checkpoint:save", call=3, do="fill", path=str(filler))])
     assert ended.code == 1
     told = [line for line in ended.said.splitlines() if line.startswith("slow+fast: ")]
     assert "could not be " in told[0]  # step 30: training went on
@@ -48,8 +48,8 @@ def test_a_disk_that_has_room_again_in_time(small, uninterrupted):
     filler = small.out / "filler"
     ended = small.ended(
         faults=[
-            dict(at="lrn.checkpoint:save", call=2, do="fill", path=str(filler)),
-            dict(at="lrn.checkpoint:save", call=2, do="free", path=str(filler), after=True),
+            dict(at="lrn.train.checkpoint:save", call=2, do="fill", path=str(filler)),
+            dict(at="lrn.train.checkpoint:save", call=2, do="free", path=str(filler), after=True),
         ]
     )
     assert ended.code == 0
@@ -58,10 +58,10 @@ def test_a_disk_that_has_room_again_in_time(small, uninterrupted):
 
 
 WRITES = {
-    "at the start": dict(at="lrn.runner:_preregister", call=1),
-    "in a once": dict(at="lrn.checkpoint:save", call=5),
-    "at the end": dict(at="lrn.runner:_finish", call=1),
-    "before the verdict": dict(at="lrn.runner:_Begun.write", call=2, after=True),
+    "at the start": dict(at="lrn.study.runner:_preregister", call=1),
+    "in a once": dict(at="lrn.train.checkpoint:save", call=5),
+    "at the end": dict(at="lrn.study.runner:_finish", call=1),
+    "before the verdict": dict(at="lrn.study.runner:_Begun.write", call=2, after=True),
 }
 
 
@@ -83,7 +83,7 @@ def test_a_full_disk_outside_of_training_is_one_sentence(moment, small, uninterr
 @pytest.mark.parametrize("size", [200, 1500])
 def test_a_limit_on_the_size_of_files(size, run, uninterrupted):
     """RLIMIT_FSIZE: needs no rights, and fails in the middle of a file."""
-    ended = run.ended(faults=[dict(at="lrn.checkpoint:save", call=3, do="limit", size=size)])
+    ended = run.ended(faults=[dict(at="lrn.train.checkpoint:save", call=3, do="limit", size=size)])
     assert ended.code == 1, ended.said
     assert run.checkpoints() == {"slow+fast": [10, 20]}
     check_resumed(run, uninterrupted("smoke")[0])

@@ -13,29 +13,30 @@ from typing import Any
 import pytest
 from harness import Run
 
-from lrn import report, seal
+from lrn import report
+from lrn.study import seal
 
 # Moments that a clock would seldom hit: what is called, and the how-manyeth call. A training of the
 # tiny study at smoke saves four times, the `once` between its two trainings once.
 IN_SAVES: dict[str, dict[str, Any]] = {
-    "the first save, before its arrays": dict(at="lrn.checkpoint:_orbax_save", call=1),
-    "the first save, in its arrays": dict(at="lrn.checkpoint:_orbax_save", call=1, delay=0.005),
-    "a save, in its arrays": dict(at="lrn.checkpoint:_orbax_save", call=2, delay=0.01),
-    "a save, between arrays and manifest": dict(at="lrn.checkpoint:_orbax_save", call=3, after=True),
-    "a save, after its metrics": dict(at="lrn._log:Log.flush", call=2, after=True),
-    "a save, before its manifest": dict(at="lrn.checkpoint:files.write_json", call=6),
-    "a save, in the removal of an old one": dict(at="lrn.checkpoint:_remove", call=3, after=True),
-    "the last save of a training": dict(at="lrn.checkpoint:_orbax_save", call=4, after=True),
-    "the save of a once": dict(at="lrn.checkpoint:_orbax_save", call=5, after=True),
-    "the last save of all": dict(at="lrn._log:Log.flush", call=8, after=True),
+    "the first save, before its arrays": dict(at="lrn.train.checkpoint:_orbax_save", call=1),
+    "the first save, in its arrays": dict(at="lrn.train.checkpoint:_orbax_save", call=1, delay=0.005),
+    "a save, in its arrays": dict(at="lrn.train.checkpoint:_orbax_save", call=2, delay=0.01),
+    "a save, between arrays and manifest": dict(at="lrn.train.checkpoint:_orbax_save", call=3, after=True),
+    "a save, after its metrics": dict(at="lrn.train.log:Log.flush", call=2, after=True),
+    "a save, before its manifest": dict(at="lrn.train.checkpoint:files.write_json", call=6),
+    "a save, in the removal of an old one": dict(at="lrn.train.checkpoint:_remove", call=3, after=True),
+    "the last save of a training": dict(at="lrn.train.checkpoint:_orbax_save", call=4, after=True),
+    "the save of a once": dict(at="lrn.train.checkpoint:_orbax_save", call=5, after=True),
+    "the last save of all": dict(at="lrn.train.log:Log.flush", call=8, after=True),
 }
 IN_FINISH: dict[str, dict[str, Any]] = {
-    "the end, before the metrics": dict(at="lrn.runner:_finish", call=1),
+    "the end, before the metrics": dict(at="lrn.study.runner:_finish", call=1),
     "the end, in the metrics": dict(at="lrn.table:_write", call=9, after=True),
     "the end, before the figures": dict(at="lrn.figures:save", call=1),
     "the end, between two figures": dict(at="lrn.figures:files.write_bytes", call=15),
-    "the end, before the verdict": dict(at="lrn.runner:_Begun.write", call=2, after=True),
-    "the end, after the verdict": dict(at="lrn.runner:_finish", call=1, after=True),
+    "the end, before the verdict": dict(at="lrn.study.runner:_Begun.write", call=2, after=True),
+    "the end, after the verdict": dict(at="lrn.study.runner:_finish", call=1, after=True),
 }
 FAST = (
     "a save, in its arrays",

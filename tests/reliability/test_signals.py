@@ -30,16 +30,16 @@ def test_a_signal_in_training_saves_and_ends_with_its_code(number, code, run, un
 @pytest.mark.slow
 def test_a_signal_in_the_first_chunk_saves_before_anything_was_due(run, uninterrupted):
     """Nothing would be saved for 20 s, but for the signal."""
-    ended = run.ended("--save-seconds", 20, faults=[dict(at="lrn._log:Log.stream", call=1, do="term")])
+    ended = run.ended("--save-seconds", 20, faults=[dict(at="lrn.train.log:Log.stream", call=1, do="term")])
     assert ended.code == 143
     assert run.checkpoints() == {"slow+fast": [10]}
     check_resumed(run, uninterrupted("smoke")[0])
 
 
 MOMENTS = {
-    "in a save": dict(at="lrn.checkpoint:_orbax_save", call=2),
-    "in the last save of a training": dict(at="lrn.checkpoint:_orbax_save", call=4),
-    "in the save of a once": dict(at="lrn.checkpoint:_orbax_save", call=5),
+    "in a save": dict(at="lrn.train.checkpoint:_orbax_save", call=2),
+    "in the last save of a training": dict(at="lrn.train.checkpoint:_orbax_save", call=4),
+    "in the save of a once": dict(at="lrn.train.checkpoint:_orbax_save", call=5),
     "in the figures": dict(at="lrn.figures:files.write_bytes", call=15),
 }
 FAST = ("in the last save of a training",)
@@ -56,7 +56,7 @@ def test_a_signal_at_any_moment_stops_the_run(moment, run, uninterrupted):
 
 def test_a_second_signal_ends_it_at_once(run, uninterrupted):
     """The chunk takes a minute; the first signal waits for its end, the second does not."""
-    process = run.start(faults=[dict(at="lrn._log:Log.stream", call=3, do="sleep", seconds=60)])
+    process = run.start(faults=[dict(at="lrn.train.log:Log.stream", call=3, do="sleep", seconds=60)])
     process.wait_until(lambda: run.saved(20))
     time.sleep(0.5)
     process.send(signal.SIGTERM)
@@ -73,7 +73,7 @@ def test_a_signal_stops_all_studies_of_a_command(run, uninterrupted):
     other = run.out.parent / f"{run.out.name}-other.py"
     other.write_bytes(STUDY.read_bytes())
     try:
-        ended = run.ended(also=[other], faults=[dict(at="lrn._log:Log.stream", call=2, do="term")])
+        ended = run.ended(also=[other], faults=[dict(at="lrn.train.log:Log.stream", call=2, do="term")])
         assert ended.code == 143
         assert sorted(p.name for p in run.out.iterdir()) == ["study_tiny"]  # the other did not begin
     finally:
@@ -83,7 +83,7 @@ def test_a_signal_stops_all_studies_of_a_command(run, uninterrupted):
 
 @pytest.mark.slow
 def test_what_an_interrupted_run_has_cost_is_not_forgotten(run):
-    run.ended(faults=[dict(at="lrn._log:Log.stream", call=3, do="term")])
+    run.ended(faults=[dict(at="lrn.train.log:Log.stream", call=3, do="term")])
     before = json.loads((run.folder / "provenance.json").read_bytes())
     assert before["wall_seconds"] > 0.05
     assert before["finished"] is None

@@ -10,7 +10,7 @@ from test_kill import check_resumed
 
 
 def test_one_runs_and_the_other_says_so(server, run, uninterrupted):
-    first = run.start(faults=[dict(at="lrn._log:Log.stream", call=2, do="sleep", seconds=60)])
+    first = run.start(faults=[dict(at="lrn.train.log:Log.stream", call=2, do="sleep", seconds=60)])
     first.wait_until(run.saved)
     for options in ((), ("--fresh",)):
         second = Run(server, run.out).ended(*options)

@@ -17,8 +17,8 @@ from lrn.rl.continuous import check_networks
 from lrn.rl.env import Box, Discrete, from_gymnax
 from lrn.rl.heads import actor_critic
 from lrn.rl.identity import two_state_truncating
-from lrn.rl.packing import packing
 from lrn.rl.ppo import PPOConfig, ppo
+from lrn.xla.packing import packing
 
 
 class Space:

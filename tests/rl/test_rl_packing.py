@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrn.rl.packing import packing
 from lrn.types import is_key
+from lrn.xla.packing import packing
 
 TREE = {
     "wide": jnp.arange(4 * 35.0).reshape(4, 5, 7),

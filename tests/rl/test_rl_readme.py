@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from test_rl_env import Walk
 
-from lrn import _warn, train
+from lrn import train
+from lrn.train import driver, warn
 
 ROOT = Path(__file__).parents[2]
 README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_text()
@@ -34,7 +35,7 @@ def test_readme(monkeypatch):
     seen = []
 
     def short(agent, configs, seeds, *, steps, **options):
-        _warn.of_schedules(train._arms(configs)[1], steps)  # an error here: what is printed has no fault
+        warn.of_schedules(driver._arms(configs)[1], steps)  # an error here: what is printed has no fault
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", train.ScheduleWarning)
             result = fit(agent, configs, list(seeds)[:2], steps=2, progress=False, **options)

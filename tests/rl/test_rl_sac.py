@@ -17,7 +17,7 @@ from lrn.rl.evaluate import evaluator
 from lrn.rl.rates import LARGEST
 from lrn.rl.replay import Transition
 from lrn.rl.sac import SACConfig, sac, soft_actor_critic
-from lrn.serial import serial
+from lrn.xla.serial import serial
 
 ECHO = identity.continuous_echo()
 

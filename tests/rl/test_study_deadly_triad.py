@@ -9,7 +9,8 @@ import pytest
 from treatment import assert_treated_alike
 
 from experiments.rl import deadly_triad as study
-from lrn import check, discover, runner
+from lrn import check
+from lrn.study import discover, runner
 
 SMALL = dataclasses.replace(study.STUDY.presets["smoke"], tasks=("MountainCar",))
 

@@ -7,7 +7,8 @@ import pytest
 from treatment import assert_treated_alike, judge
 
 from experiments.rl.exploration import CAR, STUDY, TASKS, Config, arm, settings
-from lrn import check, discover, runner, table
+from lrn import check, table
+from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 

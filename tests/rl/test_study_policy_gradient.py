@@ -8,7 +8,9 @@ from treatment import assert_treated_alike, judge
 
 from experiments.rl import policy_gradient
 from experiments.rl.policy_gradient import ESTIMATORS, STUDY, TASKS, Config, arm, gae_arm, judged, pairs
-from lrn import check, discover, runner, table
+from lrn import check, table
+from lrn.study import discover, runner
+from lrn.study.context import Context
 
 CARTPOLE = TASKS["CartPole"]
 
@@ -26,7 +28,7 @@ def test_smoke_runs_and_draws(tmp_path):
 
 def test_the_estimators_have_their_exact_means(tmp_path):
     """The part without deep learning, on small Garnets."""
-    context = runner.Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
+    context = Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
     policy_gradient._estimate(Config(thousands=4, length=60), context)
     found = context.table()
     assert found.final(policy_gradient.WRONG, "squared t").min() > 2

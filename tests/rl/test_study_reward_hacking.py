@@ -8,9 +8,11 @@ import pytest
 from treatment import assert_treated_alike
 
 from experiments.rl import reward_hacking as study
-from lrn import check, discover, runner
+from lrn import check
 from lrn.rl import mdp
 from lrn.rl.hacking import hackable
+from lrn.study import discover, runner
+from lrn.study.context import Context
 from lrn.table import concat, rows
 
 CONFIG = study.Config()
@@ -31,7 +33,7 @@ def test_smoke_runs(tmp_path):
 
 
 def test_the_exact_part(tmp_path):
-    context = runner.Context(tmp_path, "quick", (0, 1), say=lambda _: None, progress=False)
+    context = Context(tmp_path, "quick", (0, 1), say=lambda _: None, progress=False)
     study._finite(study.Config(pairs=5, states=3), context)
     table = context.table()
     assert (table.final("independent rewards", "hackable") == 1).all()

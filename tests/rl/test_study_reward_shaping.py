@@ -9,7 +9,8 @@ import pytest
 from treatment import assert_treated_alike
 
 from experiments.rl import reward_shaping as study
-from lrn import check, discover, runner
+from lrn import check
+from lrn.study import discover, runner
 from lrn.table import concat, rows
 
 CONFIG = study.Config()

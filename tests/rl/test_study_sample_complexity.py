@@ -10,7 +10,9 @@ from treatment import assert_treated_alike, judge
 
 from experiments.rl import sample_complexity
 from experiments.rl.sample_complexity import SERIES, SLOPE, STUDY, Config
-from lrn import check, discover, runner, table
+from lrn import check, table
+from lrn.study import discover, runner
+from lrn.study.context import Context
 
 
 @pytest.mark.slow
@@ -37,7 +39,7 @@ def test_the_bandit_pays_for_the_right_answer():
 
 def test_optimism_takes_about_as_many_episodes_as_there_are_cells(tmp_path):
     """Each episode rules out a place at the edge of what is known: N^2 / 2 places can be reached."""
-    context = runner.Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
+    context = Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
     series = next(s for s in SERIES if s.method == "optimism")
     found = sample_complexity._solve(series, 8, Config(), context)
     assert found["solved"].all()

@@ -11,8 +11,9 @@ import pytest
 from treatment import assert_treated_alike, judge
 
 from experiments.rl import sample_efficiency as study
-from lrn import discover, runner
 from lrn.rl import env as envs
+from lrn.study import discover, runner
+from lrn.study.context import Context
 from lrn.table import Table, concat, rows
 
 CONFIG = study.Config()
@@ -107,7 +108,7 @@ def test_the_simulator_is_the_environment():
 
 
 def test_the_exact_part(tmp_path: Path):
-    context = runner.Context(tmp_path, "quick", (0, 1), say=lambda _: None, progress=False)
+    context = Context(tmp_path, "quick", (0, 1), say=lambda _: None, progress=False)
     study._exact(study.Config(mdps=3), context)
     table = context.table()
     np.testing.assert_allclose(table.final("lumped model", f"error with {study.STATES} states"), 0, atol=1e-5)

@@ -7,7 +7,8 @@ import pytest
 from treatment import assert_treated_alike
 
 from experiments.rl import tabular_convergence as study
-from lrn import check, discover, runner
+from lrn import check
+from lrn.study import discover, runner
 from lrn.table import concat, rows
 
 CONFIG = study.Config()

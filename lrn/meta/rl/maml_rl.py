@@ -32,7 +32,6 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.descend import clipped_step
 from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.learner import MetaState
 from lrn.meta.rl.agent import Adapted, MetaAgent
@@ -46,6 +45,7 @@ from lrn.rl.minibatch import check_normalized
 from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
 from lrn.rl.returns import discounted_returns
 from lrn.types import LANES, Array, Example, Key, Metrics, Net, Params, PyTree
+from lrn.xla.descend import clipped_step
 
 SURROGATES = ("dice", "e-maml", "naive")
 

@@ -2,8 +2,8 @@
 
 Where there are more devices than lanes, `lrn.train.fit` gives each lane as many as can share what its step
 divides by `mean_of_parts`. Each of them runs the whole step, with the same keys and the same state, but for
-that. On CPU a device of its own for each processor (`lrn.runtime.device_per_processor`) is also a thread of
-its own for each part: two of them do MAML's step on Omniglot in .8 of the time in which one device does it
+that. On CPU a device of its own for each processor (`lrn.xla.runtime.device_per_processor`) is also a thread
+of its own for each part: two of them do MAML's step on Omniglot in .8 of the time in which one device does it
 with two threads, which meet after every kernel.
 """
 

@@ -21,17 +21,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrn import _warn, check, checkpoint, files, interrupt
-from lrn._log import Failure, Log, Sink
-from lrn._program import WINDOWS, Evaluate, Program, merge, sha256
-from lrn._warn import PrecisionWarning, ScheduleWarning
+from lrn import check, files, interrupt
 from lrn.config import stack
-from lrn.lanes import Lanes, agree, any_process, main_process, on_main
-from lrn.progress import Bar
-from lrn.runtime import enable_compilation_cache
-from lrn.saved import by_lane, one_arm, one_lane
 from lrn.table import Table
+from lrn.train import checkpoint, warn
+from lrn.train.job import agree, any_process, main_process, on_main
+from lrn.train.lanes import Lanes
+from lrn.train.log import Failure, Log, Sink
+from lrn.train.program import WINDOWS, Evaluate, Program, merge, sha256
+from lrn.train.progress import Bar
+from lrn.train.saved import by_lane, one_arm, one_lane
+from lrn.train.warn import PrecisionWarning, ScheduleWarning
 from lrn.types import Device, PyTree, Sampler, Trainable
+from lrn.xla.runtime import enable_compilation_cache
 
 __all__ = ["Evaluate", "Failure", "Fit", "PrecisionWarning", "ScheduleWarning", "Sink", "fit"]
 
@@ -137,7 +139,7 @@ def fit(
         progress: show a bar, or plain lines when not on a terminal.
         sinks: get each chunk's rows as they come; after a resume, again those that followed the checkpoint.
         devices: lay the lanes over these; all devices of all processes by default. Where there are more of
-            them than lanes, what a learner divides (`lrn.parts`) is divided among several.
+            them than lanes, what a learner divides (`lrn.xla.parts`) is divided among several.
         on_event: is told, one sentence each, of failures and of failed or damaged saves; printed by default.
             In a job of several processes only the main one tells.
         only: lanes, as all pairs of some arms and seeds: all lanes are trained, and only these are reported
@@ -177,11 +179,11 @@ def fit(
     _check_data(data, per_seed, len(seeds), sampler)
     folder = None if folder is None else Path(folder)
     kept = None if only is None else _kept(only, arms, seeds, folder)
-    _warn.of_schedules(stacked, steps)
+    warn.of_schedules(stacked, steps)
     enable_compilation_cache()
 
     program = Program(factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, devices)
-    _warn.of_precision(program.shape.state)
+    warn.of_precision(program.shape.state)
     lanes = program.lanes
     timing: dict[str, float] = dict.fromkeys(("compile", "train", "evaluate", "save"), 0.0)
     cpu = dict(timing)

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrn.lanes import Lanes
-from lrn.parts import divided, divisor
-from lrn.runtime import compiler_options, processors
-from lrn.serial import serial, wants_serial
+from lrn.train.lanes import Lanes
 from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
+from lrn.xla.parts import divided, divisor
+from lrn.xla.runtime import compiler_options, processors
+from lrn.xla.serial import serial, wants_serial
 
 Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
 

@@ -5,9 +5,9 @@ is the figure, the answer and the texts, which can be mended after a run without
 functions and constants that only they use, titles, docstrings. Whatever might belong to both counts as the
 first. Comments and layout count in neither.
 
-"Of its own tree" is what is neither lrn (which is hashed whole, see `lrn.store`), nor the standard library,
-nor installed. Imports are read from the syntax tree, those within functions too; a file that is imported by
-a name made up at run time is not found.
+"Of its own tree" is what is neither lrn (which is hashed whole, see `lrn.study.store`), nor the standard
+library, nor installed. Imports are read from the syntax tree, those within functions too; a file that is
+imported by a name made up at run time is not found.
 """
 
 from __future__ import annotations

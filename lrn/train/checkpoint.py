@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrn import check, files, structure
+from lrn import check, files
+from lrn.train import structure
 from lrn.types import PyTree, is_key
 
 _FORMAT = 1
@@ -53,7 +54,7 @@ class Loaded(NamedTuple):
 class Saved(NamedTuple):
     """A checkpoint that passed every check, its leaves in JAX's order.
 
-    form: its structure (see `lrn.structure`), or None if an earlier version saved it.
+    form: its structure (see `lrn.train.structure`), or None if an earlier version saved it.
     warnings: about the newer checkpoints that did not pass.
     """
 

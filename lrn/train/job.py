@@ -1,83 +1,30 @@
-"""Settings of jax that a run wants, and of its compiler."""
+"""A job of several processes, through `jax.distributed`: join it, agree in it, leave it."""
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-from lrn import check, files
+from lrn import check
 
 T = TypeVar("T")
 
 _JOB = ("LRN_COORDINATOR", "LRN_PROCESSES", "LRN_PROCESS")
 
 
-def enable_compilation_cache() -> None:
-    """Keep compiled programs on disk, so that a second run of a study starts in seconds.
-
-    Leaves a cache that was already configured alone; ``LRN_COMPILATION_CACHE=0`` turns it off.
-    """
-    if os.environ.get("LRN_COMPILATION_CACHE") == "0" or getattr(
-        jax.config, "jax_compilation_cache_dir", None
-    ):
-        return
-    folder = files.cache_home() / "xla"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: compile each time rather than fail
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+class JobError(OSError):
+    """Another process of this job failed or has gone; its own message says why."""
 
 
-def device_per_processor() -> None:
-    """Make each processor that this process may use a CPU device of its own, before JAX is used.
-
-    What pays for several large networks, and for one whose learner divides its step (`lrn.parts`). Small ones
-    are faster together on one device. XLA_FLAGS that say how many devices there are have their way.
-
-    Raises:
-        RuntimeError: JAX has been used already.
-    """
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", processors())
-
-
-def processors() -> int:
-    """How many this process may use; where the system does not tell, how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def compiler_options(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Options for the compiler of CPUs, but for those the user chose in XLA_FLAGS."""
-    return {name: value for name, value in wanted.items() if name not in os.environ.get("XLA_FLAGS", "")}
-
-
-def jit_brief(function: Callable[..., T], static_argnums: Sequence[int] = ()) -> Callable[..., T]:
-    """`jax.jit` for what runs for seconds and not for hours: compiled in half the time on CPU.
-
-    Fewer passes of LLVM, and XLA's older emitters of kernels, which compile sooner. Results are the same up
-    to rounding. Not to be called inside of another `jax.jit`, which has options of its own.
-    """
-
-    @functools.cache
-    def made() -> Callable[..., T]:
-        fast = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
-        options = compiler_options(fast) if jax.default_backend() == "cpu" else None
-        return jax.jit(function, static_argnums=tuple(static_argnums), compiler_options=options)
-
-    return functools.wraps(function)(lambda *args, **kwargs: made()(*args, **kwargs))
-
-
-def initialise_distributed() -> None:
+def join() -> None:
     """Join the other processes of a job, where the environment speaks of any; before jax is used.
 
     ``LRN_COORDINATOR=host:port`` (where process 0 can be reached), ``LRN_PROCESSES=n`` and
@@ -130,7 +77,7 @@ def in_job() -> bool:
     return jax.process_count() > 1
 
 
-def leave_job(code: int) -> None:
+def leave(code: int) -> None:
     """Before an exit with ``code``: after a failure, leave a job without waiting for the others for minutes.
 
     jax waits at a process's end for all others to end too. After a failure they may never: they wait in
@@ -185,3 +132,57 @@ def _automatic() -> bool:
 def _is_loopback(address: str) -> bool:
     host = address.rsplit(":", 1)[0]
     return host in ("localhost", "[::1]") or host.startswith("127.")
+
+
+def main_process() -> bool:
+    """Whether this is the one process that writes files."""
+    return jax.process_index() == 0
+
+
+def agree(value: int) -> int:
+    """The main process's ``value``, in every process: what to do next must not differ between them."""
+    if jax.process_count() == 1:
+        return value
+    return int(_together(lambda: multihost_utils.broadcast_one_to_all(np.int32(value))))
+
+
+def on_main(action: Callable[[], T]) -> T | None:
+    """Do something, such as writing a file, in the main process; where it fails, all processes fail.
+
+    So none waits forever for a main process that has gone.
+
+    Returns:
+        What ``action`` returned in the main process, None in the others.
+
+    Raises:
+        JobError: in the other processes; in the main one, what ``action`` raised.
+    """
+    result, error = None, None
+    if main_process():
+        try:
+            result = action()
+        except BaseException as caught:  # a signal too must reach the others before this process leaves
+            error = caught
+    if agree(int(error is not None)):
+        raise error or JobError("the main process of this job failed; its own message says why.")
+    return result
+
+
+def any_process(flag: bool) -> bool:
+    """Whether any process says so."""
+    return flag if jax.process_count() == 1 else bool(gather(np.array([flag], np.int32)).any())
+
+
+def gather(x: Any) -> np.ndarray:
+    """The parts of all processes, joined along the first axis."""
+    return np.asarray(_together(lambda: multihost_utils.process_allgather(x, tiled=True)))
+
+
+def _together(collective: Callable[[], T]) -> T:
+    try:
+        return collective()
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise JobError(
+            f"the processes of this job lost each other ({reason}); start all of them again to resume."
+        ) from error

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lrn import check, checkpoint, structure
-from lrn._log import Failure, Log
+from lrn import check
 from lrn.table import Table
+from lrn.train import checkpoint, structure
+from lrn.train.log import Failure, Log
 from lrn.types import PyTree, is_key
 
 

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrn import __version__, check, files, seal
+from lrn import __version__, check, files
+from lrn.study import seal
 
 _PACKAGES = (
     "jax",
@@ -148,7 +149,7 @@ def provenance() -> dict[str, Any]:
     """What the results depend on besides the config: code, versions, machine."""
     import jax
 
-    from lrn.runtime import processors
+    from lrn.xla.runtime import processors
 
     commit, dirty = _git()
     device = jax.devices()[0]

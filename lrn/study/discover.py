@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lrn import check, interrupt, source
-from lrn.study import Study
+from lrn import check, interrupt
+from lrn.study import Study, source
 
 
 class StudyFile(NamedTuple):

@@ -3,7 +3,7 @@
 Lanes never talk to each other, so each device runs its own lanes under `jax.shard_map` with no
 communication; a count that does not divide is padded with copies of the last lane, dropped again on
 the way out. A lane may also lie on several devices, which share its work along an axis of their own
-(`lrn.parts`).
+(`lrn.xla.parts`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from lrn.train import job
 from lrn.types import LANES, PARTS, Device, PyTree, is_key
 
 T = TypeVar("T")
 
 _AXIS = "lane"
-
-
-class JobError(OSError):
-    """Another process of this job failed or has gone; its own message says why."""
 
 
 class Lanes:
@@ -95,7 +92,7 @@ class Lanes:
     def get(self, tree: PyTree) -> PyTree:
         """Lane-stacked device arrays as host arrays [count, ...], whole in every process."""
         # A copy, for the buffer may be donated to the next chunk.
-        gather = np.array if jax.process_count() == 1 else _gather
+        gather = np.array if jax.process_count() == 1 else job.gather
         return _on_key_data(lambda x: gather(x)[: self.count], tree)
 
     def jit(
@@ -155,64 +152,6 @@ class Lanes:
             return jax.tree.map(lambda *x: jnp.stack(x), *map(one, range(self.padded)))
 
         return each
-
-
-def main_process() -> bool:
-    """Whether this is the one process that writes files."""
-    return jax.process_index() == 0
-
-
-def agree(value: int) -> int:
-    """The main process's ``value``, in every process: what to do next must not differ between them."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    return int(_together(lambda: multihost_utils.broadcast_one_to_all(np.int32(value))))
-
-
-def on_main(action: Callable[[], T]) -> T | None:
-    """Do something, such as writing a file, in the main process; where it fails, all processes fail.
-
-    So none waits forever for a main process that has gone.
-
-    Returns:
-        What ``action`` returned in the main process, None in the others.
-
-    Raises:
-        JobError: in the other processes; in the main one, what ``action`` raised.
-    """
-    result, error = None, None
-    if main_process():
-        try:
-            result = action()
-        except BaseException as caught:  # a signal too must reach the others before this process leaves
-            error = caught
-    if agree(int(error is not None)):
-        raise error or JobError("the main process of this job failed; its own message says why.")
-    return result
-
-
-def any_process(flag: bool) -> bool:
-    """Whether any process says so."""
-    return flag if jax.process_count() == 1 else bool(_gather(np.array([flag], np.int32)).any())
-
-
-def _gather(x: Any) -> np.ndarray:
-    """The parts of all processes, joined along the first axis."""
-    from jax.experimental import multihost_utils
-
-    return np.asarray(_together(lambda: multihost_utils.process_allgather(x, tiled=True)))
-
-
-def _together(collective: Callable[[], T]) -> T:
-    try:
-        return collective()
-    except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise JobError(
-            f"the processes of this job lost each other ({reason}); start all of them again to resume."
-        ) from error
 
 
 def _on_key_data(function: Callable[[Any], Any], tree: PyTree) -> PyTree:

@@ -1,39 +1,21 @@
-"""A study: one claim of the notes, what it predicts, and the verdict that the data then give.
-
-Predictions are data, stated before the run and hashed into its folder; the verdict follows from them
-and from the table of results alone. This module imports no jax, so that studies can be listed and
-described at once: a study file keeps its heavy imports inside `run` and `figure`.
-"""
+"""What a claim predicts, as data: a cell of the table, what is said of it, and how the data answer."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from lrn import check, files, source, stats
+from lrn import check, stats
 from lrn.table import Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lrn.runner import Context
-
-SECTIONS = ("Concepts", "Insights", "Failure modes", "Trade-offs", "Observations", "Open questions")
-MIN_SEEDS = 8  # below, the smallest paired p leaves too little room for Holm
-FLIPPED = ("superiority", "equivalence", "interval")  # kinds whose p is at least 2^-seeds
 # Beyond this skewness (in size) of most samples of a population, tests at .05 have a level of up to .12
 # (`python -m experiments.bench stats skewness`). Ten normal differences show as much in one study of eight.
 SKEWED = 1.0
-Outcome = Literal["supported", "refuted", "inconclusive"]
-Verdict = Literal["supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke"]
 
 
 class Cell(NamedTuple):
@@ -325,172 +307,6 @@ class Same(Prediction):
         )
 
 
-@dataclass(frozen=True)
-class Control:
-    """Something that must hold for the experiment to mean anything, whatever the claim.
-
-    consequence: "invalid" when its failure voids the verdict, "flag" when it only marks a row.
-    """
-
-    check: Prediction
-    consequence: Literal["invalid", "flag"] = "invalid"
-
-    def __post_init__(self) -> None:
-        """Check the consequence."""
-        check.choice("consequence", self.consequence, ("invalid", "flag"))
-
-    def spec(self) -> dict[str, Any]:
-        """The control as JSON."""
-        return {**self.check.spec(), "consequence": self.consequence}
-
-
-# What an arm can be given, each a metric "given: ..." of the arm. `Context.fit` records the first three.
-# steps: of the learner. samples: examples or tasks drawn, over all steps. environment steps, pulls: in all.
-# gradient steps, updates (of tables): where they are counted apart from steps. candidates: settings tried.
-BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "updates", "pulls", "candidates")
-OVERLAP = "judged items that were trained on"
-MISTAKEN = "judged arrays that were not trained under this name"
-
-
-def given(what: str) -> str:
-    """The metric under which an arm's budget is recorded.
-
-    Raises:
-        ValueError: no such budget.
-    """
-    check.choice("budget", what, BUDGETS)
-    return f"given: {what}"
-
-
-def equal_budgets(what: str, arms: Sequence[str]) -> Control:
-    """A control: the arms were given the same ``what``, exactly."""
-    arms = tuple(dict.fromkeys(arms))
-    return Control(
-        Same(
-            statement=f"As many {what} for {', '.join(arms[:-1])} and {arms[-1]}.",
-            over=tuple(Cell(arm, given(what)) for arm in arms),
-        )
-    )
-
-
-def exact_budget(what: str, arm: str, amount: float, within: float = 0.0) -> Control:
-    """A control: the arm was given ``amount`` of ``what``, give or take ``within``, as a last rollout."""
-    statement = f"{arm} was given {amount:g} {what}" + (f", within {within:g}." if within else ".")
-    return Control(Exact(statement=statement, cell=Cell(arm, given(what)), value=amount, atol=within))
-
-
-def no_overlap(arm: str) -> Control:
-    """A control: nothing that the arm was judged on is among what it was trained on."""
-    statement = f"{arm} was judged on nothing that it was trained on."
-    return Control(Exact(statement=statement, cell=Cell(arm, OVERLAP), value=0.0))
-
-
-def own_state(arm: str) -> Control:
-    """A control: what was judged under the arm's name was trained under it."""
-    statement = f"What was judged as {arm} was trained as such."
-    return Control(Exact(statement=statement, cell=Cell(arm, MISTAKEN), value=0.0))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """One claim with all that decides it.
-
-    title: a few words; claim: the statement of the notes, in our words; claim_id: its row there ("O3").
-    section: the section of the notes. regime: data, models and budgets that the verdict speaks of.
-    presets: "smoke" (seconds, never a verdict), "quick" (about a minute on two cores), "full": one frozen
-        dataclass each, of one class.
-    predictions, controls: tuples, or functions from the config to them.
-    run: ``run(config, context)`` trains and records. figure: ``figure(table, config) -> Figure``.
-    seeds: how many paired seeds each preset takes by default.
-    tour: whether `make run` includes it.
-    """
-
-    title: str
-    claim: str
-    claim_id: str
-    section: str
-    regime: str
-    presets: Mapping[str, Any]
-    predictions: Sequence[Prediction] | Callable[[Any], Sequence[Prediction]]
-    run: Callable[[Any, Context], None]
-    figure: Callable[[Table, Any], Figure]
-    controls: Sequence[Control] | Callable[[Any], Sequence[Control]] = ()
-    seeds: Mapping[str, int] = field(default_factory=lambda: {"smoke": 2})
-    alpha: float = 0.05
-    tour: bool = False
-
-    def __post_init__(self) -> None:
-        """Check what can be checked before a run."""
-        check.choice("section", self.section, SECTIONS)
-        check.between("alpha", self.alpha, 1e-6, 0.5)
-        if not self.presets:
-            raise ValueError(f"the study {self.title!r} has no presets; give at least 'smoke' and 'quick'.")
-        kinds = {type(c) for c in self.presets.values()}
-        if len(kinds) != 1 or not dataclasses.is_dataclass(next(iter(kinds))):
-            raise ValueError(f"the presets of {self.title!r} must be instances of one dataclass.")
-        for preset, config in self.presets.items():
-            if not self.predicted(config):
-                raise ValueError(
-                    f"the study {self.title!r} predicts nothing at {preset}; state at least one prediction."
-                )
-
-    def predicted(self, config: Any) -> list[Prediction]:
-        """The predictions for a config."""
-        return list(self.predictions(config) if callable(self.predictions) else self.predictions)
-
-    def controlled(self, config: Any) -> list[Control]:
-        """The controls for a config."""
-        return list(self.controls(config) if callable(self.controls) else self.controls)
-
-    def seeds_for(self, preset: str) -> int:
-        """How many seeds a preset takes by default."""
-        return self.seeds.get(preset, 10)
-
-
-def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any]:
-    """The verdict and everything it rests on, as JSON values, from the table alone.
-
-    Holm's correction runs over the predictions that have a p-value, for and against them; controls are not
-    corrected, which makes them stricter judges of nothing but the experiment itself.
-
-    Raises:
-        ValueError: the table lacks something that a prediction or control looks at.
-    """
-    return _judged(study.predicted(config), study.controlled(config), study.alpha, preset, table)
-
-
-def judge_again(registered: Mapping[str, Any], table: Table) -> dict[str, Any]:
-    """What `judge` says, from what a run registered in its config.json in place of the study.
-
-    Raises:
-        ValueError: the table lacks something, or a prediction is of a kind that lrn does not have.
-    """
-    predictions = [restored(spec) for spec in registered["predictions"]]
-    controls = [Control(restored(spec), spec["consequence"]) for spec in registered["controls"]]
-    return _judged(predictions, controls, registered["alpha"], registered["preset"], table)
-
-
-def _judged(
-    predictions: Sequence[Prediction], controls: Sequence[Control], alpha: float, preset: str, table: Table
-) -> dict[str, Any]:
-    found = [p.find(table) for p in predictions]
-    results = [
-        {**p.spec(), **_finding(f), "p_adjusted": up, "outcome": _outcome(f, up, down, alpha)}
-        for p, f, up, down in zip(
-            predictions, found, _holm([f.p for f in found]), _holm([f.p_against for f in found])
-        )
-    ]
-    checks = []
-    for control in controls:
-        finding = control.check.find(table)
-        outcome = _outcome(finding, finding.p, finding.p_against, alpha)
-        passed = outcome == "supported"
-        entry = {**control.spec(), **_finding(finding), "p_adjusted": None}
-        checks.append({**entry, "outcome": outcome, "passed": passed})
-    verdict, reason = decide(preset, len(table.seeds), results, checks, alpha)
-    return {"verdict": verdict, "reason": reason, "predictions": results, "controls": checks}
-
-
 def restored(spec: Mapping[str, Any]) -> Prediction:
     """The prediction that `Prediction.spec` gave, from JSON.
 
@@ -508,89 +324,6 @@ def restored(spec: Mapping[str, Any]) -> Prediction:
 
 def _subclasses(kind: type[Any]) -> list[type[Any]]:
     return [c for sub in kind.__subclasses__() for c in (sub, *_subclasses(sub))]
-
-
-def decide(
-    preset: str,
-    seeds: int,
-    predictions: Sequence[Mapping[str, Any]],
-    controls: Sequence[Mapping[str, Any]],
-    alpha: float = 0.05,
-) -> tuple[Verdict, str]:
-    """The verdict, and why in one sentence, from the outcomes."""
-    if preset == "smoke":
-        return "smoke", "The smoke preset shows that the study runs; it is too small for a verdict."
-    guards = [c for c in controls if c["consequence"] == "invalid"]
-    broken = [c for c in guards if c["outcome"] == "refuted"]
-    if not broken and seeds < MIN_SEEDS:
-        return "underpowered", f"Too few seeds: {seeds}, and a verdict takes at least {MIN_SEEDS}."
-    tests = sum(p.get("kind") in FLIPPED for p in predictions)
-    if not broken and tests and tests * stats.smallest_sign_flip_p(seeds, "greater") > alpha:
-        return (
-            "underpowered",
-            f"{seeds} seeds are too few for {tests} predictions: none could pass Holm's test.",
-        )
-    broken = broken or [c for c in guards if not c["passed"]]
-    if broken:
-        return "invalid", f"A control failed, so nothing else counts: {broken[0]['statement']}"
-    by = {o: [p for p in predictions if p["outcome"] == o] for o in ("supported", "refuted", "inconclusive")}
-    total = len(predictions)
-    if len(by["supported"]) == total:
-        return "supported", f"All {total} predictions came out." if total > 1 else "The prediction came out."
-    if by["supported"] and by["refuted"]:
-        return "mixed", f"It holds ({_regimes(by['supported'])}) and fails ({_regimes(by['refuted'])})."
-    if by["refuted"]:
-        rest = f"; {len(by['inconclusive'])} could not be decided" if by["inconclusive"] else ""
-        return "refuted", f"{len(by['refuted'])} of {total} predictions came out the other way{rest}."
-    return (
-        "inconclusive",
-        f"{len(by['inconclusive'])} of {total} predictions could not be decided with {seeds} seeds.",
-    )
-
-
-def study_sha256(path: Path) -> str:
-    """A hash of a study file's code without its docstrings: by it runs of before `lrn.source` are known.
-
-    Raises:
-        OSError: the file cannot be read.
-        SyntaxError: it is no Python.
-    """
-    tree = source.parse(Path(path).read_bytes())
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return hashlib.sha256(source.dump(tree).encode()).hexdigest()
-
-
-def predictions_sha256(study: Study, config: Any) -> str:
-    """A hash of what was predicted and of what was to be controlled."""
-    return files.sha256_json(
-        [
-            [p.spec() for p in study.predicted(config)],
-            [c.spec() for c in study.controlled(config)],
-            study.claim,
-            study.alpha,
-        ]
-    )
-
-
-def _outcome(finding: Finding, p: float | None, p_against: float | None, alpha: float) -> Outcome:
-    """Both ways at one level: a prediction is refuted by evidence for its opposite, not by a lack of it."""
-    if p is None or p_against is None:
-        return "supported" if finding.holds else "refuted"
-    if p <= alpha:
-        return "supported"
-    return "refuted" if p_against <= alpha else "inconclusive"
-
-
-def _holm(p: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values there are."""
-    tested = [x for x in p if x is not None]
-    adjusted = iter(stats.holm(np.array(tested)) if tested else [])
-    return [None if x is None else float(next(adjusted)) for x in p]
 
 
 def _inside(x: np.ndarray, y: np.ndarray | None = None, *, low: float, high: float) -> Finding:
@@ -639,17 +372,12 @@ def _bounds(interval: stats.Interval) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    shown = [f.name for f in dataclasses.fields(finding) if f.name != "holds"]
-    return {name: _plain(getattr(finding, name)) for name in shown}
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A JSON form of a finding's values, or of a prediction's parameters."""
     if isinstance(value, Cell):
         return [value.arm, value.metric]
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 
@@ -657,7 +385,7 @@ def _plain_parameter(value: Any) -> Any:
     """Infinity is written as text: JSON has none, and null would be no bound, or another `failed_as`."""
     if isinstance(value, tuple) and not isinstance(value, Cell):
         return [_plain_parameter(v) for v in value]
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else _plain(value)
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else plain(value)
 
 
 def _read_plain(value: Any, kind: str, name: str) -> Any:
@@ -671,7 +399,3 @@ def _read_plain(value: Any, kind: str, name: str) -> Any:
     if value is None and kind == "float":  # written before infinity was text: an open end
         return -np.inf if name == "low" else np.inf
     return value
-
-
-def _regimes(predictions: Sequence[Mapping[str, Any]]) -> str:
-    return "; ".join(dict.fromkeys(p["regime"] or p["statement"].rstrip(".") for p in predictions))

@@ -5,7 +5,7 @@ it, for each draw and each split of a key anew, and starts them five times over.
 takes half as long to compile: a batch of ten sinusoids for each of four seeds .9 s in place of 2.6, and 18 us
 in place of 40 to run.
 
-It is a function of its own, called with an attribute that XLA's inliner respects (as in `lrn.serial`): so
+It is a function of its own, called with an attribute that XLA's inliner respects (as in `lrn.xla.serial`): so
 what uses the numbers is fused as it was, hence rounded as it was, and the hash is not done again for each
 use. A version of XLA that does not know the attribute would inline it, which costs time and nothing else.
 """

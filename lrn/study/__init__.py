@@ -1,0 +1,55 @@
+"""A study: one claim of the notes, what it predicts, and the verdict that the data then give.
+
+Predictions are data, stated before the run and hashed into its folder; the verdict follows from them
+and from the table of results alone. This package imports no jax, so that studies can be listed and
+described at once: a study file keeps its heavy imports inside `run` and `figure`.
+"""
+
+from lrn.study.claim import SECTIONS, Study
+from lrn.study.controls import (
+    BUDGETS,
+    MISTAKEN,
+    OVERLAP,
+    Control,
+    equal_budgets,
+    exact_budget,
+    given,
+    no_overlap,
+    own_state,
+)
+from lrn.study.predictions import (
+    Cell,
+    Equivalence,
+    Exact,
+    Finding,
+    Prediction,
+    Same,
+    Superiority,
+    Trend,
+    Within,
+)
+from lrn.study.verdict import judge
+
+__all__ = [
+    "BUDGETS",
+    "MISTAKEN",
+    "OVERLAP",
+    "SECTIONS",
+    "Cell",
+    "Control",
+    "Equivalence",
+    "Exact",
+    "Finding",
+    "Prediction",
+    "Same",
+    "Study",
+    "Superiority",
+    "Trend",
+    "Within",
+    "equal_budgets",
+    "exact_budget",
+    "given",
+    "judge",
+    "no_overlap",
+    "own_state",
+]
