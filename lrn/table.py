@@ -61,6 +61,20 @@ class Table(NamedTuple):
         last = np.append(np.diff(seeds) != 0, True)
         return seeds[last], values[last]
 
+    def by_seed(self, arm: str, metric: str, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The seeds [seeds] of a metric at one step, sorted, and their values.
+
+        Raises:
+            ValueError: the arm, the metric or the step is not in the table.
+        """
+        mine = self._rows(arm, metric)
+        there = mine & (self.step == step)
+        if not there.any():
+            known = ", ".join(map(str, sorted(set(self.step[mine].tolist()))[:20]))
+            raise check.InputError(f"{metric} of {arm} was not recorded at step {step}; choose from {known}.")
+        order = np.argsort(self.seed[there], kind="stable")
+        return self.seed[there][order], self.value[there][order]
+
     def curve(self, arm: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps [steps] of a metric and its values [seeds, steps], NaN where a seed has none.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrn import check
-from lrn.study import Cell, Control, Exact, Study, Superiority
+from lrn.study import Cell, Control, Exact, Regime, Study, Superiority
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,18 @@ STUDY = Study(
     section="Insights",
     regime="numbers made up for tests",
     presets={"smoke": Config(), "quick": Config()},
-    predictions=(
-        Superiority(statement="a scores above b.", better=Cell("a", "score"), worse=Cell("b", "score")),
+    regimes=(
+        Regime(
+            name="made-up numbers",
+            primary=(
+                Superiority(
+                    statement="a scores above b.",
+                    key="gap",
+                    better=Cell("a", "score"),
+                    worse=Cell("b", "score"),
+                ),
+            ),
+        ),
     ),
     controls=(Control(Exact(statement="The oracle scores 1.", cell=Cell("oracle", "score"), value=1.0)),),
     run=run,

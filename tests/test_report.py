@@ -24,7 +24,7 @@ from lrn.report import page, runs, text
 from lrn.report.plot import WIDTH, interval_plot
 from lrn.report.runs import last_values
 from lrn.study import seal, source
-from lrn.study.verdict import study_sha256
+from lrn.study.source import study_sha256
 
 VOID = {"meta", "link", "img", "br", "hr", "col", "source", "input"}
 VERDICTS = ("supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke")

@@ -95,8 +95,8 @@ def test_bca_interval_without_a_jackknife_spread_is_the_percentile_interval():
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 10), (499, 1000)])
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_clopper_pearson_is_statsmodels_scipys_and_the_binomial_tails(k, n, level):
-    ours = stats.clopper_pearson(k, n, level)
+def test_share_interval_is_statsmodels_scipys_and_the_binomial_tails(k, n, level):
+    ours = stats.share_interval(k, n, level)
     assert ours.estimate == k / n
     assert ours[1:] == pytest.approx(proportion_confint(k, n, 1 - level, method="beta"))
     assert ours[1:] == pytest.approx(tuple(peers.binomtest(k, n).proportion_ci(level, "exact")))
@@ -693,7 +693,7 @@ def test_answers_are_plain_floats_and_inputs_are_untouched():
     before = x.copy()
     answers = [
         *stats.t_interval(x), *stats.welch_interval(x, y), *stats.bca_interval(x, resamples=50),
-        *stats.clopper_pearson(2, 5), stats.sign_flip_test(x), stats.tost(x, -1, 1), *stats.tost_interval(x),
+        *stats.share_interval(2, 5), stats.sign_flip_test(x), stats.tost(x, -1, 1), *stats.tost_interval(x),
         *stats.hedges_g(x), *stats.hedges_g_independent(x, y), *stats.probability_of_improvement(x, y),
         stats.iqm(x), *stats.iqm_interval(x, resamples=50), stats.smallest_sign_flip_p(5),
         *stats.trend_test([x, y]).slope, *stats.trend_test([x, y])[1:],
@@ -824,10 +824,10 @@ BAD = {
     ),
     "bca undefined": (lambda: loose.bca_interval([1, 1], statistic=lambda v: math.nan), "not a finite"),
     "bca vector": (lambda: loose.bca_interval([0, 1], statistic=np.cumsum), r"one number, got shape \(2,\)"),
-    "k above n": (lambda: loose.clopper_pearson(4, 3), "k must be at most n, got 4 successes out of 3"),
-    "k negative": (lambda: loose.clopper_pearson(-1, 3), "k must be at least 0"),
-    "k float": (lambda: loose.clopper_pearson(0.5, 3), "k must be a whole number"),
-    "no trials": (lambda: loose.clopper_pearson(0, 0), "n must be at least 1"),
+    "k above n": (lambda: loose.share_interval(4, 3), "k must be at most n, got 4 successes out of 3"),
+    "k negative": (lambda: loose.share_interval(-1, 3), "k must be at least 0"),
+    "k float": (lambda: loose.share_interval(0.5, 3), "k must be a whole number"),
+    "no trials": (lambda: loose.share_interval(0, 0), "n must be at least 1"),
     "flip empty": (lambda: loose.sign_flip_test([]), "d must have at least 1"),
     "flip alternative": (lambda: loose.sign_flip_test([1], "larger"), "alternative 'larger' is not known"),
     "flip nan": (lambda: loose.sign_flip_test(NAN), "d has 1 non-finite"),

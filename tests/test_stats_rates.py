@@ -227,11 +227,11 @@ def test_probability_of_improvement_interval_covers_at_about_its_level(n, shift)
 
 @pytest.mark.parametrize("n", [5, 10, 20])
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_clopper_pearson_covers_at_least_its_level_whatever_the_proportion(n, level):
+def test_share_interval_covers_at_least_its_level_whatever_the_proportion(n, level):
     proportions = np.linspace(0.001, 0.999, 333)
     covered = np.zeros_like(proportions)
     for k in range(n + 1):
-        _, low, high = stats.clopper_pearson(k, n, level)
+        _, low, high = stats.share_interval(k, n, level)
         inside = (low <= proportions) & (proportions <= high)
         covered += inside * peers.binom.pmf(k, n, proportions)
     assert covered.min() >= level - 1e-12

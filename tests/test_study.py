@@ -239,7 +239,7 @@ def test_the_hash_of_a_study_is_of_its_code(tmp_path):
 
     def hashed(text):
         (tmp_path / "s.py").write_text(text)
-        return verdict.study_sha256(tmp_path / "s.py")
+        return source.study_sha256(tmp_path / "s.py")
 
     assert hashed(source) == hashed(source.replace("no training.", "none of it trains.") + "\n# a comment\n")
     assert hashed(source) != hashed(source.replace("gap: float = 1.0", "gap: float = 1.5"))
@@ -345,7 +345,7 @@ def test_the_final_value_is_each_seeds_own():
 
 def test_the_hash_is_the_same_for_every_python(tmp_path):
     (tmp_path / "s.py").write_text("def f(x: int = 3):\n    return [x, None, 'a', {}]\n")
-    assert verdict.study_sha256(tmp_path / "s.py")[:16] == "7b859c5e4e03cb13"
+    assert source.study_sha256(tmp_path / "s.py")[:16] == "7b859c5e4e03cb13"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Equivalence,
@@ -58,6 +59,7 @@ from lrn.study import (
     Study,
     Superiority,
     Within,
+    by_regime,
     equal_budgets,
     exact_budget,
     no_overlap,
@@ -689,7 +691,8 @@ STUDY = Study(
             size=14, train_steps=10_000, environments=16, context=50, queries=50, deployments=200,
         ),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Prediction,
@@ -60,6 +61,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     equal_budgets,
     own_state,
 )
@@ -598,7 +600,8 @@ STUDY = Study(
             tasks=50,
         ),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -61,6 +61,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Prediction,
@@ -69,6 +70,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     equal_budgets,
 )
 
@@ -555,7 +557,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(meta_steps=30_000, tasks=25, measured=600),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -46,6 +46,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
@@ -53,6 +54,7 @@ from lrn.study import (
     Study,
     Superiority,
     Within,
+    by_regime,
     equal_budgets,
     no_overlap,
 )
@@ -563,7 +565,8 @@ STUDY = Study(
             validated=200,
         ),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

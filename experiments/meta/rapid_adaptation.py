@@ -55,6 +55,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Equivalence,
@@ -62,6 +63,7 @@ from lrn.study import (
     Study,
     Superiority,
     Within,
+    by_regime,
     equal_budgets,
     no_overlap,
     own_state,
@@ -567,7 +569,8 @@ STUDY = Study(
             glyph_tests=600,
         ),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -56,6 +56,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Equivalence,
@@ -64,6 +65,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     equal_budgets,
 )
 
@@ -503,7 +505,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(sine_steps=30_000, turned_steps=30_000, tasks=25, rate=1e-3, tests=600),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

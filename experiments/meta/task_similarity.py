@@ -58,6 +58,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Equivalence,
@@ -67,6 +68,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     equal_budgets,
     no_overlap,
     own_state,
@@ -619,7 +621,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(iterations=15_000, batch=25, letter_iterations=15_000, letter_batch=16, tasks=600),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

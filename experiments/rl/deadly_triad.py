@@ -54,12 +54,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
     Prediction,
     Study,
     Within,
+    by_regime,
     equal_budgets,
 )
 
@@ -692,7 +694,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(updates=100_000, transitions=32_768, hidden=(128, 128), features=256, batch=64),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -46,11 +46,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Prediction,
     Study,
     Superiority,
+    by_regime,
     equal_budgets,
 )
 
@@ -368,7 +370,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(steps=200_000, car_steps=500_000, depth=14, episodes=64),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
@@ -57,6 +58,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     exact_budget,
 )
 
@@ -531,7 +533,8 @@ STUDY = Study(
             thousands=100, cartpole=500_000, pendulum=30_000, longer=30, evaluations=50, evaluated=32
         ),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

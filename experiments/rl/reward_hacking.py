@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
@@ -55,6 +56,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     equal_budgets,
 )
 
@@ -506,7 +508,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(car_steps=1_000_000, corridor_steps=100_000, episodes=128, pairs=200, states=8),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
@@ -58,6 +59,7 @@ from lrn.study import (
     Study,
     Superiority,
     Within,
+    by_regime,
     exact_budget,
 )
 
@@ -458,7 +460,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(length=4.0, episodes=128, tabular_steps=20_000),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -49,11 +49,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Prediction,
     Study,
     Within,
+    by_regime,
     equal_budgets,
 )
 
@@ -378,7 +380,8 @@ STUDY = Study(
             parities=(4, 6, 8, 10, 12), widths=(4, 6, 8), episodes=300_000, samples=2_000_000,
         ),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

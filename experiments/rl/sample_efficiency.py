@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
@@ -61,6 +62,7 @@ from lrn.study import (
     Superiority,
     Trend,
     Within,
+    by_regime,
     equal_budgets,
     exact_budget,
 )
@@ -609,7 +611,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(budget=1200, population=200, iterations=5, particles=20, maze_steps=50_000, mdps=200),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -54,12 +54,14 @@ from typing import TYPE_CHECKING, Any
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
     Prediction,
     Study,
     Within,
+    by_regime,
     equal_budgets,
 )
 
@@ -468,7 +470,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(states=20, actions=4, branching=5, steps=2_000_000, solved_states=200),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lrn import check
 from lrn.study import (
+    OLD_FORM,
     Cell,
     Control,
     Exact,
@@ -49,6 +50,7 @@ from lrn.study import (
     Study,
     Superiority,
     Within,
+    by_regime,
     equal_budgets,
     no_overlap,
 )
@@ -428,7 +430,8 @@ STUDY = Study(
         "quick": Config(),
         "full": Config(datasets=("fashion_mnist", "cifar10"), queries=5000, attack_batch=100),
     },
-    predictions=predictions,
+    regimes=by_regime(predictions),
+    exploratory=OLD_FORM,
     controls=controls,
     run=run,
     figure=figure,

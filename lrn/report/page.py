@@ -18,7 +18,7 @@ from lrn.report import text
 from lrn.report.plot import interval_plot
 from lrn.report.runs import Final, Run, find, load
 from lrn.study import SECTIONS, discover, source
-from lrn.study.verdict import study_sha256
+from lrn.study.source import study_sha256
 
 if TYPE_CHECKING:
     import jinja2

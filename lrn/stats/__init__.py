@@ -1,9 +1,10 @@
 """Statistics for a handful of paired seeds: intervals, exact tests, effect sizes; arrays in, floats out.
 
-Intervals   `t_interval`, `welch_interval`, `bca_interval`, `clopper_pearson`, `iqm_interval`
+Intervals   `t_interval`, `welch_interval`, `bca_interval`, `share_interval`, `iqm_interval`
             `median_interval`
 Tests       `mean_test`, `equivalence_test` (skewed or not), `sign_flip_test` (symmetric), `tost` (normal),
-            `sign_test` (medians), `trend_test`, and `holm` for several at once
+            `sign_test` (medians), `share_test` (shares), `trend_test`,
+            and `holm`, `hochberg` for several at once
 Effects     `hedges_g`, `hedges_g_independent`, `probability_of_improvement`, `iqm`, `skewness`
 All at once `paired_comparison`
 
@@ -17,11 +18,12 @@ from lrn.stats.aggregate import iqm, iqm_interval
 from lrn.stats.comparison import PairedComparison, paired_comparison, paired_differences
 from lrn.stats.effects import hedges_g, hedges_g_independent, probability_of_improvement
 from lrn.stats.equivalence import equivalence_test, tost, tost_interval
-from lrn.stats.intervals import Interval, bca_interval, clopper_pearson, t_interval, welch_interval
+from lrn.stats.intervals import Interval, bca_interval, t_interval, welch_interval
 from lrn.stats.mean import mean_test, skewness
 from lrn.stats.median import median_interval, sign_test
-from lrn.stats.multiplicity import holm
+from lrn.stats.multiplicity import hochberg, holm
 from lrn.stats.permutation import sign_flip_test, smallest_sign_flip_p
+from lrn.stats.share import share_interval, share_test
 from lrn.stats.trend import Trend, trend_test
 
 __all__ = [
@@ -29,10 +31,10 @@ __all__ = [
     "PairedComparison",
     "Trend",
     "bca_interval",
-    "clopper_pearson",
     "equivalence_test",
     "hedges_g",
     "hedges_g_independent",
+    "hochberg",
     "holm",
     "iqm",
     "iqm_interval",
@@ -41,6 +43,8 @@ __all__ = [
     "paired_comparison",
     "paired_differences",
     "probability_of_improvement",
+    "share_interval",
+    "share_test",
     "sign_flip_test",
     "sign_test",
     "skewness",

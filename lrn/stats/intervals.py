@@ -133,24 +133,3 @@ def bca_interval(
         tail = (1 - level) / 2
         low, high = (float(v) for v in np.quantile(result.bootstrap_distribution, [tail, 1 - tail]))
     return Interval(estimate, low, high)
-
-
-def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
-    """Exact binomial interval for a proportion: k successes out of n (Clopper and Pearson, 1934).
-
-    Covers at least ``level`` whatever the true proportion; k = 0 gives low = 0 and k = n gives high = 1.
-
-    Raises:
-        ValueError: k or n is no whole number, n < 1, k outside 0..n, or a level outside (0, 1).
-    """
-    check.integer("n", n, 1)
-    check.integer("k", k, 0)
-    if k > n:
-        raise ValueError(f"k must be at most n, got {k} successes out of {n}; check the order of arguments.")
-    _input.level(level)
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    return Interval(k / n, low, high)

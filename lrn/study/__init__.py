@@ -17,35 +17,47 @@ from lrn.study.controls import (
     no_overlap,
     own_state,
 )
+from lrn.study.findings import Findings
 from lrn.study.predictions import (
+    Above,
+    Below,
     Cell,
     Equivalence,
     Exact,
     Finding,
     Prediction,
     Same,
+    Share,
     Superiority,
     Trend,
     Within,
 )
+from lrn.study.regimes import OLD_FORM, Regime, by_regime
 from lrn.study.verdict import judge
 
 __all__ = [
     "BUDGETS",
     "MISTAKEN",
+    "OLD_FORM",
     "OVERLAP",
     "SECTIONS",
+    "Above",
+    "Below",
     "Cell",
     "Control",
     "Equivalence",
     "Exact",
     "Finding",
+    "Findings",
     "Prediction",
+    "Regime",
     "Same",
+    "Share",
     "Study",
     "Superiority",
     "Trend",
     "Within",
+    "by_regime",
     "equal_budgets",
     "exact_budget",
     "given",

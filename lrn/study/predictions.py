@@ -1,10 +1,15 @@
-"""What a claim predicts, as data: a cell of the table, what is said of it, and how the data answer."""
+"""What a claim predicts, as data: cells of the table, what is said of them, and how the data answer.
+
+A prediction compares an effect with a margin. It *holds* where a one-sided test finds the effect beyond the
+margin, and *fails* where a one-sided test finds it short of the margin; otherwise it is open.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -16,36 +21,47 @@ from lrn.table import Table
 # Beyond this skewness (in size) of most samples of a population, tests at .05 have a level of up to .12
 # (`python -m experiments.bench stats skewness`). Ten normal differences show as much in one study of eight.
 SKEWED = 1.0
+How = Literal["short", "negligible", "opposite", "outside", ""]
 
 
 class Cell(NamedTuple):
-    """One number per seed: the final value of a metric in an arm."""
+    """One number per seed: a metric of an arm, at a step or, without one, its last value."""
 
     arm: str
     metric: str
+    step: int | None = None
 
     def __str__(self) -> str:
         """The form used in messages."""
-        return f"{self.metric} of {self.arm}"
+        return f"{self.metric} of {self.arm}" + (f" at {self.step}" if self.step is not None else "")
+
+
+Side = Cell | float  # of a comparison
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the data say about one prediction, before the correction for there being several.
+    """What the data say about one prediction by itself.
 
     effect: the estimated quantity, in the metric's unit; interval: its 95% interval.
-    p: one-sided p of the prediction against its opposite; None where nothing is random.
-    p_against: one-sided p of the opposite; None where nothing is random.
+    p_holds: one-sided p for "beyond the margin"; p_fails: for "short of it". None where nothing is random.
     holds: what an exact prediction comes to, None for the others.
-    hedges_g, probability_of_improvement: effect sizes of a comparison, None elsewhere.
+    how: how it fails, if it does: "short" (above zero, below the margin), "negligible" (the interval lies
+        within the margin on both sides of zero), "opposite" (below zero), or "outside" (of a range).
+    spread: standard deviation over seeds of what is tested; distance: from the margin to the effect,
+        positive where the effect lies beyond it. None where no test of a mean is made.
+    hedges_g, probability_of_improvement: effect sizes of a comparison of two cells, None elsewhere.
     """
 
     effect: float
     interval: tuple[float, float]
     n: int
-    p: float | None = None
-    p_against: float | None = None
+    p_holds: float | None = None
+    p_fails: float | None = None
     holds: bool | None = None
+    how: How = ""
+    spread: float | None = None
+    distance: float | None = None
     hedges_g: float | None = None
     probability_of_improvement: float | None = None
     detail: str = ""
@@ -56,24 +72,42 @@ class Prediction(ABC):
     """Something a claim predicts, in code.
 
     statement: one sentence for people.
-    regime: where it is said to hold; a mixed verdict names the regimes that differ.
-    failed_as: the value to use for a seed whose training became non-finite. Without one such a seed
-        makes the prediction inconclusive: dropping it would favour what fails.
+    key: a short name by which an answer finds it; unique in a study.
+    failed_as: the value to use for a seed whose training became non-finite. Without one such a seed leaves
+        the prediction open: dropping it would favour what fails.
+    regime: for studies of the old form, the name of the regime it belongs to.
     """
 
     statement: str
-    regime: str = ""
+    key: str = ""
     failed_as: float | None = None
+    regime: str = ""
     kind: ClassVar[str] = ""
 
     @property
     @abstractmethod
+    def sides(self) -> tuple[Side, ...]:
+        """The cells and numbers it looks at."""
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells of the table it looks at."""
+        return tuple(side for side in self.sides if isinstance(side, Cell))
 
     @abstractmethod
     def judge(self, values: list[np.ndarray]) -> Finding:
-        """The finding, from the finite values [seeds] of each cell."""
+        """The finding, from the finite values [seeds] of each side."""
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """When it holds, as inequalities: pairs (weights, least) for "the weighted sum of the sides' means is
+        at least that". Empty where it cannot be said so; `lrn.study.satisfiable` asks.
+        """
+        return []
+
+    def smallest_p(self, seeds: int) -> tuple[float, float]:
+        """The least p that so many seeds can give, for holding and for failing."""
+        least = stats.smallest_sign_flip_p(seeds, "greater")
+        return least, least
 
     def find(self, table: Table) -> Finding:
         """The finding, from the table of a run.
@@ -81,7 +115,7 @@ class Prediction(ABC):
         Raises:
             ValueError: the table lacks a cell, or its cells have different seeds.
         """
-        seeds, values = map(list, zip(*(table.final_by_seed(c.arm, c.metric) for c in self.cells)))
+        seeds, values = map(list, zip(*(_of_seeds(table, cell) for cell in self.cells)))
         if any(not np.array_equal(s, seeds[0]) for s in seeds):
             raise ValueError(
                 f"the prediction {self.statement!r} compares cells with different seeds "
@@ -94,7 +128,10 @@ class Prediction(ABC):
                 detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"
                 return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), 1.0, 1.0, detail=detail)
             values = [np.where(np.isfinite(v), v, self.failed_as) for v in values]
-        return self.judge(values)
+        known = iter(values)
+        return self.judge(
+            [next(known) if isinstance(s, Cell) else np.full(len(bad), float(s)) for s in self.sides]
+        )
 
     def spec(self) -> dict[str, Any]:
         """The prediction as JSON: what is hashed, stored and shown."""
@@ -103,7 +140,7 @@ class Prediction(ABC):
         return {
             "kind": self.kind,
             "statement": self.statement,
-            "regime": self.regime,
+            "key": self.key,
             "metric": ", ".join(dict.fromkeys(c.metric for c in self.cells)),
             "arms": list(dict.fromkeys(c.arm for c in self.cells)),
             "params": {k: _plain_parameter(v) for k, v in {**params, "failed_as": self.failed_as}.items()},
@@ -118,61 +155,102 @@ class Superiority(Prediction):
     logarithm, or judge the median difference with ``of="median"``: an exact sign test.
     """
 
-    better: Cell
-    worse: Cell
+    better: Side
+    worse: Side
     margin: float = 0.0
     of: Literal["mean", "median"] = "mean"
     kind: ClassVar[str] = "superiority"
 
     def __post_init__(self) -> None:
-        """Check what is judged."""
+        """Check what is compared."""
         check.choice("of", self.of, ("mean", "median"))
+        _check_sides(self.statement, self.better, self.worse)
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The two compared."""
         return self.better, self.worse
 
     def judge(self, values: list[np.ndarray]) -> Finding:
         """See `Prediction.judge`."""
         better, worse = values
-        d = stats.paired_differences(better, worse)
-        if self.of == "median":
-            interval, test, detail = stats.median_interval(d), stats.sign_test, "median by an exact sign test"
-        else:
-            interval, test, detail = _mean(d), stats.mean_test, _by_sign_flips(d)
-        return Finding(
-            effect=interval.estimate,
-            interval=_bounds(interval),
-            n=len(d),
-            p=test(better, worse, self.margin, "greater"),
-            p_against=test(better, worse, self.margin, "less"),
-            detail=detail,
-            **_sizes(better, worse),
-        )
+        sizes = _sizes(better, worse) if len(self.cells) == 2 else {}
+        found = _beyond(better, worse, self.margin, self.of)
+        return dataclasses.replace(found, how=_how(found.interval, self.margin), **sizes)
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`."""
+        return [((1.0, -1.0), self.margin)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Above(Prediction):
+    """The mean (or median) of one cell lies above ``bound``; tested as `Superiority`."""
+
+    cell: Cell
+    bound: float
+    of: Literal["mean", "median"] = "mean"
+    kind: ClassVar[str] = "above"
+    _sign: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check what is judged."""
+        check.choice("of", self.of, ("mean", "median"))
+        check.finite("bound", self.bound)
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The one it looks at."""
+        return (self.cell,)
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        (x,) = values
+        found = _beyond(self._sign * x, None, self._sign * self.bound, self.of)
+        interval = found.interval if self._sign > 0 else (-found.interval[1], -found.interval[0])
+        return dataclasses.replace(found, effect=self._sign * found.effect, interval=interval, how="outside")
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`."""
+        return [((self._sign,), self._sign * self.bound)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Below(Above):
+    """The mean (or median) of one cell lies below ``bound``; tested as `Superiority`."""
+
+    kind: ClassVar[str] = "below"
+    _sign: ClassVar[float] = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equivalence(Prediction):
     """The mean paired difference lies within ``margin`` of zero: two one-sided tests, as of `Superiority`."""
 
-    one: Cell
-    other: Cell
+    one: Side
+    other: Side
     margin: float
     kind: ClassVar[str] = "equivalence"
 
     def __post_init__(self) -> None:
         """Check the margin."""
         check.positive("margin", self.margin)
+        _check_sides(self.statement, self.one, self.other)
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The two compared."""
         return self.one, self.other
 
     def judge(self, values: list[np.ndarray]) -> Finding:
         """See `Prediction.judge`."""
-        return _inside(*values, low=-self.margin, high=self.margin)
+        one, other = values
+        sizes = _sizes(one, other) if len(self.cells) == 2 else {}
+        return _inside(one, other, -self.margin, self.margin, sizes)
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`."""
+        return [((1.0, -1.0), -self.margin), ((-1.0, 1.0), -self.margin)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,13 +268,68 @@ class Within(Prediction):
             raise ValueError(f"low must be below high, got {self.low} and {self.high}; swap them.")
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The one it looks at."""
         return (self.cell,)
 
     def judge(self, values: list[np.ndarray]) -> Finding:
         """See `Prediction.judge`."""
-        return _inside(values[0], low=self.low, high=self.high)
+        return _inside(values[0], None, self.low, self.high, {})
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`."""
+        ends = (((1.0,), self.low), ((-1.0,), -self.high))
+        return [(weights, least) for weights, least in ends if math.isfinite(least)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Prediction):
+    """The share of runs in which something happened is above (or below) ``bound``: an exact binomial test.
+
+    cell: 1 in a seed in which it happened, 0 in another. A seed is the unit.
+    """
+
+    cell: Cell
+    bound: float
+    side: Literal["above", "below"] = "above"
+    kind: ClassVar[str] = "share"
+
+    def __post_init__(self) -> None:
+        """Check the bound."""
+        check.choice("side", self.side, ("above", "below"))
+        check.between("bound", self.bound, 0.0, 1.0)
+        if self.bound == {"above": 1.0, "below": 0.0}[self.side]:
+            raise check.InputError(f"no share lies {self.side} {self.bound:g}; choose another bound.")
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The one it looks at."""
+        return (self.cell,)
+
+    def judge(self, values: list[np.ndarray]) -> Finding:
+        """See `Prediction.judge`."""
+        (x,) = values
+        if not np.isin(x, (0.0, 1.0)).all():
+            raise ValueError(
+                f"{self.statement!r} counts runs, and {self.cell} has values other than 0 and 1; record 1 "
+                "where it happened and 0 where it did not."
+            )
+        k, n = int(x.sum()), len(x)
+        ways = ("greater", "less") if self.side == "above" else ("less", "greater")
+        holds, fails = (stats.share_test(k, n, self.bound, way) for way in ways)
+        share = stats.share_interval(k, n)
+        detail = f"{k} of {n} runs, exact binomial"
+        return Finding(share.estimate, _ends(share), n, holds, fails, how="outside", detail=detail)
+
+    def smallest_p(self, seeds: int) -> tuple[float, float]:
+        """See `Prediction.smallest_p`."""
+        many, few = self.bound**seeds, (1 - self.bound) ** seeds
+        return (many, few) if self.side == "above" else (few, many)
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`."""
+        sign = 1.0 if self.side == "above" else -1.0
+        return [((sign,), sign * self.bound)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +358,7 @@ class Trend(Prediction):
             )
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The cells in order."""
         return self.over
 
@@ -236,9 +369,16 @@ class Trend(Prediction):
         levels, columns = np.asarray(self.levels), np.stack(values, 1)
         rising = stats.trend_test(columns, levels, alternative="greater")
         falling = stats.trend_test(columns, levels, alternative="less")
-        for_, against = (rising, falling) if self.direction == "increasing" else (falling, rising)
-        slope = for_.slope
-        return Finding(slope.estimate, _bounds(slope), len(columns), for_.p, against.p)
+        holds, fails = (rising, falling) if self.direction == "increasing" else (falling, rising)
+        return Finding(
+            holds.slope.estimate, _ends(holds.slope), len(columns), holds.p, fails.p, how="opposite"
+        )
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`: the sign of the least-squares slope."""
+        centered = np.asarray(self.levels) - np.mean(self.levels)
+        sign = 1.0 if self.direction == "increasing" else -1.0
+        return [(tuple(float(v) for v in sign * centered / (centered**2).sum()), 0.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +395,7 @@ class Exact(Prediction):
         check.non_negative("atol", self.atol)
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The one it looks at."""
         return (self.cell,)
 
@@ -268,8 +408,13 @@ class Exact(Prediction):
             interval=(float(x.min()), float(x.max())),
             n=len(x),
             holds=worst <= self.atol,
+            how="outside",
             detail=f"largest deviation {worst:.3g}, allowed {self.atol:.3g}; the interval is the range",
         )
+
+    def bounds(self) -> list[tuple[tuple[float, ...], float]]:
+        """See `Prediction.bounds`."""
+        return [((1.0,), self.value - self.atol), ((-1.0,), -self.value - self.atol)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +434,7 @@ class Same(Prediction):
             )
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The cells that must agree."""
         return self.over
 
@@ -303,6 +448,7 @@ class Same(Prediction):
             interval=(float(spread.min()), worst),
             n=len(columns),
             holds=worst <= self.atol,
+            how="outside",
             detail=f"largest difference {worst:.3g}, allowed {self.atol:.3g}; the interval is the range",
         )
 
@@ -318,30 +464,85 @@ def restored(spec: Mapping[str, Any]) -> Prediction:
     if kind is None:
         raise ValueError(f"predictions of the kind {spec['kind']!r} cannot be judged without their study.")
     types = {f.name: str(f.type) for f in dataclasses.fields(kind)}
-    params = {k: _read_plain(v, types[k], k) for k, v in spec["params"].items()}
-    return kind(statement=spec["statement"], regime=spec["regime"], **params)
+    params = {k: _read(v, types[k]) for k, v in spec["params"].items()}
+    return kind(statement=spec["statement"], key=spec["key"], **params)
+
+
+def plain(value: Any) -> Any:
+    """A JSON form of a finding's values, or of a prediction's parameters."""
+    if isinstance(value, Cell):
+        return [value.arm, value.metric] + ([] if value.step is None else [value.step])
+    if isinstance(value, tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def _of_seeds(table: Table, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    if cell.step is None:
+        return table.final_by_seed(cell.arm, cell.metric)
+    return table.by_seed(cell.arm, cell.metric, cell.step)
+
+
+def _check_sides(statement: str, *sides: Side) -> None:
+    if not any(isinstance(side, Cell) for side in sides):
+        raise check.InputError(f"{statement!r} compares two numbers; give a cell on one side at least.")
+    for side in sides:
+        if not isinstance(side, Cell):
+            check.finite("a side", side)
 
 
 def _subclasses(kind: type[Any]) -> list[type[Any]]:
     return [c for sub in kind.__subclasses__() for c in (sub, *_subclasses(sub))]
 
 
-def _inside(x: np.ndarray, y: np.ndarray | None = None, *, low: float, high: float) -> Finding:
-    """Whether the mean of ``x``, or of ``x - y``, lies between two bounds."""
+def _beyond(x: np.ndarray, y: np.ndarray | None, margin: float, of: str) -> Finding:
+    """Whether the mean or the median of x [seeds], or of x - y, lies above a margin."""
+    d = x if y is None else stats.paired_differences(x, y)
+    if of == "median":
+        interval, test, detail = stats.median_interval(d), stats.sign_test, "median by an exact sign test"
+    else:
+        interval, test, detail = _mean(d), stats.mean_test, _by_sign_flips(d)
+    return Finding(
+        effect=interval.estimate,
+        interval=_ends(interval),
+        n=len(d),
+        p_holds=test(x, y, margin, "greater"),
+        p_fails=test(x, y, margin, "less"),
+        spread=float(d.std(ddof=1)) if len(d) > 1 and of == "mean" else None,
+        distance=interval.estimate - margin if of == "mean" else None,
+        detail=detail,
+    )
+
+
+def _inside(
+    x: np.ndarray, y: np.ndarray | None, low: float, high: float, sizes: Mapping[str, Any]
+) -> Finding:
+    """Whether the mean of x [seeds], or of x - y, lies between two bounds."""
     d = x if y is None else stats.paired_differences(x, y)
     # Outside on either side, hence twice the smaller p.
     sides = ((low, "less"), (high, "greater"))
-    outside = min(stats.mean_test(x, y, bound, side) for bound, side in sides if np.isfinite(bound))
+    outside = min(stats.mean_test(x, y, bound, side) for bound, side in sides if math.isfinite(bound))
     interval = _mean(d)
     return Finding(
         effect=interval.estimate,
-        interval=_bounds(interval),
+        interval=_ends(interval),
         n=len(d),
-        p=stats.equivalence_test(x, y, low=low, high=high),
-        p_against=min(1.0, 2 * outside),
+        p_holds=stats.equivalence_test(x, y, low=low, high=high),
+        p_fails=min(1.0, 2 * outside),
+        how="outside",
+        spread=float(d.std(ddof=1)) if len(d) > 1 else None,
+        distance=min(interval.estimate - low, high - interval.estimate),
         detail=_by_sign_flips(d),
-        **({} if y is None else _sizes(x, y)),
+        **sizes,
     )
+
+
+def _how(interval: tuple[float, float], margin: float) -> How:
+    """How an effect with that interval falls short of a margin, if it does."""
+    low, high = interval
+    if high < 0 or margin <= 0:
+        return "opposite"
+    return "negligible" if -margin <= low <= 0 <= high <= margin else "short"
 
 
 def _mean(d: np.ndarray) -> stats.Interval:
@@ -368,34 +569,25 @@ def _sizes(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _bounds(interval: stats.Interval) -> tuple[float, float]:
+def _ends(interval: stats.Interval) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
-
-
-def plain(value: Any) -> Any:
-    """A JSON form of a finding's values, or of a prediction's parameters."""
-    if isinstance(value, Cell):
-        return [value.arm, value.metric]
-    if isinstance(value, tuple):
-        return [plain(v) for v in value]
-    return value
 
 
 def _plain_parameter(value: Any) -> Any:
     """Infinity is written as text: JSON has none, and null would be no bound, or another `failed_as`."""
     if isinstance(value, tuple) and not isinstance(value, Cell):
         return [_plain_parameter(v) for v in value]
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else plain(value)
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else plain(value)
 
 
-def _read_plain(value: Any, kind: str, name: str) -> Any:
+def _read(value: Any, kind: str) -> Any:
     """What `_plain_parameter` wrote for a field whose type is named ``kind``."""
+    if kind in ("Cell", "Side"):
+        return Cell(*value) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
     if "Cell" in kind:
-        return Cell(*value) if kind == "Cell" else tuple(Cell(*v) for v in value)
+        return tuple(Cell(*v) for v in value)
     if isinstance(value, list):
-        return tuple(_read_plain(v, kind, name) for v in value)
+        return tuple(_read(v, kind) for v in value)
     if value in ("inf", "-inf", "nan") and "float" in kind:
         return float(value)
-    if value is None and kind == "float":  # written before infinity was text: an open end
-        return -np.inf if name == "low" else np.inf
     return value

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from lrn import files
 
-_LRN = Path(__file__).resolve().parent
+_LRN = Path(__file__).resolve().parents[1]
 _DRAWING = ("figure", "answer")  # arguments of Study that are called when all is trained
 _TEXTS = ("title", "claim_id", "section", "tour")  # and those that are only shown
 # A module that looks at itself could use any part of itself.
@@ -416,3 +416,20 @@ def _is_users(name: str) -> bool:
     if name.startswith("<") or not path.is_absolute():
         return False
     return not path.is_relative_to(_LRN) and not is_installed(path)
+
+
+def study_sha256(path: Path) -> str:
+    """A hash of a study file's code without its docstrings: by it runs of before `source` are known.
+
+    Raises:
+        OSError: the file cannot be read.
+        SyntaxError: it is no Python.
+    """
+    tree = parse(Path(path).read_bytes())
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return hashlib.sha256(dump(tree).encode()).hexdigest()

@@ -108,7 +108,7 @@ def source_sha256() -> str:
 
     Taken once in a process, which goes on with the code that it has imported whatever is edited meanwhile.
     """
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode())

@@ -1,160 +1,325 @@
-"""The verdict of a study, from its predictions and the table of results alone."""
+"""The verdict of a study, from its regimes and the table of results alone.
+
+Within a regime all primary predictions must hold, each at alpha (an intersection-union test, which needs no
+correction); a regime fails where one of them fails after Holm's correction. Over regimes Hochberg's correction
+runs, for holding and for failing: the regimes share their seeds, hence depend positively on each other.
+"""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from lrn import files, stats
-from lrn.study import source
 from lrn.study.claim import Study
 from lrn.study.controls import Control
 from lrn.study.predictions import Finding, Prediction, plain, restored
+from lrn.study.regimes import Regime, restored_regime
 from lrn.table import Table
 
-MIN_SEEDS = 8  # below, the smallest paired p leaves too little room for Holm
-FLIPPED = ("superiority", "equivalence", "interval")  # kinds whose p is at least 2^-seeds
-Outcome = Literal["supported", "refuted", "inconclusive"]
-Verdict = Literal["supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke"]
+MIN_SEEDS = 8  # below, a spread over seeds is hardly known
+POWER = 0.8  # the chance that the numbers of seeds and the effects in a verdict speak of
+MOST_SEEDS = 1000  # beyond, the number of seeds that would decide is not told
+Outcome = Literal["holds", "fails", "open", "not applicable"]
+Verdict = Literal[
+    "supported",
+    "refuted",
+    "mixed",
+    "partly supported",
+    "partly refuted",
+    "open",
+    "answered",
+    "invalid",
+    "underpowered",
+    "smoke",
+]
+VERSION = 2  # of what `judge` gives
+
+
+class Judged(NamedTuple):
+    """A prediction with its role in a regime ("gate", "primary", "secondary"), finding and outcome."""
+
+    role: str
+    prediction: Prediction
+    finding: Finding
+    outcome: Outcome
+
+
+class Place(NamedTuple):
+    """A regime with what was found in it.
+
+    p_holds, p_fails: of the regime by itself; the adjusted ones are corrected over the regimes.
+    """
+
+    name: str
+    judged: tuple[Judged, ...]
+    p_holds: float
+    p_fails: float
+    adjusted_holds: float = 1.0
+    adjusted_fails: float = 1.0
+    outcome: Outcome = "open"
+
+    @property
+    def primaries(self) -> list[Judged]:
+        """What decides."""
+        return [j for j in self.judged if j.role == "primary"]
 
 
 def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any]:
     """The verdict and everything it rests on, as JSON values, from the table alone.
 
-    Holm's correction runs over the predictions that have a p-value, for and against them; controls are not
-    corrected, which makes them stricter judges of nothing but the experiment itself.
-
     Raises:
         ValueError: the table lacks something that a prediction or control looks at.
     """
-    return _judged(study.predicted(config), study.controlled(config), study.alpha, preset, table)
+    regimes, controls = study.asked(config), study.controlled(config)
+    return _judged(regimes, controls, study.alpha, study.question, preset, table)
 
 
 def judge_again(registered: Mapping[str, Any], table: Table) -> dict[str, Any]:
     """What `judge` says, from what a run registered in its config.json in place of the study.
 
     Raises:
-        ValueError: the table lacks something, or a prediction is of a kind that lrn does not have.
+        ValueError: the table lacks something, or a prediction is of a kind that lrn does not have, or the
+            run was registered before there were regimes.
     """
-    predictions = [restored(spec) for spec in registered["predictions"]]
+    if "regimes" not in registered:
+        raise ValueError("it was judged by rules of an earlier version of lrn.")
+    regimes = [restored_regime(spec) for spec in registered["regimes"]]
     controls = [Control(restored(spec), spec["consequence"]) for spec in registered["controls"]]
-    return _judged(predictions, controls, registered["alpha"], registered["preset"], table)
-
-
-def _judged(
-    predictions: Sequence[Prediction], controls: Sequence[Control], alpha: float, preset: str, table: Table
-) -> dict[str, Any]:
-    found = [p.find(table) for p in predictions]
-    results = [
-        {**p.spec(), **_finding(f), "p_adjusted": up, "outcome": _outcome(f, up, down, alpha)}
-        for p, f, up, down in zip(
-            predictions, found, _holm([f.p for f in found]), _holm([f.p_against for f in found])
-        )
-    ]
-    checks = []
-    for control in controls:
-        finding = control.check.find(table)
-        outcome = _outcome(finding, finding.p, finding.p_against, alpha)
-        passed = outcome == "supported"
-        entry = {**control.spec(), **_finding(finding), "p_adjusted": None}
-        checks.append({**entry, "outcome": outcome, "passed": passed})
-    verdict, reason = decide(preset, len(table.seeds), results, checks, alpha)
-    return {"verdict": verdict, "reason": reason, "predictions": results, "controls": checks}
-
-
-def decide(
-    preset: str,
-    seeds: int,
-    predictions: Sequence[Mapping[str, Any]],
-    controls: Sequence[Mapping[str, Any]],
-    alpha: float = 0.05,
-) -> tuple[Verdict, str]:
-    """The verdict, and why in one sentence, from the outcomes."""
-    if preset == "smoke":
-        return "smoke", "The smoke preset shows that the study runs; it is too small for a verdict."
-    guards = [c for c in controls if c["consequence"] == "invalid"]
-    broken = [c for c in guards if c["outcome"] == "refuted"]
-    if not broken and seeds < MIN_SEEDS:
-        return "underpowered", f"Too few seeds: {seeds}, and a verdict takes at least {MIN_SEEDS}."
-    tests = sum(p.get("kind") in FLIPPED for p in predictions)
-    if not broken and tests and tests * stats.smallest_sign_flip_p(seeds, "greater") > alpha:
-        return (
-            "underpowered",
-            f"{seeds} seeds are too few for {tests} predictions: none could pass Holm's test.",
-        )
-    broken = broken or [c for c in guards if not c["passed"]]
-    if broken:
-        return "invalid", f"A control failed, so nothing else counts: {broken[0]['statement']}"
-    by = {o: [p for p in predictions if p["outcome"] == o] for o in ("supported", "refuted", "inconclusive")}
-    total = len(predictions)
-    if len(by["supported"]) == total:
-        return "supported", f"All {total} predictions came out." if total > 1 else "The prediction came out."
-    if by["supported"] and by["refuted"]:
-        return "mixed", f"It holds ({_regimes(by['supported'])}) and fails ({_regimes(by['refuted'])})."
-    if by["refuted"]:
-        rest = f"; {len(by['inconclusive'])} could not be decided" if by["inconclusive"] else ""
-        return "refuted", f"{len(by['refuted'])} of {total} predictions came out the other way{rest}."
-    return (
-        "inconclusive",
-        f"{len(by['inconclusive'])} of {total} predictions could not be decided with {seeds} seeds.",
-    )
-
-
-def study_sha256(path: Path) -> str:
-    """A hash of a study file's code without its docstrings: by it runs of before `source` are known.
-
-    Raises:
-        OSError: the file cannot be read.
-        SyntaxError: it is no Python.
-    """
-    tree = source.parse(Path(path).read_bytes())
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return hashlib.sha256(source.dump(tree).encode()).hexdigest()
+    question = bool(registered.get("question"))
+    return _judged(regimes, controls, registered["alpha"], question, registered["preset"], table)
 
 
 def predictions_sha256(study: Study, config: Any) -> str:
     """A hash of what was predicted and of what was to be controlled."""
     return files.sha256_json(
         [
-            [p.spec() for p in study.predicted(config)],
+            [r.spec() for r in study.asked(config)],
             [c.spec() for c in study.controlled(config)],
             study.claim,
             study.alpha,
+            study.question,
         ]
     )
 
 
-def _outcome(finding: Finding, p: float | None, p_against: float | None, alpha: float) -> Outcome:
-    """Both ways at one level: a prediction is refuted by evidence for its opposite, not by a lack of it."""
-    if p is None or p_against is None:
-        return "supported" if finding.holds else "refuted"
-    if p <= alpha:
-        return "supported"
-    return "refuted" if p_against <= alpha else "inconclusive"
+def places(regimes: Iterable[Regime], find: Callable[[Prediction], Finding], alpha: float) -> list[Place]:
+    """What holds in which regime."""
+    found = [_place(regime, find, alpha) for regime in regimes]
+    if not found:
+        return []
+    up = stats.hochberg([place.p_holds for place in found])
+    down = stats.hochberg([place.p_fails for place in found])
+    return [
+        place._replace(adjusted_holds=float(h), adjusted_fails=float(f), outcome=_decided(place, h, f, alpha))
+        for place, h, f in zip(found, up, down)
+    ]
 
 
-def _holm(p: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values there are."""
-    tested = [x for x in p if x is not None]
-    adjusted = iter(stats.holm(np.array(tested)) if tested else [])
-    return [None if x is None else float(next(adjusted)) for x in p]
+def _place(regime: Regime, find: Callable[[Prediction], Finding], alpha: float) -> Place:
+    findings = {id(p): find(p) for _, p in regime.all}
+    primary = [findings[id(p)] for p in regime.primary]
+    failing = dict(zip(map(id, regime.primary), stats.holm([_fails(f) for f in primary])))
+    judged = tuple(
+        Judged(role, p, findings[id(p)], _outcome(findings[id(p)], failing.get(id(p)), alpha))
+        for role, p in regime.all
+    )
+    gate = findings[id(regime.gate)] if regime.gate else None
+    opened = 0.0 if gate is None else _holds(gate)
+    if opened > alpha:
+        return Place(regime.name, judged, 1.0, 1.0, outcome="not applicable")
+    p_holds = max(opened, *map(_holds, primary))
+    return Place(regime.name, judged, p_holds, max(opened, min(failing.values())))
+
+
+def _decided(place: Place, holds: float, fails: float, alpha: float) -> Outcome:
+    if place.outcome == "not applicable":
+        return "not applicable"
+    if holds <= alpha:
+        return "holds"
+    return "fails" if fails <= alpha else "open"
+
+
+def _holds(finding: Finding) -> float:
+    """The p for holding; 0 or 1 where nothing is random."""
+    return float(not finding.holds) if finding.p_holds is None else finding.p_holds
+
+
+def _fails(finding: Finding) -> float:
+    return float(bool(finding.holds)) if finding.p_fails is None else finding.p_fails
+
+
+def _outcome(finding: Finding, failing: float | None, alpha: float) -> Outcome:
+    if _holds(finding) <= alpha:
+        return "holds"
+    return "fails" if (_fails(finding) if failing is None else failing) <= alpha else "open"
+
+
+def checked(
+    controls: Sequence[Control], find: Callable[[Prediction], Finding], alpha: float
+) -> list[tuple[Control, Finding, Outcome]]:
+    """The controls with their findings; Holm's correction over the guards for failing, so that many of them
+    void a study no more often than one.
+    """
+    findings = [find(c.check) for c in controls]
+    guards = [i for i, c in enumerate(controls) if c.consequence == "invalid"]
+    corrected = stats.holm([_fails(findings[i]) for i in guards]) if guards else []
+    failing = dict(zip(guards, map(float, corrected)))
+    return [(c, f, _outcome(f, failing.get(i), alpha)) for i, (c, f) in enumerate(zip(controls, findings))]
+
+
+def _judged(
+    regimes: Sequence[Regime],
+    controls: Sequence[Control],
+    alpha: float,
+    question: bool,
+    preset: str,
+    table: Table,
+) -> dict[str, Any]:
+    def find(prediction: Prediction) -> Finding:
+        return prediction.find(table)
+
+    found = places(regimes, find, alpha)
+    checks = checked(controls, find, alpha)
+    seeds = len(table.seeds)
+    verdict, reason = decide(preset, seeds, found, checks, alpha, question)
+    guards = [c for c in checks if c[0].consequence == "invalid" and c[2] == "open"]
+    return {
+        "judge": VERSION,
+        "verdict": verdict,
+        "reason": reason,
+        "regimes": [_regime(place, alpha) for place in found],
+        "predictions": [_prediction(place.name, j, seeds, alpha) for place in found for j in place.judged],
+        "controls": [{**c.spec(), **_finding(f), "outcome": o, "passed": o == "holds"} for c, f, o in checks],
+        "cautions": [c.check.statement for c, _, _ in guards],
+    }
+
+
+def decide(
+    preset: str,
+    seeds: int,
+    found: Sequence[Place],
+    checks: Sequence[tuple[Control, Finding, Outcome]],
+    alpha: float = 0.05,
+    question: bool = False,
+) -> tuple[Verdict, str]:
+    """The verdict, and why in one sentence."""
+    if preset == "smoke":
+        return "smoke", "The smoke preset shows that the study runs; it is too small for a verdict."
+    broken = [c for c, _, outcome in checks if c.consequence == "invalid" and outcome == "fails"]
+    if broken:
+        return "invalid", f"A control failed, so nothing else counts: {broken[0].check.statement}"
+    if seeds < MIN_SEEDS:
+        return "underpowered", f"Too few seeds: {seeds}, and a verdict takes at least {MIN_SEEDS}."
+    if question:
+        return "answered", "The notes leave the question open; what was measured is the answer."
+    unreachable = [
+        j.prediction.statement
+        for place in found
+        for j in place.primaries
+        if j.finding.p_holds is not None and min(j.prediction.smallest_p(seeds)) > alpha
+    ]
+    if unreachable:
+        return "underpowered", f"{seeds} seeds are too few for this to be decided: {unreachable[0]}"
+    return _over_regimes(found)
+
+
+def _over_regimes(found: Sequence[Place]) -> tuple[Verdict, str]:
+    by = {o: [p for p in found if p.outcome == o] for o in ("holds", "fails", "open", "not applicable")}
+    holds, fails = by["holds"], by["fails"]
+    rest = "; ".join(
+        f"{word}: {_names(by[outcome])}"
+        for outcome, word in (("open", "open"), ("not applicable", "the question does not arise"))
+        if by[outcome]
+    )
+    if holds and fails:
+        both = f"It holds ({_names(holds)}) and fails ({_names(fails)})."
+        return "mixed", both + (rest and f" Also {rest}.")
+    if len(holds) == len(found):
+        return "supported", "It holds" + (" in every regime." if len(found) > 1 else ".")
+    if holds:
+        return "partly supported", f"It holds ({_names(holds)}); {rest}."
+    how = " and ".join(dict.fromkeys(_ways(fails)))
+    if len(fails) == len(found) and fails:
+        return "refuted", f"It fails{' in every regime' if len(found) > 1 else ''}: {how}."
+    if fails:
+        return "partly refuted", f"It fails ({_names(fails)}: {how}); {rest}."
+    return "open", f"No regime is decided: {rest}."
+
+
+_WAYS = {
+    "short": "the effect falls short of the margin",
+    "negligible": "the effect is negligible",
+    "opposite": "the effect goes the other way",
+    "outside": "the value lies outside of what was predicted",
+    "": "a prediction does not hold",
+}
+
+
+def _ways(fails: Sequence[Place]) -> list[str]:
+    return [_WAYS[j.finding.how] for place in fails for j in place.primaries if j.outcome == "fails"]
+
+
+def _names(found: Sequence[Place]) -> str:
+    return "; ".join(place.name for place in found)
+
+
+def _regime(place: Place, alpha: float) -> dict[str, Any]:
+    hows = [j.finding.how for j in place.primaries if j.outcome == "fails"]
+    return {
+        "name": place.name,
+        "outcome": place.outcome,
+        "how": list(dict.fromkeys(hows)) if place.outcome == "fails" else [],
+        "p_holds": place.p_holds,
+        "p_fails": place.p_fails,
+        "adjusted_holds": place.adjusted_holds,
+        "adjusted_fails": place.adjusted_fails,
+    }
+
+
+def _prediction(regime: str, judged: Judged, seeds: int, alpha: float) -> dict[str, Any]:
+    finding, outcome = judged.finding, judged.outcome
+    entry = {
+        **judged.prediction.spec(),
+        "regime": regime,
+        "role": judged.role,
+        **_finding(finding),
+        "how": finding.how if outcome == "fails" else "",
+        "outcome": outcome,
+    }
+    if outcome == "open":
+        entry["seeds_needed"] = seeds_needed(finding, alpha)
+        entry["detectable"] = detectable(finding, alpha)
+    return entry
+
+
+def seeds_needed(finding: Finding, alpha: float = 0.05, power: float = POWER) -> int | None:
+    """How many seeds would decide with that power, at the effect and the spread seen, by a one-sided z test.
+
+    None where no mean is tested, or where more than `MOST_SEEDS` are needed.
+    """
+    if finding.spread is None or not finding.distance or not math.isfinite(finding.distance):
+        return None
+    from scipy.special import ndtri
+
+    n = ((ndtri(1 - alpha) + ndtri(power)) * finding.spread / finding.distance) ** 2
+    return max(finding.n, math.ceil(n)) if n <= MOST_SEEDS else None
+
+
+def detectable(finding: Finding, alpha: float = 0.05, power: float = POWER) -> float | None:
+    """The least distance from the margin that these seeds would have shown with that power; None as above."""
+    if finding.spread is None or finding.n < 2 or not math.isfinite(finding.spread):
+        return None
+    from scipy.special import stdtrit
+
+    reach = stdtrit(finding.n - 1, 1 - alpha) + stdtrit(finding.n - 1, power)
+    return float(reach * finding.spread / np.sqrt(finding.n))
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    shown = [f.name for f in dataclasses.fields(finding) if f.name != "holds"]
+    shown = [f.name for f in dataclasses.fields(finding) if f.name not in ("holds", "how", "distance")]
     return {name: plain(getattr(finding, name)) for name in shown}
-
-
-def _regimes(predictions: Sequence[Mapping[str, Any]]) -> str:
-    return "; ".join(dict.fromkeys(p["regime"] or p["statement"].rstrip(".") for p in predictions))

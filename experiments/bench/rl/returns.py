@@ -150,7 +150,7 @@ def summary(returns: np.ndarray, ceiling: float | None) -> dict[str, Any]:
     if ceiling is None:
         return told
     there = int(np.sum(returns >= ceiling - 1e-4 * max(abs(ceiling), 1.0)))  # returns are float32
-    share = stats.clopper_pearson(there, len(returns))
+    share = stats.share_interval(there, len(returns))
     return told | {
         "high": min(interval.high, ceiling),
         "ceiling": ceiling,

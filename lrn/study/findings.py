@@ -1,0 +1,60 @@
+"""What an answer is made of: the findings of a run by the keys of its predictions, and words for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lrn import check
+
+
+class Found(NamedTuple):
+    """One finding: the effect with its 95% interval, the outcome ("holds", "fails", "open"), how it fails."""
+
+    effect: float
+    low: float
+    high: float
+    outcome: str
+    how: str
+    n: int
+
+    def said(self, scale: float = 1.0, unit: str = "", digits: int = 0) -> str:
+        """The effect and its interval in words: ``said(100, " points")`` gives "31 points [28, 34]"."""
+        effect, low, high = (_number(scale * x, digits) for x in (self.effect, self.low, self.high))
+        if scale < 0:
+            low, high = high, low
+        return f"{effect}{unit} [{low}, {high}]"
+
+
+class Findings:
+    """The findings of a finished run, from its ``verdict.json`` alone."""
+
+    def __init__(self, verdict: Mapping[str, Any]):
+        self.verdict: str = verdict["verdict"]
+        self.regimes: dict[str, str] = {r["name"]: r["outcome"] for r in verdict["regimes"]}
+        self._found = {p["key"]: _found(p) for p in verdict["predictions"] if p["key"]}
+
+    def __getitem__(self, key: str) -> Found:
+        """The finding of the prediction with that key.
+
+        Raises:
+            InputError: no prediction has it.
+        """
+        check.choice("key", key, self._found)
+        return self._found[key]
+
+    def __iter__(self) -> Any:
+        """The keys."""
+        return iter(self._found)
+
+
+def _found(entry: Mapping[str, Any]) -> Found:
+    low, high = (math.nan if x is None else float(x) for x in entry["interval"])
+    effect = math.nan if entry["effect"] is None else float(entry["effect"])
+    return Found(effect, low, high, entry["outcome"], entry["how"], int(entry["n"]))
+
+
+def _number(value: float, digits: int) -> str:
+    shown = f"{value:.{digits}f}"
+    return shown.removeprefix("-") if float(shown) == 0 else shown

@@ -1,0 +1,92 @@
+"""Where a claim is asked: a regime, with the primary predictions that say what the claim says there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrn import check
+from lrn.study.predictions import Prediction, restored
+
+MOST_REGIMES, MOST_PRIMARIES = 4, 3
+OLD_FORM = "the study is of the old form: its seeds were seen before its predictions were final"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regime:
+    """A data set, the end of a dial, a family of tasks: a place where the claim is asked.
+
+    name: a few words. primary: what the claim says there; the regime holds where all of these hold.
+    gate: what must hold for the question to arise, such as an advantage that is to vanish; where it is not
+        shown the regime is not applicable. secondary: shown, never counted.
+    """
+
+    name: str
+    primary: tuple[Prediction, ...]
+    gate: Prediction | None = None
+    secondary: tuple[Prediction, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the primaries."""
+        if not self.primary:
+            raise check.InputError(f"the regime {self.name!r} predicts nothing; give a primary prediction.")
+
+    @property
+    def all(self) -> tuple[tuple[str, Prediction], ...]:
+        """Every prediction with its role."""
+        return (
+            *((("gate", self.gate),) if self.gate else ()),
+            *(("primary", p) for p in self.primary),
+            *(("secondary", p) for p in self.secondary),
+        )
+
+    def spec(self) -> dict[str, Any]:
+        """The regime as JSON."""
+        return {
+            "name": self.name,
+            "gate": self.gate.spec() if self.gate else None,
+            "primary": [p.spec() for p in self.primary],
+            "secondary": [p.spec() for p in self.secondary],
+        }
+
+
+def restored_regime(spec: Mapping[str, Any]) -> Regime:
+    """The regime that `Regime.spec` gave, from JSON.
+
+    Raises:
+        ValueError: a prediction is of a kind that lrn does not know.
+    """
+    return Regime(
+        name=spec["name"],
+        gate=restored(spec["gate"]) if spec["gate"] else None,
+        primary=tuple(map(restored, spec["primary"])),
+        secondary=tuple(map(restored, spec["secondary"])),
+    )
+
+
+def by_regime(predictions: Callable[[Any], Sequence[Prediction]]) -> Callable[[Any], list[Regime]]:
+    """Regimes, by config, of predictions that name theirs: how studies of the old form are carried over."""
+
+    def regimes(config: Any) -> list[Regime]:
+        groups: dict[str, list[Prediction]] = {}
+        for prediction in predictions(config):
+            groups.setdefault(prediction.regime or prediction.statement.rstrip("."), []).append(prediction)
+        return [Regime(name=name, primary=tuple(group)) for name, group in groups.items()]
+
+    return regimes
+
+
+def check_few(title: str, regimes: Sequence[Regime]) -> None:
+    """Raise InputError where there are too many regimes or primaries for one verdict, or names are twice."""
+    if len(regimes) > MOST_REGIMES:
+        raise check.InputError(
+            f"the study {title!r} has {len(regimes)} regimes and a verdict takes at most {MOST_REGIMES}; "
+            "make the others secondary."
+        )
+    for regime in regimes:
+        if len(regime.primary) > MOST_PRIMARIES:
+            raise check.InputError(
+                f"the regime {regime.name!r} has {len(regime.primary)} primary predictions and may have "
+                f"{MOST_PRIMARIES}; make the others secondary."
+            )
