@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import tyro
 
 from lrn import __version__, check
-from lrn.study import discover, source, store
+from lrn.study import Study, discover, register, source, store
 from lrn.study.discover import StudyFile
 
 _DESCRIPTION = """Studies of lrn: list them, describe one, run some, compare runs, build the report.
@@ -63,8 +63,9 @@ class Run:
     """smoke (seconds, no verdict), quick (about a minute on two cores) or full."""
     seeds: int | None = None
     """How many paired seeds; the preset's own number by default. A verdict takes at least 8."""
-    first_seed: int = 0
-    """The first of them. 100, for example, says whether a verdict holds on seeds that nobody has seen."""
+    first_seed: int | None = None
+    """Take the seeds from this one on; a verdict is then exploratory. By default they are drawn from a hash \
+of what the study states beforehand."""
     out: Path = Path("runs")
     """The folder of all runs."""
     fresh: bool = False
@@ -77,6 +78,27 @@ class Run:
     """Seconds between checkpoints."""
     sinks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Also stream metrics to this: tensorboard or wandb. Both: --sinks tensorboard wandb."""
+
+
+@dataclasses.dataclass
+class Register:
+    """Register studies: a small file beside each, to be committed, holds a hash of what it states beforehand."""
+
+    ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids of studies, or paths of study files."""
+
+
+@dataclasses.dataclass
+class Power:
+    """Say how many seeds a study takes: simulate its regimes from the seeds of a pilot run."""
+
+    pilot: tyro.conf.Positional[Path]
+    """The folder of a finished run of the study, on pilot seeds (--first-seed 0)."""
+    effect: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE: the effect stated for the prediction with that key, in the unit of its metric. The others \
+have that of the pilot."""
+    studies: int = 400
+    """How many studies to simulate for each number of seeds."""
 
 
 @dataclasses.dataclass
@@ -181,6 +203,8 @@ def _dispatch(argv: list[str]) -> int:
         Annotated[List, tyro.conf.subcommand("list")]  # pyright: ignore[reportOperatorIssue]
         | Annotated[describe, tyro.conf.subcommand("describe")]
         | Annotated[run, tyro.conf.subcommand("run")]
+        | Annotated[Register, tyro.conf.subcommand("register")]
+        | Annotated[Power, tyro.conf.subcommand("power")]
         | Annotated[Draw, tyro.conf.subcommand("draw")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Compare, tyro.conf.subcommand("compare")],
@@ -194,6 +218,10 @@ def _dispatch(argv: list[str]) -> int:
         return _list(command)
     if isinstance(command, Describe):
         return _describe(command)
+    if isinstance(command, Register):
+        return _register(command)
+    if isinstance(command, Power):
+        return _power(command)
     if isinstance(command, Draw):
         return _draw(command)
     if isinstance(command, Report):
@@ -338,7 +366,7 @@ class _Plan:
 
     found: StudyFile
     config: Any
-    seeds: range
+    seeds: Sequence[int]
     command: str
 
 
@@ -354,7 +382,8 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
     if command.seeds is not None:
         check.integer("--seeds", command.seeds, low=1)
         check.between("--seeds", command.seeds, 1, 10_000)
-    check.between("--first-seed", command.first_seed, 0, 2**32 - 10_001)
+    if command.first_seed is not None:
+        check.between("--first-seed", command.first_seed, 0, 2**32 - 10_001)
     if command.out.exists() and not command.out.is_dir():
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
     # Everything is checked for every study before the first one starts.
@@ -439,7 +468,7 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
         except ValueError as error:  # from a config's own checks
             raise check.InputError(str(error)) from error
     count = command.seeds if command.seeds is not None else study.seeds_for(command.preset)
-    seeds = range(command.first_seed, command.first_seed + count)
+    seeds = _seeds(study, command, count)
     name = found.id if found.is_ours else str(found.path)
     words = [
         "python",
@@ -451,10 +480,18 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
         command.preset,
         "--seeds",
         str(count),
-        *(("--first-seed", str(command.first_seed)) if command.first_seed else ()),
+        *(("--first-seed", str(command.first_seed)) if command.first_seed is not None else ()),
         *overrides,
     ]
     return _Plan(found.hashed(), config, seeds, shlex.join(words))
+
+
+def _seeds(study: Study, command: Run, count: int) -> Sequence[int]:
+    """The seeds of a run: those asked for, or drawn from the registration; the first ones of a smoke run."""
+    if command.first_seed is None and command.preset != "smoke" and not study.exploratory:
+        return register.drawn_seeds(register.registration(study), command.preset, count)
+    first = command.first_seed or 0
+    return range(first, first + count)
 
 
 def _is_main_process() -> bool:
@@ -479,6 +516,38 @@ def _print_verdicts(verdicts: Sequence[tuple[StudyFile, Any]]) -> None:
     for name, (_, outcome) in zip(names, verdicts):
         console.print(f"\n{name}: {outcome.verdict['reason']}", markup=False, highlight=False)
         console.print(f"  {outcome.folder}", markup=False, highlight=False)
+
+
+def _register(command: Register) -> int:
+    if not command.ids:
+        raise check.InputError("register needs the id of a study; `list` shows them.")
+    for name in command.ids:
+        print(register.register(discover.load(name)))
+    return 0
+
+
+def _power(command: Power) -> int:
+    from lrn import table
+    from lrn.study import power, runner
+
+    check.between("--studies", command.studies, 10, 100_000)
+    effects = {}
+    for given in command.effect:
+        key, _, value = given.partition("=")
+        try:
+            effects[key] = float(value)
+        except ValueError:
+            raise check.InputError(f"--effect takes KEY=VALUE, got {given!r}; give a number.") from None
+    found, config = runner.study_of(command.pilot)
+    pilot = table.read(command.pilot / "metrics.parquet")
+    chances = power.chances(found.study, config, pilot, effects, studies=command.studies)
+    for name, seeds in power.enough(chances).items():
+        said = f"{seeds} seeds" if seeds else f"more than {power.COUNTS[-1]} seeds"
+        print(f"{name}: decided by {said} with a chance of {power.POWER:g}")
+        for c in chances:
+            if c.regime == name:
+                print(f"  {c.seeds:3d} seeds: holds {c.holds:.2f}, fails {c.fails:.2f}, open {c.open:.2f}")
+    return 0
 
 
 def _draw(command: Draw) -> int:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_NOT_ASKED = "not predicted"
+
+
 class Row(NamedTuple):
     """The last values of one metric in one arm; None where a run has too few finite seeds for an interval.
 
@@ -38,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A setting in which the runs differ, as text."""
+    """A setting in which the runs differ, or the outcomes of a regime, as text."""
 
     name: str
     a: str
@@ -61,6 +64,7 @@ class Comparison:
     b: Run
     rows: Sequence[Row]
     changes: Sequence[Change]
+    regimes: Sequence[Change]
     predictions: Sequence[Judged]
 
     @property
@@ -73,7 +77,8 @@ class Comparison:
         from rich.console import Group
 
         parts: list[Any] = [_runs_table(self), _changes_table(self.changes)]
-        return Group(*parts, _predictions_table(self.predictions), _rows_table(self.rows, len(self.a.seeds)))
+        parts += [_predictions_table(self.regimes, self.predictions)]
+        return Group(*parts, _rows_table(self.rows, len(self.a.seeds)))
 
 
 def compare_runs(path_a: Path, path_b: Path) -> Comparison:
@@ -113,7 +118,9 @@ def compare(a: Run, b: Run) -> Comparison:
         _row(arm, metric, a.finals.get((arm, metric)), b.finals.get((arm, metric)), paired)
         for arm, metric in cells
     ]
-    return Comparison(a, b, rows, _changes(a, b), _judged(a, b))
+    places = ({place.name: place.outcome for place in run.regimes} for run in (a, b))
+    regimes = [Change(name, x or _NOT_ASKED, y or _NOT_ASKED) for name, x, y in _both(*places)]
+    return Comparison(a, b, rows, _changes(a, b), regimes, _judged(a, b))
 
 
 def _is_here(path: str) -> bool:
@@ -200,7 +207,7 @@ def _judged(a: Run, b: Run) -> list[Judged]:
     """Predictions of both by their statement; one whose margin was changed is two predictions."""
 
     def key(r: Result) -> tuple:
-        return r.statement, r.kind, r.region, r.compared
+        return r.statement, r.kind, r.region, r.compared, r.regime
 
     in_a, in_b = ({key(r): r for r in run.predictions} for run in (a, b))
     return [Judged(k[0], in_a.get(k), in_b.get(k)) for k in dict.fromkeys([*in_a, *in_b])]
@@ -227,12 +234,15 @@ def _runs_table(c: Comparison) -> Table:
     _add(table, "folder", str(c.a.folder), str(c.b.folder))
     _add(table, "verdict", c.a.verdict, c.b.verdict + ("" if c.same_verdict else "  (differs)"))
     _add(table, "reason", c.a.reason, c.b.reason)
+    if c.a.answer or c.b.answer:
+        _add(table, "answer", c.a.answer or text.NONE, c.b.answer or text.NONE)
     cost = [text.duration(run.provenance.get("wall_seconds")) for run in (c.a, c.b)]
     _add(table, "wall time", *cost)
     _add(table, "finished", text.moment(c.a.finished), text.moment(c.b.finished))
     for run, name in ((c.a, "A"), (c.b, "B")):
         said = {
             f"damage in {name}": run.damage,
+            f"{name} is exploratory": [run.exploratory] if run.exploratory else [],
             f"{name} judged again": run.differs[:3],
             f"{name} is not sealed": [] if run.sealed else ["changes of its files cannot be told"],
         }
@@ -251,8 +261,10 @@ def _changes_table(changes: Sequence[Change]) -> Any:
     return table
 
 
-def _predictions_table(predictions: Sequence[Judged]) -> Table:
-    table = _table("\nprediction", "\nA", "\nB")
+def _predictions_table(regimes: Sequence[Change], predictions: Sequence[Judged]) -> Table:
+    table = _table("\nregimes and predictions", "\nA", "\nB")
+    for change in regimes:
+        _add(table, *change)
     for judged in predictions:
         _add(table, judged.statement, *(_outcome(r) for r in (judged.a, judged.b)))
     return table
@@ -260,9 +272,10 @@ def _predictions_table(predictions: Sequence[Judged]) -> Table:
 
 def _outcome(r: Result | None) -> str:
     if r is None:
-        return "not predicted"
+        return _NOT_ASKED
     effect, interval = text.effect(r.effect, r.low, r.high)
-    return f"{r.outcome}\n{effect} {interval}".strip()
+    outcome = f"{r.outcome}, {r.how}" if r.how else r.outcome
+    return f"{outcome}\n{effect} {interval}".strip()
 
 
 def _rows_table(rows: Sequence[Row], seeds: int) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from lrn import __version__, check, figures, files, stats
 from lrn.report import text
 from lrn.report.plot import interval_plot
-from lrn.report.runs import Final, Run, find, load
+from lrn.report.runs import Final, Place, Result, Run, find, load
 from lrn.study import SECTIONS, discover, source
 from lrn.study.source import study_sha256
 
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
 _PRESET_RANK = {"full": 2, "smoke": 0}  # any other counts like quick
 STATUSES = {
-    "supported": "Every prediction came out, after correcting for their number.",
-    "refuted": "At least one prediction came out the other way, and none came out.",
-    "mixed": "Some predictions came out and some came out the other way; the reason says where.",
-    "inconclusive": "No prediction came out the other way, but at least one stays open.",
+    "supported": "It holds in every regime.",
+    "refuted": "It fails in every regime; the reason says how.",
+    "mixed": "It holds in some regimes and fails in others; the reason says where.",
+    "partly supported": "It holds in some regimes and fails in none; the others are not decided.",
+    "partly refuted": "It fails in some regimes and holds in none; the others are not decided.",
+    "open": "No regime is decided.",
+    "answered": "The notes ask an open question; what was measured is the answer.",
     "underpowered": "Too few seeds for a verdict.",
     "invalid": "A control failed: the experiment itself cannot be trusted, so nothing else counts.",
     "smoke": "A run of seconds that shows that the study works; never a verdict.",
@@ -160,8 +164,8 @@ def _identity(run: Run) -> tuple[str, ...]:
 def _rank(run: Run) -> tuple:
     """Orders runs of a study: full before quick before smoke, the preset as it is, then the newest.
 
-    A run whose settings were changed on the command line is not the registered experiment, so it stands
-    behind every one that is, but before a smoke run, which has no verdict.
+    A run whose settings were changed on the command line, or which is exploratory, is not the registered
+    experiment, so it stands behind every one that is, but before a smoke run, which has no verdict.
     """
     preset = _PRESET_RANK.get(run.preset, 1)
     return (
@@ -170,6 +174,7 @@ def _rank(run: Run) -> tuple:
         preset > 0,
         run.verdict != "underpowered",
         not run.overridden,
+        not run.exploratory,
         preset,
         run.finished,
         run.name,
@@ -190,16 +195,18 @@ def marks(run: Run, now: _Code) -> list[Mark]:
         found.append(
             Mark("changed", "changed settings", "Settings of the preset were changed on the command line.")
         )
-    found.extend(
-        Mark(
-            "flag", "flagged", f"This {'does not' if broken else 'is not shown to'} hold: {control.statement}"
-        )
-        for control in run.controls
-        # With seeds too few for a verdict nothing can be shown, so only what is refuted counts.
-        if (broken := control.outcome == "refuted")
-        or (not control.passed and control.outcome and run.verdict not in ("smoke", "underpowered"))
-        if control.consequence == "flag"
-    )
+    if run.exploratory:
+        found.append(Mark("exploratory", "exploratory", f"Exploratory: {run.exploratory.rstrip('.')}."))
+    for control in run.controls:
+        broken = control.outcome == "fails"
+        # With seeds too few for a verdict nothing can be shown, so only what fails counts.
+        if not broken and (control.outcome != "open" or run.verdict in ("smoke", "underpowered")):
+            continue
+        why = f"This {'does not' if broken else 'is not shown to'} hold: {control.statement}"
+        if control.consequence == "flag":
+            found.append(Mark("flag", "flagged", why))
+        elif not broken:  # else the verdict is void, and says so
+            found.append(Mark("caution", "caution", why))
     if run.failures:
         lanes = len({(f["arm"], f["seed"]) for f in run.failures})
         why = f"{lanes} training{'s' if lanes > 1 else ''} became non-finite; see Failures."
@@ -325,9 +332,20 @@ def _environment() -> jinja2.Environment:
         "interval_plot": interval_plot,
         "numbers": _numbers,
         "facts": _facts,
+        "places": _places,
         "picture": _picture,
     }
     return environment
+
+
+def _places(run: Run) -> list[tuple[Place, list[Result]]]:
+    """The regimes with their primary predictions; those of no regime that was judged stand at the end."""
+    of: dict[str, list[Result]] = {}
+    for result in run.predictions:
+        if result.role == "primary":
+            of.setdefault(result.regime, []).append(result)
+    found = [(place, of.pop(place.name, [])) for place in run.regimes]
+    return found + [(Place(name), results) for name, results in of.items()]
 
 
 class Number(NamedTuple):
@@ -412,11 +430,10 @@ class Picture(NamedTuple):
 def _picture(run: Run) -> Picture | None:
     if run.figure is None:
         return None
-    # IHDR is the first chunk: width and height stand at bytes 16 to 24.
-    width, height = (int.from_bytes(run.figure[i : i + 4], "big") for i in (16, 20))
-    return Picture(
-        _data_uri(run.figure), _data_uri(run.figure_dark) if run.figure_dark else None, width, height
-    )
+    from PIL import Image
+
+    dark = _data_uri(run.figure_dark) if run.figure_dark else None
+    return Picture(_data_uri(run.figure), dark, *Image.open(io.BytesIO(run.figure)).size)
 
 
 def _data_uri(png: bytes) -> str:

@@ -109,8 +109,29 @@ class Prediction(ABC):
         least = stats.smallest_sign_flip_p(seeds, "greater")
         return least, least
 
+    def shifted(self, values: np.ndarray, effect: float) -> np.ndarray:
+        """The values of its sides [sides, seeds], moved so that the finding's effect becomes ``effect``."""
+        moved = values.copy()
+        moved[0] += effect - self.judge(list(values)).effect
+        return moved
+
     def find(self, table: Table) -> Finding:
         """The finding, from the table of a run.
+
+        Raises:
+            ValueError: the table lacks a cell, or its cells have different seeds.
+        """
+        values = np.stack(self.values(table))
+        bad = ~np.isfinite(values).all(axis=0, keepdims=False)
+        if bad.any():
+            if self.failed_as is None:
+                detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"
+                return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), 1.0, 1.0, detail=detail)
+            values = np.where(np.isfinite(values), values, self.failed_as)
+        return self.judge(list(values))
+
+    def values(self, table: Table) -> list[np.ndarray]:
+        """The values [seeds] of each side, NaN where a seed failed; numbers are repeated.
 
         Raises:
             ValueError: the table lacks a cell, or its cells have different seeds.
@@ -122,16 +143,8 @@ class Prediction(ABC):
                 f"({', '.join(f'{c}: {s.tolist()}' for c, s in zip(self.cells, seeds))}); "
                 "record every seed for each."
             )
-        bad = ~np.all([np.isfinite(v) for v in values], axis=0)
-        if bad.any():
-            if self.failed_as is None:
-                detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"
-                return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), 1.0, 1.0, detail=detail)
-            values = [np.where(np.isfinite(v), v, self.failed_as) for v in values]
         known = iter(values)
-        return self.judge(
-            [next(known) if isinstance(s, Cell) else np.full(len(bad), float(s)) for s in self.sides]
-        )
+        return [next(known) if isinstance(s, Cell) else np.full(len(seeds[0]), float(s)) for s in self.sides]
 
     def spec(self) -> dict[str, Any]:
         """The prediction as JSON: what is hashed, stored and shown."""
@@ -321,6 +334,12 @@ class Share(Prediction):
         detail = f"{k} of {n} runs, exact binomial"
         return Finding(share.estimate, _ends(share), n, holds, fails, how="outside", detail=detail)
 
+    def shifted(self, values: np.ndarray, effect: float) -> np.ndarray:
+        """See `Prediction.shifted`: so many ones, up to rounding."""
+        order = np.argsort(-values[0], kind="stable")
+        ones = np.arange(len(order)) < round(effect * len(order))
+        return np.where(np.argsort(order) < ones.sum(), 1.0, 0.0)[np.newaxis]
+
     def smallest_p(self, seeds: int) -> tuple[float, float]:
         """See `Prediction.smallest_p`."""
         many, few = self.bound**seeds, (1 - self.bound) ** seeds
@@ -373,6 +392,11 @@ class Trend(Prediction):
         return Finding(
             holds.slope.estimate, _ends(holds.slope), len(columns), holds.p, fails.p, how="opposite"
         )
+
+    def shifted(self, values: np.ndarray, effect: float) -> np.ndarray:
+        """See `Prediction.shifted`: by a straight line."""
+        centered = np.asarray(self.levels) - np.mean(self.levels)
+        return values + np.outer(centered, effect - self.judge(list(values)).effect)
 
     def bounds(self) -> list[tuple[tuple[float, ...], float]]:
         """See `Prediction.bounds`: the sign of the least-squares slope."""

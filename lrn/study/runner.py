@@ -20,6 +20,8 @@ from lrn import table as tables
 from lrn.study import discover, seal, source, store
 from lrn.study.context import Context
 from lrn.study.discover import StudyFile
+from lrn.study.findings import Findings
+from lrn.study.register import exploratory
 from lrn.study.verdict import judge, predictions_sha256
 from lrn.table import Table
 
@@ -111,8 +113,10 @@ def run(
                 "preset": preset,
                 "seeds": list(seeds),
                 **judge(found.study, config, preset, table),
+                "exploratory": exploratory(found, preset, config, seeds),
                 "failures": context.failures,
             }
+            verdict["answer"] = _answer(found, verdict, say)
             job.on_main(lambda: begun and _finish(folder, found, config, table, verdict, begun, say))
         except BaseException as error:
             with contextlib.suppress(OSError):
@@ -166,7 +170,7 @@ def draw(folder: Path) -> list[Path]:
             raise check.InputError(
                 f"{folder} was made before runs were sealed, so its figure stays; run the study again."
             )
-        study, config = _study_of(folder)
+        study, config = study_of(folder)
         assert study.code is not None
         table = tables.read(folder / "metrics.parquet")
         contents = figures.render(lambda: study.study.figure(table, config))
@@ -180,7 +184,7 @@ def draw(folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def _study_of(folder: Path) -> tuple[StudyFile, Any]:
+def study_of(folder: Path) -> tuple[StudyFile, Any]:
     """The study of a finished run, whose training is still that of the run, and the run's config."""
     registered = json.loads((folder / "config.json").read_bytes())
     name = registered["study"]
@@ -193,14 +197,14 @@ def _study_of(folder: Path) -> tuple[StudyFile, Any]:
         files_then = registered.get("study_files") or {}
         changed = [n for n, h in found.code.files.items() if files_then.get(n) != h]
         raise check.InputError(
-            f"{folder} cannot be drawn again: {' and '.join(changed) or 'the study'} has changed since in "
+            f"{folder} cannot be used again: {' and '.join(changed) or 'the study'} has changed since in "
             "more than its figure and texts; run the study again."
         )
     preset = found.study.presets.get(registered["preset"])
     config = _restored(preset, registered["config"])
     if config is None or store.plain(config) != registered["config"]:
         raise check.InputError(
-            f"{folder} cannot be drawn again: its settings cannot be read back; run it again."
+            f"{folder} cannot be used again: its settings cannot be read back; run it again."
         )
     return found, config
 
@@ -246,6 +250,19 @@ def _failure(error: BaseException) -> str | None:
     )
     where = source.line(error)
     return " ".join(what.split())[:1000].removesuffix(".") + (f" ({where})" if where else "") + "."
+
+
+def _answer(found: StudyFile, verdict: Mapping[str, Any], say: Callable[[str], None]) -> str | None:
+    """The study's answer from the findings; None where it gives none, or where a bug in it must not cost a
+    verdict.
+    """
+    if found.study.answer is None or verdict["verdict"] == "smoke":
+        return None
+    try:
+        return found.study.answer(Findings(verdict))
+    except Exception as error:
+        say(f"{found.id}: the verdict stands, and there is no answer: {_failure(error)}")
+        return None
 
 
 def _finish(

@@ -1,8 +1,8 @@
 """The verdict of a study, from its regimes and the table of results alone.
 
 Within a regime all primary predictions must hold, each at alpha (an intersection-union test, which needs no
-correction); a regime fails where one of them fails after Holm's correction. Over regimes Hochberg's correction
-runs, for holding and for failing: the regimes share their seeds, hence depend positively on each other.
+correction); a regime fails where one of them fails after Holm's correction. Over regimes Hochberg's
+correction runs, for holding and for failing: they share their seeds, hence depend positively on each other.
 """
 
 from __future__ import annotations

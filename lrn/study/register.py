@@ -1,0 +1,106 @@
+"""Registering a study: a hash of all that it states beforehand, and the seeds that are drawn from it.
+
+Whoever changes a prediction, a control, the claim or a preset gets other seeds, so that a study cannot be
+tuned on the seeds that judge it. A small file beside the study, ``<study>.registered.json``, says which hash was
+registered; a run of anything else is exploratory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrn import check, files
+from lrn.study import store
+from lrn.study.claim import Study
+from lrn.study.discover import StudyFile
+from lrn.study.verdict import predictions_sha256
+
+FIRST_DRAWN = 1_000_000  # seeds below are for pilots
+
+
+def registration(study: Study) -> str:
+    """The SHA-256 of what a study states beforehand: claim, predictions, controls and presets."""
+    presets = {
+        name: [store.plain(config), predictions_sha256(study, config)]
+        for name, config in sorted(study.presets.items())
+    }
+    return files.sha256_json([study.claim, study.alpha, dict(sorted(study.seeds.items())), presets])
+
+
+def drawn_seeds(sha256: str, preset: str, count: int) -> tuple[int, ...]:
+    """The first ``count`` seeds of a registration and a preset, distinct, from `FIRST_DRAWN` to 2^32 - 1.
+
+    More seeds begin with the same ones.
+    """
+    seeds: dict[int, None] = {}
+    number = 0
+    while len(seeds) < count:
+        digest = hashlib.sha256(f"{sha256} {preset} {number}".encode()).digest()
+        seeds[FIRST_DRAWN + int.from_bytes(digest[:8], "big") % (2**32 - FIRST_DRAWN)] = None
+        number += 1
+    return tuple(seeds)
+
+
+def record_path(path: Path) -> Path:
+    """Where a study's registration is kept."""
+    return path.with_suffix(".registered.json")
+
+
+def register(found: StudyFile) -> Path:
+    """Write the registration of a study beside it.
+
+    Raises:
+        InputError: the study says itself that it is exploratory.
+        OSError: the file cannot be written.
+    """
+    if found.study.exploratory:
+        raise check.InputError(
+            f"{found.id} cannot be registered ({found.study.exploratory}); rebuild it, and leave "
+            "exploratory= out."
+        )
+    path = record_path(found.path)
+    record = {"study": found.id, "sha256": registration(found.study)}
+    files.write_bytes(path, (json.dumps(record, indent=1) + "\n").encode())
+    return path
+
+
+def registered(found: StudyFile) -> str | None:
+    """The hash that was registered for a study; None where there is none.
+
+    Raises:
+        InputError: the file is no registration.
+    """
+    path = record_path(found.path)
+    try:
+        record: Any = json.loads(path.read_bytes())
+        sha256 = record["sha256"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise check.InputError(
+            f"{path} is no registration; write it again: `register {found.id}`."
+        ) from error
+    return str(sha256)
+
+
+def exploratory(found: StudyFile, preset: str, config: Any, seeds: Sequence[int]) -> str:
+    """Why a run of a study is exploratory; "" for a run of what was registered, on the drawn seeds."""
+    study = found.study
+    if study.exploratory:
+        return study.exploratory
+    now, then = registration(study), registered(found)
+    if then is None:
+        return "the study was not registered before it ran"
+    if then != now:
+        return "the study is not the one that was registered"
+    if config != study.presets.get(preset):
+        return "settings of the preset were changed"
+    if tuple(seeds) != drawn_seeds(now, preset, len(seeds)):
+        return "its seeds are not those drawn from the registration"
+    if len(seeds) != study.seeds_for(preset):
+        return "it has another number of seeds than was registered"
+    return ""
