@@ -15,7 +15,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ _DESCRIPTION = """Studies of lrn: list them, describe one, run some, compare run
 downloads and compiled programs are kept; LRN_DEBUG=1, the whole traceback of every error."""
 _SINKS = ("tensorboard", "wandb")  # of lrn.train.sinks
 _STYLE = {"supported": "green", "refuted": "red", "mixed": "yellow", "invalid": "bold red"}
+_STYLE |= {f"partly {verdict}": _STYLE[verdict] for verdict in ("supported", "refuted")}
 
 
 @dataclasses.dataclass
@@ -82,7 +83,7 @@ of what the study states beforehand."""
 
 @dataclasses.dataclass
 class Register:
-    """Register studies: a small file beside each, to be committed, holds a hash of what it states beforehand."""
+    """Register studies: a file beside each, to be committed, holds a hash of what it states beforehand."""
 
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """Ids of studies, or paths of study files."""
@@ -340,16 +341,18 @@ def _describe(command: Describe) -> int:
         "presets": {
             p: {"config": store.plain(c), "seeds": study.seeds_for(p)} for p, c in study.presets.items()
         },
-        "predictions": [p.spec() for p in study.predicted(config)],
+        "regimes": [r.spec() for r in study.asked(config)],
         "controls": [c.spec() for c in study.controlled(config)],
     }
     if command.json:
         print(json.dumps(value, indent=1))
         return 0
     print(f"{found.id} ({study.claim_id}, {study.section}): {study.title}\n")
-    print(f"Claim: {study.claim}\n\n{found.doc}\n\nRegime: {study.regime}\n\nPredictions (at {shown}):")
-    for p in value["predictions"]:
-        print(f"  - {p['statement']} [{p['kind']}]")
+    print(f"Claim: {study.claim}\n\n{found.doc}\n\nSetting: {study.regime}\n\nRegimes (at {shown}):")
+    for regime in study.asked(config):
+        print(f"  {regime.name}")
+        for role, p in regime.all:
+            print(f"  - {p.statement} [{p.kind}{'' if role == 'primary' else f', {role}'}]")
     print("Controls:")
     for c in value["controls"]:
         print(f"  - {c['statement']} [{c['kind']}; else {c['consequence']}]")
@@ -514,8 +517,16 @@ def _print_verdicts(verdicts: Sequence[tuple[StudyFile, Any]]) -> None:
     _print_columns(rows, styles)
     console = Console(soft_wrap=True)  # paths stay whole, to be copied
     for name, (_, outcome) in zip(names, verdicts):
-        console.print(f"\n{name}: {outcome.verdict['reason']}", markup=False, highlight=False)
-        console.print(f"  {outcome.folder}", markup=False, highlight=False)
+        for line in (f"\n{name}: {outcome.verdict['reason']}", *_remarks(outcome.verdict, outcome.folder)):
+            console.print(line, markup=False, highlight=False)
+
+
+def _remarks(verdict: Mapping[str, Any], folder: Path) -> list[str]:
+    """What is said of a verdict besides its reason: the answer, what to doubt, and where it lies."""
+    said = [verdict.get("answer"), verdict.get("exploratory") and f"exploratory: {verdict['exploratory']}"]
+    if verdict["verdict"] not in ("smoke", "underpowered"):  # where nothing can be shown
+        said += [f"caution: this is not shown to hold: {c}" for c in verdict.get("cautions") or ()]
+    return [f"  {line}" for line in (*said, folder) if line]
 
 
 def _register(command: Register) -> int:

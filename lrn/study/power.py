@@ -75,7 +75,7 @@ def chances(
 
 
 def enough(found: Sequence[Chance], power: float = POWER) -> dict[str, int | None]:
-    """The least number of seeds by which a regime is decided, either way, with that chance; None if none is."""
+    """The least number of seeds that decide a regime, either way, with that chance; None if none does."""
     names = dict.fromkeys(c.regime for c in found)
     return {
         name: min(

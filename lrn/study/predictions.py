@@ -122,7 +122,7 @@ class Prediction(ABC):
             ValueError: the table lacks a cell, or its cells have different seeds.
         """
         values = np.stack(self.values(table))
-        bad = ~np.isfinite(values).all(axis=0, keepdims=False)
+        bad: np.ndarray = ~np.isfinite(values).all(0)
         if bad.any():
             if self.failed_as is None:
                 detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"

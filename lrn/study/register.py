@@ -1,8 +1,8 @@
 """Registering a study: a hash of all that it states beforehand, and the seeds that are drawn from it.
 
 Whoever changes a prediction, a control, the claim or a preset gets other seeds, so that a study cannot be
-tuned on the seeds that judge it. A small file beside the study, ``<study>.registered.json``, says which hash was
-registered; a run of anything else is exploratory.
+tuned on the seeds that judge it. A small file beside the study, ``<study>.registered.json``, says which hash
+was registered; a run of anything else is exploratory.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def _possible(
     beyond: Sequence[Prediction] = (),
     short_of: Prediction | None = None,
 ) -> bool:
-    """Whether means exist that fulfil ``fixed``, lie beyond the margins of ``beyond`` and short of another."""
+    """Whether means exist that fulfil ``fixed``, lie beyond the margins of ``beyond``, short of another."""
     rows = [(p, w, least, False) for p in fixed for w, least in p.bounds()]
     rows += [(p, w, least, True) for p in beyond for w, least in p.bounds()]
     if short_of is None:
