@@ -12,6 +12,7 @@ import numpy as np
 
 from lrn import table as tables
 from lrn.study.controls import MISTAKEN, OVERLAP, given
+from lrn.study.select import EDGE, Choice
 from lrn.table import Table
 
 
@@ -162,18 +163,22 @@ class Context:
         differ = [[not np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b)] for a, b in pairs]
         self.record(arm, MISTAKEN, np.sum(np.asarray(jax.device_get(differ), float), 0))
 
-    def record(self, arm: str, metric: str, values: Any, step: int = 0) -> None:
-        """Record one value a seed.
+    def record(self, arm: str, metric: str | Mapping[str, Any], values: Any = None, step: int = 0) -> None:
+        """Record one value a seed, of one metric or of several.
 
         Args:
             arm: the arm.
-            metric: the metric.
-            values: [seeds], in the order of ``seeds``.
+            metric: the metric; or a dict from metric to values.
+            values: [seeds], in the order of ``seeds``; None with a dict.
             step: where on the arm's axis of steps.
 
         Raises:
-            ValueError: another number of values than of seeds.
+            ValueError: another number of values than of seeds, or a metric that was recorded before.
         """
+        if isinstance(metric, Mapping):
+            for name, each in metric.items():
+                self.record(arm, name, each, step)
+            return
         values = np.asarray(values, np.float64)
         if values.shape != (len(self.seeds),):
             raise ValueError(
@@ -184,6 +189,40 @@ class Context:
             raise ValueError(f"{metric} of {arm} at step {step} was recorded before; record it once.")
         self._recorded.add((arm, metric, step))
         self._tables.append(tables.rows(arm, self.seeds, step, metric, values))
+
+    def chosen(self, arm: str, choice: Choice, candidates: int) -> None:
+        """Record what `lrn.study.select.select` chose for an arm: how many candidates it had, and an edge."""
+        self.given(arm, {"candidates": candidates})
+        seeds = len(self.seeds)
+        self.record(arm, EDGE, np.full(seeds, float(choice.edge)))
+
+    def per_seed(
+        self,
+        name: str,
+        function: Callable[[Any, Any], Mapping[str, Any]],
+        each: Any,
+        shared: Any = None,
+        lost: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """What ``function`` gives for every seed, computed once in a run's life and over all devices.
+
+        Args:
+            name: unique in the run.
+            function: ``function(own, shared) -> {name: array}``, pure, of one seed.
+            each: leaves [seeds, ...], such as the states of an arm; a seed sees its own.
+            shared: arrays that every seed sees whole.
+            lost: bool [seeds], from `lrn.train.Fit.lost`: what is found for these seeds is NaN.
+
+        Returns:
+            From name to array [seeds, ...].
+        """
+        found = self.once(name, lambda: self.over_seeds(function)(each, shared))
+        if lost is None or not np.any(lost):
+            return found
+        marked = {name: np.array(x, float) for name, x in found.items()}
+        for x in marked.values():
+            x[np.asarray(lost, bool)] = np.nan
+        return marked
 
     def once(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """The arrays that ``compute`` returns; computed once in a run's life, then read back.

@@ -122,11 +122,11 @@ class Prediction(ABC):
             ValueError: the table lacks a cell, or its cells have different seeds.
         """
         values = np.stack(self.values(table))
-        bad: np.ndarray = ~np.isfinite(values).all(0)
-        if bad.any():
+        seeds, failed = values.shape[1], int((~np.isfinite(values)).any(0).sum())
+        if failed:
             if self.failed_as is None:
-                detail = f"{bad.sum()} of {len(bad)} seeds failed, and how they count was not said beforehand"
-                return Finding(np.nan, (np.nan, np.nan), int((~bad).sum()), 1.0, 1.0, detail=detail)
+                detail = f"{failed} of {seeds} seeds failed, and how they count was not said beforehand"
+                return Finding(np.nan, (np.nan, np.nan), seeds - failed, 1.0, 1.0, detail=detail)
             values = np.where(np.isfinite(values), values, self.failed_as)
         return self.judge(list(values))
 

@@ -76,6 +76,16 @@ class Fit(NamedTuple):
         """
         return one_lane(self.state, self.arms, self.seeds, arm, seed)
 
+    def lost(self, arm: str) -> np.ndarray:
+        """Which seeds of an arm became non-finite, bool [seeds].
+
+        Raises:
+            ValueError: no such arm.
+        """
+        check.choice("arm", arm, self.arms)
+        failed = {f.seed for f in self.failures if f.arm == arm}
+        return np.array([seed in failed for seed in self.seeds])
+
 
 def fit(
     factory: Callable[[Any], Trainable],

@@ -1,0 +1,36 @@
+"""Controls that show where a meta-learner's knowledge comes from: a wrong support set, an empty head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from lrn.meta.episode import Episode
+from lrn.types import Array, PyTree
+
+
+def wrong_support(episodes: Episode, where: Array | bool = True) -> Episode:
+    """Each task with the support set of the task after it, leaves [tasks, ...], which tells nothing of it.
+
+    Args:
+        episodes: of two tasks or more, the queries stay.
+        where: a scalar; false leaves all as it is, so that one program serves both.
+    """
+    rolled = jax.tree.map(lambda x: jnp.where(where, jnp.roll(x, 1, axis=0), x), episodes.support)
+    return episodes._replace(support=rolled)
+
+
+def zero_head(params: Mapping[str, PyTree], outputs: int | None = None) -> dict[str, PyTree]:
+    """Parameters ``{"body", "head"}`` with a head of zeros, of another number of outputs where one is given.
+
+    Args:
+        params: leaves [...] or, of several seeds, [seeds, ...]; a head's last axis is that of its outputs.
+        outputs: of the new head; as many as before by default.
+    """
+
+    def empty(x: Array) -> Array:
+        return jnp.zeros(x.shape if outputs is None else (*x.shape[:-1], outputs), x.dtype)
+
+    return {**params, "head": jax.tree.map(empty, params["head"])}

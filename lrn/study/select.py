@@ -1,0 +1,94 @@
+"""Choosing settings on validation data: one rule for all studies.
+
+Every arm has equally many candidates; a candidate that diverged in a seed is worse than any that did not; a
+choice at the end of its menu is flagged, for a better one may lie beyond.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from lrn import check
+from lrn.study.controls import Control
+from lrn.study.predictions import Cell, Exact
+
+EDGE = "choices at the edge of the menu"
+
+
+class Choice(NamedTuple):
+    """What was chosen for one arm.
+
+    place: its indices in the menu, one an axis. score: its mean over seeds. diverged: in how many of them it
+    did. edge: along how many axes of three or more values it is the first or the last.
+    """
+
+    place: tuple[int, ...]
+    score: float
+    diverged: int
+    edge: int
+
+    @property
+    def only(self) -> int:
+        """The place in a menu of one axis."""
+        (place,) = self.place
+        return place
+
+
+def select(
+    validation: Mapping[str, Any],
+    better: Literal["higher", "lower"],
+    free: Sequence[int] = (),
+) -> dict[str, Choice]:
+    """The candidate of each arm with the best mean over seeds of a validation score.
+
+    Args:
+        validation: from arm to scores [*menu, seeds]; the axes of a menu are ordered, as rates are. What is
+            not finite has diverged.
+        better: whether higher or lower scores are.
+        free: axes along which an edge means nothing, such as one that is no scale.
+
+    Returns:
+        From arm to its choice; the first of equals.
+
+    Raises:
+        InputError: arms with different numbers of candidates, an arm without any, or without seeds.
+    """
+    check.choice("better", better, ("higher", "lower"))
+    scores = {arm: np.asarray(values, float) for arm, values in validation.items()}
+    sizes = {arm: math.prod(x.shape[:-1]) for arm, x in scores.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{arm}: {size}" for arm, size in sizes.items())
+        raise check.InputError(f"all arms must have as many candidates ({told}); give each the same number.")
+    for arm, x in scores.items():
+        if x.ndim < 2 or x.size == 0:
+            raise check.InputError(
+                f"the scores of {arm!r} have shape {list(x.shape)}; give [*menu, seeds], nothing empty."
+            )
+    return {arm: _best(x if better == "higher" else -x, better, free) for arm, x in scores.items()}
+
+
+def _best(scores: np.ndarray, better: str, free: Sequence[int]) -> Choice:
+    fine = np.isfinite(scores)
+    lost = (~fine).sum(-1)
+    kept = np.where(fine, scores, 0.0).sum(-1) / np.maximum(fine.sum(-1), 1)
+    # By seeds lost first, then by the mean of the others.
+    order = np.lexsort((-kept.ravel(), lost.ravel()))
+    place = tuple(int(i) for i in np.unravel_index(order[0], kept.shape))
+    edge = sum(
+        size > 2 and at in (0, size - 1)
+        for axis, (at, size) in enumerate(zip(place, kept.shape))
+        if axis not in free
+    )
+    sign = 1.0 if better == "higher" else -1.0
+    score = sign * float(kept[place]) if lost[place] < scores.shape[-1] else math.nan
+    return Choice(place, score, int(lost[place]), edge)
+
+
+def interior_choice(arm: str) -> Control:
+    """A control that flags an arm whose setting lies at the edge of its menu; see `Context.chosen`."""
+    statement = f"The setting chosen for {arm} lies inside of its menu."
+    return Control(Exact(statement=statement, cell=Cell(arm, EDGE), value=0.0), "flag")
