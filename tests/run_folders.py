@@ -17,10 +17,14 @@ import numpy as np
 
 from lrn import figures, files, table
 from lrn.study import (
+    Above,
+    Below,
     Cell,
     Control,
     Equivalence,
     Exact,
+    Regime,
+    Share,
     Study,
     Superiority,
     Trend,
@@ -63,45 +67,87 @@ def made_up(
         loss = 2.3 * np.exp(-step / 800) + 0.05 * rng.random(len(seeds))
         rows.append(table.rows("pgd", seeds, step, "loss", loss))
     rows.append(table.rows("pgd", seeds, 0, "accuracy_unbounded", np.full(len(seeds), oracle)))
+    rows.append(table.rows("fgsm", seeds, 0, "above_0.9", np.arange(len(seeds)) > 0))
     return table.concat(rows)
 
 
-def predictions() -> tuple:
-    """One of each kind."""
+def regimes() -> tuple[Regime, Regime]:
+    """Two regimes with a prediction of each kind."""
     cell = Cell
     return (
-        Superiority(
-            statement="Trained against FGSM, a network loses 0.3 accuracy or more from FGSM to PGD.",
-            better=cell("fgsm", "accuracy_fgsm"),
-            worse=cell("fgsm", "accuracy_pgd"),
-            margin=0.3,
-            regime="one-step training",
+        Regime(
+            name="one-step training",
+            primary=(
+                Superiority(
+                    statement="Trained against FGSM, a network loses 0.3 accuracy or more from FGSM to PGD.",
+                    key="drop",
+                    better=cell("fgsm", "accuracy_fgsm"),
+                    worse=cell("fgsm", "accuracy_pgd"),
+                    margin=0.3,
+                ),
+            ),
+            secondary=(
+                Share(
+                    statement="In most runs the FGSM-trained network stays above 0.9 under FGSM.",
+                    cell=cell("fgsm", "above_0.9"),
+                    bound=0.5,
+                ),
+                Below(
+                    statement="Standard training leaves less than 0.1 of the images right under PGD.",
+                    cell=cell("standard", "accuracy_pgd", 2000),
+                    bound=0.1,
+                ),
+            ),
         ),
-        Superiority(
-            statement="Training against PGD loses at most 0.2 accuracy to FGSM training on FGSM itself.",
-            better=cell("pgd", "accuracy_fgsm"),
-            worse=cell("fgsm", "accuracy_fgsm"),
-            margin=-0.2,
-            regime="multi-step training",
-        ),
-        Equivalence(
-            statement="RS-FGSM and PGD training are equally accurate on clean images.",
-            one=cell("rs_fgsm", "accuracy_clean"),
-            other=cell("pgd", "accuracy_clean"),
-            margin=0.05,
-        ),
-        Within(
-            statement="PGD training keeps between 0.85 and 1 of the clean images.",
-            cell=cell("pgd", "accuracy_clean"),
-            low=0.85,
-            high=1.0,
-        ),
-        Trend(
-            statement="Accuracy under PGD rises with the strength of the training attack.",
-            over=tuple(cell(a, "accuracy_pgd") for a in ("standard", "rs_fgsm", "pgd")),
-            levels=(0.0, 1.0, 2.0),
+        Regime(
+            name="multi-step training",
+            gate=Above(
+                statement="PGD training learns the task at all.",
+                cell=cell("pgd", "accuracy_clean"),
+                bound=0.5,
+            ),
+            primary=(
+                Superiority(
+                    statement="Training against PGD loses at most 0.2 to FGSM training on FGSM itself.",
+                    better=cell("pgd", "accuracy_fgsm"),
+                    worse=cell("fgsm", "accuracy_fgsm"),
+                    margin=-0.2,
+                ),
+                Equivalence(
+                    statement="RS-FGSM and PGD training are equally accurate on clean images.",
+                    one=cell("rs_fgsm", "accuracy_clean"),
+                    other=cell("pgd", "accuracy_clean"),
+                    margin=0.05,
+                ),
+            ),
+            secondary=(
+                Within(
+                    statement="PGD training keeps between 0.85 and 1 of the clean images.",
+                    cell=cell("pgd", "accuracy_clean"),
+                    low=0.85,
+                    high=1.0,
+                ),
+                Trend(
+                    statement="Accuracy under PGD rises with the strength of the training attack.",
+                    over=tuple(cell(a, "accuracy_pgd") for a in ("standard", "rs_fgsm", "pgd")),
+                    levels=(0.0, 1.0, 2.0),
+                ),
+            ),
         ),
     )
+
+
+UNDECIDED = Regime(
+    name="random starts",
+    primary=(
+        Superiority(
+            statement="PGD training loses less than 0.02 accuracy to RS-FGSM on clean images.",
+            better=Cell("pgd", "accuracy_clean"),
+            worse=Cell("rs_fgsm", "accuracy_clean"),
+            margin=-0.02,  # as much as it does
+        ),
+    ),
+)
 
 
 def controls() -> tuple:
@@ -144,7 +190,7 @@ STUDY = Study(
     section="Observations",
     regime="8 x 8 scans of handwritten digits, a two-layer CNN, Linf balls of 0.1; made up for tests.",
     presets={p: Config() for p in ("smoke", "quick", "full")},
-    predictions=predictions(),
+    regimes=regimes(),
     controls=controls(),
     run=lambda config, context: None,
     figure=draw,
@@ -178,6 +224,8 @@ def write(
     study_where: str = "",
     failed: str | None = None,
     sealed: bool = True,
+    answer: str | None = None,
+    exploratory: str = "",
     doc: str = "Four ways to train, four ways to attack.\n\nThe matrix shows which robustness carries over.",
 ) -> Path:
     """Write a run folder; ``finished=None`` leaves it as a killed run does, ``sealed=False`` as old ones."""
@@ -195,7 +243,8 @@ def write(
             "preset": preset,
             "seeds": seeds,
             "config": store.plain(config),
-            "predictions": [p.spec() for p in study.predicted(config)],
+            "question": study.question,
+            "regimes": [r.spec() for r in study.asked(config)],
             "controls": [c.spec() for c in study.controlled(config)],
             "predictions_sha256": predictions_sha256(study, config),
             "study_sha256": study_sha256,
@@ -240,6 +289,8 @@ def write(
             "preset": preset,
             "seeds": seeds,
             **judge(study, config, preset, results),
+            "exploratory": exploratory,
+            "answer": answer,
             "failures": list(failures),
             "seconds": 73.4,
         }
@@ -263,6 +314,34 @@ def reseal(folder: Path, **changes: Any) -> None:
     files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
 
 
+def age(folder: Path, verdict: str, reason: str) -> None:
+    """Rewrite a finished run as lrn wrote it before there were regimes: a flat list of predictions."""
+    new, judged = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("config", "verdict"))
+    words = {"holds": "supported", "fails": "refuted", "open": "inconclusive"}
+
+    def old(entry: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any]:
+        kept = ("kind", "statement", "metric", "arms", "params", "consequence")
+        made = {"regime": "", **{k: entry[k] for k in kept if k in entry}}
+        if found is None:
+            return made
+        same = ("effect", "interval", "n", "hedges_g", "probability_of_improvement", "detail")
+        made |= {k: found[k] for k in same} | {"p": found["p_holds"], "p_against": found["p_fails"]}
+        return made | {"p_adjusted": found["p_holds"], "outcome": words[found["outcome"]]}
+
+    flat = judged["predictions"]
+    config = {k: v for k, v in new.items() if k not in ("regimes", "question")}
+    config |= {"predictions": [old(p, None) for p in flat]}
+    config["controls"] = [old(c, None) for c in new["controls"]]
+    hashed = [config[k] for k in ("predictions", "controls", "claim", "alpha")]
+    files.write_json(folder / "config.json", config | {"predictions_sha256": files.sha256_json(hashed)})
+    known = ("study", "preset", "seeds", "failures", "seconds")
+    said = {k: judged[k] for k in known} | {"verdict": verdict, "reason": reason}
+    said["predictions"] = [old(p, p) for p in flat]
+    said["controls"] = [{**old(c, c), "p_adjusted": None, "passed": c["passed"]} for c in judged["controls"]]
+    files.write_json(folder / "verdict.json", said)
+    reseal(folder)
+
+
 def write_gallery(root: Path) -> dict[str, Path]:
     """A folder for each verdict and for each thing that can be wrong; by what it shows."""
 
@@ -270,19 +349,22 @@ def write_gallery(root: Path) -> dict[str, Path]:
         return replace(STUDY, claim_id=claim_id, section=section, **changes)
 
     one_way, both = made_up(range(10), shift=0.0), made_up(range(10), shift=0.75)
-    only_first = STUDY.predicted(Config())[:1]
+    one_step = STUDY.asked(Config())[0]
+    guard = replace(UNDECIDED.primary[0], statement="Both learn clean images.")
     nan = table.rows("fgsm", [3], 2000, "accuracy_pgd", np.nan)
     failed = table.concat([made_up(range(10)), nan])
     studies = {
-        "supported": write(root, study=STUDY, results=one_way),
+        "supported": write(
+            root,
+            study=STUDY,
+            results=one_way,
+            answer="Trained on FGSM, accuracy falls 82 points [80, 84] from FGSM to PGD.",
+        ),
         "refuted": write(
             root,
             "made_up.linearity",
             study=variant(
-                "I3",
-                "Insights",
-                predictions=only_first,
-                title="Does vulnerability stem from linear behaviour?",
+                "I3", "Insights", regimes=(one_step,), title="Does vulnerability stem from linear behaviour?"
             ),
             results=both,
         ),
@@ -292,11 +374,35 @@ def write_gallery(root: Path) -> dict[str, Path]:
             study=variant("I5", "Insights", title="Base rates or bias?"),
             results=both,
         ),
-        "inconclusive": write(
+        "partly supported": write(
+            root,
+            "made_up.transfer",
+            study=variant("I9", "Insights", regimes=(one_step, UNDECIDED), title="Does it transfer?"),
+            exploratory="its seeds were chosen on the command line",
+        ),
+        "partly refuted": write(
+            root,
+            "made_up.pruning",
+            study=variant("F2", "Failure modes", regimes=(one_step, UNDECIDED), title="Does pruning help?"),
+            results=both,
+        ),
+        "open": write(
             root,
             "made_up.sample_efficiency",
-            study=variant("T4", "Trade-offs", title="Are models worth their bias?"),
-            results=made_up(range(10), shift=0.5, noise=0.3),
+            study=variant("T4", "Trade-offs", regimes=(UNDECIDED,), title="Are models worth their bias?"),
+        ),
+        "answered": write(
+            root,
+            "made_up.curvature",
+            study=variant("Q7", "Open questions", regimes=(), question=True, title="Which curvature?"),
+            answer="The curvature is highest after FGSM training.",
+        ),
+        "caution": write(
+            root,
+            "made_up.noise",
+            study=variant(
+                "C8", "Concepts", controls=(*controls(), Control(guard)), title="What does noise do?"
+            ),
         ),
         "underpowered": write(
             root,
@@ -360,6 +466,10 @@ def write_gallery(root: Path) -> dict[str, Path]:
             command="python -m experiments run made_up.identifiability --config.eps 0.2",
         ),
     }
+    studies["old"] = write(
+        root, "made_up.older", study=variant("T5", "Trade-offs", title="What was it then?")
+    )
+    age(studies["old"], "inconclusive", "1 of 7 predictions could not be decided with 10 seeds.")
     (studies["damaged"] / "verdict.json").write_text('{"study": "rl.explo')
     (studies["failed"] / "figure-dark.png").unlink()
     write(root, preset="smoke", seeds=range(2), finished="2026-03-02T09:00:00+00:00")

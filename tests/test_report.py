@@ -8,6 +8,9 @@ import json
 import math
 import re
 import shutil
+import struct
+import typing
+import zlib
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -23,11 +26,12 @@ from lrn import check, cli, files, report, table
 from lrn.report import page, runs, text
 from lrn.report.plot import WIDTH, interval_plot
 from lrn.report.runs import last_values
-from lrn.study import seal, source
+from lrn.study import Above, Cell, Regime, Superiority, seal, source
 from lrn.study.source import study_sha256
+from lrn.study.verdict import Verdict
 
 VOID = {"meta", "link", "img", "br", "hr", "col", "source", "input"}
-VERDICTS = ("supported", "refuted", "mixed", "inconclusive", "underpowered", "invalid", "smoke")
+VERDICTS = typing.get_args(Verdict)
 
 
 class Page(HTMLParser):
@@ -167,7 +171,8 @@ def test_each_verdict_is_said_in_words_and_by_an_icon(gallery, verdict):
     part = article(html, folders[verdict].parent.name)
     run = report.load(folders[verdict])
     assert (run.state, run.verdict, run.damage) == ("finished", verdict, [])
-    icon = f'<svg class="icon" aria-hidden="true" focusable="false"><use href="#i-{verdict}"></use></svg>'
+    name = verdict.replace(" ", "-")
+    icon = f'<svg class="icon" aria-hidden="true" focusable="false"><use href="#i-{name}"></use></svg>'
     badge = f'<span class="badge {verdict}">{icon}{verdict}</span>'
     assert f'<div class="verdict {verdict}">\n{badge}' in part
     assert run.reason in Page(part).text
@@ -183,7 +188,7 @@ def test_sections_and_claims_stand_in_the_order_of_the_notes(gallery):
     places = [parsed.text.index(f" {name} ") for name in order]
     assert places == sorted(places)
     ids = re.findall(r'data-label="Notes" class="id"><div>(\w+)', gallery[1])
-    assert ids == ["C1", "C7", "I2", "I3", "I5", "I6", "I8", "F1", "T2", "T3", "T4", "O3", "O6", "Q6"]
+    assert " ".join(ids) == "C1 C7 C8 I2 I3 I5 I6 I8 I9 F1 F2 T2 T3 T4 T5 O3 O6 Q6 Q7"
 
 
 def test_a_study_tells_all_there_is_to_tell(gallery):
@@ -191,15 +196,23 @@ def test_a_study_tells_all_there_is_to_tell(gallery):
     part = article(html, "made_up.attack_transfer")
     said = Page(part).text
     verdict = json.loads((folders["supported"] / "verdict.json").read_text())
-    for prediction in verdict["predictions"]:
-        assert prediction["statement"] in said
-        assert " ".join(text.effect(prediction["effect"], *prediction["interval"])) in said
-        assert text.p_value(prediction["p"]) in said
-        assert text.p_value(prediction["p_adjusted"]) in said
-        if prediction["hedges_g"] is not None:
-            assert text.number(prediction["hedges_g"], 2) in said
-    for control in verdict["controls"]:
-        assert control["statement"] in said
+    assert said.index(verdict["answer"]) < said.index(verdict["reason"]) < said.index("Regimes")
+    assert (
+        part.index('class="answer"')
+        < part.index("<figure")
+        < part.index('class="regimes')
+        < part.index("Gates")
+    )
+    for result in [*verdict["predictions"], *verdict["controls"]]:
+        assert result["statement"] in said
+        assert " ".join(text.effect(result["effect"], *result["interval"])) in said
+        for key in ("p_holds", "p_fails"):
+            assert text.p_value(result[key]) in said
+        if result["hedges_g"] is not None:
+            assert text.number(result["hedges_g"], 2) in said
+    for regime in verdict["regimes"]:
+        tested = f"{text.p_value(regime['adjusted_holds'])} {text.p_value(regime['adjusted_fails'])}"
+        assert f"{regime['name']} over regimes {tested}" in re.sub(r" +", " ", said)
     for fact in (
         run_folders.STUDY.claim,
         run_folders.STUDY.regime,
@@ -210,22 +223,114 @@ def test_a_study_tells_all_there_is_to_tell(gallery):
         "python -m experiments run made_up.attack_transfer --preset quick --seeds 10",
         "Four ways to train, four ways to attack.",
         "accuracy_fgsm of fgsm \N{MINUS SIGN} accuracy_pgd of fgsm; predicted above 0.3 (superiority, 10",
-        "Regime: one-step training",
+        "share of runs with above_0.9 of fgsm; predicted above 0.5 (share, 10 seeds) 9 of 10 runs",
+        "accuracy_pgd of standard at 2000; predicted below 0.1 (below, 10 seeds)",
+        "accuracy_clean of pgd; predicted above 0.5 (above, 10 seeds)",
+        "holds one-step training Trained against FGSM, a network loses",
+        "gate multi-step training holds",
         "widths [16, 32]",
     ):
         assert fact in said, fact
-    headers = re.findall(r'<th role="columnheader"[^>]*>(.*?)</th>', part)[:7]
-    assert headers == [
-        "Prediction",
-        "Effect and 95% interval",
-        "Hedges g",
-        "P(improve&shy;ment)",
-        "p",
-        "p (Holm)",
-        "Outcome",
-    ]
+    headers = re.findall(r'<th role="columnheader"[^>]*>(.*?)</th>', part)
+    assert headers[:3] == ["Regime", "What the claim says there", "Effect and 95% interval"]
+    assert headers[3:7] == ["Prediction", "Effect and 95% interval", "Role", "Outcome"]
+    assert headers[7:] == ["What must hold", "Effect and 95% interval", "If not", "Outcome"]
     assert part.count('class="plot"') == len(verdict["predictions"]) + len(verdict["controls"])
     assert 'media="(prefers-color-scheme: dark)"' in part
+
+
+def test_a_regime_says_what_came_out_there(gallery):
+    folders, html = gallery
+    part = article(html, "made_up.base_rates")
+    said = re.sub(r"\s+", " ", Page(part).text)
+    assert "fails short of the margin one-step training Trained against FGSM" in said
+    assert "holds multi-step training Training against PGD loses" in said
+    rows = re.findall(r'rowspan="(\d)" data-label="Regime"', part)
+    assert rows == ["1", "2"]  # a row for each primary prediction
+    # Of what is open, how many seeds would decide and what these would have seen.
+    said = Page(article(html, "made_up.sample_efficiency")).text
+    (found,) = json.loads((folders["open"] / "verdict.json").read_text())["predictions"]
+    assert f"An effect {text.number(found['detectable'])} from the margin would have been seen" in said
+    seeds = "seeds would decide it with a chance of 80%"
+    assert (seeds in said) == (found["seeds_needed"] is not None)
+    tested = f"{found['statement']} primary {text.p_value(found['p_holds'])} {text.p_value(found['p_fails'])}"
+    assert tested in said
+
+
+def test_the_number_of_seeds_that_would_decide_is_said(tmp_path):
+    folder = run_folders.write(tmp_path)
+    first("outcome", "open")(folder)
+    first("seeds_needed", 34)(folder)
+    said = Page(article(built(tmp_path), "made_up.attack_transfer")).text
+    assert "At this effect and spread 34 seeds would decide it with a chance of 80%." in said
+
+
+def test_a_gate_that_is_not_shown_leaves_its_regime_not_applicable(tmp_path):
+    one, two = run_folders.regimes()
+    assert two.gate is not None
+    shut = replace(two, gate=replace(two.gate, bound=0.99))
+    run_folders.write(tmp_path, study=replace(run_folders.STUDY, regimes=(one, shut)))
+    said = Page(article(built(tmp_path), "made_up.attack_transfer")).text
+    assert "not applicable multi-step training" in said
+    assert "gate multi-step training fails outside of the range" in said
+    assert "partly supported" in said
+
+
+def test_the_list_shows_the_answer_or_the_reason(gallery):
+    rows = Page(re.search('<section id="claims".*?</section>', gallery[1], re.DOTALL)[0]).text  # pyright: ignore
+    assert "Trained on FGSM, accuracy falls 82 points [80, 84] from FGSM to PGD." in rows
+    assert "answered The curvature is highest after FGSM training." in rows
+    assert "flagged It holds (multi-step training) and fails (one-step training)." in rows
+    assert "failed mnist/train was not found." in rows
+
+
+def test_an_exploratory_run_and_a_caution_are_marked_with_their_reason(gallery):
+    html = gallery[1]
+    said = Page(article(html, "made_up.transfer")).text
+    assert "exploratory Exploratory: its seeds were chosen on the command line." in said
+    said = Page(article(html, "made_up.noise")).text
+    assert "caution This is not shown to hold: Both learn clean images." in said
+    said = Page(article(html, "made_up.attack_transfer")).text
+    assert not re.search("exploratory|caution", said)
+
+
+def test_a_registered_run_stands_before_an_exploratory_one(tmp_path):
+    run_folders.write(tmp_path, preset="full", exploratory="its seeds were chosen")
+    assert ranked(tmp_path).preset == "full"
+    run_folders.write(tmp_path, preset="quick")
+    assert ranked(tmp_path).preset == "quick"
+
+
+def test_a_run_of_before_there_were_regimes_is_shown_and_not_judged_again(gallery):
+    folders, html = gallery
+    run = report.load(folders["old"])
+    assert (run.state, run.verdict, run.sealed, run.damage, run.differs) == ("finished", "open", True, [], [])
+    assert (run.exploratory, run.regimes) == (runs.OLD, [])
+    new = report.load(folders["supported"])
+    for then, now in zip(run.predictions, new.predictions):
+        same = ("statement", "region", "compared", "effect", "low", "outcome", "p_holds", "p_fails")
+        assert [getattr(then, k) for k in same] == [getattr(now, k) for k in same]
+        assert then.role == "primary"
+    said = Page(article(html, "made_up.older")).text
+    assert "open 1 of 7 predictions could not be decided with 10 seeds." in said
+    assert "exploratory Exploratory: made before verdicts were reached over regimes." in said
+    assert "Judged again no: it was judged by earlier rules" in said
+    assert "judged otherwise" not in said
+    for result in run.predictions:
+        assert result.statement in said
+
+
+def test_words_of_either_judge_are_not_those_of_the_other(tmp_path):
+    folder = run_folders.write(tmp_path)
+    first("outcome", "supported")(folder)
+    assert "verdict.json: prediction 1: outcome is 'supported', which is none" in report.load(folder).damage
+    folder = run_folders.write(tmp_path)
+    put("verdict.json", "verdict", "inconclusive")(folder)
+    assert "verdict.json: verdict is 'inconclusive', which is none" in report.load(folder).damage
+    run_folders.age(run_folders.write(tmp_path), "refuted", "It was so.")
+    assert report.load(folder).verdict == "refuted"
+    edit("config.json", lambda v: v["predictions"][0]["params"].update(margin=0.01))(folder)
+    assert "the predictions are not those that were hashed" in "; ".join(report.load(folder).damage)
 
 
 def test_numbers_by_arm_are_t_intervals_of_the_last_values(gallery):
@@ -241,6 +346,7 @@ def test_failures_are_listed_with_arm_seed_and_step(gallery):
     assert "1 training became non-finite" in said
     assert "fgsm 3 1412 loss" in said
     assert "1 of 10 seeds failed" in said
+    assert "open one-step training" in said
     assert "9 of 10" in said  # in the numbers by arm
 
 
@@ -266,7 +372,10 @@ def test_unfinished_and_damaged_runs_are_listed(gallery):
     html = gallery[1]
     said = Page(article(html, "made_up.deadly_triad")).text
     assert "unfinished Begun 2026-03-01 12:28 UTC and not finished" in said
-    assert run_folders.STUDY.predicted(run_folders.Config())[0].statement in said
+    for regime in run_folders.regimes():
+        for role, prediction in regime.all:
+            assert prediction.statement in said
+            assert f"{role.capitalize()} in: {regime.name}" in said
     assert (
         "No verdict can be shown: verdict.json is not valid JSON."
         in Page(article(html, "made_up.exploration")).text
@@ -324,11 +433,15 @@ def test_hostile_text_is_text(tmp_path):
     for key in ("title", "claim", "claim_id", "section", "regime", "doc", "command"):
         config[key] = HOSTILE
     config["config"] = {HOSTILE: HOSTILE}
-    verdict["reason"] = HOSTILE
+    verdict["reason"] = verdict["answer"] = verdict["exploratory"] = HOSTILE
+    verdict["regimes"][0] |= {"name": HOSTILE, "outcome": HOSTILE, "how": [HOSTILE]}
+    config["regimes"][0] |= {"name": HOSTILE}
     for result in [*verdict["predictions"], *verdict["controls"]]:
         result |= {
             "statement": HOSTILE,
             "regime": HOSTILE,
+            "role": HOSTILE,
+            "how": HOSTILE,
             "metric": HOSTILE,
             "detail": HOSTILE,
             "kind": HOSTILE,
@@ -368,10 +481,24 @@ def test_values_of_odd_types_are_shown_or_named_but_break_nothing(tmp_path, odd)
     path = folder / "verdict.json"
     whole = path.read_text()
     for list_of, keys in json.loads(whole).items():
-        for key in keys[0] if list_of in ("predictions", "controls") else ():
+        for key in keys[0] if list_of in ("regimes", "predictions", "controls") else ():
             edit(path.name, lambda v, of=list_of, k=key: v[of][0].update({k: odd}))(folder)
             Page(page.render([report.load(folder)]))
             path.write_text(whole)
+    path = folder / "config.json"
+    whole = path.read_text()
+    for key in json.loads(whole)["regimes"][1]:
+        edit(path.name, lambda v, k=key: v["regimes"][1].update({k: odd}))(folder)
+        Page(page.render([report.load(folder)]))
+        path.write_text(whole)
+    run_folders.age(run_folders.write(tmp_path / "old"), "mixed", "It was so.")
+    (folder,) = report.find(tmp_path / "old")
+    path = folder / "verdict.json"
+    whole = path.read_text()
+    for key in json.loads(whole)["predictions"][0]:
+        first(key, odd)(folder)
+        Page(page.render([report.load(folder)]))
+        path.write_text(whole)
 
 
 def test_study_names_that_collide_as_anchors(tmp_path):
@@ -493,7 +620,7 @@ def other_columns(folder: Path) -> None:
     pq.write_table(pa.table({c: [1.5] for c in table.COLUMNS}), folder / "metrics.parquet")
 
 
-MARGIN = edit("config.json", lambda v: v["predictions"][0]["params"].update(margin=0.01))
+MARGIN = edit("config.json", lambda v: v["regimes"][0]["primary"][0]["params"].update(margin=0.01))
 DAMAGE = {
     "no config": (remove("config.json"), "config.json is missing"),
     "half a config": (truncate("config.json"), "config.json is not valid JSON"),
@@ -510,6 +637,26 @@ DAMAGE = {
         edit("verdict.json", lambda v: v["predictions"].pop()),
         "the predictions of verdict.json are not those of config.json",
     ),
+    "a margin moved in the verdict": (
+        edit("verdict.json", lambda v: v["predictions"][0]["params"].update(margin=0.01)),
+        "the predictions of verdict.json are not those of config.json",
+    ),
+    "a primary made secondary": (
+        first("role", "secondary"),
+        "the predictions of verdict.json are not those of config.json",
+    ),
+    "regimes of text": (put("config.json", "regimes", "x"), "regimes is not a list of objects"),
+    "a regime without primaries": (
+        edit("config.json", lambda v: v["regimes"][0].pop("primary")),
+        "regime 1: primary is not a list of objects",
+    ),
+    "an unknown outcome of a regime": (
+        edit("verdict.json", lambda v: v["regimes"][0].update(outcome="yes")),
+        "regime 1: outcome is 'yes'",
+    ),
+    "an unknown role": (first("role", "main"), "prediction 1: role is 'main'"),
+    "an unknown way to fail": (first("how", "badly"), "prediction 1: how is 'badly'"),
+    "an unknown judge": (put("verdict.json", "judge", 3), "verdict.json: judge is not 2, the only one"),
     "no provenance": (remove("provenance.json"), "provenance.json is missing"),
     "half a provenance": (truncate("provenance.json"), "provenance.json is not valid JSON"),
     "an empty verdict": (overwrite("verdict.json", b""), "verdict.json is not valid JSON"),
@@ -521,11 +668,11 @@ DAMAGE = {
     "an effect of NaN": (first("effect", math.nan), "verdict.json holds NaN, which is no number"),
     "an effect of null": (
         first("effect", None),
-        "prediction 1: outcome is 'supported', but effect or interval",
+        "prediction 1: outcome is 'holds', but effect or interval",
     ),
     "an interval of null": (
         first("interval", [None, None]),
-        "prediction 1: outcome is 'supported', but effect",
+        "prediction 1: outcome is 'holds', but effect",
     ),
     "an effect of text": (first("effect", "big"), "prediction 1: effect is not a finite number"),
     "an effect too large": (first("effect", 10**400), "prediction 1: effect is not a finite number"),
@@ -559,7 +706,7 @@ def test_damage_is_named_and_hides_nothing_else(case, tmp_path):
     part = Page(article(html, "made_up.attack_transfer")).text.replace(sentence, "")
     assert not re.search(r"\b(nan|inf|null|None)\b", part)
     whole = Page(article(html, "another.study")).text
-    assert "All 5 predictions came out." in whole
+    assert "It holds in every regime." in whole
     assert "damaged" not in whole
 
 
@@ -567,6 +714,42 @@ def test_numbers_that_do_not_apply_are_no_damage(tmp_path):
     folder = run_folders.write(tmp_path, seeds=range(1))
     assert report.load(folder).damage == []
     assert "null" not in Page(article(built(tmp_path), "made_up.attack_transfer")).text
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_pictures_that_are_no_plain_png_are_refused(tmp_path):
+    import PIL.Image
+
+    folder = run_folders.write(tmp_path)
+    whole = (folder / "figure.png").read_bytes()
+    jpeg, gif = io.BytesIO(), io.BytesIO()
+    small = PIL.Image.new("RGB", (4, 4))
+    small.save(jpeg, "JPEG")
+    small.save(gif, "GIF")
+    head = b"\x89PNG\r\n\x1a\n"
+    huge = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    large = chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0))
+    rest = chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    bomb = chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 2**24))
+    cases = {
+        "a jpeg": jpeg.getvalue(),
+        "a gif": gif.getvalue(),
+        "no picture in it": head + chunk(b"IEND", b""),
+        "of 900 million pixels": head + huge + rest,
+        "of 100 million pixels": head + large + rest,
+        "a text that unpacks to 16 MB": whole[:33] + bomb + whole[33:],
+        "a script after its end": whole + b"<script>alert(1)</script>",
+        "a broken end": whole[:-1] + b"x",
+    }
+    for case, content in cases.items():
+        (folder / "figure.png").write_bytes(content)
+        run = report.load(folder)
+        assert run.figure is None, case
+        assert run.damage == ["figure.png is not a whole PNG image"], case
 
 
 def test_any_flipped_bit_of_a_figure_is_found(tmp_path):
@@ -618,7 +801,7 @@ def test_a_sealed_run_has_no_mark_and_an_old_one_has(gallery):
         [],
     )
     part = Page(article(html, "made_up.old")).text
-    assert "supported All 5 predictions came out. unsealed Made before runs were sealed" in part
+    assert "supported It holds in every regime. unsealed Made before runs were sealed" in part
 
 
 @pytest.mark.parametrize(
@@ -650,12 +833,36 @@ EDITS = {
         "the verdict is mixed; verdict.json says refuted",
     ),
     "an outcome": (
-        edit("verdict.json", lambda v: v["predictions"][0].update(outcome="supported")),
-        "prediction 1 is refuted; verdict.json says supported",
+        edit("verdict.json", lambda v: v["predictions"][0].update(outcome="holds")),
+        "the outcome of prediction 1 is fails; verdict.json says holds",
+    ),
+    "how it fails": (
+        first("how", "opposite"),
+        "the how of prediction 1 is short; verdict.json says opposite",
+    ),
+    "a regime": (
+        edit("verdict.json", lambda v: v["regimes"][0].update(outcome="open")),
+        "the outcome of regime 1 is fails; verdict.json says open",
+    ),
+    "a regime's p-value": (
+        edit("verdict.json", lambda v: v["regimes"][1].update(adjusted_holds=0.5)),
+        "the adjusted holds of regime 2 is .*; verdict.json says 0.5",
+    ),
+    "a regime left out": (
+        edit("verdict.json", lambda v: v["regimes"].pop()),
+        "the outcome of regime 2 is holds; verdict.json says nothing",
+    ),
+    "a regime added": (
+        edit("verdict.json", lambda v: v["regimes"].append({"name": "mine", "outcome": "holds"})),
+        "the name of regime 3 is nothing; verdict.json says mine",
+    ),
+    "a prediction at a step": (
+        edit("verdict.json", lambda v: v["predictions"][2].update(effect=0.5)),
+        "the effect of prediction 3 is .*; verdict.json says 0.5",
     ),
     "an effect": (first("effect", 0.5), "the effect of prediction 1 is .*; verdict.json says 0.5"),
     "an interval": (first("interval", [0.4, 0.6]), "the low end of the interval of prediction 1 is"),
-    "a p-value": (first("p", 1e-9), "the p of prediction 1 is .*; verdict.json says 1e-09"),
+    "a p-value": (first("p_holds", 1e-9), "the p holds of prediction 1 is .*; verdict.json says 1e-09"),
     "a control": (
         edit("verdict.json", lambda v: v["controls"][0].update(effect=0.2)),
         "the effect of control 1 is 0; verdict.json says 0.2",
@@ -701,6 +908,9 @@ def test_predictions_of_odd_types_are_judged_again_or_not_and_break_nothing(tmp_
     whole, verdict = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "verdict"))
     run = report.load(folder)
 
+    def of(config, at: tuple[int, str, int]) -> dict:
+        return config["regimes"][at[0]][at[1]][at[2]]
+
     def judged(change) -> report.Run:
         config = json.loads(json.dumps(whole))
         change(config)
@@ -709,14 +919,39 @@ def test_predictions_of_odd_types_are_judged_again_or_not_and_break_nothing(tmp_
         return found
 
     for odd in (None, -3, 10**400, "", "nan", [[1]], {"a": [None]}):
-        for key in ("predictions", "controls", "alpha", "preset"):
+        for key in ("regimes", "controls", "alpha", "preset", "question"):
             judged(lambda v, k=key, o=odd: v.update({k: o}))
-        for number, prediction in enumerate(whole["predictions"]):
-            for key in prediction["params"]:
-                if key != "failed_as":  # no seed failed
-                    judged(lambda v, n=number, k=key, o=odd: v["predictions"][n]["params"].update({k: o}))
-    mine = judged(lambda v: v["predictions"][0].update(kind="mine"))
+        for place, regime in enumerate(whole["regimes"]):
+            for key in regime:
+                judged(lambda v, i=place, k=key, o=odd: v["regimes"][i].update({k: o}))
+            for role in ("primary", "secondary"):
+                for number, prediction in enumerate(regime[role]):
+                    for key in prediction["params"]:
+                        if key != "failed_as":  # no seed failed
+                            at = (place, role, number)
+                            judged(lambda v, at=at, k=key, o=odd: of(v, at)["params"].update({k: o}))
+    mine = judged(lambda v: v["regimes"][0]["primary"][0].update(kind="mine"))
     assert "the kind 'mine' cannot be judged without their study" in mine.judged_again
+
+
+def test_values_at_a_step_are_judged_again_and_too_many_are_not(tmp_path, monkeypatch):
+    cell = Cell("pgd", "loss", 1000)
+    early = Above(statement="The loss is above 0.5 at first.", cell=cell, bound=0.5)
+    study = replace(run_folders.STUDY, regimes=(Regime(name="early", primary=(early,)),))
+    folder = run_folders.write(tmp_path, study=study)
+    run = report.load(folder)
+    assert (run.judged_again, run.differs, run.predictions[0].outcome) == ("", [], "holds")
+    first("effect", 0.0)(folder)
+    run_folders.reseal(folder)
+    assert "the effect of prediction 1" in report.load(folder).differs[0]
+    found = table.concat(runs._at_steps(folder / "metrics.parquet", {tuple(cell)}))  # pyright: ignore[reportArgumentType]
+    rows = table.read(folder / "metrics.parquet")
+    for x, y in zip(found.by_seed(*cell), rows.by_seed(*cell)):  # pyright: ignore[reportArgumentType]
+        np.testing.assert_array_equal(x, y)
+    assert len(found.seed) == 10
+    monkeypatch.setattr(runs, "SEEDS", 9)
+    with pytest.raises(ValueError, match="more rows at a step than seeds"):
+        table.concat(runs._at_steps(folder / "metrics.parquet", {tuple(cell)}))  # pyright: ignore[reportArgumentType]
 
 
 def test_an_open_end_is_shown_as_one():
@@ -883,6 +1118,9 @@ def test_what_is_too_large_is_one_sentence(tmp_path, monkeypatch):
 def test_long_texts_and_lists_are_cut_and_that_is_said(tmp_path):
     folder = run_folders.write(tmp_path)
     edit("config.json", lambda v: v.update(doc="x" * 200_000))(folder)
+    edit("config.json", lambda v: v["regimes"][0].update(secondary=v["regimes"][0]["secondary"] * 2000))(
+        folder
+    )
     put("verdict.json", "failures", [{"arm": "a", "seed": i, "step": 1, "metric": "m"} for i in range(5000)])(
         folder
     )
@@ -890,6 +1128,7 @@ def test_long_texts_and_lists_are_cut_and_that_is_said(tmp_path):
     run = report.load(folder)
     assert len(run.doc) == 100_000
     assert len(run.failures) == 1000
+    assert "config.json: regime 1: secondary has 4,000 entries, and the first 1,000 are shown" in run.damage
     assert "config.json: doc has 200,000 characters, and the first 100,000 are shown" in run.damage
     assert "verdict.json: failures has 5,000 entries, and the first 1,000 are shown" in run.damage
 
@@ -1004,6 +1243,7 @@ def test_other_texts():
 
 def test_the_plot_puts_effect_interval_and_region_where_they_are(gallery):
     run = report.load(gallery[0]["mixed"])
+    assert {r.kind for r in run.predictions} >= {"above", "below", "share", "interval", "trend"}
     for result in [*run.predictions, *run.controls]:
         plot = interval_plot(result)
         assert plot is not None
@@ -1023,9 +1263,20 @@ def test_the_plot_puts_effect_interval_and_region_where_they_are(gallery):
 
 
 def test_regions_follow_from_kind_and_parameters(gallery):
+    inf = math.inf
     regions = [r.region for r in report.load(gallery[0]["supported"]).predictions]
-    assert regions == [(0.3, math.inf), (-0.2, math.inf), (-0.05, 0.05), (0.85, 1.0), (0.0, math.inf)]
+    assert regions[:3] == [(0.3, inf), (0.5, inf), (-inf, 0.1)]
+    assert regions[3:] == [(0.5, inf), (-0.2, inf), (-0.05, 0.05), (0.85, 1.0), (0.0, inf)]
+    few = runs._Fields({"bound": 0.5, "side": "below"}, "", [])
+    assert runs._region("share", few) == (-inf, 0.5)
     assert report.load(gallery[0]["supported"]).controls[0].region == (-0.001, 0.001)
+
+
+def test_a_number_may_be_a_side_of_a_comparison():
+    better = Superiority(statement="s.", better=Cell("a", "m", 3), worse=0.25, margin=0.1)
+    spec = better.spec()
+    assert runs._compared(spec["kind"], spec["params"], spec) == f"m of a at 3 {MINUS} 0.25"
+    assert runs._region(spec["kind"], runs._Fields(spec["params"], "", [])) == (0.1, math.inf)
 
 
 # Two runs
@@ -1065,8 +1316,23 @@ def test_same_seeds_are_compared_in_pairs(two):
     assert not comparison.same_verdict
     assert ("config.eps", "0.1", "0.2") in comparison.changes
     shown = printed(comparison)
-    for words in ("supported", "mixed  (differs)", "config.eps", "accuracy_pgd of fgsm", "paired by seed"):
+    assert ("one-step training", "holds", "fails") in comparison.regimes
+    for words in ("supported", "mixed  (differs)", "config.eps", "fails, short", "accuracy_pgd of fgsm",
+                  "paired by seed"):  # fmt: skip
         assert words in shown
+
+
+def test_an_old_run_is_compared_with_a_new_one(tmp_path):
+    old = run_folders.write(tmp_path, seeds=range(9))
+    run_folders.age(old, "inconclusive", "One could not be decided.")
+    new = run_folders.write(tmp_path, answer="It does so.")
+    comparison = report.compare_runs(old, new)
+    assert ("one-step training", "not predicted", "holds") in comparison.regimes
+    assert all(judged.a and judged.b for judged in comparison.predictions)
+    shown = printed(comparison, 200)
+    assert "A is exploratory" in shown
+    assert "B is exploratory" not in shown
+    assert "It does so." in shown
 
 
 def test_other_seeds_are_compared_as_independent(tmp_path):
@@ -1145,7 +1411,7 @@ def test_run_report_and_compare(tmp_path, capsys):
     assert str(page_path) in capsys.readouterr().out.replace("\n", "")
     part = Page(article(page_path.read_text(), "mine")).text
     assert "Arm a scores higher than arm b." in part
-    assert "supported The prediction came out." in part  # not the run with changed settings
+    assert "supported It holds." in part  # not the run with changed settings
     assert "changed settings" in part.split("Earlier and smaller runs (1)")[1]
     assert "deviated" not in part
     assert "damaged" not in part

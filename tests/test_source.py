@@ -47,7 +47,7 @@ def answer(findings):
 
 STUDY = Study(
     title="a title", claim="a claim", claim_id="X1", section="Insights", regime="here",
-    predictions=[0.5], run=run, figure=figure, tour=True,
+    regimes=[0.5], run=run, figure=figure, tour=True,
 )
 '''
 

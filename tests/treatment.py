@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrn import table as tables
-from lrn.study import BUDGETS, MISTAKEN, OVERLAP, Cell, Control, Exact, Same, given
+from lrn.study import BUDGETS, MISTAKEN, OVERLAP, Cell, Control, Exact, Finding, Same, given
 from lrn.study import judge as judge_table
 from lrn.table import Table
 
@@ -47,6 +47,13 @@ def completed(table: Table, controls: Sequence[Control]) -> Table:
 def judge(study: Any, config: Any, preset: str, table: Table) -> dict[str, Any]:
     """`lrn.study.judge` of a made-up table that says nothing of how arms were treated."""
     return judge_table(study, config, preset, completed(table, study.controlled(config)))
+
+
+def way(finding: Finding, alpha: float = 0.05) -> str:
+    """What a prediction comes to that is judged alone: "holds", "fails" or "open"."""
+    if finding.p_holds is None or finding.p_fails is None:
+        return "holds" if finding.holds else "fails"
+    return "holds" if finding.p_holds <= alpha else "fails" if finding.p_fails <= alpha else "open"
 
 
 def assert_treated_alike(verdict: Mapping[str, Any]) -> None:

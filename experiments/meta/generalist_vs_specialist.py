@@ -41,7 +41,7 @@ with few points, and trails from some 25 on if it stops after ten steps; given a
 it comes out equal with 1000, and there is no crossing to speak of.
 
 On seeds 100 to 109, which nobody had seen (``--first-seed 100``), it is mixed again: each outcome the same
-but that MAML with tuned steps against specialists at N = 1000 is refuted there, which was undecided.
+but that MAML with tuned steps against specialists at N = 1000 fails there, which was undecided.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ counting by hand gives (for the mlp body). For information: nearest features of 
 
     python -m experiments.meta.prototypes --preset quick
 
-takes about a minute on two cores, half of it compiling. Expected: inconclusive, by one of six predictions.
+takes about a minute on two cores, half of it compiling. Expected: partly supported, one regime of six open.
 Prototypes are ahead by 3 points with one shot and by 4 with five, by 4 and 6 at equal arithmetic; to MAML's
 accuracy they need .29 of its arithmetic with five shots, and with one about the half that is the limit.
 """

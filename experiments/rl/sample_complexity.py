@@ -26,7 +26,7 @@ where it is not: against the prediction either way.
 Settings were fixed on seeds 1000 to 1004: the scale of UCB, the widths, and the rate of parity at 4 and 6
 bits, by the fewest steps; all others are first choices that work. Not blind: the study had been run once on
 seeds 0 to 9 with an actor-critic for parity, of which a third of the runs settled on wrong answers for good,
-at 4 to 8 bits, and was inconclusive in parity and width; then parity took another learner and a size more.
+at 4 to 8 bits, and was undecided in parity and width; then parity took another learner and a size more.
 What to expect, below, was written after.
 
 Controls. Random actions on DeepSea need 2^N episodes within a factor of four at N = 4; a table is not right

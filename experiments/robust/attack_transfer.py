@@ -31,7 +31,8 @@ accuracy under PGD is too high.
 Time on two cores: about a minute for quick (digits, ten seeds). `full` (Fashion-MNIST and CIFAR-10) wants a
 GPU. What to expect from quick: PGD training does not fail against FGSM at either eps (FGSM's point lies in
 the ball that PGD searches), nor FGSM training against PGD at the smaller; at the larger it falls some
-twelve points short, which ten seeds cannot always tell from ten, so that the verdict is refuted or mixed.
+twelve points short, which ten seeds cannot always tell from ten, so that the verdict is partly refuted or
+mixed.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def _judged(a: Run, b: Run) -> list[Judged]:
     """Predictions of both by their statement; one whose margin was changed is two predictions."""
 
     def key(r: Result) -> tuple:
-        return r.statement, r.kind, r.region, r.compared, r.regime
+        return r.statement, r.kind, r.region, r.compared
 
     in_a, in_b = ({key(r): r for r in run.predictions} for run in (a, b))
     return [Judged(k[0], in_a.get(k), in_b.get(k)) for k in dict.fromkeys([*in_a, *in_b])]

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _PRESET_RANK = {"full": 2, "smoke": 0}  # any other counts like quick
 STATUSES = {
-    "supported": "It holds in every regime.",
-    "refuted": "It fails in every regime; the reason says how.",
-    "mixed": "It holds in some regimes and fails in others; the reason says where.",
-    "partly supported": "It holds in some regimes and fails in none; the others are not decided.",
-    "partly refuted": "It fails in some regimes and holds in none; the others are not decided.",
+    "supported": "The claim holds in every regime.",
+    "refuted": "The claim fails in every regime; the reason says how.",
+    "mixed": "The claim holds in some regimes and fails in others; the reason says where.",
+    "partly supported": "The claim holds in some regimes and fails in none; the others are not decided.",
+    "partly refuted": "The claim fails in some regimes and holds in none; the others are not decided.",
     "open": "No regime is decided.",
     "answered": "The notes ask an open question; what was measured is the answer.",
     "underpowered": "Too few seeds for a verdict.",
@@ -39,6 +39,13 @@ STATUSES = {
     "unfinished": "The run was begun and has no verdict yet; the same command goes on with it.",
     "failed": "An error ended the run before its verdict; the same command goes on when its cause is mended.",
     "damaged": "Files of the run cannot be read, or are not as they were written.",
+}
+
+HOWS = {  # a prediction fails
+    "short": "short of the margin",
+    "negligible": "negligible",
+    "opposite": "the other way",
+    "outside": "outside of the range",
 }
 
 
@@ -319,6 +326,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "moment": text.moment,
         "duration": text.duration,
+        "how": HOWS.__getitem__,
         "memory": text.memory,
         "number": text.number,
         "p_value": text.p_value,

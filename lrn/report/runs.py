@@ -258,6 +258,8 @@ def _read_unfinished(run: Run, provenance: Mapping[str, Any]) -> None:
         run.state, run.failed = "failed", _str(provenance["failed"])[:TEXT]
 
 
+_STATED = ("regimes", "controls")
+_LAST = 2**62  # the step of last values
 _WORDS = ("name", "outcome", "how")
 _NUMBERS = ("effect", "n", "p_holds", "p_fails", "adjusted_holds", "adjusted_fails", "hedges_g",
             "probability_of_improvement", "seeds_needed", "detectable")  # fmt: skip
@@ -274,11 +276,13 @@ def _judge_again(run: Run, config: Mapping[str, Any], verdict: Mapping[str, Any]
     if "judge" not in verdict:
         run.judged_again = "it was judged by earlier rules"
         return
-    last = tables.concat(
-        tables.rows(arm, final.seeds, 0, metric, final.values) for (arm, metric), final in run.finals.items()
-    )
+    parts = [
+        tables.rows(arm, final.seeds, _LAST, metric, final.values)
+        for (arm, metric), final in run.finals.items()
+    ]
     try:
-        again = json.loads(files.json_bytes(judge_again(config, last)))
+        parts += _at_steps(run.folder / "metrics.parquet", set(_stepped([config.get(k) for k in _STATED])))
+        again = json.loads(files.json_bytes(judge_again(config, tables.concat(parts))))
     except Exception as error:  # whatever hostile or foreign predictions make of it
         run.judged_again = " ".join(str(error).split())[:300] or type(error).__name__
         return
@@ -289,6 +293,44 @@ def _judge_again(run: Run, config: Mapping[str, Any], verdict: Mapping[str, Any]
         pairs = itertools.zip_longest(again[key], _list(verdict.get(key))[:ENTRIES], fillvalue={})
         for number, (now, then) in enumerate(pairs, 1):
             run.differs += _differences(f"{singular} {number}", now, then if isinstance(then, dict) else {})
+
+
+def _stepped(value: Any) -> Iterator[tuple[str, str, int]]:
+    """The cells with a step in what was registered: arm, metric, step."""
+    if isinstance(value, list) and [type(v) for v in value] == [str, str, int]:
+        yield value[0], value[1], value[2]
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _stepped(inner)
+
+
+def _at_steps(path: Path, cells: set[tuple[str, str, int]]) -> Iterator[Table]:
+    """The rows of those cells, which the last values do not tell.
+
+    Raises:
+        ValueError: there are more of them than seeds.
+    """
+    steps = np.array(sorted({step for _, _, step in cells}), np.int64)
+    count = 0
+    for batch in _batches(path) if cells else ():
+        place = np.searchsorted(steps, batch.step)
+        there = np.take(steps, place, mode="clip") == batch.step
+        arms, metrics = ({name: i for i, name in enumerate(names)} for names in (batch.arms, batch.metrics))
+        wanted = [
+            (arms[a] * len(metrics) + metrics[m]) * len(steps) + np.searchsorted(steps, step)
+            for a, m, step in cells
+            if a in arms and m in metrics
+        ]
+        code = (batch.arm.astype(np.int64) * len(metrics) + batch.metric) * len(steps) + place
+        there &= np.isin(code, wanted)
+        count += there.sum()
+        if count > SEEDS * len(cells):
+            raise ValueError("the table has more rows at a step than seeds")
+        arm, metric = (
+            np.array(names, object)[codes[there]]
+            for names, codes in ((batch.arms, batch.arm), (batch.metrics, batch.metric))
+        )
+        yield Table(arm, batch.seed[there], batch.step[there], metric, batch.value[there])
 
 
 def _differences(name: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[str]:

@@ -31,9 +31,7 @@ def test_a_head_of_zeros():
     empty = zero_head(params)
     assert jax.tree.structure(empty) == jax.tree.structure(params)
     assert all(not np.any(x) for x in jax.tree.leaves(empty["head"]))
-    assert all(
-        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(empty["body"]), jax.tree.leaves(params["body"]))
-    )
+    jax.tree.map(np.testing.assert_array_equal, empty["body"], params["body"])
     wider = zero_head(params, 7)
     assert jax.tree.map(jnp.shape, wider["head"]) == {"bias": (7,), "kernel": (4, 7)}
     several = zero_head(jax.tree.map(lambda x: jnp.stack([x] * 6), params), 7)

@@ -6,7 +6,7 @@ value, a figure. It saves after nearly every chunk when run with ``--save-second
 
 from dataclasses import dataclass
 
-from lrn.study import Cell, Study, Superiority
+from lrn.study import Cell, Regime, Study, Superiority
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,16 @@ STUDY = Study(
     section="Observations",
     regime="a regression toy",
     presets={"quick": Config(), "smoke": Config(steps=40)},
-    predictions=(
-        Superiority(
-            statement="The slow arm keeps the larger error.",
-            better=Cell("slow", "mse"),
-            worse=Cell("fast", "mse"),
+    regimes=(
+        Regime(
+            name="a regression toy",
+            primary=(
+                Superiority(
+                    statement="The slow arm keeps the larger error.",
+                    better=Cell("slow", "mse"),
+                    worse=Cell("fast", "mse"),
+                ),
+            ),
         ),
     ),
     seeds={"quick": 8, "smoke": 3},

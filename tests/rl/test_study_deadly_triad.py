@@ -28,7 +28,7 @@ def test_smoke_runs_and_bairds_star_is_exact(finished):
     assert (finished.folder / "figure.png").is_file()
     exact = [p for p in finished.verdict["predictions"] if p["kind"] == "exact"]
     assert len(exact) == 2
-    assert all(p["outcome"] == "supported" for p in exact)
+    assert all(p["outcome"] == "holds" for p in exact)
     assert finished.verdict["predictions"][0]["effect"] == pytest.approx(np.log(1.0023925), rel=1e-4)
     growth = finished.verdict["controls"][0]
     assert growth["passed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from treatment import assert_treated_alike
+from treatment import assert_treated_alike, way
 
 from experiments.rl import reward_hacking as study
 from lrn import check
@@ -29,7 +29,7 @@ def test_smoke_runs(tmp_path):
         p for p in (*finished.verdict["predictions"], *finished.verdict["controls"]) if p["kind"] == "exact"
     ]
     assert len(exact) == 4
-    assert all(p["outcome"] == "supported" for p in exact)
+    assert all(p["outcome"] == "holds" for p in exact)
 
 
 def test_the_exact_part(tmp_path):
@@ -79,12 +79,12 @@ def outcomes(true_return, proxy_return, lit):
         table.append(rows(study.corridor(bonus, True), seeds, 9, "true_return", lit + 0.01 * noise))
         table.append(rows(study.corridor(bonus, False), seeds, 9, "true_return", 1.0 - 0.01 * noise))
     found = [p.find(concat(table)) for p in study.predictions(CONFIG)[:7]]
-    return ["yes" if (f.p or 0) < 0.05 else "no" if (f.p_against or 0) < 0.05 else "?" for f in found]
+    return [way(f) for f in found]
 
 
 def test_the_predictions_can_come_out_either_way():
-    assert outcomes((-125, -120, -200), (10, 60, 145), 0.1) == ["yes"] * 7
-    assert outcomes((-125, -120, -110), (60, 40, 20), 0.9) == ["no"] * 7
+    assert outcomes((-125, -120, -200), (10, 60, 145), 0.1) == ["holds"] * 7
+    assert outcomes((-125, -120, -110), (60, 40, 20), 0.9) == ["fails"] * 7
 
 
 def test_bad_settings_are_refused():

@@ -105,13 +105,16 @@ def test_what_is_found_for_each_seed_is_computed_once_and_lost_ones_are_marked(t
         return {"sum": (own * shared).sum(), "all": own * shared}
 
     each, shared = np.array([[1.0, 2], [3, 4]]), np.array([1.0, 10])
+
+    def begun():
+        return Context(tmp_path, "quick", (3, 5), say=lambda _: None, progress=False)
+
     for _ in range(2):  # the second reads what the first has left
-        context = Context(tmp_path, "quick", (3, 5), say=lambda _: None, progress=False)
-        found = context.per_seed("squares", squares, each, shared)
+        found = begun().per_seed("squares", squares, each, shared)
         assert found["sum"].tolist() == [21, 43]
         assert found["all"].tolist() == [[1, 20], [3, 40]]
     assert len(calls) == 1
-    marked = context.per_seed("again", squares, each, shared, lost=[False, True])
+    marked = begun().per_seed("again", squares, each, shared, lost=[False, True])
     np.testing.assert_array_equal(marked["sum"], [21, NAN])
     np.testing.assert_array_equal(marked["all"], [[1, 20], [NAN, NAN]])
 

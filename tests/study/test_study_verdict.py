@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ class Given(Above):
     kind = "given"
 
 
-def given(p, how="short"):
+def given(p, how: Any = "short"):
     made = Given(statement=f"{p} {how}", cell=Cell("a", "m"), bound=0.0)
     GIVEN[id(made)] = Finding(0.1, (0.0, 0.2), 10, *p, how=how)
     KEPT.append(made)
@@ -98,7 +99,7 @@ def test_over_regimes_hochberg_corrects():
     for _ in range(20):
         p = rng.random(4) ** 3
         found = places(*(asked((x, 1.0)) for x in p))
-        expected = multipletests(p, method="simes-hochberg")[1]
+        expected = np.asarray(multipletests(p, method="simes-hochberg")[1])
         np.testing.assert_allclose([place.adjusted_holds for place in found], expected)
     # A regime without its gate still counts.
     assert outcomes(asked((0.04, 1)), asked(YES, gate=MAYBE)) == ["open", "not applicable"]
@@ -108,7 +109,8 @@ def test_hochberg_is_statsmodels():
     rng = np.random.default_rng(1)
     for n in (1, 2, 5, 9):
         p = np.round(rng.random(n), 1)
-        np.testing.assert_allclose(stats.hochberg(p), multipletests(p, method="simes-hochberg")[1])
+        expected = np.asarray(multipletests(p, method="simes-hochberg")[1])
+        np.testing.assert_allclose(stats.hochberg(p), expected)
     with pytest.raises(ValueError, match="between 0 and 1"):
         stats.hochberg([0.1, 1.1])
 
