@@ -84,6 +84,12 @@ def check_few(title: str, regimes: Sequence[Regime]) -> None:
             f"the study {title!r} has {len(regimes)} regimes and a verdict takes at most {MOST_REGIMES}; "
             "make the others secondary."
         )
+    names = [regime.name for regime in regimes]
+    if len(set(names)) < len(names):
+        raise check.InputError(f"two regimes of {title!r} share a name; give each its own.")
+    keys = [p.key for regime in regimes for _, p in regime.all if p.key]
+    if len(set(keys)) < len(keys):
+        raise check.InputError(f"two predictions of {title!r} share a key; give each its own.")
     for regime in regimes:
         if len(regime.primary) > MOST_PRIMARIES:
             raise check.InputError(

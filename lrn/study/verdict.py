@@ -248,7 +248,7 @@ def _over_regimes(found: Sequence[Place]) -> tuple[Verdict, str]:
         return "refuted", f"It fails{' in every regime' if len(found) > 1 else ''}: {how}."
     if fails:
         return "partly refuted", f"It fails ({_names(fails)}: {how}); {rest}."
-    return "open", f"No regime is decided: {rest}."
+    return "open", f"No regime is decided ({rest})."
 
 
 _WAYS = {

@@ -284,6 +284,14 @@ BAD = {
         "no share lies above 1",
     ),
     "no primary": (lambda: Regime(name="r", primary=()), "regime 'r' predicts nothing"),
+    "a name twice": (
+        lambda: dataclasses.replace(studies.STUDY, regimes=studies.STUDY.asked(None) * 2),
+        "two regimes of 'a beats b' share a name",
+    ),
+    "a key twice": (
+        lambda: dataclasses.replace(studies.STUDY, regimes=(Regime(name="r", primary=(over(key="k"),) * 2),)),
+        "two predictions of 'a beats b' share a key",
+    ),
     "five regimes": (
         lambda: dataclasses.replace(studies.STUDY, regimes=studies.STUDY.asked(None) * 5),
         "has 5 regimes and a verdict takes at most 4",
