@@ -354,17 +354,17 @@ def budgets(config: Any, options: Mapping[str, Any]) -> dict[str, float]:
     amounts = {"steps": steps}
     if isinstance(played := getattr(config, "interactions", None), int):
         amounts["environment steps"] = steps * played
-    if (sampler := options.get("sampler")) is not None:
-        amounts["samples"] = steps * _batch_size(sampler, options)
+    if (sampler := options.get("sampler")) is not None and (size := _batch_size(sampler, options)):
+        amounts["samples"] = steps * size
     return amounts
 
 
-def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int:
-    """The leading axis of what a sampler draws at a step."""
+def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int | None:
+    """The leading axis of what a sampler draws at a step; None where it draws scalars alone, such as a key."""
     import jax
 
     batch = jax.eval_shape(sampler.draw, jax.random.key(0), _data_of(options, 0))
-    return jax.tree.leaves(batch)[0].shape[0]
+    return next((leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.shape), None)
 
 
 def _drawn(options: Mapping[str, Any], seed: int, batches: int = 8) -> list[Any]:
