@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 
@@ -17,6 +18,7 @@ os.environ.setdefault(
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -35,3 +37,20 @@ def forget_programs():
     """Drop what a module compiled: a worker that keeps all of it grows to gigabytes."""
     yield
     jax.clear_caches()
+
+
+@functools.cache
+def _float16_compiles() -> bool:
+    """XLA on CPU has no float16 where the processor does not convert it (F16C): it names a lost symbol."""
+    there_and_back = jax.jit(lambda x: x.astype(jnp.float16).astype(jnp.float32))
+    try:
+        return bool(there_and_back(jnp.ones(1))[0] == 1)
+    except jax.errors.JaxRuntimeError:
+        return False
+
+
+@pytest.fixture
+def float16():
+    """Skip a test of float16 where it does not compile."""
+    if not _float16_compiles():
+        pytest.skip("XLA has no float16 on this processor")

@@ -705,7 +705,7 @@ def test_parameters_in_half_precision_warn(where, dtype, lost):
 
 
 def test_what_is_no_parameter_may_be_in_half_precision(recwarn):
-    warn.of_precision(InTwo({"w": jnp.ones(3), "count": jnp.ones(3, "int8")}, jnp.ones(3, "float16")))
+    warn.of_precision(InTwo({"w": jnp.ones(3), "count": jnp.ones(3, "int8")}, np.ones(3, "float16")))
     assert len(recwarn) == 0
 
 

@@ -114,6 +114,13 @@ def test_the_environment_steps_of_an_agent_are_recorded():
     assert budgets(object(), options) == {"steps": 7}
 
 
+def test_a_sampler_of_keys_alone_draws_no_samples():
+    """As of learners that draw their tasks themselves."""
+    drawn = Sampler(lambda key, data: {"key": key, "pool": data["pool"]})
+    options = {"steps": 7, "sampler": drawn, "per_seed": {"pool": np.arange(3)}}
+    assert budgets(object(), options) == {"steps": 7}
+
+
 def test_budgets_that_are_counted_elsewhere_add_up(make):
     context = make()
     context.given("bandit", {"pulls": [10, 20]})

@@ -31,9 +31,10 @@ def of_pairs(slopes):
     return sum(slopes[i] * slopes[j] for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
 
 
-def test_the_penalty_of_squares_is_its_closed_form():
+@pytest.mark.parametrize("n", [2, 9])
+def test_the_penalty_of_squares_is_its_closed_form(n):
     """d/ds (s f - y)^2 at 1 is 2 f (f - y), of each example."""
-    f, y = (jax.random.normal(jax.random.key(k), (9, 1)) for k in (0, 1))
+    f, y = (jax.random.normal(jax.random.key(k), (n, 1)) for k in (0, 1))
     slopes = np.asarray(2 * f * (f - y))[:, 0]
     np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), of_pairs(slopes), rtol=1e-5)
 

@@ -134,7 +134,9 @@ def test_pendulum_obeys_its_own_physics():
     ("family", "ranges"),
     [
         (cartpole(length=(0.3, 0.4)), {"force": (5, 15), "gravity": (5, 20), "length": (0.3, 0.4)}),
+        (cartpole(), {"force": (5, 15), "gravity": (5, 20), "length": (0.25, 1)}),
         (pendulum(mass=(2.0, 3.0)), {"gravity": (7.5, 12.5), "length": (0.5, 1.5), "mass": (2, 3)}),
+        (pendulum(), {"gravity": (7.5, 12.5), "length": (0.5, 1.5), "mass": (0.5, 1.5)}),
     ],
 )
 def test_physics_fill_their_ranges(family, ranges):

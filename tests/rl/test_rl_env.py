@@ -190,7 +190,9 @@ def test_bytes_stay_bytes(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_floats_are_not_converted_twice(dtype):
+def test_floats_are_not_converted_twice(dtype, request):
+    if dtype == "float16":
+        request.getfixturevalue("float16")
     x = jnp.array([0.5, 3.0], dtype)
     assert as_float(x).dtype == x.dtype
     np.testing.assert_array_equal(as_float(x), x)

@@ -1,6 +1,5 @@
 """Shared small networks with known worst cases, and jax's strict modes for every test in this folder."""
 
-import functools
 import itertools
 from typing import NamedTuple
 
@@ -21,23 +20,6 @@ def _modes():
     with jax.debug_key_reuse(True), jax.numpy_rank_promotion("raise"):
         yield
     jax.config.update(quick, before)
-
-
-@functools.cache
-def _float16_compiles() -> bool:
-    """XLA on CPU has no float16 where the processor does not convert it (F16C): it names a lost symbol."""
-    there_and_back = jax.jit(lambda x: x.astype(jnp.float16).astype(jnp.float32))
-    try:
-        return bool(there_and_back(jnp.ones(1))[0] == 1)
-    except jax.errors.JaxRuntimeError:
-        return False
-
-
-@pytest.fixture
-def float16():
-    """Skip a test of float16 where it does not compile."""
-    if not _float16_compiles():
-        pytest.skip("XLA has no float16 on this processor")
 
 
 def _mlp(*widths: int, activation=jnp.tanh) -> Net:
