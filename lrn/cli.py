@@ -287,11 +287,9 @@ def _without_help(base: Sequence[str]) -> list[str]:
 def _list(command: List) -> int:
     failed = store.failures(command.out)
     rows: list[dict[str, Any]] = []
-    for name in discover.find():
+    for name, path in discover.find().items():
         try:
-            study = discover.load(name).study
-            row = {k: getattr(study, k) for k in ("claim_id", "section", "title", "claim", "tour")}
-            rows.append({"id": name, **row, "presets": list(study.presets)})
+            rows.append({"id": name, **discover.described(name, path)})
         except ValueError as error:  # one broken file must not hide the others
             rows.append({"id": name, "error": str(error)})
         if name in failed:
@@ -420,9 +418,9 @@ def _run(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
 def _tour() -> list[str]:
     """The studies of the tour; a file that is broken is said and left out."""
     ids = []
-    for name in discover.find():
+    for name, path in discover.find().items():
         try:
-            ids += [name] if discover.load(name).study.tour else []
+            ids += [name] if discover.described(name, path)["tour"] else []
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
     return ids

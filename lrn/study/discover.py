@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrn import check, interrupt
-from lrn.study import Study, source
+from lrn.study import Study, literals, source
 
 
 class StudyFile(NamedTuple):
@@ -48,6 +48,22 @@ def find() -> dict[str, Path]:
         for path in sorted(root.glob("*/*.py"))
         if not path.name.startswith("_") and path.parent.name != "bench"
     }
+
+
+def described(name: str, path: Path) -> dict[str, Any]:
+    """What `list` shows of a study that comes with lrn: title, claim and the like, and its presets.
+
+    Raises:
+        ValueError: the file does not define a study.
+    """
+    try:
+        said = literals.read(path)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        said = None
+    if said is None:
+        study = load(name).study
+        said = {k: getattr(study, k) for k in literals.FIELDS} | {"presets": list(study.presets)}
+    return said
 
 
 def load(name: str) -> StudyFile:
