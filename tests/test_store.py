@@ -62,7 +62,7 @@ def test_a_folder_has_one_owner(tmp_path):
 
 
 def test_the_owner_of_a_folder_may_be_killed(tmp_path):
-    script = "import sys, time; from pathlib import Path; from lrn import store\n"
+    script = "import sys, time; from pathlib import Path; from lrn.study import store\n"
     script += "with store.owned(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
     folder = tmp_path / "run"
     with subprocess.Popen(

@@ -54,6 +54,6 @@ def test_draws_have_the_bits_of_jax():
         subprocess.run(
             [sys.executable, "-c", DRAWS.format(use=use)], capture_output=True, text=True, check=True
         ).stdout
-        for use in ("", "from lrn import threefry; threefry.use()")
+        for use in ("", "from lrn.xla import threefry; threefry.use()")
     ]
     assert said[0] == said[1]

@@ -22,7 +22,6 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from lrn import check
 from lrn.types import Array, Batch, Key, PyTree, Sampler
-from lrn.xla import threefry
 
 
 class Episode(NamedTuple):
@@ -67,7 +66,6 @@ def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
     """
     check.integer("tasks", tasks, low=1)
     check_family(family)
-    threefry.use()  # drawing tasks is much of what a meta-learner's program compiles
     task_keys, batch_keys = jax.random.split(key, (2, tasks))
     return jax.vmap(lambda k, b: episode_of(family, b, family.sample(k)))(task_keys, batch_keys)
 

@@ -33,6 +33,7 @@ from lrn.train.progress import Bar
 from lrn.train.saved import by_lane, one_arm, one_lane
 from lrn.train.warn import PrecisionWarning, ScheduleWarning
 from lrn.types import Device, PyTree, Sampler, Trainable
+from lrn.xla import threefry
 from lrn.xla.runtime import enable_compilation_cache
 
 __all__ = ["Evaluate", "Failure", "Fit", "PrecisionWarning", "ScheduleWarning", "Sink", "fit"]
@@ -191,6 +192,7 @@ def fit(
     kept = None if only is None else _kept(only, arms, seeds, folder)
     warn.of_schedules(stacked, steps)
     enable_compilation_cache()
+    threefry.use()  # here and in no core: drawing is much of what programs of small steps compile
 
     program = Program(factory, stacked, len(arms), seeds, data, per_seed or {}, sampler, evaluate, devices)
     warn.of_precision(program.shape.state)

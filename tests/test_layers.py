@@ -1,0 +1,91 @@
+"""Arrows between the rooms of lrn point down only, read from the imports of every file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lrn
+
+ROOT = Path(lrn.__file__).parent
+AREAS = ("robust", "rl", "meta", "fair", "ssl", "representation", "bayes")
+# From the ground up; a room imports from those before it, and from itself.
+ORDER = (
+    ("types", "config", "check", "table", "files", "interrupt"),
+    ("stats", "xla", "nets", "data"),
+    ("supervised", "train", "figures"),
+    AREAS,
+    ("study",),
+    ("report",),
+    ("cli", "__init__"),
+    ("__main__",),
+)
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+# Within a level: who may import whom.
+BESIDE = {("data", "xla"), ("nets", "xla"), ("meta", "rl")}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of lrn that a file imports, wherever in it; what only type checkers read is left out."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("lrn", "experiments")}
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_imports_from_below(path):
+    room = room_of(path)
+    assert room in LEVEL, f"{room} has no place in the order; give it one"
+    for name in imported(path):
+        parts = name.split(".")
+        assert parts[0] == "lrn", f"{path} imports {name}: the library knows no experiment"
+        other = parts[1]
+        if other in ("__version__", "load") or other == room:
+            continue
+        down = LEVEL[other] < LEVEL[room] or (LEVEL[other] == LEVEL[room] == 0) or (room, other) in BESIDE
+        assert down, f"{path} imports {name}, which stands beside or above it"
+
+
+def test_the_areas_know_no_driver():
+    """`lrn.meta.rl` plays environments of `lrn.rl`; else no area knows another, and none knows the driver."""
+    for path in FILES:
+        room = room_of(path)
+        if room not in AREAS:
+            continue
+        names = imported(path)
+        assert not [n for n in names if n.startswith(("lrn.train", "lrn.study"))], path
+        others = {n.split(".")[1] for n in names} & set(AREAS) - {room}
+        inside = path.relative_to(ROOT).parts
+        assert not others or (inside[:2] == ("meta", "rl") and others == {"rl"}), (path, others)
+
+
+def test_the_readme_names_every_room():
+    readme = (ROOT.parent / "README.md").read_text()
+    block = readme.split("## Architecture")[1].split("```")[1]
+    rooms = {p.name for p in ROOT.iterdir() if (p / "__init__.py").exists()}
+    assert rooms
+    for room in rooms:
+        assert f"  {room}/" in block, room
