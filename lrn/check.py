@@ -71,6 +71,12 @@ def integer(name: str, value: Any, low: int = 0) -> None:
         raise InputError(f"{name} must be at least {low}, got {value}; choose a larger {name}.")
 
 
+def counts(config: Any, *names: str, low: int = 1) -> None:
+    """Raise InputError unless these fields of a config are ints of at least ``low``."""
+    for name in names:
+        integer(name, getattr(config, name), low)
+
+
 def choice(name: str, value: Any, allowed: Iterable[str]) -> None:
     """Raise InputError unless ``value`` is one of ``allowed``; offers the nearest."""
     options = list(allowed)

@@ -634,7 +634,7 @@ def test_help_shows_the_fields_of_a_study(capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [["list"], ["list", "--json"], ["describe", FIRST], ["--help"], ["run", FIRST, "--help"]]
+    "argv", [["list"], ["list", "--json"], ["--help"], ["run", "--help"], ["report", "--help"]]
 )
 def test_answers_at_once_without_jax(argv):
     script = (

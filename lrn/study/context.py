@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrn import table as tables
+from lrn.data.seeded import Parts
 from lrn.study.controls import MISTAKEN, OVERLAP, given
 from lrn.study.select import EDGE, Choice
 from lrn.table import Table
@@ -148,6 +149,15 @@ class Context:
         """The same for one data set, of which each seed takes rows: both integers [seeds, n]."""
         both = [np.isin(mine, seen).sum() for mine, seen in zip(np.asarray(rows), np.asarray(trained_on))]
         self.record(arm, OVERLAP, np.asarray(both, float))
+
+    def judged_on_parts(self, arm: str, parts: Parts, column: str) -> None:
+        """The same for the test rows of `lrn.data.seeded.for_seeds`, against each seed's training rows."""
+        pictures = [np.asarray(x[column]) for x in (parts.train, parts.test)]
+        if pictures[0] is pictures[1]:
+            self.judged_on_rows(arm, parts.test_rows, parts.train_rows)
+        else:  # the same rows for all seeds
+            seen, judged = (x[rows[0]] for x, rows in zip(pictures, (parts.train_rows, parts.test_rows)))
+            self.judged_on(arm, judged, trained_on=seen)
 
     def judged_state(self, arm: str, judged: Any, trained: Any) -> None:
         """Record how many arrays of what is judged under an arm differ from what was trained under it.
