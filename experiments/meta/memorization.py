@@ -43,9 +43,9 @@ came out invalid by that control; nothing else has been changed since.)
     python -m experiments.meta.memorization --preset quick
 
 takes about a minute on two cores, a quarter of it compiling. Expected: partly supported. With 10 tasks memory
-is complete and MR-MAML takes back most of what it costs (.35 of .41); with 100 tasks, half known by heart, the
-code costs less than .1 within this training, so that there is little to cure, and with 2,000 nothing. That
-the support set gains .5 less stays open, since without a code ten tasks leave it .36 to gain.
+is complete and MR-MAML takes back most of what it costs (.35 of .41); with 100 tasks, half known by heart,
+the code costs less than .1 within this training, so that there is little to cure, and with 2,000 nothing.
+That the support set gains .5 less stays open, since without a code ten tasks leave it .36 to gain.
 
 On seeds 100 to 109, which nobody had seen (``--first-seed 100``), it is partly supported too, and less clear:
 MR-MAML betters MAML by .21 of the .35 that a code costs with 10 tasks, but that it takes back over half is

@@ -46,8 +46,8 @@ class Finding:
     effect: the estimated quantity, in the metric's unit; interval: its 95% interval.
     p_holds: one-sided p for "beyond the margin"; p_fails: for "short of it". None where nothing is random.
     holds: what an exact prediction comes to, None for the others.
-    how: how it fails, if it does: "short" (above zero, below the margin), "negligible" (the interval lies
-        within the margin on both sides of zero), "opposite" (below zero), or "outside" (of a range).
+    how: how it fails, if it does: "opposite" (the interval lies below zero), "negligible" (it lies within the
+        margin on both sides of zero), "short" (of the margin, otherwise), or "outside" (of a range).
     spread: standard deviation over seeds of what is tested; distance: from the margin to the effect,
         positive where the effect lies beyond it. None where no test of a mean is made.
     hedges_g, probability_of_improvement: effect sizes of a comparison of two cells, None elsewhere.
@@ -125,6 +125,9 @@ class Prediction(ABC):
         seeds, failed = values.shape[1], int((~np.isfinite(values)).any(0).sum())
         if failed:
             if self.failed_as is None:
+                finite = np.isfinite(values).all(0)
+                if finite.any() and (known := self.judge(list(values[:, finite]))).holds is False:
+                    return known  # what the other seeds break is broken
                 detail = f"{failed} of {seeds} seeds failed, and how they count was not said beforehand"
                 return Finding(np.nan, (np.nan, np.nan), seeds - failed, 1.0, 1.0, detail=detail)
             values = np.where(np.isfinite(values), values, self.failed_as)
@@ -221,7 +224,9 @@ class Above(Prediction):
         (x,) = values
         found = _beyond(self._sign * x, None, self._sign * self.bound, self.of)
         interval = found.interval if self._sign > 0 else (-found.interval[1], -found.interval[0])
-        return dataclasses.replace(found, effect=self._sign * found.effect, interval=interval, how="outside")
+        detail = _by_sign_flips(x) if self.of == "mean" else found.detail
+        effect = self._sign * found.effect
+        return dataclasses.replace(found, effect=effect, interval=interval, how="outside", detail=detail)
 
     def bounds(self) -> list[tuple[tuple[float, ...], float]]:
         """See `Prediction.bounds`."""
@@ -261,6 +266,11 @@ class Equivalence(Prediction):
         sizes = _sizes(one, other) if len(self.cells) == 2 else {}
         return _inside(one, other, -self.margin, self.margin, sizes)
 
+    def smallest_p(self, seeds: int) -> tuple[float, float]:
+        """See `Prediction.smallest_p`."""
+        least, _ = super().smallest_p(seeds)
+        return least, 2 * least
+
     def bounds(self) -> list[tuple[tuple[float, ...], float]]:
         """See `Prediction.bounds`."""
         return [((1.0, -1.0), -self.margin), ((-1.0, 1.0), -self.margin)]
@@ -288,6 +298,11 @@ class Within(Prediction):
     def judge(self, values: list[np.ndarray]) -> Finding:
         """See `Prediction.judge`."""
         return _inside(values[0], None, self.low, self.high, {})
+
+    def smallest_p(self, seeds: int) -> tuple[float, float]:
+        """See `Prediction.smallest_p`."""
+        least, _ = super().smallest_p(seeds)
+        return least, least * sum(map(math.isfinite, (self.low, self.high)))
 
     def bounds(self) -> list[tuple[tuple[float, ...], float]]:
         """See `Prediction.bounds`."""
@@ -543,7 +558,7 @@ def _inside(
 ) -> Finding:
     """Whether the mean of x [seeds], or of x - y, lies between two bounds."""
     d = x if y is None else stats.paired_differences(x, y)
-    # Outside on either side, hence twice the smaller p.
+    # Outside on either side, hence twice the smaller p where there are two.
     sides = ((low, "less"), (high, "greater"))
     outside = min(stats.mean_test(x, y, bound, side) for bound, side in sides if math.isfinite(bound))
     interval = _mean(d)
@@ -552,7 +567,7 @@ def _inside(
         interval=_ends(interval),
         n=len(d),
         p_holds=stats.equivalence_test(x, y, low=low, high=high),
-        p_fails=min(1.0, 2 * outside),
+        p_fails=min(1.0, outside * (2 if math.isfinite(low) and math.isfinite(high) else 1)),
         how="outside",
         spread=float(d.std(ddof=1)) if len(d) > 1 else None,
         distance=min(interval.estimate - low, high - interval.estimate),

@@ -28,7 +28,7 @@ from lrn import files
 
 _LRN = Path(__file__).resolve().parents[1]
 _DRAWING = ("figure", "answer")  # arguments of Study that are called when all is trained
-_TEXTS = ("title", "claim_id", "section", "tour")  # and those that are only shown
+_TEXTS = ("title", "claim_id", "section", "tour", "exploratory")  # and those that are only shown
 # A module that looks at itself could use any part of itself.
 _MIRRORS = {"globals", "locals", "vars", "eval", "exec", "inspect", "modules", "__doc__", "__dict__"}
 

@@ -163,10 +163,11 @@ def checked(
     controls: Sequence[Control], find: Callable[[Prediction], Finding], alpha: float
 ) -> list[tuple[Control, Finding, Outcome]]:
     """The controls with their findings; Holm's correction over the guards for failing, so that many of them
-    void a study no more often than one.
+    void a study no more often than one. Exact ones have no chance to err, and are not counted.
     """
     findings = [find(c.check) for c in controls]
-    guards = [i for i, c in enumerate(controls) if c.consequence == "invalid"]
+    random = [f.p_fails is not None for f in findings]
+    guards = [i for i, c in enumerate(controls) if c.consequence == "invalid" and random[i]]
     corrected = stats.holm([_fails(findings[i]) for i in guards]) if guards else []
     failing = dict(zip(guards, map(float, corrected)))
     return [(c, f, _outcome(f, failing.get(i), alpha)) for i, (c, f) in enumerate(zip(controls, findings))]
@@ -217,15 +218,20 @@ def decide(
         return "underpowered", f"Too few seeds: {seeds}, and a verdict takes at least {MIN_SEEDS}."
     if question:
         return "answered", "The notes leave the question open; what was measured is the answer."
-    unreachable = [
-        j.prediction.statement
-        for place in found
-        for j in place.primaries
-        if j.finding.p_holds is not None and min(j.prediction.smallest_p(seeds)) > alpha
-    ]
-    if unreachable:
-        return "underpowered", f"{seeds} seeds are too few for this to be decided: {unreachable[0]}"
+    if out_of_reach := _out_of_reach(found, seeds, alpha):
+        return "underpowered", f"{seeds} seeds are too few for this to come out either way: {out_of_reach}"
     return _over_regimes(found)
+
+
+def _out_of_reach(found: Sequence[Place], seeds: int, alpha: float) -> str:
+    """A primary prediction that could not hold, or not fail, by itself after all corrections; or ""."""
+    for place in found:
+        for judged in place.primaries:
+            holds, fails = judged.prediction.smallest_p(seeds)
+            tests = len(place.primaries)
+            if judged.finding.p_holds is not None and len(found) * max(holds, tests * fails) > alpha:
+                return judged.prediction.statement
+    return ""
 
 
 def _over_regimes(found: Sequence[Place]) -> tuple[Verdict, str]:

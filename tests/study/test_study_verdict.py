@@ -17,6 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from lrn import stats, study, table
 from lrn.study import Above, Cell, Control, Exact, Finding, Findings, Regime, Superiority, verdict
 
+NOISE = np.random.RandomState(1).randn(6, 10)
 YES, NO, MAYBE = (1e-4, 1.0), (1.0, 1e-4), (0.5, 0.5)
 
 
@@ -170,6 +171,30 @@ def test_controls_guard_a_verdict(controls, seeds, expected):
     assert decide([S], controls, preset="smoke", seeds=seeds)[0] == "smoke"
 
 
+def test_exact_guards_have_no_chance_to_err_and_count_for_nothing():
+    """A guard that is broken beyond doubt voids a study, however many exact ones hold beside it."""
+    values = {"a": 0.4 + 1e-3 * NOISE[0], "oracle": np.ones(10), "b": np.zeros(10)}
+    results = table.concat([table.rows(a, np.arange(10), 0, "m", v) for a, v in values.items()])
+    broken = study.Within(statement="at chance", cell=Cell("a", "m"), low=0.1, high=0.3)
+    exact = Exact(statement="o", cell=Cell("oracle", "m"), value=1.0)
+    made = dataclasses.replace(
+        studies.STUDY,
+        controls=(Control(broken), *[Control(exact)] * 60),
+        regimes=(Regime(name="r", primary=(over("k"),)),),
+    )
+    assert study.judge(made, studies.Config(), "quick", results)["verdict"] == "invalid"
+
+
+@pytest.mark.parametrize(("others", "outcome"), [(1.0, "fails"), (0.0, "open")])
+def test_a_failed_seed_does_not_save_an_exact_guard(others, outcome):
+    """What a finite seed breaks is broken; where all of these hold, the failed one leaves it open."""
+    exact = Exact(statement="zero", cell=Cell("a", "m"), value=0.0)
+    values = np.r_[np.full(9, others), np.nan]
+    results = table.rows("a", np.arange(10), 0, "m", values)
+    ((_, _, found),) = verdict.checked([Control(exact)], lambda p: p.find(results), 0.05)
+    assert found == outcome
+
+
 def test_an_open_question_is_answered():
     assert decide([], question=True)[0] == "answered"
     assert decide([O], question=True)[0] == "answered"
@@ -183,13 +208,33 @@ def test_a_refutation_says_how():
         assert words in reason
 
 
-def test_a_share_that_so_few_seeds_cannot_show_is_underpowered():
-    rarely = study.Share(statement="nine of ten", cell=Cell("a", "m"), bound=0.95)
-    made = dataclasses.replace(studies.STUDY, regimes=(Regime(name="r", primary=(rarely,)),), controls=())
-    ones = table.rows("a", np.arange(10), 0, "m", np.ones(10))
+@pytest.mark.parametrize(
+    ("prediction", "regimes", "seeds", "verdict"),
+    [
+        # .9^10 is .35: ten runs of ten do not show "over nine tenths", and .5^10 does show "over half".
+        (study.Share(statement="p", cell=Cell("a", "m"), bound=0.9), 1, 10, "underpowered"),
+        (study.Share(statement="p", cell=Cell("a", "m"), bound=0.5), 1, 10, "supported"),
+        # Ten seeds have a p of 1/1024 at least, and failing outside of two bounds one of 2/1024.
+        (Above(statement="p", cell=Cell("a", "m"), bound=0.5), 4, 8, "supported"),
+        (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=2.0), 4, 8, "supported"),
+        (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=2.0), 7, 8, "underpowered"),
+        (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=np.inf), 7, 8, "supported"),
+        (Exact(statement="p", cell=Cell("a", "m"), value=1.0), 4, 8, "supported"),
+    ],
+)
+def test_what_could_not_come_out_either_way_with_so_few_seeds_is_underpowered(
+    prediction, regimes, seeds, verdict
+):
+    made = dataclasses.replace(
+        studies.STUDY,
+        regimes=tuple(Regime(name=str(i), primary=(prediction,)) for i in range(regimes)),
+        controls=(),
+        exploratory="more regimes than a study may have",
+    )
+    ones = table.rows("a", np.arange(seeds), 0, "m", np.ones(seeds))
     found = study.judge(made, studies.Config(), "quick", ones)
-    assert (found["verdict"], "nine of ten" in found["reason"]) == ("open", False)  # it could still fail
-    assert min(rarely.smallest_p(10)) <= 0.05 < max(rarely.smallest_p(10))
+    assert found["verdict"] == verdict
+    assert (": p" in found["reason"]) == (verdict == "underpowered")
 
 
 # Whole studies, from tables.
@@ -205,7 +250,6 @@ def over(key, margin=0.0, arm="a"):
     )
 
 
-NOISE = np.random.RandomState(1).randn(6, 10)
 STUDY = dataclasses.replace(
     studies.STUDY,
     regimes=(
