@@ -561,8 +561,8 @@ def _deploy(
 
     def scores(outputs: Any, y: Any) -> Any:
         """Mean loss and accuracy, [2, ...], of outputs [..., n, classes]."""
-        known = jax.nn.one_hot(y, CLASSES)
-        losses = -(jax.nn.log_softmax(outputs) * known).sum(-1)
+        y = jnp.broadcast_to(y, outputs.shape[:-1])
+        losses = -(jax.nn.log_softmax(outputs) * jax.nn.one_hot(y, CLASSES)).sum(-1)
         return jnp.stack([losses.mean(-1), 100 * (outputs.argmax(-1) == y).mean(-1)])
 
     def tuned(meta: Any, support: Any, x: Any, y: Any) -> Any:
