@@ -177,7 +177,7 @@ def test_the_driver_makes_a_marked_step_serial_where_it_is_alone(seeds, monkeypa
     made = []
     monkeypatch.setattr(_program, "serial", lambda loop: made.append(loop) or serial(loop))
     fits = [
-        train.fit(learner(mark), ToyRate(), range(seeds), steps=20, progress=False)
+        train.fit(learner(mark), ToyRate(), range(seeds), steps=20, progress=False, devices=jax.devices()[:1])
         for mark in (lambda step: step, serial_alone)
     ]
     assert len(made) == (seeds == 1)

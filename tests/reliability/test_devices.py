@@ -79,7 +79,8 @@ def free_port() -> int:
 def start_job(run: Run, faults: Sequence[Sequence[dict[str, Any]]] = ((), ())) -> list[Process]:
     """Start the two processes of a job on this machine."""
     port = free_port()
-    return [run.start(env=of_job(f"127.0.0.1:{port}", process=str(i)), faults=faults[i]) for i in range(2)]
+    alone = [devices(1) | of_job(f"127.0.0.1:{port}", process=str(i)) for i in range(2)]
+    return [run.start(env=env, faults=own) for env, own in zip(alone, faults)]
 
 
 def check_job(run: Run, expected: Run, job: list[Process] | None = None) -> None:
@@ -130,7 +131,7 @@ def test_a_job_finds_itself_under_slurm(run, two_devices):
         "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
     }
     tasks = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
-    check_job(run, two_devices, [run.start(env=slurm | task) for task in tasks])
+    check_job(run, two_devices, [run.start(env=devices(1) | slurm | task) for task in tasks])
 
 
 @pytest.mark.slow
