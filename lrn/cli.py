@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import importlib.resources
 import json
 import operator
 import os
@@ -79,6 +80,22 @@ of what the study states beforehand."""
     """Seconds between checkpoints."""
     sinks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Also stream metrics to this: tensorboard or wandb. Both: --sinks tensorboard wandb."""
+
+
+@dataclasses.dataclass
+class New:
+    """Write a commented study that runs, to begin one's own with."""
+
+    file: tyro.conf.Positional[Path]
+    """Where; a name that ends in .py and is not taken."""
+
+
+@dataclasses.dataclass
+class Status:
+    """List the runs, newest first: what came out of each, or why it failed."""
+
+    out: Path = Path("runs")
+    """The folder of all runs."""
 
 
 @dataclasses.dataclass
@@ -204,6 +221,8 @@ def _dispatch(argv: list[str]) -> int:
         Annotated[List, tyro.conf.subcommand("list")]  # pyright: ignore[reportOperatorIssue]
         | Annotated[describe, tyro.conf.subcommand("describe")]
         | Annotated[run, tyro.conf.subcommand("run")]
+        | Annotated[New, tyro.conf.subcommand("new")]
+        | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Register, tyro.conf.subcommand("register")]
         | Annotated[Power, tyro.conf.subcommand("power")]
         | Annotated[Draw, tyro.conf.subcommand("draw")]
@@ -219,6 +238,10 @@ def _dispatch(argv: list[str]) -> int:
         return _list(command)
     if isinstance(command, Describe):
         return _describe(command)
+    if isinstance(command, New):
+        return _new(command)
+    if isinstance(command, Status):
+        return _status(command)
     if isinstance(command, Register):
         return _register(command)
     if isinstance(command, Power):
@@ -525,6 +548,35 @@ def _remarks(verdict: Mapping[str, Any], folder: Path) -> list[str]:
     if verdict["verdict"] not in ("smoke", "underpowered"):  # where nothing can be shown
         said += [f"caution: this is not shown to hold: {c}" for c in verdict.get("cautions") or ()]
     return [f"  {line}" for line in (*said, folder) if line]
+
+
+def _new(command: New) -> int:
+    if command.file.suffix != ".py" or not command.file.stem.isidentifier():
+        raise check.InputError(
+            f"a study is a file of Python, got {command.file}; give for example my_study.py."
+        )
+    if command.file.exists():
+        raise check.InputError(f"{command.file} exists already; give another name.")
+    template = importlib.resources.files("lrn") / "templates" / "new_study.py"
+    command.file.write_bytes(template.read_bytes())
+    print(f"{command.file}: a study that runs. python -m lrn run {command.file} gives its verdict.")
+    return 0
+
+
+def _status(command: Status) -> int:
+    from lrn.report import runs
+
+    if not command.out.is_dir():
+        raise check.InputError(f"there is no folder of runs {command.out}; run a study first, or give --out.")
+    found = sorted(map(runs.load, runs.find(command.out)), key=lambda run: run.finished, reverse=True)
+    rows, styles = [("study", "preset", "seeds", "state", "")], [""]
+    for run in found:
+        state = run.verdict if run.state == "finished" else run.state
+        said = run.failed or "; ".join(run.damage) or run.answer or run.reason
+        rows.append((run.study, run.preset, str(len(run.seeds)), state, f"{run.folder}  {said}".rstrip()))
+        styles.append(_STYLE.get(state, ""))
+    _print_columns(rows, styles)
+    return 0
 
 
 def _register(command: Register) -> int:
