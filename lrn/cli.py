@@ -99,6 +99,16 @@ class Status:
 
 
 @dataclasses.dataclass
+class Publish:
+    """Write the results as pages of the documentation, from finished runs: all claims, a page an area."""
+
+    out: Path = Path("runs")
+    """The folder of all runs."""
+    docs: Path = Path("docs/results")
+    """Where the pages go."""
+
+
+@dataclasses.dataclass
 class Register:
     """Register studies: a file beside each, to be committed, holds a hash of what it states beforehand."""
 
@@ -223,6 +233,7 @@ def _dispatch(argv: list[str]) -> int:
         | Annotated[run, tyro.conf.subcommand("run")]
         | Annotated[New, tyro.conf.subcommand("new")]
         | Annotated[Status, tyro.conf.subcommand("status")]
+        | Annotated[Publish, tyro.conf.subcommand("publish")]
         | Annotated[Register, tyro.conf.subcommand("register")]
         | Annotated[Power, tyro.conf.subcommand("power")]
         | Annotated[Draw, tyro.conf.subcommand("draw")]
@@ -242,6 +253,8 @@ def _dispatch(argv: list[str]) -> int:
         return _new(command)
     if isinstance(command, Status):
         return _status(command)
+    if isinstance(command, Publish):
+        return _publish(command)
     if isinstance(command, Register):
         return _register(command)
     if isinstance(command, Power):
@@ -576,6 +589,14 @@ def _status(command: Status) -> int:
         rows.append((run.study, run.preset, str(len(run.seeds)), state, f"{run.folder}  {said}".rstrip()))
         styles.append(_STYLE.get(state, ""))
     _print_columns(rows, styles)
+    return 0
+
+
+def _publish(command: Publish) -> int:
+    from lrn.report import publish
+
+    written = publish.publish(publish.read_claims(discover.claims()), command.out, command.docs)
+    print(f"{len(written)} files in {command.docs}")
     return 0
 
 

@@ -514,7 +514,7 @@ def test_study_names_that_collide_as_anchors(tmp_path):
 
 
 def ranked(tmp_path) -> report.Run:
-    (entry,) = page._entries(report.load(f) for f in report.find(tmp_path))
+    (entry,) = page.in_order(report.load(f) for f in report.find(tmp_path))
     return entry.run
 
 
@@ -537,7 +537,7 @@ def test_full_counts_before_quick_before_smoke_then_the_newest(tmp_path):
     run_folders.write(tmp_path, name="f" * 12, preset="full", finished=None)
     damaged = write("0" * 12, "full", 20)
     (damaged / "verdict.json").write_text("")
-    (entry,) = page._entries(report.load(f) for f in report.find(tmp_path))
+    (entry,) = page.in_order(report.load(f) for f in report.find(tmp_path))
     assert entry.run.name == "e" * 12
     assert [s.run.name[0] for s in entry.older] == ["d", "c", "b", "a"]
     assert {s.run.name[0]: s.status for s in entry.other} == {"f": "unfinished", "0": "damaged"}
@@ -1033,7 +1033,7 @@ def test_a_study_of_lrn_is_one_wherever_it_lies(tmp_path):
     for root, seeds in (("one", 10), ("two", 11)):
         path = f"/not/here/{root}/experiments/area/name.py"
         run_folders.write(tmp_path, "area.name", seeds=range(seeds), study_path=path)
-    (entry,) = page._entries(report.load(f) for f in report.find(tmp_path))
+    (entry,) = page.in_order(report.load(f) for f in report.find(tmp_path))
     assert len(entry.older) == 1
 
 

@@ -111,7 +111,7 @@ def build(out: Path, *roots: Path) -> Path:
 
 def render(runs: Iterable[Run]) -> str:
     """The page as a string."""
-    entries = _entries(runs)
+    entries = in_order(runs)
     names = [s for s in SECTIONS if any(e.run.section == s for e in entries)]
     names += sorted({e.run.section for e in entries} - set(SECTIONS))
     counts = {s: sum(e.status == s for e in entries) for s in STATUSES}
@@ -129,7 +129,7 @@ def render(runs: Iterable[Run]) -> str:
     )
 
 
-def _entries(runs: Iterable[Run]) -> list[Entry]:
+def in_order(runs: Iterable[Run]) -> list[Entry]:
     """One entry a study, in the order of the notes; its first run is the one it is judged by."""
     now = _Code()
     of: dict[tuple[str, ...], list[Shown]] = {}

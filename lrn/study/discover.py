@@ -50,6 +50,18 @@ def find() -> dict[str, Path]:
     }
 
 
+def claims() -> Path:
+    """The file that lists the claims of the notes.
+
+    Raises:
+        InputError: the experiments are not here.
+    """
+    spec = importlib.util.find_spec("experiments")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        return Path(root) / "claims.json"
+    raise check.InputError("there are no experiments here; run this in lrn's own repository.")
+
+
 def described(name: str, path: Path) -> dict[str, Any]:
     """What `list` shows of a study that comes with lrn: title, claim and the like, and its presets.
 
