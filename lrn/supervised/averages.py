@@ -52,7 +52,9 @@ def check_decay(decay: Any) -> None:
     """Raise InputError unless 0 <= ``decay`` < 1; a traced one passes."""
     check.between("decay", decay, 0, 1)
     if isinstance(decay, (int, float)) and decay == 1:
-        raise check.InputError("decay must be below 1, got 1, which averages nothing; choose a smaller decay.")
+        raise check.InputError(
+            "decay must be below 1, got 1, which averages nothing; choose a smaller decay."
+        )
 
 
 def begin(tree: PyTree) -> Average:

@@ -78,4 +78,6 @@ def update(
 def _check_patience(patience: Any) -> None:
     check.positive("patience", patience)
     if isinstance(patience, (int, float)) and patience < 1:
-        raise check.InputError(f"patience must be at least 1 evaluation, got {patience}; choose a larger one.")
+        raise check.InputError(
+            f"patience must be at least 1 evaluation, got {patience}; choose a larger one."
+        )

@@ -59,7 +59,8 @@ def one_hot(y: Array, classes: int) -> Array:
         InputError: a label that can be read is none of the classes.
     """
     if not isinstance(y, Tracer) and getattr(y, "is_fully_addressable", True):
-        low, high = int(np.min(y)), int(np.max(y))
+        values = np.asarray(y)  # not y.min(), which jit would trace
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high >= classes:
             raise check.InputError(
                 f"labels must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or give the "
@@ -90,7 +91,9 @@ def mix(x: Array, share: ArrayLike) -> Array:
         InputError: the rows hold no floats.
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise check.InputError(f"mixup needs inputs of floats, got dtype {x.dtype}; convert them, or do without.")
+        raise check.InputError(
+            f"mixup needs inputs of floats, got dtype {x.dtype}; convert them, or do without."
+        )
     share = jnp.asarray(share, x.dtype)
     return share * x + (1 - share) * x[::-1]
 

@@ -48,7 +48,8 @@ def labels(name: str, y: Any, n: int, classes: int) -> Array:
             "class index an example."
         )
     if _readable(y):
-        low, high = int(np.min(y)), int(np.max(y))
+        values = np.asarray(y)  # not y.min(), which jit would trace
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high >= classes:
             raise check.InputError(
                 f"{name} must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or raise "

@@ -43,7 +43,7 @@ class LinearProbe(NamedTuple):
 
     def logits(self, x: Array) -> Array:
         """Logits [n, classes] of features [n, dim]."""
-        return _logits((self.weight, self.bias), (x - self.mean) / self.std)
+        return _logits((self.weight, self.bias), _standardized(x, self.mean, self.std))
 
     @property
     def at_edge(self) -> Array:
@@ -86,7 +86,9 @@ def linear_probe(
     check.integer("steps", steps, 1)
     check.positive("tolerance", tolerance)
     if len(l2) == 0:
-        raise check.InputError("l2 must hold at least one penalty, got none; give a menu such as (1e-3, 1e-1).")
+        raise check.InputError(
+            "l2 must hold at least one penalty, got none; give a menu such as (1e-3, 1e-1)."
+        )
     for value in l2:
         check.positive("every penalty of l2", value)
     x_train = _input.features("x_train", x_train)
@@ -112,7 +114,7 @@ def _fit(
     std = jnp.std(x, axis=0)
     # A constant feature has no scale; its std is rounding alone, or 0.
     std = jnp.where(std > 1e-6 * jnp.max(jnp.abs(x), axis=0), std, 1.0)
-    z, target = (x - mean) / std, jax.nn.one_hot(y, classes, dtype=x.dtype)
+    z, target = _standardized(x, mean, std), jax.nn.one_hot(y, classes, dtype=x.dtype)
     solver = optax.lbfgs()
 
     def fit(l2: Array) -> tuple[tuple[Array, Array], Array]:
@@ -141,11 +143,15 @@ def _fit(
         return theta, largest
 
     (weight, bias), largest = jax.vmap(fit)(menu)
-    valid = (x_validation - mean) / std, jax.nn.one_hot(y_validation, classes)
+    valid = _standardized(x_validation, mean, std), jax.nn.one_hot(y_validation, classes)
     right = jax.vmap(lambda *theta: jnp.mean(hits(_logits(theta, valid[0]), valid[1])))(weight, bias)
     chosen = jnp.argmax(right)  # the first of equals, which is the largest penalty
     return LinearProbe(weight[chosen], bias[chosen], mean, std, chosen, menu, right, largest)
 
 
-def _logits(theta: tuple[Array, Array] | Any, z: Array) -> Array:
-    return jnp.dot(z, theta[0], precision="highest") + theta[1]
+def _logits(theta: tuple[Array, Array], z: Array) -> Array:
+    return jnp.dot(z, theta[0], precision="highest") + theta[1][None]
+
+
+def _standardized(x: Array, mean: Array, std: Array) -> Array:
+    return (x - mean[None]) / std[None]
