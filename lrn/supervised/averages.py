@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
@@ -62,7 +61,7 @@ def begin(tree: PyTree) -> Average:
     return Average(jax.tree.map(_wide, tree), jnp.zeros(()))
 
 
-def ema(average: Average, tree: PyTree, decay: ArrayLike) -> Average:
+def ema(average: Average, tree: PyTree, decay: Array | float) -> Average:
     """Take ``tree`` into an exponential moving average, bias-corrected as Adam's moments are.
 
     After n trees the value is ``sum_i decay^(n - i) tree_i / sum_i decay^(n - i)``: a mean whose weights sum
@@ -134,7 +133,7 @@ def _wide(x: Any) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
-def _towards(old: PyTree, new: PyTree, share: ArrayLike) -> PyTree:
+def _towards(old: PyTree, new: PyTree, share: Array | float) -> PyTree:
     def moved(a: Array, b: Array) -> Array:
         b = _wide(b)
         return a + (share * (b - a)).astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else b

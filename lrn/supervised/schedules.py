@@ -8,6 +8,7 @@ lengths, which a sweep traces.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def linear(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
 
 
 def cosine(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
-    """From ``start`` to ``end`` over ``steps`` steps by half a cosine (Loshchilov and Hutter 2017, no restart).
+    """From ``start`` to ``end`` over ``steps`` steps by half a cosine (Loshchilov and Hutter 2017).
 
     Raises:
         InputError: steps is negative.
@@ -80,13 +81,13 @@ def piecewise(values: Sequence[ArrayLike], boundaries: Sequence[ArrayLike]) -> S
     """
     if len(values) != len(boundaries) + 1:
         raise check.InputError(
-            f"values must be one more than boundaries, got {len(values)} and {len(boundaries)}; give the value "
-            "before the first boundary and one after each."
+            f"values must be one more than boundaries, got {len(values)} and {len(boundaries)}; give the "
+            "value before the first boundary and one after each."
         )
     for boundary in boundaries:
         check.finite("every boundary", boundary)
     known = [x for x in boundaries if isinstance(x, (int, float))]
-    if any(a >= b for a, b in zip(known, known[1:])):
+    if any(a >= b for a, b in itertools.pairwise(known)):
         raise check.InputError(f"boundaries must ascend, got {list(boundaries)}; sort them, each once.")
 
     def at(count: ArrayLike) -> Array:

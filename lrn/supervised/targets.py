@@ -21,13 +21,13 @@ def read(batch: Any) -> tuple[Array, Array]:
     """Inputs and targets of a batch ``{"image" or "x": [batch, ...], "label" or "y": [batch, ...]}``.
 
     Raises:
-        InputError: the batch has not exactly one of each, the two differ in size or are empty, or integer
-            labels have more than one axis.
+        InputError: the batch has not exactly one of each, the two differ in size or are empty, targets
+            are neither integers nor floats, or integer labels have more than one axis.
     """
     if not isinstance(batch, Mapping):
         raise check.InputError(
-            f"a batch must be a dict such as {{'image': ..., 'label': ...}}, got {type(batch).__name__}; name "
-            "its entries."
+            f"a batch must be a dict such as {{'image': ..., 'label': ...}}, got {type(batch).__name__}; "
+            "name its entries."
         )
     x, y = (_only(batch, names) for names in (INPUTS, TARGETS))
     if x.ndim < 2:
@@ -36,6 +36,10 @@ def read(batch: Any) -> tuple[Array, Array]:
         raise check.InputError(
             f"inputs and targets must have one batch size above 0, got shapes {x.shape} and {y.shape}; pair "
             "them up."
+        )
+    if not is_labels(y) and not jnp.issubdtype(y.dtype, jnp.floating):
+        raise check.InputError(
+            f"targets must be integer labels or floats, got dtype {y.dtype}; convert them to one of the two."
         )
     if is_labels(y) and y.ndim != 1:
         raise check.InputError(
@@ -63,15 +67,15 @@ def one_hot(y: Array, classes: int) -> Array:
         low, high = int(values.min()), int(values.max())
         if low < 0 or high >= classes:
             raise check.InputError(
-                f"labels must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or give the "
-                "network more outputs."
+                f"labels must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or give "
+                "the network more outputs."
             )
     wide = y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
     known = (wide >= 0) & (wide < classes)
     return jnp.where(known[:, None], jax.nn.one_hot(wide, classes), jnp.nan)
 
 
-def smooth(target: Array, smoothing: ArrayLike) -> Array:
+def smooth(target: Array, smoothing: Array | float) -> Array:
     """``(1 - smoothing) target + smoothing / classes`` (Szegedy et al. 2016), of [batch, classes]."""
     return (1.0 - smoothing) * target + smoothing / target.shape[1]
 

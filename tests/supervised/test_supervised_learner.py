@@ -23,7 +23,7 @@ from lrn.supervised.losses import cross_entropy, hits, squared_error
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Net
 
-NET = nets.mlp(3, (8,))
+NET = nets.mlp(3, (8,), activation="tanh")
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +179,7 @@ LABELS = jnp.arange(16) % 3
         ({"label": jnp.full(16, 3)}, {}, "labels must lie between 0 and 2, got 3 to 3"),
         ({"label": jnp.full(16, -1)}, {}, "labels must lie between 0 and 2, got -1 to -1"),
         ({"label": jnp.zeros((16, 3), int)}, {}, r"integer labels must be of shape \[batch\]"),
+        ({"label": jnp.zeros(16, bool)}, {}, "targets must be integer labels or floats, got dtype bool"),
         ({"label": jnp.zeros(4, int)}, {}, "one batch size above 0"),
         ({"image": jnp.zeros((0, 4)), "label": jnp.zeros(0, int)}, {}, "one batch size above 0"),
         ({"image": jnp.zeros(16)}, {}, r"inputs must be \[batch, ...\]"),

@@ -35,6 +35,7 @@ def network() -> Net:
         mean, var = (x.mean(axis=0), x.var(axis=0)) if train else (state["mean"], state["var"])
         z = (x - mean[None]) / jnp.sqrt(var + EPS)[None] * params["scale"][None]
         if train:
+            assert key is not None
             state = {
                 "mean": 0.9 * state["mean"] + 0.1 * mean,
                 "var": 0.9 * state["var"] + 0.1 * var,
@@ -91,8 +92,8 @@ def test_adamw_on_labels_with_every_option():
     )  # fmt: skip
     config = SupervisedConfig(
         OptimizerConfig(
-            "adamw", rate, decay, clip=clip, warmup=warmup, schedule="cosine", steps=STEPS, end=end, b1=b1, b2=b2,
-            eps=eps,
+            "adamw", rate, decay, clip=clip, warmup=warmup, schedule="cosine", steps=STEPS, end=end, b1=b1,
+            b2=b2, eps=eps,
         ),
         AverageConfig("ema", ema), smoothing=smoothing, mixup=True, alpha=alpha,
     )  # fmt: skip

@@ -22,8 +22,8 @@ def features(name: str, x: Any, dim: int | None = None) -> Array:
     x = x if isinstance(x, Tracer) else jnp.asarray(x)
     if x.ndim != 2 or x.size == 0 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise check.InputError(
-            f"{name} must be floats [n, dim], not empty, got shape {x.shape} and dtype {x.dtype}; flatten the "
-            "features of each example."
+            f"{name} must be floats [n, dim], not empty, got shape {x.shape} and dtype {x.dtype}; flatten "
+            "the features of each example."
         )
     if dim is not None and x.shape[1] != dim:
         raise check.InputError(
@@ -44,8 +44,8 @@ def labels(name: str, y: Any, n: int, classes: int) -> Array:
     y = y if isinstance(y, Tracer) else jnp.asarray(y)
     if y.shape != (n,) or not jnp.issubdtype(y.dtype, jnp.integer):
         raise check.InputError(
-            f"{name} must be integer labels of shape [{n}], got shape {y.shape} and dtype {y.dtype}; give one "
-            "class index an example."
+            f"{name} must be integer labels of shape [{n}], got shape {y.shape} and dtype {y.dtype}; give "
+            "one class index an example."
         )
     if _readable(y):
         values = np.asarray(y)  # not y.min(), which jit would trace

@@ -41,8 +41,9 @@ class LinearProbe(NamedTuple):
     accuracy: Array
     gradient_norm: Array
 
-    def logits(self, x: Array) -> Array:
-        """Logits [n, classes] of features [n, dim]."""
+    def logits(self, x: Any) -> Array:
+        """Logits [n, classes] of features [n, dim]; raises InputError for what are none."""
+        x = _input.features("x", x, self.weight.shape[0])
         return _logits((self.weight, self.bias), _standardized(x, self.mean, self.std))
 
     @property
