@@ -115,6 +115,10 @@ def test_knn_is_that_of_scikit_learn(digits, weights, k, chunk):
     expected = model.fit(x[:700], y[:700]).predict_proba(x[700:900])
     np.testing.assert_allclose(votes, expected, atol=1e-3 if weights == "exponential" else 1e-6)
     np.testing.assert_array_equal(votes.argmax(1), expected.argmax(1))
+    if weights == "majority":  # equal counts are ties to the last bit
+        counts = np.rint(np.asarray(votes) * k)
+        same = (counts[:, :, None] == counts[:, None]) == (votes[:, :, None] == votes[:, None])
+        assert same.all()
 
 
 def test_ties_of_knn():

@@ -66,16 +66,18 @@ def knn_votes(
         )
     bank = _unit(x_train)
 
-    def votes(row: Array) -> Array:
+    def of(row: Array) -> Array:
         # In full precision: TF32 and bfloat16 products reorder neighbors.
         similarity, nearest = jax.lax.top_k(jnp.dot(bank, row, precision="highest"), k)
         if weights == "majority":
             weight = jnp.ones_like(similarity)
         else:  # the largest exponent is 0, so that no temperature overflows
             weight = jnp.exp((similarity - similarity[0]) / temperature)
-        return jax.nn.one_hot(y_train[nearest], classes).T @ (weight / jnp.sum(weight))
+        # Divided at the end: sums of 1 are exact, so that equal counts are ties, and sums of 1 / k are not.
+        votes = jnp.dot(weight, jax.nn.one_hot(y_train[nearest], classes), precision="highest")
+        return votes / jnp.sum(weight)
 
-    return jax.lax.map(votes, _unit(x), batch_size=min(chunk, x.shape[0]))
+    return jax.lax.map(of, _unit(x), batch_size=min(chunk, x.shape[0]))
 
 
 def _unit(x: Array) -> Array:
