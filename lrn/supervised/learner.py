@@ -1,0 +1,160 @@
+"""Supervised learning: minimise the mean loss of batches of inputs and targets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrn import check
+from lrn.config import config
+from lrn.supervised import averages, targets
+from lrn.supervised.averages import AverageConfig
+from lrn.supervised.losses import Loss, cross_entropy, hits
+from lrn.supervised.optimizers import Mask, OptimizerConfig, optimizer
+from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params, PyTree
+
+
+@config
+class SupervisedConfig:
+    """How to train.
+
+    optimizer, average: configs of their own.
+    smoothing: of labels, in [0, 1]: each class gets this over the number of classes, the true one the rest.
+    mixup: train on mixtures of two inputs and of their targets.
+    alpha: of mixup's Beta(alpha, alpha), unused without; small ones give mixtures close to one of the two.
+    """
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    average: AverageConfig = AverageConfig()
+    smoothing: float = 0.0
+    mixup: bool = False
+    alpha: float = 0.2
+
+    def __post_init__(self):
+        check.between("smoothing", self.smoothing, 0, 1)
+        check.boolean("mixup", self.mixup)
+        check.positive("alpha", self.alpha)
+
+
+class SupervisedState(NamedTuple):
+    """State of supervised learning.
+
+    average: an `lrn.supervised.averages.Average` of parameters and network state; () without one.
+    step: int32 scalar, the steps taken.
+    """
+
+    params: Params
+    net_state: NetState
+    opt_state: optax.OptState
+    average: PyTree
+    step: Array
+
+
+def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None = None) -> Learner:
+    """Train ``net`` by the gradient of the mean of ``loss``.
+
+    Batches are ``{"image" or "x": [batch, ...], "label" or "y": [batch, ...]}``. Integer targets are labels:
+    the loss gets them as probabilities [batch, classes], smoothed and mixed; it gets targets of floats as
+    they are, or mixed.
+
+    Metrics, of the batch in training mode: ``loss`` (mixed and smoothed as it is minimised); ``accuracy``,
+    for labels, which under mixup counts each of the two labels by its share; ``gradient_norm`` (L2, over all
+    parameters, before clipping).
+
+    Args:
+        net: ``apply`` gives one array [batch, ...]; logits [batch, classes] for labels.
+        loss: ``loss(output, target) -> [batch]``, as `lrn.supervised.losses` has them.
+        config: its floats may be swept.
+        mask: which parameters decay, in place of what the optimizer's config says.
+
+    Raises:
+        InputError: at trace time, for a batch, an output or a loss of the wrong form, and for label smoothing
+            of targets that are no labels. A label that is none of the classes is refused where it can be
+            read; within a jitted training it makes loss and parameters NaN.
+    """
+    transform = optimizer(config.optimizer, mask)
+
+    def init(key: Key, batch: Batch) -> SupervisedState:
+        x, y = targets.read(batch)
+        params, net_state = net.init(key, x)
+        output, _ = jax.eval_shape(net.apply, params, net_state, x)
+        _target(output, y, config)
+        average = () if config.average.method == "none" else averages.begin((params, net_state))
+        return SupervisedState(params, net_state, transform.init(params), average, jnp.zeros((), jnp.int32))
+
+    def step(key: Key, state: SupervisedState, batch: Batch) -> tuple[SupervisedState, Metrics]:
+        x, y = targets.read(batch)
+        mix_key, net_key = jax.random.split(key)
+        share = targets.mixup_share(mix_key, config.alpha) if config.mixup else None
+
+        def mixed(rows: Array) -> Array:
+            return rows if share is None else targets.mix(rows, share)
+
+        def objective(params: Params):
+            output, net_state = net.apply(params, state.net_state, mixed(x), key=net_key, train=True)
+            target = mixed(_target(output, y, config))
+            metrics = {"accuracy": jnp.mean(hits(output, target))} if targets.is_labels(y) else {}
+            if targets.is_labels(y):
+                target = targets.smooth(target, config.smoothing)
+            losses = loss(output, target)
+            if losses.shape != x.shape[:1]:
+                raise check.InputError(
+                    f"the loss must be [batch], got shape {losses.shape} for {x.shape[0]} examples; do not "
+                    "average over the batch in it."
+                )
+            return jnp.mean(losses), (net_state, metrics)
+
+        (value, (net_state, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = transform.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        count = state.step + 1
+        average = averages.update(config.average, state.average, (params, net_state), count)
+        metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
+        return SupervisedState(params, net_state, opt_state, average, count), metrics
+
+    return Learner(init, step)
+
+
+def weights(state: SupervisedState) -> tuple[Params, NetState]:
+    """Parameters and network state to evaluate: the average where there is one, else the last."""
+    return averages.averaged(state.average, (state.params, state.net_state))
+
+
+def _target(output: Array | jax.ShapeDtypeStruct, y: Array, config: SupervisedConfig) -> Array:
+    """What the loss compares the output with, before it is mixed and smoothed."""
+    if not hasattr(output, "shape"):
+        raise check.InputError(
+            f"the network must give one array, got {type(output).__name__}; wrap it so that it gives one."
+        )
+    if not targets.is_labels(y):
+        if isinstance(config.smoothing, (int, float)) and config.smoothing > 0:
+            raise check.InputError(
+                f"label smoothing needs integer labels, got targets of {y.dtype}; set smoothing to 0."
+            )
+        return y
+    if len(output.shape) != 2 or output.shape[0] != y.shape[0] or output.shape[1] < 2:
+        raise check.InputError(
+            f"the network must give logits [{y.shape[0]}, classes], 2 classes or more, got shape "
+            f"{tuple(output.shape)}; check its last layer."
+        )
+    return targets.one_hot(y, output.shape[1])
+
+
+def example() -> Example:
+    """A small network on the digits, with every option on."""
+    from lrn import data, nets
+    from lrn.data.sampler import minibatch
+
+    net = nets.mlp(10, (32,), dropout=0.1)
+    optimizer = OptimizerConfig(
+        weight_decay=0.01, clip=1.0, warmup=10.0, schedule="cosine", steps=300, learning_rate=0.01
+    )
+    return Example(
+        factory=lambda config: supervised(net, cross_entropy, config),
+        config=SupervisedConfig(optimizer, AverageConfig("ema", 0.9), smoothing=0.1, mixup=True),
+        data=dict(data.load("digits", "train")),
+        sampler=minibatch(32),
+    )

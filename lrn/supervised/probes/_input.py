@@ -1,0 +1,62 @@
+"""Checks of features and labels, before anything compiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from lrn import check
+from lrn.types import Array
+
+
+def features(name: str, x: Any, dim: int | None = None) -> Array:
+    """``x`` as a float array [n, dim] of float32 or wider, n >= 1.
+
+    Raises:
+        InputError: another shape or dtype, another dim than the one given, or, where the values can be read,
+            one that is not finite.
+    """
+    x = x if isinstance(x, Tracer) else jnp.asarray(x)
+    if x.ndim != 2 or x.size == 0 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise check.InputError(
+            f"{name} must be floats [n, dim], not empty, got shape {x.shape} and dtype {x.dtype}; flatten "
+            "the features of each example."
+        )
+    if dim is not None and x.shape[1] != dim:
+        raise check.InputError(
+            f"{name} must have {dim} features, as the training features do, got {x.shape[1]}; take both from "
+            "one layer."
+        )
+    if _readable(x) and not np.isfinite(np.asarray(x, np.float64)).all():
+        raise check.InputError(f"{name} holds values that are not finite; leave those examples out.")
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def labels(name: str, y: Any, n: int, classes: int) -> Array:
+    """``y`` as int32 labels [n].
+
+    Raises:
+        InputError: another shape or dtype, or, where the values can be read, none of the classes.
+    """
+    y = y if isinstance(y, Tracer) else jnp.asarray(y)
+    if y.shape != (n,) or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise check.InputError(
+            f"{name} must be integer labels of shape [{n}], got shape {y.shape} and dtype {y.dtype}; give "
+            "one class index an example."
+        )
+    if _readable(y):
+        values = np.asarray(y)  # not y.min(), which jit would trace
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= classes:
+            raise check.InputError(
+                f"{name} must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or raise "
+                "classes."
+            )
+    return y.astype(jnp.int32)
+
+
+def _readable(x: Array) -> bool:
+    return not isinstance(x, Tracer) and getattr(x, "is_fully_addressable", True)

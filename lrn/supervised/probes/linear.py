@@ -1,0 +1,158 @@
+"""The linear probe: multinomial logistic regression on fixed features, by L-BFGS on the full batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.supervised.losses import hits
+from lrn.supervised.probes import _input
+from lrn.types import Array
+
+MENU = tuple(float(10.0**p) for p in range(-6, 2))
+
+
+class LinearProbe(NamedTuple):
+    """A linear classifier on standardized features, and how it was chosen.
+
+    weight: [dim, classes].
+    bias: [classes], of sum 0.
+    mean, std: [dim], of the training features; 1 for the std of a constant one.
+    chosen: int scalar, the place in ``l2`` of the penalty that was taken.
+    l2: [penalties], the menu, largest first.
+    accuracy: [penalties], on validation data.
+    gradient_norm: [penalties], the largest entry of the objective's gradient where the fit ended.
+    """
+
+    weight: Array
+    bias: Array
+    mean: Array
+    std: Array
+    chosen: Array
+    l2: Array
+    accuracy: Array
+    gradient_norm: Array
+
+    def logits(self, x: Any) -> Array:
+        """Logits [n, classes] of features [n, dim]; raises InputError for what are none."""
+        x = _input.features("x", x, self.weight.shape[0])
+        return _logits((self.weight, self.bias), _standardized(x, self.mean, self.std))
+
+    @property
+    def at_edge(self) -> Array:
+        """Whether the penalty is the largest or the smallest of the menu: a wider menu may do better."""
+        return (self.chosen == 0) | (self.chosen == self.l2.shape[0] - 1)
+
+
+def linear_probe(
+    x_train: Any,
+    y_train: Any,
+    x_validation: Any,
+    y_validation: Any,
+    classes: int,
+    *,
+    l2: Sequence[float] = MENU,
+    steps: int = 200,
+    tolerance: ArrayLike = 1e-6,
+) -> LinearProbe:
+    """Fit a probe under each penalty of a menu, all at once, and keep the one best on validation data.
+
+    Minimised is the mean cross-entropy plus ``l2 / 2 * |weight|^2``; the bias is not penalized, and features
+    are standardized by the training split's mean and std. That is scikit-learn's `LogisticRegression` with
+    ``C = 1 / (l2 * n_train)``, which for two classes, having one weight vector for both, needs twice that.
+    Of penalties with equal validation accuracy the largest is taken.
+
+    Args:
+        x_train: features [n_train, dim].
+        y_train: labels [n_train].
+        x_validation: features [n_validation, dim].
+        y_validation: labels [n_validation].
+        classes: number of classes.
+        l2: the menu, in any order.
+        steps: of L-BFGS, at most.
+        tolerance: a fit ends where no entry of the gradient is larger.
+
+    Raises:
+        InputError: features, labels or settings are not valid.
+    """
+    check.integer("classes", classes, 2)
+    check.integer("steps", steps, 1)
+    check.positive("tolerance", tolerance)
+    if len(l2) == 0:
+        raise check.InputError(
+            "l2 must hold at least one penalty, got none; give a menu such as (1e-3, 1e-1)."
+        )
+    for value in l2:
+        check.positive("every penalty of l2", value)
+    x_train = _input.features("x_train", x_train)
+    y_train = _input.labels("y_train", y_train, x_train.shape[0], classes)
+    x_validation = _input.features("x_validation", x_validation, x_train.shape[1])
+    y_validation = _input.labels("y_validation", y_validation, x_validation.shape[0], classes)
+    menu = jnp.asarray(np.sort(np.asarray(l2, np.float64))[::-1], x_train.dtype)
+    return _fit(x_train, y_train, x_validation, y_validation, menu, tolerance, classes, steps)
+
+
+@functools.partial(jax.jit, static_argnames=("classes", "steps"))
+def _fit(
+    x: Array,
+    y: Array,
+    x_validation: Array,
+    y_validation: Array,
+    menu: Array,
+    tolerance: ArrayLike,
+    classes: int,
+    steps: int,
+) -> LinearProbe:
+    mean = jnp.mean(x, axis=0)
+    std = jnp.std(x, axis=0)
+    # A constant feature has no scale; its std is rounding alone, or 0.
+    std = jnp.where(std > 1e-6 * jnp.max(jnp.abs(x), axis=0), std, 1.0)
+    z, target = _standardized(x, mean, std), jax.nn.one_hot(y, classes, dtype=x.dtype)
+    solver = optax.lbfgs()
+
+    def fit(l2: Array) -> tuple[tuple[Array, Array], Array]:
+        def objective(theta: tuple[Array, Array]) -> Array:
+            log_p = jax.nn.log_softmax(_logits(theta, z))
+            return -jnp.mean(jnp.sum(target * log_p, axis=1)) + 0.5 * l2 * jnp.sum(jnp.square(theta[0]))
+
+        value_and_grad = optax.value_and_grad_from_state(objective)
+
+        def going(carry: tuple) -> Array:
+            _, _, count, largest = carry
+            return (count < steps) & (largest > tolerance)
+
+        def step(carry: tuple) -> tuple:
+            theta, state, count, _ = carry
+            value, gradient = value_and_grad(theta, state=state)
+            updates, state = solver.update(
+                gradient, state, theta, value=value, grad=gradient, value_fn=objective
+            )
+            theta = optax.apply_updates(theta, updates)
+            return theta, state, count + 1, optax.tree.norm(optax.tree.get(state, "grad"), ord=jnp.inf)
+
+        theta = jnp.zeros((x.shape[1], classes), x.dtype), jnp.zeros(classes, x.dtype)
+        start = theta, solver.init(theta), 0, jnp.asarray(jnp.inf, x.dtype)
+        theta, _, _, largest = jax.lax.while_loop(going, step, start)
+        return theta, largest
+
+    (weight, bias), largest = jax.vmap(fit)(menu)
+    valid = _standardized(x_validation, mean, std), jax.nn.one_hot(y_validation, classes)
+    right = jax.vmap(lambda *theta: jnp.mean(hits(_logits(theta, valid[0]), valid[1])))(weight, bias)
+    chosen = jnp.argmax(right)  # the first of equals, which is the largest penalty
+    return LinearProbe(weight[chosen], bias[chosen], mean, std, chosen, menu, right, largest)
+
+
+def _logits(theta: tuple[Array, Array], z: Array) -> Array:
+    return jnp.dot(z, theta[0], precision="highest") + theta[1][None]
+
+
+def _standardized(x: Array, mean: Array, std: Array) -> Array:
+    return (x - mean[None]) / std[None]
