@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.meta import deployment_shift as study
 from experiments.meta.deployment_shift import (
@@ -26,21 +26,9 @@ from experiments.meta.deployment_shift import (
 )
 from lrn import check, table
 from lrn.meta.episode import check_family, draw
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 CONFIG = Config()
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("meta.deployment_shift")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 def made(arm=2.0, statistics=2.0, concept=40.0, shuffled=45.0, least=0.0, accuracy=90.0):

@@ -7,7 +7,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.meta import generalist_vs_specialist as study
 from experiments.meta.generalist_vs_specialist import (
@@ -28,21 +28,9 @@ from experiments.meta.generalist_vs_specialist import (
 from lrn import check, table
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.inner import curve_of
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
 COUNTS = Config().counts
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("meta.generalist_vs_specialist")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 def made(maml=0.0, behind=0.5, known=1.0, wrong=1.0):

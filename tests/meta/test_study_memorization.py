@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.meta.memorization import (
     CODE,
@@ -23,21 +23,8 @@ from experiments.meta.memorization import (
     least_on_a_grid,
 )
 from lrn import check, table
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("meta.memorization")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
-    assert not outcome.verdict["failures"]
 
 
 def made(known=0.02, cost=0.5, cost_at_many=0.0, cured=0.7, able=0.2, wrong=1.3, least=0.7):

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.meta import prototypes
 from experiments.meta.prototypes import MAML, PROTOTYPES, STUDY, Config, arm
 from lrn import check, table
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("meta.prototypes")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
-    chance = [c for c in outcome.verdict["controls"] if "chance" in c["statement"]]
-    assert chance
-    assert all(c["outcome"] != "fails" for c in chance)
-    counted = next(c for c in outcome.verdict["controls"] if "XLA" in c["statement"])
-    assert 0.8 < counted["effect"] < 1.5  # by the width of the smallest network more is not products
 
 
 def made(ahead=0.05, cheaper=0.05, reached=0.3, wrong=0.2, untrained=0.4, counted=1.05):

@@ -5,26 +5,14 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.meta.rapid_adaptation import AT, GLYPH, SINE, STUDY, Config, arm, wrong_support
 from lrn import check, table
 from lrn.meta.episode import check_family, draw
 from lrn.meta.families.sinusoid import sinusoid
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("meta.rapid_adaptation")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 def test_a_wrong_support_set_is_another_tasks():

@@ -6,26 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.meta import shared_structure as study
 from experiments.meta.shared_structure import DIALS, DIM, SINE, STUDY, TURNED, Config, at
 from lrn import check, table
 from lrn.meta.episode import draw
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("meta.shared_structure")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 @pytest.mark.parametrize(("dial", "overlap"), [(0.0, 1.0), (1.0, 2 / DIM)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from treatment import assert_treated_alike
 
 from experiments.meta import _shift, distribution_shift, task_similarity
 from lrn import check, nets, train
@@ -15,19 +14,6 @@ from lrn.meta.families.linear_gaussian import linear_gaussian
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
-from lrn.study import discover, runner
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["meta.distribution_shift", "meta.task_similarity"])
-def test_smoke_runs_and_draws(name, tmp_path):
-    found = discover.load(name)
-    outcome = runner.run(
-        found, "smoke", found.study.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 def test_curricula_have_the_same_lessons_in_other_orders():

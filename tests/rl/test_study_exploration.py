@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.rl.exploration import CAR, STUDY, TASKS, Config, arm, settings
 from lrn import check, table
-from lrn.study import discover, runner
 
 SEEDS = list(range(10))
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("rl.exploration")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 def made(discrete=1.0, continuous=0.0, pink=1.0, white=0.0, best=1.0, untrained=0.0):

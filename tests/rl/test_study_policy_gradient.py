@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from treatment import assert_treated_alike, judge
+from treatment import judge
 
 from experiments.rl import policy_gradient
 from experiments.rl.policy_gradient import ESTIMATORS, STUDY, TASKS, Config, arm, gae_arm, judged, pairs
 from lrn import check, table
-from lrn.study import discover, runner
 from lrn.study.context import Context
 
 CARTPOLE = TASKS["CartPole"]
-
-
-@pytest.mark.slow
-def test_smoke_runs_and_draws(tmp_path):
-    found = discover.load("rl.policy_gradient")
-    outcome = runner.run(
-        found, "smoke", STUDY.presets["smoke"], (0, 1), tmp_path, progress=False, say=lambda _: None
-    )
-    assert outcome.verdict["verdict"] == "smoke"
-    assert_treated_alike(outcome.verdict)
-    assert list(outcome.folder.glob("figure*.png"))
 
 
 def test_the_estimators_have_their_exact_means(tmp_path):
