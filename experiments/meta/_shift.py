@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.data.glyphs import glyphs
+from lrn.meta import mislead
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import Episode, TaskFamily, draw
 from lrn.meta.evaluate import TEST, by_seed, per_task
@@ -74,10 +75,9 @@ def trials(
     def one(stream: Array, seed: Array, rate: Array, params: PyTree, world: PyTree, wrong: Array) -> Any:
         key = jax.random.fold_in(jax.random.key(stream), seed)
         episodes = draw(family_of(world), key, tasks)
-        other = jax.tree.map(lambda x: jnp.where(wrong, jnp.roll(x, 1, 0), x), episodes.support)
         learner = maml(problem, MAMLConfig(inner=InnerConfig(rate=rate)))  # pyright: ignore[reportArgumentType]
         state = MetaState(params, (), (), jnp.int32(0))
-        found = per_task(learner, problem, state, episodes._replace(support=other), steps)
+        found = per_task(learner, problem, state, mislead.wrong_support(episodes, wrong), steps)
         if "accuracy" in found:
             return 1 - found["accuracy"].mean(0)
         size = (episodes.query["y"] ** 2).mean()
@@ -117,12 +117,7 @@ def fresh(problem: Problem, x: Array, seeds: Sequence[int]) -> PyTree:
 
 def headless(problem: Problem, params: PyTree) -> PyTree:
     """Pretrained parameters, leaves [seeds, ...], with a head of zeros in place of that of all classes."""
-    kernel = params["head"]["kernel"]
-    head = {
-        "kernel": np.zeros((*kernel.shape[:2], problem.outputs), np.float32),
-        "bias": np.zeros((kernel.shape[0], problem.outputs), np.float32),
-    }
-    return {**params, "head": head}
+    return mislead.zero_head(params, problem.outputs)
 
 
 class Waves(NamedTuple):

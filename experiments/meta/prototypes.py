@@ -330,6 +330,7 @@ def _measure(config: Config, problem: Any, shots: int, learner: Any, others: Map
 
     from lrn.meta.episode import draw
     from lrn.meta.evaluate import per_task
+    from lrn.meta.mislead import wrong_support
 
     wrong = max(1, config.measured // 4)
 
@@ -338,12 +339,8 @@ def _measure(config: Config, problem: Any, shots: int, learner: Any, others: Map
         keys = jax.random.split(key, 2)
         tasks = draw(new, keys[1], config.measured)
         # The support set of the task after it, of other characters: the labels then mean nothing.
-        misled = tasks._replace(support=jax.tree.map(lambda x: jnp.roll(x, 1, 0), tasks.support))
-        parts = [
-            draw(seen, keys[0], config.validated),
-            tasks,
-            jax.tree.map(lambda x: x[:wrong], misled),
-        ]
+        misled = jax.tree.map(lambda x: x[:wrong], wrong_support(tasks))
+        parts = [draw(seen, keys[0], config.validated), tasks, misled]
         every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
         right = per_task(learner(problem, c), problem, state, every, config.steps)["accuracy"]
         ends = (config.validated, config.validated + config.measured)

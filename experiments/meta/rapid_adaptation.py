@@ -325,13 +325,11 @@ def _start(params: Any, outputs: int = 0) -> Any:
     import jax.numpy as jnp
 
     from lrn.meta.learner import MetaState
+    from lrn.meta.mislead import zero_head
 
-    kernel = params["head"]["kernel"]
-    seeds, width = kernel.shape[:2]
     if outputs:
-        shapes = {"kernel": (seeds, width, outputs), "bias": (seeds, outputs)}
-        head = {name: jnp.zeros(shape) for name, shape in shapes.items()}
-        params = {**params, "head": head}
+        params = zero_head(params, outputs)
+    seeds = params["head"]["kernel"].shape[0]
     return MetaState(params, (), (), jnp.zeros(seeds, jnp.int32))
 
 

@@ -428,13 +428,13 @@ def _scores(
 
     from lrn.meta.episode import draw
     from lrn.meta.evaluate import per_task
+    from lrn.meta.mislead import wrong_support
 
     parts, n = ("validation", "test", "wrong"), config.tests
     key = jax.random.fold_in(jax.random.key(600), seed)
     episodes = draw(regime.family(dial), key, 2 * n)
     test = jax.tree.map(lambda x: x[n:], episodes)
-    wrong = test._replace(support=jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), test.support))
-    together = jax.tree.map(lambda *x: jnp.concatenate(x), episodes, wrong)
+    together = jax.tree.map(lambda *x: jnp.concatenate(x), episodes, wrong_support(test))
     scores = per_task(learner, regime.problem, state, together, STEPS, TOGETHER)["loss"]
     scores = jnp.minimum(jnp.nan_to_num(scores, nan=CAP, posinf=CAP), CAP)
     means = scores.reshape(len(parts), n, -1).mean(1)

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from lrn.study.source import parse
+from lrn.study.source import parse, study_call
 
 FIELDS = {"title": "", "claim": "", "claim_id": "", "section": "", "tour": False}
 
@@ -18,9 +18,10 @@ def read(path: Path) -> dict[str, Any] | None:
         OSError: the file cannot be read.
         SyntaxError: it is no Python (ValueError where it holds null bytes).
     """
-    call = _study_call(parse(path.read_bytes()))
-    if call is None:
+    calls = [call for s in parse(path.read_bytes()).body if (call := study_call(s)) is not None]
+    if not calls:
         return None
+    call = calls[-1]
     given = {k.arg: k.value for k in call.keywords}
     try:
         found = {k: ast.literal_eval(given[k]) if k in given else default for k, default in FIELDS.items()}
@@ -31,14 +32,3 @@ def read(path: Path) -> dict[str, Any] | None:
     except (KeyError, ValueError):  # something is computed
         return None
     return {**found, "presets": names}
-
-
-def _study_call(tree: ast.Module) -> ast.Call | None:
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
-            names = [t.id for t in statement.targets if isinstance(t, ast.Name)]
-            called = statement.value.func
-            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
-            if names == ["STUDY"] and name == "Study":
-                return statement.value
-    return None

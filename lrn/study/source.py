@@ -272,7 +272,7 @@ def _split(tree: ast.Module) -> tuple[list[Any], list[Any]]:
         names = _movable(statement)
         if names:
             movable.append((names, statement))
-        elif (call := _study_call(statement)) is not None:
+        elif (call := study_call(statement)) is not None:
             shown = [k for k in call.keywords if _is_shown(k)]
             drawing += shown
             rest = [k for k in call.keywords if k not in shown]
@@ -326,7 +326,7 @@ def _is_constant(value: ast.expr) -> bool:
     return all(isinstance(node, _CONSTANT) for node in ast.walk(value))
 
 
-def _study_call(statement: ast.stmt) -> ast.Call | None:
+def study_call(statement: ast.stmt) -> ast.Call | None:
     """The call in ``STUDY = Study(...)``."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         target, value = statement.targets[0], statement.value

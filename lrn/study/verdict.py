@@ -193,8 +193,8 @@ def _judged(
         "judge": VERSION,
         "verdict": verdict,
         "reason": reason,
-        "regimes": [_regime(place, alpha) for place in found],
-        "predictions": [_prediction(place.name, j, seeds, alpha) for place in found for j in place.judged],
+        "regimes": [_regime(place) for place in found],
+        "predictions": [_prediction(place.name, j, alpha) for place in found for j in place.judged],
         "controls": [{**c.spec(), **_finding(f), "outcome": o, "passed": o == "holds"} for c, f, o in checks],
         "cautions": [c.check.statement for c, _, _ in guards],
     }
@@ -274,7 +274,7 @@ def _names(found: Sequence[Place]) -> str:
     return "; ".join(place.name for place in found)
 
 
-def _regime(place: Place, alpha: float) -> dict[str, Any]:
+def _regime(place: Place) -> dict[str, Any]:
     hows = [j.finding.how for j in place.primaries if j.outcome == "fails"]
     return {
         "name": place.name,
@@ -287,7 +287,7 @@ def _regime(place: Place, alpha: float) -> dict[str, Any]:
     }
 
 
-def _prediction(regime: str, judged: Judged, seeds: int, alpha: float) -> dict[str, Any]:
+def _prediction(regime: str, judged: Judged, alpha: float) -> dict[str, Any]:
     finding, outcome = judged.finding, judged.outcome
     entry = {
         **judged.prediction.spec(),

@@ -53,6 +53,28 @@ def is_labels(y: Array) -> bool:
     return jnp.issubdtype(y.dtype, jnp.integer)
 
 
+def readable(x: Array) -> bool:
+    """Whether the values of an array can be looked at: it is not traced, and all of it is in this process."""
+    return not isinstance(x, Tracer) and getattr(x, "is_fully_addressable", True)
+
+
+def check_range(name: str, y: Array, classes: int, remedy: str) -> None:
+    """Raise InputError where labels can be read and one of them is none of the classes.
+
+    Args:
+        name: of the labels, as they begin the sentence. y: integers [n]. classes: their number.
+        remedy: the end of the sentence: what to do besides relabeling.
+    """
+    if not readable(y):
+        return
+    values = np.asarray(y)  # not y.min(), which jit would trace
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= classes:
+        raise check.InputError(
+            f"{name} must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or {remedy}."
+        )
+
+
 def one_hot(y: Array, classes: int) -> Array:
     """Labels [batch] as probabilities [batch, classes], float32.
 
@@ -62,14 +84,7 @@ def one_hot(y: Array, classes: int) -> Array:
     Raises:
         InputError: a label that can be read is none of the classes.
     """
-    if not isinstance(y, Tracer) and getattr(y, "is_fully_addressable", True):
-        values = np.asarray(y)  # not y.min(), which jit would trace
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high >= classes:
-            raise check.InputError(
-                f"labels must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or give "
-                "the network more outputs."
-            )
+    check_range("labels", y, classes, "give the network more outputs")
     wide = y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
     known = (wide >= 0) & (wide < classes)
     return jnp.where(known[:, None], jax.nn.one_hot(wide, classes), jnp.nan)

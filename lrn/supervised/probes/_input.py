@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from lrn import check
+from lrn.supervised.targets import check_range, readable
 from lrn.types import Array
 
 
@@ -30,7 +31,7 @@ def features(name: str, x: Any, dim: int | None = None) -> Array:
             f"{name} must have {dim} features, as the training features do, got {x.shape[1]}; take both from "
             "one layer."
         )
-    if _readable(x) and not np.isfinite(np.asarray(x, np.float64)).all():
+    if readable(x) and not np.isfinite(np.asarray(x, np.float64)).all():
         raise check.InputError(f"{name} holds values that are not finite; leave those examples out.")
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -47,16 +48,5 @@ def labels(name: str, y: Any, n: int, classes: int) -> Array:
             f"{name} must be integer labels of shape [{n}], got shape {y.shape} and dtype {y.dtype}; give "
             "one class index an example."
         )
-    if _readable(y):
-        values = np.asarray(y)  # not y.min(), which jit would trace
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high >= classes:
-            raise check.InputError(
-                f"{name} must lie between 0 and {classes - 1}, got {low} to {high}; relabel them, or raise "
-                "classes."
-            )
+    check_range(name, y, classes, "raise classes")
     return y.astype(jnp.int32)
-
-
-def _readable(x: Array) -> bool:
-    return not isinstance(x, Tracer) and getattr(x, "is_fully_addressable", True)
