@@ -500,7 +500,7 @@ def _plan(found: StudyFile, command: Run, base: Sequence[str], overrides: Sequen
             kind = tyro.conf.FlagConversionOff[type(default)]
             full = dataclasses.make_dataclass("Run", [("config", kind, default)], bases=(Run,))
             full.__doc__ = f"{study.title}. {study.claim}"
-            # Parsed with the rest, so that help shows it all and a misspelt field is recognised.
+            # Parsed with the rest, so that help shows it all and a misspelt field is recognized.
             config = tyro.cli(full, args=[*base[1:], *overrides], prog=f"lrn run {found.id}").config
         except ValueError as error:  # from a config's own checks
             raise check.InputError(str(error)) from error

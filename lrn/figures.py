@@ -35,7 +35,7 @@ ThemeName = Literal["light", "dark"]
 
 
 class Theme(NamedTuple):
-    """The colours of one theme, as #rrggbb."""
+    """The colors of one theme, as #rrggbb."""
 
     background: str
     text: str
@@ -44,7 +44,7 @@ class Theme(NamedTuple):
     cycle: tuple[str, ...]
 
 
-# The cycles were found by search: the smallest CIE76 distance between any two colours, as seen with normal
+# The cycles were found by search: the smallest CIE76 distance between any two colors, as seen with normal
 # vision, protanopia, deuteranopia and tritanopia (Machado, Oliveira & Fernandes 2009), at a contrast of at
 # least 3:1 with the background. tests/test_figures.py measures both.
 THEMES: dict[str, Theme] = {
@@ -70,7 +70,7 @@ _OUTPUTS: tuple[tuple[ThemeName, str, tuple[str, ...]], ...] = (
     ("dark", "-dark", ("png",)),
 )
 
-# A second channel beside colour: arms differ in dashes and marker too.
+# A second channel beside color: arms differ in dashes and marker too.
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (9, 3)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _OUTCOME_MARKERS = {"supported": "o", "refuted": "X", "inconclusive": "D"}
@@ -247,7 +247,7 @@ def matrix(
         title: over the axes.
         xlabel: under the axes.
         ylabel: left of the axes.
-        vmin: value at the weak end of the colour scale.
+        vmin: value at the weak end of the color scale.
         vmax: value at its strong end.
         digits: decimals.
         flagged: bool [rows, columns]; a flagged cell gets a dagger and a dashed border.
@@ -264,9 +264,7 @@ def matrix(
             f"{list(table.shape)}; pass one cell for each pair of names."
         )
     if not vmin < vmax:
-        raise ValueError(
-            f"vmin must be below vmax, got {vmin} and {vmax}; give the ends of the colour scale."
-        )
+        raise ValueError(f"vmin must be below vmax, got {vmin} and {vmax}; give the ends of the color scale.")
     marks = np.zeros(table.shape[:2], bool) if flagged is None else np.asarray(flagged, bool)
     if marks.shape != table.shape[:2]:
         raise ValueError(
@@ -496,7 +494,7 @@ def _muted() -> str:
 
 
 def _sequential() -> Colormap:
-    """From just off the background to the first colour of the style in force: more ink, more value."""
+    """From just off the background to the first color of the style in force: more ink, more value."""
     import matplotlib as mpl
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 

@@ -364,7 +364,7 @@ def write_gallery(root: Path) -> dict[str, Path]:
             root,
             "made_up.linearity",
             study=variant(
-                "I3", "Insights", regimes=(one_step,), title="Does vulnerability stem from linear behaviour?"
+                "I3", "Insights", regimes=(one_step,), title="Does vulnerability stem from linear behavior?"
             ),
             results=both,
         ),

@@ -95,14 +95,14 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", figures.THEMES)
 @pytest.mark.parametrize("vision", VISION)
-def test_colours_can_be_told_apart_by_everybody(theme, vision):
+def test_colors_can_be_told_apart_by_everybody(theme, vision):
     seen = [lab(VISION[vision] @ linear(c)) for c in figures.THEMES[theme].cycle]
     # 2.3 is just noticeable; matplotlib's own cycle falls to 5 here.
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 25
 
 
 @pytest.mark.parametrize("theme", figures.THEMES)
-def test_colours_stand_out_from_the_background(theme):
+def test_colors_stand_out_from_the_background(theme):
     t = figures.THEMES[theme]
     assert all(contrast(c, t.background) >= 3 for c in t.cycle)
     assert contrast(t.text, t.background) >= 7
@@ -269,7 +269,7 @@ def test_curves_draw_mean_and_band():
             at = np.asarray(vertices)[np.asarray(vertices)[:, 0] == step][:, 1]
             np.testing.assert_allclose([at.min(), at.max()], interval(column))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "accuracy")
-    # Colour is not the only difference.
+    # Color is not the only difference.
     looks = [(str(line.get_linestyle()), line.get_marker()) for line in ax.lines]
     assert len(set(looks)) == 2
 

@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(autouse=True)
 def quick_compile():
-    """Compile without optimising: values are what is tested here, and compiling is all the time it takes."""
+    """Compile without optimizing: values are what is tested here, and compiling is all the time it takes."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -235,7 +235,7 @@ def test_residual_blocks_that_project_agree_between_forms():
 def test_resnet18_has_the_papers_parameters(norm):
     params, state = jax.eval_shape(nets.resnet18(10, norm=norm).init, KEY, jnp.zeros((2, 32, 32, 3)))
     assert sum(p.size for p in jax.tree.leaves(params)) == 11_173_962
-    # One mean and one variance for each of the 4,800 normalised channels.
+    # One mean and one variance for each of the 4,800 normalized channels.
     assert sum(s.size for s in jax.tree.leaves(state)) == (2 * 4800 if norm == "batch" else 0)
 
 
@@ -259,7 +259,7 @@ def test_batch_norm_statistics_are_those_of_the_batch():
     assert np.abs(whole[:2] - part).max() > 0.01
 
 
-def test_normalisation_is_inside_the_network():
+def test_normalization_is_inside_the_network():
     x = draw(3, 8, 8, 2)
     mean, std = (0.4, 0.6), (0.2, 0.3)
     by_hand = (x - jnp.array(mean).reshape(1, 1, 1, 2)) / jnp.array(std).reshape(1, 1, 1, 2)
@@ -442,10 +442,10 @@ def test_from_flax_trains_by_whatever_name_the_module_asks(module):
     mean, var = jax.tree.leaves(new)
     close(mean, 0.01 * np.mean(x, 0))  # flax's momentum, .99
     close(var, 0.99 + 0.01 * np.var(x, 0))
-    centred = (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5)
+    centerd = (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5)
     dropped = np.array(out == 0)
     assert 0.3 < dropped.mean() < 0.7
-    close(out, np.where(dropped, 0, 2 * centred), 1e-4)
+    close(out, np.where(dropped, 0, 2 * centerd), 1e-4)
 
 
 class Forgets(nn.Module):
@@ -585,7 +585,7 @@ def test_from_flax_serves_random_numbers_of_any_name():
         net.apply(params, state, x, train=True)
 
 
-class CentresOnData(nn.Module):
+class CentersOnData(nn.Module):
     """A parameter that starts at the mean of the data, so it cannot be made without computing."""
 
     @nn.compact
@@ -594,7 +594,7 @@ class CentresOnData(nn.Module):
 
 
 def test_from_flax_takes_parameters_that_depend_on_data():
-    net, x = nets.from_flax(CentresOnData()), draw(5, 3)
+    net, x = nets.from_flax(CentersOnData()), draw(5, 3)
     close(net.init(KEY, x)[0]["mean"], x.mean(0))
 
 

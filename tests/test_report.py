@@ -120,7 +120,7 @@ def test_anchors_resolve_and_ids_are_unique(gallery):
     ids = Counter(a["id"] for _, a in parsed.elements if "id" in a)
     assert max(ids.values()) == 1
     pointed = {a["href"] for tag in ("a", "use") for a in parsed.all(tag)}
-    pointed |= {f"#{a[k]}" for _, a in parsed.elements for k in ("aria-labelledby",) if k in a}
+    pointed |= {f"#{a[k]}" for _, a in parsed.elements for k in ("aria-labeledby",) if k in a}
     assert {p.removeprefix("#") for p in pointed if p} <= set(ids)
 
 

@@ -63,8 +63,8 @@ def test_bca_interval_is_efrons_formula_on_all_resamples(statistic):
     below = ((every < estimate).mean() + (every <= estimate).mean()) / 2
     bias = peers.norm.ppf(below)
     left_out = np.array([statistic(np.delete(x, i)) for i in range(5)])
-    centred = left_out.mean() - left_out
-    acceleration = (centred**3).sum() / (6 * (centred**2).sum() ** 1.5)
+    centerd = left_out.mean() - left_out
+    acceleration = (centerd**3).sum() / (6 * (centerd**2).sum() ** 1.5)
     z = bias + peers.norm.ppf([0.05, 0.95])
     percentiles = peers.norm.cdf(bias + z / (1 - acceleration * z))
     ours = stats.bca_interval(x, 0.9, statistic, resamples=40_000)
@@ -601,11 +601,11 @@ def test_trend_test_with_ties_is_the_count_over_all_orders(values, alternative):
     weights = np.arange(1, len(ranks[0]) + 1)
     orders = [[np.dot(weights, order) for order in itertools.permutations(row)] for row in ranks]
     every = np.array([sum(combination) for combination in itertools.product(*orders)])
-    observed, centre = sum(np.dot(weights, row) for row in ranks), every.mean()
+    observed, center = sum(np.dot(weights, row) for row in ranks), every.mean()
     hits = {
         "greater": every >= observed - 1e-9,
         "less": every <= observed + 1e-9,
-        "two-sided": np.abs(every - centre) >= abs(observed - centre) - 1e-9,
+        "two-sided": np.abs(every - center) >= abs(observed - center) - 1e-9,
     }[alternative]
     ours = stats.trend_test(values, alternative=alternative)
     assert ours.page_l == pytest.approx(observed)
@@ -1045,7 +1045,7 @@ def test_values_near_1e13_are_told_apart(name):
     x, y = (np.random.default_rng(seed).integers(-40, 40, 8) * 0.25 for seed in (3, 8))
     if name == "trend_test, levels":
         x = np.array([0, 3, 1, 2, 7, 5, 4, 9.5])
-    shift = 1e13  # whose neighbours are .002 away
+    shift = 1e13  # whose neighbors are .002 away
     ours = flat(function(x + shift, y + shift))
     assert ours == pytest.approx(flat(function(x, y)) + moves * shift, abs=0.01 if moves else 1e-3)
     if name == "t_interval":

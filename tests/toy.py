@@ -22,7 +22,7 @@ class ToyConfig:
 
 
 class ToyState(NamedTuple):
-    """Parameters, optimiser state, and a key, which checkpoints must keep."""
+    """Parameters, optimizer state, and a key, which checkpoints must keep."""
 
     params: Any
     opt_state: Any
@@ -35,7 +35,7 @@ def predict(params: Any, x: jax.Array) -> jax.Array:
 
 def toy(config: ToyConfig) -> Learner:
     """Adam on the squared error of a two-layer net; noise in the gradient, so that keys matter."""
-    optimiser = optax.adam(config.lr)
+    optimizer = optax.adam(config.lr)
 
     def init(key, batch):
         w, v, rest = jax.random.split(key, 3)
@@ -43,7 +43,7 @@ def toy(config: ToyConfig) -> Learner:
             "w": jax.random.normal(w, (batch["x"].shape[1], config.width)),
             "v": jax.random.normal(v, (config.width,)) / config.width,
         }
-        return ToyState(params, optimiser.init(params), rest)
+        return ToyState(params, optimizer.init(params), rest)
 
     def step(key, state, batch):
         def loss(params):
@@ -52,7 +52,7 @@ def toy(config: ToyConfig) -> Learner:
         value, grads = jax.value_and_grad(loss)(state.params)
         noise = 0.01 * jax.random.normal(key, state.params["v"].shape)
         grads["v"] = grads["v"] + noise
-        updates, opt_state = optimiser.update(grads, state.opt_state)
+        updates, opt_state = optimizer.update(grads, state.opt_state)
         params = optax.apply_updates(state.params, updates)
         sometimes = Mean(value, (jax.random.uniform(jax.random.fold_in(key, 1)) < 0.05).astype(jnp.float32))
         return ToyState(params, opt_state, jax.random.fold_in(state.key, 0)), {

@@ -31,7 +31,7 @@ def perceptron() -> Any:
 
 
 def convolutional() -> Any:
-    """Four strided blocks without normalisation, as ``nets.conv4()``."""
+    """Four strided blocks without normalization, as ``nets.conv4()``."""
     layers: list[Any] = []
     for channels in (1, 64, 64, 64):
         layers += [nn.Conv2d(channels, 64, 3, stride=2, padding=1), nn.ReLU()]

@@ -1,6 +1,6 @@
 """The PyTorch peer of the convolution benchmark, in a process of its own: ``python _torch.py THREADS``.
 
-Reads lines ``network layout optimiser steps`` and answers each with milliseconds a step.
+Reads lines ``network layout optimizer steps`` and answers each with milliseconds a step.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def resnet18() -> Any:
 NETWORKS = {"cnn": (small_cnn, (128, 1, 28, 28)), "resnet": (resnet18, (32, 3, 32, 32))}
 
 
-def trainer(network: str, layout: str, optimiser: str, batches: int = 4) -> Callable[[int], None]:
+def trainer(network: str, layout: str, optimizer: str, batches: int = 4) -> Callable[[int], None]:
     """A function that trains the network for a number of steps."""
     make, shape = NETWORKS[network]
     order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
@@ -67,7 +67,7 @@ def trainer(network: str, layout: str, optimiser: str, batches: int = 4) -> Call
     data = [
         (torch.rand(shape).to(memory_format=order), torch.randint(0, 10, shape[:1])) for _ in range(batches)
     ]
-    if optimiser == "adam":
+    if optimizer == "adam":
         update = torch.optim.Adam(net.parameters(), lr=1e-3)
     else:
         update = torch.optim.SGD(net.parameters(), lr=1e-2, momentum=0.9)
@@ -89,8 +89,8 @@ def main() -> None:
     print(torch.__version__, flush=True)
     trainers: dict[tuple[str, ...], Callable[[int], None]] = {}
     for line in sys.stdin:
-        network, layout, optimiser, steps = line.split()
-        which = (network, layout, optimiser)
+        network, layout, optimizer, steps = line.split()
+        which = (network, layout, optimizer)
         if which not in trainers:
             trainers[which] = trainer(*which)
         begin = time.perf_counter()

@@ -1,6 +1,6 @@
 """``python -m experiments.bench conv [cnn|layers|resnet] [--peers] [--json FILE]``: what convolutions cost.
 
-cnn: one training step (forward, backward, optimiser) of the small CNN, 28x28, batch 128, in each form of
+cnn: one training step (forward, backward, optimizer) of the small CNN, 28x28, batch 128, in each form of
 the convolution; jitted steps in a Python loop and inside a scan, one seed and eight vmapped.
 resnet: one training step of ResNet-18, 32x32x3, batch 32.
 layers: value and both gradients of single layers inside a scan, in our form and three others.
@@ -47,7 +47,7 @@ class Args:
     """Which figures."""
     peers: bool = False
     """Measure PyTorch in the same rounds; it must be importable."""
-    optimiser: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam"] = "sgd"
     """SGD with momentum .9, or Adam; the same in both."""
     rounds: int = 7
     """How often each way is measured."""
@@ -78,10 +78,10 @@ class Peer:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.version = self._read()
 
-    def __call__(self, network: str, layout: str, optimiser: str, steps: int) -> float:
+    def __call__(self, network: str, layout: str, optimizer: str, steps: int) -> float:
         """Milliseconds a step."""
         assert self._process.stdin
-        self._process.stdin.write(f"{network} {layout} {optimiser} {steps}\n")
+        self._process.stdin.write(f"{network} {layout} {optimizer} {steps}\n")
         self._process.stdin.flush()
         return float(self._read())
 
@@ -95,10 +95,10 @@ class Peer:
 
 
 def training(
-    net: Net, shape: tuple[int, ...], optimiser: str, way: str, seeds: int, steps: int, name_axis: bool
+    net: Net, shape: tuple[int, ...], optimizer: str, way: str, seeds: int, steps: int, name_axis: bool
 ) -> Way:
     """Training steps in a Python "loop" or a "scan", of one network or of ``seeds`` vmapped."""
-    update = optax.adam(1e-3) if optimiser == "adam" else optax.sgd(1e-2, momentum=0.9)
+    update = optax.adam(1e-3) if optimizer == "adam" else optax.sgd(1e-2, momentum=0.9)
 
     def init(key: Array) -> Any:
         params, state = net.init(key, jnp.zeros(shape))
@@ -226,7 +226,7 @@ def ways(args: Args) -> dict[str, Way]:
     if args.part == "resnet":
         return {
             f"{form}, {way}": training(
-                nets.resnet18(10, conv=form), (32, 32, 32, 3), args.optimiser, way, 1, 1, True
+                nets.resnet18(10, conv=form), (32, 32, 32, 3), args.optimizer, way, 1, 1, True
             )
             for form, way in (("matmul", "loop"), ("matmul", "scan"), ("lax", "loop"))
         }
@@ -239,10 +239,10 @@ def ways(args: Args) -> dict[str, Way]:
                 net = nets.cnn(10, conv=form)
                 title = f"{form}, {way}" + (f", {seeds} seeds vmapped" if seeds > 1 else "")
                 shape = (128, 28, 28, 1)
-                made[title] = training(net, shape, args.optimiser, way, seeds, steps, True)
+                made[title] = training(net, shape, args.optimizer, way, seeds, steps, True)
                 if form == "matmul" and seeds > 1:
                     title += ", axis unnamed"
-                    made[title] = training(net, shape, args.optimiser, way, seeds, steps, False)
+                    made[title] = training(net, shape, args.optimizer, way, seeds, steps, False)
     return made
 
 
@@ -275,7 +275,7 @@ def main(argv: list[str]) -> int:
         for layout in layouts:
             steps = args.steps if args.part == "cnn" else 1
             assert peer
-            measured[f"torch, {layout}"].append(peer(args.part, layout, args.optimiser, steps))
+            measured[f"torch, {layout}"].append(peer(args.part, layout, args.optimizer, steps))
         for name, way in ours.items():
             measured[name].append(milliseconds(way))
     if peer:

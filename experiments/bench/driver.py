@@ -61,7 +61,7 @@ class _State(NamedTuple):
 
 def learner(config: SGD) -> Learner:
     """Adam on the cross-entropy of a three-layer perceptron."""
-    optimiser = optax.adam(config.lr)
+    optimizer = optax.adam(config.lr)
 
     def init(key: jax.Array, batch: Any) -> _State:
         sizes = [batch["x"].shape[1], config.width, config.width, 10]
@@ -70,7 +70,7 @@ def learner(config: SGD) -> Learner:
             (jax.random.normal(k, (i, o)) * (2 / i) ** 0.5, jnp.zeros(o))
             for k, i, o in zip(keys, sizes, sizes[1:])
         ]
-        return _State(params, optimiser.init(params))
+        return _State(params, optimizer.init(params))
 
     def loss(params: Any, batch: Any) -> jax.Array:
         x = batch["x"]
@@ -82,7 +82,7 @@ def learner(config: SGD) -> Learner:
     def step(key: jax.Array, state: _State, batch: Any):
         del key
         value, grads = jax.value_and_grad(loss)(state.params, batch)
-        updates, opt_state = optimiser.update(grads, state.opt_state)
+        updates, opt_state = optimizer.update(grads, state.opt_state)
         return _State(optax.apply_updates(state.params, updates), opt_state), {"loss": value}
 
     return Learner(init, step)

@@ -13,7 +13,7 @@ Omniglot: 1,200 characters to train, 423 to test, turned by quarters; 28 x 28. E
 itself, unless a line says "transductive": then BatchNorm takes the statistics of all queries of a task, as
 many of a class as there are shots, as in the published figures of MAML and MAML++ (whose BatchNorm has
 parameters for each inner step; ours has not). Lines with ``budget`` in their name are cut to what two cores
-do in 40 minutes, by networks without normalisation. ``--slow`` runs the published networks and budgets, which
+do in 40 minutes, by networks without normalization. ``--slow`` runs the published networks and budgets, which
 want a GPU: an hour to days of one core each. With ``--save`` a line goes on where it was stopped.
 """
 

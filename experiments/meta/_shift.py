@@ -1,6 +1,6 @@
-"""Initialisations tried on other tasks than they were trained on: what the studies of shift share.
+"""Initializations tried on other tasks than they were trained on: what the studies of shift share.
 
-MAML, pooled pretraining and scratch all adapt by gradient descent from an initialisation at a rate, and
+MAML, pooled pretraining and scratch all adapt by gradient descent from an initialization at a rate, and
 differ in where both come from. So one compiled program tries them all, on any tasks that a family's floats or
 data describe: a dial needs no program for each of its positions.
 """
@@ -31,7 +31,7 @@ CAP = 4.0  # squares of the target: an answer of the right size and the wrong si
 
 
 class Candidate(NamedTuple):
-    """An initialisation, leaves [seeds, ...], and the rate at which it is adapted."""
+    """An initialization, leaves [seeds, ...], and the rate at which it is adapted."""
 
     rate: float
     params: PyTree
@@ -54,10 +54,10 @@ def trials(
     tasks: int,
     steps: int = 10,
 ) -> Trial:
-    """Errors of an initialisation after 0 to ``steps`` steps of adaptation, on any world of tasks.
+    """Errors of an initialization after 0 to ``steps`` steps of adaptation, on any world of tasks.
 
     Args:
-        problem: of which the initialisations are.
+        problem: of which the initializations are.
         family_of: ``family_of(world) -> TaskFamily``, pure.
         seeds: of the trainings; a seed's tasks are the same for all candidates and, as far as can be, in all
             worlds.
@@ -109,7 +109,7 @@ def taken(errors: np.ndarray, choice: np.ndarray) -> np.ndarray:
 
 
 def fresh(problem: Problem, x: Array, seeds: Sequence[int]) -> PyTree:
-    """Random initialisations for inputs like x [n, ...], leaves [seeds, ...]."""
+    """Random initializations for inputs like x [n, ...], leaves [seeds, ...]."""
     make = jit_brief(lambda seed: problem.init(jax.random.fold_in(jax.random.key(602), seed), x)[0])
     found = [make(np.uint32(seed)) for seed in seeds]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
@@ -123,7 +123,7 @@ def headless(problem: Problem, params: PyTree) -> PyTree:
 class Waves(NamedTuple):
     """A world of sinusoids: ``amplitude * sin(frequency * x + phase)``.
 
-    Centres and half widths of the ranges; both halves are scaled by one number from U(low, high).
+    Centers and half widths of the ranges; both halves are scaled by one number from U(low, high).
     """
 
     phase: Any

@@ -12,8 +12,8 @@ environments of pictures never seen, at the full shift.
 All methods are trained side by side with Adam at one rate on the same pictures, for the same number of steps.
 Frozen: one network for all. Fine-tuned: that network, on n labels by gradient steps. MAML (Finn et al. 2017):
 the same with a meta-learned start. Ensemble: three networks, averaged. IRM (Arjovsky et al. 2019). ARM (Zhang
-et al. 2021): a context from 50 unlabelled pictures. Batch-norm statistics (Schneider et al. 2020): a network
-with batch normalisation, its training statistics replaced by those of the same 50 pictures, against itself
+et al. 2021): a context from 50 unlabeled pictures. Batch-norm statistics (Schneider et al. 2020): a network
+with batch normalization, its training statistics replaced by those of the same 50 pictures, against itself
 frozen; the queries are not among them. Oracle: told the shift, it undoes it before the network and puts names
 and class frequencies right behind it (by Bayes' rule), and was trained so.
 
@@ -92,7 +92,7 @@ NORMED, STATISTICS = "frozen, batch norm", "batch-norm statistics"
 ARM, IRM, ENSEMBLE = "ARM", "IRM", "ensemble"
 TRAININGS = tuple(f"training: {name}" for name in (IRM, MAML, ARM, NORMED, "oracle"))
 LABEL_FREE = (FROZEN, NORMED, STATISTICS, ARM, IRM, ENSEMBLE)
-LABELLED = (TUNED, MAML)
+LABELED = (TUNED, MAML)
 # What each method may choose from on validation tasks.
 PENALTIES = (0.1, 1.0, 10.0)
 FINE_TUNE_RATES = (0.05, 0.2, 0.8)
@@ -107,7 +107,7 @@ class Config:
     size: side of the pictures. train_steps: of every training.
     environments: of a training step. context, queries: pictures that it takes of each, to adapt to and to be
         judged by.
-    labels: numbers of labels used at deployment; each divides the last, which is also how many unlabelled
+    labels: numbers of labels used at deployment; each divides the last, which is also how many unlabeled
         pictures there are.
     deployments: environments a seed and kind of shift, to choose on and again to be judged by.
     rounds: as many again, so often, to train on.
@@ -290,7 +290,7 @@ def run(config: Config, context: Context) -> None:
         taken = np.asarray(state.taken).reshape(len(context.seeds), -1)  # of each member or candidate
         unequal = (taken != taken[:, :1]).any(1)
         context.given(f"training: {name}", {"gradient steps": np.where(unequal, np.nan, taken[:, 0])})
-    known = draw("train", 0.5, 610)  # what batch normalisation remembers of its training
+    known = draw("train", 0.5, 610)  # what batch normalization remembers of its training
     test = draw("test", 1.0, 600)
     pictures = test.query["x"].reshape(len(context.seeds), -1, config.size**2)
     context.judged_on("all methods", pictures, by_seed=True)
@@ -383,7 +383,7 @@ def _problem() -> Any:
 
 
 def _normed() -> Any:
-    """The same network with batch normalisation; its state is the statistics of the last batch."""
+    """The same network with batch normalization; its state is the statistics of the last batch."""
     import jax
     import jax.numpy as jnp
 
@@ -656,7 +656,7 @@ def figure(table: Table, config: Config) -> Figure:
     labels = (0, *config.labels)
     for column, kind in enumerate(KINDS[1:]):
         ax, below = axes[:, column]
-        found = {m: table.curve(m, f"{kind}: regret")[1] for m in (FROZEN, *LABELLED)}
+        found = {m: table.curve(m, f"{kind}: regret")[1] for m in (FROZEN, *LABELED)}
         found[FROZEN] = np.broadcast_to(found[FROZEN], (len(found[FROZEN]), len(labels)))
         figures.curves(
             ax, range(len(labels)), found, title=f"{kind.capitalize()} shift", xlabel="labels used",
@@ -677,7 +677,7 @@ def figure(table: Table, config: Config) -> Figure:
 STUDY = Study(
     title="What helps against which deployment shift, with how many labels?",
     claim="Open: which adaptation pays under which shift. By the literature statistics and contexts of "
-    "unlabelled inputs help under covariate shift, and nothing but labels under concept shift.",
+    "unlabeled inputs help under covariate shift, and nothing but labels under concept shift.",
     claim_id="Q5",
     section="Open questions",
     regime=(

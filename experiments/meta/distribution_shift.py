@@ -5,7 +5,7 @@ Claim. Narrow meta-training fails out of distribution, and the curriculum decide
 Failing is losing to the best non-meta baseline on the same shifted tasks, and not to MAML in distribution.
 The baselines are pooled pretraining with tuned fine-tuning, trained on the same episodes, and training from
 scratch on the support set; for each shift and number of steps the one with the lower mean error there counts,
-which favours the baselines. Each method has as many candidates, four on sinusoids and three on letters: inner
+which favors the baselines. Each method has as many candidates, four on sinusoids and three on letters: inner
 rates in MAML's training, rates of adaptation for pooled and scratch. They are chosen on validation tasks of
 the training distribution, never on shifted ones, which would leak what is not known beforehand. The best
 candidate in hindsight on the shifted tasks is recorded beside it (``hindsight``): it decides nothing.

@@ -1,8 +1,8 @@
-"""Fast adaptation or a specialist: who is better, and from how many labelled points on? (T5)
+"""Fast adaptation or a specialist: who is better, and from how many labeled points on? (T5)
 
 Claim. Meta-learners adapt fast and trail specialists in distribution.
 
-Design. Tasks are sinusoids (Finn et al. 2017) with noise of deviation .3 on the labelled points and none on
+Design. Tasks are sinusoids (Finn et al. 2017) with noise of deviation .3 on the labeled points and none on
 the test points. A task has N of them, 5 to 1000, the same for all methods; smaller N are the first of larger.
 Three networks of one shape differ in where they start: MAML (the authors' one inner step of .01) and pooled
 pretraining, trained once on the same 3,000 meta-batches of 25 other tasks, and the specialist, a fresh
@@ -126,7 +126,7 @@ FAIR, UNFAIR = "MAML, each its steps", f"MAML, {EQUAL} against as many as it lik
 class Config:
     """Settings.
 
-    counts: labelled points of a task, N.
+    counts: labeled points of a task, N.
     batch: points a step of adaptation, the same for all methods and N.
     steps: numbers of steps of adaptation to choose from, the few among them; and one more, the larger of
         ``longest`` and ``per_point`` times N.
@@ -562,7 +562,7 @@ def figure(table: Table, config: Config) -> Figure:
         if regime.startswith(MAML):
             leads[regime.removeprefix("MAML, ")] = table.curve(str(pair), "log10 lead")[1]
     figures.curves(
-        axes[1, 0], config.counts, leads, title="Lead of MAML", xlabel="labelled points N",
+        axes[1, 0], config.counts, leads, title="Lead of MAML", xlabel="labeled points N",
         ylabel="log10 of the specialist's error over MAML's",
     )  # fmt: skip
     axes[1, 0].set_xscale("log")
@@ -583,7 +583,7 @@ STUDY = Study(
     claim_id="T5",
     section="Trade-offs",
     regime=(
-        "Noisy sinusoids, networks of 1-40-40-1, N from 5 to 1000 labelled points a task; meta-training of "
+        "Noisy sinusoids, networks of 1-40-40-1, N from 5 to 1000 labeled points a task; meta-training of "
         "3,000 steps (full: 30,000)."
     ),
     presets={

@@ -1,6 +1,6 @@
-"""Is few-shot success memorisation, do more tasks prevent it, and does MR-MAML cure it? (O8)
+"""Is few-shot success memorization, do more tasks prevent it, and does MR-MAML cure it? (O8)
 
-Claim. Success in few-shot learning is often memorisation: where a network can tell which task it is from the
+Claim. Success in few-shot learning is often memorization: where a network can tell which task it is from the
 inputs, it learns the tasks by heart and does not use the support set. The more tasks, the less it can.
 
 Design. Sinusoids (Finn et al. 2017) from a finite pool of 10, 100 or 2,000, of which each seed draws its own;
@@ -28,9 +28,9 @@ more tasks the less is known by heart, and with 2,000 the code costs less than .
 over .1 at 10 and at 100 tasks, and takes back more than half of what the code costs.
 
 Set beforehand: pilots on seeds 1000 and 1001 fixed sizes, the outer rate, and for MR-MAML what it adapts
-(all, not the head alone), its prior and the range of its charge, each in its favour. They had shown
-memorisation with 10 tasks, and MR-MAML to take back about half of the cost. They also showed that a wrong
-support set is no test of memorisation here: gradient steps on wrong values spoil what is known by heart, too.
+(all, not the head alone), its prior and the range of its charge, each in its favor. They had shown
+memorization with 10 tasks, and MR-MAML to take back about half of the cost. They also showed that a wrong
+support set is no test of memorization here: gradient steps on wrong values spoil what is known by heart, too.
 So it serves as a control, and what the right one gains decides.
 
 Controls. Without a code or with a random one ten tasks are not known better before adapting than one function
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from lrn.study.context import Context
     from lrn.table import Table
 
-CODE, RANDOM, NONE, REGULARISED = "code", "random code", "no code", "code, MR-MAML"
+CODE, RANDOM, NONE, REGULARIZED = "code", "random code", "no code", "code, MR-MAML"
 INNER = (0.003, 0.01, 0.02, 0.04)
 CHARGE = (1e-4, 1e-3, 1e-2, 1e-1)
 NUMBERS = 8  # in a code
@@ -171,14 +171,14 @@ def predictions(config: Config) -> Sequence[Prediction]:
             Superiority(
                 statement=f"With {pool} tasks MR-MAML betters MAML on new tasks by over .1.",
                 better=Cell(arm(CODE, pool), "error on new tasks"),
-                worse=Cell(arm(REGULARISED, pool), "error on new tasks"),
+                worse=Cell(arm(REGULARIZED, pool), "error on new tasks"),
                 margin=MARGIN,
                 regime=f"MR-MAML helps, {pool} tasks",
             ),
             Superiority(
                 statement=f"With {pool} tasks MR-MAML takes back over half of what the code costs.",
                 better=Cell(arm(CODE, pool), "half of the cost left"),
-                worse=Cell(arm(REGULARISED, pool), "error on new tasks"),
+                worse=Cell(arm(REGULARIZED, pool), "error on new tasks"),
                 regime=f"MR-MAML cures, {pool} tasks",
             ),
         ]
@@ -229,14 +229,14 @@ def controls(config: Config) -> Sequence[Control]:
 
 def candidates_of(name: str) -> list[str]:
     """The names of an arm's trainings."""
-    return [f"{name}, candidate {i}" for i in range(len(CHARGE if name.startswith(REGULARISED) else INNER))]
+    return [f"{name}, candidate {i}" for i in range(len(CHARGE if name.startswith(REGULARIZED) else INNER))]
 
 
 def _treated_alike(config: Config) -> list[Control]:
     """As many steps and candidates for all arms; the floor is what a sum over a grid gives."""
     few = config.pools[0]
     plain = [arm(kind, pool) for kind in (CODE, RANDOM, NONE) for pool in config.pools]
-    arms = [*plain, *(arm(REGULARISED, pool) for pool in config.pools[:-1])]
+    arms = [*plain, *(arm(REGULARIZED, pool) for pool in config.pools[:-1])]
     floors = ("least that one function for all has", "least that one function for all has, on a grid")
     return [
         equal_budgets("candidates", arms),
@@ -273,7 +273,7 @@ def run(config: Config, context: Context) -> None:
     def plain(problem: Any, c: Any) -> Any:
         return maml(problem, MAMLConfig(InnerConfig(rate=c.tuned), meta_rate=3e-3))
 
-    def regularised(problem: Any, c: Any) -> Any:
+    def regularized(problem: Any, c: Any) -> Any:
         settings = MRMAMLConfig(beta=c.tuned, prior_std=0.3, adapted="all", meta_rate=3e-3)
         return mr_maml(problem, settings)
 
@@ -285,10 +285,10 @@ def run(config: Config, context: Context) -> None:
     }
     _train(config, context, "MAML", plain, arms)
     arms = {
-        arm(REGULARISED, pool): [Arm(float(pool), *kinds[CODE], charge) for charge in CHARGE]
+        arm(REGULARIZED, pool): [Arm(float(pool), *kinds[CODE], charge) for charge in CHARGE]
         for pool in config.pools[:-1]
     }
-    _train(config, context, "MR-MAML", regularised, arms)
+    _train(config, context, "MR-MAML", regularized, arms)
     few = config.pools[0]
     floor = least(context.seeds, few)
     for kind in (NONE, RANDOM):
@@ -513,7 +513,7 @@ def figure(table: Table, config: Config) -> Figure:
 
     few, some = config.pools[0], config.pools[:-1]
     fig, axes = figures.subplots(2, 2, height=7.2)
-    arms = (CODE, RANDOM, NONE, REGULARISED)
+    arms = (CODE, RANDOM, NONE, REGULARIZED)
     dashes = dict(zip(arms, ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)))))
     for ax, tasks in zip(axes[0], (TASKS, NEW)):
         curves = {kind: table.curve(arm(kind, few), f"{tasks}, {RIGHT}")[1] for kind in arms}
@@ -532,7 +532,7 @@ def figure(table: Table, config: Config) -> Figure:
         (axes[1, 1], "error on new tasks", "After five steps, new tasks"),
     ):
         for kind in arms:
-            pools = some if kind == REGULARISED else config.pools
+            pools = some if kind == REGULARIZED else config.pools
             values = np.stack([table.final(arm(kind, pool), metric) for pool in pools], 1)
             figures.curves(ax, pools, {kind: values}, legend=False)
             like = axes[0, 0].lines[arms.index(kind)]
@@ -543,8 +543,8 @@ def figure(table: Table, config: Config) -> Figure:
 
 
 STUDY = Study(
-    title="Is few-shot success memorisation?",
-    claim="Few-shot success is often memorisation: tasks that can be told apart by their inputs are learned "
+    title="Is few-shot success memorization?",
+    claim="Few-shot success is often memorization: tasks that can be told apart by their inputs are learned "
     "by heart, the fewer the more, and MR-MAML cures it.",
     claim_id="O8",
     section="Observations",

@@ -6,11 +6,11 @@ accurate as MAML on the same few-shot tasks, and cheaper, since nothing is diffe
 Design. Omniglot, 5 ways with 1 and with 5 shots: one draw of 1,100 characters to train, 100 to validate and
 423 to test, and turned characters as further classes in training. Prototypical networks (Snell et al. 2017)
 and MAML (Finn et al. 2017) have the same body and see the same episodes: as many, with the same pictures, in
-the same order. Each has three candidates: for prototypes three rates of the outer optimiser, for MAML three
+the same order. Each has three candidates: for prototypes three rates of the outer optimizer, for MAML three
 inner rates at the best outer one of a pilot. MAML takes one inner step in training, as its authors' did on
 Omniglot. The candidate, and for MAML the number of steps at test (1 to 10), is the one with the best accuracy
 on validation characters, at each length of training by itself; that MAML has more to choose from is in its
-favour. First-order MAML is in the full preset only: in the pilot its meta-step cost as much as that of
+favor. First-order MAML is in the full preset only: in the pilot its meta-step cost as much as that of
 prototypes, and it was right in 53 and 66 percent where MAML was in 66 and 80. Pooled pretraining is another
 question (I8).
 

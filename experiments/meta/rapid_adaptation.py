@@ -1,6 +1,6 @@
-"""Does MAML find an initialisation that adapts in few steps, and is it adaptation or reuse? (I8)
+"""Does MAML find an initialization that adapts in few steps, and is it adaptation or reuse? (I8)
 
-Claim. MAML (Finn et al. 2017) learns an initialisation from which few gradient steps on few examples do a new
+Claim. MAML (Finn et al. 2017) learns an initialization from which few gradient steps on few examples do a new
 task, better than what one has without meta-learning.
 
 Two regimes. Sinusoids: 10 points of a sine of random amplitude and phase, two layers of 40 units, the query
@@ -18,7 +18,7 @@ each number of steps by itself. MAML, first-order MAML and ANIL have three candi
 with its own training. Pooling has three trainings too, at three rates of Adam (the others have one), each
 with six rates of fine-tuning on sinusoids and five on glyphs; scratch has as many rates. The best baseline is
 the best of the three for each number of steps in hindsight, on the test tasks. So whatever unfairness is left
-favours the baselines. MAML trains with one inner step.
+favors the baselines. MAML trains with one inner step.
 
 Predicted: on sinusoids MAML's loss is below half of the best baseline's after 1, 5 and 10 steps; on glyphs it
 is below by over .1 nats. Within ten steps the best baseline does not come to where MAML is after one. And one
@@ -374,7 +374,7 @@ class _Regime:
     def compare(self, oracle: Any, oracle_config: Any, oracle_train: Any = None) -> None:
         """All methods of a regime.
 
-        Whoever adapts by gradients differs, once trained, by initialisation and rate alone: so two programs
+        Whoever adapts by gradients differs, once trained, by initialization and rate alone: so two programs
         measure all of them, one that adapts the whole network and one for the head.
         """
         from lrn.meta.anil import anil
@@ -425,7 +425,7 @@ class _Regime:
         named = {arm(self.name, "oracle, training"): oracle_config}
         fit = self.context.fit(oracle, named, **(oracle_train or self.train))
         self.measure("oracle", oracle, [(oracle_config, fit.arm(*named))])
-        self.summarise()
+        self.summarize()
 
     def note(self, method: str, fit: Any, starts: Sequence[Any], outputs: int = 0) -> None:
         """Record how long a method trained, and whether what is adapted is what it trained."""
@@ -490,7 +490,7 @@ class _Regime:
             for k in (0, *AT):
                 self.context.record(name, f"{metric}@{k}", values[:, k])
 
-    def summarise(self) -> None:
+    def summarize(self) -> None:
         """The best baseline, and what the predictions and the question of reuse compare."""
         import numpy as np
 
@@ -544,7 +544,7 @@ def figure(table: Table, config: Config) -> Figure:
 
 STUDY = Study(
     title="Does MAML adapt in few steps, and is that adaptation?",
-    claim="MAML finds an initialisation that adapts in few steps, better than fine-tuning without it.",
+    claim="MAML finds an initialization that adapts in few steps, better than fine-tuning without it.",
     claim_id="I8",
     section="Insights",
     regime=(

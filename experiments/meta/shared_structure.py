@@ -262,13 +262,13 @@ def _directions(config: Config) -> Regime:
             first = first / jnp.linalg.norm(first)
             second = second - (second @ first) * first
             frame = jnp.stack([first, second / jnp.linalg.norm(second)])
-            return {"centres": APART * jax.random.normal(a, (WAYS, 2)), "frame": frame}
+            return {"centers": APART * jax.random.normal(a, (WAYS, 2)), "frame": frame}
 
         def batch(key: Any, task: Any) -> Any:
             noise = jax.random.normal(key, (1 + queries, WAYS, DIM))
             frame = task["frame"]
             inside = noise @ frame.T
-            x = NUISANCE * (noise - inside @ frame) + (task["centres"][None] + inside) @ frame
+            x = NUISANCE * (noise - inside @ frame) + (task["centers"][None] + inside) @ frame
             y = jnp.tile(jnp.arange(WAYS, dtype=jnp.int32), queries)
             return {"x": x[0], "y": y[:WAYS]}, {"x": x[1:].reshape(-1, DIM), "y": y}
 

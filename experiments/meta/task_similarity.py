@@ -39,7 +39,7 @@ linear tasks became a control alone, as the pilot showed no advantage there. See
 Controls. At distance 0 errors are those on other tasks of the training distribution, within half a halving,
 which is what the pilot's noise allows. One who knows that tasks are sinusoids has no error at any distance.
 Another task's support set does not help. On linear tasks MAML's loss after one step is what the closed form
-says of its initialisation, at both ends of the dial; the Bayesian who knows the shifted distribution is below
+says of its initialization, at both ends of the dial; the Bayesian who knows the shifted distribution is below
 MAML after any number of steps; one with the training's prior pays for it.
 
     python -m experiments.meta.task_similarity --preset quick
@@ -603,7 +603,7 @@ def figure(table: Table, config: Config) -> Figure:
             for k in AT
         }
         figures.curves(ax, DIALS[dial], lines, title=title, xlabel=label, ylabel=f"advantage, {unit}")
-        ax.axhline(0, color="grey", linewidth=1)
+        ax.axhline(0, color="gray", linewidth=1)
     return fig
 
 

@@ -15,7 +15,7 @@ that "off-policy" means one thing: which states and actions the updates are abou
 
 Baird's star, in expectation: eight cells, each a linear iteration whose spectral radius says whether it
 diverges, and sampled TD and TDC from the usual weights. FourRooms (finite) and MountainCar (continuous
-states), both gymnax's: 2 x 3 x 2 cells. Two more arms maximise over actions, as Q-learning does, on
+states), both gymnax's: 2 x 3 x 2 cells. Two more arms maximize over actions, as Q-learning does, on
 off-policy data: without a target network and with one.
 
 What counts as unstable. Soft divergence (van Hasselt et al. 2018): some |Q| of the data beyond
@@ -129,7 +129,7 @@ def arm(task: str, kind: str, bootstrap: bool, off_policy: bool) -> str:
 
 
 def greedy_arm(task: str, target_network: bool) -> str:
-    """The name of an arm that maximises over actions."""
+    """The name of an arm that maximizes over actions."""
     return f"{task}: net, Q-learning, off-policy{', target network' if target_network else ''}"
 
 
@@ -326,12 +326,12 @@ def _baird_sampled(config: Config, context: Context) -> None:
     given = (env, baird.features(), baird.target())
     fits = {
         "TD": context.fit(
-            lambda c: linear.semi_gradient_td(*given, c, baird.behaviour(), start),
+            lambda c: linear.semi_gradient_td(*given, c, baird.behavior(), start),
             {"Baird: sampled TD": td},
             **options,
         ),
         "TDC": context.fit(
-            lambda c: linear.tdc(*given, c, baird.behaviour(), start), {"Baird: sampled TDC": tdc}, **options
+            lambda c: linear.tdc(*given, c, baird.behavior(), start), {"Baird: sampled TDC": tdc}, **options
         ),
     }
     for name, fit in fits.items():
@@ -540,13 +540,13 @@ def _grid(task: str, config: Config, context: Context) -> None:
 
     def learner(kind: str) -> Any:
         init_params, q = _approximator(kind, world.env.actions.n, config)
-        optimiser = optax.scale_by_adam() if kind == "net" else optax.identity()
+        optimizer = optax.scale_by_adam() if kind == "net" else optax.identity()
 
         def factory(c: Factors) -> Learner:
             def init(key: Any, batch: Any) -> Fitted:
                 del batch
                 params = init_params(key)
-                return Fitted(params, params, optimiser.init(params), jnp.zeros(()))
+                return Fitted(params, params, optimizer.init(params), jnp.zeros(()))
 
             def step(key: Any, state: Fitted, batch: Any) -> Any:
                 del key
@@ -567,7 +567,7 @@ def _grid(task: str, config: Config, context: Context) -> None:
                     gradient = gradient / jnp.maximum(count, 1)
                 else:
                     gradient = jax.tree.map(lambda g: g / config.batch, gradient)
-                updates, opt_state = optimiser.update(gradient, state.opt_state)
+                updates, opt_state = optimizer.update(gradient, state.opt_state)
                 params = jax.tree.map(lambda p, u: p - c.rate * u, state.params, updates)
                 slow = jax.tree.map(lambda s, p: s + c.follow * (p - s), state.slow, params)
                 peak = jnp.maximum(state.peak, jnp.abs(values).max())

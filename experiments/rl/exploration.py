@@ -7,8 +7,8 @@ continuous ones (Pendulum, MountainCarContinuous). In either kind one is easy to
 DeepSea and MountainCarContinuous nothing but costs is seen until a long run of right actions has been made.
 So the kind of action and the depth of exploration can be told apart, which the claim does not do.
 
-One learner for all: Q-learning over tiles (a table for DeepSea), with the continuous actions discretised
-evenly, three for the car and five for the pendulum. A network would add its own generalisation, and another
+One learner for all: Q-learning over tiles (a table for DeepSea), with the continuous actions discretized
+evenly, three for the car and five for the pendulum. A network would add its own generalization, and another
 learner for continuous actions its own; here arms differ in how they explore and in nothing else, and a run
 costs microseconds a step. Methods: epsilon-greedy (constant, or annealed over nearly the whole training);
 optimistic initial values; a count bonus; and, in continuous tasks, noise on the greedy action along the axis
@@ -204,8 +204,8 @@ def settings(task: Task) -> dict[str, list[dict[str, float]]]:
         "no learning": [{"learning_rate": 0.0, "epsilon": 0.1}],
     }
     if task.continuous:
-        for name, colour in (("white", 0.0), ("OU", 0.0), ("pink", 1.0)):
-            found[name] = [{"noise": v, "colour": colour} for v in (0.3, 0.5, 1.0)]
+        for name, color in (("white", 0.0), ("OU", 0.0), ("pink", 1.0)):
+            found[name] = [{"noise": v, "color": color} for v in (0.3, 0.5, 1.0)]
         found["RND"] = found["counts"]
     return found
 
@@ -238,12 +238,12 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
 
     from lrn import nets
     from lrn.config import config as pytree
-    from lrn.rl.env import discretise, make
+    from lrn.rl.env import discretize, make
     from lrn.rl.evaluate import evaluator
     from lrn.rl.exploration import (
         CountConfig,
         RNDConfig,
-        coloured,
+        colored,
         count_bonus,
         ornstein_uhlenbeck,
         rnd,
@@ -261,14 +261,14 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
         initial: float = 0.0
         beta: float = 0.0
         noise: float = 0.0
-        colour: float = 0.0
+        color: float = 0.0
         learning_rate: float = 0.5
 
     if name == "DeepSea":
         env, coding, rate = deep_sea(config.depth), table(config.depth), 1.0
     else:
         env, coding, rate = make(GYM[name]), tiles(task.low, task.high, task.bins), 0.5
-        env = discretise(env, task.levels) if task.continuous else env
+        env = discretize(env, task.levels) if task.continuous else env
     steps = config.car_steps if name == CAR else config.steps
 
     def agent(c: Arm, program: str) -> Any:
@@ -288,7 +288,7 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
         bonus = count_bonus(coding, CountConfig(beta=c.beta), env.actions.n)  # pyright: ignore[reportAttributeAccessIssue]
         if not task.continuous:
             return coded_q(env, coding, learner, bonus)
-        noise = ornstein_uhlenbeck() if program == "OU" else coloured(c.colour, env.horizon)
+        noise = ornstein_uhlenbeck() if program == "OU" else colored(c.color, env.horizon)
         return coded_q(env, coding, learner, bonus, noise)
 
     # One program for what floats can tell apart, and one each for OU and RND, on the car alone.
@@ -362,7 +362,7 @@ STUDY = Study(
     section="Observations",
     regime=(
         "gymnax's CartPole, MountainCar, Pendulum and MountainCarContinuous, and DeepSea of depth 10; "
-        "tile-coded Q-learning, continuous actions discretised; 40,000 steps, 100,000 for the continuous car "
+        "tile-coded Q-learning, continuous actions discretized; 40,000 steps, 100,000 for the continuous car "
         "(full: five times as many, DeepSea of depth 14)."
     ),
     presets={

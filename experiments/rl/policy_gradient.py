@@ -14,7 +14,7 @@ steps. Pendulum: PPO against SAC; PPO gets fifteen times the steps, since its st
 judged on a task that it had not learned. The greedy policy is evaluated along the way. Networks are the
 same. Each algorithm had four learning rates tried on seeds 1000 to 1002 and keeps the one with the highest
 mean return over the training; all else is as its authors have it, except that the updates a step of DQN and
-the budget on CartPole were revised over three pilots there, which favours the off-policy side.
+the budget on CartPole were revised over three pilots there, which favors the off-policy side.
 
 What the words mean, set beforehand.
 High in variance: more than ten episodes for a gradient as large as its noise. One would be the bare
@@ -490,7 +490,7 @@ def figure(table: Table, config: Config) -> Figure:
     for k, name in enumerate(ESTIMATORS[:3]):
         x = 10 ** table.final(name, "log10 noise to signal").mean()
         left.plot([x], [0.0], marker="sD^"[k], linestyle="none", label=name)
-    left.axvline(10, linestyle=":", linewidth=1, color="grey")
+    left.axvline(10, linestyle=":", linewidth=1, color="gray")
     left.set(xscale="log", title="Gradient of one episode")
     left.set(xlabel="variance / squared gradient", ylabel="relative bias")
     left.legend(fontsize="small")
@@ -500,7 +500,7 @@ def figure(table: Table, config: Config) -> Figure:
             total = config.budget(task, name)
             x = np.maximum(steps / steps[-1] * total, total / len(steps) / 2)
             _line(ax, x, values, name)
-        ax.axhline(spec.threshold, linestyle=":", linewidth=1, color="grey")
+        ax.axhline(spec.threshold, linestyle=":", linewidth=1, color="gray")
         ax.set(title=task, xlabel="environment steps", ylabel="greedy return", xscale="log")
         ax.legend(fontsize="small", loc="lower right")
     return fig

@@ -1,7 +1,7 @@
 """Does the shape of the reward matter more than the algorithm? (O5)
 
 Claim. Reward shaping matters more than the algorithm: a good one lets any of them solve the task, and a bad
-one degenerates under any optimiser.
+one degenerates under any optimizer.
 
 Design. Three algorithms of different kinds (PPO; DQN, which replays; PQN, on-policy Q-learning) by four
 rewards, on a task that the plain reward does not explain (MountainCar) and one where it suffices (CartPole).
@@ -100,7 +100,7 @@ class Config:
     tasks: any of MountainCar, CartPole. algorithms: two or more of PPO, DQN, PQN.
     length: multiple of a task's own steps of training.
     episodes: of an evaluation.
-    tabular_steps: of the control with Q-initialisation.
+    tabular_steps: of the control with Q-initialization.
     """
 
     tasks: tuple[str, ...] = ("MountainCar", "CartPole")
@@ -413,7 +413,7 @@ def _tabular(config: Config, context: Context) -> None:
         return {**deviation, "slip": jnp.abs(wrong + phi[None] - right).max()}
 
     seeds = np.asarray(context.seeds, np.uint32)
-    found = context.once("shaping and Q-initialisation", lambda: context.over_seeds(compare)(seeds, ()))
+    found = context.once("shaping and Q-initialization", lambda: context.over_seeds(compare)(seeds, ()))
     for name in ("Q-learning", "SARSA"):
         context.record(f"tabular: {name}", "deviation", found[name], step=config.tabular_steps)
     context.record("tabular: Q-learning", "deviation, ends kept", found["slip"], step=config.tabular_steps)
@@ -446,7 +446,7 @@ def figure(table: Table, config: Config) -> Figure:
 
 STUDY = Study(
     title="Does the shape of the reward matter more than the algorithm?",
-    claim="Reward shaping matters more than the algorithm, and a bad one degenerates under any optimiser.",
+    claim="Reward shaping matters more than the algorithm, and a bad one degenerates under any optimizer.",
     claim_id="O5",
     section="Observations",
     regime=(

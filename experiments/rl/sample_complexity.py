@@ -150,7 +150,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that a method is broken, or a slope an artefact of the budget."""
+    """What shows that a method is broken, or a slope an artifact of the budget."""
     smallest = config.short[0]
     law = Within(
         statement=f"Random actions solve {smallest} rows in 2^{smallest} episodes, within a factor of four.",

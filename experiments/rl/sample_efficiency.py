@@ -390,7 +390,7 @@ def _pendulum(config: Config, context: Context) -> Any:
         rollouts=100, rollout_length=4, imagined_size=8000,
     )  # fmt: skip
     greedy("MBPO", lambda c: mbpo(env, actor, critic, model, c), imagined, env, few)
-    five = envs.discretise(env, 5)
+    five = envs.discretize(env, 5)
     deep = DQNConfig(
         total_steps=many, num_envs=1, rollout_length=4, updates=16, buffer_size=many, batch_size=256,
         learning_starts=200, learning_rate=3e-3, target_period=1, target_rate=0.01, exploration_fraction=0.3,

@@ -98,7 +98,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture, PNG or JPEG; becomes uint8 [height, width, channels], 1 channel grey or 3 RGB.
+    """A picture, PNG or JPEG; becomes uint8 [height, width, channels], 1 channel gray or 3 RGB.
 
     Read from bytes, or from a struct {bytes, path} as the Hugging Face Hub keeps images. One-bit
     pictures become 0 and 255.
@@ -150,7 +150,7 @@ class Image:
             raise DataError(f"is {image.size[0]}x{image.size[1]}, expected {self.width}x{self.height} pixels")
         if image.mode not in (("L", "1") if self.channels == 1 else ("RGB", "P")):
             raise DataError(
-                f"has colour mode {image.mode}, expected {'grey' if self.channels == 1 else 'RGB'}"
+                f"has color mode {image.mode}, expected {'gray' if self.channels == 1 else 'RGB'}"
             )
         try:
             if image.mode in ("1", "P"):

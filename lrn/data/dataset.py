@@ -27,7 +27,7 @@ class Dataset(Mapping[str, np.ndarray]):
         columns: column name to array; ``dataset[column]`` is the same.
         source: the file it was read from, or "generated".
         sha256: SHA-256 of that file, or of the columns if they were generated.
-        licence: under which terms the data may be used.
+        license: under which terms the data may be used.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Dataset(Mapping[str, np.ndarray]):
     columns: Mapping[str, np.ndarray] = field(repr=False)
     source: str
     sha256: str
-    licence: str
+    license: str
 
     def __post_init__(self) -> None:
         for column in self.columns.values():

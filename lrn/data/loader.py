@@ -36,7 +36,7 @@ def names() -> tuple[str, ...]:
 
 
 def info(name: str) -> DataSpec:
-    """What a data set is: its columns, splits, licence, citation and home.
+    """What a data set is: its columns, splits, license, citation and home.
 
     Raises:
         ValueError: no such data set; the nearest names are offered.
@@ -68,7 +68,7 @@ def load(name: str | DataSpec, split: str = "train") -> Dataset:
     check.choice(f"split of {spec.name}", split, spec.splits)
     if spec.generate is not None:
         columns = spec.generate(split)
-        return Dataset(spec.name, split, columns, "generated", _sha256_arrays(columns), spec.licence)
+        return Dataset(spec.name, split, columns, "generated", _sha256_arrays(columns), spec.license)
     path = _find(spec, split) or _download(spec, split)
     try:
         return _read(spec, split, path)
@@ -192,7 +192,7 @@ def _read(spec: DataSpec, split: str, path: Path) -> Dataset:
     columns = {name: columns[name] for name in spec.columns}
     if spec.derive is not None:
         columns |= spec.derive(columns)
-    return Dataset(spec.name, split, columns, str(path), digest, spec.licence)
+    return Dataset(spec.name, split, columns, str(path), digest, spec.license)
 
 
 def _check(path: Path, spec: DataSpec, split: str) -> None:

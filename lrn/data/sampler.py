@@ -127,7 +127,7 @@ def permute(key: Key, index: Array, size: int) -> Array:
 
     A balanced Feistel network on the next even power of two (Luby and Rackoff 1988) that walks on until
     it lands below ``size`` (cycle walking, Black and Rogaway 2002): 60,000 rows take 0.2 ms on a CPU where
-    sorting them takes 27. Up to `_SORTED` rows it sorts, because so small a network favours some orders.
+    sorting them takes 27. Up to `_SORTED` rows it sorts, because so small a network favors some orders.
     Equal keys give the same permutation.
 
     Args:

@@ -45,7 +45,7 @@ class DataSpec:
         about: one sentence on what it is.
         columns: name and kind of every column; a file must have exactly these.
         splits: name and size of every split.
-        licence: the terms, or that none are stated.
+        license: the terms, or that none are stated.
         citation: whom to cite.
         home: the page a person would read.
         convert: ``convert(spec, paths) -> pyarrow.Table`` makes the table of a split from its downloaded
@@ -58,7 +58,7 @@ class DataSpec:
     about: str
     columns: Mapping[str, Column]
     splits: Mapping[str, Split]
-    licence: str
+    license: str
     citation: str
     home: str
     convert: Callable[[DataSpec, Sequence[Path]], Any] | None = None

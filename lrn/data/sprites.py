@@ -1,8 +1,8 @@
 """Sprites: pictures rendered from known factors, as a pure function of them.
 
 The factors are those of dSprites (Matthey, Higgins, Hassabis and Lerchner 2017, "dSprites:
-disentanglement testing sprites dataset"): colour, shape (square, ellipse, heart), scale (6 values in
-[0.5, 1]), orientation (40 values in [0, 2π]) and position (32 x 32 values in [0, 1]); with a colour
+disentanglement testing sprites dataset"): color, shape (square, ellipse, heart), scale (6 values in
+[0.5, 1]), orientation (40 values in [0, 2π]) and position (32 x 32 values in [0, 1]); with a color
 that varies, which dSprites' white does not. The drawing is ours: edges are anti-aliased, so pictures
 depend smoothly on the factors, at any size.
 
@@ -27,7 +27,7 @@ SHAPES = ("square", "ellipse", "heart")
 
 # The values of every factor, in dSprites' order, in which the last factor changes fastest in `grid`.
 VALUES: dict[str, np.ndarray] = {
-    "colour": np.arange(8) / 8,
+    "color": np.arange(8) / 8,
     "shape": np.arange(3),
     "scale": np.linspace(0.5, 1, 6),
     # As in dSprites both ends are there, so the first and the last orientation look the same.
@@ -36,8 +36,8 @@ VALUES: dict[str, np.ndarray] = {
     "y": np.linspace(0, 1, 32),
 }
 
-# Lengths are in canvas widths. The centre moves over the middle half of the canvas, and no sprite
-# reaches further than this from its centre at scale 1, so none is ever cut off.
+# Lengths are in canvas widths. The center moves over the middle half of the canvas, and no sprite
+# reaches further than this from its center at scale 1, so none is ever cut off.
 REACH = 0.21
 SMALLEST = 16  # pixels; below, a blurred edge would touch the border
 
@@ -48,7 +48,7 @@ _SEMI_AXES = (REACH, REACH / 2)
 class Factors(NamedTuple):
     """What a sprite looks like; each a scalar for `render`, or arrays of one shape.
 
-    colour: hue in [0, 1): 0 red, 1/3 green, 2/3 blue.
+    color: hue in [0, 1): 0 red, 1/3 green, 2/3 blue.
     shape: index into `SHAPES`.
     scale: in [0.5, 1]; lengths are proportional to it.
     orientation: angle in radians, counter-clockwise as seen; at 0 the square stands on a side, the
@@ -57,7 +57,7 @@ class Factors(NamedTuple):
     y: position in [0, 1], top to bottom, likewise.
     """
 
-    colour: Any
+    color: Any
     shape: Any
     scale: Any
     orientation: Any
@@ -68,13 +68,13 @@ class Factors(NamedTuple):
 def render(factors: Factors, size: int = 64, saturation: Any = 1.0) -> Array:
     """Draw one sprite on black.
 
-    A pixel's value is the part of it that the sprite covers, from the signed distance of its centre
+    A pixel's value is the part of it that the sprite covers, from the signed distance of its center
     to the outline; the sum over pixels is the area to about a percent at 64 pixels.
 
     Args:
         factors: scalars. Gradients flow to all but the shape.
         size: width and height in pixels, at least `SMALLEST`; static.
-        saturation: of the colour, in [0, 1]; 0 makes dSprites' white sprites.
+        saturation: of the color, in [0, 1]; 0 makes dSprites' white sprites.
 
     Returns:
         float32 [size, size, 3] in [0, 1].
@@ -90,7 +90,7 @@ def render(factors: Factors, size: int = 64, saturation: Any = 1.0) -> Array:
                 "use jax.vmap(render) for many."
             )
     coverage = _coverage(factors, size)
-    return coverage[:, :, None] * _rgb(factors.colour, saturation)[None, None, :]
+    return coverage[:, :, None] * _rgb(factors.color, saturation)[None, None, :]
 
 
 def sample(key: Key, shape: Sequence[int] = (), continuous: bool = False) -> Factors:
@@ -99,7 +99,7 @@ def sample(key: Key, shape: Sequence[int] = (), continuous: bool = False) -> Fac
     Args:
         key: drives the draw.
         shape: of every factor's array.
-        continuous: draw colour, scale, orientation and position from their whole intervals, instead of
+        continuous: draw color, scale, orientation and position from their whole intervals, instead of
             from `VALUES`.
 
     Returns:
@@ -111,7 +111,7 @@ def sample(key: Key, shape: Sequence[int] = (), continuous: bool = False) -> Fac
         if name == "shape":
             drawn[name] = jax.random.randint(keys[name], shape, 0, len(values))
         elif continuous:
-            high = 1.0 if name == "colour" else float(values[-1])  # hue is a circle
+            high = 1.0 if name == "color" else float(values[-1])  # hue is a circle
             drawn[name] = jax.random.uniform(keys[name], shape, minval=float(values[0]), maxval=high)
         else:
             drawn[name] = jax.random.choice(keys[name], jnp.asarray(values, jnp.float32), shape)
@@ -122,7 +122,7 @@ def grid(**values: Sequence[float] | np.ndarray) -> Factors:
     """Every combination of factor values, the last factor changing fastest.
 
     Args:
-        values: for a factor, the values to take; by default those of `VALUES`, and one colour: the
+        values: for a factor, the values to take; by default those of `VALUES`, and one color: the
             737,280 combinations of dSprites, in its order.
 
     Returns:
@@ -131,7 +131,7 @@ def grid(**values: Sequence[float] | np.ndarray) -> Factors:
     Raises:
         ValueError: no such factor, or an empty list.
     """
-    chosen = {**VALUES, "colour": VALUES["colour"][:1]}
+    chosen = {**VALUES, "color": VALUES["color"][:1]}
     for name, choice in values.items():
         check.choice("factor", name, VALUES)
         if np.ndim(choice) != 1 or len(choice) == 0:
@@ -202,7 +202,7 @@ def _heart(u: Array, v: Array) -> Array:
 
 
 def _rgb(hue: Any, saturation: Any) -> Array:
-    """The colour of full value with a hue and a saturation, [3]; the HSV hexcone of Smith 1978."""
+    """The color of full value with a hue and a saturation, [3]; the HSV hexcone of Smith 1978."""
     offset = jnp.asarray([0.0, 2 / 3, 1 / 3], jnp.float32)
     ramp = jnp.abs(jnp.mod(hue + offset, 1.0) * 6 - 3) - 1
     return 1 - saturation * (1 - jnp.clip(ramp, 0, 1))

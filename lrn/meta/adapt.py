@@ -1,4 +1,4 @@
-"""The inner loop: from an initialisation to a task's parameters, by a few steps of any optax optimiser.
+"""The inner loop: from an initialization to a task's parameters, by a few steps of any optax optimizer.
 
 A pure function of the loss, the parameters and the support set, to be differentiated through (second order),
 or with the inner gradients held constant (first order):
@@ -33,7 +33,7 @@ class InnerConfig:
     """Settings of the inner loop (Finn et al. 2017).
 
     steps: gradient steps, 0 or more.
-    rate: of the inner optimiser.
+    rate: of the inner optimizer.
     order: "second" differentiates through the inner gradients; "first" holds them constant (FOMAML).
     checkpoint: recompute each step on the way back: memory of one step's activations instead of all.
     optimizer: ``optimizer(rate) -> optax.GradientTransformation``.
@@ -51,7 +51,7 @@ class InnerConfig:
         check.choice("order", self.order, ORDERS)
         if not callable(self.optimizer):
             raise check.InputError(
-                f"optimizer must make an optax optimiser of a rate, got {self.optimizer!r}; give optax.sgd."
+                f"optimizer must make an optax optimizer of a rate, got {self.optimizer!r}; give optax.sgd."
             )
 
 

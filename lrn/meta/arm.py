@@ -1,6 +1,6 @@
-"""Adaptive risk minimisation by a context (Zhang et al. 2021, ARM-CML): adapts to a task without its labels.
+"""Adaptive risk minimization by a context (Zhang et al. 2021, ARM-CML): adapts to a task without its labels.
 
-A second network maps each unlabelled input of the support set to a few numbers; their mean, the context, goes
+A second network maps each unlabeled input of the support set to a few numbers; their mean, the context, goes
 beside every input of the first. Both are trained together on tasks that differ as deployments do, so that
 what is worth knowing of a place (how bright its pictures are, say) is read off a batch of its inputs.
 """

@@ -33,7 +33,7 @@ class IMAMLConfig:
 
     inner: the solver of the inner problem; its order does not matter. The meta-gradient assumes that it gets
         there: ``steps * rate * strength`` should be a few units.
-    strength: of the pull towards the initialisation; the larger, the closer the adapted parameters stay.
+    strength: of the pull towards the initialization; the larger, the closer the adapted parameters stay.
     cg_steps: conjugate gradient steps of the derivative.
     meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml`.
     """

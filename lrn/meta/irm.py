@@ -1,4 +1,4 @@
-"""Invariant risk minimisation (Arjovsky et al. 2019, IRMv1): the tasks of a meta-batch are the environments.
+"""Invariant risk minimization (Arjovsky et al. 2019, IRMv1): the tasks of a meta-batch are the environments.
 
 One network for all, as in `lrn.meta.pooled`, and a penalty where its outputs could be made better in one
 environment by a scale of that environment's own: the squared derivative of the loss by a factor on the

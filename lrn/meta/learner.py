@@ -271,7 +271,7 @@ def flat(outputs: Array, steps: int) -> Array:
 
 
 def example() -> Example:
-    """A meta-learner of one's own: an initialisation that is good as it is, adapted by nothing."""
+    """A meta-learner of one's own: an initialization that is good as it is, adapted by nothing."""
     from lrn import nets
     from lrn.meta.episode import episodes
     from lrn.meta.families.sinusoid import sinusoid

@@ -6,7 +6,7 @@ The meta-gradient is that of the query loss after a few steps on the support set
 What the naive version misses, and this one has:
 - All tasks at once: one vmap, not a loop with a clone of the network for each task.
 - `jax.checkpoint` for long inner loops, groups of tasks for large ones.
-- An inner loop of any length, any optax optimiser, and other lengths at test than in training.
+- An inner loop of any length, any optax optimizer, and other lengths at test than in training.
 - BatchNorm's statistics are a choice with a name (`lrn.meta.problem`), not an accident.
 """
 
@@ -32,7 +32,7 @@ class MAMLConfig:
     """Settings; the defaults are those of the sinusoids.
 
     inner: the inner loop.
-    meta_rate: of the outer optimiser. optimizer: ``optimizer(meta_rate)``, the outer one.
+    meta_rate: of the outer optimizer. optimizer: ``optimizer(meta_rate)``, the outer one.
     tasks_at_once: tasks whose gradients are taken together; 0 for as many as run fast.
     """
 
@@ -48,7 +48,7 @@ class MAMLConfig:
 
 
 def maml(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearner:
-    """Learn an initialisation from which a few steps on the support set do a task.
+    """Learn an initialization from which a few steps on the support set do a task.
 
     Args:
         problem: the network and the loss.

@@ -1,4 +1,4 @@
-"""Meta-SGD (Li et al. 2017): learn the inner rate of every single parameter along with the initialisation.
+"""Meta-SGD (Li et al. 2017): learn the inner rate of every single parameter along with the initialization.
 
 A rate may become negative: what is learned is a direction, not only a speed.
 """

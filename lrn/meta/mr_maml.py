@@ -1,4 +1,4 @@
-"""Meta-regularised MAML (Yin et al. 2020): noise on what is not adapted, paid for by the nat.
+"""Meta-regularized MAML (Yin et al. 2020): noise on what is not adapted, paid for by the nat.
 
 A network that can tell tasks by their inputs may learn them by heart and never look at the support set. Here
 the body's weights are a Gaussian whose divergence from a prior is charged (their MR-MAML on weights, eq. 5):

@@ -55,10 +55,10 @@ def prototypes(features: Array, y: Array, ways: int) -> Array:
     return jnp.where(count == 0, features.mean(axis=0, keepdims=True), means)
 
 
-def prototype_logits(features: Array, centres: Array) -> Array:
+def prototype_logits(features: Array, centers: Array) -> Array:
     """Minus the squared Euclidean distance of features [n, d] to prototypes [ways, d]: [n, ways]."""
-    cross = features @ centres.T
-    squares = (features**2).sum(1)[:, None] + (centres**2).sum(1)[None]
+    cross = features @ centers.T
+    squares = (features**2).sum(1)[:, None] + (centers**2).sum(1)[None]
     return 2 * cross - squares
 
 

@@ -51,7 +51,7 @@ class ReptileConfig:
 
 
 def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
-    """Learn an initialisation that is near to where each task's training ends.
+    """Learn an initialization that is near to where each task's training ends.
 
     Metrics as for `lrn.meta.maml.maml`; with ``join`` the queries have been trained on.
     """

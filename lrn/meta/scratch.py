@@ -32,7 +32,7 @@ class ScratchConfig:
 
 
 def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
-    """No meta-learning: steps change nothing, and each task begins at the random initialisation.
+    """No meta-learning: steps change nothing, and each task begins at the random initialization.
 
     Metrics: ``loss`` of the queries before any training; not a number where that of the support set is none.
     """

@@ -10,7 +10,7 @@ from flax import linen as nn
 from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
 from lrn.nets.conv import conv2d, in_blocks, max_pool
-from lrn.nets.inputs import PerChannel, images, normalise
+from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Key, Net
 
@@ -30,7 +30,7 @@ class CNN(nn.Module):
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Map images [batch, height, width, channels] to [batch, classes]."""
         images("x", x, least=2 ** len(self.widths))
-        x = normalise(x, self.mean, self.std)
+        x = normalize(x, self.mean, self.std)
         layers, sizes = [], []
         rows, columns, channels = x.shape[1:]
         for i, width in enumerate(self.widths):
@@ -78,7 +78,7 @@ def cnn(
         hidden: widths of dense layers before the last one.
         dropout: probability to drop an input of a dense layer while training, in [0, 1); may be traced.
         mean: subtracted from the pixels; one number, or one a channel.
-        std: the centred pixels are divided by it; one number, or one a channel.
+        std: the centerd pixels are divided by it; one number, or one a channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:

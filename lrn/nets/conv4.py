@@ -8,7 +8,7 @@ from lrn import check
 from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
 from lrn.nets.conv import Conv, max_pool
-from lrn.nets.inputs import PerChannel, images, normalise
+from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, lecun_normal
 from lrn.types import Array, Net
 
@@ -17,7 +17,7 @@ NORMS = ("none", "batch", "group", "layer")
 
 
 class Conv4(nn.Module):
-    """Blocks of a 3x3 convolution, a normalisation and ReLU, each of which halves the image."""
+    """Blocks of a 3x3 convolution, a normalization and ReLU, each of which halves the image."""
 
     classes: int | None = None
     width: int = 64
@@ -34,7 +34,7 @@ class Conv4(nn.Module):
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Map images [batch, height, width, channels] to features [batch, d] or [batch, classes]."""
         images("x", x, least=2**self.blocks if self.down == "pool" else 1)
-        x = normalise(x, self.mean, self.std)
+        x = normalize(x, self.mean, self.std)
         for i in range(self.blocks):
             stride = 2 if self.down == "stride" else 1
             x = Conv(self.width, stride=stride, conv=self.conv, name=f"conv_{i}")(x)
@@ -76,7 +76,7 @@ def conv4(
         momentum: what a moving average of batch statistics keeps of the old; below 1, 0 for the last batch's.
         reduce: "flatten" what the last block gives, or its "mean" over the image.
         mean: subtracted from the pixels; one number, or one a channel.
-        std: the centred pixels are divided by it; one number, or one a channel.
+        std: the centerd pixels are divided by it; one number, or one a channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:

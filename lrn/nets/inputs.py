@@ -1,4 +1,4 @@
-"""What a network's input must be, and its normalisation."""
+"""What a network's input must be, and its normalization."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def floating(name: str, x: Array) -> None:
         raise ValueError(f"{name} is empty, of shape {tuple(x.shape)}; give at least one example.")
 
 
-def normalise(x: Array, mean: PerChannel, std: PerChannel) -> Array:
+def normalize(x: Array, mean: PerChannel, std: PerChannel) -> Array:
     """(x - mean) / std over the last axis, inside the network: attacks and users stay in pixel space.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the networks share: initialisers, dropout, and checks of their settings."""
+"""What the networks share: initializers, dropout, and checks of their settings."""
 
 from __future__ import annotations
 

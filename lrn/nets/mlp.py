@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from lrn import check
 from lrn.nets.bridge import from_flax
-from lrn.nets.inputs import PerChannel, floating, normalise
+from lrn.nets.inputs import PerChannel, floating, normalize
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Net
 
@@ -36,7 +36,7 @@ class MLP(nn.Module):
         floating("x", x)
         if x.ndim < 2:
             raise ValueError(f"x must have shape [batch, ...], got {tuple(x.shape)}; add a batch axis.")
-        x = normalise(x, self.mean, self.std).reshape(x.shape[0], -1)
+        x = normalize(x, self.mean, self.std).reshape(x.shape[0], -1)
         body, head = he_normal, lecun_normal
         if self.head_scale is not None:
             body, head = nn.initializers.orthogonal(math.sqrt(2)), nn.initializers.orthogonal(self.head_scale)
@@ -75,9 +75,9 @@ def mlp(
         hidden: widths of the hidden layers; () is a linear model.
         dropout: probability to drop a hidden unit while training, in [0, 1); may be traced.
         mean: subtracted from the input; one number, or one for each entry of its last axis.
-        std: the centred input is divided by it; one number, or one for each entry of its last axis.
+        std: the centerd input is divided by it; one number, or one for each entry of its last axis.
         activation: "relu", "tanh", "silu" or "gelu".
-        layer_norm: normalise each hidden layer before its activation.
+        layer_norm: normalize each hidden layer before its activation.
         head_scale: start from orthogonal weights, the last layer's of this gain, as is usual for agents
             (0.01 for a policy, 1 for a value); normal weights of variance 1 or 2 / fan-in by default.
         initial_scale: all first weights are multiplied by this; may be traced. At 0.5 hidden layers begin

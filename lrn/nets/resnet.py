@@ -11,7 +11,7 @@ from lrn import check
 from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
 from lrn.nets.conv import Conv
-from lrn.nets.inputs import PerChannel, images, normalise
+from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, lecun_normal
 from lrn.types import Array, Net
 
@@ -19,7 +19,7 @@ Norm = Callable[..., nn.Module]
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with normalisation, added to the input (projected where shapes differ)."""
+    """Two 3x3 convolutions with normalization, added to the input (projected where shapes differ)."""
 
     features: int
     stride: int
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
                 return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, **kwargs)
             return nn.GroupNorm(num_groups=min(32, self.width), epsilon=1e-5, **kwargs)
 
-        x = normalise(x, self.mean, self.std)
+        x = normalize(x, self.mean, self.std)
         x = Conv(self.width, padding=1, use_bias=False, conv=self.conv, name="stem")(x)
         x = nn.relu(norm(name="norm")(x))
         for stage, count in enumerate(self.blocks):
@@ -84,15 +84,15 @@ def resnet18(
 
     Args:
         classes: number of outputs.
-        width: channels of the first stage; 64 is the paper's, 11,173,962 parameters for 10 classes in colour.
+        width: channels of the first stage; 64 is the paper's, 11,173,962 parameters for 10 classes in color.
         norm: "batch" (statistics of the batch in training, momentum .9; the net then keeps state) or
             "group" (Wu & He, 2018; at most 32 groups; no state).
         mean: subtracted from the pixels; one number, or one a channel.
-        std: the centred pixels are divided by it; one number, or one a channel.
+        std: the centerd pixels are divided by it; one number, or one a channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:
-        ValueError: a size, std, normalisation or form is not valid; from the net, ``x`` is no batch of
+        ValueError: a size, std, normalization or form is not valid; from the net, ``x`` is no batch of
             float images, or they are too small.
     """
     check_network(classes, mean=mean, std=std, width=(width,))

@@ -3,7 +3,7 @@
 An iteration plays ``num_envs`` environments for a few steps and takes one gradient step on all of them. With
 ``gae_lambda=1`` the advantages are those of the paper: the most steps that the rollout allows, then the
 critic. PPO with one epoch, one minibatch and no clipping is this method (Huang et al. 2022), but for the
-optimiser: RMSprop here, its epsilon inside the root and large enough to matter.
+optimizer: RMSprop here, its epsilon inside the root and large enough to matter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class A2CConfig:
     num_envs, rollout_length: environments played at once, and steps in each before an update.
     optimizer: "rmsprop" or "adam".
     learning_rate: falls linearly to zero over ``total_steps`` if ``anneal``.
-    discount, gae_lambda: of generalised advantage estimation.
+    discount, gae_lambda: of generalized advantage estimation.
     entropy_coefficient, value_coefficient: weights in the loss.
     normalize_advantages: to mean 0 and deviation 1 over the rollout, which then has two steps at least.
     max_grad_norm: the gradient's global norm is cut here.

@@ -20,9 +20,9 @@ from lrn.types import Array, Key, Mean, Net, Params
 
 
 class Twin(NamedTuple):
-    """Two critics, independently initialised.
+    """Two critics, independently initialized.
 
-    The smaller of their two estimates checks the overestimation that an actor, by maximising a noisy critic,
+    The smaller of their two estimates checks the overestimation that an actor, by maximizing a noisy critic,
     feeds on (Fujimoto et al. 2018, section 4).
 
     init: ``init(key) -> (params, params)``, of one critic each.
@@ -96,7 +96,7 @@ def collect(
 
 def explored(noise: Array, unit: Array, random: Array) -> Array:
     """The actions ``unit`` [n, dim], or if ``random`` uniform ones, made of N(0, 1) noise [n, dim]."""
-    # The normal distribution function makes uniform numbers of the noise, which keep its colour.
+    # The normal distribution function makes uniform numbers of the noise, which keep its color.
     return jnp.where(random, jax.scipy.special.erf(noise / math.sqrt(2.0)), unit)
 
 

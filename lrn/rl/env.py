@@ -296,7 +296,7 @@ def require_discrete(env: Env, algorithm: str) -> int:
     if not isinstance(env.actions, Discrete):
         raise check.InputError(
             f"{algorithm} needs discrete actions and those of {env.name} are continuous; "
-            "use ppo, sac or td3, or discretise them."
+            "use ppo, sac or td3, or discretize them."
         )
     return env.actions.n
 
@@ -315,17 +315,17 @@ def require_continuous(env: Env, algorithm: str) -> Box:
     return env.actions
 
 
-def discretise(env: Env, bins: int) -> Env:
+def discretize(env: Env, bins: int) -> Env:
     """The same environment with ``bins`` evenly spaced actions, ends included, along its only dimension.
 
     Raises:
         ValueError: fewer than two bins, or actions that are discrete or of several dimensions.
     """
     check.integer("bins", bins, low=2)
-    box = require_continuous(env, "discretise")
+    box = require_continuous(env, "discretize")
     if box.size != 1:
         raise check.InputError(
-            f"discretise handles one dimension and actions of {env.name} have {box.size}; "
+            f"discretize handles one dimension and actions of {env.name} have {box.size}; "
             "use a continuous agent."
         )
 

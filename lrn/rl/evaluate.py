@@ -1,7 +1,7 @@
 """Evaluation: the greedy policy, whole episodes, side by side.
 
 A fixed number of episodes begins at once, and the mean is over those; what follows an episode's end does not
-count. (A mean over whatever happened to end first would favour short episodes.) Play stops when the last of
+count. (A mean over whatever happened to end first would favor short episodes.) Play stops when the last of
 them is over, or at the environment's horizon.
 """
 

@@ -26,10 +26,10 @@ def check_divides(num_envs: int, rollout_length: int, minibatches: int) -> None:
 
 
 def check_normalized(rows: int, where: str, name: str = "normalize_advantages") -> None:
-    """Raise InputError unless there are two rows to normalise over: one less its mean says nothing.
+    """Raise InputError unless there are two rows to normalize over: one less its mean says nothing.
 
     Args:
-        rows: normalised together.
+        rows: normalized together.
         where: what they are, "a minibatch of PPO".
         name: of the setting.
     """

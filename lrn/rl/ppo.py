@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017), for discrete and continuous actions.
+"""Proximal policy optimization (Schulman et al. 2017), for discrete and continuous actions.
 
 An iteration plays ``num_envs`` environments for ``rollout_length`` steps, then takes ``epochs`` passes of
 ``minibatches`` gradient steps over what was seen.
@@ -7,9 +7,9 @@ What the naive version misses, and this one has:
 - A truncated episode is bootstrapped from its final observation; only ``terminated`` has value zero.
 - Values are computed after the rollout, all in one call of the network, and those of final observations only
   where an episode was cut short (or in one of several vmapped lanes might have been).
-- Advantages are normalised in each minibatch, after being computed over the whole rollout.
+- Advantages are normalized in each minibatch, after being computed over the whole rollout.
 - Adam's epsilon is 1e-5; the gradient is cut by its global norm, not element by element.
-- Rewards are normalised by the running spread of the discounted return, never centred.
+- Rewards are normalized by the running spread of the discounted return, never centerd.
 - Random numbers of a rollout are drawn in one call: on CPU the generator costs more than a small network.
 """
 
@@ -43,7 +43,7 @@ class PPOConfig:
     num_envs, rollout_length: environments played at once, and steps in each before an update.
     epochs, minibatches: passes over a rollout, and gradient steps in each.
     learning_rate: of Adam; falls linearly to zero over ``total_steps`` if ``anneal``.
-    discount, gae_lambda: of generalised advantage estimation.
+    discount, gae_lambda: of generalized advantage estimation.
     clip: how far the probability ratio may move before its gradient is cut.
     clip_value: also keep the value within ``clip`` of what it was.
     entropy_coefficient, value_coefficient: weights in the loss.
@@ -158,7 +158,7 @@ def ppo_loss(
     """The loss of a minibatch, and what is reported of it: the numbers that `MEASURED` names, [5].
 
     Args:
-        config: the weights, and what is clipped and normalised.
+        config: the weights, and what is clipped and normalized.
         head: of the policy; extra: its parameters.
         out, value: the network's outputs [batch, k] and [batch] for ``rows.observation``.
         rows: leaves [batch, ...].
@@ -217,7 +217,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
         )
 
     def see(stats: running.Moments, observation: Array) -> Array:
-        return running.normalise(stats, observation) if config.normalize_observations else observation
+        return running.normalize(stats, observation) if config.normalize_observations else observation
 
     def evaluate(params: Params, net_state: NetState, observation: Array) -> Any:
         return net.apply(params["net"], net_state, as_float(observation))[0]

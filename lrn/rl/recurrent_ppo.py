@@ -86,7 +86,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
 
     def see(stats: running.Moments, observation: Array) -> Array:
         """What the network is shown."""
-        return running.normalise(stats, observation) if config.normalize_observations else observation
+        return running.normalize(stats, observation) if config.normalize_observations else observation
 
     def evaluate(params: Params, memory: PyTree, observation: Array, first: Array) -> Any:
         return net.apply(params["net"], memory, as_float(observation), first)

@@ -99,7 +99,7 @@ def gae(
     discount: ArrayLike,
     lambda_: ArrayLike,
 ) -> Array:
-    """Generalised advantage estimates, [time, ...] (Schulman et al. 2016, eq. 16).
+    """Generalized advantage estimates, [time, ...] (Schulman et al. 2016, eq. 16).
 
     ``delta_t = r_t + discount * (1 - terminated_t) * next_v_t - v_t`` and
     ``A_t = delta_t + discount * lambda * (1 - ended_t) * A_{t+1}``. ``A_t + v_t`` is the lambda-return.
@@ -135,7 +135,7 @@ def vtrace(
 ) -> VTrace:
     """V-trace targets and advantages, each [time, ...] (Espeholt et al. 2018, eq. 1 and section 4.2).
 
-    ratios: target policy's probability of the action taken over the behaviour's, pi / mu.
+    ratios: target policy's probability of the action taken over the behavior's, pi / mu.
     rho_bar, c_bar: where the ratios of the temporal differences, and of the traces, are cut.
     lambda_: shortens the traces further (their remark 2). At ratio 1 the targets are lambda-returns.
 

@@ -1,4 +1,4 @@
-"""Statistics to normalise by: running ones, of observations and rewards, and those of one rollout."""
+"""Statistics to normalize by: running ones, of observations and rewards, and those of one rollout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Moments(NamedTuple):
 
 
 def moments(shape: tuple[int, ...] = ()) -> Moments:
-    """Of nothing yet: mean 0, variance 1, which leave what they normalise as it is."""
+    """Of nothing yet: mean 0, variance 1, which leave what they normalize as it is."""
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
 
 
@@ -37,7 +37,7 @@ def update(old: Moments, batch: Array) -> Moments:
     return Moments(old.mean + delta * weight, spread + delta**2 * weight * (1 - weight), total)
 
 
-def normalise(stats: Moments, x: Array, limit: float = 10.0) -> Array:
+def normalize(stats: Moments, x: Array, limit: float = 10.0) -> Array:
     """``(x - mean) / std`` for x [..., *shape], cut at ``limit`` standard deviations."""
     lead = (1,) * (x.ndim - stats.mean.ndim)
     mean, var = stats.mean.reshape(lead + stats.mean.shape), stats.var.reshape(lead + stats.var.shape)

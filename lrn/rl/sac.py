@@ -96,7 +96,7 @@ class SACParams(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Parameters, target critics and the optimiser's state."""
+    """Parameters, target critics and the optimizer's state."""
 
     params: SACParams
     target: Params
@@ -215,7 +215,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         critic: maps flattened observations joined with actions in [-1, 1] to [batch, 1].
         config: settings.
         noise: what the policy's own standard deviation is multiplied by while it explores; white by default.
-            Coloured noise explores further with the same policy (Eberhard et al. 2023).
+            Colored noise explores further with the same policy (Eberhard et al. 2023).
 
     Metrics: ``return`` and ``length`` of the episodes that ended; ``critic_loss`` (both critics),
     ``actor_loss``, ``entropy`` (nats), ``temperature``, ``value`` (of the policy's own actions).
@@ -224,7 +224,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         ValueError: the actions are discrete, or a network does not fit; said before anything compiles.
     """
     core, box = soft_actor_critic(env, actor, critic, config), require_continuous(env, "sac")
-    colour, shape = noise or white(), (config.num_envs, box.size)
+    color, shape = noise or white(), (config.num_envs, box.size)
 
     def init(key: Key, batch: Batch = None) -> SACState:
         net_key, play_key, noise_key = jax.random.split(key, 3)
@@ -233,13 +233,13 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
             core.init(net_key),
             start_replay(env, live, config.buffer_size, config.interactions),
             live,
-            colour.init(noise_key, shape),
+            color.init(noise_key, shape),
             jnp.int32(0),
         )
 
     def step(key: Key, state: SACState, batch: Batch = None) -> tuple[SACState, Metrics]:
-        play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-        exploring, colour_state = colour.sample(colour_key, state.noise, config.rollout_length)
+        play_key, color_key, noise_key, row_key = jax.random.split(key, 4)
+        exploring, color_state = color.sample(color_key, state.noise, config.rollout_length)
 
         def act(noise: Array, observation: Array) -> Array:
             return core.act(state.learned.params, observation, noise)
@@ -258,7 +258,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
 
         learned, metrics = jax.lax.scan(learn, state.learned, (rows, noises))
         learned, metrics = once_ready(steps >= config.learning_starts, learned, state.learned, metrics)
-        return SACState(learned, buffer, live, colour_state, steps), {
+        return SACState(learned, buffer, live, color_state, steps), {
             **metrics,
             **play.episode_metrics(ended),
         }

@@ -1,7 +1,7 @@
 """TD3: deterministic policy gradients whose critics are kept from overestimating (Fujimoto et al. 2018).
 
 arXiv 1802.09477. To DDPG it adds twin critics, targets smoothed over nearby actions, and an actor that moves
-once in ``policy_delay`` critic updates. The policy explores by noise added to its action, of any colour.
+once in ``policy_delay`` critic updates. The policy explores by noise added to its action, of any color.
 
     agent = td3(env, nets.mlp(dim), nets.mlp(1), config, noise=pink(env.horizon))
     steps = config.total_steps // config.interactions
@@ -91,7 +91,7 @@ class TD3Config:
 
 
 class Learned(NamedTuple):
-    """Networks, their targets and the optimisers' states; ``critics`` are two."""
+    """Networks, their targets and the optimizers' states; ``critics`` are two."""
 
     actor: Params
     critics: Params
@@ -126,14 +126,14 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         noise: what explores, white by default; see `lrn.rl.exploration.noise`.
 
     Metrics: ``return`` and ``length`` of the exploring episodes that ended; ``critic_loss`` (both critics),
-    ``value`` (of the policy's own actions; the actor maximises it).
+    ``value`` (of the policy's own actions; the actor maximizes it).
 
     Raises:
         ValueError: the actions are discrete, or a network does not fit; said before anything compiles.
     """
     box = require_continuous(env, "td3")
     check_networks("td3", env, actor, critic, box.size)
-    critics, colour, shape = (
+    critics, color, shape = (
         twin(critic, env.observation_shape, box.size),
         noise or white(),
         (config.num_envs, box.size),
@@ -155,7 +155,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
             Learned(actor_params, critic_params, targets[0], targets[1], *opt_states),
             start_replay(env, live, config.buffer_size, config.interactions),
             live,
-            colour.init(noise_key, shape),
+            color.init(noise_key, shape),
             jnp.int32(0),
         )
 
@@ -201,8 +201,8 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         return learned, {"critic_loss": losses.mean(), "value": -loss}
 
     def step(key: Key, state: TD3State, batch: Batch = None) -> tuple[TD3State, Metrics]:
-        play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-        exploring, colour_state = colour.sample(colour_key, state.noise, config.rollout_length)
+        play_key, color_key, noise_key, row_key = jax.random.split(key, 4)
+        exploring, color_state = color.sample(color_key, state.noise, config.rollout_length)
 
         def act(noise: Array, observation: Array) -> Array:
             unit = policy(state.learned.actor, observation)
@@ -221,7 +221,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         )
         learned, metrics = once_ready(steps >= config.learning_starts, learned, state.learned, metrics)
         metrics = {**metrics, **play.episode_metrics(ended)}
-        return TD3State(learned, buffer, live, colour_state, steps), metrics
+        return TD3State(learned, buffer, live, color_state, steps), metrics
 
     def greedy(state: TD3State, observation: Array) -> Array:
         return to_env(env, policy(state.learned.actor, observation))

@@ -2,5 +2,5 @@
 
 Every attack is a function ``attack(key, logits_fn, x, y) -> x_adv`` made from a config by a factory:
 ``pgd(PGDConfig(eps=8 / 255, step_size=2 / 255, steps=20))``. Pixels lie in [0, 1] and so does eps; a network
-that wants normalised inputs normalises inside.
+that wants normalized inputs normalizes inside.
 """

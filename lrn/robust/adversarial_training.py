@@ -18,7 +18,7 @@ from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetStat
 
 @config
 class AdversarialTrainingConfig:
-    """Optimiser settings; the attack has a config of its own.
+    """Optimizer settings; the attack has a config of its own.
 
     momentum: of sgd (Nesterov's when ``nesterov``); unused by adam.
     weight_decay: decoupled from the gradient for adam (adamw), added to it for sgd.

@@ -119,7 +119,7 @@ def check_box(x: Array) -> Array:
     if low < 0 or high > 1:
         raise check.InputError(
             f"x must lie in [0, 1], got values from {low:.9g} to {high:.9g}; rescale the pixels and "
-            "let the network normalise inside."
+            "let the network normalize inside."
         )
     return x
 

@@ -1,6 +1,6 @@
 """Losses an attack raises: each maps logits [batch, classes] and labels [batch] to losses [batch].
 
-All grow as the network gets worse at the true label, so every attack maximises. All refuse labels that are no
+All grow as the network gets worse at the true label, so every attack maximizes. All refuse labels that are no
 integers, not [batch], or none of the classes; the loss of a label that is none of the classes and cannot be
 read, under jit, is NaN, and so is its gradient.
 """

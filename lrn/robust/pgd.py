@@ -139,7 +139,7 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
 
 
 def pgd(config: PGDConfig) -> Attack:
-    """Projected gradient descent: signed (Linf) or normalised (L2) steps, projected to ball and box.
+    """Projected gradient descent: signed (Linf) or normalized (L2) steps, projected to ball and box.
 
     Costs restarts * steps gradients per example, and 1 + restarts more evaluations when it keeps the best.
     """

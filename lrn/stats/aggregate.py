@@ -27,7 +27,7 @@ def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000
     """IQM of scores [runs, tasks] with its stratified bootstrap interval (Agarwal et al., 2021).
 
     Runs are resampled within each task on their own, so the interval speaks of new runs on the same tasks.
-    Scores of different tasks must share a scale: normalise them first. [runs] is taken as one task.
+    Scores of different tasks must share a scale: normalize them first. [runs] is taken as one task.
     Percentile interval: a nominal 95% covers about 89% with 5 runs, 93% with 10 and 94% with 20 (normal
     runs, three tasks). Tasks whose runs are all equal give the point.
 

@@ -14,7 +14,7 @@ from lrn.stats.mean import mean_test
 
 
 class PairedComparison(NamedTuple):
-    """What there is to say about x against y over n shared seeds; positive differences favour x."""
+    """What there is to say about x against y over n shared seeds; positive differences favor x."""
 
     n: int
     difference: Interval  # mean of x - y, t interval, in the units of the metric

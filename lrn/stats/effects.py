@@ -14,7 +14,7 @@ from lrn.stats.intervals import Interval
 def hedges_g(d: ArrayLike, level: float = 0.95) -> Interval:
     """Hedges g of paired differences d [n]: g_z = J(n - 1) mean(d) / sd(d), sd with n - 1.
 
-    This is Cohen's d_z (Lakens, 2013; standardised by the spread of the *differences*, not d_av) times
+    This is Cohen's d_z (Lakens, 2013; standardized by the spread of the *differences*, not d_av) times
     the exact correction J(m) = Γ(m/2) / (sqrt(m/2) Γ((m-1)/2)) that makes it unbiased (Hedges, 1981, eq. 6e).
     It grows with the correlation between the arms: compare it across studies of the same design only.
 
@@ -31,7 +31,7 @@ def hedges_g(d: ArrayLike, level: float = 0.95) -> Interval:
     mean = float(d.mean())
     if _input.constant(d):
         return _without_spread(mean)
-    return _standardised(mean / float(d.std(ddof=1)), 1 / math.sqrt(len(d)), len(d) - 1, level)
+    return _standardized(mean / float(d.std(ddof=1)), 1 / math.sqrt(len(d)), len(d) - 1, level)
 
 
 def hedges_g_independent(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
@@ -52,7 +52,7 @@ def hedges_g_independent(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Int
     if _input.constant(x) and _input.constant(y):
         return _without_spread(0.0 if _input.constant(np.concatenate([x, y])) else difference)
     pooled = math.sqrt(((n - 1) * x.var(ddof=1) + (m - 1) * y.var(ddof=1)) / (n + m - 2))
-    return _standardised(difference / pooled, math.sqrt(1 / n + 1 / m), n + m - 2, level)
+    return _standardized(difference / pooled, math.sqrt(1 / n + 1 / m), n + m - 2, level)
 
 
 def _without_spread(difference: float) -> Interval:
@@ -60,7 +60,7 @@ def _without_spread(difference: float) -> Interval:
     return Interval(g, g, g)
 
 
-def _standardised(d: float, scale: float, degrees: int, level: float) -> Interval:
+def _standardized(d: float, scale: float, degrees: int, level: float) -> Interval:
     """g with its interval; d / scale is noncentral t with ``degrees``, of noncentrality delta / scale."""
     correction = math.exp(math.lgamma(degrees / 2) - math.lgamma((degrees - 1) / 2)) / math.sqrt(degrees / 2)
     low, high = _noncentrality(d / scale, degrees, level)

@@ -27,7 +27,7 @@ def mean_test(
 
         p = p_flips^(k s),   s = clip(max(M / (.46 + 1.3 / n), u / 5), 1 - n^(-1/4), 1).
 
-    M is the mean of max(z, 0)^4 over the standardised values z: 1.5 for normal values, .9 for uniform ones,
+    M is the mean of max(z, 0)^4 over the standardized values z: 1.5 for normal values, .9 for uniform ones,
     and less where the right tail is short (.17 for values exponential to the left). u is how many standard
     deviations the mean lies above the margin. So a sample that may hide a tail counts for s n seeds.
     k = 1 + .6 / max(n, 10) gives back what chance takes from symmetric samples. "less" mirrors the values,
@@ -88,6 +88,6 @@ def skewness(x: ArrayLike) -> float:
     if _input.constant(x):
         return 0.0
     n, (scaled,) = len(x), _input.unit(x)[1]
-    centred = scaled - scaled.mean()
-    g = (centred**3).mean() / (centred**2).mean() ** 1.5
+    centerd = scaled - scaled.mean()
+    g = (centerd**3).mean() / (centerd**2).mean() ** 1.5
     return float(g * np.sqrt(n * (n - 1)) / (n - 2))

@@ -67,9 +67,9 @@ def _slope(values: np.ndarray, x: np.ndarray, level: float) -> Interval:
     """The t interval over seeds of the least-squares slope of values [seeds, levels] over x [levels]."""
     up, (values,) = _input.unit(values)
     along, (x,) = _input.unit(x - x[0])
-    centred = x - x.mean()
+    centerd = x - x.mean()
     # Measuring from the first level makes a constant seed's slope exactly 0.
-    slopes = (values - values[:, :1]) @ centred / (centred @ centred)
+    slopes = (values - values[:, :1]) @ centerd / (centerd @ centerd)
     return Interval(*(float(v) for v in np.ldexp(t_interval(slopes, level), up - along)))
 
 
@@ -83,15 +83,15 @@ def _page(values: np.ndarray, alternative: str) -> tuple[float, float]:
     statistic = int((ranks @ weights).sum())
     page_l = statistic / 2 + seeds * int(weights.sum())
     # Reversing every seed's order mirrors L about its mean, so the distribution is symmetric.
-    centre = float(weights.sum()) * seeds * (levels - 1)
-    deviation = statistic - centre
+    center = float(weights.sum()) * seeds * (levels - 1)
+    deviation = statistic - center
     if alternative != "greater":
         deviation = -deviation if alternative == "less" else abs(deviation)
     if levels <= EXACT_LEVELS and seeds * levels**3 <= EXACT_WORK:
         counts = functools.reduce(
             np.convolve, (_row_distribution(tuple(sorted(row))) for row in ranks.tolist())
         )
-        tail = float(counts[np.arange(len(counts)) - centre >= deviation].sum())
+        tail = float(counts[np.arange(len(counts)) - center >= deviation].sum())
     else:
         tail = _normal_tail(deviation, ranks, weights)
     return page_l, min(1.0, 2 * tail) if alternative == "two-sided" else min(1.0, tail)

@@ -74,7 +74,7 @@ class Prediction(ABC):
     statement: one sentence for people.
     key: a short name by which an answer finds it; unique in a study.
     failed_as: the value to use for a seed whose training became non-finite. Without one such a seed leaves
-        the prediction open: dropping it would favour what fails.
+        the prediction open: dropping it would favor what fails.
     regime: for studies of the old form, the name of the regime it belongs to.
     """
 

@@ -1,4 +1,4 @@
-"""Supervised learning: minimise the mean loss of batches of inputs and targets."""
+"""Supervised learning: minimize the mean loss of batches of inputs and targets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None
     the loss gets them as probabilities [batch, classes], smoothed and mixed; it gets targets of floats as
     they are, or mixed.
 
-    Metrics, of the batch in training mode: ``loss`` (mixed and smoothed as it is minimised); ``accuracy``,
+    Metrics, of the batch in training mode: ``loss`` (mixed and smoothed as it is minimized); ``accuracy``,
     for labels, which under mixup counts each of the two labels by its share; ``gradient_norm`` (L2, over all
     parameters, before clipping).
 

@@ -238,7 +238,7 @@ class Program:
     def _set_options(self, lane: Any, data: PyTree, state: State) -> None:
         """How to compile, on CPU: a third of the seconds for small agents, and a tenth of their speed.
 
-        What runs once need not be optimised as what runs a million times. Where every matrix product is
+        What runs once need not be optimized as what runs a million times. Where every matrix product is
         small, kernels are too: LLVM's last passes do nothing for them, threads inside a product cost more
         than they save, and wider vectors pay, which large products are slowed by.
         """

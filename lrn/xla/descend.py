@@ -37,7 +37,7 @@ def clipped_step(
         max_norm: a gradient of a greater global norm is scaled down to it.
 
     Returns:
-        The parameters and the optimiser's state after.
+        The parameters and the optimizer's state after.
     """
     norm = _norm(gradient)
     scale = jnp.where(norm < max_norm, 1.0, max_norm / norm)

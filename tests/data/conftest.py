@@ -60,7 +60,7 @@ class Tiny:
         about="Six pictures.",
         columns={"image": Image(5, 4, 1), "label": Label(3)},
         splits={"train": Split(6, (Remote("https://example.org/a/tiny.parquet"),))},
-        licence="none",
+        license="none",
         citation="none",
         home="https://example.org",
     )

@@ -130,15 +130,15 @@ def test_text():
 
 def test_pictures(png):
     rng = np.random.default_rng(1)
-    grey = rng.integers(0, 256, (3, 6, 5, 1), dtype=np.uint8)
-    colour = rng.integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)
+    gray = rng.integers(0, 256, (3, 6, 5, 1), dtype=np.uint8)
+    color = rng.integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)
     bits = rng.random((6, 5)) < 0.5
-    np.testing.assert_array_equal(Image(6, 5, 1).read(column([png(x) for x in grey])), grey)
+    np.testing.assert_array_equal(Image(6, 5, 1).read(column([png(x) for x in gray])), gray)
     np.testing.assert_array_equal(
-        Image(6, 5, 3).read(column([png(x) for x in colour], pa.large_binary())), colour
+        Image(6, 5, 3).read(column([png(x) for x in color], pa.large_binary())), color
     )
-    hub = [{"bytes": png(x), "path": "x.png"} for x in colour]
-    np.testing.assert_array_equal(Image(6, 5, 3).read(column(hub)), colour)
+    hub = [{"bytes": png(x), "path": "x.png"} for x in color]
+    np.testing.assert_array_equal(Image(6, 5, 3).read(column(hub)), color)
     np.testing.assert_array_equal(Image(6, 5, 1).read(column([png(bits)]))[0, ..., 0], bits * np.uint8(255))
     flat = np.full((6, 5, 3), 100, np.uint8)
     assert np.abs(Image(6, 5, 3).read(column([png(flat, "JPEG")]))[0].astype(int) - 100).max() <= 2
@@ -150,7 +150,7 @@ def test_wrong_pictures(png):
     kind = Image(6, 5, 1)
     for bad, said in (
         (png(np.zeros((5, 6), np.uint8)), "the picture in row 1 is 6x5, expected 5x6 pixels"),
-        (png(np.zeros((6, 5, 3), np.uint8)), "row 1 has colour mode RGB, expected grey"),
+        (png(np.zeros((6, 5, 3), np.uint8)), "row 1 has color mode RGB, expected gray"),
         (b"not a picture", "row 1 cannot be decoded"),
         (b"", "row 1 cannot be decoded"),
         (good[: len(good) // 2], "row 1 cannot be decoded"),

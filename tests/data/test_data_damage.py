@@ -89,7 +89,7 @@ def test_without_a_manifest_a_flipped_bit_never_gives_another_error(tiny):
     assert unnoticed < 75  # pictures and headers check themselves
 
 
-def test_mislabelled(tiny):
+def test_mislabeled(tiny):
     tiny.write(label=[0, 1, 2, 3, 1, 0])
     says(tiny, r"column 'label': row 3 has label 3, outside 0 to 2")
 

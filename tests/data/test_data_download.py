@@ -189,10 +189,10 @@ def test_emoji(mirror):
         {"hexcode": "0023-20E3", "label": "keycap: #"},
     ]
 
-    def sheet(colour):
+    def sheet(color):
         tiles = Pillow.new("RGBA", (2 * 66, 2 * 66))
         for x, y in ((0, 0), (1, 1)):
-            tiles.paste(colour, (x * 66 + 1, y * 66 + 1, x * 66 + 33, y * 66 + 65))  # the left half of a tile
+            tiles.paste(color, (x * 66 + 1, y * 66 + 1, x * 66 + 33, y * 66 + 65))  # the left half of a tile
         buffer = io.BytesIO()
         tiles.save(buffer, "PNG")
         return buffer.getvalue()
@@ -203,8 +203,8 @@ def test_emoji(mirror):
     assert data["name"].tolist() == ["keycap: #", "grinning face"]
     assert data["keywords"].tolist() == ["", "face|smile"]
     assert data["codepoints"].tolist() == ["0023-FE0F-20E3", "1F600"]
-    for column, colour in (("image_google", (255, 0, 0)), ("image_twitter", (127, 127, 255))):
-        assert np.abs(data[column][:, :, :20].astype(int) - colour).max() <= 1
+    for column, color in (("image_google", (255, 0, 0)), ("image_twitter", (127, 127, 255))):
+        assert np.abs(data[column][:, :, :20].astype(int) - color).max() <= 1
         assert (data[column][:, :, 28:] == 255).all()  # on white
 
 

@@ -30,7 +30,7 @@ def test_every_set_of_the_folder_is_found():
             )
             or spec.generate
         )
-        for text in (spec.about, spec.licence, spec.citation):
+        for text in (spec.about, spec.license, spec.citation):
             assert text
         assert spec.home.startswith("https://")
 

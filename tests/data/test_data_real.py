@@ -49,7 +49,7 @@ def test_sizes_kinds_and_checksums(real, name, split):
 
 def test_mnist(real):
     train, test = real("mnist", "train"), real("mnist", "test")
-    # LeCun et al. 1998; the mean and deviation are the ones every tutorial normalises by.
+    # LeCun et al. 1998; the mean and deviation are the ones every tutorial normalizes by.
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(train["label"]).tolist() == counts
     assert np.bincount(test["label"]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -1,4 +1,4 @@
-"""Sprites against closed forms and what dSprites documents: sizes, areas, centres, symmetries, borders."""
+"""Sprites against closed forms and what dSprites documents: sizes, areas, centers, symmetries, borders."""
 
 import colorsys
 import math
@@ -17,7 +17,7 @@ DRAW = jax.jit(render, static_argnums=1)
 
 def sprite(**changed):
     return Factors(
-        **{"colour": 0.0, "shape": 0, "scale": 1.0, "orientation": 0.0, "x": 0.5, "y": 0.5, **changed}
+        **{"color": 0.0, "shape": 0, "scale": 1.0, "orientation": 0.0, "x": 0.5, "y": 0.5, **changed}
     )
 
 
@@ -28,7 +28,7 @@ def mask(size=SIZE, **changed):
 
 def test_the_factors_of_dsprites():
     assert {name: len(values) for name, values in sprites.VALUES.items()} == {
-        "colour": 8, "shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32,
+        "color": 8, "shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32,
     }  # fmt: skip
     assert sprites.SHAPES == ("square", "ellipse", "heart")
     np.testing.assert_allclose(sprites.VALUES["scale"], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
@@ -47,12 +47,12 @@ def test_the_factors_of_dsprites():
 
 
 def test_grid_of_chosen_values():
-    chosen = grid(shape=[1], scale=[1.0], orientation=[0.0], x=[0.25, 0.75], y=[0, 0.5, 1], colour=[0, 0.5])
+    chosen = grid(shape=[1], scale=[1.0], orientation=[0.0], x=[0.25, 0.75], y=[0, 0.5, 1], color=[0, 0.5])
     assert [tuple(round(float(v), 2) for v in row) for row in zip(*chosen)][:4] == [
         (0, 1, 1, 0, 0.25, 0), (0, 1, 1, 0, 0.25, 0.5), (0, 1, 1, 0, 0.25, 1), (0, 1, 1, 0, 0.75, 0),
     ]  # fmt: skip
     assert len(chosen.x) == 12
-    with pytest.raises(ValueError, match="did you mean colour"):
+    with pytest.raises(ValueError, match="did you mean color"):
         grid(color=[0])
     for bad in ([], 0.5):
         with pytest.raises(ValueError, match="values of x must be a list"):
@@ -110,13 +110,13 @@ def test_coverage_equals_supersampling(shape):
     assert ((drawn > 0.5) == (exact > 0.5)).mean() > 0.999
 
 
-def test_mass_is_centred_at_the_position():
+def test_mass_is_centerd_at_the_position():
     for shape in range(3):
         for x, y, orientation in ((0, 0, 0.3), (1, 0.2, 2.0), (0.37, 1, 5.0), (0.5, 0.5, 0)):
             weight = mask(shape=shape, x=x, y=y, orientation=orientation, scale=0.8)
             pixels = (np.arange(SIZE) + 0.5) / SIZE
-            centre = (weight.sum(0) @ pixels / weight.sum(), weight.sum(1) @ pixels / weight.sum())
-            np.testing.assert_allclose(centre, (0.25 + x / 2, 0.25 + y / 2), atol=0.15 / SIZE)
+            center = (weight.sum(0) @ pixels / weight.sum(), weight.sum(1) @ pixels / weight.sum())
+            np.testing.assert_allclose(center, (0.25 + x / 2, 0.25 + y / 2), atol=0.15 / SIZE)
 
 
 def test_nothing_is_cut_off():
@@ -176,10 +176,10 @@ def test_any_size():
         render(sprite(x=jnp.zeros(2)))
 
 
-def test_colours_are_those_of_colorsys():
-    for hue in [*sprites.VALUES["colour"], 1 / 3, 2 / 3, 0.99]:
+def test_colors_are_those_of_colorsys():
+    for hue in [*sprites.VALUES["color"], 1 / 3, 2 / 3, 0.99]:
         for saturation in (0.0, 0.4, 1.0):
-            inside = np.asarray(DRAW(sprite(colour=float(hue)), SIZE, saturation))[32, 32]
+            inside = np.asarray(DRAW(sprite(color=float(hue)), SIZE, saturation))[32, 32]
             np.testing.assert_allclose(inside, colorsys.hsv_to_rgb(hue, saturation, 1.0), atol=1e-5)
 
 
@@ -205,15 +205,15 @@ def test_gradients_are_finite_and_right():
     pixels = (jnp.arange(SIZE) + 0.5) / SIZE
 
     def moments(values, shape):
-        colour, scale, orientation, x, y = values
-        picture = render(Factors(colour, shape, scale, orientation, x, y), SIZE)
+        color, scale, orientation, x, y = values
+        picture = render(Factors(color, shape, scale, orientation, x, y), SIZE)
         red, green = picture[..., 0] / SIZE**2, picture[..., 1] / SIZE**2
         return jnp.stack([red.sum(), red.sum(0) @ pixels, red.sum(1) @ pixels, green.sum()])
 
     slopes = jax.jit(jax.vmap(jax.jacobian(moments)))
     drawn = sample(jax.random.key(0), (600,), continuous=True)
-    # Among them one centred on a pixel's centre, where square roots might have no slope.
-    points = jnp.stack([drawn.colour, drawn.scale, drawn.orientation, drawn.x, drawn.y], 1)
+    # Among them one centerd on a pixel's center, where square roots might have no slope.
+    points = jnp.stack([drawn.color, drawn.scale, drawn.orientation, drawn.x, drawn.y], 1)
     points = points.at[0].set(jnp.asarray([0.1, 1.0, 0.0, 0.5 + 1 / 64, 0.5 + 1 / 64]))
     assert jnp.isfinite(slopes(points, drawn.shape)).all()
     points = points.at[:, 0].set(0.1)  # orange: red is full, and green rises by 6 a unit of hue
@@ -244,7 +244,7 @@ def test_sample_is_uniform_over_the_values():
     free = sample(jax.random.key(5), (20_000,), continuous=True)
     for name, values in sprites.VALUES.items():
         if name != "shape":
-            column, high = np.asarray(getattr(free, name)), 1.0 if name == "colour" else values[-1]
+            column, high = np.asarray(getattr(free, name)), 1.0 if name == "color" else values[-1]
             assert values[0] <= column.min() < values[0] + 0.01 * high
             assert high * 0.99 < column.max() <= high * (1 + 1e-6)
             assert len(np.unique(column)) > 10_000

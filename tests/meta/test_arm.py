@@ -1,4 +1,4 @@
-"""Adaptive risk minimisation: the context is a mean over inputs alone; one that says nothing is pooling."""
+"""Adaptive risk minimization: the context is a mean over inputs alone; one that says nothing is pooling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant risk minimisation: its penalty in closed form, and what it prefers where it is known."""
+"""Invariant risk minimization: its penalty in closed form, and what it prefers where it is known."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def test_the_penalty_is_the_product_of_two_halves_on_average_over_ways_to_halve(
 def test_the_penalty_is_right_on_average_and_nearly_so_for_balanced_classes():
     """Two classes of points in the plane, 20 examples, against the squared derivative over very many."""
     problem = classification(nets.mlp(None, (8,)), 2)
-    centre, weights = jnp.array([[1.0, 0.0], [0.0, 0.5]]), jnp.array([[1.0, -0.3], [0.2, 0.7]])
+    center, weights = jnp.array([[1.0, 0.0], [0.0, 0.5]]), jnp.array([[1.0, -0.3], [0.2, 0.7]])
 
     def outputs(key, y):
-        return (centre[y] + 0.5 * jax.random.normal(key, (y.shape[0], 2))) @ weights
+        return (center[y] + 0.5 * jax.random.normal(key, (y.shape[0], 2))) @ weights
 
     def penalty(key, balanced):
         label_key, key = jax.random.split(key)

@@ -184,7 +184,7 @@ def test_implicit_gradients_equal_those_through_a_long_loop(x64):
         (dict(steps=1.5), "steps must be a whole number"),
         (dict(rate=0.0), "rate must be a finite number above 0"),
         (dict(order="third"), "order 'third' is not known"),
-        (dict(optimizer=0.1), "optimizer must make an optax optimiser"),
+        (dict(optimizer=0.1), "optimizer must make an optax optimizer"),
     ],
 )
 def test_bad_settings_of_the_inner_loop(settings, message):

@@ -181,14 +181,14 @@ def test_prototypical_logits_are_squared_distances_to_class_means():
     y = np.array([0, 1, 2] * 4)
     means = np.stack([features[y == k].mean(0) for k in range(3)])
     expected = -((queries[:, None] - means[None]) ** 2).sum(-1)
-    centres = prototypical.prototypes(jnp.asarray(features), jnp.asarray(y), 3)
-    np.testing.assert_allclose(centres, means, rtol=1e-5)
-    logits = prototypical.prototype_logits(jnp.asarray(queries), centres)
+    centers = prototypical.prototypes(jnp.asarray(features), jnp.asarray(y), 3)
+    np.testing.assert_allclose(centers, means, rtol=1e-5)
+    logits = prototypical.prototype_logits(jnp.asarray(queries), centers)
     # All logits of a query may move together: so they are compared as probabilities.
     np.testing.assert_allclose(jax.nn.softmax(logits), jax.nn.softmax(expected), rtol=1e-4)
     turned = rng.permutation(12)
     again = prototypical.prototypes(jnp.asarray(features[turned]), jnp.asarray(y[turned]), 3)
-    np.testing.assert_allclose(again, centres, rtol=1e-5)
+    np.testing.assert_allclose(again, centers, rtol=1e-5)
 
 
 def test_prototypes_of_a_missing_class():
@@ -255,7 +255,7 @@ def test_gaussian_divergence_equals_the_closed_form():
 
 
 def test_maml_learns_the_mean_of_linear_gaussian_tasks():
-    """Without inner steps the best initialisation is the mean task; the posterior mean is far closer."""
+    """Without inner steps the best initialization is the mean task; the posterior mean is far closer."""
     family = linear_gaussian(spread=0.5, noise=0.1)
     identity = nets.from_function(lambda key, x: (), lambda params, x: x)
     problem = regression(identity)
@@ -282,8 +282,8 @@ def test_blobs_are_told_apart_by_their_signal():
 
     def accuracy(episode, project):
         known, x = episode.support["x"] @ project, episode.query["x"] @ project
-        centres = prototypical.prototypes(known, episode.support["y"], 3)
-        return (prototypical.prototype_logits(x, centres).argmax(1) == episode.query["y"]).mean()
+        centers = prototypical.prototypes(known, episode.support["y"], 3)
+        return (prototypical.prototype_logits(x, centers).argmax(1) == episode.query["y"]).mean()
 
     informed = jax.vmap(lambda e: accuracy(e, keep))(given).mean()
     naive = jax.vmap(lambda e: accuracy(e, jnp.eye(8)))(given).mean()
@@ -360,8 +360,8 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
     np.testing.assert_allclose(outputs[:1], alone, rtol=1e-4, atol=1e-4)
     # By hand: the network with the kept statistics, distances to the class means.
     known, asked = (body.apply(after.meta, after.net_state, part)[0] for part in (task.support["x"], x))
-    centres = jnp.stack([known[task.support["y"] == c].mean(0) for c in range(3)])
-    distance = ((asked[:, None] - centres[None]) ** 2).sum(-1)
+    centers = jnp.stack([known[task.support["y"] == c].mean(0) for c in range(3)])
+    distance = ((asked[:, None] - centers[None]) ** 2).sum(-1)
     gaps = outputs - outputs[:, :1]
     np.testing.assert_allclose(gaps, -(distance - distance[:, :1]), rtol=1e-3, atol=1e-3)
 

@@ -159,7 +159,7 @@ def test_only_first_episodes_count_and_nothing_is_bootstrapped():
 
 
 def test_the_baseline_is_ridge_regression():
-    """Against the penalised normal equations by numpy, with features of deviation 1."""
+    """Against the penalized normal equations by numpy, with features of deviation 1."""
     rng = np.random.default_rng(0)
     observation = jnp.asarray(rng.normal(size=(6, 20, 3)), jnp.float32)
     counted = jnp.asarray(rng.random((6, 20)) < 0.7, jnp.float32)

@@ -15,7 +15,7 @@ CLASSES = 6
 
 
 def table() -> jax.Array:
-    """Grey pictures, a shade a class and example: class k is between .1 + .1 k and .15 + .1 k."""
+    """Gray pictures, a shade a class and example: class k is between .1 + .1 k and .15 + .1 k."""
     shade = 0.1 + 0.1 * np.arange(CLASSES)[:, None] + np.linspace(0, 0.05, 40)[None]
     return jnp.asarray(np.broadcast_to(shade[:, :, None, None, None], (CLASSES, 40, 4, 4, 3)), jnp.float32)
 

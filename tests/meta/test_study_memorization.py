@@ -1,4 +1,4 @@
-"""The study of memorisation: runs at its smallest, its tasks are what it says, its verdict follows."""
+"""The study of memorization: runs at its smallest, its tasks are what it says, its verdict follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.meta.memorization import (
     NONE,
     NUMBERS,
     RANDOM,
-    REGULARISED,
+    REGULARIZED,
     STUDY,
     VARIANCE,
     Config,
@@ -45,7 +45,7 @@ def made(known=0.02, cost=0.5, cost_at_many=0.0, cured=0.7, able=0.2, wrong=1.3,
             cells[arm(kind, pool), "error on new tasks at once"] = 1.5
             cells[arm(kind, pool), "least that one function for all has"] = least
         if pool != many:
-            cells[arm(REGULARISED, pool), "error on new tasks"] = 0.5 + cost * (1 - cured)
+            cells[arm(REGULARIZED, pool), "error on new tasks"] = 0.5 + cost * (1 - cured)
             cells[arm(CODE, pool), "half of the cost left"] = 0.5 + cost / 2
     values = {cell: value + 0.01 * noise.randn(10) for cell, value in cells.items()}
     floor = "least that one function for all has"

@@ -23,7 +23,7 @@ SLOW = pytest.mark.slow
 
 
 def devices(count: int) -> dict[str, str]:
-    # Beside the flags of all tests: other optimisations are another program, and other last bits.
+    # Beside the flags of all tests: other optimizations are another program, and other last bits.
     flags = os.environ.get("XLA_FLAGS", "")
     return {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}"}
 

@@ -191,7 +191,7 @@ def test_beta_posterior_is_the_closed_form():
     state = fed(policy, [(0, 1), (0, 1), (0, 0), (1, 0)])
     assert state.a.tolist() == [4.0, 2.0]
     assert state.b.tolist() == [4.0, 4.0]
-    # Prior times likelihood, normalised, on a grid: the same density.
+    # Prior times likelihood, normalized, on a grid: the same density.
     p = np.linspace(0.0005, 0.9995, 1000)
     posterior = reference.beta.pdf(p, 2, 3) * p**2 * (1 - p)
     np.testing.assert_allclose(

@@ -64,7 +64,7 @@ def test_an_action_that_does_not_exist_is_paid_nan():
     assert np.isnan(bonus.bonus(state, *batch)).tolist() == [False, True, True]
 
 
-def test_counts_over_tiles_generalise():
+def test_counts_over_tiles_generalize():
     bonus = count_bonus(tiles([0.0], [1.0], [4], tilings=4), CountConfig(beta=1.0))
     x = jnp.full((9, 1), 0.5)
     state = bonus.update(jax.random.key(0), bonus.init(jax.random.key(0), x), Transitions(x, jnp.zeros(9), x))

@@ -14,7 +14,7 @@ from scipy import stats as reference
 from lrn import check, train
 from lrn.rl import identity
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.env import discretise, make
+from lrn.rl.env import discretize, make
 from lrn.rl.evaluate import rollouts
 from lrn.rl.exploration import CountConfig, count_bonus, grid, one_hot, white
 from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
@@ -239,7 +239,7 @@ def test_the_size_of_deep_sea_may_be_swept():
 
 def test_noise_moves_along_ordered_actions():
     """Rounded to the nearest level and cut at the ends; the scale is half the range of actions."""
-    env = discretise(identity.continuous_echo(length=1), 5)
+    env = discretize(identity.continuous_echo(length=1), 5)
     config = CodedQConfig(
         epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, rollout_length=1
     )

@@ -74,12 +74,12 @@ def test_tiles_by_their_definition():
 
 def test_simhash_by_its_definition():
     """Bit i is the sign of the i-th projection, of all numbers of an observation; params are normal draws."""
-    x, centre, scale = np.random.default_rng(4).normal(size=(50, 2, 3)), np.arange(6) / 5, np.arange(1, 7) / 3
-    coding = simhash(7, centre, scale)
+    x, center, scale = np.random.default_rng(4).normal(size=(50, 2, 3)), np.arange(6) / 5, np.arange(1, 7) / 3
+    coding = simhash(7, center, scale)
     assert (coding.size, coding.active) == (2**7, 1)
     params = coding.init(jax.random.key(5), jnp.asarray(x, jnp.float32))
     np.testing.assert_array_equal(params, jax.random.normal(jax.random.key(5), (6, 7)))
-    signs = (x.reshape(50, 6) - centre) / scale @ np.asarray(params, np.float64) > 0
+    signs = (x.reshape(50, 6) - center) / scale @ np.asarray(params, np.float64) > 0
     np.testing.assert_array_equal(encode(coding, x, seed=5)[:, 0], signs @ 2 ** np.arange(7))
 
 
@@ -98,11 +98,11 @@ def test_simhash_agrees_as_often_as_the_angle_says():
     assert (codes[:, 0] != codes[:, 1]).mean() == pytest.approx(angle / np.pi, abs=0.07)
 
 
-def test_simhash_centres_and_scales():
+def test_simhash_centers_and_scales():
     x = np.random.default_rng(0).normal(5.0, 0.01, (200, 3))
     assert len(np.unique(encode(simhash(8), x))) < 5
-    assert len(np.unique(encode(simhash(8, centre=5.0, scale=0.01), x))) > 30
-    codes = encode(simhash(8, centre=5.0), x)
+    assert len(np.unique(encode(simhash(8, center=5.0, scale=0.01), x))) > 30
+    codes = encode(simhash(8, center=5.0), x)
     assert codes.min() >= 0
     assert codes.max() < 256
 
@@ -127,7 +127,7 @@ def test_simhash_centres_and_scales():
         (lambda: tiles([0.0] * 2, [1.0] * 2, [2**15 - 1] * 2, tilings=2), "make 2,147,483,648 features"),
         (lambda: simhash(8, scale=0.0), "scale of simhash must be finite and above 0, got 0.0"),
         (lambda: simhash(8, scale=[1.0, np.inf]), "scale of simhash must be finite"),  # pyright: ignore[reportArgumentType]
-        (lambda: simhash(8, centre=np.nan), "centre of simhash must be finite, got nan"),
+        (lambda: simhash(8, center=np.nan), "center of simhash must be finite, got nan"),
         (lambda: simhash(25), "bits must be 24 at most"),
         (lambda: encode(grid([0.0], [1.0], [3]), [[0.0, 1.0]]), "give .n, dim."),
         (lambda: encode(one_hot(4), [[0.0, 1.0]]), "use one_hot"),

@@ -48,7 +48,7 @@ def trained(agent: Agent, steps: int, seed: int = 0):
         return state, jax.tree.map(lambda x: x[-1], metrics)
 
     key = jax.random.key(seed)
-    # What runs for a moment need not be optimised: that halves the time to compile.
+    # What runs for a moment need not be optimized: that halves the time to compile.
     return jax.jit(run).lower(key).compile(compiler_options={"xla_backend_optimization_level": "0"})(key)
 
 

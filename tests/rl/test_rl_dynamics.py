@@ -23,7 +23,7 @@ from lrn.rl.model_based.dynamics import (
 from lrn.rl.model_based.imagine import Known, imagine
 from lrn.rl.replay import Transition
 
-# Scales that differ by orders of magnitude, so that a missing normalisation shows.
+# Scales that differ by orders of magnitude, so that a missing normalization shows.
 A, B = np.array([[0.1, 2.0, 0.0], [0.0, -0.3, 0.01]]), np.array([[1.0, 50.0, 1.0]])
 SIGMA = np.array([0.05, 20.0, 0.3])
 ENTROPY = 0.5 * np.log(2 * np.pi * np.e * SIGMA**2)

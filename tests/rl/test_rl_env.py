@@ -14,7 +14,7 @@ import pytest
 
 from lrn.rl import env as envs
 from lrn.rl import play as plays
-from lrn.rl.env import Box, Discrete, as_float, discretise, from_gymnax, make, merge_truncation, time_limit
+from lrn.rl.env import Box, Discrete, as_float, discretize, from_gymnax, make, merge_truncation, time_limit
 from lrn.rl.exploration.coding import simhash
 from lrn.rl.identity import continuous_echo, echo
 
@@ -235,9 +235,9 @@ def test_minatar_is_kept_in_bits(game):
 
 
 def test_a_hash_of_bytes_is_that_of_floats():
-    """The centre of the projections is half a pixel, which no byte holds."""
+    """The center of the projections is half a pixel, which no byte holds."""
     frames = jax.random.randint(jax.random.key(0), (50, 2, 3), 0, 3).astype(jnp.uint8)
-    coding = simhash(8, centre=1.5, scale=0.5)
+    coding = simhash(8, center=1.5, scale=0.5)
     params = coding.init(jax.random.key(1), frames)
     codes = coding.encode(params, frames)
     np.testing.assert_array_equal(codes, coding.encode(params, frames.astype(jnp.float32)))
@@ -250,11 +250,11 @@ def test_scale_clips_into_the_box():
     np.testing.assert_allclose(box.scale(unit), [[-1, 0], [0, 5], [1, 10]])
 
 
-def test_discretise_covers_the_range():
-    env = discretise(continuous_echo(), 5)
+def test_discretize_covers_the_range():
+    env = discretize(continuous_echo(), 5)
     assert env.actions == Discrete(5)
     assert env.name == f"{continuous_echo().name} (5 actions)"
-    assert discretise(continuous_echo(), 2).actions == Discrete(2)
+    assert discretize(continuous_echo(), 2).actions == Discrete(2)
     first, state = env.reset(jax.random.key(0))
     rewards = [env.move(jax.random.key(1), state, jnp.int32(a))[1].reward for a in range(5)]
     np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
@@ -389,7 +389,7 @@ BAD = {
     ),
     "discrete agent": (lambda: envs.require_discrete(make("Pendulum-v1"), "dqn"), "dqn needs discrete"),
     "continuous agent": (lambda: envs.require_continuous(echo(), "sac"), "sac needs continuous"),
-    "one bin": (lambda: discretise(continuous_echo(), 1), "bins must be at least 2"),
+    "one bin": (lambda: discretize(continuous_echo(), 1), "bins must be at least 2"),
 }
 
 

@@ -47,7 +47,7 @@ def run(learner, steps, read=lambda state: state.learnt.weights, seeds=4):
 
 @pytest.fixture(scope="module")
 def world():
-    """A random MDP, three features of its eight states, a target and a behaviour not far from it."""
+    """A random MDP, three features of its eight states, a target and a behavior not far from it."""
     m = mdp.garnet(jax.random.key(1), 8, 2, 3, 0.7)
     x = jax.random.normal(jax.random.key(2), (8, 3))
     target = jax.nn.softmax(jax.random.normal(jax.random.key(3), (8, 2)))
@@ -64,8 +64,8 @@ def projected_fixed_point(m, x, target, weighting):
 
 
 def test_fixed_point_is_the_projected_one(world):
-    m, x, target, behaviour = world
-    for policy in (target, behaviour):
+    m, x, target, behavior = world
+    for policy in (target, behavior):
         d = mdp.stationary(m, policy)
         found = linear.td_fixed_point(linear.moments(m, x, target, d))
         np.testing.assert_allclose(found, projected_fixed_point(m, x, target, d), atol=1e-4)
@@ -79,12 +79,12 @@ def test_with_one_feature_a_state_the_fixed_point_is_exact(world):
 
 @pytest.mark.parametrize("on_policy", [True, False])
 def test_lstd_reaches_the_projected_fixed_point(on_policy, world):
-    m, x, target, behaviour = world
-    acting = None if on_policy else behaviour
+    m, x, target, behavior = world
+    acting = None if on_policy else behavior
     config = linear.LSTDConfig(0.7, interactions=10_000)
     weights = run(linear.lstd(mdp.as_env(m, time_limit=100), x, target, config, acting), 5)[:, -1]
     # Cut after 100 steps, episodes hardly change how often a state is met.
-    exact = projected_fixed_point(m, x, target, mdp.stationary(m, target if on_policy else behaviour))
+    exact = projected_fixed_point(m, x, target, mdp.stationary(m, target if on_policy else behavior))
     np.testing.assert_allclose(weights.mean(0), exact, atol=0.04)
 
 
@@ -107,22 +107,22 @@ def test_lstd_with_lambda_one_regresses_on_returns():
 
 @pytest.mark.parametrize("name", ["td", "tdc", "emphatic"])
 def test_sampled_methods_reach_their_fixed_points_off_policy(name, world):
-    m, x, target, behaviour = world
-    d = mdp.stationary(m, behaviour)
+    m, x, target, behavior = world
+    d = mdp.stationary(m, behavior)
     weighting = linear.emphasis(m, target, d) if name == "emphatic" else d
     exact = projected_fixed_point(m, x, target, weighting)
     method, config_of = METHODS[name]
     slow = Schedule(0.05, rate=1e-3, power=0.8)
     options = {"correction": Schedule(0.2, rate=1e-3, power=0.7)} if name == "tdc" else {}
     config = config_of(0.7, step_size=slow, interactions=20_000, **options)
-    learner = method(mdp.as_env(m), x, target, config, behaviour)
+    learner = method(mdp.as_env(m), x, target, config, behavior)
     weights = run(learner, 3)[:, -1].mean(0)
     np.testing.assert_allclose(x @ weights, x @ exact, atol=0.06)
 
 
 def test_emphasis_and_on_policy_stability(world):
-    m, x, target, behaviour = world
-    d = mdp.stationary(m, behaviour)
+    m, x, target, behavior = world
+    d = mdp.stationary(m, behavior)
     emphasis = linear.emphasis(m, target, d)
     p, _ = mdp.under(m, target)
     np.testing.assert_allclose(emphasis, d + 0.7 * p.T @ emphasis, atol=1e-6)
@@ -156,7 +156,7 @@ def iterate(step, start, count=3000):
 
 def test_baird_td_diverges_sampled_and_expected():
     m, moments = baird_moments()
-    np.testing.assert_allclose(mdp.stationary(m, baird.behaviour()), np.full(7, 1 / 7), atol=1e-5)
+    np.testing.assert_allclose(mdp.stationary(m, baird.behavior()), np.full(7, 1 / 7), atol=1e-5)
     assert float(linear.growth(moments, 0.01)) > 1.0005
     first = baird.initial_weights()
     late = iterate(lambda w: linear.expected_td(moments, w, 0.01), first)
@@ -164,7 +164,7 @@ def test_baird_td_diverges_sampled_and_expected():
     assert jnp.isfinite(late).all()
     config = linear.LinearTDConfig(0.99, Schedule(0.01), interactions=3000)
     learner = linear.semi_gradient_td(
-        mdp.as_env(m), baird.features(), baird.target(), config, baird.behaviour(), first
+        mdp.as_env(m), baird.features(), baird.target(), config, baird.behavior(), first
     )
     assert np.linalg.norm(run(learner, 1)[:, -1], axis=-1).min() > 10 * float(jnp.linalg.norm(first))
 
@@ -193,7 +193,7 @@ def test_baird_sampled_tdc_does_not_diverge():
     config = linear.TDCConfig(0.99, Schedule(0.005), Schedule(0.05), interactions=3000)
     first = baird.initial_weights()
     env = mdp.as_env(mdp.baird())
-    learner = linear.tdc(env, baird.features(), baird.target(), config, baird.behaviour(), first)
+    learner = linear.tdc(env, baird.features(), baird.target(), config, baird.behavior(), first)
     weights = run(learner, 1)[:, -1]
     assert np.linalg.norm(weights, axis=-1).max() < 1.5 * float(jnp.linalg.norm(first))
     assert np.abs(weights @ np.asarray(baird.features()).T).max() < 6

@@ -32,7 +32,7 @@ def garnets(count: int = 4, states: int = 12, discount: float = 0.9):
 
 
 def double(m):
-    """The same MDP in double precision, its distributions normalised again."""
+    """The same MDP in double precision, its distributions normalized again."""
     p = np.asarray(m.transitions, np.float64)
     start = np.asarray(m.initial, np.float64)
     return mdp.make(

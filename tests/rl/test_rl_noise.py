@@ -10,7 +10,7 @@ from scipy import signal
 from scipy import stats as reference
 
 from lrn import check
-from lrn.rl.exploration import coloured, ornstein_uhlenbeck, pink, white
+from lrn.rl.exploration import colored, ornstein_uhlenbeck, pink, white
 
 LENGTH = 512
 
@@ -25,8 +25,8 @@ KINDS = {
     "white": white(),
     "OU": ornstein_uhlenbeck(0.15, 1.0),
     "pink": pink(LENGTH),
-    "red": coloured(2.0, LENGTH),
-    "beta .5": coloured(0.5, LENGTH),
+    "red": colored(2.0, LENGTH),
+    "beta .5": colored(0.5, LENGTH),
 }
 
 
@@ -56,7 +56,7 @@ def test_the_spectrum_falls_as_it_should(paths, name, beta):
 
 
 def test_a_beta_of_zero_is_white(paths):
-    x = path(coloured(0.0, LENGTH))
+    x = path(colored(0.0, LENGTH))
     for lag in (1, 7):
         assert abs((x[lag:] * x[:-lag]).mean()) < 4 / np.sqrt(x[lag:].size)
 
@@ -68,7 +68,7 @@ def test_ou_autocorrelation():
         assert (x[lag:] * x[:-lag]).mean() == pytest.approx(np.exp(-theta * dt * lag), abs=0.03)
 
 
-def test_the_colour_orders_the_correlation(paths):
+def test_the_color_orders_the_correlation(paths):
     lag = 10
     correlation = [(paths[n][lag:] * paths[n][:-lag]).mean() for n in ("white", "beta .5", "pink", "red")]
     assert np.all(np.diff(correlation) > 0.05)
@@ -107,7 +107,7 @@ def test_it_goes_on_from_its_state(name):
 
 def test_beta_is_swept_in_one_program():
     def slope(beta):
-        return coloured(beta, 64).init(jax.random.key(0), (200,)).segment
+        return colored(beta, 64).init(jax.random.key(0), (200,)).segment
 
     x = np.asarray(jax.jit(jax.vmap(slope))(jnp.array([0.0, 2.0])))
     correlation = (x[:, 5:] * x[:, :-5]).mean((1, 2))
@@ -121,7 +121,7 @@ def test_odd_lengths_have_unit_variance_too():
 
 
 def test_the_reddest_noise_that_is_allowed_is_finite():
-    x = path(coloured(9.2, 10_000), steps=3, shape=(2000,))
+    x = path(colored(9.2, 10_000), steps=3, shape=(2000,))
     np.testing.assert_allclose(x.var(1), 1.0, atol=0.15)
 
 
@@ -137,8 +137,8 @@ def test_keys_are_used_once(key_reuse_checks):
         (lambda: ornstein_uhlenbeck(theta=0.0), "theta must be a finite number above 0"),
         (lambda: ornstein_uhlenbeck(dt=-1.0), "dt must be a finite number above 0"),
         (lambda: pink(1), "length must be at least 2"),
-        (lambda: coloured(float("nan"), 10), "beta must lie between"),
-        (lambda: coloured(10.0, 10_000), "has a power of 10,000.10 at its lowest frequency, beyond float32"),
+        (lambda: colored(float("nan"), 10), "beta must lie between"),
+        (lambda: colored(10.0, 10_000), "has a power of 10,000.10 at its lowest frequency, beyond float32"),
     ],
 )
 def test_bad_input(make, words):

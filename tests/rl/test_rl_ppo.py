@@ -110,17 +110,17 @@ def test_moments_are_those_of_everything_seen():
     flat = rows.reshape(-1, 2)
     np.testing.assert_allclose(stats.mean, flat.mean(0), rtol=1e-5)
     np.testing.assert_allclose(stats.var, flat.var(0), rtol=1e-3)
-    normal = running.normalise(stats, jnp.asarray(flat))
+    normal = running.normalize(stats, jnp.asarray(flat))
     np.testing.assert_allclose(normal.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(normal.std(0), 1, atol=1e-3)
-    np.testing.assert_array_equal(running.normalise(running.moments((2,)), jnp.ones((1, 2))), 1.0)
+    np.testing.assert_array_equal(running.normalize(running.moments((2,)), jnp.ones((1, 2))), 1.0)
 
 
 def test_what_is_far_out_is_cut():
     stats = running.Moments(jnp.array([1.0]), jnp.array([0.25]), jnp.float32(9.0))
     x = jnp.array([[2.0], [8.0], [-99.0]])
-    np.testing.assert_allclose(running.normalise(stats, x), [[2.0], [10.0], [-10.0]], rtol=1e-6)
-    np.testing.assert_allclose(running.normalise(stats, x, 3.0), [[2.0], [3.0], [-3.0]], rtol=1e-6)
+    np.testing.assert_allclose(running.normalize(stats, x), [[2.0], [10.0], [-10.0]], rtol=1e-6)
+    np.testing.assert_allclose(running.normalize(stats, x, 3.0), [[2.0], [3.0], [-3.0]], rtol=1e-6)
     start = jnp.zeros(1), running.Moments(jnp.float32(0.0), jnp.float32(1e-4), jnp.float32(1e9))
     reward = jnp.array([[0.05], [3.0], [-3.0]])
     _, scaled = rescale_rewards(start, reward, jnp.zeros((3, 1), bool), 0.9)

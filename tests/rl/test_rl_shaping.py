@@ -1,4 +1,4 @@
-"""Shaping against its theorems: Q-initialisation step by step (Wiewiora 2003), telescoping (Ng et al.
+"""Shaping against its theorems: Q-initialization step by step (Wiewiora 2003), telescoping (Ng et al.
 1999)."""
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def learned(method, env, initial, steps=300):
 
 
 @pytest.mark.parametrize("method", [tabular.q_learning, tabular.sarsa])
-def test_shaping_is_initialising_q_with_the_potential_step_by_step(method):
+def test_shaping_is_initializing_q_with_the_potential_step_by_step(method):
     """The same keys lead both to the same actions throughout, and their tables differ by Phi(s), always."""
     env = mdp.as_env(world(), time_limit=7)  # both ends and cuts of episodes
     q_shaped, visits_shaped = learned(method, shaped(env, phi, DISCOUNT), jnp.zeros((STATES, 2)))

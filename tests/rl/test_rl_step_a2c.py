@@ -58,7 +58,7 @@ def outputs(params: Any, state: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def reference(case: Case, key: Any, state: A2CState) -> Any:
-    """Mnih et al. 2016, algorithm S3, one step of it, with generalised advantages."""
+    """Mnih et al. 2016, algorithm S3, one step of it, with generalized advantages."""
     c, policy = case.settings, case.policy
     before, net_state = plain.as_float64(state.params), float(state.net_state)
     noise_key, env_key = jax.random.split(key)

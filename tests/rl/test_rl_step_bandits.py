@@ -92,8 +92,8 @@ class Player:
         if self.name == "Gaussian Thompson":
             # The posterior of a normal mean under a normal prior.
             variance = 1 / (1 / 1.3**2 + self.pulls / 0.8**2)
-            centre = variance * (0.4 / 1.3**2 + self.pulls * self.mean / 0.8**2)
-            return int(np.argmax(centre + np.sqrt(variance) * noise))
+            center = variance * (0.4 / 1.3**2 + self.pulls * self.mean / 0.8**2)
+            return int(np.argmax(center + np.sqrt(variance) * noise))
         if self.name == "UCB1":
             untried = self.pulls == 0
             width = np.sqrt(0.8 * np.log(max(t - 1, 1)) / np.maximum(self.pulls, 1))

@@ -39,7 +39,7 @@ LEARNERS: dict[str, Learner] = {
     "tdc": linear.tdc(ENV, FEATURES, TARGET, TDC, ACTING, FIRST),
     "emphatic": linear.emphatic_td(ENV, FEATURES, TARGET, TD, ACTING, FIRST),
     "lstd": linear.lstd(ENV, FEATURES, TARGET, LSTD, ACTING),
-    # Without a behaviour the target acts; a number is every weight's first value.
+    # Without a behavior the target acts; a number is every weight's first value.
     "td on-policy": linear.semi_gradient_td(ENV, FEATURES, TARGET, TD, initial=0.5),
 }
 

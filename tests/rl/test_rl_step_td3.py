@@ -42,8 +42,8 @@ def to_env(unit: np.ndarray) -> np.ndarray:
 @jax.jit
 def draws(key: Any, filled: Any) -> Any:
     """What a step draws, beside the environments: to explore, rows and noise for each update."""
-    play_key, colour_key, noise_key, row_key = jax.random.split(key, 4)
-    fresh = jax.random.normal(colour_key, (CONFIG.rollout_length, CONFIG.num_envs, 2))
+    play_key, color_key, noise_key, row_key = jax.random.split(key, 4)
+    fresh = jax.random.normal(color_key, (CONFIG.rollout_length, CONFIG.num_envs, 2))
     shape = (CONFIG.updates // CONFIG.policy_delay, CONFIG.policy_delay, CONFIG.batch_size)
     index = jax.random.randint(row_key, shape, 0, filled)
     return play_key, fresh, index, jax.random.normal(noise_key, (*shape, 2))

@@ -67,7 +67,7 @@ def test_approximators(kind):
     x = jnp.array([[-1.0, -1.0], [0.2, 0.9], [1.0, 1.0]])
     params = init(jax.random.key(0))
     assert q(params, x).shape == (3, 3)
-    # A table generalises to nothing outside a cell, the others do.
+    # A table generalizes to nothing outside a cell, the others do.
     gradient = jax.grad(lambda p: q(p, x[:1])[0, 0])(params)
     moved = jax.tree.map(lambda p, g: p + g, params, gradient)
     change = np.abs(np.asarray(q(moved, x) - q(params, x)))

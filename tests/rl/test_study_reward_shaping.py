@@ -24,7 +24,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_smoke_runs_and_shaping_is_initialisation(finished):
+def test_smoke_runs_and_shaping_is_initialization(finished):
     assert finished.verdict["verdict"] == "smoke"
     assert_treated_alike(finished.verdict)
     assert (finished.folder / "figure.png").is_file()

@@ -1,4 +1,4 @@
-"""Adversarial training against hand-written loops, a closed form, and optax's own optimisers."""
+"""Adversarial training against hand-written loops, a closed form, and optax's own optimizers."""
 
 import dataclasses
 
@@ -108,7 +108,7 @@ def linear_net():
 
 
 @pytest.mark.parametrize("attack", [fgsm(FGSMConfig(eps=0.05)), pgd(PGDConfig(0.05, 0.02, 8, keep="last"))])
-def test_on_a_linear_model_it_minimises_the_worst_case_loss(batch, attack):
+def test_on_a_linear_model_it_minimizes_the_worst_case_loss(batch, attack):
     # max over |d| <= eps of softplus(-s (w.(x + d) + b)) is softplus(eps |w|_1 - s (w.x + b)), s = +-1.
     inside = {"image": 0.1 + 0.8 * batch["image"], "label": batch["label"] % 2}
     sign = 2.0 * inside["label"] - 1

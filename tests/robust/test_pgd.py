@@ -20,7 +20,7 @@ def worst_case(linear, eps, norm):
     if norm == "linf":
         return np.clip(x + eps * np.sign(direction), 0, 1) - x
 
-    def move(g, x, scale):  # the maximiser of g.d - |d|^2 / (2 scale) in the box; its length grows with scale
+    def move(g, x, scale):  # the maximizer of g.d - |d|^2 / (2 scale) in the box; its length grows with scale
         return np.clip(scale * g, -x, 1 - x)
 
     scales = [

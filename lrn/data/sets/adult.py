@@ -75,7 +75,7 @@ SPEC = DataSpec(
             ),
         ),
     },
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     citation="Becker and Kohavi, Adult, UCI Machine Learning Repository, 1996, doi:10.24432/C5XW20",
     home="https://archive.ics.uci.edu/dataset/2/adult",
     convert=_convert,

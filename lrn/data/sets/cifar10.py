@@ -1,4 +1,4 @@
-"""CIFAR-10: small colour photographs in ten classes (Krizhevsky 2009).
+"""CIFAR-10: small color photographs in ten classes (Krizhevsky 2009).
 
 Copies that were compressed again as JPEG are in use too; accuracies on them can differ slightly, so
 say beside a number which file it came from (``Dataset.sha256``).
@@ -42,7 +42,7 @@ SPEC = DataSpec(
             ),
         ),
     },
-    licence="none stated by the authors",
+    license="none stated by the authors",
     citation="Krizhevsky, Learning multiple layers of features from tiny images, 2009",
     home="https://huggingface.co/datasets/uoft-cs/cifar10",
     convert=partial(convert.parquet, rename={"img": "image"}),

@@ -95,7 +95,7 @@ SPEC = DataSpec(
             ),
         )
     },
-    licence="none stated; public records published by ProPublica",
+    license="none stated; public records published by ProPublica",
     citation="Angwin, Larson, Mattu and Kirchner, Machine bias, ProPublica, 2016",
     home="https://github.com/propublica/compas-analysis",
     convert=convert.csv,

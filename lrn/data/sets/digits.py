@@ -1,4 +1,4 @@
-"""Digits: 1,797 handwritten digits, 8x8 grey, that come with scikit-learn (Alpaydin and Kaynak 1998).
+"""Digits: 1,797 handwritten digits, 8x8 gray, that come with scikit-learn (Alpaydin and Kaynak 1998).
 
 Splits: "all" is every row, for studies that split anew for each seed (`lrn.data.split`); "train" is
 the first 1,415 rows and "test" the last 382. Rows stand writer by writer, some 130 each, and the cut
@@ -27,10 +27,10 @@ def _generate(split: str) -> dict[str, np.ndarray]:
 
 SPEC = DataSpec(
     name="digits",
-    about="1,797 handwritten digits, 8x8 grey; needs no download.",
+    about="1,797 handwritten digits, 8x8 gray; needs no download.",
     columns={"image": Image(8, 8, 1), "label": Label(10, tuple("0123456789"))},
     splits={"all": Split(_ROWS), "train": Split(_TRAIN), "test": Split(_ROWS - _TRAIN)},
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     citation="Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI Machine Learning "
     "Repository, 1998, doi:10.24432/C50P49 (its test part, as scikit-learn ships it)",
     home="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",

@@ -39,7 +39,7 @@ SPEC = DataSpec(
             ),
         )
     },
-    licence="none stated",
+    license="none stated",
     citation="Statistics Netherlands, Dutch census 2001; cut for classification by Žliobaitė, Kamiran and "
     "Calders, Handling conditional discrimination, 2011",
     home="https://github.com/tailequy/fairness_dataset",

@@ -48,7 +48,7 @@ def _convert(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
 
 
 def _bare(codepoints: str) -> str:
-    """Without the selector that asks for a coloured picture, which not every source writes."""
+    """Without the selector that asks for a colored picture, which not every source writes."""
     return codepoints.replace("-FE0F", "")
 
 
@@ -100,8 +100,8 @@ SPEC = DataSpec(
             ),
         )
     },
-    licence="drawings OFL 1.1 and Apache-2.0 (Noto), CC BY 4.0 (Twemoji); names and keywords "
-    "Unicode licence (CLDR)",
+    license="drawings OFL 1.1 and Apache-2.0 (Noto), CC BY 4.0 (Twemoji); names and keywords "
+    "Unicode license (CLDR)",
     citation="Google, Noto Emoji; Twitter, Twemoji; Unicode CLDR; as collected by emoji-data 16 and "
     "emojibase 17",
     home="https://github.com/iamcal/emoji-data",

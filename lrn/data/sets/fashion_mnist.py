@@ -12,7 +12,7 @@ _HOME = (
 
 SPEC = DataSpec(
     name="fashion_mnist",
-    about="70,000 pictures of clothes in ten classes, 28x28 grey.",
+    about="70,000 pictures of clothes in ten classes, 28x28 gray.",
     columns={
         "image": Image(28, 28, 1),
         "label": Label(
@@ -35,7 +35,7 @@ SPEC = DataSpec(
         "train": Split(60_000, (Remote(_HOME + "train-00000-of-00001.parquet"),)),
         "test": Split(10_000, (Remote(_HOME + "test-00000-of-00001.parquet"),)),
     },
-    licence="MIT",
+    license="MIT",
     citation="Xiao, Rasul and Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine "
     "learning algorithms, arXiv:1708.07747",
     home="https://huggingface.co/datasets/zalando-datasets/fashion_mnist",

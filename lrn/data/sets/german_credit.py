@@ -47,7 +47,7 @@ SPEC = DataSpec(
             ),
         )
     },
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     citation="Hofmann, Statlog (German credit data), UCI Machine Learning Repository, 1994, "
     "doi:10.24432/C5NC77",
     home="https://archive.ics.uci.edu/dataset/144/statlog+german+credit+data",

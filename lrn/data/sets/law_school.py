@@ -1,6 +1,6 @@
 """Law school: US law students, their grades and the bar exam (Wightman 1998), cleaned by Le Quy et al. 2022.
 
-``pass_bar`` is the target; ``zfygpa``, the standardised first-year average, is the usual regression
+``pass_bar`` is the target; ``zfygpa``, the standardized first-year average, is the usual regression
 target. ``male`` is 0 or 1, ``race`` White or Non-White.
 """
 
@@ -37,7 +37,7 @@ SPEC = DataSpec(
             ),
         )
     },
-    licence="none stated",
+    license="none stated",
     citation="Wightman, LSAC national longitudinal bar passage study, 1998",
     home="https://github.com/tailequy/fairness_dataset",
     convert=convert.csv,

@@ -1,4 +1,4 @@
-"""MNIST: handwritten digits, 28x28 grey (LeCun, Bottou, Bengio and Haffner 1998)."""
+"""MNIST: handwritten digits, 28x28 gray (LeCun, Bottou, Bengio and Haffner 1998)."""
 
 from lrn.data import convert
 from lrn.data.columns import Image, Label
@@ -8,7 +8,7 @@ _HOME = "https://huggingface.co/datasets/ylecun/mnist/resolve/77f3279092a1c1579b
 
 SPEC = DataSpec(
     name="mnist",
-    about="70,000 handwritten digits, 28x28 grey.",
+    about="70,000 handwritten digits, 28x28 gray.",
     columns={"image": Image(28, 28, 1), "label": Label(10, tuple("0123456789"))},
     splits={
         "train": Split(
@@ -30,7 +30,7 @@ SPEC = DataSpec(
             ),
         ),
     },
-    licence="CC BY-SA 3.0, as stated by the authors (the Hub page says MIT)",
+    license="CC BY-SA 3.0, as stated by the authors (the Hub page says MIT)",
     citation="LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, "
     "1998",
     home="https://huggingface.co/datasets/ylecun/mnist",

@@ -69,7 +69,7 @@ SPEC = DataSpec(
             13_180, (Remote(_HOME + "images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811"),)
         ),
     },
-    licence="MIT",
+    license="MIT",
     citation="Lake, Salakhutdinov and Tenenbaum, Human-level concept learning through probabilistic program "
     "induction, Science 350, 2015",
     home="https://github.com/brendenlake/omniglot",

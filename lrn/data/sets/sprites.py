@@ -1,7 +1,7 @@
 """Sprites: pictures rendered from known factors (`lrn.data.sprites`), as a fixed sample that needs no file.
 
 4,096 and 1,024 pictures of 64x64 RGB whose factors were drawn uniformly from dSprites' values and
-eight colours; the columns besides ``image`` are the factors. A study that needs other factors, or
+eight colors; the columns besides ``image`` are the factors. A study that needs other factors, or
 more, renders its own.
 """
 
@@ -55,7 +55,7 @@ SPEC = DataSpec(
     about="5,120 rendered sprites with their six factors, 64x64 RGB on black; needs no download.",
     columns={
         "image": Image(_SIZE, _SIZE, 3),
-        "colour": Numeric(),
+        "color": Numeric(),
         "shape": Label(3, ("square", "ellipse", "heart")),
         "scale": Numeric(),
         "orientation": Numeric(),
@@ -63,7 +63,7 @@ SPEC = DataSpec(
         "y": Numeric(),
     },
     splits={split: Split(rows) for split, rows in _ROWS.items()},
-    licence="Apache-2.0, as this library",
+    license="Apache-2.0, as this library",
     citation="factors after Matthey, Higgins, Hassabis and Lerchner, dSprites, 2017",
     home="https://github.com/google-deepmind/dsprites-dataset",
     generate=_generate,

@@ -1,7 +1,7 @@
 """Gaussian classes in a space where few directions matter: few-shot classification with a known optimum.
 
-A task is ``ways`` centres, drawn from a normal of deviation ``apart`` in the first ``signal`` dimensions and
-zero in the others; an example is its centre plus unit noise, in every dimension, times ``nuisance`` in the
+A task is ``ways`` centers, drawn from a normal of deviation ``apart`` in the first ``signal`` dimensions and
+zero in the others; an example is its center plus unit noise, in every dimension, times ``nuisance`` in the
 others. All of it is turned by one rotation that the tasks share, which is what there is to meta-learn: who
 knows the directions needs but the distances in them.
 """
@@ -38,10 +38,10 @@ def blobs(
     Args:
         ways: classes; shots, queries: examples of each in the support and the query set.
         dim, signal: dimensions, and how many of them tell the classes apart.
-        apart: deviation of the centres. nuisance: of the noise in the other dimensions.
+        apart: deviation of the centers. nuisance: of the noise in the other dimensions.
         seed: of the rotation that all tasks share.
 
-    The code of a task is its centres in the signal dimensions, [ways * signal].
+    The code of a task is its centers in the signal dimensions, [ways * signal].
 
     Raises:
         ValueError: a count or deviation is out of range.

@@ -1,7 +1,7 @@
 """Linear regressions with Gaussian weights: every optimum is known in closed form.
 
 ``w ~ N(mean, spread^2 I)``, ``x ~ N(0, I)``, ``y = x w + noise * N(0, 1)``. The best that can be done with
-a support set is ridge regression towards ``mean`` (`posterior_mean`); one inner step from an initialisation,
+a support set is ridge regression towards ``mean`` (`posterior_mean`); one inner step from an initialization,
 and its meta-gradient, are linear algebra.
 """
 

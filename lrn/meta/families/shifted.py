@@ -45,7 +45,7 @@ def shifted(
         shots, queries: examples in the support and the query set, of all classes together.
         turn: most degrees, either way.
         brightness: most that is added to all pixels, either way.
-        contrast: most that the distance from mid grey is lessened by, as a fraction.
+        contrast: most that the distance from mid gray is lessened by, as a fraction.
         tint: most that a channel is scaled up or down by, as a fraction, each channel by itself.
         noise: greatest deviation of normal noise on each pixel.
         imbalance: 1 / concentration of the Dirichlet distribution that class frequencies are drawn from.

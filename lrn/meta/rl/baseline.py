@@ -40,14 +40,14 @@ def fit_values(observation: Array, returns: Array, counted: Array, ridge: ArrayL
     def mean(values: Array) -> Array:
         return jnp.einsum("tn,tn...->...", weight, values, precision=_EXACT)
 
-    # Centred and scaled: the penalty is then fair to all features, and spares the constant; and the matrix is
+    # Centerd and scaled: the penalty is then fair to all features, and spares the constant; and the matrix is
     # well enough conditioned for float32 even where features repeat each other, as one-hot ones do.
     x = x - mean(x)[None, None]
     x = x / jnp.sqrt(mean(x**2) + 1e-12)[None, None]
-    centre = mean(returns)
+    center = mean(returns)
     gram = jnp.einsum("tn,tni,tnj->ij", weight, x, x, precision=_EXACT) + ridge * jnp.eye(x.shape[-1])
-    slope = jax.scipy.linalg.solve(gram, mean(x * (returns - centre)[..., None]), assume_a="pos")
-    return centre + jnp.einsum("tni,i->tn", x, slope, precision=_EXACT)
+    slope = jax.scipy.linalg.solve(gram, mean(x * (returns - center)[..., None]), assume_a="pos")
+    return center + jnp.einsum("tni,i->tn", x, slope, precision=_EXACT)
 
 
 _EXACT = jax.lax.Precision.HIGHEST  # products of 8 bits, a GPU's and TPU's default, can undo the penalty

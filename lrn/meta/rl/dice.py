@@ -13,11 +13,11 @@ trajectory sampled at the parameters where the derivatives are taken
 
 hold with all derivatives: the first by importance sampling, the second by the performance difference lemma
 (Kakade and Langford 2002), if ``E[A_t | s_t, a_t]`` is the action value less any function of the state.
-Monte-Carlo returns less a baseline are such, and generalised advantages with the true values; with others
+Monte-Carlo returns less a baseline are such, and generalized advantages with the true values; with others
 the usual bias of ``lambda < 1`` remains. Much less variance: advantages are small, returns are not.
 
 Arrays are [time, ...], and may span several episodes: ``ended`` [time, ...] says where one ends, and nothing
-reaches across. The results are sums over time, [...], to be maximised. Rewards and advantages are held
+reaches across. The results are sums over time, [...], to be maximized. Rewards and advantages are held
 constant. The box is 1 whatever was sampled, so the value of `loaded_dice` is 0: only derivatives count.
 
 Sources: Foerster et al. 2018 (DiCE), Farquhar, Whiteson and Foerster 2019 (loaded DiCE), Rothfuss et al. 2019

@@ -65,7 +65,7 @@ def judge(
 
     Args:
         played: from `play_episodes`; ``extra`` holds the actions as sampled.
-        discount, gae_lambda: of generalised advantages.
+        discount, gae_lambda: of generalized advantages.
         ridge: see `fit_values`.
         normalize: to mean 0 and deviation 1 over the steps that count.
     """

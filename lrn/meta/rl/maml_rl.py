@@ -56,7 +56,7 @@ class MAMLRLConfig:
 
     A meta-step plays ``tasks * (inner.steps + 1) * episodes`` episodes.
 
-    inner: the inner loop: steps, rate, order, optimiser. Its gradient is of the return divided by the
+    inner: the inner loop: steps, rate, order, optimizer. Its gradient is of the return divided by the
         horizon, so that a rate means the same for short and long episodes.
     tasks, episodes: tasks a meta-step, and episodes of each before an inner step (and after the last).
     discount, gae_lambda: of the advantages.
@@ -65,7 +65,7 @@ class MAMLRLConfig:
     discount_states: weigh step t by ``discount^t``, as the exact gradient does.
     normalize: advantages to mean 0 and deviation 1 over the episodes of a task.
     ridge: penalty of the linear baseline.
-    meta_rate: of the outer optimiser. optimizer: ``optimizer(meta_rate)``, the outer one.
+    meta_rate: of the outer optimizer. optimizer: ``optimizer(meta_rate)``, the outer one.
     max_grad_norm: the meta-gradient's global norm is cut here.
     initial_log_std: of the policy over continuous actions, in half ranges.
     """
@@ -111,7 +111,7 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
 
     Raises:
         ValueError: the network's output does not fit the tasks, these are no family, or a task has one step
-            and its advantage is to be normalised.
+            and its advantage is to be normalized.
     """
     shapes = check_family(family)
     check_output("the policy of maml_rl", net, shapes.observation_shape, policy_size(shapes))
@@ -169,7 +169,7 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
 
         losses, returns, likelihood, outcome, scale = jax.vmap(one, axis_name=LANES)(keys, tasks)
         total = losses.mean()
-        if config.surrogate == "e-maml":  # in the units of the loss: a step, and normalised as advantages are
+        if config.surrogate == "e-maml":  # in the units of the loss: a step, and normalized as advantages are
             total = total - (sampling_term(likelihood, outcome) / (scale * shapes.horizon)).mean()
         return total, returns
 

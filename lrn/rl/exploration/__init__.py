@@ -8,7 +8,7 @@ Ornstein-Uhlenbeck, pink). What to seek: `bonus` (the interface), `counts` and `
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.coding import Coding, grid, one_hot, simhash, tiles
 from lrn.rl.exploration.counts import CountConfig, count_bonus
-from lrn.rl.exploration.noise import Noise, coloured, ornstein_uhlenbeck, pink, white
+from lrn.rl.exploration.noise import Noise, colored, ornstein_uhlenbeck, pink, white
 from lrn.rl.exploration.rnd import RNDConfig, rnd
 from lrn.rl.exploration.schedules import exponential_schedule, linear_schedule
 from lrn.rl.exploration.select import (
@@ -29,7 +29,7 @@ __all__ = [
     "Transitions",
     "boltzmann",
     "boltzmann_probabilities",
-    "coloured",
+    "colored",
     "count_bonus",
     "epsilon_greedy",
     "epsilon_greedy_probabilities",

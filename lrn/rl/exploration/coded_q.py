@@ -1,7 +1,7 @@
 """Q-learning on coded observations: a table, or linear in tiles; the smallest agent that explores.
 
 Where the question is how to explore, a network would add its own: here the values of different places do not
-interfere, or only between neighbours, and a run costs microseconds a step.
+interfere, or only between neighbors, and a run costs microseconds a step.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def coded_q(
     select by "ucb", which tries every action.
 
     A ``noise`` moves the chosen action along the actions, which must then be ordered: those of
-    `lrn.rl.env.discretise`.
+    `lrn.rl.env.discretize`.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, without the bonus; ``td_error``, the mean
     absolute error of a step; ``bonus``, its mean.
@@ -205,7 +205,7 @@ def example() -> Example:
     from lrn.rl.exploration.counts import CountConfig, count_bonus
     from lrn.rl.identity import delayed_reward
 
-    env, bonus = delayed_reward(3), count_bonus(simhash(6, centre=0.5), CountConfig(), actions=2)
+    env, bonus = delayed_reward(3), count_bonus(simhash(6, center=0.5), CountConfig(), actions=2)
     size = env.observation_shape[0]
     coding = grid([0.0] * size, [1.0] * size, [2] * size)
     config = CodedQConfig(num_envs=2, rollout_length=5, total_steps=60)

@@ -138,19 +138,19 @@ def _check_range(i: int, low: float, high: float, bins: int) -> None:
         )
 
 
-def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Coding:
-    """The signs of ``bits`` random projections of ``(observation - centre) / scale``, as one number.
+def simhash(bits: int, center: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Coding:
+    """The signs of ``bits`` random projections of ``(observation - center) / scale``, as one number.
 
     Observations at a small angle share their hash (Charikar 2002); counting by it is #Exploration (Tang et
-    al. 2017). For observations whose angle says little, centre and scale decide what is told apart.
+    al. 2017). For observations whose angle says little, center and scale decide what is told apart.
 
     Args:
         bits: the hash's length, 1 to 24; the table has 2^bits entries.
-        centre: a number, or one for each entry of the flattened observation.
+        center: a number, or one for each entry of the flattened observation.
         scale: likewise, above 0.
 
     Raises:
-        InputError: bits is out of range, the centre is not finite, or a scale not finite and above 0.
+        InputError: bits is out of range, the center is not finite, or a scale not finite and above 0.
     """
     check.integer("bits", bits, low=1)
     if bits > 24:
@@ -158,7 +158,7 @@ def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Codin
             f"bits must be 24 at most, got {bits}: the table would have 2^{bits} entries; choose fewer."
         )
 
-    for name, given, least in (("centre", centre, -math.inf), ("scale", scale, 0.0)):
+    for name, given, least in (("center", center, -math.inf), ("scale", scale, 0.0)):
         if isinstance(given, Tracer):
             continue
         values = np.asarray(given, np.float64)
@@ -170,7 +170,7 @@ def simhash(bits: int, centre: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Codin
 
     def prepared(observation: Array) -> Array:
         flat = as_float(observation).reshape(observation.shape[0], -1)
-        shift, unit = (jnp.broadcast_to(jnp.asarray(x, flat.dtype), flat.shape) for x in (centre, scale))
+        shift, unit = (jnp.broadcast_to(jnp.asarray(x, flat.dtype), flat.shape) for x in (center, scale))
         return (flat - shift) / unit
 
     def init(key: Key, observation: Array) -> Array:

@@ -179,7 +179,7 @@ def score(config: Any, key: Key, state: Scored, data: Any) -> Mapping[str, Array
 
 def example() -> Example:
     """A table on DeepSea of size 4, with a bonus for new hashes of where it comes."""
-    seen = count_bonus(simhash(4, centre=2.0), CountConfig())
+    seen = count_bonus(simhash(4, center=2.0), CountConfig())
     return Example(lambda config: tabular(4, config, seen), CodedQConfig(initial=1.0, total_steps=400))
 
 

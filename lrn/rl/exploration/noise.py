@@ -1,4 +1,4 @@
-"""Noise for continuous actions, of unit variance, by its colour: how long it pushes one way.
+"""Noise for continuous actions, of unit variance, by its color: how long it pushes one way.
 
 White noise shakes an action to and fro, so that it reaches nothing far; red noise pushes one way for an
 episode. Pink noise, of power 1/f, lies between, and Eberhard et al. (2023) find it the best default over many
@@ -86,14 +86,14 @@ def ornstein_uhlenbeck(theta: ArrayLike = 0.15, dt: ArrayLike = 1.0) -> Noise:
     return Noise(init, sample)
 
 
-class ColouredState(NamedTuple):
-    """State of coloured noise: the segment [length, *shape] that is being used up, and how far it is."""
+class ColoredState(NamedTuple):
+    """State of colored noise: the segment [length, *shape] that is being used up, and how far it is."""
 
     segment: Array
     position: Array
 
 
-def coloured(beta: ArrayLike, length: int) -> Noise:
+def colored(beta: ArrayLike, length: int) -> Noise:
     """Gaussian noise of power 1/f^beta, in independent segments: 0 is white, 1 pink, 2 red.
 
     Each segment is drawn in the frequency domain (Timmer & König 1995). The lowest frequency, 1/length, sets
@@ -115,10 +115,10 @@ def coloured(beta: ArrayLike, length: int) -> Noise:
             "at its lowest frequency, beyond float32; choose a smaller beta, or shorter segments."
         )
 
-    def init(key: Key, shape: tuple[int, ...]) -> ColouredState:
-        return ColouredState(spectral_noise(key, beta, length, shape), jnp.int32(0))
+    def init(key: Key, shape: tuple[int, ...]) -> ColoredState:
+        return ColoredState(spectral_noise(key, beta, length, shape), jnp.int32(0))
 
-    def sample(key: Key, state: ColouredState, steps: int) -> tuple[Array, ColouredState]:
+    def sample(key: Key, state: ColoredState, steps: int) -> tuple[Array, ColoredState]:
         shape = state.segment.shape[1:]
 
         def used_up(carry: Any) -> Array:
@@ -126,7 +126,7 @@ def coloured(beta: ArrayLike, length: int) -> Noise:
 
         def renew(carry: Any) -> Any:
             key, use = jax.random.split(carry[0])
-            return key, ColouredState(spectral_noise(use, beta, length, shape), jnp.int32(0))
+            return key, ColoredState(spectral_noise(use, beta, length, shape), jnp.int32(0))
 
         def body(carry: Any, _: None) -> Any:
             # A loop of no or one turn, and not a cond: under vmap a cond computes both branches, hence
@@ -142,8 +142,8 @@ def coloured(beta: ArrayLike, length: int) -> Noise:
 
 
 def pink(length: int) -> Noise:
-    """Noise of power 1/f, in segments of an episode's length: see `coloured`."""
-    return coloured(1.0, length)
+    """Noise of power 1/f, in segments of an episode's length: see `colored`."""
+    return colored(1.0, length)
 
 
 def spectral_noise(key: Key, beta: ArrayLike, length: int, shape: tuple[int, ...]) -> Array:

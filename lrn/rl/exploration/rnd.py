@@ -24,7 +24,7 @@ class RNDConfig:
     learning_rate: of the predictor, by Adam.
     keep: fraction of each batch that the predictor is fitted to; the paper's .25 for 128 environments keeps
         the predictor from learning faster with more of them.
-    clip: of the normalised observations, in standard deviations.
+    clip: of the normalized observations, in standard deviations.
     epochs: gradient steps an update.
     """
 
@@ -58,7 +58,7 @@ class RNDState(NamedTuple):
 def rnd(predictor: Net, target: Net, config: RNDConfig) -> Bonus:
     """The squared error of ``predictor`` on the outputs of the random ``target`` at the next observation.
 
-    Both map observations [n, ...], which come to them normalised by their running moments and clipped, to
+    Both map observations [n, ...], which come to them normalized by their running moments and clipped, to
     [n, features]. The error is divided by its running standard deviation. (The paper divides by that of the
     discounted sum of errors; the two differ by a factor that the coefficient takes in, and this one needs no
     order among the transitions.)
@@ -69,7 +69,7 @@ def rnd(predictor: Net, target: Net, config: RNDConfig) -> Bonus:
     optimizer = optax.adam(config.learning_rate)
 
     def prepare(state: RNDState, x: Array) -> Array:
-        return running.normalise(state.observation, x, config.clip)
+        return running.normalize(state.observation, x, config.clip)
 
     def errors(state: RNDState, params: Params, x: Array, train: bool = False) -> tuple[Array, NetState]:
         """Mean squared error [n] over features, and the predictor's new state."""

@@ -179,12 +179,12 @@ def hackable(mdp: MDP, first: ArrayLike, second: ArrayLike, tolerance: float = 1
     # |a - b| is twice the sine of half the angle, and unlike the cosine does not lose small angles.
     if np.linalg.norm(away) <= tolerance:
         return Hackability(False, (False, False), cosine, None)
-    centre = (visits / mdp.actions)[:, None].repeat(mdp.actions, 1).reshape(-1)
-    step = np.zeros_like(centre)
+    center = (visits / mdp.actions)[:, None].repeat(mdp.actions, 1).reshape(-1)
+    step = np.zeros_like(center)
     step[pairs] = away
     shrinking = step < 0
-    size = 0.5 * (centre[shrinking] / -step[shrinking]).min()  # half way to the wall of the polytope
-    witness = np.stack([_policy(centre, mdp), _policy(centre + size * step, mdp)])
+    size = 0.5 * (center[shrinking] / -step[shrinking]).min()  # half way to the wall of the polytope
+    witness = np.stack([_policy(center, mdp), _policy(center + size * step, mdp)])
     return Hackability(True, (False, False), cosine, witness)
 
 

@@ -4,7 +4,7 @@
     from lrn.rl.linear import baird
 
     env = mdp.as_env(mdp.baird())
-    learner = linear.tdc(env, baird.features(), baird.target(), linear.TDCConfig(), baird.behaviour())
+    learner = linear.tdc(env, baird.features(), baird.target(), linear.TDCConfig(), baird.behavior())
 
 The updates stand alone too (`td_update`, `tdc_update` and the like), and `expected` has the same without
 sampling: fixed points, expected updates, and the spectral radius that says what diverges.

@@ -30,6 +30,6 @@ def target() -> Array:
     return jnp.tile(jnp.asarray([[0.0, 1.0]]), (7, 1))
 
 
-def behaviour() -> Array:
+def behavior() -> Array:
     """[7, 2]: dashed with probability 6/7, solid with 1/7, so that all states are met alike."""
     return jnp.tile(jnp.asarray([[6 / 7, 1 / 7]]), (7, 1))

@@ -57,7 +57,7 @@ def emphatic_td(
     features: Any,
     target: Any,
     config: LinearTDConfig,
-    behaviour: Any | None = None,
+    behavior: Any | None = None,
     initial: Any = 0.0,
 ) -> Learner:
     """Learn linear values of ``target`` by emphatic TD(0), every state of interest 1.
@@ -70,11 +70,11 @@ def emphatic_td(
         features: [state, feature].
         target: [state, action], the policy whose values are learnt.
         config: settings; emphases sum to ``1 / (1 - discount)``, so step sizes must be the smaller.
-        behaviour: [state, action], the policy that acts; the target itself by default.
+        behavior: [state, action], the policy that acts; the target itself by default.
         initial: first weights, [feature] or a number.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behaviour that never does
+        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
             something the target does.
     """
 
@@ -90,15 +90,15 @@ def emphatic_td(
         )  # fmt: skip
         return EmphaticWeights(weights, jnp.where(s.ended, 1.0, emphasis), steps), error
 
-    return Learner(*linear_prediction(env, features, target, behaviour, config.interactions, start, learn))
+    return Learner(*linear_prediction(env, features, target, behavior, config.interactions, start, learn))
 
 
 def example() -> Example:
     """The random walk of 19 states, in groups of states."""
     from lrn.rl.linear.examples import walk
 
-    env, x, target, behaviour = walk()
+    env, x, target, behavior = walk()
     return Example(
-        lambda config: emphatic_td(env, x, target, config, behaviour),
+        lambda config: emphatic_td(env, x, target, config, behavior),
         LinearTDConfig(discount=0.9, interactions=10),
     )

@@ -10,9 +10,9 @@ from lrn.types import Array
 
 
 def walk() -> tuple[Env, Array, Array, Array]:
-    """The random walk of 19 states: environment, features of groups of states, target and behaviour."""
+    """The random walk of 19 states: environment, features of groups of states, target and behavior."""
     group = jnp.clip((jnp.arange(21) - 1) // 5, 0, 3)
     x = (group[:, None] == jnp.arange(4)[None, :]).astype(jnp.float32)
     target = jnp.tile(jnp.asarray([[0.5, 0.5]]), (21, 1))
-    behaviour = jnp.tile(jnp.asarray([[0.6, 0.4]]), (21, 1))
-    return examples.walk(), x, target, behaviour
+    behavior = jnp.tile(jnp.asarray([[0.6, 0.4]]), (21, 1))
+    return examples.walk(), x, target, behavior

@@ -31,7 +31,7 @@ def moments(mdp: MDP, features: Array, target: Array, weighting: Array) -> Momen
         mdp: the MDP, with its discount.
         features: [state, feature].
         target: [state, action], the policy whose values are learnt.
-        weighting: [state], how much a state counts: how often the behaviour visits it
+        weighting: [state], how much a state counts: how often the behavior visits it
             (`lrn.rl.mdp.stationary`), or `emphasis`.
     """
     chain, rewards = under(mdp, target)
@@ -46,7 +46,7 @@ def emphasis(mdp: MDP, target: Array, visited: Array) -> Array:
     Args:
         mdp: the MDP, with its discount.
         target: [state, action].
-        visited: [state], how often the behaviour is where.
+        visited: [state], how often the behavior is where.
     """
     chain, _ = under(mdp, target)
     return visits(mdp, chain, visited)

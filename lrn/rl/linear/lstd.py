@@ -85,7 +85,7 @@ class Solved(NamedTuple):
     system: System
 
 
-def lstd(env: Env, features: Any, target: Any, config: LSTDConfig, behaviour: Any | None = None) -> Learner:
+def lstd(env: Env, features: Any, target: Any, config: LSTDConfig, behavior: Any | None = None) -> Learner:
     """Learn linear values of ``target`` by LSTD(lambda); ``state.learnt.weights`` [feature].
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute, under the
@@ -96,10 +96,10 @@ def lstd(env: Env, features: Any, target: Any, config: LSTDConfig, behaviour: An
         features: [state, feature].
         target: [state, action], the policy whose values are learnt.
         config: settings.
-        behaviour: [state, action], the policy that acts; the target itself by default.
+        behavior: [state, action], the policy that acts; the target itself by default.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behaviour that never does
+        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
             something the target does.
     """
 
@@ -111,7 +111,7 @@ def lstd(env: Env, features: Any, target: Any, config: LSTDConfig, behaviour: An
         system = lstd_update(learnt.system, s.x, s.reward, s.x_next, s.ratio, config.discount, config.lambda_)
         return learnt._replace(system=system._replace(trace=jnp.where(s.ended, 0.0, system.trace))), error
 
-    init, play = linear_prediction(env, features, target, behaviour, config.interactions, start, learn)
+    init, play = linear_prediction(env, features, target, behavior, config.interactions, start, learn)
 
     def step(key: Any, state: Any, batch: Any) -> Any:
         state, metrics = play(key, state, batch)
@@ -125,8 +125,8 @@ def example() -> Example:
     """The random walk of 19 states, in groups of states."""
     from lrn.rl.linear.examples import walk
 
-    env, x, target, behaviour = walk()
+    env, x, target, behavior = walk()
     return Example(
-        lambda config: lstd(env, x, target, config, behaviour),
+        lambda config: lstd(env, x, target, config, behavior),
         LSTDConfig(discount=0.9, lambda_=0.5, ridge=1.0, interactions=10),
     )

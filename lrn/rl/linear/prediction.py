@@ -19,7 +19,7 @@ class Sample(NamedTuple):
     """One step as the updates see it.
 
     x: [features] of the state. x_next: [features] of what followed; zero if that was the end.
-    ratio: importance ratio of the action, target over behaviour. ended: a new episode begins.
+    ratio: importance ratio of the action, target over behavior. ended: a new episode begins.
     """
 
     x: Array
@@ -33,7 +33,7 @@ def linear_prediction(
     env: Env,
     features: Any,
     target: Any,
-    behaviour: Any | None,
+    behavior: Any | None,
     interactions: int,
     start: Callable[[int], PyTree],
     learn: Callable[[Any, Sample], tuple[Any, Array]],
@@ -44,13 +44,13 @@ def linear_prediction(
         env: discrete actions, and states observed one-hot.
         features: [state, feature].
         target: [state, action], the policy whose values are learnt.
-        behaviour: [state, action], the policy that acts; None for the target itself.
+        behavior: [state, action], the policy that acts; None for the target itself.
         interactions: environment steps in one learner step.
         start: ``start(number of features) -> learnt``.
         learn: ``learn(learnt, sample) -> (learnt, td_error)``.
 
     Raises:
-        ValueError: continuous actions, features of the wrong shape, a policy that is none, or a behaviour
+        ValueError: continuous actions, features of the wrong shape, a policy that is none, or a behavior
             that never does something the target does.
     """
     n = states_of(env)
@@ -60,7 +60,7 @@ def linear_prediction(
         )
     x = jnp.asarray(features, jnp.float32)
     target = check_policy("target", env, target)
-    acting = target if behaviour is None else check_policy("behaviour", env, behaviour)
+    acting = target if behavior is None else check_policy("behavior", env, behavior)
     ratios = importance_ratios(target, acting)
 
     def learn_one(learnt: Any, e: Experience) -> tuple[Any, Array]:
@@ -70,17 +70,17 @@ def linear_prediction(
     return prediction(env, acting, interactions, lambda: start(x.shape[1]), learn_one)
 
 
-def importance_ratios(target: Array, behaviour: Array) -> Array:
-    """Target over behaviour [state, action]; zero where neither acts.
+def importance_ratios(target: Array, behavior: Array) -> Array:
+    """Target over behavior [state, action]; zero where neither acts.
 
     Raises:
-        ValueError: the behaviour never does something that the target does.
+        ValueError: the behavior never does something that the target does.
     """
-    missing = (target > 0) & (behaviour == 0)
+    missing = (target > 0) & (behavior == 0)
     if not isinstance(missing, Tracer) and bool(missing.any()):
         s, a = (int(i[0]) for i in jnp.nonzero(missing))
         raise check.InputError(
-            f"the behaviour never takes action {a} in state {s} and the target does; "
+            f"the behavior never takes action {a} in state {s} and the target does; "
             "give it some probability there."
         )
-    return jnp.where(behaviour > 0, target / jnp.where(behaviour > 0, behaviour, 1), 0)
+    return jnp.where(behavior > 0, target / jnp.where(behavior > 0, behavior, 1), 0)

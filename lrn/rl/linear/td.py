@@ -66,7 +66,7 @@ def semi_gradient_td(
     features: Any,
     target: Any,
     config: LinearTDConfig,
-    behaviour: Any | None = None,
+    behavior: Any | None = None,
     initial: Any = 0.0,
 ) -> Learner:
     """Learn linear values of ``target`` by semi-gradient TD(0); ``state.learnt.weights`` [feature].
@@ -78,11 +78,11 @@ def semi_gradient_td(
         features: [state, feature].
         target: [state, action], the policy whose values are learnt.
         config: settings.
-        behaviour: [state, action], the policy that acts; the target itself by default.
+        behavior: [state, action], the policy that acts; the target itself by default.
         initial: first weights, [feature] or a number.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behaviour that never does
+        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
             something the target does.
     """
 
@@ -96,14 +96,14 @@ def semi_gradient_td(
         )
         return Weights(weights, steps), error
 
-    return Learner(*linear_prediction(env, features, target, behaviour, config.interactions, start, learn))
+    return Learner(*linear_prediction(env, features, target, behavior, config.interactions, start, learn))
 
 
 def example() -> Example:
     """The random walk of 19 states, in groups of states."""
     from lrn.rl.linear.examples import walk
 
-    env, x, target, behaviour = walk()
+    env, x, target, behavior = walk()
     return Example(
-        lambda config: semi_gradient_td(env, x, target, config, behaviour), LinearTDConfig(interactions=10)
+        lambda config: semi_gradient_td(env, x, target, config, behavior), LinearTDConfig(interactions=10)
     )

@@ -79,7 +79,7 @@ def tdc_update(
 
 
 def tdc(
-    env: Env, features: Any, target: Any, config: TDCConfig, behaviour: Any | None = None, initial: Any = 0.0
+    env: Env, features: Any, target: Any, config: TDCConfig, behavior: Any | None = None, initial: Any = 0.0
 ) -> Learner:
     """Learn linear values of ``target`` by TDC; ``state.learnt.weights`` [feature].
 
@@ -90,11 +90,11 @@ def tdc(
         features: [state, feature].
         target: [state, action], the policy whose values are learnt.
         config: settings.
-        behaviour: [state, action], the policy that acts; the target itself by default.
+        behavior: [state, action], the policy that acts; the target itself by default.
         initial: first weights, [feature] or a number; the second weights start at zero.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behaviour that never does
+        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
             something the target does.
     """
 
@@ -110,12 +110,12 @@ def tdc(
         )  # fmt: skip
         return CorrectedWeights(weights, second, steps), error
 
-    return Learner(*linear_prediction(env, features, target, behaviour, config.interactions, start, learn))
+    return Learner(*linear_prediction(env, features, target, behavior, config.interactions, start, learn))
 
 
 def example() -> Example:
     """The random walk of 19 states, in groups of states."""
     from lrn.rl.linear.examples import walk
 
-    env, x, target, behaviour = walk()
-    return Example(lambda config: tdc(env, x, target, config, behaviour), TDCConfig(interactions=10))
+    env, x, target, behavior = walk()
+    return Example(lambda config: tdc(env, x, target, config, behavior), TDCConfig(interactions=10))

@@ -132,7 +132,7 @@ def _check_distributions(name: str, p: np.ndarray) -> None:
     if not (np.isfinite(p).all() and p.min() >= 0 and worst < 1e-4):
         raise check.InputError(
             f"{name} must be probabilities that sum to one, got a smallest entry of {p.min():.3g} and a "
-            f"sum that is off by {worst:.3g}; normalise the last axis."
+            f"sum that is off by {worst:.3g}; normalize the last axis."
         )
 
 

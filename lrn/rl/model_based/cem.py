@@ -1,4 +1,4 @@
-"""The cross-entropy method: maximise a function over a box by samples alone (Botev et al. 2013).
+"""The cross-entropy method: maximize a function over a box by samples alone (Botev et al. 2013).
 
 A normal distribution is drawn from, and refitted to the best of its samples, again and again. Draws are
 truncated as in Chua et al. (2018), so that every sample lies in the box: the standard deviation never exceeds
@@ -50,7 +50,7 @@ class Search(NamedTuple):
 
 
 def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEMConfig) -> Search:
-    """Maximise ``score`` over the box [-1, 1]^shape, from a first guess.
+    """Maximize ``score`` over the box [-1, 1]^shape, from a first guess.
 
     Args:
         score: ``score(key, samples [population, *shape]) -> [population]``, higher is better; a sample whose

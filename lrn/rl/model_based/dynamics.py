@@ -4,7 +4,7 @@ Each member gives a normal distribution of the change of the observation, and of
 a member is the noise of the environment; that between members is what the data leave open, and a planner that
 is not told of it exploits the model's mistakes.
 
-Inputs and outputs are normalised by running moments of the data, and log-variances are bounded softly,
+Inputs and outputs are normalized by running moments of the data, and log-variances are bounded softly,
 between learned bounds: outside of the data they may otherwise collapse or explode (their appendix A.1).
 """
 
@@ -56,7 +56,7 @@ class EnsembleParams(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A learned model: parameters, optimiser, and moments of inputs (x) and outputs (y)."""
+    """A learned model: parameters, optimizer, and moments of inputs (x) and outputs (y)."""
 
     params: EnsembleParams
     opt_state: optax.OptState
@@ -78,7 +78,7 @@ class Dynamics(NamedTuple):
     init: ``init(key) -> Model``.
     see: ``see(model, transitions [n]) -> Model``: count new data into the moments.
     update: ``update(model, transitions [members, batch]) -> (model, nll)``: one gradient step, each member
-        on a batch of its own; ``nll`` is the mean negative log-likelihood in nats per output, in normalised
+        on a batch of its own; ``nll`` is the mean negative log-likelihood in nats per output, in normalized
         units, before the step.
     predict: ``predict(model, observation [members, n, size], action [members, n, dim]) -> Prediction``.
     sample: ``sample(model, noise [members, n, size + 1], observation, action) -> (next, reward)``, draws of
@@ -96,7 +96,7 @@ class Dynamics(NamedTuple):
 def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
     """An ensemble of ``net``, which maps (observation, action) to [batch, 2 * (size + 1)].
 
-    The first half of its output are means, the second log-variances, in normalised units: first of the change
+    The first half of its output are means, the second log-variances, in normalized units: first of the change
     of each number of the observation, last of the reward.
 
     Raises:
@@ -129,7 +129,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
         return model._replace(x=running.update(model.x, x), y=running.update(model.y, y))
 
     def normal(params: EnsembleParams, x: Array) -> Prediction:
-        """In normalised units, for normalised inputs [members, n, size + dim]."""
+        """In normalized units, for normalized inputs [members, n, size + dim]."""
         out = jax.vmap(lambda p, x: net.apply(p, (), x)[0])(params.nets, x)
         mean, raw = jnp.split(out, 2, -1)
         low, high = params.low[:, None], params.high[:, None]
@@ -138,7 +138,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
 
     def update(model: Model, seen: Transition) -> tuple[Model, Array]:
         x, y = goals(seen)
-        x, y = running.normalise(model.x, x), running.normalise(model.y, y)
+        x, y = running.normalize(model.x, x), running.normalize(model.y, y)
 
         def objective(params: EnsembleParams) -> tuple[Array, Array]:
             nll = negative_log_likelihood(normal(params, x), y).mean((1, 2))
@@ -151,7 +151,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
         return model._replace(params=optax.apply_updates(model.params, change), opt_state=opt_state), nll
 
     def predict(model: Model, observation: Array, action: Array) -> Prediction:
-        out = normal(model.params, running.normalise(model.x, joined(observation, action)))
+        out = normal(model.params, running.normalize(model.x, joined(observation, action)))
         mean, var = (m.reshape(1, 1, outputs) for m in (model.y.mean, model.y.var + 1e-8))
         return Prediction(out.mean * jnp.sqrt(var) + mean, out.log_variance + jnp.log(var))
 

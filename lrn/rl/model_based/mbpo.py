@@ -81,7 +81,7 @@ class MBPOState(NamedTuple):
 def mbpo(
     env: Env, actor: Net, critic: Net, net: Net | Dynamics, config: MBPOConfig, known: Known | None = None
 ) -> Agent:
-    """Model-based policy optimisation.
+    """Model-based policy optimization.
 
     Args:
         env: with continuous actions and flat observations [size].

@@ -45,7 +45,7 @@ class ControlConfig:
 class Transition(NamedTuple):
     """One step as the updates see it; all scalars.
 
-    next_state: what the action led to, before any reset. next_action: what the behaviour takes there.
+    next_state: what the action led to, before any reset. next_action: what the behavior takes there.
     next_epsilon: its chance of a random action there. table: which of the tables is to be updated.
     """
 

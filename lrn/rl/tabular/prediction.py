@@ -96,6 +96,6 @@ def check_policy(name: str, env: Env, policy: Any) -> Array:
         values = np.asarray(policy, np.float64)
         if values.min() < 0 or np.abs(values.sum(-1) - 1).max() > 1e-4:
             raise check.InputError(
-                f"{name} must be probabilities that sum to one in each state; normalise it."
+                f"{name} must be probabilities that sum to one in each state; normalize it."
             )
     return jnp.asarray(policy, jnp.float32)

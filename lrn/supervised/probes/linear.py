@@ -65,7 +65,7 @@ def linear_probe(
 ) -> LinearProbe:
     """Fit a probe under each penalty of a menu, all at once, and keep the one best on validation data.
 
-    Minimised is the mean cross-entropy plus ``l2 / 2 * |weight|^2``; the bias is not penalized, and features
+    Minimized is the mean cross-entropy plus ``l2 / 2 * |weight|^2``; the bias is not penalized, and features
     are standardized by the training split's mean and std. That is scikit-learn's `LogisticRegression` with
     ``C = 1 / (l2 * n_train)``, which for two classes, having one weight vector for both, needs twice that.
     Of penalties with equal validation accuracy the largest is taken.
