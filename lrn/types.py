@@ -49,10 +49,13 @@ class Learner(NamedTuple):
     init: ``init(key, batch) -> state``. ``batch`` gives shapes and dtypes (``None`` for learners
         that make their own data, such as reinforcement learning).
     step: ``step(key, state, batch) -> (state, metrics)``; every metric is a scalar or a `Mean`.
+    divides: ``divides(state, batch) -> n``: among how many items, at most, `lrn.xla.parts.mean_of_parts` in
+        the step divides its work; without it the step is done whole on one device.
     """
 
     init: Callable[[Key, Batch], State]
     step: Callable[[Key, State, Batch], tuple[State, Metrics]]
+    divides: Callable[[State, Batch], int] | None = None
 
 
 # Whatever has a `Learner`'s two functions, among others: an `lrn.rl.agent.Agent` is one too. (A protocol

@@ -84,7 +84,7 @@ def _draw(key, data):
     return {"bits": bits(key), "own": data["own"], "shared": data["shared"].sum()}
 
 
-def measure(config, key, state, data):
+def measure(learner, config, key, state, data):
     return {
         "eval key": bits(key),
         "eval count": state.count,
@@ -306,7 +306,7 @@ def faulty(config: Faults) -> Learner:
     return Learner(init, step)
 
 
-def judge(config, key, state, data):
+def judge(learner, config, key, state, data):
     return {"score": jnp.where(state["count"] == config.evaluation, config.value, 1.0)}
 
 
@@ -578,7 +578,7 @@ def test_one_lane_is_replayed_bit_for_bit():
 
     whole = trained(steps=60, log_every=10)
     one = trained(steps=60, log_every=1, chunk=7, only=[("fast", 1)], eval_every=20,
-                  evaluate=lambda config, key, state, data: {"look": config.lr})  # fmt: skip
+                  evaluate=lambda learner, config, key, state, data: {"look": config.lr})  # fmt: skip
     assert (one.arms, one.seeds) == (("fast",), (1,))
     assert same(one.lane("fast", 1), whole.lane("fast", 1))
     assert one.table.curve("fast", "loss")[0].tolist() == [*range(1, 61)]
@@ -728,7 +728,7 @@ def test_without_jit_one_can_look_into_a_step():
     def trained():
         return train.fit(
             learner, ARMS, [0], steps=3, chunk=2, log_every=2, progress=False,
-            evaluate=lambda config, key, state, data: {"look": config.x * state},
+            evaluate=lambda learner, config, key, state, data: {"look": config.x * state},
         )  # fmt: skip
 
     jitted = trained()
@@ -809,7 +809,7 @@ def test_times_are_told_apart(whole):
 
 
 def test_time_is_of_the_clock_and_of_the_processor():
-    def slow(config, key, state, data):
+    def slow(learner, config, key, state, data):
         return {
             "slept": jax.pure_callback(
                 lambda: np.float32(time.sleep(0.2) or 1), jax.ShapeDtypeStruct((), jnp.float32)

@@ -15,6 +15,8 @@ from four_devices import passes_on_four_devices
 from toy import ToyConfig, toy, toy_data, toy_sampler
 
 from lrn import nets, train
+from lrn.meta import learner
+from lrn.meta import reptile as reptile_module
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import episodes
 from lrn.meta.families.sinusoid import sinusoid
@@ -22,7 +24,7 @@ from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
 from lrn.meta.reptile import ReptileConfig, reptile
 from lrn.train.lanes import Lanes
-from lrn.xla.parts import divided, divisor, mean_of_parts, parts
+from lrn.xla.parts import divisor, mean_of_parts, parts
 
 DEVICES = jax.device_count()
 four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
@@ -51,29 +53,35 @@ def test_outside_of_a_training_there_is_one_part():
     np.testing.assert_array_equal(mean_of_parts(lambda x: x.mean(0), X), X.mean(0))
 
 
-def test_what_is_divided_is_noted():
-    def two(x):
-        return mean_of_parts(jnp.mean, x), mean_of_parts(jnp.mean, x[0])
-
-    assert divided(two, X) == [6, 2]
-    assert divided(jnp.mean, X) == []
-
-
-def test_what_is_divided_is_noted_again_where_jax_has_traced_it_before():
-    inner = jax.jit(lambda x: mean_of_parts(jnp.mean, x))
-
-    def function(x):
-        return jax.lax.cond(x.sum() > 0, inner, jnp.max, x)
-
-    assert [divided(function, X) for _ in range(3)] == [[6]] * 3
+@pytest.mark.parametrize(
+    ("items", "most", "devices"), [(8, 4, 4), (6, 4, 3), (7, 4, 1), (2, 4, 2), (1, 4, 1), (8, 1, 1)]
+)
+def test_so_many_devices_as_can_share_it(items, most, devices):
+    assert divisor(items, most) == devices
 
 
 @pytest.mark.parametrize(
-    ("counts", "most", "found"),
-    [([8], 4, 4), ([6], 4, 3), ([7], 4, 1), ([8, 6], 4, 2), ([2], 4, 2), ([], 4, 1), ([8], 1, 1)],
+    ("made", "tasks"),
+    [
+        (maml(PROBLEM, MAML), 8),
+        (maml(PROBLEM, dataclasses.replace(MAML, tasks_at_once=0)), 1),  # one core does all eight together
+        (reptile(PROBLEM, REPTILE), 8),
+    ],
 )
-def test_so_many_devices_as_can_share_it(counts, most, found):
-    assert divisor(counts, most) == found
+def test_a_learner_says_what_its_step_divides(made, tasks, monkeypatch):
+    """As many items as the step hands to `mean_of_parts`."""
+    divided = []
+
+    def spy(function, items):
+        divided.append(len(jax.tree.leaves(items)[0]))
+        return function(items)
+
+    for module in (learner, reptile_module):
+        monkeypatch.setattr(module, "mean_of_parts", spy)
+    batch = episodes(sinusoid(), 8).draw(jax.random.key(0), None)
+    state = made.init(jax.random.key(1), batch)
+    made.step(jax.random.key(2), state, batch)
+    assert (divided or [1]) == [tasks] == [made.divides(state, batch)]
 
 
 @four
@@ -172,7 +180,7 @@ def test_a_lane_has_as_many_devices_as_can_share_what_its_step_divides(divided, 
                 metrics = {**metrics, "mean": mean_of_parts(jnp.mean, jnp.arange(1.0 * divided))}
             return state, metrics
 
-        return toy(config)._replace(step=step)
+        return toy(config)._replace(step=step, divides=(lambda state, batch: divided) if divided else None)
 
     found = train.fit(
         learner, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False

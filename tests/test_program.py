@@ -110,7 +110,7 @@ def test_elsewhere_than_on_a_cpu_nothing_is_set(monkeypatch):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_all_is_compiled_before_it_runs(processes, monkeypatch):
     """Side by side, or one after another where several processes must do it in one order."""
-    made = program(4, evaluate=lambda config, key, state, data: {"mean": state.mean()})
+    made = program(4, evaluate=lambda learner, config, key, state, data: {"mean": state.mean()})
     assert made.memory() == {}
     carry = made.start()
     monkeypatch.setattr(jax, "process_count", lambda: processes)

@@ -294,7 +294,10 @@ BAD = {
     "data without rows": (dict(data={"x": np.zeros((0, 4))}), "without rows"),
     "per-seed data of another length": (dict(per_seed={"a": np.zeros(7)}), "its first axis is the seed"),
     "a metric that is no scalar": (dict(evaluate=lambda *_: {"m": jnp.zeros(3)}), "metrics are scalars"),
-    "metrics that are no dict": (dict(evaluate=lambda c, k, s, d: jnp.zeros(3)), "dict from name to scalar"),
+    "an evaluation without the learner": (
+        dict(evaluate=lambda c, k, s, d: {}), r"evaluate takes \(c, k, s, d\); let it take \(learner, config"
+    ),
+    "metrics that are no dict": (dict(evaluate=lambda *_: jnp.zeros(3)), "dict from name to scalar"),
 }  # fmt: skip
 
 

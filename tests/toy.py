@@ -76,7 +76,7 @@ def _draw(key, data):
 toy_sampler = Sampler(_draw)
 
 
-def toy_mse(config, key, state, data):
+def toy_mse(learner, config, key, state, data):
     return {"mse": jnp.mean((predict(state.params, data["x"]) - data["y"]) ** 2)}
 
 

@@ -119,7 +119,7 @@ def main(argv: list[str]) -> int:
         rows = jax.random.randint(key, (args.batch,), 0, data["x"].shape[0])
         return jax.tree.map(lambda x: x[rows], data)
 
-    def accuracy(config: Any, key: Any, state: _State, data: Any) -> dict[str, jax.Array]:
+    def accuracy(learner: Any, config: Any, key: Any, state: _State, data: Any) -> dict[str, jax.Array]:
         x = data["x"]
         for w, b in state.params[:-1]:
             x = jax.nn.relu(x @ w + b[None])

@@ -212,15 +212,17 @@ class _Clock:
 
 def _evaluate(judged: Mapping[str, Judged], tasks: int) -> Callable[..., Mapping[str, Array]]:
     evaluators = {
-        f"{name} " * bool(name): evaluator(j.learner, j.problem, j.family, tasks=tasks, at=tuple(j.known))
+        f"{name} " * bool(name): (j.learner, evaluator(j.problem, j.family, tasks=tasks, at=tuple(j.known)))
         for name, j in judged.items()
     }
 
-    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+    # What is judged may adapt otherwise than what was trained.
+    def evaluate(trained: Any, config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+        del trained
         return {
             name + score: value
-            for name, one in evaluators.items()
-            for score, value in one(config, key, state, data).items()
+            for name, (learner, judge) in evaluators.items()
+            for score, value in judge(learner(config), config, key, state, data).items()
         }
 
     return evaluate

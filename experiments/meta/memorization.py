@@ -333,7 +333,7 @@ def _train(config: Config, context: Context, name: str, learner: Any, arms: dict
         steps=config.meta_steps,
         per_seed={"pool": np.asarray(context.seeds, np.uint32)},
         sampler=Sampler(lambda key, data: {"key": key, "pool": data["pool"]}),
-        evaluate=_measure(config, problem, learner),
+        evaluate=_measure(config, problem),
         eval_every=config.meta_steps,
     )
     for a, candidates in arms.items():
@@ -446,7 +446,7 @@ _KINDS = (
 )
 
 
-def _measure(config: Config, problem: Any, learner: Any) -> Any:
+def _measure(config: Config, problem: Any) -> Any:
     """An evaluation on every kind of tasks at once: mean errors after 0 to 5 steps, and what diverged."""
     import jax
     import jax.numpy as jnp
@@ -454,14 +454,14 @@ def _measure(config: Config, problem: Any, learner: Any) -> Any:
     from lrn.meta.episode import draw
     from lrn.meta.evaluate import per_task
 
-    def measure(c: Any, key: Any, state: Any, data: Any) -> Any:
+    def measure(trained: Any, c: Any, key: Any, state: Any, data: Any) -> Any:
         keys = jax.random.split(key, 3)
         new, wrong, which = (jnp.array(column) for column in list(zip(*_KINDS))[1:])
         every = jax.vmap(lambda n, w, i: draw(family(data["pool"], c, n, w), keys[i], config.measured))(
             new, wrong, which
         )
         every = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), every)
-        loss = per_task(learner(problem, c), problem, state, every, STEPS)["loss"] / VARIANCE
+        loss = per_task(trained, problem, state, every, STEPS)["loss"] / VARIANCE
         loss = loss.reshape(len(_KINDS), config.measured, STEPS + 1)
         error = jnp.where(jnp.isfinite(loss), jnp.minimum(loss, MOST), MOST).mean(1)
         found = {f"{kind[0]} @{k}": error[i, k] for i, kind in enumerate(_KINDS) for k in range(STEPS + 1)}

@@ -285,7 +285,7 @@ def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, A
             steps=config.meta_steps,
             sampler=episodes(family, config.tasks),
             data=data,
-            evaluate=_measure(config, problem, shots, learner, others),
+            evaluate=_measure(config, problem, shots, others),
             eval_every=config.meta_steps // PARTS,
         )
         for training in fit.arms:
@@ -323,7 +323,7 @@ def _body(config: Config) -> Any:
     return nets.conv4(None, config.width, blocks=4 if config.size > 16 else 3, mean=0.1, std=0.25)
 
 
-def _measure(config: Config, problem: Any, shots: int, learner: Any, others: Mapping[str, Any]) -> Any:
+def _measure(config: Config, problem: Any, shots: int, others: Mapping[str, Any]) -> Any:
     """An evaluation on validation tasks, test tasks, and test tasks with a wrong support set, all at once."""
     import jax
     import jax.numpy as jnp
@@ -334,7 +334,7 @@ def _measure(config: Config, problem: Any, shots: int, learner: Any, others: Map
 
     wrong = max(1, config.measured // 4)
 
-    def measure(c: Any, key: Any, state: Any, data: Any) -> Any:
+    def measure(trained: Any, c: Any, key: Any, state: Any, data: Any) -> Any:
         seen, new = (_tasks(config, shots, data, part) for part in ("validation", "test"))
         keys = jax.random.split(key, 2)
         tasks = draw(new, keys[1], config.measured)
@@ -342,7 +342,7 @@ def _measure(config: Config, problem: Any, shots: int, learner: Any, others: Map
         misled = jax.tree.map(lambda x: x[:wrong], wrong_support(tasks))
         parts = [draw(seen, keys[0], config.validated), tasks, misled]
         every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-        right = per_task(learner(problem, c), problem, state, every, config.steps)["accuracy"]
+        right = per_task(trained, problem, state, every, config.steps)["accuracy"]
         ends = (config.validated, config.validated + config.measured)
         found = {
             f"{part} @{k}": values.mean(0)[k]

@@ -311,10 +311,10 @@ def _compare(regime: Regime, config: Config, context: Context) -> None:
     def tuned_at(rate: Any) -> Any:
         return pooled(problem, PooledConfig(InnerConfig(rate=rate), config.rate))
 
-    def evaluate_ours(c: Any, key: Any, state: Any, data: Any) -> Any:
-        return _scores(regime, config, ours(c), c.dial, data["seed"], state)
+    def evaluate_ours(learner: Any, c: Any, key: Any, state: Any, data: Any) -> Any:
+        return _scores(regime, config, learner, c.dial, data["seed"], state)
 
-    def evaluate_pooled(c: Any, key: Any, state: Any, data: Any) -> Any:
+    def evaluate_pooled(learner: Any, c: Any, key: Any, state: Any, data: Any) -> Any:
         def one(tuning: Any) -> Any:
             rate, kept = tuning
             head = jax.tree.map(lambda x: kept * x, state.meta["head"])

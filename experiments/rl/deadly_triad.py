@@ -579,8 +579,8 @@ def _grid(task: str, config: Config, context: Context) -> None:
 
             return Learner(init, step)
 
-        def evaluate(c: Factors, key: Any, state: Fitted, data: Any) -> dict[str, Any]:
-            del c, key
+        def evaluate(learner: Any, c: Factors, key: Any, state: Fitted, data: Any) -> dict[str, Any]:
+            del learner, c, key
             x, action, true = (data[f"judged {k}"] for k in JUDGED)
             off = jnp.sqrt(((q(state.params, x)[jnp.arange(action.size), action] - true) ** 2).mean())
             scale = jnp.sqrt((true**2).mean())

@@ -310,7 +310,7 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
             name=f"{name} {program}",
             steps=steps,
             log_every=max(1, steps // 20),
-            evaluate=evaluator(lambda c, p=program: agent(c, p), env, config.episodes),
+            evaluate=evaluator(env, config.episodes),
         )
         for k in mine:
             context.given(arm(name, arms[k][0]), {"candidates": 1})

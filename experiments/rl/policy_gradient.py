@@ -373,7 +373,7 @@ def _train(task: str, config: Config, context: Context) -> None:
             factory,
             {name: settings},
             steps=iterations,
-            evaluate=evaluate.evaluator(factory, env, config.evaluated),
+            evaluate=evaluate.evaluator(env, config.evaluated),
             eval_every=max(1, iterations // config.evaluations),
         )
         steps, values = along(fit.table, name, "greedy_return")

@@ -256,7 +256,7 @@ def _car(config: Config, context: Context) -> None:
         {**{proxied(w): Arm(float(w), 4.0) for w in WIDTHS}, TRUE: Arm(64.0, 0.0)},
         name="MountainCar",
         steps=every * EVALUATIONS,
-        evaluate=proxy_evaluator(agent, env, proxy, config.episodes),
+        evaluate=proxy_evaluator(env, proxy, config.episodes),
         eval_every=every,
     )
     for metric in ("proxy", "true"):
@@ -332,7 +332,7 @@ def _corridor(config: Config, context: Context) -> None:
         arms,
         name="corridor",
         steps=max(1, config.corridor_steps // settings.interactions),
-        evaluate=proxy_evaluator(agent, world, watching, config.episodes),
+        evaluate=proxy_evaluator(world, watching, config.episodes),
     )
 
 

@@ -226,7 +226,7 @@ def run(config: Config, context: Context) -> None:
                 {arm(task, algorithm, reward): arms[reward] for reward in REWARDS},
                 name=f"{task}: {algorithm}",
                 steps=max(1, steps // interactions),
-                evaluate=evaluator(made, env, config.episodes),
+                evaluate=evaluator(env, config.episodes),
             )
             for i, reward in enumerate(REWARDS):
                 name = arm(task, algorithm, reward)

@@ -252,7 +252,7 @@ def _maze(config: Config, context: Context) -> None:
     rooms = mdp.four_rooms()
     best, env = rooms.initial @ mdp.solve(rooms).values, mdp.as_env(rooms)
 
-    def worth(settings: Any, key: Any, state: Any, data: Any) -> dict[str, Any]:
+    def worth(learner: Any, settings: Any, key: Any, state: Any, data: Any) -> dict[str, Any]:
         greedy = jax.nn.one_hot(jnp.argmax(state.q, -1), rooms.actions)
         return {"share of the optimum": jnp.nan_to_num(mdp.objective(rooms, greedy)) / best}
 
@@ -367,7 +367,7 @@ def _pendulum(config: Config, context: Context) -> Any:
             agent,
             {name: settings},
             steps=settings.total_steps // settings.interactions,
-            evaluate=evaluator(agent, on),
+            evaluate=evaluator(on),
             eval_every=every // settings.interactions,
             log_every=max(1, 200 // settings.interactions),
         )

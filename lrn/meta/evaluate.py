@@ -65,7 +65,6 @@ def per_task(
 
 
 def evaluator(
-    learner_of: Callable[[Any], MetaLearner],
     problem: Problem | Callable[[Any], Problem],
     family: TaskFamily | Callable[[Any], TaskFamily],
     *,
@@ -73,12 +72,11 @@ def evaluator(
     at: Sequence[int] = (0, 1, 5, 10),
     tasks_at_once: int = 0,
     diverged_above: float = DIVERGED_ABOVE,
-) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
+) -> Callable[[Any, Any, Key, State, Any], Mapping[str, Array]]:
     """The ``evaluate=`` of `lrn.train.fit` for meta-learners.
 
     Args:
-        learner_of: what `fit` trains, ``learner_of(config) -> MetaLearner``.
-        problem: what it does, or a function of the config that makes it.
+        problem: what the learner does, or a function of the config that makes it.
         family: tasks to evaluate on, or a function of the data that makes them.
         tasks: how many.
         at: after how many steps of adaptation.
@@ -98,12 +96,12 @@ def evaluator(
     check.positive("diverged_above", diverged_above)
     check_at(at)
 
-    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+    def evaluate(learner: MetaLearner, config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         made = family if isinstance(family, TaskFamily) else family(data)
         check_family(made)
         given = problem if isinstance(problem, Problem) else problem(config)
         _check_outputs(made, given)
-        scores = per_task(learner_of(config), given, state, draw(made, key, tasks), max(at), tasks_at_once)
+        scores = per_task(learner, given, state, draw(made, key, tasks), max(at), tasks_at_once)
         found: dict[str, Array] = {}
         for k in at:
             fine = scores["loss"][:, k] <= diverged_above

@@ -28,11 +28,13 @@ class MetaLearner(NamedTuple):
         predicted for the queries x [n, ...] after 0 to ``steps`` steps of adaptation (or whatever the method
         does with the support set; where it takes no steps, all rows are equal). ``code`` is () or the task's
         code, which only an oracle looks at.
+    divides: how many tasks the step shares among several devices, see `lrn.types.Learner`.
     """
 
     init: Callable[[Key, Episode], State]
     step: Callable[[Key, State, Episode], tuple[State, Metrics]]
     curve: Callable[[State, Batch, Array, PyTree, int], Array]
+    divides: Callable[[State, Episode], int] | None = None
 
     def adapt(self, state: State, support: Batch, steps: int, code: PyTree = ()) -> Callable[[Array], Array]:
         """Adapt a trained state to one's own examples; gives a predictor.
@@ -89,8 +91,17 @@ class MetaState(NamedTuple):
     taken: Array
 
 
-# ``gradient(key, meta, net_state, episodes, count) -> (gradient of meta, metrics)``
-Gradient = Callable[[Key, PyTree, NetState, Episode, Array], tuple[PyTree, Mapping[str, Array]]]
+class Gradient(NamedTuple):
+    """The gradient of what is meta-learned, over a batch of tasks.
+
+    of: ``of(key, meta, net_state, episodes, count) -> (gradient of meta, metrics)``, after ``count`` steps.
+    divides: ``divides(meta, net_state, episodes, count) -> n``: among how many tasks `of` divides its work.
+    """
+
+    of: Callable[[Key, PyTree, NetState, Episode, Array], tuple[PyTree, Mapping[str, Array]]]
+    divides: Callable[[PyTree, NetState, Episode, Array], int]
+
+
 # ``loss(key, meta, net_state, episode, count) -> (loss, metrics)`` of one task. A metric called `NET_STATE`
 # is what the network is to keep of it; the mean over the tasks is kept.
 TaskLoss = Callable[[Key, PyTree, NetState, Episode, Array], tuple[Array, Mapping[str, Array]]]
@@ -118,7 +129,7 @@ def by_gradient(
 
     def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:
         check_episodes(episodes)
-        slope, metrics = gradient(key, state.meta, state.net_state, episodes, state.taken)
+        slope, metrics = gradient.of(key, state.meta, state.net_state, episodes, state.taken)
         updates, opt_state = optimizer.update(slope, state.opt_state, state.meta)
         meta = optax.apply_updates(state.meta, updates)
         metrics = dict(metrics)
@@ -126,7 +137,10 @@ def by_gradient(
         net_state = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), kept, state.net_state)
         return MetaState(meta, net_state, opt_state, state.taken + 1), metrics
 
-    return MetaLearner(init, step, curve)
+    def divides(state: MetaState, episodes: Episode) -> int:
+        return gradient.divides(state.meta, state.net_state, episodes, state.taken)
+
+    return MetaLearner(init, step, curve, divides)
 
 
 def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
@@ -160,21 +174,30 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     def gradient(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> Any:
         tasks = episodes.support["y"].shape[0]
         keys = jax.random.split(key, tasks)
-        most = tasks_at_once
-        if most and most < tasks and tasks % most:
-            raise check.InputError(
-                f"{tasks} tasks do not divide into groups of {most}; choose tasks_at_once that divides them."
-            )
-        if not most:
-            first = jax.tree.map(lambda x: x[0], episodes)
-            most = fitting(lambda e: loss(keys[0], meta, net_state, e, count), first)
+        most = at_once(keys[0], meta, net_state, episodes, count)
 
         def of(part: tuple[Key, Episode]) -> Any:
             return in_groups(meta, net_state, *part, count, most)
 
-        # What one core does at once is done before it has met another.
-        alone = jax.default_backend() == "cpu" and most >= tasks
-        return of((keys, episodes)) if alone else mean_of_parts(of, (keys, episodes))
+        return of((keys, episodes)) if alone(most, tasks) else mean_of_parts(of, (keys, episodes))
+
+    def at_once(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> int:
+        tasks = episodes.support["y"].shape[0]
+        if tasks_at_once and tasks_at_once < tasks and tasks % tasks_at_once:
+            raise check.InputError(
+                f"{tasks} tasks do not divide into groups of {tasks_at_once}; choose tasks_at_once that "
+                "divides them."
+            )
+        first = jax.tree.map(lambda x: x[0], episodes)
+        return tasks_at_once or fitting(lambda e: loss(key, meta, net_state, e, count), first)
+
+    def alone(most: int, tasks: int) -> bool:
+        """Whether one device does all: on CPU tasks that one core does together take less than to divide."""
+        return jax.default_backend() == "cpu" and most >= tasks
+
+    def divides(meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> int:
+        tasks = episodes.support["y"].shape[0]
+        return 1 if alone(at_once(jax.random.key(0), meta, net_state, episodes, count), tasks) else tasks
 
     def in_groups(
         meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array, most: int
@@ -197,7 +220,7 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         total, _ = jax.lax.scan(add, zeros, parts)
         return jax.tree.map(lambda x: x / groups, total)
 
-    return gradient
+    return Gradient(gradient, divides)
 
 
 def _check_support(learner: MetaLearner, state: State, support: Any, code: PyTree) -> None:

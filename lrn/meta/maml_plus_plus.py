@@ -23,7 +23,7 @@ from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
 from lrn.meta.inner import adapt_part, curve_of
-from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
+from lrn.meta.learner import Gradient, MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
@@ -120,8 +120,8 @@ def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
     def gradient(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> Any:
         given = (key, meta, net_state, episodes, count)
         if config.first_order_steps == 0:
-            return late(*given)
-        return jax.lax.cond(count < config.first_order_steps, early, late, *given)
+            return late.of(*given)
+        return jax.lax.cond(count < config.first_order_steps, early.of, late.of, *given)
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, length: int) -> Array:
         del code
@@ -138,7 +138,7 @@ def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
     optimizer = optax.chain(
         optax.clip(config.clip), optax.scale_by_adam(), optax.scale_by_learning_rate(rate)
     )
-    return by_gradient(start, gradient, curve, optimizer)
+    return by_gradient(start, Gradient(gradient, late.divides), curve, optimizer)
 
 
 def example() -> Example:

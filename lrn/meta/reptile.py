@@ -19,7 +19,7 @@ from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode, joined
 from lrn.meta.inner import adapt_part, curve_of, judged
-from lrn.meta.learner import MetaLearner, MetaState, by_gradient
+from lrn.meta.learner import Gradient, MetaLearner, MetaState, by_gradient
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
 from lrn.types import LANES, Array, Batch, Example, Key, NetState, Params, PyTree
@@ -77,7 +77,10 @@ def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
         del code
         return curve_of(problem, state.meta, state.net_state, support, x, config.inner, steps)
 
-    return by_gradient(problem.init, gradient, curve, config.optimizer(config.meta_rate))
+    def divides(meta: Params, net_state: NetState, episodes: Episode, count: Array) -> int:
+        return episodes.support["y"].shape[0]
+
+    return by_gradient(problem.init, Gradient(gradient, divides), curve, config.optimizer(config.meta_rate))
 
 
 def example() -> Example:

@@ -141,12 +141,11 @@ def rollouts(
 
 
 def evaluator(
-    agent_of: Callable[[Any], Agent], env_of: Env | Callable[[Any], Env], episodes: int = 32
-) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
+    env_of: Env | Callable[[Any], Env], episodes: int = 32
+) -> Callable[[Any, Any, Key, State, Any], Mapping[str, Array]]:
     """The ``evaluate=`` of `lrn.train.fit` for agents.
 
     Args:
-        agent_of: what `fit` trains, ``agent_of(config) -> Agent``.
         env_of: the environment to evaluate on, or a function of the config that makes it. It need not be
             the one trained on: so a proxy's reward is told from the true one.
         episodes: how many.
@@ -163,10 +162,10 @@ def evaluator(
     """
     check.integer("episodes", episodes, low=1)
 
-    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+    def evaluate(agent: Agent, config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         del data
         env = env_of if isinstance(env_of, Env) else env_of(config)
-        played = rollouts(env, agent_of(config).policy, key, state, episodes)
+        played = rollouts(env, agent.policy, key, state, episodes)
         return {
             "greedy_return": played.returns.mean(),
             "greedy_length": played.lengths.mean(dtype=jnp.float32),

@@ -11,6 +11,7 @@ Keys are folded from (seed, step): a resumed training is the same training.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import signal
 import time
@@ -134,8 +135,9 @@ def fit(
         data: arrays that the sampler and the evaluation read, shared by all lanes.
         per_seed: arrays [seeds, ...] added to ``data`` (then a dict) for each seed alone.
         sampler: draws a batch from the data at each step; without one the learner gets ``None``.
-        evaluate: ``evaluate(config, key, state, data) -> {name: scalar}``, run at the end, and with
-            ``eval_every`` also at step 0 and at each of its multiples.
+        evaluate: ``evaluate(learner, config, key, state, data) -> {name: scalar}``, run at the end, and with
+            ``eval_every`` also at step 0 and at each of its multiples. The learner is what the factory made
+            of the config.
         eval_every: steps between evaluations.
         log_every: steps that a metric is averaged over for one row; by default what the training in the
             folder has, or else a hundredth of the steps.
@@ -187,6 +189,7 @@ def fit(
             "eval_every was given and nothing to evaluate; pass evaluate= too, or neither."
         )
     check.positive("save_seconds", save_seconds)
+    _check_evaluate(evaluate)
     _check_data(data, per_seed, len(seeds), sampler)
     folder = None if folder is None else Path(folder)
     kept = None if only is None else _kept(only, arms, seeds, folder)
@@ -465,6 +468,19 @@ def _kept(
             "call fit for each of them."
         )
     return grid.reshape(-1)
+
+
+def _check_evaluate(evaluate: Evaluate | None) -> None:
+    if evaluate is None:
+        return
+    try:
+        inspect.signature(evaluate).bind(*[None] * 5)
+    except TypeError:
+        raise check.InputError(
+            f"evaluate takes {inspect.signature(evaluate)}; let it take (learner, config, key, state, data)."
+        ) from None
+    except ValueError:  # a function without a signature
+        return
 
 
 def _check_data(

@@ -15,11 +15,12 @@ import numpy as np
 
 from lrn.train.lanes import Lanes
 from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
-from lrn.xla.parts import divided, divisor
+from lrn.xla.parts import divisor
 from lrn.xla.runtime import compiler_options, processors
 from lrn.xla.serial import serial, wants_serial
 
-Evaluate = Callable[[Any, Key, State, PyTree], Mapping[str, Array]]
+# ``evaluate(learner, config, key, state, data) -> {name: scalar}``
+Evaluate = Callable[[Any, Any, Key, State, PyTree], Mapping[str, Array]]
 
 # Streams of one seed's key: what is drawn in one is independent of what is drawn in another.
 _INIT, _STEP, _EVAL = range(3)
@@ -220,9 +221,8 @@ class Program:
         carry = jax.eval_shape(self._init, lane, shapes)
         # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
-        # Devices that are left over go to what the step divides, if it divides anything among so many.
-        counts = divided(self._step, lane, shapes, state, jnp.int32(0)) if lanes.spare > 1 else []
-        self.lanes = lanes.with_parts(divisor(counts, lanes.spare))
+        items = self._divides(lane, shapes, state) if lanes.spare > 1 else 1
+        self.lanes = lanes.with_parts(divisor(items, lanes.spare))
         self._lane, self._data = self.lanes.put(own), self.lanes.replicate(data)
         in_turn = lambda: self._in_turn  # noqa: E731
         jit = self.lanes.jit
@@ -323,6 +323,18 @@ class Program:
         self._marked = wants_serial(advance)
         return advance(step_key, state, self._draw(batch_key, lane, data))
 
+    def _divides(self, lane: _Lane, data: PyTree, state: State) -> int:
+        """How many items the learner's step can share among devices; 1 where it shares nothing."""
+        items = []
+
+        def ask(lane: _Lane, data: PyTree, state: State) -> None:
+            divides = getattr(self._factory(lane.config), "divides", None)
+            batch = self._draw(_stream(lane, _STEP), lane, data)
+            items.append(1 if divides is None else divides(state, batch))
+
+        jax.eval_shape(ask, lane, data, state)
+        return items[0]
+
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
         state = self._init_state(lane, data)
         return Carry(
@@ -381,7 +393,8 @@ class Program:
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
         assert self._evaluate is not None
         key = jax.random.fold_in(_stream(lane, _EVAL), step)
-        return self._evaluate(lane.config, key, state, merge(data, lane.data))
+        learner = self._factory(lane.config)
+        return self._evaluate(learner, lane.config, key, state, merge(data, lane.data))
 
 
 def sha256(tree: PyTree) -> str:

@@ -47,7 +47,7 @@ def test_each_task_is_scored_by_itself(state):
 
 def test_the_evaluator_gives_the_mean_its_interval_and_the_median(state):
     family, key = sinusoid(), jax.random.key(5)
-    found = evaluator(learner_of, PROBLEM, family, tasks=600, at=(0, 2))(CONFIG, key, state, None)
+    found = evaluator(PROBLEM, family, tasks=600, at=(0, 2))(learner_of(CONFIG), CONFIG, key, state, None)
     values = np.asarray(per_task(learner_of(CONFIG), PROBLEM, state, draw(family, key, 600), 2)["loss"])
     for k in (0, 2):
         interval = stats.t_interval(values[:, k])
@@ -68,7 +68,7 @@ def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
 
     made = MetaLearner(broken.init, broken.step, curve)
     family, key = sinusoid(), jax.random.key(5)
-    found = evaluator(lambda c: made, PROBLEM, family, tasks=200, at=(1,))(CONFIG, key, state, None)
+    found = evaluator(PROBLEM, family, tasks=200, at=(1,))(made, CONFIG, key, state, None)
     fresh = draw(family, key, 200)
     low = np.asarray(fresh.code[:, 0] <= 2.5)
     np.testing.assert_allclose(found["diverged@1"], 1 - low.mean(), rtol=1e-5)
@@ -80,8 +80,8 @@ def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
 def test_where_all_tasks_diverge_nothing_is_the_mean(state):
     """Least of all a perfect score."""
     config = MAMLConfig(inner=InnerConfig(steps=1, rate=1e6))
-    found = evaluator(learner_of, PROBLEM, sinusoid(), tasks=10, at=(0, 30))(
-        config, jax.random.key(0), state, None
+    found = evaluator(PROBLEM, sinusoid(), tasks=10, at=(0, 30))(
+        learner_of(config), config, jax.random.key(0), state, None
     )
     assert found["diverged@30"] == 1
     for name in ("loss@30", "loss@30 median", "loss@30 halfwidth"):
@@ -92,7 +92,7 @@ def test_where_all_tasks_diverge_nothing_is_the_mean(state):
 def test_tasks_of_other_outputs_and_seeds_without_states(state):
     problem = classification(nets.mlp(None, (4,)), 3)
     with pytest.raises(ValueError, match="6 outputs and the problem 3"):
-        evaluator(learner_of, problem, blobs(ways=6))(CONFIG, jax.random.key(0), state, None)
+        evaluator(problem, blobs(ways=6))(learner_of(CONFIG), CONFIG, jax.random.key(0), state, None)
     states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
     for seeds in ([], [0], [0, 1, 2]):
         with pytest.raises(ValueError, match=f"there are {len(seeds)} seeds and states of"):
@@ -109,7 +109,7 @@ def test_accuracy_of_a_classification():
 
     fit = train.fit(
         learner_of, config, [0], steps=300, sampler=episodes(family, 8), progress=False,
-        evaluate=evaluator(learner_of, problem, family, tasks=100, at=(0, 1)),
+        evaluate=evaluator(problem, family, tasks=100, at=(0, 1)),
     )  # fmt: skip
     assert (
         abs(fit.table.final("default", "accuracy@0")[0] - 1 / 3) < 0.1
@@ -146,7 +146,7 @@ def test_methods_are_compared_on_the_same_tasks():
 )
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        evaluator(learner_of, PROBLEM, sinusoid(), **settings)
+        evaluator(PROBLEM, sinusoid(), **settings)
 
 
 def test_a_task_that_all_but_diverged_leaves_a_mean_and_an_interval():

@@ -191,7 +191,7 @@ def test_families_of_constant_labels_that_are_no_classes(family, message):
         lambda: draw(family, jax.random.key(0), 2),
         lambda: episodes(family, 2).draw(jax.random.key(0), None),
         lambda: train.fit(lambda _: learner, 0.0, [0], steps=1, sampler=episodes(family, 2), progress=False),
-        lambda: evaluator(lambda _: learner, PROBLEM, family)(0.0, jax.random.key(0), None, None),
+        lambda: evaluator(PROBLEM, family)(learner, 0.0, jax.random.key(0), None, None),
     ]
     for call in calls:
         with pytest.raises(ValueError, match=message):

@@ -139,7 +139,7 @@ def test_a_metric_is_a_mean_over_the_tasks_whatever_its_type(batch, at_once):
     means = np.asarray(batch.query["y"]).mean(axis=(1, 2))
     high = float(np.sort(means)[:2].mean())  # three of four are above it
     meta, net_state = PROBLEM.init(jax.random.key(0), batch.support["x"][0])
-    _, metrics = of_tasks(loss, at_once)(jax.random.key(1), meta, net_state, batch, jnp.int32(0))
+    _, metrics = of_tasks(loss, at_once).of(jax.random.key(1), meta, net_state, batch, jnp.int32(0))
     assert metrics["high"] == 0.75
     np.testing.assert_allclose(metrics["each"], means.mean(), rtol=1e-5)
 

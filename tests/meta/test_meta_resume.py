@@ -28,7 +28,7 @@ def trained(steps: int, folder: Path | None = None) -> train.Fit:
         [0, 1],
         steps=steps,
         sampler=episodes(sinusoid(), 3),
-        evaluate=evaluator(learner, problem, sinusoid(), tasks=4, at=(0, 1)),
+        evaluate=evaluator(problem, sinusoid(), tasks=4, at=(0, 1)),
         folder=folder,
         log_every=1,
         progress=False,

@@ -200,7 +200,7 @@ def test_training_evaluates_on_fresh_tasks_in_one_sweep():
     """Rates are swept in one program; a policy for one task, or for all, is measured alike."""
     made = example()
     arms = grid(made.config, meta_rate=[1e-3, 1e-2], dependence=[0.0, 1.0])
-    measure = evaluate.evaluator(made.factory, point_robot(horizon=5), tasks=6, at=(0, 2))
+    measure = evaluate.evaluator(point_robot(horizon=5), tasks=6, at=(0, 2))
     result = train.fit(made.factory, arms, [0, 1], steps=3, evaluate=measure, progress=False)
     for name in (
         "return@0",
@@ -267,7 +267,7 @@ def test_bad_input_is_one_sentence():
         (dict(tasks_at_once=-1), "tasks_at_once must be at least 0"),
     ]:
         with pytest.raises(check.InputError, match=message):
-            evaluate.evaluator(lambda config: agent, point_robot(), **settings)
+            evaluate.evaluator(point_robot(), **settings)
 
 
 @pytest.mark.slow
@@ -276,7 +276,7 @@ def test_the_point_robot_learns_to_find_its_goal():
     family, net = point_robot(horizon=20), nets.mlp(2, (32, 32), activation="tanh", head_scale=0.01)
     config = MAMLRLConfig(inner=InnerConfig(rate=1.0), episodes=10, meta_rate=3e-3, initial_log_std=-0.5)
     agent_of = lambda config: maml_rl(family, net, config)  # noqa: E731
-    measure = evaluate.evaluator(agent_of, family, tasks=100, at=(0, 1))
+    measure = evaluate.evaluator(family, tasks=100, at=(0, 1))
     result = train.fit(
         agent_of, config, range(4), steps=100, evaluate=measure, eval_every=100, progress=False
     )

@@ -217,15 +217,15 @@ def test_a_finite_loss_beyond_the_threshold_has_diverged():
     problem, key = regression(nets.mlp(None, (2,))), jax.random.key(0)
     learner = answers(OUTPUTS)
     codes = np.asarray(draw(halves(), key, 20).code)
-    found = evaluator(lambda _: learner, problem, halves(), tasks=20, at=(0, 1, 2, 3))(0.0, key, None, None)
+    found = evaluator(problem, halves(), tasks=20, at=(0, 1, 2, 3))(learner, 0.0, key, None, None)
     for k in (0, 1, 3):
         np.testing.assert_allclose(found[f"diverged@{k}"], codes.mean(), rtol=1e-6)
         assert found[f"loss@{k}"] == 0
     assert found["diverged@2"] == 0
     np.testing.assert_allclose(found["loss@2"], 0.81e6 * codes.mean(), rtol=1e-5)
     strict = evaluator(
-        lambda _: learner, problem, halves(), tasks=20, at=(2,), diverged_above=0.5e6
-    )(0.0, key, None, None)  # fmt: skip
+        problem, halves(), tasks=20, at=(2,), diverged_above=0.5e6
+    )(learner, 0.0, key, None, None)  # fmt: skip
     np.testing.assert_allclose(strict["diverged@2"], codes.mean(), rtol=1e-6)
     assert DIVERGED_ABOVE == 1e6
 

@@ -281,8 +281,8 @@ def test_steps_are_those_of_the_papers(name):
     if name == "naive, first order":
         return
     # Evaluated: other steps than in training, tasks and episodes of its own keys.
-    measure = evaluator(lambda config: agent, lambda config: tasks, tasks=3, at=(3, 0), tasks_at_once=2)
-    found = compiled(lambda key, state: measure(config, key, state, None), key, state)(key, state)
+    measure = evaluator(lambda config: tasks, tasks=3, at=(3, 0), tasks_at_once=2)
+    found = compiled(lambda key, state: measure(agent, config, key, state, None), key, state)(key, state)
     returns = []
     for one, own in split(words(1), (3, 2)):
         _, (played, _, _) = reference.path(reference.outer.meta, own, uniform(one, (2,), 0.0, 0.4), 3)

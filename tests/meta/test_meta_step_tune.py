@@ -154,11 +154,11 @@ def test_an_evaluation_measures_fresh_tasks_of_its_key(bound):
     """Means, Student's intervals and medians of the tasks that have not diverged, and how many have."""
     options = {} if bound is None else {"diverged_above": bound}
     evaluate = evaluator(
-        learner_of, lambda setting: PROBLEM, lambda data: family(data), tasks=7, at=(3, 0), tasks_at_once=2,
+        lambda setting: PROBLEM, lambda data: family(data), tasks=7, at=(3, 0), tasks_at_once=2,
         **options,
     )  # fmt: skip
     args = Setting(0.1), jax.random.key(9), {"w": np.float32(0.3)}
-    found = compiled(lambda *args: evaluate(*args, 0.2), *args)(*args)  # pyright: ignore
+    found = compiled(lambda *args: evaluate(learner_of(args[0]), *args, 0.2), *args)(*args)  # pyright: ignore
     scores, expected = table(0.1, 0.3, drawn(words(9), 7, 0.2)), {}
     for k in (3, 0):
         fine = scores["loss"][:, k] <= (1e6 if bound is None else bound)

@@ -205,7 +205,7 @@ def test_the_score_is_bsuites():
     shares = 1 - np.cumsum(good) / np.arange(1, len(good) + 1)
     assert int(state.solved_at) == int(np.argmax(shares < 0.9)) + 1 == 14
     assert int(state.episodes) == len(good)
-    assert float(score(None, jax.random.key(0), state, None)["solved_at"]) == 14
+    assert float(score(None, None, jax.random.key(0), state, None)["solved_at"]) == 14
     assert beats_dithering(3, jnp.ones(2), jnp.array([107.0, 108.0])).tolist() == [True, False]
 
 

@@ -424,5 +424,5 @@ def test_cartpole_in_half_a_million_steps():
     env, config = make("CartPole-v1"), DQNConfig()
     factory = lambda c: dqn(env, nets.mlp(2, (120, 84)), c)  # noqa: E731
     steps = config.total_steps // config.interactions
-    fit = train.fit(factory, config, range(4), steps=steps, evaluate=evaluator(factory, env), progress=False)
+    fit = train.fit(factory, config, range(4), steps=steps, evaluate=evaluator(env), progress=False)
     assert fit.table.final("default", "greedy_return").mean() > 470

@@ -113,8 +113,8 @@ def test_an_agent_is_paid_the_proxy_and_evaluated_by_both():
 
     always_zero = agents.memoryless(lambda state, observation: jnp.zeros(observation.shape[0], jnp.int32))
     agent = agents.Agent(lambda key, batch: (), lambda key, state, batch: (state, {}), always_zero)
-    evaluate = hacking.proxy_evaluator(lambda c: agent, env, proxy, episodes=64)
-    measured = evaluate(None, jax.random.key(0), (), None)
+    evaluate = hacking.proxy_evaluator(env, proxy, episodes=64)
+    measured = evaluate(agent, None, jax.random.key(0), (), None)
     true = float(measured["true_return"])
     assert 1.0 < true < 2.5  # right one time in three, of five
     np.testing.assert_allclose(measured["proxy_return"], 10 - 0.5 * true, rtol=1e-5)

@@ -23,7 +23,7 @@ ECHO = identity.continuous_echo()
 
 def train_on_echo(agent, config):
     steps = config.total_steps // config.interactions
-    return train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(agent, ECHO), progress=False)
+    return train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(ECHO), progress=False)
 
 
 def test_pets_echoes_numbers():

@@ -302,11 +302,11 @@ def test_evaluator_measures_another_environment_than_the_one_trained_on():
         lambda k, b=None: (), lambda k, s, b=None: (s, {}), memoryless(lambda s, x: jnp.argmax(x, -1))
     )
     for env, value in ((echo(), 5.0), (lambda c: echo(length=c), 3.0)):
-        found = evaluator(lambda c: agent, env, 4)(3, jax.random.key(0), (), None)
+        found = evaluator(env, 4)(agent, 3, jax.random.key(0), (), None)
         assert {k: float(v) for k, v in found.items()} == {
             "greedy_return": value, "greedy_length": value, "greedy_finished": 1.0,
         }  # fmt: skip
     with pytest.raises(ValueError, match="episodes must be at least 1"):
-        evaluator(lambda c: agent, echo(), 0)
+        evaluator(echo(), 0)
     with pytest.raises(ValueError, match="episodes must be at least 1"):
         rollouts(echo(), agent.policy, jax.random.key(0), (), 0)

@@ -109,7 +109,7 @@ def test_it_echoes_numbers_in_the_units_of_the_environment():
         return sac(ECHO, nets.mlp(2, (32,)), nets.mlp(1, (32,)), config)
 
     steps = config.total_steps // config.interactions
-    fit = train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(agent, ECHO), progress=False)
+    fit = train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(ECHO), progress=False)
     arm = fit.arms[0]
     assert fit.table.final(arm, "greedy_return").min() > 4.6  # of 5; random play gets about 0
     np.testing.assert_allclose(fit.table.final(arm, "entropy"), -1.0, atol=0.2)  # the target, one dimension
@@ -200,7 +200,7 @@ def test_pendulum_in_ten_thousand_steps():
     def agent(config):
         return sac(env, nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64)), config)
 
-    fit = train.fit(agent, config, range(10), steps=10_000, evaluate=evaluator(agent, env), progress=False)
+    fit = train.fit(agent, config, range(10), steps=10_000, evaluate=evaluator(env), progress=False)
     assert fit.table.final(fit.arms[0], "greedy_return").mean() > -175
 
 

@@ -188,7 +188,7 @@ def test_steps_play_every_problem(name):
         np.testing.assert_allclose(found["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
     gaps = [(p.means.max() - p.means) @ p.pulls for p in players]
     np.testing.assert_allclose(bandits.pseudo_regret(state), gaps, rtol=1e-4)
-    regret = bandits.regret(None, jax.random.key(0), state, None)
+    regret = bandits.regret(None, None, jax.random.key(0), state, None)
     np.testing.assert_allclose(regret["regret"], np.mean(gaps), rtol=1e-4)
 
     full = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))

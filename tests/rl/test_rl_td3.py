@@ -28,7 +28,7 @@ def test_it_echoes_numbers_in_the_units_of_the_environment():
         return td3(ECHO, nets.mlp(1, (32,)), nets.mlp(1, (32,)), config, pink(ECHO.horizon))
 
     steps = config.total_steps // config.interactions
-    fit = train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(agent, ECHO), progress=False)
+    fit = train.fit(agent, config, [0, 1], steps=steps, evaluate=evaluator(ECHO), progress=False)
     assert fit.table.final(fit.arms[0], "greedy_return").min() > 4.6  # of 5; random play gets about 0
 
 

@@ -97,7 +97,7 @@ def test_it_learns_the_digits():
     optimizer = OptimizerConfig(learning_rate=0.005, weight_decay=0.1, clip=1.0, schedule="cosine", steps=300)
     config = SupervisedConfig(optimizer, AverageConfig("ema", 0.98), smoothing=0.1)
 
-    def judge(config, key, state, data):
+    def judge(learner, config, key, state, data):
         last = evaluate(net, state.params, state.net_state, test["image"], test["label"])
         mean = evaluate(net, *weights(state), test["image"], test["label"])
         return {"last": last["accuracy"], "mean": mean["accuracy"]}

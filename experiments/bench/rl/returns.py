@@ -116,7 +116,7 @@ def measure(line: Line, args: Args) -> dict[str, Any]:
         config,
         range(args.first_seed, args.first_seed + seeds),
         steps=total // interactions,
-        evaluate=evaluator(line.agent, line.env, args.episodes),
+        evaluate=evaluator(line.env, args.episodes),
         progress=False,
     )
     told = summary(fit.table.final("default", "greedy_return"), line.ceiling)

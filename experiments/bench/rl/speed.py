@@ -161,9 +161,7 @@ def _ours(
     from lrn.rl.evaluate import evaluator
 
     steps = total // config.interactions
-    options = (
-        {"evaluate": evaluator(agent, env, 32), "eval_every": steps // evaluations} if evaluations else {}
-    )
+    options = {"evaluate": evaluator(env, 32), "eval_every": steps // evaluations} if evaluations else {}
     with contextlib.redirect_stdout(io.StringIO()):
         fit = train.fit(agent, config, [0], steps=steps, progress=False, **options)
     return {

@@ -54,17 +54,15 @@ def per_task(
 
 
 def evaluator(
-    agent_of: Callable[[Any], MetaAgent],
     family_of: RLTaskFamily | Callable[[Any], RLTaskFamily],
     *,
     tasks: int = 40,
     at: Sequence[int] = (0, 1, 2, 3),
     tasks_at_once: int = 0,
-) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
+) -> Callable[[Any, Any, Key, State, Any], Mapping[str, Array]]:
     """The ``evaluate=`` of `lrn.train.fit` for meta-agents.
 
     Args:
-        agent_of: what `fit` trains, ``agent_of(config) -> MetaAgent``.
         family_of: tasks to evaluate on, or a function of the config that makes them.
         tasks, tasks_at_once: as for `per_task`; two tasks or more.
         at: after how many steps of adaptation.
@@ -82,12 +80,10 @@ def evaluator(
     check.integer("tasks_at_once", tasks_at_once, low=0)
     check_at(at)
 
-    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+    def evaluate(agent: MetaAgent, config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         del data
         family = family_of if isinstance(family_of, RLTaskFamily) else family_of(config)
-        returns = per_task(
-            agent_of(config), family, key, state, tasks=tasks, steps=max(at), tasks_at_once=tasks_at_once
-        )
+        returns = per_task(agent, family, key, state, tasks=tasks, steps=max(at), tasks_at_once=tasks_at_once)
         found: dict[str, Array] = {}
         for k in at:
             fine = jnp.isfinite(returns[:, k])

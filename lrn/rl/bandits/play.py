@@ -72,9 +72,9 @@ def pseudo_regret(state: PlayState) -> Array:
     return (gaps * state.pulls).sum(-1)
 
 
-def regret(config: Any, key: Key, state: PlayState, data: Any) -> Mapping[str, Array]:
+def regret(learner: Any, config: Any, key: Key, state: PlayState, data: Any) -> Mapping[str, Array]:
     """The ``evaluate=`` of `lrn.train.fit`: `pseudo_regret`, a mean over the problems."""
-    del config, key, data
+    del learner, config, key, data
     return {"regret": pseudo_regret(state).mean()}
 
 

@@ -163,13 +163,13 @@ def scored(agent: Agent) -> Agent:
     return Agent(init, step, Policy(agent.policy.initial, act, sample))
 
 
-def score(config: Any, key: Key, state: Scored, data: Any) -> Mapping[str, Array]:
+def score(agent: Any, config: Any, key: Key, state: Scored, data: Any) -> Mapping[str, Array]:
     """The ``evaluate=`` of `lrn.train.fit` for a scored agent.
 
     Measures ``solved`` (0 or 1) and ``solved_at``, the episode; where it is not solved, all those played,
     which the true number exceeds.
     """
-    del config, key, data
+    del agent, config, key, data
     solved = state.solved_at > 0
     return {
         "solved": solved.astype(jnp.float32),

@@ -28,15 +28,13 @@ def misspecified(env: Env, proxy: Reward) -> Env:
 
 
 def proxy_evaluator(
-    agent_of: Callable[[Any], Agent],
     env_of: Env | Callable[[Any], Env],
     proxy: Reward,
     episodes: int = 32,
-) -> Callable[[Any, Key, State, Any], Mapping[str, Array]]:
+) -> Callable[[Any, Any, Key, State, Any], Mapping[str, Array]]:
     """The ``evaluate=`` of `lrn.train.fit` that tells what is paid from what is wanted.
 
     Args:
-        agent_of: what `fit` trains, on `misspecified` environments.
         env_of: the environment with the true reward, or a function of the config that makes it.
         proxy: as for `misspecified`.
         episodes: how many, the same for both.
@@ -50,13 +48,12 @@ def proxy_evaluator(
     """
     check.integer("episodes", episodes, low=1)
 
-    def evaluate(config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
+    def evaluate(agent: Agent, config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         del data
         env = env_of if isinstance(env_of, Env) else env_of(config)
-        policy = agent_of(config).policy
         # One key: the two are the same episodes, paid in two ways.
-        true = rollouts(env, policy, key, state, episodes)
-        paid = rollouts(misspecified(env, proxy), policy, key, state, episodes)
+        true = rollouts(env, agent.policy, key, state, episodes)
+        paid = rollouts(misspecified(env, proxy), agent.policy, key, state, episodes)
         return {
             "true_return": true.returns.mean(),
             "proxy_return": paid.returns.mean(),
