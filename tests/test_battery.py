@@ -12,6 +12,7 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,14 +73,14 @@ class Case:
         self.traces = 0
         data = jax.tree.map(jnp.asarray, example.data)
 
+        def counted(key, state, batch):
+            self.traces += 1
+            return self.learner.step(key, state, batch)
+
         def inputs(seed, step):
             """The key and the batch of a step."""
             draw, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
             return key, None if example.sampler is None else example.sampler.draw(draw, data)
-
-        def counted(key, state, batch):
-            self.traces += 1
-            return self.learner.step(key, state, batch)
 
         self.inputs = jax.jit(inputs, compiler_options=HASTY)
         self.step = jax.jit(counted, compiler_options=HASTY)
@@ -121,7 +122,7 @@ def slow_if(condition) -> list:
 
 
 def close(a, b, rtol=2e-4, atol=2e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(data_of(x), data_of(y), rtol=rtol, atol=atol), a, b)
+    chex.assert_trees_all_close(*(jax.tree.map(data_of, tree) for tree in (a, b)), rtol=rtol, atol=atol)
 
 
 def data_of(x):
@@ -131,10 +132,8 @@ def data_of(x):
 def test_the_state_is_arrays_and_keeps_its_form(case):
     state, (after, metrics) = case.states[0], case.after[0]
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), state
-    )
+    chex.assert_trees_all_equal_structs(after, state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert isinstance(metrics, dict)
     assert metrics
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,8 +44,7 @@ def fit(learner, configs, seeds, tasks, devices, steps=12, **options):
 
 
 def close(a, b):
-    for x, y in zip(jax.tree.leaves(a.state.meta), jax.tree.leaves(b.state.meta), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(a.state.meta, b.state.meta, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(a.table.value, b.table.value, rtol=1e-4, atol=1e-6)
 
 

@@ -185,6 +185,11 @@ def test_the_driver_makes_a_marked_step_serial_where_it_is_alone(seeds, monkeypa
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_the_environment_turns_it_off(monkeypatch):
+    monkeypatch.setenv("LRN_SERIAL", "0")
+    assert not wants_serial(serial_alone(descent))
+
+
 def test_a_mark_changes_nothing_else():
     marked = serial_alone(descent)
     assert wants_serial(marked)

@@ -174,14 +174,14 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
     def gradient(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> Any:
         tasks = episodes.support["y"].shape[0]
         keys = jax.random.split(key, tasks)
-        most = at_once(keys[0], meta, net_state, episodes, count)
+        most = at_once(meta, net_state, episodes, count)
 
         def of(part: tuple[Key, Episode]) -> Any:
             return in_groups(meta, net_state, *part, count, most)
 
         return of((keys, episodes)) if alone(most, tasks) else mean_of_parts(of, (keys, episodes))
 
-    def at_once(key: Key, meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> int:
+    def at_once(meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> int:
         tasks = episodes.support["y"].shape[0]
         if tasks_at_once and tasks_at_once < tasks and tasks % tasks_at_once:
             raise check.InputError(
@@ -189,7 +189,7 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
                 "divides them."
             )
         first = jax.tree.map(lambda x: x[0], episodes)
-        return tasks_at_once or fitting(lambda e: loss(key, meta, net_state, e, count), first)
+        return tasks_at_once or fitting(lambda e: loss(jax.random.key(0), meta, net_state, e, count), first)
 
     def alone(most: int, tasks: int) -> bool:
         """Whether one device does all: on CPU tasks that one core does together take less than to divide."""
@@ -197,7 +197,7 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
 
     def divides(meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> int:
         tasks = episodes.support["y"].shape[0]
-        return 1 if alone(at_once(jax.random.key(0), meta, net_state, episodes, count), tasks) else tasks
+        return 1 if alone(at_once(meta, net_state, episodes, count), tasks) else tasks
 
     def in_groups(
         meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array, most: int

@@ -26,6 +26,7 @@ from lrn.meta.inner import adapt_part, curve_of
 from lrn.meta.learner import Gradient, MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
+from lrn.supervised.schedules import cosine
 from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 
 
@@ -131,10 +132,7 @@ def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
             problem, state.meta["params"], state.net_state, support, x, config.inner, length, rates=rates
         )
 
-    def rate(count: Any) -> Array:
-        done = jnp.clip(count / config.total_steps, 0, 1)
-        return config.final_rate + (config.meta_rate - config.final_rate) * 0.5 * (1 + jnp.cos(jnp.pi * done))
-
+    rate = cosine(config.meta_rate, config.final_rate, config.total_steps)
     optimizer = optax.chain(
         optax.clip(config.clip), optax.scale_by_adam(), optax.scale_by_learning_rate(rate)
     )

@@ -107,9 +107,9 @@ def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
         known, found = features(state.meta, state.net_state, support, x)
         return flat(logits(known, support["y"], found), steps)
 
-    def rate(count: Any) -> Any:
-        return config.meta_rate * (0.5 ** (count // config.halve_every) if config.halve_every else 1.0)
-
+    rate = optax.constant_schedule(config.meta_rate)
+    if config.halve_every:
+        rate = optax.exponential_decay(config.meta_rate, config.halve_every, 0.5, staircase=True)
     return by_gradient(start, of_tasks(loss, config.tasks_at_once), curve, optax.adam(rate))
 
 

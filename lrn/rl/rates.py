@@ -7,12 +7,13 @@ after it are refused before the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.supervised import schedules
+from lrn.supervised.schedules import Schedule
 from lrn.types import Array
 
 LARGEST = 2**31 - 1
@@ -79,7 +80,7 @@ def check_warm_up(learning_starts: int, total_steps: int, interactions: int) -> 
         )
 
 
-def learning_rate(rate: Array | float, updates: float, anneal: bool) -> Callable[[Any], Array]:
+def learning_rate(rate: Array | float, updates: float, anneal: bool) -> Schedule:
     """A schedule for optax: ``rate``, falling linearly to 0 over ``updates`` gradient steps if ``anneal``.
 
     `optax.linear_schedule` wants a whole number of steps, and total steps over those of an iteration are
@@ -93,9 +94,4 @@ def learning_rate(rate: Array | float, updates: float, anneal: bool) -> Callable
             f"the learning rate would fall over {updates:,.0f} gradient steps and a counter of 32 bits holds "
             f"{LARGEST:,}; set anneal to False, or take fewer gradient steps."
         )
-
-    def at(count: Any) -> Array:
-        left = jnp.maximum(1.0 - count / updates, 0.0) if anneal else jnp.ones(())
-        return rate * left
-
-    return at
+    return schedules.linear(rate, 0.0, updates) if anneal else schedules.constant(rate)

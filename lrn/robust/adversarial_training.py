@@ -7,12 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, check_inputs, check_labels, check_logits
 from lrn.robust.losses import cross_entropy, is_correct
+from lrn.supervised.optimizers import OptimizerConfig, optimizer
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
 
 
@@ -77,14 +77,14 @@ def adversarial_training(
     Raises:
         ValueError: at trace time, for a batch that `check_inputs` refuses.
     """
-    optimizer = _optimizer(config)
+    transform = _optimizer(config)
 
     def init(key: Key, batch: Batch) -> TrainState:
         x, y = check_inputs(batch["image"], batch["label"])
         params, net_state = net.init(key, x)
         logits, _ = jax.eval_shape(net.apply, params, net_state, x)
         check_labels(y, check_logits(logits, y.shape[0]))
-        return TrainState(params, net_state, optimizer.init(params))
+        return TrainState(params, net_state, transform.init(params))
 
     def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         x, y = check_inputs(batch["image"], batch["label"])
@@ -101,7 +101,7 @@ def adversarial_training(
             return jnp.mean(cross_entropy(logits, y)), (net_state, jnp.mean(is_correct(logits, y)))
 
         (loss, (net_state, accuracy)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = transform.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, "accuracy": accuracy, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(params, net_state, opt_state), metrics
@@ -110,23 +110,18 @@ def adversarial_training(
 
 
 def _optimizer(config: AdversarialTrainingConfig) -> optax.GradientTransformation:
-    # Written without Python branches on floats: every rate may be a traced value of a sweep.
-    if config.optimizer == "sgd":
-        chain = [
-            optax.add_decayed_weights(config.weight_decay),
-            optax.trace(config.momentum, config.nesterov),
-        ]
-    else:
-        chain = [optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay)]
-
-    def rate(count: ArrayLike) -> Array:
-        warm = jnp.minimum(1, (count + 1) / config.warmup) if config.warmup else jnp.ones(())
-        if config.schedule == "constant":
-            return config.learning_rate * warm
-        progress = jnp.clip((count - config.warmup) / (config.steps - config.warmup), 0, 1)
-        return config.learning_rate * warm * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-
-    return optax.chain(*chain, optax.scale_by_learning_rate(rate))
+    settings = OptimizerConfig(
+        name="adamw" if config.optimizer == "adam" else config.optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        decayed="all",
+        schedule=config.schedule,
+        steps=config.steps,
+        warmup=float(config.warmup),
+    )
+    return optimizer(settings)
 
 
 def example() -> Example:

@@ -69,6 +69,12 @@ def exponential(start: ArrayLike, end: ArrayLike, half_life: ArrayLike) -> Sched
     return lambda count: last + (first - last) * jnp.exp2(-jnp.asarray(count, jnp.float32) / half_life)
 
 
+def inverse_power(start: ArrayLike, rate: ArrayLike, power: ArrayLike) -> Schedule:
+    """``start / (1 + rate * count) ** power``: a power of 1 is the decay of Robbins and Monro (1951)."""
+    first, falls = jnp.asarray(start, jnp.float32), -jnp.asarray(power, jnp.float32)
+    return lambda count: first * (1 + rate * jnp.asarray(count, jnp.float32)) ** falls
+
+
 def piecewise(values: Sequence[ArrayLike], boundaries: Sequence[ArrayLike]) -> Schedule:
     """``values[0]``, then ``values[i + 1]`` from step ``boundaries[i]`` on.
 

@@ -26,6 +26,8 @@ def each(schedule) -> np.ndarray:
         (schedules.linear(0.0, 2.0, 60), optax.linear_schedule(0.0, 2.0, 60)),
         (schedules.cosine(0.5, 0.0, 20), optax.cosine_decay_schedule(0.5, 20)),
         (schedules.cosine(0.5, 0.05, 33), optax.cosine_decay_schedule(0.5, 33, alpha=0.1)),
+        (schedules.inverse_power(0.5, 0.3, 1.0), lambda n: 0.5 / (1 + 0.3 * n)),
+        (schedules.inverse_power(0.5, 1.0, 0.5), lambda n: 0.5 / np.sqrt(1 + n)),
         (
             schedules.piecewise([0.5, 0.05, 0.01], [10, 25]),
             optax.piecewise_constant_schedule(0.5, {10: 0.1, 25: 0.2}),
@@ -74,6 +76,7 @@ def test_every_number_may_be_swept():
             schedules.linear(start, end, steps),
             schedules.cosine(start, end, steps),
             schedules.exponential(start, end, steps + 1),
+            schedules.inverse_power(start, end, warm),
             schedules.piecewise([start, end, start], [steps, steps + warm + 1]),
         ]
         return jnp.stack([schedules.warm_up(fall, warm)(COUNTS) for fall in falls])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lrn import check
 from lrn.config import config
+from lrn.supervised.schedules import inverse_power
 from lrn.types import Array
 
 
@@ -29,4 +30,4 @@ class Schedule:
 
     def __call__(self, visits: Array) -> Array:
         """The value at visit number ``visits`` (from 1 on), of any shape."""
-        return self.scale * (1 + self.rate * (visits - 1)) ** -self.power
+        return inverse_power(self.scale, self.rate, self.power)(visits - 1)
