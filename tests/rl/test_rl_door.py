@@ -230,7 +230,7 @@ def test_one_number_a_step(what):
 OBSERVATIONS = {
     "a dict": ({"first": {"a": ZEROS}}, "observes a dict; agents take one array"),
     "a whole number": (
-        {"first": jnp.int32(0), "seen": jnp.int32(1)}, "observes one whole number and says nothing of it",
+        {"first": jnp.int32(0), "seen": jnp.int32(1)}, "observes one whole number, whose range is not known",
     ),
     "a Python number": ({"first": 0, "seen": 1}, "observes one whole number"),
     "complex": ({"first": 1j * ZEROS}, "observes an array of complex64"),

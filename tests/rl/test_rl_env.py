@@ -324,7 +324,7 @@ class Limit(NamedTuple):
 
 @pytest.mark.parametrize("limit", [None, float("inf")])
 def test_no_limit_at_all(limit):
-    with pytest.raises(ValueError, match="how long an episode of walk can last is not known"):
+    with pytest.raises(ValueError, match="the largest length of an episode of walk is not known"):
         from_gymnax(Walk(), Limit(limit))
 
 

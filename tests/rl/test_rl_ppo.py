@@ -289,9 +289,9 @@ BAD = {
     ),
     "wrong outputs": (
         lambda: ppo(echo(4), NET, PPOConfig()),
-        "(policy [batch, 4], value [batch]), and gives ([batch, 3], [batch])",
+        "(policy [batch, 4], value [batch]), but gives ([batch, 3], [batch])",
     ),
-    "no pair": (lambda: ppo(echo(), nets.mlp(3), PPOConfig()), "and gives [batch, 3]"),
+    "no pair": (lambda: ppo(echo(), nets.mlp(3), PPOConfig()), "but gives [batch, 3]"),
     "no net": (lambda: ppo(echo(), "mlp", PPOConfig()), "must be an lrn.types.Net, got str"),  # pyright: ignore
     "recurrent, no memory": (
         lambda: recurrent_ppo(memory(), NET, PPOConfig()),  # pyright: ignore[reportArgumentType]
