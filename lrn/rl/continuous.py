@@ -50,7 +50,7 @@ def twin(critic: Net, observation_shape: tuple[int, ...], action_size: int) -> T
 
     def values(params: Params, observation: Array, action: Array) -> Array:
         x = jnp.concatenate([as_float(observation).reshape(observation.shape[0], -1), action], -1)
-        # Two calls, not one batched network, whose wider kernels would be split between threads on CPU: slower.
+        # Two calls, not one batched network: on CPU its wider kernels would be split between threads, slower.
         return jnp.stack([critic.apply(p, (), x)[0][:, 0] for p in params])
 
     return Twin(init, values)

@@ -61,7 +61,7 @@ def categorical_entropy(logits: Array) -> Array:
 
 
 def categorical_kl(logits: Array, other_logits: Array) -> Array:
-    """KL divergence KL(p || q) [...] in nats; ``logits`` [..., n] give p, ``other_logits`` [..., n] give q."""
+    """KL divergence KL(p || q) [...] in nats; p has ``logits`` [..., n], q has ``other_logits`` [..., n]."""
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other_logits)
     # Where p is 0 the term is 0. The difference -inf - -inf is avoided, since it would make the gradient NaN.
     gap = jnp.where(jnp.isneginf(log_p), 0, log_p) - jnp.where(jnp.isneginf(log_p), 0, log_q)

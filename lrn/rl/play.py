@@ -1,4 +1,4 @@
-"""Playing n copies of an environment side by side: a stretch of steps is one scan, and episodes are counted."""
+"""Playing n copies of an environment side by side, a stretch of steps in one scan, with episodes counted."""
 
 from __future__ import annotations
 

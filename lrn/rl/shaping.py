@@ -1,4 +1,4 @@
-"""Other rewards for the same environment: bonuses, and potential-based shaping, which keeps the best policies.
+"""Other rewards for the same environment: bonuses, and shaping by potentials, which keeps the best policies.
 
 The functions wrap an `Env` and leave its dynamics and observations unchanged. Evaluate an agent that was
 trained on the wrapped environment on the original one (`lrn.rl.evaluate.evaluator` takes the environment as

@@ -94,7 +94,7 @@ BOUNDS = {
     "no numbers": (box(-1.0, 1.0, (2, 0)), "shape [2, 0] and hold no number"),
     "other shape": (
         box(np.zeros(3), np.ones(3)),
-        "low of the actions of odd has shape [3] and an action [2]",
+        "low of the actions of odd has shape [3], but an action has shape [2]",
     ),
     "other shape of high": (box(0.0, np.ones((1, 2))), "high of the actions of odd has shape [1, 2]"),
     "no tuple": (box(-1.0, 1.0, 2), "must be a tuple of ints, got 2"),

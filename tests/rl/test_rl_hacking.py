@@ -188,7 +188,7 @@ def test_bad_input_is_one_sentence():
         compare([1.0, np.nan], [1.0, 2.0])
     with pytest.raises(InputError, match="got 0 policies"):
         compare([], [])
-    with pytest.raises(InputError, match="a reward must be finite, and 8 of its numbers are not"):
+    with pytest.raises(InputError, match="a reward must be finite, but 8 of its numbers are not"):
         hackable(world, np.full((4, 2), np.inf), np.zeros((4, 2)))
     with pytest.raises(InputError, match="tolerance must be a finite number, 0 or more"):
         hackable(world, np.ones((4, 2)), np.zeros((4, 2)), tolerance=np.nan)
