@@ -180,7 +180,7 @@ def test_bad_input_is_one_sentence():
     world = random_mdp(0)
     with pytest.raises(InputError, match=r"a reward must have shape \[4, 2\]"):
         hackable(world, np.zeros((4, 3)), np.zeros((4, 2)))
-    with pytest.raises(InputError, match="of one length"):
+    with pytest.raises(InputError, match="of the same length"):
         compare([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="has 1048576 deterministic policies"):
         deterministic_policies(mdp.garnet(jax.random.key(0), 20, 2, 2))
