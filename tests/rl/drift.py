@@ -139,8 +139,8 @@ class Ring:
         n = len(self.rows)
         assert int(ring.filled) == n
         assert int(ring.position) == self.written % self.capacity
-        got, expected = _everything(ring), self.take(range(n))
-        for name, x in got._asdict().items():
+        stored, expected = _everything(ring), self.take(range(n))
+        for name, x in stored._asdict().items():
             np.testing.assert_allclose(np.asarray(x)[:n], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 

@@ -125,10 +125,10 @@ def spread_out(learned: Any) -> Any:
     return learned._replace(params=learned.params._replace(actor=actor), target=target)
 
 
-def check_losses(metrics: Any, found: dict[str, float], names: tuple[str, ...] = METRICS) -> None:
+def check_losses(metrics: Any, expected: dict[str, float], names: tuple[str, ...] = METRICS) -> None:
     """Losses and the like, which weigh nothing before there was learning."""
     assert set(metrics) == {"return", "length", *names}
     for name in names:
-        assert float(metrics[name].weight) == bool(found)
-        if found:
-            np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
+        assert float(metrics[name].weight) == bool(expected)
+        if expected:
+            np.testing.assert_allclose(metrics[name].value, expected[name], rtol=1e-4, err_msg=name)

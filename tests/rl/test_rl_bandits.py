@@ -84,8 +84,8 @@ def test_pulls_have_the_arms_means():
 def test_divergences_equal_scipys():
     p, q = np.array([0.2, 0.5, 0.9, 0.0]), np.array([0.6, 0.1, 0.91, 0.5])
     expected = [reference.entropy([a, 1 - a], [b, 1 - b]) for a, b in zip(p, q)]
-    got = bandits.bernoulli(4).divergence(jnp.asarray(p), jnp.asarray(q))
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    divergence = bandits.bernoulli(4).divergence(jnp.asarray(p), jnp.asarray(q))
+    np.testing.assert_allclose(divergence, expected, rtol=1e-4, atol=1e-6)
     # Of two normals of equal variance, integrated numerically.
     x = np.linspace(-30, 30, 200_001)
     f, g = reference.norm.pdf(x, 0.3, 2), reference.norm.pdf(x, 1.5, 2)
@@ -109,9 +109,9 @@ def test_lai_robbins_by_hand():
 
 
 def test_ucb1s_bound_by_hand():
-    got = bandits.ucb1_bound(jnp.array([0.9, 0.8, 0.9, 0.5]), 1000)
+    bound = bandits.ucb1_bound(jnp.array([0.9, 0.8, 0.9, 0.5]), 1000)
     expected = 8 * math.log(1000) * (1 / 0.1 + 1 / 0.4) + (1 + math.pi**2 / 3) * 0.5
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_allclose(bound, expected, rtol=1e-5)
 
 
 def test_pseudo_regret_is_pulls_times_gaps():
@@ -176,10 +176,10 @@ def test_boltzmann_is_a_softmax():
 
 def test_ucb1s_index_by_hand():
     state = SampleMeans(jnp.array([10, 5, 0]), jnp.array([0.6, 0.4, 0.0]))
-    got = index(state, 2.0)
+    bounds = index(state, 2.0)
     expected = [0.6 + math.sqrt(2 * math.log(15) / 10), 0.4 + math.sqrt(2 * math.log(15) / 5)]
-    np.testing.assert_allclose(got[:2], expected, rtol=1e-6)
-    assert got[2] == jnp.inf
+    np.testing.assert_allclose(bounds[:2], expected, rtol=1e-6)
+    assert bounds[2] == jnp.inf
     policy = policies(3)["UCB1"]
     assert drawn(policy, state).tolist() == [0, 0, 1]
     assert drawn(policy, state._replace(pulls=jnp.array([10, 5, 40]))).tolist() == [0, 1, 0]

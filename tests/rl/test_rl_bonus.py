@@ -142,8 +142,10 @@ def test_rnds_error_is_not_scaled_by_a_spread_that_is_not_there():
     x = jnp.full((3, 2), 0.7)
     state = bonus.update(jax.random.key(1), bonus.init(jax.random.key(0), x), Transitions(x, x, x))
     z = jnp.zeros((3, 2))  # less the mean
-    got, wanted = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))  # pyright: ignore[reportCallIssue]
-    np.testing.assert_allclose(bonus.bonus(state, x, x, x), 0.5 * jnp.square(got - wanted).mean(1), rtol=1e-4)
+    prediction, goal = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))  # pyright: ignore[reportCallIssue]
+    np.testing.assert_allclose(
+        bonus.bonus(state, x, x, x), 0.5 * jnp.square(prediction - goal).mean(1), rtol=1e-4
+    )
 
 
 def test_no_gradient_flows_through_a_bonus(distilled):
@@ -181,9 +183,9 @@ def test_keys_are_used_once(key_reuse_checks):
 def test_coefficients_are_swept():
     """Under vmap, by jit, and the bonus is proportional to them."""
     keys = jnp.stack([jax.random.key(0)] * 2)
-    for got in jax.jit(jax.vmap(both))(keys, jnp.array([0.1, 1.0])):
-        assert got.shape == (2, 6)
-        np.testing.assert_allclose(got[1], 10 * got[0], rtol=1e-4)
+    for results in jax.jit(jax.vmap(both))(keys, jnp.array([0.1, 1.0])):
+        assert results.shape == (2, 6)
+        np.testing.assert_allclose(results[1], 10 * results[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -61,15 +61,15 @@ def test_tiles_by_their_definition():
     low, high = np.array(least), np.array(most)
     assert (coding.size, coding.active) == (4 * 4 * 3 * 5, 4)
     x = np.random.default_rng(3).uniform(low, high, (300, 3))
-    found = encode(coding, np.concatenate([x, [[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]]))
+    indices = encode(coding, np.concatenate([x, [[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]]))
     for k in range(tilings):
         shift = [k * (2 * i + 1) % tilings / tilings for i in range(3)]
         cells = np.floor((x - low) / (high - low) * bins + shift).astype(int)
         numbers = k * 60 + cells @ [15, 5, 1]
-        np.testing.assert_array_equal(found[:-2, k], numbers)
+        np.testing.assert_array_equal(indices[:-2, k], numbers)
         # What lies outside counts to the outermost tile.
         ends = [np.array(bins) - 1 + (np.array(shift) > 0), np.zeros(3, int)]
-        np.testing.assert_array_equal(found[-2:, k], [k * 60 + end @ [15, 5, 1] for end in ends])
+        np.testing.assert_array_equal(indices[-2:, k], [k * 60 + end @ [15, 5, 1] for end in ends])
 
 
 def test_simhash_by_its_definition():

@@ -217,9 +217,9 @@ def test_one_uniform_number_makes_an_epsilon_greedy_action():
     expected = np.array([0.1, 0.8, 0.1])
     assert (np.abs(frequency - expected) < 5 * np.sqrt(expected * (1 - expected) / n)).all()
     for epsilon, most in ((0.0, 1), (1.0, 3)):
-        got = epsilon_greedy(uniform, q, jnp.float32(epsilon))
-        assert len(set(np.asarray(got).tolist())) == most
-        assert int(got.max()) <= 2
+        actions = epsilon_greedy(uniform, q, jnp.float32(epsilon))
+        assert len(set(np.asarray(actions).tolist())) == most
+        assert int(actions.max()) <= 2
 
 
 def test_epsilon_falls_linearly():

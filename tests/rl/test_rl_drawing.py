@@ -73,11 +73,11 @@ def test_a_pendulum(angle):
     left, right, top, bottom = extent(drawn, ACCENT)
     expected = stroke([(120, 80), tip], 6)
     # The axle hides the other end.
-    for found, wanted in (
+    for measured, edge in (
         (right, expected[1]) if angle < 0 else (left, expected[0]),
         (top, expected[2]) if np.cos(angle) > 0 else (bottom, expected[3]),
     ):
-        np.testing.assert_allclose(found, wanted, atol=1.01)
+        np.testing.assert_allclose(measured, edge, atol=1.01)
     assert extent(drawn, INK) == (116, 124, 76, 84)
     assert (drawn[80, 120] == INK).all()
     assert angle != 0 or across(drawn[40], ACCENT) == 6
@@ -109,11 +109,11 @@ def test_a_car_on_its_hill(place):
     drawn = picture("MountainCar-v0", [place, 9.0])
     car, flag = at(place), at(0.5)
     near = slice(int(car[0]) - 20, int(car[0]) + 21)
-    found = np.add(extent(drawn[:, near], ACCENT), (near.start, near.start, 0, 0))
-    np.testing.assert_allclose(found[:2], (car[0] - 6, car[0] + 6), atol=0.51)
-    np.testing.assert_allclose(found[2:], (car[1] - 12, car[1]), atol=0.81)
-    found = np.add(extent(drawn[:, 215:], ACCENT), (215, 215, 0, 0))
-    np.testing.assert_allclose(found, (flag[0] - 1.5, flag[0] + 1.5, flag[1] - 18, flag[1]), atol=1.21)
+    measured = np.add(extent(drawn[:, near], ACCENT), (near.start, near.start, 0, 0))
+    np.testing.assert_allclose(measured[:2], (car[0] - 6, car[0] + 6), atol=0.51)
+    np.testing.assert_allclose(measured[2:], (car[1] - 12, car[1]), atol=0.81)
+    measured = np.add(extent(drawn[:, 215:], ACCENT), (215, 215, 0, 0))
+    np.testing.assert_allclose(measured, (flag[0] - 1.5, flag[0] + 1.5, flag[1] - 18, flag[1]), atol=1.21)
     # Every point of the hill has ink near it, unless the car or the flag is there, and all ink is near one.
     hill = at(np.linspace(-1.2, 0.6, 500))
     rows, columns = np.nonzero((drawn == INK).all(-1))

@@ -48,14 +48,14 @@ def test_the_model_is_the_last_outcome():
 
 def test_planning_needs_fewer_steps():
     """Real steps are the same in number; what was learned from them is not (Sutton and Barto, fig. 8.2)."""
-    got = {}
+    shares = {}
     for n in (0, 20):
         state = run(DynaConfig(discount=0.99, step_size=0.5, planning=n), 15)
         greedy = jax.nn.one_hot(jnp.argmax(state.q[0], -1), 4)
         values = jax.vmap(lambda policy: mdp.objective(ROOMS, policy))(greedy)
-        got[n] = np.nan_to_num(np.asarray(values)) / float(ROOMS.initial @ mdp.solve(ROOMS).values)
-    assert got[20].min() > 0.9
-    assert got[0].mean() < 0.5
+        shares[n] = np.nan_to_num(np.asarray(values)) / float(ROOMS.initial @ mdp.solve(ROOMS).values)
+    assert shares[20].min() > 0.9
+    assert shares[0].mean() < 0.5
 
 
 def test_a_bonus_is_paid_for_what_was_not_tried():

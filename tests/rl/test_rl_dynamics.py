@@ -92,8 +92,8 @@ def test_samples_have_the_moments_that_are_predicted(fitted):
 def test_likelihood_is_that_of_scipy():
     rng = np.random.RandomState(0)
     mean, log_variance, y = rng.randn(3, 4, 2)
-    got = negative_log_likelihood(Prediction(jnp.asarray(mean), jnp.asarray(log_variance)), jnp.asarray(y))
-    np.testing.assert_allclose(got, -stats.norm.logpdf(y, mean, np.exp(log_variance / 2)), rtol=1e-5)
+    nll = negative_log_likelihood(Prediction(jnp.asarray(mean), jnp.asarray(log_variance)), jnp.asarray(y))
+    np.testing.assert_allclose(nll, -stats.norm.logpdf(y, mean, np.exp(log_variance / 2)), rtol=1e-5)
 
 
 def test_log_variances_stay_within_their_bounds():

@@ -86,11 +86,11 @@ def test_a_step_is_a_move_and_where_that_ended_a_reset():
     move_key, reset_key = jax.random.split(key)
     for x, ends in ((0.9, True), (-0.9, False)):
         state = drift.Place(jnp.array([x, 0.2]), jnp.int32(1))
-        found = env.step(key, state, jnp.int32(0))
+        result = env.step(key, state, jnp.int32(0))
         after, step = env.move(move_key, state, jnp.int32(0))
         assert bool(step.terminated) == ends
         expected = env.reset(reset_key) if ends else (step.final_observation, after)
-        jax.tree.map(np.testing.assert_array_equal, found, (*expected, step))
+        jax.tree.map(np.testing.assert_array_equal, result, (*expected, step))
 
 
 def test_merge_truncation_calls_a_time_limit_an_end():
@@ -179,14 +179,14 @@ def test_bytes_stay_bytes(dtype):
     _, _, seen, _ = plays.unroll(env, jax.random.key(1), live, right, (), (), 4)
     expected = np.array([[place, place, 200 + place, 255 - place] for place in (0, 1, 2, 0)]).astype(dtype)
     final = np.array([[place, place, 200 + place, 255 - place] for place in (1, 2, 3, 1)]).astype(dtype)
-    for found, right_one in (
+    for stored, right_one in (
         (seen.observation, expected), (seen.extra, expected), (seen.final_observation, final),
     ):  # fmt: skip
-        assert found.dtype == dtype
-        np.testing.assert_array_equal(found[:, 1].reshape(4, 4), right_one)
-    found = as_float(seen.observation)
-    assert found.dtype == jnp.float32
-    np.testing.assert_array_equal(found[:, 1].reshape(4, 4), expected.astype(np.float32))
+        assert stored.dtype == dtype
+        np.testing.assert_array_equal(stored[:, 1].reshape(4, 4), right_one)
+    stored = as_float(seen.observation)
+    assert stored.dtype == jnp.float32
+    np.testing.assert_array_equal(stored[:, 1].reshape(4, 4), expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

@@ -30,16 +30,16 @@ def test_returns_equal_the_exact_objective():
     actions = deterministic_policies(world)
     assert len(actions) == 2**3  # nothing to choose in the terminal state
     table = rewards(1, 1)[0]
-    got = returns_of(world, [table], actions)[0]
+    returns = returns_of(world, [table], actions)[0]
     own = mdp.make(world.transitions, table, world.initial, world.discount, world.terminal)
     expected = [mdp.objective(own, mdp.deterministic(own, jnp.asarray(a))) for a in actions]
-    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    np.testing.assert_allclose(returns, expected, rtol=1e-4)
 
 
 def test_comparing_by_hand():
-    got = compare([0, 1, 2], [0, 2, 1])
-    assert got == (True, (2, 1), 1 / 3, False) or got == (True, (1, 2), 1 / 3, False)
-    better_by_second, better_by_first = got.witness or (0, 0)
+    comparison = compare([0, 1, 2], [0, 2, 1])
+    assert comparison == (True, (2, 1), 1 / 3, False) or comparison == (True, (1, 2), 1 / 3, False)
+    better_by_second, better_by_first = comparison.witness or (0, 0)
     assert (better_by_second, better_by_first) == (1, 2)
     assert not compare([0, 1, 2], [0, 0, 5]).hackable  # ties hurt nobody: a simplification
     flat = compare([0, 1, 2], [3, 3, 3])
@@ -55,12 +55,12 @@ def objective(world, reward, policy):
 @pytest.mark.parametrize("seed", range(3))
 def test_two_random_rewards_are_hackable_and_the_witness_shows_it(seed, terminal):
     world, (one, two) = random_mdp(seed, terminal), rewards(seed)
-    got = hackable(world, one, two)
-    assert got.hackable
-    assert got.witness is not None
-    np.testing.assert_allclose(got.witness.sum(-1), 1)
-    assert got.witness.min() >= 0
-    before, after = got.witness
+    result = hackable(world, one, two)
+    assert result.hackable
+    assert result.witness is not None
+    np.testing.assert_allclose(result.witness.sum(-1), 1)
+    assert result.witness.min() >= 0
+    before, after = result.witness
     assert objective(world, one, after) > objective(world, one, before) + 1e-4
     assert objective(world, two, after) < objective(world, two, before) - 1e-4
 
@@ -71,9 +71,9 @@ def test_equivalent_and_trivial_rewards_are_not_hackable(terminal):
     world, (one, phi) = random_mdp(5, terminal), rewards(5)
     potential = np.where(np.asarray(world.terminal), 0.0, phi[:, 0])
     shaped = 3 * one + 0.9 * np.asarray(world.transitions) @ potential - potential[:, None]
-    got = hackable(world, one, shaped)
-    assert (got.hackable, got.trivial) == (False, (False, False))
-    np.testing.assert_allclose(got.cosine, 1.0, atol=1e-6)
+    result = hackable(world, one, shaped)
+    assert (result.hackable, result.trivial) == (False, (False, False))
+    np.testing.assert_allclose(result.cosine, 1.0, atol=1e-6)
     assert hackable(world, one, -one).hackable
     assert hackable(world, one, one + 0.01 * rewards(6)[0]).hackable  # however near, if not equivalent
     if not terminal:

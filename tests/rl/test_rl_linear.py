@@ -67,14 +67,14 @@ def test_fixed_point_is_the_projected_one(world):
     m, x, target, behavior = world
     for policy in (target, behavior):
         d = mdp.stationary(m, policy)
-        found = linear.td_fixed_point(linear.moments(m, x, target, d))
-        np.testing.assert_allclose(found, projected_fixed_point(m, x, target, d), atol=1e-4)
+        weights = linear.td_fixed_point(linear.moments(m, x, target, d))
+        np.testing.assert_allclose(weights, projected_fixed_point(m, x, target, d), atol=1e-4)
 
 
 def test_with_one_feature_a_state_the_fixed_point_is_exact(world):
     m, _, target, _ = world
-    found = linear.td_fixed_point(linear.moments(m, jnp.eye(8), target, jnp.full(8, 1 / 8)))
-    np.testing.assert_allclose(found, mdp.policy_values(m, target), rtol=1e-4)
+    weights = linear.td_fixed_point(linear.moments(m, jnp.eye(8), target, jnp.full(8, 1 / 8)))
+    np.testing.assert_allclose(weights, mdp.policy_values(m, target), rtol=1e-4)
 
 
 @pytest.mark.parametrize("on_policy", [True, False])

@@ -85,10 +85,10 @@ def test_each_sweep_contracts_by_the_discount(x64):
 
 def test_stopping_bound_of_value_iteration():
     m = one(garnets(), 0)
-    found = mdp.value_iteration(m, tolerance=1e-2)
-    error = jnp.abs(found.values - mdp.solve(m).values).max()
+    result = mdp.value_iteration(m, tolerance=1e-2)
+    error = jnp.abs(result.values - mdp.solve(m).values).max()
     assert 1e-4 < error <= 0.9 / 0.1 * 1e-2
-    assert int(found.iterations) < 100
+    assert int(result.iterations) < 100
 
 
 def near_one(p, r, discount=0.9999):
@@ -119,12 +119,12 @@ NEAR_ONE = {
 def test_single_precision_close_to_a_discount_of_one(name):
     """Where a backup of values of 10,000 that are off by 6 rounds to the same values."""
     m, values, visits, best, choice = near_one(*NEAR_ONE[name])
-    for found in (mdp.value_iteration(m), mdp.policy_iteration(m)):
+    for result in (mdp.value_iteration(m), mdp.policy_iteration(m)):
         # What a tolerance of 1e-6 promises.
-        np.testing.assert_allclose(found.values, best, atol=1e-6 / (1 - NEAR_ONE[name][2]))
-        np.testing.assert_allclose(found.action_values.max(-1), best, rtol=1e-6)
-        np.testing.assert_array_equal(found.policy.argmax(-1), choice)
-        assert found.residual < 3e-6
+        np.testing.assert_allclose(result.values, best, atol=1e-6 / (1 - NEAR_ONE[name][2]))
+        np.testing.assert_allclose(result.action_values.max(-1), best, rtol=1e-6)
+        np.testing.assert_array_equal(result.policy.argmax(-1), choice)
+        assert result.residual < 3e-6
     for a in range(m.actions):
         policy = mdp.deterministic(m, jnp.full(m.states, a))
         np.testing.assert_allclose(mdp.policy_values(m, policy), values[a], rtol=2e-7)
@@ -133,13 +133,13 @@ def test_single_precision_close_to_a_discount_of_one(name):
 
 def test_a_tolerance_that_is_not_met_is_seen_in_the_residual():
     m = near_one(*NEAR_ONE["stays"])[0]
-    found = mdp.value_iteration(m, 1e-6, max_sweeps=100)
-    np.testing.assert_allclose(found.values[0], (1 - 0.9999**100) * 1e4, rtol=1e-5)
-    np.testing.assert_allclose(found.residual, 0.9999**100, rtol=1e-4)
+    result = mdp.value_iteration(m, 1e-6, max_sweeps=100)
+    np.testing.assert_allclose(result.values[0], (1 - 0.9999**100) * 1e4, rtol=1e-5)
+    np.testing.assert_allclose(result.residual, 0.9999**100, rtol=1e-4)
     # Rewards of a million, of which single precision tells no more than 1e-1.
-    found = mdp.value_iteration(m._replace(rewards=1e6 * m.rewards), 1e-3)
-    np.testing.assert_allclose(found.values, [1e10, -0.5e10], rtol=1e-6)
-    assert found.residual > 1e-3
+    result = mdp.value_iteration(m._replace(rewards=1e6 * m.rewards), 1e-3)
+    np.testing.assert_allclose(result.values, [1e10, -0.5e10], rtol=1e-6)
+    assert result.residual > 1e-3
 
 
 def test_values_that_do_not_exist_are_nan():

@@ -58,11 +58,11 @@ def test_every_dtype_keeps_its_bits(dtype, shape):
     tree = {"a": jnp.arange(4, dtype=jnp.int32), "x": jnp.asarray(x), "z": jnp.ones((4, 2))}
     form = packing(tree)
     packed = form.pack(tree)
-    found = form.unpack(packed)
-    assert bits(found) == bits(tree)
+    unpacked = form.unpack(packed)
+    assert bits(unpacked) == bits(tree)
     narrow = str(dtype) in ("float32", "int32", "uint32", "bool") and size <= 16
     assert len(packed[1]) == (not narrow)
-    assert np.asarray(found["x"]).tobytes() == x.tobytes()
+    assert np.asarray(unpacked["x"]).tobytes() == x.tobytes()
 
 
 def test_rows_of_a_stretch():

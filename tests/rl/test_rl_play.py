@@ -96,12 +96,12 @@ def wide(numbers):
 
 def test_resets_in_the_loop_are_those_drawn_ahead(monkeypatch):
     env = wide(30)
-    found = []
+    runs = []
     for most in (0, 2**24):
         monkeypatch.setattr(play, "_MOST_AHEAD", most)
-        found.append(unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 10))
-    jax.tree.map(np.testing.assert_array_equal, *found)
-    assert np.unique(np.asarray(found[0][2].reward)).size == 4 * 4  # a fresh draw for each of the episodes
+        runs.append(unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 10))
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+    assert np.unique(np.asarray(runs[0][2].reward)).size == 4 * 4  # a fresh draw for each of the episodes
 
 
 def test_a_large_state_is_held_once():
@@ -302,8 +302,8 @@ def test_evaluator_measures_another_environment_than_the_one_trained_on():
         lambda k, b=None: (), lambda k, s, b=None: (s, {}), memoryless(lambda s, x: jnp.argmax(x, -1))
     )
     for env, value in ((echo(), 5.0), (lambda c: echo(length=c), 3.0)):
-        found = evaluator(lambda c: agent, env, 4)(3, jax.random.key(0), (), None)
-        assert {k: float(v) for k, v in found.items()} == {
+        metrics = evaluator(lambda c: agent, env, 4)(3, jax.random.key(0), (), None)
+        assert {k: float(v) for k, v in metrics.items()} == {
             "greedy_return": value, "greedy_length": value, "greedy_finished": 1.0,
         }  # fmt: skip
     with pytest.raises(ValueError, match="episodes must be at least 1"):

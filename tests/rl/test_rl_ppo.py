@@ -63,8 +63,8 @@ def test_clipped_surrogate_by_hand():
 )
 def test_a_ratio_beyond_float32_has_the_gradient_of_the_clipped_loss(log_ratio, advantage, loss, slope):
     """Not 0 times infinity, where the clip has cut it."""
-    found = jax.value_and_grad(clipped_surrogate)(log_ratio, 0.0, jnp.float32(advantage), 0.2)
-    np.testing.assert_allclose(found, (loss, slope), rtol=1e-4)
+    value_and_slope = jax.value_and_grad(clipped_surrogate)(log_ratio, 0.0, jnp.float32(advantage), 0.2)
+    np.testing.assert_allclose(value_and_slope, (loss, slope), rtol=1e-4)
 
 
 def test_a_ratio_beyond_float32_that_is_not_clipped_keeps_its_direction():
@@ -142,8 +142,8 @@ def test_standardize_is_the_usual_formula_elsewhere():
     x = np.random.default_rng(0).normal(5.0, 0.1, (4, 6)).astype(np.float32)
     np.testing.assert_allclose(running.standardize(jnp.asarray(x)), (x - x.mean()) / x.std(), atol=1e-4)
     counted = np.arange(24).reshape(4, 6) % 3 > 0
-    found = running.standardize(jnp.asarray(x), jnp.asarray(counted, jnp.float32))
-    np.testing.assert_allclose(found, (x - x[counted].mean()) / x[counted].std(), atol=1e-4)
+    standardized = running.standardize(jnp.asarray(x), jnp.asarray(counted, jnp.float32))
+    np.testing.assert_allclose(standardized, (x - x[counted].mean()) / x[counted].std(), atol=1e-4)
     np.testing.assert_allclose(running.standardize(jnp.array([1e-3, 3e-3])), [-1, 1], rtol=1e-4)
     for bad in (jnp.nan, jnp.inf):
         assert np.isnan(running.standardize(jnp.array([1.0, bad, 2.0]))).any()

@@ -94,8 +94,8 @@ def test_recording_changes_nothing(played):
 
 
 def test_a_policy_samples_where_it_is_asked_to():
-    found = jax.jit(lambda key: rollouts(ENV, POLICY, key, jnp.int32(2), 3, sample=True))(KEY)
-    np.testing.assert_array_equal(found.lengths, [5, 5, 5])
+    played = jax.jit(lambda key: rollouts(ENV, POLICY, key, jnp.int32(2), 3, sample=True))(KEY)
+    np.testing.assert_array_equal(played.lengths, [5, 5, 5])
 
 
 def test_a_memoryless_policy_samples_by_its_key():
@@ -232,10 +232,10 @@ def test_an_environment_draws_itself():
     drawing = base._replace(render=lambda state: jnp.full((60, 150, 3), state.time / 10))
     for env in (drawing, time_limit(drawing, 2), with_reward(drawing, lambda o, a, s: s.reward, "paid")):
         played = rollouts(env, memoryless(lambda s, x: jnp.zeros(2, jnp.int32)), KEY, (), 2, record=True)
-        found = frames(env, played, 1)[:, 16:]
-        assert found.shape == (env.horizon, 60, 150, 3)
+        pictures = frames(env, played, 1)[:, 16:]
+        assert pictures.shape == (env.horizon, 60, 150, 3)
         expected = np.round(25.5 * np.arange(env.horizon))
-        np.testing.assert_array_equal(found[:, 0, 0, 0], expected)
+        np.testing.assert_array_equal(pictures[:, 0, 0, 0], expected)
     beyond = drawing._replace(render=lambda state: np.full((60, 150, 3), (-0.5, 0.5, 1.5)))
     (frame,) = frames(beyond, seen(np.zeros((1, 2)), state=np.zeros(1)))
     np.testing.assert_array_equal(frame[20, 20], [0, 128, 255])

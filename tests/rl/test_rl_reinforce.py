@@ -40,13 +40,13 @@ STEPS = 3
 def trajectories(problem):
     """Every trajectory: its probability, states and actions [time, batch]."""
     policy = np.asarray(jax.nn.softmax(LOGITS), np.float64)
-    found = []
+    paths = []
     for states in itertools.product([0], [1, 2], [3, 4]):
         for actions in itertools.product([0, 1], repeat=STEPS):
             after = (*states[1:], 5)
-            each = [policy[s, a] * problem.transitions[s, a, n] for s, a, n in zip(states, actions, after)]
-            found.append((float(np.prod(each)), states, actions))
-    weights, states, actions = zip(*found)
+            factors = [policy[s, a] * problem.transitions[s, a, n] for s, a, n in zip(states, actions, after)]
+            paths.append((float(np.prod(factors)), states, actions))
+    weights, states, actions = zip(*paths)
     assert sum(weights) == pytest.approx(1, abs=1e-6)
     return np.array(weights), np.array(states).T, np.array(actions).T
 
@@ -128,10 +128,10 @@ def test_the_agents_gradient_is_the_exact_one(estimator, baseline):
         state, _ = agent.step(step, agent.init(init, None), None)
         return -state.opt_state[0].mu["net"] / 0.1
 
-    found = np.stack([gradient(jax.random.key(i)) for i in range(8)])
+    gradients = np.stack([gradient(jax.random.key(i)) for i in range(8)])
     exact = np.asarray(mdp.softmax_policy_gradient(problem, LOGITS))
-    error = found.std(0, ddof=1) / np.sqrt(len(found))
-    assert (np.abs(found.mean(0) - exact) <= 6 * error + 1e-6).all()  # t with 7 degrees of freedom
+    error = gradients.std(0, ddof=1) / np.sqrt(len(gradients))
+    assert (np.abs(gradients.mean(0) - exact) <= 6 * error + 1e-6).all()  # t with 7 degrees of freedom
     assert error.max() < 0.05 * np.abs(exact).max()
 
 

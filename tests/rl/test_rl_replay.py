@@ -51,12 +51,12 @@ def test_windows_are_consecutive_steps_of_one_environment(added):
     ring = replay.init({"env": jnp.int32(0), "t": jnp.int32(0)}, 5 * envs)
     for t in range(added):
         ring = replay.add(ring, {"env": jnp.arange(envs), "t": jnp.full(envs, t)})
-    got = replay.take(ring, replay.draw(jax.random.key(1), ring, (400,), window, envs))
-    assert got["t"].shape == (400, window)
-    assert (np.asarray(got["env"]) == np.asarray(got["env"])[:, :1]).all()
-    assert (np.diff(np.asarray(got["t"]), axis=1) == 1).all()
-    assert set(np.asarray(got["t"])[:, 0].tolist()) == set(range(max(0, added - 5), added - window + 1))
-    assert set(np.asarray(got["env"])[:, 0].tolist()) == {0, 1}
+    windows = replay.take(ring, replay.draw(jax.random.key(1), ring, (400,), window, envs))
+    assert windows["t"].shape == (400, window)
+    assert (np.asarray(windows["env"]) == np.asarray(windows["env"])[:, :1]).all()
+    assert (np.diff(np.asarray(windows["t"]), axis=1) == 1).all()
+    assert set(np.asarray(windows["t"])[:, 0].tolist()) == set(range(max(0, added - 5), added - window + 1))
+    assert set(np.asarray(windows["env"])[:, 0].tolist()) == {0, 1}
 
 
 def by_hand(reward, terminated, truncated, discount):
@@ -76,11 +76,11 @@ def test_n_step_equals_a_walk_across_every_end():
     rng = np.random.default_rng(0)
     reward = rng.normal(size=(500, 4)).astype(np.float32)
     terminated, truncated = rng.random((500, 4)) < 0.2, rng.random((500, 4)) < 0.2
-    got = replay.n_step(jnp.asarray(reward), jnp.asarray(terminated), jnp.asarray(truncated), 0.9)
+    returns = replay.n_step(jnp.asarray(reward), jnp.asarray(terminated), jnp.asarray(truncated), 0.9)
     for i in range(500):
         expected = by_hand(reward[i], terminated[i], truncated[i], 0.9)
         np.testing.assert_allclose(
-            [got.return_[i], got.discount[i], got.last[i]], expected, rtol=1e-5, atol=1e-6
+            [returns.return_[i], returns.discount[i], returns.last[i]], expected, rtol=1e-5, atol=1e-6
         )
 
 
@@ -99,18 +99,18 @@ def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
     )
     ring = replay.add(replay.init(jax.tree.map(lambda x: x[0], data), 32), data)
     windows = replay.draw(jax.random.key(2), ring, (300,), 3)
-    got, weight = replay.take_n_step(ring, windows, 0.5)
-    start = np.asarray(got.observation)[:, 0].astype(int)
+    transitions, weight = replay.take_n_step(ring, windows, 0.5)
+    start = np.asarray(transitions.observation)[:, 0].astype(int)
     assert set(start.tolist()) == set(range(18))
     last = np.array([min([t for t in (4, 11) if s <= t] + [s + 2]) if s <= 11 else s + 2 for s in start])
     last = np.minimum(last, start + 2)
     length = last - start + 1
-    np.testing.assert_array_equal(np.asarray(got.final_observation)[:, 0], last + 0.5)
-    np.testing.assert_array_equal(got.action, start % 3)
-    np.testing.assert_allclose(got.reward, 2 * (1 - 0.5**length))
+    np.testing.assert_array_equal(np.asarray(transitions.final_observation)[:, 0], last + 0.5)
+    np.testing.assert_array_equal(transitions.action, start % 3)
+    np.testing.assert_allclose(transitions.reward, 2 * (1 - 0.5**length))
     np.testing.assert_allclose(weight, np.where(last == 4, 0.0, 0.5**length))
-    np.testing.assert_array_equal(got.terminated, last == 4)
-    np.testing.assert_array_equal(got.truncated, last == 11)
+    np.testing.assert_array_equal(transitions.terminated, last == 4)
+    np.testing.assert_array_equal(transitions.truncated, last == 11)
 
 
 class Walk:
@@ -191,9 +191,12 @@ def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps,
         assert (filled == capacity) or filled == len(walk.all) or (chance > 0.1 and filled > capacity / 2)
         assert int(ring.position) == len(walk.all) % capacity
         rows = (int(ring.position) - filled + np.arange(filled)) % capacity
-        got, columns = replay.take(ring, jnp.asarray(rows)), [np.array(x) for x in zip(*walk.all[-filled:])]
+        taken, columns = (
+            replay.take(ring, jnp.asarray(rows)),
+            [np.array(x) for x in zip(*walk.all[-filled:])],
+        )
         for name, column in zip(Transition._fields, columns):
-            x = np.asarray(getattr(got, name))
+            x = np.asarray(getattr(taken, name))
             if x.ndim == 2:
                 assert x.dtype == np.uint8
                 np.testing.assert_array_equal(x[:, 1], (column * 7) % 256)

@@ -208,7 +208,7 @@ def test_what_follows_a_termination_is_worth_nothing_whatever_it_is(play, value)
     spoiled = play | {"next_values": np.where(play["terminated"], value, play["next_values"])}
     assert play["terminated"].any()
     ones = np.ones_like(play["rewards"])
-    found = [
+    results = [
         (
             returns.n_step(**without_values(p), discount=0.9, n=3),
             returns.lambda_returns(**without_values(p), discount=0.9, lambda_=0.5),
@@ -217,7 +217,7 @@ def test_what_follows_a_termination_is_worth_nothing_whatever_it_is(play, value)
         )
         for p in (play, spoiled)
     ]
-    for clean, other in zip(*found):
+    for clean, other in zip(*results):
         np.testing.assert_array_equal(other, clean)
 
 

@@ -68,9 +68,9 @@ def sampled(agent: Agent, state: Any, memory: Any = ()) -> np.ndarray:
 def check_frequencies(actions: np.ndarray, expected: Any) -> None:
     """Of the three actions in each place; at five standard deviations."""
     for place, chances in enumerate(np.asarray(expected, float)):
-        found = np.bincount(actions[:, place], minlength=3) / len(actions)
+        frequencies = np.bincount(actions[:, place], minlength=3) / len(actions)
         spread = np.sqrt(chances * (1 - chances) / len(actions))
-        assert (np.abs(found - chances) <= 5 * spread + 1e-9).all(), (place, found, chances)
+        assert (np.abs(frequencies - chances) <= 5 * spread + 1e-9).all(), (place, frequencies, chances)
     # Rows are drawn apart: the place before says nothing of the next.
     assert abs(np.corrcoef(actions[:-1, 0], actions[1:, 0])[0, 1]) < 0.08
 
@@ -81,8 +81,8 @@ def check_uniform(actions: np.ndarray, low: float = -2.0, high: float = 2.0) -> 
 
 def check_normal(values: np.ndarray, means: Any, deviations: Any) -> None:
     for place, (mean, deviation) in enumerate(zip(means, deviations)):
-        found = stats.kstest(values[:, place].reshape(-1), "norm", (mean, deviation)).pvalue
-        assert found > 1e-3, (place, values[:, place].mean(), values[:, place].std())
+        p_value = stats.kstest(values[:, place].reshape(-1), "norm", (mean, deviation)).pvalue
+        assert p_value > 1e-3, (place, values[:, place].mean(), values[:, place].std())
 
 
 ON_POLICY: Any = {"num_envs": 2, "rollout_length": 4}
@@ -172,11 +172,13 @@ def test_td3_samples_with_its_noise():
     agent = td3(BOX, actor, critic, config)
     state = agent.init(KEY, None)
     check_uniform(sampled(agent, state))  # before learning starts
-    found = sampled(agent, state._replace(steps=LATE))
-    check_normal(found[:, :1], [2 * np.tanh(0.2)], [0.2])
+    actions = sampled(agent, state._replace(steps=LATE))
+    check_normal(actions[:, :1], [2 * np.tanh(0.2)], [0.2])
     # The other action is near the end of the range, at -1.93, and clipped there.
-    assert found[:, 1].min() == -2
-    assert (found[:, 1] == -2).mean() == pytest.approx(stats.norm.cdf((-2 - 2 * np.tanh(-2)) / 0.2), abs=0.06)
+    assert actions[:, 1].min() == -2
+    assert (actions[:, 1] == -2).mean() == pytest.approx(
+        stats.norm.cdf((-2 - 2 * np.tanh(-2)) / 0.2), abs=0.06
+    )
 
 
 @pytest.mark.parametrize("name", ["sac", "mbpo"])
@@ -197,8 +199,8 @@ def test_soft_agents_sample_from_their_policy(name):
         agent = mbpo(BOX, actor, critic, table(jnp.zeros((3, 6))), settings)
     state = agent.init(KEY, None)
     check_uniform(sampled(agent, state))
-    found = np.arctanh(sampled(agent, state._replace(steps=LATE)) / 2)
-    check_normal(found, [0.3, -0.2], np.exp([-1.0, -2.0]))
+    raw = np.arctanh(sampled(agent, state._replace(steps=LATE)) / 2)
+    check_normal(raw, [0.3, -0.2], np.exp([-1.0, -2.0]))
 
 
 def test_the_planner_samples_by_planning():
@@ -216,10 +218,10 @@ def test_the_planner_samples_by_planning():
     check_uniform(np.asarray(early))
     np.testing.assert_array_equal(kept, plans)
     late = state._replace(steps=LATE)
-    found = jax.jit(agent.policy.sample)(KEY, late, plans, SEEN)
+    sample = jax.jit(agent.policy.sample)(KEY, late, plans, SEEN)
     planned = jax.jit(agent.policy.act)(jax.random.split(KEY)[0], late, plans, SEEN)
-    jax.tree.map(np.testing.assert_array_equal, found, planned)
-    assert (found[1] != plans).any()
+    jax.tree.map(np.testing.assert_array_equal, sample, planned)
+    assert (sample[1] != plans).any()
 
 
 def test_tables_sample_by_epsilon_of_the_place():

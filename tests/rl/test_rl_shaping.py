@@ -98,21 +98,21 @@ def test_the_return_of_an_episode_changes_by_the_potential_of_its_ends(time_limi
     for i in range(64):
         last = int(np.argmax(ended[:, i]))
         extra = np.asarray(other.reward - played.reward)[: last + 1, i]
-        got = (DISCOUNT ** np.arange(last + 1) * extra).sum()
+        change = (DISCOUNT ** np.arange(last + 1) * extra).sum()
         expected = -(5.0 + float(phi(first[i])))
         if bool(played.terminated[last, i]):
             checked["terminated"] += 1
         else:
             checked["truncated"] += 1
             expected += DISCOUNT ** (last + 1) * (5.0 + float(phi(played.final_observation[last, i])))
-        np.testing.assert_allclose(got, expected, atol=1e-4)
+        np.testing.assert_allclose(change, expected, atol=1e-4)
     assert checked["terminated"] > 5
     assert (checked["truncated"] > 5) == (time_limit is not None)
 
 
 def test_shaping_term():
-    got = shaping_term(0.5, jnp.array([False, True]), jnp.array([1.0, 1.0]), jnp.array([4.0, 4.0]))
-    np.testing.assert_allclose(got, [1.0, -1.0])
+    change = shaping_term(0.5, jnp.array([False, True]), jnp.array([1.0, 1.0]), jnp.array([4.0, 4.0]))
+    np.testing.assert_allclose(change, [1.0, -1.0])
 
 
 def test_a_bonus_sees_the_transition_it_pays_for():

@@ -180,12 +180,12 @@ def test_steps_play_every_problem(name):
                 rewards.append(float(paid[i, p] < mean) if coins else mean + 0.7 * paid[i, p])
                 gaps.append(player.means.max() - mean)
                 player.update(arm, rewards[-1])
-        state, found = step(jax.random.key(400 + t), state, None)
+        state, metrics = step(jax.random.key(400 + t), state, None)
         check(players, state)
-        assert set(found) == {"reward", "gap", "optimal"}
-        np.testing.assert_allclose(found["reward"], np.mean(rewards), rtol=1e-4)
-        np.testing.assert_allclose(found["gap"], np.mean(gaps), rtol=1e-4)
-        np.testing.assert_allclose(found["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
+        assert set(metrics) == {"reward", "gap", "optimal"}
+        np.testing.assert_allclose(metrics["reward"], np.mean(rewards), rtol=1e-4)
+        np.testing.assert_allclose(metrics["gap"], np.mean(gaps), rtol=1e-4)
+        np.testing.assert_allclose(metrics["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
     gaps = [(p.means.max() - p.means) @ p.pulls for p in players]
     np.testing.assert_allclose(bandits.pseudo_regret(state), gaps, rtol=1e-4)
     regret = bandits.regret(None, jax.random.key(0), state, None)

@@ -199,7 +199,7 @@ def ran():
     for t in range(STEPS):
         result = stepped(jax.random.key(500 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     acted = [compiled(act, key, s)(jax.random.key(7), s) for s in states[1:3]]
     return states, metrics, acted, stepped
 
@@ -210,12 +210,12 @@ def test_steps_are_those_of_the_paper(name, ran):
     reference, endings = Reference(name, jax.random.key(4)), []
     reference.check(states[0][name])
     for t in range(STEPS):
-        found, over = reference.step(jax.random.key(500 + t))
+        measured, over = reference.step(jax.random.key(500 + t))
         endings += over
         reference.check(states[t + 1][name])
         check_episodes(metrics[t][name], over)
         assert set(metrics[t][name]) == {"return", "length", "td_error", "bonus"}
-        for label, value in found.items():
+        for label, value in measured.items():
             np.testing.assert_allclose(metrics[t][name][label], value, rtol=1e-4, atol=1e-6)
         if t < 2:
             greedy, sampled = (np.asarray(a) for a in acted[t][name])

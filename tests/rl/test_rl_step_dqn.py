@@ -90,16 +90,18 @@ class Reference:
             return PUSHES[action], action
 
         rows, over = self.course.play(env_key, c.rollout_length, act)
-        found: dict[str, Any] = {}
+        measured: dict[str, Any] = {}
         if self.bonus is not None:
             terms = [r["observation"][1] + 0.1 * r["action"] + r["final_observation"][0] for r in rows]
             self.bonus = 0.5 * self.bonus + float(new) + np.mean(terms)
-            found["bonus"] = np.mean([self.pay(r) for r in rows])
+            measured["bonus"] = np.mean([self.pay(r) for r in rows])
         self.ring.add(rows)
         self.steps += len(rows)
         if self.steps >= c.learning_starts:
-            found["loss"], found["q"] = np.mean([self.learn(w) for w in self.windows(np.asarray(first))], 0)
-        return found | {"epsilon": self.epsilon(self.steps)}, over
+            measured["loss"], measured["q"] = np.mean(
+                [self.learn(w) for w in self.windows(np.asarray(first))], 0
+            )
+        return measured | {"epsilon": self.epsilon(self.steps)}, over
 
     def windows(self, first: np.ndarray) -> np.ndarray:
         """Rows [updates, batch, n_step] of consecutive steps of one environment."""
@@ -141,7 +143,7 @@ class Reference:
             self.target = jax.tree.map(lambda t, p: t + c.target_rate * (p - t), self.target, self.params)
         return before, q
 
-    def check(self, state: Any, metrics: Any, found: dict[str, Any], over: list[Any]) -> None:
+    def check(self, state: Any, metrics: Any, expected: dict[str, Any], over: list[Any]) -> None:
         """Every leaf of the state, and every metric."""
         assert_trees_close(state.params, self.params)
         assert_trees_close(state.target, self.target)
@@ -157,14 +159,14 @@ class Reference:
         self.course.check(state.live)
         self.ring.check(state.replay)
         check_episodes(metrics, over)
-        assert set(metrics) == {"return", "length", "loss", "q", "epsilon"} | ({"bonus"} & set(found))
-        np.testing.assert_allclose(metrics["epsilon"], found["epsilon"], rtol=1e-5)
+        assert set(metrics) == {"return", "length", "loss", "q", "epsilon"} | ({"bonus"} & set(expected))
+        np.testing.assert_allclose(metrics["epsilon"], expected["epsilon"], rtol=1e-5)
         for name in ("loss", "q"):
-            assert float(metrics[name].weight) == (name in found)
-            if name in found:
-                np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4)
-        if "bonus" in found:
-            np.testing.assert_allclose(metrics["bonus"], found["bonus"], rtol=1e-4)
+            assert float(metrics[name].weight) == (name in expected)
+            if name in expected:
+                np.testing.assert_allclose(metrics[name].value, expected[name], rtol=1e-4)
+        if "bonus" in expected:
+            np.testing.assert_allclose(metrics["bonus"], expected["bonus"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +194,9 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     reference = Reference(config, state, dueled, bonus)
     step = compiled(agent.step, key, state, None)
     for t in range(8):
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * config.buffer_size
     assert reference.updates >= 6 * config.updates
 

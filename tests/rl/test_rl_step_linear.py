@@ -129,7 +129,7 @@ def ran():
     for t in range(STEPS):
         result = stepped(jax.random.key(300 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     return states, metrics, stepped
 
 

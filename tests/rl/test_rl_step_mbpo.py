@@ -123,7 +123,7 @@ class Reference:
         parts = self.real.take(real), self.imagined.take(dreamt)
         return self.soft.learn({k: np.concatenate([part[k] for part in parts]) for k in parts[0]}, noise)
 
-    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
+    def check(self, state: Any, metrics: Any, expected: dict[str, float], over: list[Any]) -> None:
         """Every leaf of the state, and every metric."""
         self.soft.check(state.learned)
         self.model.check(state.model)
@@ -136,7 +136,7 @@ class Reference:
         assert_trees_close(dreamt, self.imagined.take(range(n)))
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
-        check_losses(metrics, found, (*METRICS, "nll"))
+        check_losses(metrics, expected, (*METRICS, "nll"))
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_steps_are_those_of_the_paper(config, known):
         drawn = reference.soft.explore(x, noise, reference.steps)
         np.testing.assert_allclose(action, to_env(drawn), rtol=1e-4, atol=1e-5)
 
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.real.written > 1.5 * config.sac.buffer_size
     assert reference.imagined.written > 1.5 * config.imagined_size
     assert known is None or reference.ends > 0

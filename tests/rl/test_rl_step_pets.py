@@ -103,10 +103,10 @@ class Reference:
     def plan(self, draws: Any, x: np.ndarray, plans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Actions [n, 2] in [-1, 1], the plans of the next moment, and what is expected."""
         each = [jax.tree.map(lambda v, e=e: v[e], draws) for e in range(len(x))]
-        found = [self.search(*args) for args in zip(each, x, plans)]
-        best = np.stack([plan for plan, _ in found])
+        results = [self.search(*args) for args in zip(each, x, plans)]
+        best = np.stack([plan for plan, _ in results])
         later = np.concatenate([best[:, 1:], np.zeros_like(best[:, :1])], 1)
-        return best[:, 0], later, np.array([score for _, score in found])
+        return best[:, 0], later, np.array([score for _, score in results])
 
     def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
         c, filled = self.config, min(self.ring.written + self.config.interactions, self.config.buffer_size)
@@ -132,16 +132,16 @@ class Reference:
         self.ring.add(played)
         self.model.see(played)
         self.steps += len(played)
-        found: dict[str, Any] = {"expected_return": np.mean(expected)}
+        measured: dict[str, Any] = {"expected_return": np.mean(expected)}
         if self.steps >= c.learning_starts:
-            found["nll"] = np.mean([self.learn(rows) for rows in index])
-        return found, over
+            measured["nll"] = np.mean([self.learn(rows) for rows in index])
+        return measured, over
 
     def learn(self, index: np.ndarray) -> float:
         batches = [self.ring.take(rows) for rows in index]
         return self.model.learn({k: np.stack([b[k] for b in batches]) for k in batches[0]})
 
-    def check(self, state: Any, metrics: Any, found: dict[str, Any], over: list[Any]) -> None:
+    def check(self, state: Any, metrics: Any, measured: dict[str, Any], over: list[Any]) -> None:
         """Every leaf of the state, and every metric."""
         self.model.check(state.model)
         np.testing.assert_allclose(state.plans, self.plans, rtol=1e-4, atol=1e-5)
@@ -150,10 +150,10 @@ class Reference:
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
         assert set(metrics) == {"return", "length", "nll", "expected_return"}
-        np.testing.assert_allclose(metrics["expected_return"], found["expected_return"], rtol=1e-4)
-        assert float(metrics["nll"].weight) == ("nll" in found)
-        if "nll" in found:
-            np.testing.assert_allclose(metrics["nll"].value, found["nll"], rtol=1e-4)
+        np.testing.assert_allclose(metrics["expected_return"], measured["expected_return"], rtol=1e-4)
+        assert float(metrics["nll"].weight) == ("nll" in measured)
+        if "nll" in measured:
+            np.testing.assert_allclose(metrics["nll"].value, measured["nll"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_steps_are_those_of_the_paper(config, known):
     state = state._replace(model=dream.narrowed(state.model), plans=jnp.asarray(plans, jnp.float32))
     reference, step = Reference(config, state, known), compiled(agent.step, key, state, None)
     for t in range(6):
-        found, over = reference.step(jax.random.key(100 + t))
+        measured, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, measured, over)
     assert reference.ring.written > 1.5 * config.buffer_size
 
 

@@ -101,20 +101,20 @@ class Reference:
 
         rows, over = self.course.play(env_key, c.rollout_length, act)
         column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        reward, found = column["reward"].copy(), {}
+        reward, metrics = column["reward"].copy(), {}
         if self.bonus is not None:
             x, after, action = column["observation"], column["final_observation"], column["action"]
             self.bonus = 0.5 * self.bonus + float(new) + (x[:, 1] + 0.1 * action + after[:, 0]).mean()
             extra = self.bonus * (after @ PAID + 0.2 * action) + x[:, 0]
-            reward, found["bonus"] = reward + extra, extra.mean()
+            reward, metrics["bonus"] = reward + extra, extra.mean()
         target = self.targets(column, reward)
         size = c.interactions // c.minibatches
         low = np.uint32((1 << (c.interactions - 1).bit_length()) - 1)
         order = np.argsort(np.asarray(bits) & ~low, axis=1, kind="stable").reshape(-1, size)
         measured = [self.learn(column, target, index) for index in order]
         self.steps += len(rows)
-        found["loss"], found["q"] = np.mean(measured, 0)
-        return found | {"epsilon": self.epsilon()}, over
+        metrics["loss"], metrics["q"] = np.mean(measured, 0)
+        return metrics | {"epsilon": self.epsilon()}, over
 
     def targets(self, column: dict[str, np.ndarray], reward: np.ndarray) -> np.ndarray:
         """Peng's lambda-returns, from the last step back to the first."""
@@ -145,7 +145,7 @@ class Reference:
         self.params = self.adam.step(self.params, slope, c.learning_rate * left)
         return before, q
 
-    def check(self, state: Any, metrics: Any, found: dict[str, Any], over: list[Any]) -> None:
+    def check(self, state: Any, metrics: Any, expected: dict[str, Any], over: list[Any]) -> None:
         """Every leaf of the state, and every metric."""
         # float32 against float64: the first steps of RAdam, of a small variance, enlarge what differs.
         assert_trees_close(state.params, self.params, rtol=1e-3, atol=1e-4)
@@ -162,8 +162,8 @@ class Reference:
         self.course.check(state.live)
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
-        assert set(metrics) == {"return", "length", *found}
-        for name, x in found.items():
+        assert set(metrics) == {"return", "length", *expected}
+        for name, x in expected.items():
             np.testing.assert_allclose(metrics[name], x, rtol=1e-3, err_msg=name)
 
 
@@ -183,9 +183,9 @@ def test_steps_are_those_of_the_paper(config, bonus):
 
     reference, step = Reference(config, state, bonus), compiled(agent.step, key, state, None)
     for t in range(5):
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.steps > config.total_steps
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9], [-0.2, -0.6]])

@@ -68,7 +68,7 @@ class Reference:
         told = [self.soft.learn(self.ring.take(i), n) for i, n in zip(np.asarray(index), numbers(noises))]
         return {name: np.mean([x[name] for x in told]) for name in told[0]}, over
 
-    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
+    def check(self, state: Any, metrics: Any, expected: dict[str, float], over: list[Any]) -> None:
         """Every leaf of the state, and every metric."""
         self.soft.check(state.learned)
         np.testing.assert_allclose(state.noise, self.noise, rtol=1e-5)
@@ -76,7 +76,7 @@ class Reference:
         self.ring.check(state.replay)
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
-        check_losses(metrics, found)
+        check_losses(metrics, expected)
 
 
 def test_steps_are_those_of_the_paper():
@@ -100,9 +100,9 @@ def test_steps_are_those_of_the_paper():
         drawn = reference.soft.explore(numbers(x), noise, reference.steps)
         np.testing.assert_allclose(action, to_env(drawn), rtol=1e-4, atol=1e-5)
 
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * CONFIG.buffer_size
 
     action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)

@@ -131,7 +131,7 @@ def control():
     for t in range(STEPS):
         result = stepped(jax.random.key(100 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     acted = compiled(act, key, states[-1])
     return states, metrics, acted(jax.random.key(7), states[-1]), stepped
 
@@ -257,7 +257,7 @@ def prediction():
     for t in range(STEPS):
         result = stepped(jax.random.key(200 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     return states, metrics, stepped
 
 

@@ -123,7 +123,7 @@ class Reference:
         self.target_critics = jax.tree.map(move, self.target_critics, self.critics)
         return before
 
-    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
+    def check(self, state: Any, metrics: Any, expected: dict[str, float], over: list[Any]) -> None:
         """Every leaf of the state, and every metric."""
         learned = state.learned
         for name in ("actor", "critics", "target_actor", "target_critics"):
@@ -139,9 +139,9 @@ class Reference:
         check_episodes(metrics, over)
         assert set(metrics) == {"return", "length", "critic_loss", "value"}
         for name in ("critic_loss", "value"):
-            assert float(metrics[name].weight) == bool(found)
-            if found:
-                np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
+            assert float(metrics[name].weight) == bool(expected)
+            if expected:
+                np.testing.assert_allclose(metrics[name].value, expected[name], rtol=1e-4, err_msg=name)
 
 
 def networks(actor_key: Any, critic_key: Any) -> Any:
@@ -167,9 +167,9 @@ def test_steps_are_those_of_the_paper():
     state = state._replace(learned=learned._replace(target_actor=targets[0], target_critics=targets[1]))
     reference, step = Reference(state), compiled(agent.step, key, state, None)
     for t in range(6):
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * CONFIG.buffer_size
     assert 0.1 < np.mean(np.abs(reference.played) == 1.0) < 0.9  # exploring actions were cut, and not all
 

@@ -176,11 +176,11 @@ def learned(name: str) -> np.ndarray:
 
 def test_every_agent_is_here():
     """A new agent needs a core above, or a name in ELSEWHERE and the reason."""
-    found = set()
+    agents = set()
     for file in Path(lrn.rl.__path__[0]).rglob("*.py"):
         functions = [f for f in ast.parse(file.read_text()).body if isinstance(f, ast.FunctionDef)]
-        found |= {f.name for f in functions if f.returns and ast.unparse(f.returns) == "Agent"} & {file.stem}
-    assert found - ELSEWHERE == set(CORES)
+        agents |= {f.name for f in functions if f.returns and ast.unparse(f.returns) == "Agent"} & {file.stem}
+    assert agents - ELSEWHERE == set(CORES)
 
 
 @pytest.mark.parametrize("name", CORES)

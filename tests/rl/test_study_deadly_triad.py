@@ -18,8 +18,8 @@ SMALL = dataclasses.replace(study.STUDY.presets["smoke"], tasks=("MountainCar",)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    found = discover.load("rl.deadly_triad")
-    return runner.run(found, "smoke", SMALL, [0, 1], out, progress=False, say=lambda _: None)
+    file = discover.load("rl.deadly_triad")
+    return runner.run(file, "smoke", SMALL, [0, 1], out, progress=False, say=lambda _: None)
 
 
 def test_smoke_runs_and_bairds_star_is_exact(finished):

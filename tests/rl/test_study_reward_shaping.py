@@ -18,9 +18,9 @@ CONFIG = study.Config()
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    found, config = discover.load("rl.reward_shaping"), study.STUDY.presets["smoke"]
+    file, config = discover.load("rl.reward_shaping"), study.STUDY.presets["smoke"]
     out = tmp_path_factory.mktemp("runs")
-    return runner.run(found, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
+    return runner.run(file, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
 
 
 @pytest.mark.slow
@@ -42,8 +42,8 @@ def test_components_recover_the_variances_that_made_the_table():
     scores = (
         0.2 * rng.normal(size=(4, 1, n)) + 0.1 * rng.normal(size=(1, 3, n)) + 0.3 * rng.normal(size=(4, 3, n))
     )
-    found = study.components(scores)
-    np.testing.assert_allclose([x.mean() for x in found], [0.04, 0.01, 0.09], atol=2e-3)
+    components = study.components(scores)
+    np.testing.assert_allclose([x.mean() for x in components], [0.04, 0.01, 0.09], atol=2e-3)
 
 
 def test_components_of_a_table_by_hand():
@@ -65,8 +65,8 @@ def judged(scores: dict[tuple[str, str], float], by_reward: float = 0.0, by_algo
         rows("CartPole", seeds, 0, "variance by reward", by_reward + noise),
         rows("CartPole", seeds, 0, "variance by algorithm", by_algorithm - noise),
     ]
-    found = [p.find(concat(table)) for p in study.predictions(config)]
-    return [way(f) for f in found]
+    judgments = [p.find(concat(table)) for p in study.predictions(config)]
+    return [way(f) for f in judgments]
 
 
 def test_the_predictions_can_come_out_either_way():

@@ -29,10 +29,10 @@ def test_optimism_takes_about_as_many_episodes_as_there_are_cells(tmp_path):
     """Each episode rules out a place at the edge of what is known: N^2 / 2 places can be reached."""
     context = Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
     series = next(s for s in SERIES if s.method == "optimism")
-    found = sample_complexity._solve(series, 8, Config(), context)
-    assert found["solved"].all()
-    assert (found["steps"] > 8).all()
-    assert (found["steps"] < 2 * 8**2).all()
+    outcome = sample_complexity._solve(series, 8, Config(), context)
+    assert outcome["solved"].all()
+    assert (outcome["steps"] > 8).all()
+    assert (outcome["steps"] < 2 * 8**2).all()
 
 
 def made(fast: float, slow: float):

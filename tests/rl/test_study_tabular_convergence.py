@@ -18,8 +18,8 @@ CONFIG = study.Config()
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     config = dataclasses.replace(study.STUDY.presets["smoke"], steps=1000, solved_states=8)
-    found = discover.load("rl.tabular_convergence")
-    return runner.run(found, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
+    file = discover.load("rl.tabular_convergence")
+    return runner.run(file, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
 
 
 def test_smoke_runs_and_exact_parts_hold(finished):
