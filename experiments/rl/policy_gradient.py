@@ -4,21 +4,19 @@ Claim. On-policy policy gradients are stable, but of high variance and sample-hu
 
 Design, the gradient. On random MDPs (a Garnet of ten states for each seed) the exact policy gradient is
 known. The softmax policy at the start of training plays episodes, and each estimator of the gradient is
-compared with
-the exact gradient: REINFORCE with the return of the whole episode; with the rewards to go; with the rewards
-to go less the true values; and with GAE at several lambda, with a critic that is wrong by half the spread
-of the values. The study measures two figures: the noise to signal of one episode, ``trace(Cov) /
-|gradient|^2``, which is the number of episodes at which the noise is as large as the gradient; and the
-bias, which is exact.
+compared with the exact gradient: REINFORCE with the return of the whole episode; with the rewards to go;
+with the rewards to go less the true values; and with GAE at several lambda, with a critic that is wrong by
+half the spread of the values. The study measures two figures: the noise to signal of one episode,
+``trace(Cov) / |gradient|^2``, which is the number of episodes at which the noise is as large as the
+gradient; and the bias, which is exact.
 
 Design, the learning. On CartPole REINFORCE with a baseline, A2C and PPO are compared with double DQN, all
 with the same number of steps. On Pendulum PPO is compared with SAC. PPO gets fifteen times the steps of
 SAC, since its stability would otherwise be judged on a task that it has not learned. The greedy policy is
 evaluated along training. All methods use the same networks. Each algorithm tried four learning rates on
 seeds 1000 to 1002 and keeps the rate with the highest mean return over training. All other settings are
-those of the authors, with two
-exceptions: DQN's updates per step and the budget on CartPole were revised in three pilots, which favors the
-off-policy side.
+those of the authors, with two exceptions: DQN's updates per step and the budget on CartPole were revised in
+three pilots, which favors the off-policy side.
 
 What the words mean, set beforehand.
 

@@ -21,9 +21,8 @@ What counts, set beforehand. Exponential: at least .75 doublings per unit, over 
 has .66 and 2^N has 1). Not exponential: at most .25, over sizes up to 32 and more (where a quadratic has
 .17 to .21). A range of sizes tells growths apart only within that range; the figure shows all points. For
 width the unit is a doubling, so a network twice as wide may cost at most a quarter of a doubling more. A
-run that does not
-end counts against the prediction: with all its steps where exponential growth is predicted, which lowers the
-slope, and as five doublings where it is not.
+run that does not end counts against the prediction: with all its steps where exponential growth is
+predicted, which lowers the slope, and as five doublings where it is not.
 
 Settings were fixed on seeds 1000 to 1004: the scale of UCB, the widths, and the learning rate of parity at
 4 and 6 bits, by the fewest steps. All other settings are first choices that work. Not blind: the study had

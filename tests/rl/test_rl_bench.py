@@ -1,4 +1,4 @@
-"""The benchmarks of reinforcement learning: what they call short, and what they refuse."""
+"""The benchmarks of reinforcement learning: verdicts on returns, and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lrn.table import Table
 
 
 def line(target: float) -> returns.Line:
-    """Every episode pays 1, whatever one does."""
+    """A line whose episodes pay 1 for every action."""
     env, net = constant_reward(), actor_critic(nets.mlp(2, (4,)), nets.mlp(1, (4,)))
     settings = PPOConfig(total_steps=32, num_envs=2, rollout_length=8, epochs=1, minibatches=1)
     return returns.Line(target, env, lambda c: ppo(env, net, c), settings)
@@ -90,7 +90,7 @@ CEILINGS = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_line_is_an_agent_for_its_environment_and_aims_at_what_is_known(name):
-    """Making the agent checks its network against the environment; a loosened target shows here."""
+    """Making the agent checks its network against the environment; a lowered target fails this test."""
     made = {**returns.FAST, **returns.MINATAR}[name]()
     made.agent(made.config)
     assert made.target == KNOWN[name]

@@ -42,7 +42,7 @@ def test_scores_that_are_not_finite_are_the_worst():
 
 
 def test_it_finds_the_plan_of_a_linear_quadratic_regulator():
-    """A double integrator: the optimal open-loop plan solves the normal equations."""
+    """For a double integrator the optimal open-loop plan solves the normal equations."""
     a, b = np.array([[1.0, 0.2], [0.0, 1.0]]), np.array([[0.0], [0.3]])
     horizon, r, x0 = 6, 0.1, np.array([0.4, -0.2])
     # States are x_t = a^t x0 + sum_k a^(t-1-k) b u_k.

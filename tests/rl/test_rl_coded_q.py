@@ -1,4 +1,4 @@
-"""Q-learning on codings, and DeepSea by bsuite's rule."""
+"""Q-learning on coded observations, and DeepSea with bsuite's score."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 from lrn.rl.exploration.deep_sea import beats_dithering, deep_sea, score, scored, table, tabular
 from lrn.types import Mean
 
-# Optimism: everything starts at what the treasure pays, and is tried until it disappoints.
+# Optimism: all values start at the treasure's reward, so that every action is tried until its value falls.
 OPTIMISTIC = CodedQConfig(epsilon_start=0.0, epsilon_end=0.0, initial=1.0, learning_rate=1.0)
 
 
@@ -30,7 +30,7 @@ def fit(factory, config, steps, seeds=(0, 1), **options):
 
 
 def stepped(agent, key, state) -> tuple[Any, Any]:
-    """One step; metrics of any type."""
+    """The state and the metrics after one step, typed loosely."""
     return agent.step(key, state, None)
 
 
@@ -41,7 +41,7 @@ def tables(env):
 
 
 def test_it_learns_the_analytic_values_of_a_truncating_chain():
-    """Bootstrapping on truncation, from the final observation: else it would value the time limit."""
+    """A truncated episode is bootstrapped from its final observation; else the time limit lowers values."""
     env = identity.two_state_truncating(length=5)
     config = CodedQConfig(
         discount=0.8, learning_rate=0.1, epsilon_start=1.0, epsilon_end=1.0, num_envs=2, total_steps=25_600
@@ -104,7 +104,7 @@ def test_epsilon_falls_over_its_fraction_of_the_training():
 
 
 def test_deep_sea_is_gymnaxs():
-    """The same rewards and ends for every action sequence, once each says which action goes right."""
+    """Rewards and ends are equal for every sequence of moves, given which action goes right in each."""
     size = 5
     ours, theirs = deep_sea(size), make("DeepSea-bsuite", size=size)
     key = jax.random.key(0)
@@ -118,7 +118,7 @@ def test_deep_sea_is_gymnaxs():
 
 
 def probe(env, size):
-    """Which action goes right at (row, column): found by who pays the cost of a move."""
+    """The action that goes right at each (row, column), found by its cost."""
     right = {}
 
     def visit(state, row, column):
@@ -138,7 +138,7 @@ def probe(env, size):
 
 
 def run(env, move, wants, right, key):
-    """Rewards and ends along a path that goes right where ``wants`` says."""
+    """Rewards and ends along a path that goes right where ``wants`` is true."""
     state, column, rows = env.reset(key)[1], 0, []
     for row, goes in enumerate(wants):
         a = right[row, column] if goes else 1 - right[row, column]
@@ -149,7 +149,7 @@ def run(env, move, wants, right, key):
 
 
 def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
-    """It sets terminated and truncated on its last step: the end is worth 0, and nothing is bootstrapped."""
+    """gymnax sets terminated and truncated on the last step: its value is 0, and nothing is bootstrapped."""
     size = 4
     env = make("DeepSea-bsuite", size=size)
     config = dataclasses.replace(OPTIMISTIC, rollout_length=size, discount=1.0, total_steps=100 * size)
@@ -161,7 +161,7 @@ def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
 
 
 def test_optimism_solves_what_dithering_does_not():
-    """Size 12 in 600 episodes: 2^12 are 4096."""
+    """The table of size 12 is solved within 600 episodes, while random actions need about 2^12 = 4096."""
     optimistic = dataclasses.replace(OPTIMISTIC, rollout_length=1, total_steps=12 * 600)
     dithering = dataclasses.replace(optimistic, epsilon_start=0.1, epsilon_end=0.1, initial=0.0)
     arms = {"optimistic": optimistic, "dithering": dithering}
@@ -185,7 +185,7 @@ def test_counts_with_ucb_solve_deep_sea():
 
 
 def test_the_score_is_bsuites():
-    """Solved at the first episode by which fewer than 9 in 10 were bad, not at the first good one.
+    """DeepSea is solved at the first episode by which fewer than 9 in 10 were bad, not at the first good one.
 
     Every second step ends an episode.
     """
@@ -210,7 +210,7 @@ def test_the_score_is_bsuites():
 
 
 def test_the_size_of_deep_sea_may_be_swept():
-    """Padded to the largest: each size is the problem of that size."""
+    """Padded to the largest size, each problem equals the problem made with its own size."""
     for size in (3, 5):
         exact, padded = deep_sea(size), deep_sea(size, largest=5)
         rows = []
@@ -238,7 +238,7 @@ def test_the_size_of_deep_sea_may_be_swept():
 
 
 def test_noise_moves_along_ordered_actions():
-    """Rounded to the nearest level and cut at the ends; the scale is half the range of actions."""
+    """Noise, in units of half the range, is rounded to the nearest level and clipped at the ends."""
     env = discretize(identity.continuous_echo(length=1), 5)
     config = CodedQConfig(
         epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, rollout_length=1

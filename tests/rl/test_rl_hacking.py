@@ -1,4 +1,4 @@
-"""Proxies, exact hackability against enumeration and known theorems, and the television."""
+"""Proxies, exact hackability compared with enumeration and known theorems, and the noisy television."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_two_random_rewards_are_hackable_and_the_witness_shows_it(seed, terminal
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_equivalent_and_trivial_rewards_are_not_hackable(terminal):
-    """Theorem 1: positive scale and shaping by a potential change no order; a constant orders nothing."""
+    """Scaling and potential-based shaping keep the order of policies, a constant has none (theorem 1)."""
     world, (one, phi) = random_mdp(5, terminal), rewards(5)
     potential = np.where(np.asarray(world.terminal), 0.0, phi[:, 0])
     shaped = 3 * one + 0.9 * np.asarray(world.transitions) @ potential - potential[:, None]
@@ -99,7 +99,7 @@ def test_hackable_over_deterministic_policies_implies_hackable_over_all(seed):
         i, j = finite.witness
         assert first[j] > first[i]
         assert second[j] < second[i]
-    # A simplification, unhackable over these finitely many policies, is hackable over all (theorem 2 and 1).
+    # A simplification is unhackable over these finitely many policies, but hackable over all (theorems 2, 1).
     best = np.argmax(first)
     rank = (np.arange(len(first)) == best).astype(float)
     assert not compare(first, rank).hackable
@@ -165,7 +165,7 @@ def test_curiosity_loses_interest_in_what_can_be_predicted_and_not_in_noise():
     last = Transitions(played.observation[-1], played.action[-1], played.final_observation[-1])
     paid = np.asarray(bonus.bonus(state, *last))
     watching = np.asarray(last.action) == 2
-    # The best guess at a fair pixel is 1/2: an error of 1/4 on 8 of 12 entries, for ever.
+    # The best prediction of a fair pixel is 1/2: the error stays 1/4 on 8 of 12 entries.
     np.testing.assert_allclose(paid[watching].mean(), 0.25 * 8 / 12, rtol=0.15)
     assert paid[~watching].mean() < 0.1 * paid[watching].mean()
 

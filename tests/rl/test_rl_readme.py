@@ -1,4 +1,4 @@
-"""The README's examples of reinforcement learning run, and are as short as it says."""
+"""The README's examples of reinforcement learning run, and have fewer than 15 lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_
 
 
 class MyEnv(Walk):
-    """Observes two numbers, as any environment might."""
+    """`Walk` with observations of two numbers."""
 
     def _observe(self, state):
         return jnp.stack(state).astype(jnp.float32)
@@ -52,5 +52,5 @@ def test_readme(monkeypatch):
     assert len(sweep.arms) == len(both.arms) == 4
     assert seen[1][1] == 16
     returns = np.asarray(names["advantages"])
-    # Bootstrapped at the limit: the last step is worth its reward and the discounted value that follows.
+    # The return of the last step, at the time limit, is its reward plus the discounted next value.
     assert returns[-1, 0] == pytest.approx(1 + 0.99 * 10)

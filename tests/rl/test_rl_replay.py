@@ -1,4 +1,4 @@
-"""The ring against a list, its cost against its capacity, and n-step returns against a walk by hand."""
+"""The ring equals a list, its cost does not depend on its capacity, and n-step returns are right."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_windows_are_consecutive_steps_of_one_environment(added):
 
 
 def by_hand(reward, terminated, truncated, discount):
-    """Walk along a window until the episode or the window ends."""
+    """The n-step return by walking along a window until the episode or the window ends."""
     total, weight = 0.0, 1.0
     for i, (r, term, trunc) in enumerate(zip(reward, terminated, truncated)):
         total += weight * r
@@ -85,7 +85,7 @@ def test_n_step_equals_a_walk_across_every_end():
 
 
 def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
-    """Observation t is t, so what each transition is can be read off it."""
+    """Observation t is t, so that observations identify each transition."""
     ended = np.zeros(20, bool)
     ended[[4, 11]] = True  # 4 terminates, 11 is cut
     steps = jnp.arange(20)
@@ -114,7 +114,7 @@ def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
 
 
 class Walk:
-    """Environments that show the next whole number at every step and reset, as uint8; and a list of all."""
+    """Environments that observe the next whole number (uint8) at every step and reset, and their steps."""
 
     def __init__(self, envs: int, chance: float, seed: int = 0):
         self.rng, self.envs, self.chance, self.number = np.random.default_rng(seed), envs, chance, envs
@@ -155,7 +155,7 @@ class Walk:
         return jax.tree.map(jnp.asarray, (fresh, now))
 
     def kept(self, filled: int, n: int, capacity: int, places: int) -> int:
-        """How many rows have room for their observations, once the oldest have given way by n."""
+        """The number of rows whose observations fit, after dropping the oldest rows n at a time."""
         filled = min(filled + n, capacity)
         while self.number - self.all[-filled][0] > places:
             filled -= self.envs
@@ -205,19 +205,19 @@ def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps,
 
 
 def one_step(key, ring):
-    """What an off-policy agent does in a step: write a few rows, read a batch."""
+    """A step of an off-policy agent: write a few rows, read a batch."""
     ring = replay.add(ring, {"x": jnp.ones((8, 4))})
     return ring, replay.sample(key, ring, 32)["x"].mean()
 
 
 def copying_step(key, ring):
-    """The trap: a ring that is a result of `where` is a new ring."""
+    """A step that copies the ring, since the result of `where` is a new ring."""
     after, mean = one_step(key, ring)
     return jax.tree.map(lambda a, b: jnp.where(mean < 0, a, b), ring, after), mean
 
 
 def seconds(step, capacity: int, seeds: int) -> float:
-    """CPU seconds of 300 steps, the least of three goes."""
+    """CPU seconds of 300 steps, the smallest of three measurements."""
 
     def body(i, carry):
         key, rings, total = carry

@@ -1,4 +1,4 @@
-"""Action selection and schedules against their closed-form chances."""
+"""Action selection and schedules, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Q = jnp.array([0.1, 0.7, 0.7, -1.0])
 
 
 def fractions(choose, q, n=20_000):
-    """How often each action comes out, from one call on [n, actions]."""
+    """The fractions of each action, from one call on [n, actions]."""
     chosen = choose(jax.random.key(0), jnp.broadcast_to(q, (n, *q.shape)))
     assert chosen.dtype == jnp.int32
     assert chosen.shape == (n,)
@@ -81,7 +81,7 @@ def test_a_masked_action_is_never_taken_where_another_is_possible():
     assert fractions(lambda k, q: boltzmann(k, q, 0.5), q)[[0, 2]].tolist() == [0, 0]
     assert fractions(lambda k, q: random_argmax(k, q), q)[1] == 1
     assert fractions(lambda k, q: ucb(k, q, jnp.zeros_like(q, jnp.int32), 1.0), q)[[0, 2]].tolist() == [0, 0]
-    # Where none is possible, all are alike.
+    # If no action is allowed, all actions are equally likely.
     np.testing.assert_allclose(epsilon_greedy_probabilities(q[:1], 0.3), [1.0])
 
 

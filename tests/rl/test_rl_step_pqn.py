@@ -1,6 +1,6 @@
 """PQN: whole steps against Gallici et al. (2024) in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BONUS = Bonus(
         + (seen.observation[:, 1] + 0.1 * seen.action + seen.next_observation[:, 0]).mean()
     ),
 )  # fmt: skip
-# The schedules end within the steps below.
+# The schedules end within the steps of the test.
 ALL = PQNConfig(
     total_steps=28, num_envs=2, rollout_length=4, epochs=2, minibatches=2, learning_rate=0.05, discount=0.8,
     lambda_=0.6, epsilon_start=0.9, epsilon_end=0.3, exploration_fraction=0.7, max_grad_norm=0.3,
@@ -42,7 +42,7 @@ PLAIN = PQNConfig(
 
 
 class RAdam:
-    """Rectified Adam (Liu et al. 2020, algorithm 2), its variance used once it is tractable (rho of 5)."""
+    """Rectified Adam (Liu et al. 2020, algorithm 2), which uses the variance from rho = 5 on."""
 
     def __init__(self, params: Any):
         self.count, self.mu = 0, jax.tree.map(np.zeros_like, params)
@@ -66,7 +66,7 @@ class RAdam:
 
 
 def draws(c: PQNConfig, key: Any) -> Any:
-    """What a step draws, beside the environments: to explore, for the bonus, and orders of the rows."""
+    """The draws of a step except those of the environments: exploration, bonus, and orders of rows."""
     play_key, bonus_key, shuffle_key = jax.random.split(key, 3)
     noise_key, env_key = jax.random.split(play_key)
     uniform = jax.random.uniform(noise_key, (c.rollout_length, c.num_envs))
@@ -75,7 +75,7 @@ def draws(c: PQNConfig, key: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, config: PQNConfig, state: Any, bonus: bool):
         self.config, self.course, self.params = config, Course(state.live), as_float64(state.params)
@@ -117,7 +117,7 @@ class Reference:
         return metrics | {"epsilon": self.epsilon()}, over
 
     def targets(self, column: dict[str, np.ndarray], reward: np.ndarray) -> np.ndarray:
-        """Peng's lambda-returns, from the last step back to the first."""
+        """Peng's lambda-returns, computed from the last step to the first."""
         c, n = self.config, self.config.num_envs
         best = self.q(self.params, column["final_observation"]).max(1)
         target = np.zeros(len(reward))
@@ -146,8 +146,8 @@ class Reference:
         return before, q
 
     def check(self, state: Any, metrics: Any, expected: dict[str, Any], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
-        # float32 against float64: the first steps of RAdam, of a small variance, enlarge what differs.
+        """Assert that every leaf of the state and every metric equal those of the reference."""
+        # The first steps of RAdam have a small variance and amplify the difference of float32 and float64.
         assert_trees_close(state.params, self.params, rtol=1e-3, atol=1e-4)
         adam, scheduled = state.opt_state
         assert_trees_close((adam.mu, adam.nu), (self.adam.mu, self.adam.nu), rtol=1e-3, atol=1e-4)
@@ -172,7 +172,7 @@ def test_steps_are_those_of_the_paper(config, bonus):
     agent, key = pqn(ENV, NET, config, BONUS if bonus else None), jax.random.key(5)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     net_key, env_key, bonus_key = jax.random.split(key, 3)
     course = Course.begin(env_key, config.num_envs)
     course.check(state.live)
@@ -194,7 +194,7 @@ def test_steps_are_those_of_the_paper(config, bonus):
     assert len(set(np.asarray(action).tolist())) > 1
     assert memory == ()
 
-    # As training explores at this moment: one number decides whether, and which.
+    # `sample` explores as training does at this step: one number decides whether and where to explore.
     drawn, _ = jax.jit(agent.policy.sample)(key, state, (), x)
     uniform, epsilon = numbers(jax.random.uniform(key, (4,))), reference.epsilon()
     random = np.floor(uniform / max(epsilon, 1e-9) * 3).astype(int)

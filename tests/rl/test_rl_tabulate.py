@@ -14,7 +14,7 @@ STATISTICS = ("time", "bad_episode", "total_bad_episodes", "denoised_return")
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compiles():
-    """These programs run once each."""
+    """Compile without optimization, since each program runs once."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -32,7 +32,7 @@ def test_deep_sea_has_its_optimal_return():
     cell = tabulated.states.row * 6 + tabulated.states.column
     np.testing.assert_allclose(best.values[:-1], by_hand[cell[:-1]], atol=1e-6)
     assert tabulated.mdp.terminal.tolist() == [False] * 21 + [True]
-    # Observations are what an agent sees.
+    # Observations equal those of the environment.
     first, _ = env.reset(jax.random.key(0))
     np.testing.assert_array_equal(tabulated.observations[tabulated.mdp.initial.argmax()], first)
 
@@ -67,7 +67,7 @@ def test_catch_can_always_be_caught():
 
 
 def test_there_and_back():
-    """An MDP played and tabulated is the same MDP, its states in another order."""
+    """An MDP that is made an environment and tabulated is the same MDP, with its states in another order."""
     m = mdp.gridworld("S..\n.#.\n..G", rewards={"G": 2.0}, step_reward=-0.1)
     tabulated = mdp.tabulate(mdp.as_env(m, time_limit=50), samples=4)
     order = np.asarray(tabulated.states.state)
@@ -94,7 +94,7 @@ def test_too_many_states_and_wrong_names_are_refused():
 
 
 def counter(limit: int = 4) -> Env:
-    """A counter that action 1 raises and that ends at ``limit``, with a tally that changes nothing."""
+    """A counter that action 1 raises and that terminates at ``limit``, with a tally that affects nothing."""
     no = jnp.array(False)
 
     def reset(key):

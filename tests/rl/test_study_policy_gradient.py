@@ -1,4 +1,4 @@
-"""The study of on-policy gradients: runs at its smallest, and judges what it measured as it says."""
+"""The study of on-policy gradients: its smoke preset runs, and its judgments follow from its figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CARTPOLE = TASKS["CartPole"]
 
 
 def test_the_estimators_have_their_exact_means(tmp_path):
-    """The part without deep learning, on small Garnets."""
+    """The part without deep learning, run on small Garnets."""
     context = Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
     policy_gradient._estimate(Config(thousands=4, length=60), context)
     table = context.table()
@@ -45,7 +45,7 @@ def test_what_a_training_comes_to():
 
 
 def made(hungry: float, relapses: float, noise: float):
-    """A table of ten seeds: on-policy takes ``hungry`` doublings more, off-policy relapses so much more."""
+    """A table of ten seeds: on-policy needs ``hungry`` doublings more, off-policy has more ``relapses``."""
     spread = np.random.RandomState(0).randn(10) * 0.02
     seeds, rows = range(10), []
 

@@ -67,7 +67,7 @@ def test_units_that_are_not_in_use_do_nothing():
 
 
 def outcomes(true_return, proxy_return, lit):
-    """The outcomes of capacity, time and television, for returns by width and success with a lit screen."""
+    """Outcomes of capacity, time and television for given returns by width and successes when lit."""
     noise, seeds = np.random.default_rng(0).normal(size=10) * 0.1, range(10)
     table = []
     for i, width in enumerate(study.WIDTHS):

@@ -36,7 +36,7 @@ def test_smoke_runs_and_shaping_is_initialization(finished):
 
 
 def test_components_recover_the_variances_that_made_the_table():
-    """Over many tables: rows of variance .04, columns of .01, noise of .09."""
+    """The tables have rows of variance .04, columns of variance .01 and noise of variance .09."""
     rng = np.random.default_rng(0)
     n = 20_000
     scores = (
@@ -47,13 +47,13 @@ def test_components_recover_the_variances_that_made_the_table():
 
 
 def test_components_of_a_table_by_hand():
-    """Rows 0 and 1, the same in both columns: nothing is left for columns or noise."""
+    """With rows 0 and 1 and equal columns, the components of columns and noise are zero."""
     by_row, by_column, rest = study.components(np.array([[0.0, 0.0], [1.0, 1.0]])[..., None])
     np.testing.assert_allclose([by_row[0], by_column[0], rest[0]], [0.5, 0.0, 0.0])
 
 
 def judged(scores: dict[tuple[str, str], float], by_reward: float = 0.0, by_algorithm: float = 0.0):
-    """Outcomes of CartPole's predictions, for scores by (algorithm, reward) and two variances."""
+    """Outcomes of CartPole's predictions for given scores by (algorithm, reward) and two variances."""
     config = dataclasses.replace(CONFIG, tasks=("CartPole",))
     noise, seeds = np.random.default_rng(0).normal(size=10) * 1e-3, range(10)
     table = [

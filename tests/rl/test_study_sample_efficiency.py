@@ -20,7 +20,7 @@ CONFIG = study.Config()
 
 
 def table_of(**changed: float) -> Table:
-    """Ten seeds that bear every prediction and control out, but for what is changed."""
+    """A table of ten seeds for which all predictions and controls hold, except for the changed cells."""
     few, many, most = study.at(800), study.at(2400), study.at(8000)
     means = {
         ("Q-learning", "log10 steps"): 4.0,
@@ -77,7 +77,7 @@ def test_what_the_claim_says_is_supported_when_it_is_so():
 )
 def test_every_prediction_can_fail(cell, value, regime):
     outcomes = {r["name"]: r["outcome"] for r in verdict_of(**{cell: value})["regimes"]}
-    # One cell out of place takes a trend's support away; among eleven regimes it does not turn it round.
+    # One changed cell removes the support of a trend; with eleven regimes it does not reverse it.
     trend = regime in ("exact bias, horizon", "exact bias, capacity") or regime.startswith("networks")
     assert outcomes[regime] == ("open" if trend else "fails")
 

@@ -1,4 +1,4 @@
-"""The study of tabular convergence: it runs, its laws are theory's, and wrong laws would be noticed."""
+"""The study of tabular convergence: it runs, its laws are those of theory, and it detects wrong laws."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_laws_are_those_of_theory_and_differ():
     assert mid["1/n"] == pytest.approx(-0.2)
     assert np.mean(study.law(CONFIG, "TD(lambda)", "1/n")) == pytest.approx(-1 / 3)
     assert mid["n^-0.6"] == pytest.approx(-0.3)
-    # With a small discount the start is forgotten fast even by 1/n, and noise decides.
+    # With a small discount the initial error falls fast even with 1/n, and noise decides the slope.
     fast = dataclasses.replace(CONFIG, discount=0.3)
     assert study.law(fast, "TD(0)", "1/n") == study.law(fast, "TD(0)", "rescaled linear")
 
