@@ -98,9 +98,9 @@ def normal_entropy(mean: Array, log_std: ArrayLike) -> Array:
 
 def normal_kl(mean: Array, log_std: ArrayLike, other_mean: Array, other_log_std: ArrayLike) -> Array:
     """KL divergence KL(p || q) [...] in nats, with p the first Gaussian and q the other, means [..., dim]."""
-    log_std, other = _like(mean, log_std), _like(other_mean, other_log_std)
-    gap = (mean - other_mean) * jnp.exp(-other)
-    return jnp.sum(other - log_std + 0.5 * (jnp.exp(2 * (log_std - other)) + gap**2 - 1), axis=-1)
+    log_std, log_std_q = _like(mean, log_std), _like(other_mean, other_log_std)
+    gap = (mean - other_mean) * jnp.exp(-log_std_q)
+    return jnp.sum(log_std_q - log_std + 0.5 * (jnp.exp(2 * (log_std - log_std_q)) + gap**2 - 1), axis=-1)
 
 
 def tanh_normal_sample(mean: Array, log_std: ArrayLike, noise: Array) -> tuple[Array, Array]:

@@ -76,20 +76,20 @@ class Soft:
             )
 
         action, log_prob = self.policy(self.actor, b["observation"], noise[0])
-        told = {
+        metrics = {
             "critic_loss": critic_loss(self.critics), "actor_loss": actor_loss(self.actor),
             "entropy": -log_prob.mean(), "temperature": temperature,
             "value": self.q(self.critics, b["observation"], action).min(0).mean(),
         }  # fmt: skip
         slopes = gradient(actor_loss, self.actor), gradient(critic_loss, self.critics)
         # The temperature rises while the entropy is below its target, for each of two dimensions.
-        excess = {"log": np.array(told["entropy"] - 2 * c.target_entropy)}
+        excess = {"log": np.array(metrics["entropy"] - 2 * c.target_entropy)}
         adams = self.adams
         self.actor = adams[0].step(self.actor, slopes[0], c.learning_rate)
         self.critics = adams[1].step(self.critics, slopes[1], c.learning_rate)
         self.temperature = adams[2].step(self.temperature, excess, c.temperature_learning_rate)
         self.target = jax.tree.map(lambda t, p: t + c.target_rate * (p - t), self.target, self.critics)
-        return told
+        return metrics
 
     def check(self, learned: Any) -> None:
         """Assert that every leaf equals that of the reference."""

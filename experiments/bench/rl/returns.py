@@ -88,17 +88,17 @@ def main(argv: list[str]) -> int:
     if args.seeds is not None:
         check.integer("seeds", args.seeds, low=2)
     check.integer("episodes", args.episodes, low=1)
-    known = {**FAST, **MINATAR} if args.slow or args.only else FAST
-    chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
+    lines = {**FAST, **MINATAR} if args.slow or args.only else FAST
+    chosen = [n for n in lines if not args.only or any(part.lower() in n.lower() for part in args.only)]
     if not chosen:
-        raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], known)}")
+        raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], lines)}")
     rows = {}
     print(
         f"{'':<28}{'steps':>12}{'seeds':>7}{'greedy return':>25}{'known':>8}{'at the ceiling':>24}"
         f"{'worst seed':>12}{'minutes':>9}"
     )
     for name in chosen:
-        rows[name] = row = measure(known[name](), args)
+        rows[name] = row = measure(lines[name](), args)
         interval = f"{row['mean']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
         mark = "" if row["reached"] else "  short of it"
         print(

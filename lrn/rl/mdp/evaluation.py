@@ -95,8 +95,8 @@ def evaluate(mdp: MDP, policy: Array) -> Precise:
         return jax.lax.fori_loop(0, 5, refine, 0 * b)
 
     high = jax.lax.custom_linear_solve(left, rewards, solve, lambda _, b: times(inverse.T, b))
-    known = Precise(high, 0 * high)
-    low = times(inverse, missing(rewards, known)[0])
+    first = Precise(high, 0 * high)
+    low = times(inverse, missing(rewards, first)[0])
     error, size = missing(rewards, Precise(high, low))
     solved = jnp.abs(error).max() <= 100 * jnp.finfo(high.dtype).eps * size.max()
     return Precise(high * jnp.where(solved, 1, jnp.nan), jax.lax.stop_gradient(low))
@@ -168,7 +168,7 @@ def _system(mdp: MDP, chain: Array) -> Array:
     The diagonal is summed from the probabilities of leaving a state. The difference ``1 - discount * chain``
     would be mostly rounding error where that probability is small.
     """
-    alive, one = ~mdp.terminal, jnp.eye(mdp.states, dtype=chain.dtype)
-    moves = mdp.discount * chain * (1 - one)
+    alive, identity = ~mdp.terminal, jnp.eye(mdp.states, dtype=chain.dtype)
+    moves = mdp.discount * chain * (1 - identity)
     stays = jnp.where(alive, leaving(mdp) + moves.sum(-1), 1)
-    return stays[:, None] * one - moves * alive[:, None] * alive[None, :]
+    return stays[:, None] * identity - moves * alive[:, None] * alive[None, :]

@@ -191,7 +191,7 @@ class _Seen(NamedTuple):
 
 
 def _play(key: Key, env: Env, outcome: Any, identify: Any, actions: int, keys: Array) -> _Seen:
-    def one(carry: PyTree, key: Key) -> Any:
+    def one_step(carry: PyTree, key: Key) -> Any:
         action_key, draw_key, reset_key = jax.random.split(key, 3)
         action = jax.random.randint(action_key, (), 0, actions)
         draw = jax.random.randint(draw_key, (), 0, len(keys))
@@ -202,7 +202,7 @@ def _play(key: Key, env: Env, outcome: Any, identify: Any, actions: int, keys: A
 
     def game(key: Key) -> Any:
         reset_key, play_key = jax.random.split(key)
-        return jax.lax.scan(one, env.reset(reset_key)[1], jax.random.split(play_key, _STEPS))[1]
+        return jax.lax.scan(one_step, env.reset(reset_key)[1], jax.random.split(play_key, _STEPS))[1]
 
     return jax.vmap(game)(jax.random.split(key, _GAMES))
 

@@ -129,7 +129,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
             jnp.full((n, actions), config.initial, jnp.float32), model, play.start(env, key, 1), jnp.int32(0)
         )
 
-    def listed(model: Table, pair: Array) -> Table:
+    def with_listed(model: Table, pair: Array) -> Table:
         """The model with ``pair`` added to the pairs that may be imagined."""
         new, last = ~model.listed[pair], jnp.minimum(model.known, n * actions - 1)
         order = model.order.at[last].set(jnp.where(new, pair, model.order[last]))
@@ -138,8 +138,8 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
     def observe(model: Table, s: Array, a: Array, step: tuple[Array, Array, Array], now: Array) -> Table:
         pair, (next_state, reward, terminated) = s * actions + a, step
         for other in range(actions) if config.untried else ():
-            model = listed(model, s * actions + other)
-        model = listed(model, pair)
+            model = with_listed(model, s * actions + other)
+        model = with_listed(model, pair)
         return model._replace(
             next_state=model.next_state.at[pair].set(next_state),
             reward=model.reward.at[pair].set(reward),
@@ -153,7 +153,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
         tried_at = jnp.maximum(state.model.tried_at - excess, 0)
         return state._replace(model=state.model._replace(tried_at=tried_at), steps=state.steps - excess)
 
-    def one(state: DynaState, drawn: tuple[Key, Array]):
+    def one_step(state: DynaState, drawn: tuple[Key, Array]):
         key, u = drawn
         s = index(state.live.observation[0])
         a = act(u[: actions + 1], state.q[s], jnp.asarray(config.epsilon))
@@ -189,7 +189,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
         env_key, draw_key = jax.random.split(key)
         u = jax.random.uniform(draw_key, (config.interactions, actions + 1 + config.planning))
         keys = jax.random.split(env_key, config.interactions)
-        state, (ended, errors) = jax.lax.scan(one, recounted(state), (keys, u))
+        state, (ended, errors) = jax.lax.scan(one_step, recounted(state), (keys, u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     def greedy(state: DynaState, observation: Array) -> Array:

@@ -186,8 +186,8 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
             return (after, plans), (row, (ended, expected))
 
         keys = jax.random.split(key, config.rollout_length)
-        (live, plans), (rows, told) = jax.lax.scan(move, (state.live, state.plans), keys)
-        return live, plans, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), told
+        (live, plans), (rows, outcomes) = jax.lax.scan(move, (state.live, state.plans), keys)
+        return live, plans, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), outcomes
 
     def step(key: Key, state: PETSState, batch: Batch = None) -> tuple[PETSState, Metrics]:
         play_key, row_key = jax.random.split(key)

@@ -161,7 +161,7 @@ def control(
         # Summed as floats, since a sum of counts may exceed an int32.
         return config.epsilon(visits[:, states].sum((0, 2), dtype=jnp.float32) + 1)
 
-    def one(state: ControlState, drawn: Any) -> Any:
+    def one_step(state: ControlState, drawn: Any) -> Any:
         key, u = drawn
         q = state.q
         s, a = index(state.live.observation[0]), state.action[0]
@@ -185,7 +185,7 @@ def control(
         # All random numbers of acting are drawn at once: a call of the generator costs more than the rest.
         u = jax.random.uniform(act_key, (config.interactions, 3, actions + 1))
         keys = jax.random.split(env_key, config.interactions)
-        state, (ended, errors) = jax.lax.scan(one, state, (keys, u))
+        state, (ended, errors) = jax.lax.scan(one_step, state, (keys, u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     def greedy(state: State, observation: Array) -> Array:

@@ -73,7 +73,7 @@ def prediction(
         del batch
         return PredictionState(start(), play.start(env, key, 1))
 
-    def one(state: PredictionState, drawn: Any) -> Any:
+    def one_step(state: PredictionState, drawn: Any) -> Any:
         key, u = drawn
         s = index(state.live.observation[0])
         a = (cumulative[s] <= u * cumulative[s, -1]).sum(dtype=jnp.int32)
@@ -87,7 +87,7 @@ def prediction(
         del batch
         env_key, act_key = jax.random.split(key)
         u = jax.random.uniform(act_key, (interactions,))
-        state, (ended, errors) = jax.lax.scan(one, state, (jax.random.split(env_key, interactions), u))
+        state, (ended, errors) = jax.lax.scan(one_step, state, (jax.random.split(env_key, interactions), u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     return init, step
