@@ -173,7 +173,7 @@ def hackable(mdp: MDP, first: ArrayLike, second: ArrayLike, tolerance: float = 1
     arriving = p.reshape(-1, mdp.states) * live[None, :]
     flow = (own - gamma * arriving)[pairs][:, reached].T
     _, singular, rows = np.linalg.svd(flow)
-    basis = rows[int((singular > 1e-12 * singular.max()).sum()) :]  # of V
+    basis = rows[int((singular > 1e-12 * singular.max()).sum()) :]  # an orthonormal basis of V, in rows
     projected, trivial = [], []
     for reward in (one, two):
         r = reward.reshape(-1)[pairs]
