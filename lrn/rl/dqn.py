@@ -321,9 +321,9 @@ def q_learning_loss(q: Array, action: Array, target: Array, loss: str = "squared
     """Mean loss of ``Q(s, a)`` against targets [batch], through which no gradient flows.
 
     Args:
-        q: [batch, actions]; -inf for an action that is not allowed.
+        q: values [batch, actions]; -inf for an action that is not allowed.
         action: int [batch], the action taken. An action out of range makes the loss and its gradient NaN.
-        target: [batch].
+        target: targets of the values of the actions, [batch].
         loss: "squared" is half the squared error; "huber" is the same up to an error of 1, then linear.
 
     Raises:

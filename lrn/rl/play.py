@@ -69,7 +69,7 @@ class Trajectory(NamedTuple):
 
 
 def start(env: Env, key: Key, n: int) -> Live:
-    """Reset n environments."""
+    """n environments at the start of episodes, each reset by a key of its own."""
     observation, state = jax.vmap(env.reset)(jax.random.split(key, n))
     return Live(state, observation, jnp.zeros(n), jnp.zeros(n, jnp.int32))
 

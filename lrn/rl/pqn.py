@@ -1,4 +1,4 @@
-"""PQN: parallelised Q-learning, without replay or target network (Gallici et al. 2024, arXiv 2407.04811).
+"""PQN: parallelized Q-learning, without replay or target network (Gallici et al. 2024, arXiv 2407.04811).
 
 An iteration plays many environments for a short rollout, and fits Q to the lambda-returns of the rollout in
 minibatches. The network needs LayerNorm, such as ``nets.mlp(..., layer_norm=True)``: without it training can

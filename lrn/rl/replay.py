@@ -78,7 +78,7 @@ def init(example: PyTree, capacity: int) -> Replay:
 
     Args:
         example: one row: arrays, or anything with a shape and a dtype, without the leading axis.
-        capacity: rows kept; the oldest are overwritten.
+        capacity: the largest number of rows that the ring keeps; new rows overwrite the oldest.
 
     Raises:
         InputError: the capacity is no whole number from 1 to 2^30, or the example holds no array.
@@ -344,7 +344,7 @@ def n_step(reward: Array, terminated: Array, truncated: Array, discount: Any) ->
         The returns, leaves [...].
     """
     ended = terminated | truncated
-    before = jnp.cumsum(ended, -1) - ended  # ends strictly before each step
+    before = jnp.cumsum(ended, -1) - ended  # the number of ends strictly before each step
     alive = before == 0
     powers = discount ** jnp.arange(reward.shape[-1], dtype=jnp.float32)
     return_ = jnp.sum(

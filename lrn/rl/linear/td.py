@@ -50,7 +50,7 @@ class Weights(NamedTuple):
 def td_update(
     weights: Array, x: Array, r: Any, x_next: Array, ratio: Any, step_size: Any, discount: Any
 ) -> tuple[Array, Array]:
-    """The new weights and the temporal-difference error of one transition.
+    """The new weights [feature] and the temporal-difference error, a scalar, after one transition.
 
     Args:
         weights: the weights, [feature].
