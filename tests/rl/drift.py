@@ -19,7 +19,7 @@ from lrn.rl.env import Box, Discrete, Env, Step
 from lrn.types import Array, Key, Net
 
 TURN = np.array([[0.8, 0.3], [-0.4, 0.6]])
-PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # of the discrete actions
+PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # pushes of the discrete actions
 BOX = Box(np.array([-2.0, -1.0], np.float32), np.array([1.0, 3.0], np.float32), (2,))
 EDGE, LENGTH = 0.7, 3
 

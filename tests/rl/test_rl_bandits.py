@@ -1,4 +1,4 @@
-"""Bandits against closed forms, proven bounds and the book's ten-armed testbed."""
+"""Bandits, compared with closed forms, proven bounds and the ten-armed testbed of Sutton and Barto."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_beta_posterior_is_the_closed_form():
     np.testing.assert_allclose(
         reference.beta.pdf(p, 4, 4), posterior / (posterior.sum() * 0.001), rtol=1e-2, atol=1e-3
     )
-    # An arm is drawn as often as it is the best under the posterior.
+    # An arm is drawn with its probability of being the best under the posterior.
     x = np.linspace(0, 1, 2001)
     better = np.sum(reference.beta.pdf(x, 4, 4) * special.betainc(2, 4, x)) / 2000
     np.testing.assert_allclose(drawn(policy, state)[0], better, atol=0.03)

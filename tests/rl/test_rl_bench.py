@@ -38,7 +38,7 @@ def test_a_line_that_falls_short_is_an_error(monkeypatch, tmp_path, capsys):
 
 
 def test_returns_with_a_ceiling_say_how_many_seeds_are_there_and_stay_below_it():
-    """The seeds of issue 13: nine of ten at 500, one at 310."""
+    """The seeds of issue 13: nine of ten reach 500, one reaches 310."""
     told = returns.summary(np.array([500.0] * 9 + [310.0]), 500.0)
     assert told["mean"] == 481.0
     assert told["low"] == pytest.approx(438.0, abs=0.1)  # 481 - 2.262 * 19

@@ -78,7 +78,7 @@ def test_one_update_by_hand():
     assert sorted(state.weights[0].tolist()) == [2.0 + 0.25 * (1 + 0.5 - 2.0), 2.0]
     assert sorted(state.visits[0].tolist()) == [0, 1]
     assert float(metrics["bonus"]) == 0.5
-    assert float(metrics["return"].value) == 1.0  # the bonus is no part of what is reported
+    assert float(metrics["return"].value) == 1.0  # the reported return is without the bonus
     assert float(metrics["td_error"]) == 0.5
 
 
@@ -96,7 +96,7 @@ def test_epsilon_falls_over_its_fraction_of_the_training():
         state, _ = step(jax.random.key(t), state, None)
         greedy.append((int(state.visits[0, 1]) - seen) / 1000)
         seen = int(state.visits[0, 1])
-    # Random is right half of the time; epsilon is .75 on average, then .25, then 0.
+    # A random action is right half of the time; epsilon is .75 on average, then .25, then 0.
     np.testing.assert_allclose(greedy, [0.625, 0.875, 1, 1], atol=0.05)
 
 
@@ -126,7 +126,7 @@ def probe(env, size):
             return
         results = [env.move(jax.random.key(0), state, jnp.int32(a)) for a in (0, 1)]
         lands = [float(step.reward) for _, step in results]
-        # Going right costs, or finds the treasure; going left pays nothing.
+        # Going right costs or finds the treasure, so its reward is not zero; that of going left is zero.
         right[row, column] = int(lands[1] != 0)
         assert (lands[0] != 0) != (lands[1] != 0)
         a = right[row, column]
@@ -247,7 +247,7 @@ def test_noise_moves_along_ordered_actions():
     state = agent.init(jax.random.key(0), None)
     state = state._replace(weights=jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0]]))
     state, _ = jax.jit(agent.step)(jax.random.key(1), state, None)
-    # From level 3, a standard normal times one level: 3 keeps what lies within half a level.
+    # Noise moves level 3 by a standard normal in levels; the action stays 3 within half a level.
     phi = reference.norm.cdf
     expected = [phi(-2.5), phi(-1.5) - phi(-2.5), phi(-0.5) - phi(-1.5), phi(0.5) - phi(-0.5), 1 - phi(0.5)]
     np.testing.assert_allclose(np.asarray(state.visits[0]) / 2000, expected, atol=0.035)

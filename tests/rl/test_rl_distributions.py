@@ -141,7 +141,7 @@ def test_tanh_normal_density_integrates_to_one(double):
 
     assert scipy.integrate.quad(density, -1, 1)[0] == pytest.approx(1, abs=1e-6)
     half = scipy.integrate.quad(density, -1, float(d.tanh_normal_mode(mean)[0]))[0]
-    assert half == pytest.approx(0.5, abs=1e-6)  # the mode that is played is the median
+    assert half == pytest.approx(0.5, abs=1e-6)  # the greedy action is the median
 
 
 def test_tanh_normal_stays_finite_where_tanh_rounds_to_one():

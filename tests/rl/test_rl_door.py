@@ -221,7 +221,7 @@ def test_one_number_a_step(what):
         assert f"{what} of odd.step must be one number, got a" in (found := refusal(**{what: value}))
         assert shown in found
     assert "real number, got complex64" in refusal(**{what: 1j})
-    env = from_gymnax(Odd(**{what: jnp.ones(1)}), horizon=5)  # one number in an array is one number
+    env = from_gymnax(Odd(**{what: jnp.ones(1)}), horizon=5)  # an array of one number is allowed
     _, step = env.move(jax.random.key(0), env.reset(jax.random.key(0))[1], jnp.int32(0))
     assert getattr(step, what).shape == ()
     assert getattr(step, what) == 1
@@ -331,7 +331,7 @@ def test_python_numbers_take_the_dtype_of_a_step():
     live, *_ = play.unroll(
         env, jax.random.key(1), live, lambda z, x, m: (jnp.zeros(2, jnp.int32), (), m), (), (), 7
     )
-    state = live.state.state  # the counter of the horizon is around it
+    state = live.state.state  # inside the state of the time limit
     np.testing.assert_array_equal(state.x, [3.5, 3.5])
     np.testing.assert_array_equal(state.time, [7, 7])
     assert (state.x.dtype, state.time.dtype) == (jnp.float32, jnp.int32)

@@ -258,7 +258,7 @@ def test_truncation_is_bootstrapped(options):
         return np.asarray(TABLE.apply(state.params, state.net_state, jnp.eye(2))[0])
 
     np.testing.assert_allclose(values(env), np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
-    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the mistake is seen
+    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the test detects the mistake
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_a_step_does_not_scale_with_the_buffer():
             taken.append(time.process_time() - begin)
         return min(taken)
 
-    assert seconds(500_000) < 5 * seconds(10_000)  # one copy a step would cost 20 times
+    assert seconds(500_000) < 5 * seconds(10_000)  # with a copy per step the ratio would be about 20
 
 
 NAN = float("nan")

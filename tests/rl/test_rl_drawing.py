@@ -72,7 +72,7 @@ def test_a_pendulum(angle):
     tip = (120 - rod * np.sin(angle), 80 - rod * np.cos(angle))
     left, right, top, bottom = extent(drawn, ACCENT)
     expected = stroke([(120, 80), tip], 6)
-    # The axle hides the other end.
+    # The axle hides the other end of the rod.
     for measured, edge in (
         (right, expected[1]) if angle < 0 else (left, expected[0]),
         (top, expected[2]) if np.cos(angle) > 0 else (bottom, expected[3]),
@@ -122,5 +122,5 @@ def test_a_car_on_its_hill(place):
     seen = (abs(hill[:, 0] - car[0]) > 9) & (abs(hill[:, 0] - flag[0]) > 4)
     assert away[seen].min(1).max() < 1.2
     assert across(drawn[10], ACCENT) == 3
-    valley = round(at(-np.pi / 6)[0])  # where it is level
+    valley = round(at(-np.pi / 6)[0])  # the lowest point of the hill
     assert place < 0 or across(drawn[:, valley], INK) == 2

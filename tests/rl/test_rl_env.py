@@ -130,7 +130,7 @@ def test_pendulum_only_truncates_and_deep_sea_sets_both():
     assert not bool(last.terminated)
     both = play(make("DeepSea-bsuite", size=4), jnp.zeros(4, jnp.int32))[-1][1]
     assert bool(both.truncated)
-    assert bool(both.terminated)  # so its value is zero: a truncation does not undo an end
+    assert bool(both.terminated)  # so its value is zero: a truncation does not undo a termination
 
 
 def test_parameters_are_swept():
@@ -287,7 +287,7 @@ def test_an_end_at_the_limit_stays_an_end():
 
 def test_limits_compose():
     """The shorter limit truncates, inside or outside; a longer one changes nothing."""
-    walk = from_gymnax(Walk(), horizon=5)  # cut after five steps by itself
+    walk = from_gymnax(Walk(), horizon=5)  # truncated after five steps by its own limit
     still = [0] * 6
     for env in (time_limit(time_limit(walk, 4), 2), time_limit(time_limit(walk, 2), 4)):
         assert env.horizon == 2
@@ -312,7 +312,7 @@ def test_horizon_is_a_time_limit():
     env = from_gymnax(Endless(), horizon=3)
     assert env.name == "walk"
     assert flags(env, [1] * 7) == [NOT, NOT, CUT, NOT, NOT, CUT, NOT]
-    # As good as a limit of its own, which it need not keep.
+    # A limit in the parameters is enforced even if the environment ignores it.
     from_params = from_gymnax(Endless(), Limit(max_steps_in_episode=2))
     assert from_params.horizon == 2
     assert flags(from_params, [1] * 4) == [NOT, CUT, NOT, CUT]
@@ -343,7 +343,7 @@ def test_horizon_replaces_the_limit_of_a_registered_one():
         assert env.name == "Pendulum-v1"
         assert isinstance(state, envs.Timed) == (
             len(settings) == 2
-        )  # a second clock only where there are two
+        )  # a second clock only if there are two limits
 
 
 def test_horizon_of_an_environment_of_gymnaxs_own_class():

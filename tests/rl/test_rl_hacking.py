@@ -41,7 +41,7 @@ def test_comparing_by_hand():
     assert comparison == (True, (2, 1), 1 / 3, False) or comparison == (True, (1, 2), 1 / 3, False)
     better_by_second, better_by_first = comparison.witness or (0, 0)
     assert (better_by_second, better_by_first) == (1, 2)
-    assert not compare([0, 1, 2], [0, 0, 5]).hackable  # ties hurt nobody: a simplification
+    assert not compare([0, 1, 2], [0, 0, 5]).hackable  # ties are no opposite order: a simplification
     flat = compare([0, 1, 2], [3, 3, 3])
     assert (flat.hackable, flat.trivial) == (False, True)
 
@@ -75,7 +75,9 @@ def test_equivalent_and_trivial_rewards_are_not_hackable(terminal):
     assert (result.hackable, result.trivial) == (False, (False, False))
     np.testing.assert_allclose(result.cosine, 1.0, atol=1e-6)
     assert hackable(world, one, -one).hackable
-    assert hackable(world, one, one + 0.01 * rewards(6)[0]).hackable  # however near, if not equivalent
+    assert hackable(
+        world, one, one + 0.01 * rewards(6)[0]
+    ).hackable  # nearly equivalent rewards are hackable too
     if not terminal:
         flat = hackable(world, one, np.ones((4, 2)))
         assert (flat.hackable, flat.trivial) == (False, (False, True))
@@ -116,7 +118,7 @@ def test_an_agent_is_paid_the_proxy_and_evaluated_by_both():
     evaluate = hacking.proxy_evaluator(lambda c: agent, env, proxy, episodes=64)
     measured = evaluate(None, jax.random.key(0), (), None)
     true = float(measured["true_return"])
-    assert 1.0 < true < 2.5  # right one time in three, of five
+    assert 1.0 < true < 2.5  # the expected return of random answers: 5 / 3
     np.testing.assert_allclose(measured["proxy_return"], 10 - 0.5 * true, rtol=1e-5)
     paid = hacking.misspecified(env, proxy)
     live = play.start(paid, jax.random.key(0), 5)

@@ -228,4 +228,4 @@ def test_the_recurrent_agent_elsewhere():
 @pytest.mark.slow
 def test_memory_is_beyond_an_agent_without_it():
     returns, _ = solve_by("ppo", identity.memory(3))
-    assert (returns.mean(1) < 0.8).all()  # none can, however long
+    assert (returns.mean(1) < 0.8).all()  # no agent can solve it without memory

@@ -224,7 +224,7 @@ def test_time_limits_do_not_change_values(name):
     else:
         config = config_of(g, Schedule(0.1 if name == "emphatic" else 0.3), interactions=4000)
 
-    def learnt(merge):  # both in one program
+    def learnt(merge):  # both versions in one program
         def move(key, state, action):
             (state, step), (_, other) = env.move(key, state, action), merged.move(key, state, action)
             return state, step._replace(terminated=jnp.where(merge, other.terminated, step.terminated))

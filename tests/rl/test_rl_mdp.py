@@ -104,7 +104,7 @@ def near_one(p, r, discount=0.9999):
     return mdp.make(p, r, discount=discount), values, visits, every[best], choices[best]
 
 
-FIRST, SECOND = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2  # both actions lead there
+FIRST, SECOND = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2  # both actions lead to this state
 NEAR_ONE = {
     # Values of actions differ by less than single precision can represent at 10,000.
     "stays": ([FIRST, SECOND], [[0.9995, 1.0], [-0.5, -0.5001]], 0.9999),

@@ -45,7 +45,7 @@ def test_truncation_is_bootstrapped(lambda_):
         return np.asarray(table.apply(state.params, state.net_state, jnp.eye(2))[0])
 
     np.testing.assert_allclose(values(env), np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
-    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the mistake is seen
+    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the test detects the mistake
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def test_readme(monkeypatch):
     seen = []
 
     def short(agent, configs, seeds, *, steps, **options):
-        warn.of_schedules(driver._arms(configs)[1], steps)  # an error here: what is printed has no fault
+        warn.of_schedules(
+            driver._arms(configs)[1], steps
+        )  # warnings are errors here: the printed code must not warn
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", train.ScheduleWarning)
             result = fit(agent, configs, list(seeds)[:2], steps=2, progress=False, **options)

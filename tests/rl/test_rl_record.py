@@ -273,7 +273,7 @@ def test_figures_of_gymnax_are_pictures():
     played = rollouts(env, memoryless(lambda s, x: jnp.ones(1, jnp.int32)), KEY, (), 1)
     _, state = env.reset(KEY)
     states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
-    assert played.lengths[0] == 9  # and the pay is for one catch
+    assert played.lengths[0] == 9  # so that an episode pays for one catch
     assert abs(float(played.returns[0])) == 1
     drawn = frames(env, seen(np.zeros((2, 10, 5)), state=states))
     assert drawn.shape[0] == 2

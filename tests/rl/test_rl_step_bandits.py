@@ -211,8 +211,10 @@ def check_policy(players: list[Player], policy: Any) -> None:
 
 @pytest.mark.parametrize("name", [n for n in POLICIES if n != "Beta Thompson"])
 def test_counts_of_pulls_stop_at_the_largest(name):
-    """Sums of counts are more than an int32 holds: epsilon, temperatures and widths are still those of a
-    late pull, so that the best arm is pulled, and a mean stays where it is."""
+    """Sums of counts exceed an int32; epsilon, temperatures and widths stay those of a late pull.
+
+    So the best arm is pulled, and a mean does not change.
+    """
     policy, late = POLICIES[name], jnp.linspace(0.0, 30.0, ARMS)
     state = policy.init()
     state = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))

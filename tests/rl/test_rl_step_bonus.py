@@ -68,7 +68,7 @@ def test_random_network_distillation():
         params, scale = (
             double.step(params, slope, c.learning_rate),
             scale + 1,
-        )  # as it trains, its state moves
+        )  # training changes the state of the network
     moments = optax.ScaleByAdamState(double.count, double.mu, double.nu)  # pyright: ignore
     expected = RNDState(
         state.target, (params, scale), (moments, state.opt_state[1]), observation, error  # pyright: ignore

@@ -222,7 +222,7 @@ def test_steps_are_those_of_the_paper(name, ran):
             np.testing.assert_array_equal(greedy, reference.q(X).argmax(1))
             act_key, noise_key = jax.random.split(jax.random.key(7))
             action = reference.choose(act_key, X)
-            if reference.full:  # white, whatever training's noise is
+            if reference.full:  # white noise, even if training's is colored
                 action = reference.pushed(action, numbers(_draws(noise_key)[5]["normal"]))
             np.testing.assert_array_equal(sampled, action)
     lengths = [n for _, n in endings]

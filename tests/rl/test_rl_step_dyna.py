@@ -170,7 +170,7 @@ def test_steps_are_those_of_the_book(config):
     reference, step = Reference(config, state), compiled(agent.step, key, state, None)
     listed, tried = [], []
     for t in range(5):
-        if t == 3:  # from here on the steps are more than 32 bits count
+        if t == 3:  # from here on, the number of steps exceeds 32 bits
             far = LARGEST - 5 - reference.steps
             tried_at = state.model.tried_at + jnp.where(state.model.tried_at > 0, far, 0)
             state = state._replace(steps=state.steps + far, model=state.model._replace(tried_at=tried_at))

@@ -159,7 +159,7 @@ def test_counts_of_updates_stop_at_the_largest(ran):
         learnt = state.learnt.system if hasattr(state.learnt, "system") else state.learnt
         assert learnt.steps == LARGEST, name
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.learnt)), name
-        if "lstd" not in name:  # where the steps are as good as infinitely many, none moves much
+        if "lstd" not in name:  # after nearly infinitely many steps, weights hardly move
             moved = np.abs(state.learnt.weights - before[name].learnt.weights).max()
             assert 0 < moved < 1e-3, name
 

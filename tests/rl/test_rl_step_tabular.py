@@ -86,7 +86,7 @@ class Control:
             error = move.reward + self.config.discount * follows - self.tables[table, move.state, move.action]
             size = scheduled(self.config.step_size, self.visits[table, move.state, move.action])
             self.tables[table, move.state, move.action] += size * error
-            assert np.array_equal(q, self.q) == (error == 0)  # the actions were chosen before
+            assert np.array_equal(q, self.q) == (error == 0)  # actions are chosen before the update
             self.action = fresh if move.ended else following
             self.moves.append(move)
             errors.append(error)

@@ -171,7 +171,9 @@ def test_steps_are_those_of_the_paper():
         state, metrics = step(jax.random.key(100 + t), state, None)
         reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * CONFIG.buffer_size
-    assert 0.1 < np.mean(np.abs(reference.played) == 1.0) < 0.9  # exploring actions were cut, and not all
+    assert (
+        0.1 < np.mean(np.abs(reference.played) == 1.0) < 0.9
+    )  # some exploring actions are clipped, and some are not
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
     action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)

@@ -176,7 +176,7 @@ def test_prediction_reaches_the_exact_values(kind, world):
     learner = predictor(kind, env, policy, 0.8, Schedule(power=0.8), 1000)
     values = run(learner, 50, lambda state: state.learnt.values)[:, -1]
     assert np.abs(values - exact).max() < 0.04
-    assert np.abs(exact - exact.mean()).max() > 0.1  # or any constant would do
+    assert np.abs(exact - exact.mean()).max() > 0.1  # so that a constant function fails
 
 
 @pytest.mark.parametrize("name", [*CONTROL, *KINDS])
@@ -189,7 +189,7 @@ def test_time_limits_do_not_change_values(name):
     exact = np.array([1 + 2 * g, 2 + g]) / (1 - g**2)
     env, merged = identity.two_state_truncating(5), merge_truncation(identity.two_state_truncating(5))
 
-    def learnt(merge):  # both in one program
+    def learnt(merge):  # both versions in one program
         def move(key, state, action):
             (state, step), (_, other) = env.move(key, state, action), merged.move(key, state, action)
             return state, step._replace(terminated=jnp.where(merge, other.terminated, step.terminated))

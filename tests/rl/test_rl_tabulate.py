@@ -27,7 +27,7 @@ def test_deep_sea_has_its_optimal_return():
     best = mdp.solve(tabulated.mdp)
     np.testing.assert_allclose(tabulated.mdp.initial @ best.values, 0.99, atol=1e-6)
     assert tabulated.mdp.states == 6 * 7 // 2 + 1  # a triangle of cells, and the end
-    # The values are those of the MDP written by hand, cell by cell (none above the diagonal is reached).
+    # Values equal those of the MDP written by hand, cell by cell (no cell above the diagonal is reached).
     by_hand = mdp.solve(mdp.deep_sea(6)).values
     cell = tabulated.states.row * 6 + tabulated.states.column
     np.testing.assert_allclose(best.values[:-1], by_hand[cell[:-1]], atol=1e-6)
