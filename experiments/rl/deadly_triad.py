@@ -3,47 +3,51 @@
 Claim. Tabular learning converges; bootstrapping with function approximation on off-policy data is unstable:
 it diverges or overfits.
 
-Design. Every combination of the three factors, other things equal. Values of one fixed policy are learnt, so
-that "off-policy" means one thing: which states and actions the updates are about.
+Design. The study runs every combination of the three factors, with all else equal. All cells learn values
+of one fixed policy, so that "off-policy" means one thing only: the distribution of the states and actions
+that are updated.
 
-- bootstrap: the target is the reward plus the estimate of what follows, or the whole Monte-Carlo return of
-  the policy (played on in the simulator from each state and action, so it needs no importance weights).
-- approximation: a table (on the continuous task a grid, one entry a cell), linear in 64 random Fourier
-  features (plain gradient steps), or a network (Adam). No target network, no replay of one's own making:
-  nothing that is known to help.
-- off-policy: data from random actions started all over the state space, or from the policy itself.
+- bootstrap: the target is either the reward plus the estimate of the next value, or the whole Monte-Carlo
+  return of the policy. The simulator plays on from each state and action, so the return needs no importance
+  weights.
+- approximation: a table (on the continuous task a grid with one entry for each cell), a linear function of 64
+  random Fourier features (plain gradient steps), or a network (Adam). There is no target network and no
+  replay of the agent's own data, since these are known to help.
+- off-policy: data from random actions that start all over the state space, or from the policy itself.
 
-Baird's star, in expectation: eight cells, each a linear iteration whose spectral radius says whether it
-diverges, and sampled TD and TDC from the usual weights. FourRooms (finite) and MountainCar (continuous
-states), both gymnax's: 2 x 3 x 2 cells. Two more arms maximize over actions, as Q-learning does, on
-off-policy data: without a target network and with one.
+Baird's star, in expectation: eight cells, each a linear iteration whose spectral radius tells whether it
+diverges, and sampled TD and TDC from the usual weights. gymnax's FourRooms (finite) and MountainCar
+(continuous states): 2 x 3 x 2 cells. Two more arms maximize over actions, as Q-learning does, on off-policy
+data, one without a target network and one with it.
 
-What counts as unstable. Soft divergence (van Hasselt et al. 2018): some |Q| of the data beyond
-r_max/(1 - discount), which no policy can earn, at any time of training; by over a quarter, since a network
-that merely regresses on returns overshoots too. Or getting worse: a final error more
-than .1 above the best on the way, where the error is the root mean square on the policy's own states over
-that of the values there; so overfitting counts, and a tenth of the values is to be lost. Slow learning counts
-as neither: its values stay within the bound, and its error, however large, never rises. (The error itself
-would not do, since it says as much about what an approximator can represent, such as a coarse grid.)
+What counts as unstable. First, soft divergence (van Hasselt et al. 2018): at any time of training some |Q| of
+the data exceeds r_max/(1 - discount), which no policy can earn, by over a quarter. The quarter is needed
+since a network that only regresses on returns overshoots the bound too. Second, getting worse: the final
+error is more than .1 above the lowest error along the training. The error is the root mean squared error on
+the policy's own states, divided by the root mean square of the values there. So overfitting counts if it
+costs a tenth of the values. Slow learning is not unstable: its values stay within the bound, and its error,
+however large, never rises. (The error itself would not do as a criterion, since it also depends on what an
+approximator, such as a coarse grid, can represent.)
 
 Set beforehand. In the cell with all three factors at least half of the seeds should be unstable ("is
-unstable" is no claim about rare accidents), and without one of the factors under a tenth of the runs.
-Not blind: pilots on seeds 1000 to 1003 chose budgets, replaced the final error by its rise, restricted the
-bound to actions in the data (what a network says of others is extrapolation, with returns as targets too),
-set the quarter (Monte-Carlo cells reached 1.09 bounds), and made the bootstrapped action a sampled one, so
-that on-policy data really are. Learning rates were set
-once, for all cells of an approximator, and not tuned.
+unstable" is no claim about rare accidents), and without one of the factors under a tenth of the runs. Not
+blind: pilots on seeds 1000 to 1003 chose budgets, replaced the final error by its rise, restricted the
+bound to actions in the data (values of other actions are extrapolations of a network, with returns as
+targets too), set the quarter (Monte-Carlo cells reached 1.09 bounds), and made the bootstrapped action a
+sampled one, so that on-policy data are really on-policy. Learning rates were set once for all cells of an
+approximator, and not tuned.
 
-Controls. Baird's iteration grows as its spectral radius says; an arm whose rate is a thousandth has learnt
-next to nothing at the end and is not called unstable; Monte Carlo on the policy's own data learns.
+Controls. Baird's iteration grows at the rate of its spectral radius; an arm with a thousandth of the learning
+rate has learned next to nothing at the end and does not count as unstable; Monte Carlo on the policy's own
+data learns.
 
     python -m experiments.rl.deadly_triad --preset quick
 
-Time on two cores: 54 s for quick. What to expect from quick: mixed. Baird's star is as
-the books say, and no Monte-Carlo learner is ever unstable; but linear features are stable with all three
-factors, and on MountainCar a bootstrapping network passes the bound on its own policy's data as well, so that
-off-policy data are neither sufficient nor necessary. Q-learning without a target network diverges without
-limit on FourRooms in every seed, and with one in none.
+Time on two cores: 54 s for quick. What to expect from quick: mixed. Baird's star behaves as in the books,
+and no Monte-Carlo learner is ever unstable. But linear features are stable with all three factors, and on
+MountainCar a bootstrapping network exceeds the bound on its own policy's data too. So off-policy data are
+neither sufficient nor necessary. On FourRooms, Q-learning diverges without limit in every seed without a
+target network, and in none with a target network.
 """
 
 from __future__ import annotations
@@ -79,7 +83,7 @@ BOUND = 1 / (1 - DISCOUNT)  # all rewards lie in [-1, 1]
 CAP, RISE, EXCESS = 10.0, 0.1, 1.25
 BAIRD_RATE, BAIRD_CORRECTION = 0.01, 0.05
 TRIAD = (True, True)
-WITHOUT = {  # a factor -> (kind, bootstrap, off-policy) of the cells that lack it, and only it or also others
+WITHOUT = {  # the cells (kind, bootstrap, off-policy) that lack a factor; they may lack others too
     "without approximation": [("table", b, o) for b in (True, False) for o in (True, False)],
     "without bootstrap": [(k, False, o) for k in KINDS[1:] for o in (True, False)],
     "without off-policy data": [(k, True, False) for k in KINDS[1:]],
@@ -91,10 +95,15 @@ JUDGED = ("x", "action", "return")
 class Config:
     """Settings.
 
-    tasks: any of FourRooms, MountainCar. updates: gradient steps. batch: transitions in each.
-    transitions: in each data set. rollouts: steps that a Monte-Carlo return is played on for.
-    hidden: of the network. features: Fourier features. grid: cells of the table along a dimension.
-    baird_steps: of the sampled runs on Baird's star.
+    tasks: names of tasks, any of FourRooms and MountainCar.
+    updates: gradient steps of a training.
+    batch: transitions in a gradient step.
+    transitions: transitions in each data set.
+    rollouts: the largest number of steps of a Monte-Carlo return.
+    hidden: widths of the network's hidden layers.
+    features: number of Fourier features.
+    grid: number of cells of the table along each dimension.
+    baird_steps: environment steps of the sampled runs on Baird's star.
     """
 
     tasks: tuple[str, ...] = TASKS
@@ -139,7 +148,7 @@ def slow_arm(task: str) -> str:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says, on Baird's star and in each task."""
+    """The predictions of the claim, on Baird's star and on each task."""
     found: list[Prediction] = [
         Within(
             statement="Baird's star, in expectation: with all three factors the iteration diverges.",
@@ -204,7 +213,7 @@ def _unstable(name: str, regime: str) -> Prediction:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that the experiment, or its measure of divergence, is broken."""
+    """Controls that fail if the experiment, or its measure of divergence, is broken."""
     found = [
         Control(
             Exact(
@@ -247,7 +256,7 @@ def cells(task: str) -> list[str]:
 
 
 def run(config: Config, context: Context) -> None:
-    """Baird's star, then the grid on each task."""
+    """Run Baird's star, then the grid of cells on each task."""
     _baird_expected(context)
     _baird_sampled(config, context)
     for task in config.tasks:
@@ -259,7 +268,7 @@ def _baird_arm(kind: str, bootstrap: bool, off_policy: bool) -> str:
 
 
 def _baird_expected(context: Context) -> None:
-    """The eight cells as linear iterations, in double precision: which of them diverge, and how fast."""
+    """Record the growth of the eight cells as linear iterations, in double precision."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -283,7 +292,7 @@ def _baird_expected(context: Context) -> None:
                     step = jnp.eye(features.shape[1]) - BAIRD_RATE * moments.a
                     radii[kind, bootstrap, off] = log_radius(step)
         m = linear.moments(star, x, target, everywhere)
-        # The iteration as it is run, against what its matrix says.
+        # Run the iteration, to compare its growth with the spectral radius of its matrix.
         iterate = jax.jit(
             lambda w, k: jax.lax.fori_loop(0, k, lambda _, v: linear.expected_td(m, v, BAIRD_RATE), w)
         )
@@ -294,7 +303,7 @@ def _baird_expected(context: Context) -> None:
             jnp.eye(16)
         )
         cured = (log_radius(jnp.concatenate(tdc, 1)), log_radius(jnp.eye(8) - BAIRD_RATE * emphatic.a))
-    # The same for every seed: nothing here is random.
+    # All seeds get the same numbers, since nothing here is random.
     every_seed = np.ones(len(context.seeds))
     for cell, radius in radii.items():
         context.record(_baird_arm(*cell), "log radius", radius * every_seed)
@@ -307,7 +316,7 @@ def _baird_expected(context: Context) -> None:
 
 
 def _baird_sampled(config: Config, context: Context) -> None:
-    """TD and TDC from the usual weights."""
+    """Run sampled TD and TDC from the usual weights."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -341,10 +350,13 @@ def _baird_sampled(config: Config, context: Context) -> None:
 
 
 class World(NamedTuple):
-    """A task: an environment without its time limit, a policy, two ways to start, and inputs for learners.
+    """A task.
 
-    policy: ``policy(observation) -> probabilities [action]``. start, anywhere: ``f(key) -> (observation,
-    state)``. scale: ``scale(observation) -> [2]``, within [-1, 1].
+    env: the environment, without its time limit.
+    policy: ``policy(observation) -> probabilities [action]``, the policy whose values are learned.
+    start: ``start(key) -> (observation, state)``, the environment's own start.
+    anywhere: ``anywhere(key) -> (observation, state)``, a start anywhere in the state space.
+    scale: ``scale(observation) -> [2]``, inputs of the learners, within [-1, 1].
     """
 
     env: Any
@@ -396,7 +408,7 @@ def _world(task: str) -> World:
 
 
 def _data(world: World, seed: Any, config: Config) -> dict[str, Any]:
-    """Transitions [2, n, ...] of both data sets, own first, with returns; and states to be judged on."""
+    """Transitions [2, n, ...] of both data sets, on-policy first, with returns; and states for evaluation."""
     import jax
     import jax.numpy as jnp
 
@@ -407,7 +419,7 @@ def _data(world: World, seed: Any, config: Config) -> dict[str, Any]:
         return jax.random.categorical(key, jnp.log(p))
 
     def stretch(key: Any, start: Any, act: Any, restart: int | None) -> Any:
-        """One walker, every ``stride``-th of its steps."""
+        """Every ``stride``-th step of one walker."""
         first, rest = jax.random.split(key)
 
         def step(carry: Any, x: Any) -> Any:
@@ -427,7 +439,7 @@ def _data(world: World, seed: Any, config: Config) -> dict[str, Any]:
         return jax.tree.map(lambda x: x[stride - 1 :: stride], rows)
 
     def play_on(key: Any, observation: Any, state: Any, action: Any, terminated: Any) -> Any:
-        """The policy's discounted returns [n] from here, the first action given; until all have ended."""
+        """The policy's discounted returns [n] from the given states and first actions, played to the end."""
 
         def unfinished(carry: Any) -> Any:
             t, *_, weight, _ = carry
@@ -477,7 +489,7 @@ def _data(world: World, seed: Any, config: Config) -> dict[str, Any]:
 
 
 def _approximator(kind: str, actions: int, config: Config) -> tuple[Any, Any]:
-    """``init(key) -> params`` and ``q(params, x [batch, 2]) -> [batch, action]``."""
+    """The functions ``init(key) -> params`` and ``q(params, x [batch, 2]) -> [batch, action]``."""
     import jax
     import jax.numpy as jnp
 
@@ -524,13 +536,13 @@ def _grid(task: str, config: Config, context: Context) -> None:
 
     @pytree
     class Factors:
-        """All floats, so that the cells of one approximator are one program."""
+        """The factors of a cell, as floats, so that all cells of one approximator are one program."""
 
         bootstrap: float
         off_policy: float
         rate: float
         greedy: float = 0.0
-        follow: float = 1.0  # of the target network, each step; 1 is none
+        follow: float = 1.0  # share by which the target network moves each step; 1 is no target network
 
     class Fitted(NamedTuple):
         params: Any
@@ -571,7 +583,7 @@ def _grid(task: str, config: Config, context: Context) -> None:
                 params = jax.tree.map(lambda p, u: p - c.rate * u, state.params, updates)
                 slow = jax.tree.map(lambda s, p: s + c.follow * (p - s), state.slow, params)
                 peak = jnp.maximum(state.peak, jnp.abs(values).max())
-                # What is a thousand bounds away has diverged; it stops there, before it overflows.
+                # A learner beyond a thousand bounds has diverged; it stops there, before it overflows.
                 new = Fitted(params, slow, opt_state, peak)
                 kept = state._replace(peak=peak)
                 state = jax.tree.map(lambda n, k: jnp.where(peak < 1000 * BOUND, n, k), new, kept)
@@ -631,7 +643,7 @@ def _grid(task: str, config: Config, context: Context) -> None:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Baird's star, and in each task how far values went and how wrong they are."""
+    """Baird's star, and for each task the share of unstable seeds and the final error of every cell."""
     import numpy as np
 
     from lrn import figures

@@ -2,40 +2,43 @@
 
 Claim. Epsilon-greedy exploration works where actions are discrete, and fails in continuous control.
 
-Design. Five tasks: three with discrete actions (CartPole, MountainCar, DeepSea of depth 10) and two with
-continuous ones (Pendulum, MountainCarContinuous). In either kind one is easy to explore and one is not: in
-DeepSea and MountainCarContinuous nothing but costs is seen until a long run of right actions has been made.
-So the kind of action and the depth of exploration can be told apart, which the claim does not do.
+Design. There are five tasks: three with discrete actions (CartPole, MountainCar, DeepSea of depth 10) and two
+with continuous actions (Pendulum, MountainCarContinuous). Each kind has easy and hard tasks for
+exploration: in DeepSea and MountainCarContinuous an agent sees only costs until it has made a long run of
+right actions. So the study can tell the kind of action from the depth of exploration, which the claim does
+not do.
 
-One learner for all: Q-learning over tiles (a table for DeepSea), with the continuous actions discretized
-evenly, three for the car and five for the pendulum. A network would add its own generalization, and another
-learner for continuous actions its own; here arms differ in how they explore and in nothing else, and a run
-costs microseconds a step. Methods: epsilon-greedy (constant, or annealed over nearly the whole training);
-optimistic initial values; a count bonus; and, in continuous tasks, noise on the greedy action along the axis
-of actions: white, Ornstein-Uhlenbeck, pink; and RND for the car. Bonuses are tried with optimism too, as a
-greedy learner that starts at 0 prefers what has paid one. Everything starts at 0 otherwise, as networks do:
-where rewards are negative (MountainCar, Pendulum) this is optimism already, and part of why such tasks are
-easy. Every method has three settings in every task, and the best in hindsight counts (by the rate of solved
-seeds, then by return).
+All arms use one learner: Q-learning over tiles (a table for DeepSea), with continuous actions discretized
+evenly, three for the car and five for the pendulum. A network would add effects of its generalization, and a
+separate learner for continuous actions would add effects of its own. Here arms differ only in how they
+explore, and a step costs microseconds. The methods are epsilon-greedy (constant, or annealed over nearly
+the whole training); optimistic initial values; a count bonus; in continuous tasks noise on the greedy
+action along the axis of actions (white, Ornstein-Uhlenbeck, pink); and RND for the car. Bonuses are also
+tried with optimistic values, since a greedy learner that starts at 0 prefers actions that have paid a
+bonus. All other values start at 0, as with networks. Where rewards are negative (MountainCar, Pendulum) a
+start at 0 is optimistic already, which is part of why these tasks are easy. Every method has three settings
+in every task, and the best one in hindsight counts (by the rate of solved seeds, then by return).
 
-What "works" means: the greedy policy solves the task after a fixed budget, over 16 episodes: a mean return of
-195 on CartPole (gym's mark for its first version), above -190 on MountainCar (the goal is reached at all),
-above .5 in DeepSea (the treasure), above 50 for the continuous car (the goal, less the cost of force), above
--400 for the pendulum (a third of what random torque pays). Predicted by the claim: epsilon-greedy solves each
-discrete task in over half of the seeds, and each continuous one in fewer; and, since exploration is to blame,
-on the continuous car pink noise solves a quarter of the seeds more than epsilon-greedy, and than white noise,
-which dithers as epsilon-greedy does. Expected: mixed, along depth and not along the kind of action.
+What "works" means. The greedy policy solves the task after a fixed budget, over 16 episodes. A task is
+solved by a mean return of 195 on CartPole (gym's mark for its first version), above -190 on MountainCar
+(the goal is reached at all), above .5 in DeepSea (the treasure), above 50 for the continuous car (the goal,
+less the cost of force), and above -400 for the pendulum (a third of what random torque pays). The claim
+predicts that epsilon-greedy solves each discrete task in over half of the seeds, and each continuous task
+in fewer. If exploration is the cause, then on the continuous car pink noise solves a quarter of the seeds
+more than epsilon-greedy, and more than white noise, which dithers as epsilon-greedy does. Expected: mixed,
+along depth and not along the kind of action.
 
-Set beforehand, not blind: a pilot on seeds 1000 to 1005 fixed tiles, budgets and the range of settings. In it
-epsilon-greedy failed at DeepSea, and at 150,000 steps on the car its longest schedule often succeeded; the
-budget here is a hundred episodes of the car, and was not chosen by what came out. Pink noise and optimism on
-the car, at 150,000 steps, were seen on seeds 0 to 9 after these predictions had been written.
+Set beforehand, not blind. A pilot on seeds 1000 to 1005 fixed tiles, budgets and the range of settings. In
+the pilot epsilon-greedy failed at DeepSea, and on the car its longest schedule often succeeded after
+150,000 steps. The budget here is a hundred episodes of the car and was not chosen by that result. Pink
+noise and optimism on the car, after 150,000 steps, were seen on seeds 0 to 9 after these predictions had
+been written.
 
-Controls. Each task is solved by some method in over half of the seeds, and by none without learning.
+Controls. Some method solves each task in over half of the seeds, and no task is solved without learning.
 
     python -m experiments.rl.exploration --preset quick
 
-takes about a minute on two cores, half of it compiling.
+takes about a minute on two cores, half of it for compilation.
 """
 
 from __future__ import annotations
@@ -69,10 +72,15 @@ NOISES = ("white", "OU", "pink")
 
 
 class Task(NamedTuple):
-    """What belongs to a task.
+    """A task.
 
-    continuous: whether its actions are. levels: how many they become. low, high, bins, tilings: of the tiles.
-    mark: the return that solves it. scale: of bonuses and optimism, in the unit of its values.
+    continuous: whether its actions are continuous.
+    mark: the return that solves the task.
+    scale: scale of bonuses and optimistic values, in the unit of the task's values.
+    low: lower ends of the tiles' range.
+    high: upper ends of the tiles' range.
+    bins: numbers of tiles along the dimensions.
+    levels: number of discrete actions that continuous actions become.
     """
 
     continuous: bool
@@ -97,8 +105,10 @@ TASKS = {
 class Config:
     """Settings.
 
-    steps: of the environment in each task but the continuous car. car_steps: there.
-    depth: of DeepSea. episodes: of an evaluation.
+    steps: environment steps of a training, in each task except the continuous car.
+    car_steps: environment steps of a training on the continuous car.
+    depth: depth of DeepSea.
+    episodes: episodes of an evaluation.
     """
 
     steps: int = 40_000
@@ -114,7 +124,7 @@ class Config:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says, task by task, and of its reason."""
+    """The predictions of the claim, task by task, and of its reason."""
     del config
     works = [
         Superiority(
@@ -140,7 +150,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that a task or the learner is broken."""
+    """Controls that fail if a task or the learner is broken."""
     solvable = [
         Superiority(
             statement=f"{name} is solved by some method in over half of the seeds.",
@@ -168,7 +178,7 @@ def trainings(name: str) -> dict[str, list[str]]:
 
 
 def _treated_alike(name: str) -> list[Control]:
-    """As many steps and settings for all methods that learn on a task."""
+    """Controls that all methods on a task have the same steps, and those that learn as many settings."""
     names = trainings(name)
     learning = [arm(name, method) for method in names if method != "no learning"]
     return [
@@ -178,7 +188,7 @@ def _treated_alike(name: str) -> list[Control]:
 
 
 def kind(task: Task) -> str:
-    """Of its actions, in a word."""
+    """The kind of a task's actions, in a word."""
     return "continuous" if task.continuous else "discrete"
 
 
@@ -211,7 +221,7 @@ def settings(task: Task) -> dict[str, list[dict[str, float]]]:
 
 
 def run(config: Config, context: Context) -> None:
-    """Train every method with every setting on each task, then keep each method's best."""
+    """Train every method with every setting on each task, then record the best setting of each method."""
     import numpy as np
 
     seeds = len(context.seeds)
@@ -219,7 +229,7 @@ def run(config: Config, context: Context) -> None:
     for name, task in TASKS.items():
         solved, returns = _train(name, task, config, context)
         for method, found in solved.items():
-            # The best in hindsight: by seeds solved, then by return.
+            # The best setting in hindsight: by seeds solved, then by return.
             best = max(
                 range(len(found)), key=lambda i, f=found, m=method: (f[i].mean(), returns[m][i].mean())
             )
@@ -233,7 +243,7 @@ def run(config: Config, context: Context) -> None:
 
 
 def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dict, dict]:
-    """Solved (0 or 1) and greedy return of each method: for every setting, [seeds]."""
+    """Solved (0 or 1) and greedy return of each method, for every setting [seeds]."""
     import numpy as np
 
     from lrn import nets
@@ -254,7 +264,7 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
 
     @pytree
     class Arm:
-        """All that arms of one program differ in."""
+        """The settings in which arms of one program differ."""
 
         epsilon: float = 0.0
         epsilon_end: float = 0.0
@@ -291,7 +301,7 @@ def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dic
         noise = ornstein_uhlenbeck() if program == "OU" else colored(c.color, env.horizon)
         return coded_q(env, coding, learner, bonus, noise)
 
-    # One program for what floats can tell apart, and one each for OU and RND, on the car alone.
+    # One program for all arms that differ in floats only, and one each for OU and RND, on the car only.
     arms = {
         f"{arm(name, method)} {i}": (method, Arm(**{"learning_rate": rate, **setting}))
         for method, listed in settings(task).items()
@@ -329,7 +339,7 @@ GYM = {
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Rate of solved seeds, method by task; where a method does not apply the cell is empty."""
+    """Rate of solved seeds, methods by tasks; a cell is empty where a method does not apply."""
     import numpy as np
 
     from lrn import figures

@@ -3,38 +3,42 @@
 Claim. Agents exploit flaws of the reward, and bonuses are sought instead of the task.
 
 Design, in three parts.
-(1) A proxy on MountainCar: 4 |v| / v_max is paid on top of the -1 a step, since speed is what gets one up the
-hill. For a weak agent it is a good guide; but swinging for ever without leaving pays more than leaving. PPO
-is trained on the proxy with 2, 8 and 64 units a layer in use, and on the true reward with 64 (Pan et al.
-2022: more capable agents get more of the proxy and less of what is wanted, with a sudden change between).
-Greedy policies, evaluated by both rewards over the same episodes, along training.
-(2) A corridor with a television whose screen is random whenever one watches it, which is worth nothing (Burda
-et al. 2019). DQN with a bonus for what is new: counts of what is observed, RND, curiosity (the error of a
-forward model), and counts of rooms alone, which do not see the screen; with the screen lit, and dark.
-(3) Finite MDPs, exactly (Skalse et al. 2022): are two rewards hackable, that is, does some policy gain by one
-and lose by the other? For pairs of independent rewards, and for a true reward with errors of 1, 10 and
-100 percent of its spread.
 
-Set beforehand. Ten steps of MountainCar, where policies that leave take 100 to 150 and failure counts 200.
-Half of the episodes in the corridor. Not blind: a pilot on seeds 1000 to 1003 set the budgets, the widths out
-of 1, 2, 4, 8 and 64, the weight of the speed out of 1, 2 and 4 (at 1 the best policy by the proxy still
-leaves; the flaw must exist to be exploited), and one scale of all bonuses out of 0.1 and 0.3, at both of
-which every agent reaches the exit in the dark.
-After a first whole pilot had left the predictions on the car open at four seeds, it took initial weights
-under which an earlier pilot had shown the flaw exploited, and 150,000 steps in place of 100,000. So part (1)
-says that such a flaw is exploited under settings picked to show it, and not how often one is.
+(1) A proxy on MountainCar. The proxy adds 4 |v| / v_max to the reward of -1 per step, since speed gets the
+car up the hill. For a weak agent the proxy is a good guide, but swinging for ever without leaving pays more
+than leaving. PPO is trained on the proxy with 2, 8 and 64 units of each layer in use, and on the true
+reward with 64 units. (Pan et al. 2022: more capable agents get more of the proxy and less of the true
+reward, with a sudden change between.) Greedy policies are evaluated along training by both rewards, over
+the same episodes.
 
-Controls. Trained on the true reward the same agent solves MountainCar and gets less of the proxy than the one
-trained on it. A bonus that is blind to the screen, and none, are not trapped by it. Equivalent rewards
-(scaled, and shaped by a potential) are not hackable, and every witness that the linear algebra gives does
-gain by one reward and lose by the other when evaluated.
+(2) A corridor with a television. Its screen shows random pixels whenever the agent watches, and watching is
+worth nothing (Burda et al. 2019). DQN gets a bonus for novelty: counts of observations, RND, curiosity (the
+error of a forward model), or counts of rooms, which do not see the screen. The screen is lit or dark.
+
+(3) Finite MDPs, exactly (Skalse et al. 2022). Two rewards are hackable if some policy gains on one and
+loses on the other against another policy. The study decides this for pairs of independent rewards, and for
+a true reward and the same reward with errors of 1, 10 and 100 percent of its spread.
+
+Set beforehand. The margins: ten steps of MountainCar, where policies that leave take 100 to 150 steps and
+failure counts 200; half of the episodes in the corridor. Not blind: a pilot on seeds 1000 to 1003 set the
+budgets, the widths (out of 1, 2, 4, 8 and 64), the weight of the speed (out of 1, 2 and 4; with 1 the best
+policy by the proxy still leaves, and the flaw must exist to be exploited), and one scale of all bonuses
+(out of 0.1 and 0.3; with both, every agent reaches the exit in the dark). A first pilot of the whole study
+left the predictions on the car open at four seeds. The study then took initial weights with which an
+earlier pilot had shown the flaw exploited, and 150,000 steps in place of 100,000. So part (1) shows that
+such a flaw is exploited under settings picked to show it, and not how often a flaw is exploited.
+
+Controls. Trained on the true reward, the same agent solves MountainCar and gets less of the proxy than the
+agent trained on the proxy. Agents without a bonus, or with a bonus that is blind to the screen, are not
+trapped by the screen. Equivalent rewards (scaled, and shaped by a potential) are not hackable, and every
+witness of the linear algebra does gain on one reward and lose on the other when it is evaluated.
 
     python -m experiments.rl.reward_hacking --preset quick
 
-Time on two cores: 45 s for quick, of which a third is compiling two programs. What to expect: the
-true return rises with the proxy at first, then falls to failure in the capable agent alone; the television
-traps counts and curiosity, and RND as far as its predictor does not get to know the pictures; independent
-rewards are always hackable, as are those with the smallest error, though few policies are then ordered
+Time on two cores: 45 s for quick, a third of it for the compilation of two programs. What to expect: the true
+return rises with the proxy at first, then falls to failure in the capable agent only. The television traps
+counts and curiosity, and traps RND as long as its predictor has not learned the pictures. Independent rewards
+are always hackable, and so are rewards with the smallest error, though few policies are then ordered
 oppositely.
 """
 
@@ -69,7 +73,7 @@ if TYPE_CHECKING:
 WIDTHS = (2, 8, 64)
 CAPABLE, MIDDLING = "proxy, 64 units", "proxy, 8 units"
 TRUE = "true reward, 64 units"
-STEPS = 10.0  # of MountainCar
+STEPS = 10.0  # margin in steps of MountainCar
 EVALUATIONS = 8
 BONUSES = ("none", "counts of rooms", "counts of all", "RND", "curiosity")
 TRAPPED = ("counts of all", "RND", "curiosity")
@@ -83,10 +87,11 @@ ERRORS = (0.01, 0.1, 1.0)
 class Config:
     """Settings.
 
-    car_steps, corridor_steps: of training, in steps of the environment.
-    episodes: of an evaluation.
-    pairs: pairs of rewards for each seed, each on an MDP of its own.
-    states: of those MDPs, which have two actions.
+    car_steps: environment steps of a training on MountainCar.
+    corridor_steps: environment steps of a training in the corridor.
+    episodes: episodes of an evaluation.
+    pairs: number of pairs of rewards for each seed, each on an MDP of its own.
+    states: number of states of these MDPs, which have two actions.
     """
 
     car_steps: int = 150_000
@@ -103,17 +108,17 @@ class Config:
 
 
 def proxied(width: int) -> str:
-    """The arm trained on the proxy with so many units."""
+    """The name of the arm trained on the proxy with ``width`` units."""
     return f"proxy, {width} units"
 
 
 def corridor(bonus: str, lit: bool) -> str:
-    """The arm with a bonus and the screen lit or dark."""
+    """The name of the arm with a bonus and the screen lit or dark."""
     return f"corridor: {bonus}, {'lit' if lit else 'dark'}"
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says."""
+    """The predictions of the claim."""
     capacity, time, rewards = "capacity", "training time", "finite MDPs"
     return [
         Trend(
@@ -175,7 +180,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """The tasks can be done, the proxy is a flaw and not a handicap, and the exact criterion is right."""
+    """Controls: the tasks can be solved, the proxy is no handicap, and the exact criterion is right."""
     blind = [
         Superiority(
             statement=f"With {bonus} as the bonus the screen costs less than a fifth of the successes.",
@@ -214,7 +219,7 @@ def controls(config: Config) -> Sequence[Control]:
 
 
 def run(config: Config, context: Context) -> None:
-    """The three parts."""
+    """Run the three parts."""
     _car(config, context)
     _corridor(config, context)
     _finite(config, context)
@@ -237,7 +242,7 @@ def _car(config: Config, context: Context) -> None:
 
     @pytree
     class Arm:
-        """Units in use, and the weight of the speed: one compile for all."""
+        """Units in use and weight of the speed, as floats, so that all arms are one compile."""
 
         units: float
         speed: float
@@ -266,7 +271,7 @@ def _car(config: Config, context: Context) -> None:
 
 
 def _masked(outputs: int, units: Any) -> Any:
-    """Two tanh layers of 64, of which the first ``units`` are in use, for observations of the car."""
+    """A network of two tanh layers of 64 units, the first ``units`` of them in use, for the car."""
     import jax
     import jax.numpy as jnp
 
@@ -300,7 +305,7 @@ def _corridor(config: Config, context: Context) -> None:
 
     @pytree
     class Arm:
-        """The weight of each bonus, and the screen's brightness: one compile for all."""
+        """Weight of each bonus and brightness of the screen, as floats, so that all arms are one compile."""
 
         rooms: float = 0.0
         all: float = 0.0
@@ -325,7 +330,7 @@ def _corridor(config: Config, context: Context) -> None:
         for lit in (False, True):
             weights = {weight[bonus]: SCALE} if bonus in weight else {}
             arms[corridor(bonus, lit)] = Arm(**weights, brightness=float(lit))
-    # As a proxy this counts the steps that were spent watching.
+    # Evaluated as a proxy, this counts the steps spent watching.
     watching = lambda observation, action, step: (action == WATCH).astype(jnp.float32)  # noqa: E731
     context.fit(
         agent,
@@ -337,7 +342,7 @@ def _corridor(config: Config, context: Context) -> None:
 
 
 def _bonus(c: Any) -> Any:
-    """The sum of the four bonuses, each with its weight."""
+    """A bonus that is the sum of the four bonuses, each with its weight."""
     import jax
     import jax.numpy as jnp
 
@@ -386,7 +391,7 @@ def _bonus(c: Any) -> Any:
 
 
 def _finite(config: Config, context: Context) -> None:
-    """Everything in float64 on the host; what is reported are fractions over a seed's pairs."""
+    """Record fractions over the pairs of a seed, computed in float64 on the host."""
     import jax
     import numpy as np
 
@@ -429,7 +434,7 @@ def _finite(config: Config, context: Context) -> None:
 
 
 def _holds(world: Any, first: Any, second: Any, witness: Any) -> bool:
-    """Whether of two policies the second is better by the first reward and worse by the second."""
+    """Whether the second policy of a witness is better by the first reward and worse by the second."""
     import numpy as np
 
     if witness is None:

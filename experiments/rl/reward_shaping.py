@@ -1,46 +1,51 @@
 """Does the shape of the reward matter more than the algorithm? (O5)
 
-Claim. Reward shaping matters more than the algorithm: a good one lets any of them solve the task, and a bad
-one degenerates under any optimizer.
+Claim. Reward shaping matters more than the algorithm: with a good shaping any algorithm solves the task, and
+with a bad one any optimizer degenerates.
 
-Design. Three algorithms of different kinds (PPO; DQN, which replays; PQN, on-policy Q-learning) by four
-rewards, on a task that the plain reward does not explain (MountainCar) and one where it suffices (CartPole).
-The rewards: plain, the environment's own; "good potential", potential-based shaping (Ng et al. 1999) with a
-guess of the optimal value; "bad potential", the same with the guess upside down, which leaves the best policy
-the best and misleads the search; "bonus", pay for speed on top of the plain reward, which is no difference of
-potentials and makes another policy the best. All are judged by the environment's own reward: the return of
-the greedy policy, as a score from 0 to 1 (MountainCar: -200, which is failure, to -100; CartPole: 0 to 500).
-The same seeds in all cells.
+Design. Three algorithms of different kinds (PPO; DQN, which replays; PQN, on-policy Q-learning) are trained
+with four rewards, on a task where the plain reward gives no guidance (MountainCar) and one where it
+suffices (CartPole). The rewards are:
 
-What "matters more" means. For each seed the 4 x 3 table of scores is decomposed into the variance components
-of a two-way layout without repetition: (MS_reward - MS_residual) / 3 for the reward and
-(MS_algorithm - MS_residual) / 4 for the algorithm, where MS_residual takes noise and interaction out of both
-without bias. The reward matters more if its component is the larger by 0.01, the variance of a standard
-deviation of ten points.
+- "plain": the environment's own reward.
+- "good potential": potential-based shaping (Ng et al. 1999) with a guess of the optimal value.
+- "bad potential": the same with the negated guess, which keeps the best policy the best but misleads the
+  search.
+- "bonus": a bonus for speed on top of the plain reward. The bonus is no difference of potentials and makes
+  another policy the best.
 
-What "degenerates" means. With the bad reward the algorithm stays ten points short of what the same algorithm
-reaches with the good potential, in each of the twelve cells. Which rewards are compared decides what a
-variance is: the two bad ones are the two ways in which shaping is known to go wrong, not the worst found.
+All arms are judged by the environment's own reward: the return of the greedy policy, as a score from 0 to 1
+(MountainCar: from -200, which is failure, to -100; CartPole: from 0 to 500). All cells use the same seeds.
 
-Set beforehand. Ten points: what one would notice. Not blind: a pilot on seeds 1000 to 1002 chose for each
-algorithm one rate of 0.0005, 0.001 and 0.003, by the mean score with the plain and the good reward over both
-tasks, and set the budgets; it also saw the bad rewards.
+What "matters more" means. For each seed the 4 x 3 table of scores is decomposed into the variance
+components of a two-way layout without repetition: (MS_reward - MS_residual) / 3 for the reward and
+(MS_algorithm - MS_residual) / 4 for the algorithm. MS_residual removes noise and interaction from both
+without bias. The reward matters more if its component is larger by 0.01, which is the variance of a
+standard deviation of ten points.
 
-Controls. On random MDPs with ends and time limits, tabular Q-learning and SARSA with shaping take the very
-steps of Q-values that start at the potential (Wiewiora 2003), and a potential left in at the end of episodes,
-the usual slip, does not pass for that. The good potential lets the best algorithm solve each task, so that
-there is something to lose.
+What "degenerates" means. With the bad reward the algorithm stays ten points short of the score that the same
+algorithm reaches with the good potential, in each of the twelve cells. The variance explained by the reward
+depends on the choice of rewards. The two bad rewards are the two ways in which shaping is known to go
+wrong, and not the worst rewards that were found.
+
+Set beforehand. Ten points is a difference that one would notice. Not blind: a pilot on seeds 1000 to 1002
+chose for each algorithm one learning rate of 0.0005, 0.001 and 0.003, by the mean score with the plain and
+the good reward over both tasks, and set the budgets. The pilot also saw the bad rewards.
+
+Controls. On random MDPs with terminations and time limits, tabular Q-learning and SARSA with shaping make
+exactly the updates of learners whose Q-values start at the potential (Wiewiora 2003). A potential that is
+left in at the end of episodes, the usual mistake, makes other updates. With the good potential the best
+algorithm solves each task, so that there is something to lose.
 
     python -m experiments.rl.reward_shaping --preset quick
 
-Time on two cores: 63 to 83 s for quick, of which a good third is compiling six programs (three algorithms
-by two tasks; the four rewards are floats of one program). A third algorithm and a second task are what the
-comparison is about, so it is not cut further. `full` trains four times as long.
+Time on two cores: 63 to 83 s for quick, more than a third of it for the compilation of six programs (three
+algorithms by two tasks; the four rewards are floats of one program). The comparison needs a third algorithm
+and a second task, so it is not cut further. `full` trains four times as long.
 
-What to expect: half of the predictions come out and half stay undecided at ten seeds, or one of them fails
-(mixed), as the last bits of an arithmetic have it. The bad potential ruins every algorithm on MountainCar,
-but PPO withstands it on CartPole; and the bonus for speed, though wrong, gets DQN up the hill within this
-budget.
+What to expect: half of the predictions hold. The other half stay undecided at ten seeds, or one of them fails
+(mixed), which depends on rounding. The bad potential ruins every algorithm on MountainCar, but PPO
+withstands it on CartPole. The bonus for speed, though wrong, gets DQN up the hill within this budget.
 """
 
 from __future__ import annotations
@@ -73,13 +78,19 @@ REWARDS = ("plain", "good potential", "bad potential", "bonus")
 ALGORITHMS = ("PPO", "DQN", "PQN")
 RATES = {"PPO": 3e-3, "DQN": 5e-4, "PQN": 3e-3}
 DISCOUNT = 0.99
-POINTS = 0.1  # of a score
+POINTS = 0.1  # ten points of a score
 ROLLOUT = 2048  # environment steps of the longest rollout
 SOLVED = 0.6
 
 
 class Task(NamedTuple):
-    """An environment's name, its steps of training, and the returns that are scores 0 and 1."""
+    """A task.
+
+    environment: name of the gymnax environment.
+    steps: environment steps of a training.
+    worst: return that is score 0.
+    best: return that is score 1.
+    """
 
     environment: str
     steps: int
@@ -97,10 +108,11 @@ TASKS = {
 class Config:
     """Settings.
 
-    tasks: any of MountainCar, CartPole. algorithms: two or more of PPO, DQN, PQN.
-    length: multiple of a task's own steps of training.
-    episodes: of an evaluation.
-    tabular_steps: of the control with Q-initialization.
+    tasks: names of tasks, any of MountainCar and CartPole.
+    algorithms: names of algorithms, two or more of PPO, DQN and PQN.
+    length: factor of the environment steps of each task.
+    episodes: episodes of an evaluation.
+    tabular_steps: environment steps of the control with initialized Q-values.
     """
 
     tasks: tuple[str, ...] = ("MountainCar", "CartPole")
@@ -130,7 +142,7 @@ def arm(task: str, algorithm: str, reward: str) -> str:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says, for each task."""
+    """The predictions of the claim, for each task."""
     return [p for task in config.tasks for p in (_matters(task), *_degenerates(task, config))]
 
 
@@ -161,7 +173,7 @@ def _degenerates(task: str, config: Config) -> list[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """Shaping is what theory says, and the tasks can be solved."""
+    """Controls: shaping agrees with theory, and the tasks can be solved."""
     exact = [
         Exact(
             statement=f"{method} with shaping equals {method} started at the potential, step by step.",
@@ -206,7 +218,7 @@ def run(config: Config, context: Context) -> None:
 
     @pytree
     class Arm:
-        """Weights of the shaping and of the bonus: all rewards are one compile."""
+        """Weights of the two potentials and of the bonus, as floats, so that all rewards are one compile."""
 
         good: float = 0.0
         bad: float = 0.0
@@ -232,7 +244,7 @@ def run(config: Config, context: Context) -> None:
                 name = arm(task, algorithm, reward)
                 returns = fit.table.final(name, "greedy_return")
                 score = np.clip((returns - setting.worst) / (setting.best - setting.worst), 0.0, 1.0)
-                # A network that is no longer finite has failed at the task.
+                # A seed whose network became non-finite has failed at the task.
                 failed = np.isin(context.seeds, [f.seed for f in fit.failures if f.arm == name])
                 scores[i, j] = np.where(failed, 0.0, score)
                 context.record(name, "score", scores[i, j], step=steps)
@@ -248,10 +260,12 @@ def run(config: Config, context: Context) -> None:
 
 
 def components(scores: Any) -> tuple[Any, Any, Any]:
-    """Variance components of a two-way layout [rewards, algorithms, seeds], each [seeds]: rows, columns,
-    rest.
+    """Variance components of a two-way layout [rewards, algorithms, seeds].
 
-    Unbiased, so that they may be negative (Searle, Casella and McCulloch 1992, section 4.3).
+    The estimates are unbiased, so they may be negative (Searle, Casella and McCulloch 1992, section 4.3).
+
+    Returns:
+        The components of rows, columns and residual, [seeds] each.
     """
     rows, columns = scores.shape[:2]
     grand = scores.mean((0, 1))
@@ -264,7 +278,7 @@ def components(scores: Any) -> tuple[Any, Any, Any]:
 
 
 def _world(task: str) -> tuple[Any, Any, Any]:
-    """The environment, ``rewarded(config) -> Env``, and what brings observations to order one."""
+    """The environment, ``rewarded(config) -> Env``, and shift and scale of observations to order one."""
     import jax.numpy as jnp
 
     from lrn.rl.env import make
@@ -272,8 +286,8 @@ def _world(task: str) -> tuple[Any, Any, Any]:
 
     env = make(TASKS[task].environment)
     if task == "MountainCar":
-        # The car's energy, 0 at rest in the valley and 1 at the height of the goal. Guessed values run from
-        # the worst, some hundred discounted steps away, to 0.
+        # The car's energy is 0 at rest in the valley and 1 at the height of the goal. The guessed values lie
+        # between that of a hundred discounted steps to the goal, and 0.
         far = (1 - DISCOUNT**100) / (1 - DISCOUNT)
 
         def energy(o: Any) -> Any:
@@ -284,7 +298,7 @@ def _world(task: str) -> tuple[Any, Any, Any]:
         bonus = lambda o: 4.0 * jnp.abs(o[1]) / 0.07  # noqa: E731  # up to 4, against a cost of 1 a step
         order = jnp.array([[-0.4, 0.0]]), jnp.array([[2.0, 30.0]])
     else:
-        # How far from the nearer of the two limits, of the angle and of the track.
+        # The distance to the nearer of the two limits, of the angle and of the track, 1 in the middle.
         def safe(o: Any) -> Any:
             return jnp.clip(1 - jnp.maximum(jnp.abs(o[2]) / 0.2095, jnp.abs(o[0]) / 2.4), 0.0, 1.0)
 
@@ -303,7 +317,7 @@ def _world(task: str) -> tuple[Any, Any, Any]:
 
 
 def _agent(algorithm: str, env: Any, order: Any, steps: int) -> tuple[Any, int]:
-    """``factory(env) -> Agent`` with the chosen settings, and the environment steps of a learner step."""
+    """``factory(env) -> Agent`` with the chosen settings, and the environment steps per learner step."""
     from lrn import nets
     from lrn.rl.dqn import DQNConfig, dqn
     from lrn.rl.heads import actor_critic
@@ -333,7 +347,7 @@ def _agent(algorithm: str, env: Any, order: Any, steps: int) -> tuple[Any, int]:
 
 
 def _scaled(net: Any, order: Any) -> Any:
-    """The network on observations of order one."""
+    """The network with its observations shifted and scaled to order one."""
     shift, scale = order
     return net._replace(
         init=lambda key, x: net.init(key, (x - shift) * scale),
@@ -342,7 +356,7 @@ def _scaled(net: Any, order: Any) -> Any:
 
 
 def _tanh(outputs: int, gain: float) -> Any:
-    """Two tanh layers of 64 and a linear one, whose weights are ``gain`` times the usual: PPO's network."""
+    """PPO's network: two tanh layers of 64, and a linear layer with initial weights scaled by ``gain``."""
     import jax
     import jax.numpy as jnp
 
@@ -365,7 +379,7 @@ def _tanh(outputs: int, gain: float) -> Any:
 
 
 def _tabular(config: Config, context: Context) -> None:
-    """The largest difference between shaping and starting at the potential, over all updates."""
+    """Record the largest difference between shaping and starting at the potential, over all updates."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -374,7 +388,7 @@ def _tabular(config: Config, context: Context) -> None:
     from lrn.rl.shaping import shaped, with_reward
 
     states, actions = 8, 3
-    each = 10  # updates between two looks
+    each = 10  # updates between two comparisons
     settings = tabular.ControlConfig(
         discount=DISCOUNT, step_size=tabular.Schedule(0.1), epsilon=tabular.Schedule(0.2), interactions=each
     )
@@ -400,7 +414,7 @@ def _tabular(config: Config, context: Context) -> None:
         env = mdp.as_env(world, time_limit=20)
 
         def slipped(observation: Any, action: Any, step: Any) -> Any:
-            later = step.final_observation @ table + 1.0 * step.terminated  # the end keeps a potential of 1
+            later = step.final_observation @ table + 1.0 * step.terminated  # terminal states keep potential 1
             return step.reward + DISCOUNT * later - observation @ table
 
         zeros, phi = jnp.zeros((states, actions)), jnp.broadcast_to(table[:, None], (states, actions))
@@ -420,7 +434,7 @@ def _tabular(config: Config, context: Context) -> None:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """For each task the scores, reward by algorithm, and the variance that each of the two explains."""
+    """For each task: the scores, rewards by algorithms, and the variance that each of the two explains."""
     import numpy as np
 
     from lrn import figures, stats

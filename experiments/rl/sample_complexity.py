@@ -3,41 +3,42 @@
 Question. Is the number of samples exponential in the horizon, in the dimension, in the size of the network;
 and does that depend on the method?
 
-Design. Each task has a size, and each method is run on growing sizes until its greedy policy first solves
-it; the result is the slope of log2(steps) over the size, fitted for each seed: doublings for each unit of
-size.
-- Horizon: DeepSea of N rows, where only N steps to the right in a row pay. Q-learning in a table, with
-  three ways to explore: actions at random (the best that dithering can do: any preference for what is known
-  lowers the chance of N right steps), UCB on the visits of each action (directed, but blind to what lies
-  beyond the next step), and optimistic initial values (directed, and passed on by the updates).
-- Dimension: a bandit that shows k bits and asks for the first. Actor-critic with a table over all that can
-  be seen, and with a perceptron.
-- Relevance: the same bandit asking for the parity of its k bits, so that all of them matter; a perceptron
-  that learns the values of random actions (PQN).
-- Architecture: parity of a few bits by perceptrons from 16 to 128 wide.
+Design. Each task has a size, and each method is run on growing sizes until its greedy policy first solves the
+task. The result is the slope of log2(steps) over the size, fitted for each seed: the number of doublings per
+unit of size.
 
-What counts, set beforehand. Exponential: at least .75 doublings a unit, over 4 to 10 (a cubic comes to .66
-there, 2^N to 1). Not exponential: at most .25, up to 32 and more (a quadratic comes to .17 to .21). A range
-decides between growths only as far as it goes; the figure shows all points. For width the unit is a
-doubling, and a wider network must cost at most a quarter of a doubling more. A run that does not end counts
-with all its steps where exponential growth is predicted, which lowers the slope, and as five doublings
-where it is not: against the prediction either way.
+- Horizon: DeepSea of N rows, where only N steps to the right in a row pay. Q-learning in a table explores in
+  three ways: random actions (the best that dithering can do, since any preference for known actions lowers
+  the chance of N right steps), UCB on the visits of each action (directed, but blind beyond the next step),
+  and optimistic initial values (directed, and passed on by the updates).
+- Dimension: a bandit that shows k bits and asks for the first bit. Actor-critic with a table over all
+  contexts, and with a perceptron.
+- Relevance: the same bandit, asking for the parity of its k bits, so that all bits matter. A perceptron
+  learns the values of random actions (PQN).
+- Architecture: parity of a few bits, with perceptrons from 16 to 128 wide.
 
-Settings were fixed on seeds 1000 to 1004: the scale of UCB, the widths, and the rate of parity at 4 and 6
-bits, by the fewest steps; all others are first choices that work. Not blind: the study had been run once on
-seeds 0 to 9 with an actor-critic for parity, of which a third of the runs settled on wrong answers for good,
-at 4 to 8 bits, and was undecided in parity and width; then parity took another learner and a size more.
-What to expect, below, was written after.
+What counts, set beforehand. Exponential: at least .75 doublings per unit, over sizes 4 to 10 (where a cubic
+has .66 and 2^N has 1). Not exponential: at most .25, over sizes up to 32 and more (where a quadratic has
+.17 to .21). A range of sizes tells growths apart only within that range; the figure shows all points. For
+width the unit is a doubling, so a network twice as wide may cost at most a quarter of a doubling more. A
+run that does not end counts against the prediction: with all its steps where exponential growth is
+predicted, which lowers the slope, and as five doublings where it is not.
+
+Settings were fixed on seeds 1000 to 1004: the scale of UCB, the widths, and the learning rate of parity at
+4 and 6 bits, by the fewest steps. All other settings are first choices that work. Not blind: the study had
+been run once on seeds 0 to 9 with an actor-critic for parity. A third of these runs of parity settled on
+wrong answers for good, at 4 to 8 bits, and the study was undecided in parity and width. Parity then got
+another learner and one more size. The expectations below were written after that run.
 
 Controls. Random actions on DeepSea need 2^N episodes within a factor of four at N = 4; a table is not right
 before it has seen about half of the contexts.
 
     python -m experiments.rl.sample_complexity --preset quick
 
-Time on two cores: about a minute for quick, half of it compiling. What to expect: exponential for random
-actions, UCB and tables; not for optimism, nor for a perceptron and bits that do not matter, nor in its
-width. Parity by a perceptron lies so close to the mark, between a cubic and 2^k, that ten seeds do not
-decide it.
+Time on two cores: about a minute for quick, half of it for compilation. What to expect: steps grow
+exponentially for random actions, UCB and tables. They do not for optimism, nor for a perceptron with bits
+that do not matter, nor with its width. The growth for parity with a perceptron lies between a cubic and
+2^k, so close to the mark that ten seeds do not decide it.
 """
 
 from __future__ import annotations
@@ -65,14 +66,21 @@ if TYPE_CHECKING:
     from lrn.study.context import Context
     from lrn.table import Table
 
-EXPONENTIAL = 0.75  # doublings a unit, at least
-SLOW = 0.25  # doublings a unit, at most
-RIGHT = 0.95  # share of contexts answered rightly that counts as solved
+EXPONENTIAL = 0.75  # the least number of doublings per unit that counts as exponential
+SLOW = 0.25  # the largest number of doublings per unit that counts as not exponential
+RIGHT = 0.95  # share of right answers over contexts that counts as solved
 SLOPE = "doublings a unit"
 
 
 class Series(NamedTuple):
-    """A task of growing size and a method. unit: what the size counts; exponential: what is predicted."""
+    """A task of growing size and a method.
+
+    name: name of the series.
+    task: kind of task: "deep_sea", "first", "parity" or "width".
+    method: name of the method.
+    unit: the unit of the size.
+    exponential: whether exponential growth is predicted.
+    """
 
     name: str
     task: str
@@ -94,11 +102,16 @@ SERIES = (
 
 @dataclass(frozen=True)
 class Config:
-    """Settings; sizes are those of the task, and of the network (log2 of its width) for ``widths``.
+    """Settings.
 
-    short: sizes where growth is predicted to be exponential. long: where it is not.
-    parities: bits of parity. widths: log2. bits: of the parity that the widths are compared on.
-    episodes, samples: the most of a run on DeepSea, and of a bandit.
+    short: sizes of DeepSea and of the bandit where exponential growth is predicted.
+    long: sizes of DeepSea where it is not.
+    inputs: sizes of the bandit where it is not.
+    parities: numbers of bits of parity.
+    widths: log2 of the widths of perceptrons.
+    bits: number of bits of the parity on which widths are compared.
+    episodes: the largest number of episodes of a run on DeepSea.
+    samples: the largest number of samples of a run on a bandit.
     """
 
     short: tuple[int, ...] = (4, 7, 10)
@@ -133,7 +146,7 @@ class Config:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """Exponential or not, a series each."""
+    """The predictions: exponential growth or not, for each series."""
     return [
         Within(
             statement=f"{s.name}: steps double at least {EXPONENTIAL} times a {s.unit}."
@@ -150,7 +163,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that a method is broken, or a slope an artifact of the budget."""
+    """Controls that fail if a method is broken, or a slope is an artifact of the budget."""
     smallest = config.short[0]
     law = Within(
         statement=f"Random actions solve {smallest} rows in 2^{smallest} episodes, within a factor of four.",
@@ -196,14 +209,14 @@ def run(config: Config, context: Context) -> None:
                 context.given(f"{at(series, size)}, by the agent's own count", own)
             context.record(series.name, f"log2 steps at {size}", logs[-1])
         slopes = np.polyfit(np.asarray(sizes, float), np.stack(logs), 1)[0]
-        if not series.exponential:  # a run cut short would make the growth seem slower than it is
+        if not series.exponential:  # a run that was cut short would lower the slope, as predicted
             slopes = np.where(unsolved > 0, np.nan, slopes)
         context.record(series.name, SLOPE, slopes)
         context.record(series.name, "unsolved", unsolved)
 
 
 def _solve(series: Series, size: int, config: Config, context: Context) -> dict[str, Any]:
-    """Steps until the greedy policy solves it, and whether it did, [seeds] each."""
+    """Steps until the greedy policy solves the task, and whether it did, [seeds] each."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -239,7 +252,7 @@ def _deep_sea(method: str, size: int, config: Config) -> tuple[Any, Callable[...
     from lrn.rl.exploration import deep_sea
     from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 
-    # Nothing is random in DeepSea but the acting: the largest step and no discount are best for every method.
+    # DeepSea is deterministic, so the largest learning rate and no discount are best for every method.
     base = CodedQConfig(
         num_envs=1, rollout_length=size, learning_rate=1.0, discount=1.0, epsilon_start=0.0, epsilon_end=0.0
     )
@@ -258,7 +271,7 @@ def _deep_sea(method: str, size: int, config: Config) -> tuple[Any, Callable[...
 
 
 def bits(k: int, task: str) -> Any:
-    """Shows k random bits as -1 and 1; pays 1 for the answer: the first bit, or the parity of all."""
+    """A bandit that shows k random bits as -1 and 1, and pays 1 for the first bit or their parity."""
     import jax
     import jax.numpy as jnp
 
@@ -277,7 +290,7 @@ def bits(k: int, task: str) -> Any:
 
 
 def answer(shown: Any, task: str) -> Any:
-    """The right action for bits [..., k]."""
+    """The right action, int32 [...], for bits [..., k]."""
     import jax.numpy as jnp
 
     return shown[..., 0].astype(jnp.int32) if task == "first" else shown.sum(-1, dtype=jnp.int32) % 2
@@ -312,7 +325,7 @@ def _bandit(series: Series, size: int, config: Config) -> tuple[Any, Callable[..
         )  # fmt: skip
         agent = a2c(env, actor_critic(network(2), network(1)), settings)
     else:
-        # Values from random actions: no run is lost to a policy that settles on a wrong answer.
+        # Values are learned from random actions, so that no policy can settle on a wrong answer.
         settings = PQNConfig(
             num_envs=64, rollout_length=1, epochs=1, minibatches=1, anneal=False, learning_rate=1e-2,
             epsilon_start=1.0, epsilon_end=1.0,
@@ -328,7 +341,7 @@ def _bandit(series: Series, size: int, config: Config) -> tuple[Any, Callable[..
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Steps over size, a panel a kind, on a logarithmic axis: exponential growth is a straight line."""
+    """Steps over size, one panel for each kind; on the logarithmic axis exponential growth is a line."""
     import numpy as np
 
     from lrn import figures

@@ -3,47 +3,50 @@
 Claim. Value iteration, policy iteration, TD(0), TD(lambda), SARSA and Q-learning converge to the exact
 solution of a finite MDP, as fast as theory says.
 
-Design. Each seed draws a random MDP (a Garnet), whose exact solution comes from a linear solve. Errors are
-followed on the way.
+Design. Each seed draws a random MDP (a Garnet), whose exact solution comes from a linear solve. The study
+measures the error along every method.
 
-Value iteration: one sweep shrinks the largest error by the discount at least (a theorem, checked at every
-sweep), and in the long run by exactly that, since what is left of the error is the same everywhere.
+Value iteration: one sweep multiplies the largest error by at most the discount (a theorem, checked at every
+sweep). In the long run the factor is exactly the discount, since the remaining error is the same in all
+states.
 
-Policy iteration: no improvement shrinks it by less (a theorem too); and it ends, exactly at the optimum,
-after fewer improvements than a tenth of the sweeps that value iteration takes to a change below 1e-11.
+Policy iteration: no improvement has a larger factor (a theorem too). The method ends exactly at the optimum,
+after fewer improvements than a tenth of the sweeps that value iteration needs for a change below 1e-11.
 
-Learning from samples, for step sizes that depend on the visits n of the entry that is updated. The error has
-two parts: what is left of the start, and noise. With D the discount of what the start decays by, 1 - discount
-for TD(0), SARSA and Q-learning and (1 - discount)/(1 - discount lambda) for TD(lambda):
+Learning from samples, with step sizes that depend on the number n of visits of the updated entry: the error
+has two parts, the remainder of the initial error, and noise. Let D be the rate at which the initial error
+decays: 1 - discount for TD(0), SARSA and Q-learning, and (1 - discount)/(1 - discount lambda) for
+TD(lambda).
 
-- 1/n: the start is left like n^-D, which for D < 1/2 is slower than the noise: slope -D in a log-log plot.
-  With discount .8 and lambda .5 that is -.2 and -.333; this is the step size to avoid.
-- n^-.6: the start is soon forgotten; the mean squared noise is of the order of the step size: slope -.3.
-- 1/(1 + (1 - discount)(n - 1)), the rescaled linear step: the start is left like 1/n, the noise like
-  n^-1/2: slope -.5, the best there is.
+- 1/n: the initial error falls like n^-D, which for D < 1/2 is slower than the noise: slope -D in a log-log
+  plot. With discount .8 and lambda .5 the slopes are -.2 and -.333. This is the step size to avoid.
+- n^-.6: the initial error is soon forgotten, and the mean squared noise is of the order of the step size:
+  slope -.3.
+- 1/(1 + (1 - discount)(n - 1)), the rescaled linear step: the initial error falls like 1/n, the noise like
+  n^-1/2: slope -.5, the best possible.
 
-Slopes are fitted to the root of the squared error, a mean over entries and over replicates on the same MDP,
-over the last decade of steps. All environments are cut after ten steps, from which a learner bootstraps.
-SARSA is held against the values of its own exploring policy, and with exploration that fades against the
-optimal policy.
+Slopes are fitted over the last decade of steps, to the root of the mean squared error over entries and over
+replicates on the same MDP. All environments truncate episodes after ten steps, and learners bootstrap there.
+SARSA is compared with the values of its own exploring policy; with exploration that fades, with the optimal
+policy.
 
-Set beforehand. Slopes must lie within .05 of theory for 1/n, where the law has no noise; within .1 for
-n^-.6; and in [-.7, -.4] for the rescaled step, whose transient, of slope -1, is as large as its noise when
-the decade begins. So the intervals tell the laws from each other. Final errors must be below 2% of the
-largest value. Not blind: pilots on seeds 1000 to 1009 fixed the number of steps and replicates, moved the
-interval of the rescaled step from -.65 to -.7 (where its transient puts it), and dropped one prediction, that
-the second improvement of a policy gains a larger factor than the first: Newton's method promises that near
-the optimum only, and the pilot could not tell. A first run on seeds 0 to 9, with 12 replicates, left four
-slopes undecided and refuted none; 32 are what noise in the pilots called for.
+Set beforehand. Slopes must lie within .05 of theory for 1/n, where the law has no noise; within .1 for n^-.6;
+and in [-.7, -.4] for the rescaled step, whose transient, of slope -1, is as large as its noise at the start
+of the decade. These intervals tell the laws from each other. Final errors must be below 2% of the largest
+value. Not blind: pilots on seeds 1000 to 1009 fixed the number of steps and replicates, moved the interval
+of the rescaled step from -.65 to -.7 (where its transient puts it), and dropped one prediction: that the
+second improvement of a policy gains a larger factor than the first. Newton's method promises that near the
+optimum only, and the pilot could not decide it. A first run on seeds 0 to 9, with 12 replicates, left four
+slopes undecided and refuted none; the noise in the pilots called for 32 replicates.
 
-Controls. The two exact solvers agree and satisfy Bellman's equation; a constant step size stops improving
-(slope 0 within .1); a learner for which cuts are ends stays over 10% off.
+Controls. The two exact solvers agree and satisfy Bellman's equation; with a constant step size the error
+stops falling (slope 0 within .1); a learner that takes truncations for terminations stays over 10% off.
 
     python -m experiments.rl.tabular_convergence --preset quick
 
-Time on two cores: 51 s for quick. What to expect from quick: 20 of 22 predictions come
-out, and two stay undecided, SARSA and Q-learning with the rescaled step: their entries, a state and an action
-each, are visited less often than states are, so that their transient outlasts the budget (slope -.66).
+Time on two cores: 51 s for quick. What to expect from quick: 20 of 22 predictions hold. Two stay undecided,
+SARSA and Q-learning with the rescaled step: their entries, (state, action) pairs, are visited less often than
+states are, so that their transient outlasts the budget (slope -.66).
 """
 
 from __future__ import annotations
@@ -82,10 +85,17 @@ CHUNKS = 100
 class Config:
     """Settings.
 
-    states, actions, branching, discount: of the MDPs that are learnt from samples.
-    lambda_: of TD(lambda). steps: environment steps. replicates: runs on each MDP.
-    solved_states, solved_actions, solved_discount: of the MDPs that are solved exactly.
-    sweeps: of value iteration.
+    states: number of states of the MDPs for learning from samples.
+    actions: number of their actions.
+    branching: number of next states of each of their (state, action).
+    discount: their discount.
+    lambda_: lambda of TD(lambda).
+    steps: environment steps of a learner.
+    replicates: number of runs on each MDP.
+    solved_states: number of states of the MDPs that are solved exactly.
+    solved_actions: number of their actions.
+    solved_discount: their discount.
+    sweeps: number of sweeps of value iteration.
     """
 
     states: int = 5
@@ -113,7 +123,7 @@ class Config:
 
 
 def arms_of(method: str) -> list[str]:
-    """All arms of a method, in the order of its kinds."""
+    """The names of all arms of a method, in the order of their numbers."""
     return [arm(method, step) for step in STEPS] + {"SARSA": [GLIE], "TD(0)": [CUT]}.get(method, [])
 
 
@@ -123,7 +133,7 @@ def arm(method: str, step: str) -> str:
 
 
 def law(config: Config, method: str, step: str) -> tuple[float, float]:
-    """The interval that theory gives for a slope."""
+    """The interval of a slope according to theory."""
     decay = 1 - config.discount
     if method == "TD(lambda)":
         decay /= 1 - config.discount * config.lambda_
@@ -137,7 +147,7 @@ def law(config: Config, method: str, step: str) -> tuple[float, float]:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What theory says."""
+    """The predictions of theory."""
     import math
 
     rate = math.log(config.solved_discount)
@@ -213,7 +223,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that the oracle, or the measure, is broken."""
+    """Controls that fail if the exact solutions or the measurements are broken."""
     del config
     oracle = [
         Exact(
@@ -249,7 +259,7 @@ def controls(config: Config) -> Sequence[Control]:
 
 
 def run(config: Config, context: Context) -> None:
-    """Solve exactly, then learn from samples, on a new MDP each seed."""
+    """Solve exactly, then learn from samples, on a new MDP for each seed."""
     _solve(config, context)
     for method in METHODS:
         _learn(method, config, context)
@@ -262,7 +272,7 @@ def _solve(config: Config, context: Context) -> None:
 
     from lrn.rl import mdp
 
-    most = 12  # improvements of the policy; more are never needed
+    most = 12  # number of improvements of the policy; more are never needed
 
     def exact(seed: Any, _: Any) -> dict[str, Any]:
         world = mdp.garnet(
@@ -313,7 +323,7 @@ def _solve(config: Config, context: Context) -> None:
 
 
 def _learn(method: str, config: Config, context: Context) -> None:
-    """One method with all its step sizes, replicates and MDPs as one program."""
+    """Run one method with all its step sizes, replicates and MDPs as one program."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -323,7 +333,7 @@ def _learn(method: str, config: Config, context: Context) -> None:
 
     gamma, every = config.discount, config.steps // CHUNKS
     decay, exploring = 1 - gamma, 0.3
-    # 1/n, n^-.6, rescaled, constant, and last: fading exploration (SARSA), or cuts for ends (TD(0)).
+    # Kinds: 1/n, n^-.6, rescaled, constant, and fading exploration (SARSA) or merged truncation (TD(0)).
     scales, rates = np.array([1, 1, 1, 0.1, 1]), np.array([1, 1, decay, 0, decay])
     powers = np.array([1, 0.6, 1, 0, 1.0])
     if method == "SARSA":
@@ -331,7 +341,7 @@ def _learn(method: str, config: Config, context: Context) -> None:
     kinds = 5 if method in ("SARSA", "TD(0)") else 4
 
     def learner(world: Any, kind: Any) -> Any:
-        """The learner, what it estimates, and how to read its estimate."""
+        """The learner, the exact values that it estimates, and a function that reads its estimate."""
         env = mdp.as_env(world, time_limit=10)
         numbers: Any = [jnp.asarray(x)[kind] for x in (scales, rates, powers)]
         step = tabular.Schedule(*numbers)
@@ -360,7 +370,7 @@ def _learn(method: str, config: Config, context: Context) -> None:
         epsilon = tabular.Schedule(*numbers)
         options = tabular.ControlConfig(gamma, step, epsilon, interactions=every)
         policy = mdp.uniform_policy(world)
-        for _ in range(12):  # the policy that explores around its own values
+        for _ in range(12):  # iterate to the policy that is epsilon-greedy in its own values
             policy = mdp.epsilon_greedy(mdp.policy_action_values(world, policy), exploring)
         own = mdp.policy_action_values(world, policy)
         return tabular.sarsa(env, options), jnp.where(fades, best, own), lambda s: s.q
@@ -411,7 +421,7 @@ def _learn(method: str, config: Config, context: Context) -> None:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Errors on the way, with the laws dotted; and every slope against the interval that theory gives."""
+    """Errors along the methods, with dotted laws; and every slope with the interval of theory."""
     import numpy as np
 
     from lrn import figures, stats

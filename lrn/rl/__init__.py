@@ -1,5 +1,7 @@
-"""Reinforcement learning: pure cores, one algorithm or idea a file.
+"""Reinforcement learning: pure cores, one algorithm or idea in each file.
 
-Exact: `mdp`, `tabular`, `linear`, `bandits`. Maths: `returns`. Deep agents, each a factory that returns an
-`agent.Agent`: `ppo`, `dqn`, `sac` and so on. Environments come from `env` (gymnax, or your own).
+- Tables and linear functions, with exact answers to compare to: `mdp`, `tabular`, `linear`, `bandits`.
+- The maths of returns and advantages: `returns`.
+- Deep agents: `ppo`, `dqn`, `sac` and so on, each made by a factory that returns an `agent.Agent`.
+- Environments: `env` wraps those of gymnax and your own.
 """

@@ -1,9 +1,10 @@
 """A2C: advantage actor-critic, the synchronous form of A3C (Mnih et al. 2016); discrete and continuous.
 
-An iteration plays ``num_envs`` environments for a few steps and takes one gradient step on all of them. With
-``gae_lambda=1`` the advantages are those of the paper: the most steps that the rollout allows, then the
-critic. PPO with one epoch, one minibatch and no clipping is this method (Huang et al. 2022), but for the
-optimizer: RMSprop here, its epsilon inside the root and large enough to matter.
+An iteration plays ``num_envs`` environments for a few steps and takes one gradient step on all of these
+steps. With ``gae_lambda=1`` the advantages are those of the paper: they sum rewards up to the end of the
+rollout and add the critic's value there. PPO with one epoch, one minibatch and no clipping equals A2C (Huang
+et al. 2022) except for the optimizer: A2C uses RMSprop, with an epsilon that stands inside the root and is
+large enough to matter.
 """
 
 from __future__ import annotations
@@ -31,15 +32,21 @@ from lrn.xla.serial import serial_alone
 class A2CConfig:
     """Settings; the defaults are those of OpenAI's baselines.
 
-    total_steps: environment steps that ``anneal`` runs over, those of one iteration at least.
-    num_envs, rollout_length: environments played at once, and steps in each before an update.
+    total_steps: environment steps of the training, at least those of one iteration.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment before an update.
     optimizer: "rmsprop" or "adam".
-    learning_rate: falls linearly to zero over ``total_steps`` if ``anneal``.
-    discount, gae_lambda: of generalized advantage estimation.
-    entropy_coefficient, value_coefficient: weights in the loss.
-    normalize_advantages: to mean 0 and deviation 1 over the rollout, which then has two steps at least.
-    max_grad_norm: the gradient's global norm is cut here.
-    initial_log_std: of the policy over continuous actions, in half ranges.
+    learning_rate: step size of the optimizer.
+    anneal: whether the learning rate falls linearly to zero over ``total_steps``.
+    discount: discount per step, in [0, 1].
+    gae_lambda: lambda of generalized advantage estimation, in [0, 1].
+    entropy_coefficient: weight of the policy's entropy in the loss.
+    value_coefficient: weight of the value loss.
+    normalize_advantages: whether advantages are scaled to mean 0 and deviation 1 over the rollout, which then
+        needs at least two steps.
+    max_grad_norm: largest global norm of the gradient; a longer gradient is scaled down to it.
+    initial_log_std: log standard deviation of the policy over continuous actions at the start, in units of
+        half the action range.
     """
 
     total_steps: int = 500_000
@@ -78,7 +85,13 @@ class A2CConfig:
 
 
 class A2CState(NamedTuple):
-    """State of A2C."""
+    """State of A2C.
+
+    params: parameters, {"net": those of the network, "head": those of the policy head}.
+    net_state: state of the network beside its parameters, () without one.
+    opt_state: state of the optimizer.
+    live: the environments in the middle of their episodes.
+    """
 
     params: Params
     net_state: NetState
@@ -89,8 +102,12 @@ class A2CState(NamedTuple):
 def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
     """A2C on ``env`` with an actor-critic network.
 
-    ``net`` maps observations [batch, ...] to ``(policy [batch, k], value [batch])``, k the number of actions
-    or of their dimensions; `lrn.rl.heads.actor_critic` makes one of two networks.
+    Args:
+        env: the environment, with discrete or continuous actions.
+        net: maps observations [batch, ...] to ``(policy [batch, k], value [batch])``, where k is the number
+            of actions, or of dimensions of a continuous action. `lrn.rl.heads.actor_critic` joins two
+            networks into such a net.
+        config: settings.
 
     Metrics: ``return`` and ``length`` of the episodes that ended; ``policy_loss``, ``value_loss``,
     ``entropy`` (nats), ``gradient_norm``.
@@ -133,7 +150,7 @@ def a2c(env: Env, net: Net, config: A2CConfig) -> Agent:
     def loss(params: Params, net_state: NetState, seen: play.Trajectory) -> tuple[Array, Metrics]:
         out, value = evaluate(params, net_state, seen.observation)
         _, following = evaluate(params, net_state, seen.final_observation)
-        # Both the weight of the policy gradient and, added to the value, the critic's target: constants.
+        # The advantage weighs the policy gradient and makes the critic's target; no gradient flows through.
         advantage = jax.lax.stop_gradient(
             returns.gae(
                 seen.reward, value, following, seen.terminated, seen.ended, config.discount, config.gae_lambda

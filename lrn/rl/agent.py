@@ -1,4 +1,4 @@
-"""The shape of a deep agent: a `lrn.types.Learner` that makes its own data, with a policy to evaluate."""
+"""The interface of a deep agent: a `lrn.types.Learner` that plays for its own data, and a policy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def _no_sample(key: Key, state: State, memory: PyTree, observation: Array) -> An
 
 
 class Policy(NamedTuple):
-    """What an agent would do.
+    """The policy of an agent: functions from an agent's state and observations to actions.
 
-    initial: ``initial(n) -> memory`` for n environments at the start of an episode; () for an agent
-        without memory.
-    act: ``act(key, state, memory, observation [n, ...]) -> (action [n, ...], memory)``: the greedy action
-        in the environment's units. The key is for planners that search at random.
-    sample: of the same form; the action drawn as training draws it in that state: from the policy where that
-        is stochastic, else the greedy one with the noise, or the chance of a random one, of that moment.
+    initial: ``initial(n) -> memory``, the memory of n environments at the start of an episode; () for an
+        agent without memory.
+    act: ``act(key, state, memory, observation [n, ...]) -> (action [n, ...], memory)``, the greedy action in
+        the environment's units. Only planners that search at random use the key.
+    sample: a function with the arguments and results of ``act``; it draws the action as training would in
+        that state. A stochastic policy is sampled. A deterministic policy is played with the exploration
+        noise, or the chance of a random action, that the state prescribes.
     """
 
     initial: Callable[[int], PyTree]
@@ -37,10 +38,11 @@ class Policy(NamedTuple):
 class Agent(NamedTuple):
     """An agent as pure functions, made by a factory named after the method; `lrn.train.fit` trains it.
 
-    init: ``init(key, batch) -> state``; there is no batch: None.
-    step: ``step(key, state, batch) -> (state, metrics)``: one iteration, which plays ``config.interactions``
-        steps of the environment and learns from them.
-    policy: of a state, greedy and as it explores.
+    init: ``init(key, batch) -> state``, the state before training. The batch is None, since an agent makes
+        its own data.
+    step: ``step(key, state, batch) -> (state, metrics)``, one iteration: it plays ``config.interactions``
+        steps of the environment and learns from them. The batch is None.
+    policy: the policy of a state, greedy and exploring.
     """
 
     init: Callable[[Key, Batch], State]
@@ -54,8 +56,9 @@ def memoryless(
     """A policy without memory.
 
     Args:
-        act: ``act(state, observation [n, ...]) -> action [n, ...]``, greedy.
-        sample: ``sample(key, state, observation [n, ...]) -> action [n, ...]``, as training explores.
+        act: ``act(state, observation [n, ...]) -> action [n, ...]``, the greedy action.
+        sample: ``sample(key, state, observation [n, ...]) -> action [n, ...]``, the action as training
+            explores. Without it, the policy's ``sample`` raises InputError.
     """
 
     def greedy(key: Key, state: State, memory: PyTree, observation: Array) -> tuple[Array, PyTree]:

@@ -1,6 +1,6 @@
-"""What off-policy agents for continuous actions share: twin critics, playing into a replay, checks.
+"""Parts that off-policy agents for continuous actions share: twin critics, playing into a replay, checks.
 
-Inside an agent actions are [dim] in [-1, 1]; the environment's units appear only where it is stepped.
+Inside an agent actions are [dim] in [-1, 1]; `to_env` converts them to the environment's units.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lrn.types import Array, Key, Mean, Net, Params
 class Twin(NamedTuple):
     """Two critics, independently initialized.
 
-    The smaller of their two estimates checks the overestimation that an actor, by maximizing a noisy critic,
-    feeds on (Fujimoto et al. 2018, section 4).
+    An actor that maximizes one noisy critic exploits its errors, so values are overestimated. Using the
+    smaller of two estimates limits this (Fujimoto et al. 2018, section 4).
 
-    init: ``init(key) -> (params, params)``, of one critic each.
+    init: ``init(key) -> (params, params)``, the parameters of the two critics.
     values: ``values(params, observation [batch, ...], action [batch, dim]) -> [2, batch]``, with actions in
         [-1, 1].
     """
@@ -35,7 +35,13 @@ class Twin(NamedTuple):
 
 
 def twin(critic: Net, observation_shape: tuple[int, ...], action_size: int) -> Twin:
-    """Two critics from one network on flattened observations joined with actions."""
+    """Two critics with the architecture of one network.
+
+    Args:
+        critic: maps flattened observations joined with actions, [batch, size + dim], to [batch, 1].
+        observation_shape: shape of one observation.
+        action_size: dim, the dimensions of an action.
+    """
     width = math.prod(observation_shape) + action_size
 
     def init(key: Key) -> Params:
@@ -44,26 +50,33 @@ def twin(critic: Net, observation_shape: tuple[int, ...], action_size: int) -> T
 
     def values(params: Params, observation: Array, action: Array) -> Array:
         x = jnp.concatenate([as_float(observation).reshape(observation.shape[0], -1), action], -1)
-        # Not one batched network: on CPU its wider kernels would be split between threads, at a loss.
+        # Two calls, not one batched network: on CPU its wider kernels would be split between threads, slower.
         return jnp.stack([critic.apply(p, (), x)[0][:, 0] for p in params])
 
     return Twin(init, values)
 
 
 def to_env(env: Env, unit: Array) -> Array:
-    """Actions [n, dim] of [-1, 1] in the environment's units and shape, [n, *shape]."""
+    """Convert actions [n, dim] in [-1, 1] to the environment's units and shape, [n, *shape]."""
     box = require_continuous(env, "this agent")
     return box.scale(unit.reshape(unit.shape[0], *box.shape))
 
 
 def start_replay(env: Env, live: play.Live, capacity: int, at_once: int) -> Played:
-    """A replay of what is played from here, ``at_once`` steps at a time, with actions [dim] in [-1, 1]."""
+    """An empty replay for play that continues from ``live``, with actions [dim] in [-1, 1].
+
+    Args:
+        env: the environment.
+        live: the environments at the start of play.
+        capacity: the largest number of transitions that the replay keeps.
+        at_once: transitions that are written at a time.
+    """
     action = jnp.zeros(require_continuous(env, "this agent").size)
     return replay.start(live.observation, action, capacity, at_once)
 
 
 def empty_replay(env: Env, capacity: int) -> Replay:
-    """A replay of any `Transition`s, imagined ones say, with actions [dim] in [-1, 1]."""
+    """An empty replay of any `Transition`s, such as imagined ones, with actions [dim] in [-1, 1]."""
     observation, no = jnp.zeros(env.observation_shape), jnp.array(False)
     action = jnp.zeros(require_continuous(env, "this agent").size)
     return replay.init(Transition(observation, action, jnp.float32(0), no, no, observation), capacity)
@@ -72,15 +85,19 @@ def empty_replay(env: Env, capacity: int) -> Replay:
 def collect(
     env: Env, key: Key, live: play.Live, act: Callable[[Array, Array], Array], noise: Array, random: Array
 ) -> tuple[play.Live, Transition, play.Ended]:
-    """Play a stretch in n environments; its transitions, [time * n, ...], a row for each environment in turn.
+    """Play a stretch in n environments.
 
     Args:
         env: the environment.
-        key: drives it.
-        live: where the n environments stand.
+        key: key of the environments.
+        live: the n environments at the start.
         act: ``act(noise [n, dim], observation [n, ...]) -> action [n, dim]`` in [-1, 1].
-        noise: [time, n, dim], every entry N(0, 1).
-        random: a scalar bool; True plays uniformly random actions instead.
+        noise: exploration noise [time, n, dim], every entry N(0, 1).
+        random: scalar bool; True plays uniformly random actions instead.
+
+    Returns:
+        ``(live, transitions, ended)``: the environments after the stretch, transitions with leaves
+        [time * n, ...], step after step, and sums over the episodes that ended.
     """
 
     def move(noise_t: Array, observation: Array, memory: tuple[()]):
@@ -95,8 +112,14 @@ def collect(
 
 
 def explored(noise: Array, unit: Array, random: Array) -> Array:
-    """The actions ``unit`` [n, dim], or if ``random`` uniform ones, made of N(0, 1) noise [n, dim]."""
-    # The normal distribution function makes uniform numbers of the noise, which keep its color.
+    """The actions ``unit`` [n, dim], or uniform actions in [-1, 1] if ``random``.
+
+    Args:
+        noise: N(0, 1) noise [n, dim], from which the uniform actions are computed.
+        unit: actions of the policy [n, dim] in [-1, 1].
+        random: scalar bool.
+    """
+    # The normal distribution function maps the noise to uniform numbers and keeps its color.
     return jnp.where(random, jax.scipy.special.erf(noise / math.sqrt(2.0)), unit)
 
 
@@ -104,19 +127,32 @@ T = TypeVar("T")
 
 
 def once_ready(ready: Array, new: T, old: T, losses: Mapping[str, Array]) -> tuple[T, dict[str, Mean]]:
-    """What was learned, and the mean losses, if it was time to learn; else what was before, and no losses.
+    """``new`` and the mean losses if ``ready``, else ``old`` and losses of weight 0.
 
-    Masked and not skipped: under vmap a `cond` computes both branches anyway.
+    The update is masked, not skipped, since under vmap a `cond` computes both branches anyway.
+
+    Args:
+        ready: scalar bool, whether learning has started.
+        new: the learned state after the updates.
+        old: the learned state before the updates.
+        losses: arrays of any shape, averaged.
     """
     kept = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new, old)
     return kept, {name: Mean(x.mean(), ready.astype(jnp.float32)) for name, x in losses.items()}
 
 
 def check_networks(who: str, env: Env, actor: Net, critic: Net, outputs: int) -> None:
-    """Check an actor [batch, outputs] and a critic on (observation, action), both without state.
+    """Check the networks of an off-policy agent.
+
+    Args:
+        who: name of the agent, for messages.
+        env: the environment, with continuous actions.
+        actor: must map observations to [batch, outputs].
+        critic: must map flattened observations joined with actions to [batch, 1].
+        outputs: number of outputs of the actor.
 
     Raises:
-        ValueError: the actions are discrete, or a network is of another size or keeps a state (BatchNorm).
+        ValueError: the actions are discrete, or a network has other outputs or keeps a state (BatchNorm).
     """
     width = math.prod(env.observation_shape) + require_continuous(env, who).size
     heads.check_output(f"the actor of {who}", actor, env.observation_shape, outputs)
@@ -127,5 +163,5 @@ def check_networks(who: str, env: Env, actor: Net, critic: Net, outputs: int) ->
         if jax.tree.leaves(state):
             raise check.InputError(
                 f"the {name} of {who} keeps a state beside its parameters, such as BatchNorm's; "
-                "use a network without one (LayerNorm keeps none)."
+                "use a network without a state (LayerNorm keeps none)."
             )

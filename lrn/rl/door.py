@@ -1,6 +1,6 @@
-"""What an environment gives is looked at once, as it comes in and before anything compiles.
+"""Checks of what an environment returns, made once when it is wrapped and before anything compiles.
 
-Only shapes and dtypes are seen here, never values, so that it costs one trace and no step.
+The checks see shapes and dtypes, never values: they trace the environment and run no step of it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SIX = "(observation, state, reward, terminated, truncated, info)"
 
 
 class Given(NamedTuple):
-    """What an environment gives.
+    """Shapes and dtypes that an environment returns.
 
-    shape: of an observation.
-    dtype: that observations are kept in: their own, where all are of one that is bool or integer; else
-        float32.
-    settle: gives the state of a reset the dtypes that a step leaves. Only plain Python numbers, which are
-        free to take another, change theirs.
+    shape: shape of an observation.
+    dtype: dtype in which observations are stored: their own if all have the same boolean or integer dtype,
+        else float32.
+    settle: converts the state of a reset to the dtypes of a state after a step. Only plain Python numbers,
+        which JAX treats as weakly typed, are converted.
     """
 
     shape: tuple[int, ...]
@@ -43,14 +43,16 @@ def look(
     """Check what ``reset(key)`` and ``step(key, state, action)`` of the environment ``name`` return.
 
     Args:
-        name: begins the sentences.
-        reset, step: as in gymnax 1.0.
-        action: one that may be taken.
+        name: name of the environment, the subject of error messages.
+        reset: the reset of gymnax 1.0, without parameters.
+        step: the step of gymnax 1.0, without parameters.
+        action: an example of a valid action.
         one_hot: whether observations are numbers of a discrete space.
 
     Raises:
-        InputError: one of them returns something else than gymnax's does; what it observes is no array or
-            changes its shape; or the state changes its structure, a shape or a dtype from reset to step.
+        InputError: ``reset`` or ``step`` returns something else than in gymnax 1.0; an observation is no
+            array or changes its shape; or the state changes its structure, a shape or a dtype from reset to
+            step.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     observation, state = _two(name, jax.eval_shape(reset, key))
@@ -68,7 +70,7 @@ def look(
     settled = _agreed(name, state, stepped)
     pairs = [(a, b.dtype) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(settled))]
     if any(a.dtype != dtype for a, dtype in pairs):
-        _agreed(name, settled, after(settled)[1])  # what a step makes of its own result
+        _agreed(name, settled, after(settled)[1])  # the dtypes must also survive a second step
 
     def settle(state: PyTree) -> PyTree:
         leaves, form = jax.tree.flatten(state)
@@ -94,7 +96,8 @@ def _six(name: str, out: Any) -> tuple[Any, ...]:
         return out
     form = ""
     if isinstance(out, tuple) and len(out) == 5:
-        # Gymnasium's third and fourth are flags; with one ``done`` the third is the reward.
+        # In Gymnasium's form the third and fourth are flags; in the old form with one done, the third is the
+        # reward.
         flags = all(getattr(x, "dtype", None) == jnp.bool_ for x in out[2:4])
         form = (
             " (Gymnasium's: observation, reward, terminated, truncated, info)"
@@ -107,7 +110,7 @@ def _six(name: str, out: Any) -> tuple[Any, ...]:
 
 
 def _what(out: Any) -> str:
-    """A tuple by its length, whatever else by its type."""
+    """A description of a returned value: a tuple or list by its length, anything else by its type."""
     if isinstance(out, tuple):
         return f"{len(out)} values" if len(out) != 1 else "1 value"
     if isinstance(out, list):
@@ -129,8 +132,8 @@ def _check_observation(name: str, observation: Any, one_hot: bool) -> None:
         )
     if observation.shape == () and not jnp.issubdtype(dtype, jnp.floating) and not one_hot:
         raise check.InputError(
-            f"{name} observes one whole number and says nothing of it; give it an observation_space with n, "
-            "to have it one-hot, or observe an array."
+            f"{name} observes one whole number, whose range is not known; give the environment an "
+            "observation_space with n, to have the number one-hot, or observe an array."
         )
     if 0 in observation.shape:
         raise check.InputError(
@@ -143,7 +146,7 @@ def _check_scalar(name: str, what: str, value: Any) -> None:
     if not hasattr(value, "shape") or math.prod(value.shape) != 1:
         raise check.InputError(
             f"{what} of {name}.step must be one number, got {_what(value)}; "
-            "sum or index it in the environment."
+            f"sum or index the {what} in the environment."
         )
     if jnp.issubdtype(value.dtype, jnp.complexfloating) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         raise check.InputError(f"{what} of {name}.step must be a real number, got {value.dtype}; convert it.")
@@ -152,8 +155,8 @@ def _check_scalar(name: str, what: str, value: Any) -> None:
 def _final(name: str, info: Any) -> Any:
     if not isinstance(info, dict) or "final_observation" not in info:
         raise check.InputError(
-            f'the info of {name}.step lacks "final_observation"; put the observation before any reset there, '
-            "since a truncated episode is bootstrapped from it."
+            f'the info of {name}.step lacks "final_observation"; store the observation before any reset '
+            "under this key, since a truncated episode is bootstrapped from it."
         )
     return info["final_observation"]
 
@@ -167,7 +170,10 @@ def _check_same_shape(name: str, where: str, first: Any, other: Any) -> None:
 
 
 def _agreed(name: str, state: PyTree, after: PyTree) -> PyTree:
-    """The state of a reset with the dtypes of a step; only those of Python numbers may change."""
+    """The shapes of a reset's state with the dtypes of a step's state.
+
+    Only the dtypes of Python numbers may differ between the two.
+    """
     leaves, form = jax.tree.flatten(state)
     paths = [jax.tree_util.keystr(path) or "it" for path, _ in jax.tree_util.tree_leaves_with_path(state)]
     others, other_form = jax.tree.flatten(after)
@@ -188,12 +194,12 @@ def _agreed(name: str, state: PyTree, after: PyTree) -> PyTree:
 
 
 def _strong(state: PyTree) -> PyTree:
-    """The state's shapes and dtypes, with Python numbers as arrays, which is what a loop makes of them."""
+    """The state's shapes and dtypes, with Python numbers as arrays, as a loop converts them."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
 
 
 def _promotes(a: Any, b: Any) -> bool:
-    """Whether ``a`` comes of a Python number and takes on the dtype of ``b``, as in the carry of a scan."""
+    """Whether ``a`` was a Python number and is promoted to the dtype of ``b``, as in the carry of a scan."""
     whole = jnp.issubdtype(a.dtype, jnp.integer)
     return bool(a.weak_type) and jnp.issubdtype(b.dtype, jnp.number if whole else jnp.inexact)
 
@@ -203,7 +209,7 @@ def _leaf(x: Any) -> str:
 
 
 def _difference(state: PyTree, after: PyTree) -> str:
-    """The leaves that only one of the two has; or where they have the same, the two types."""
+    """A description of how two structures differ: leaves that only one of them has, else their types."""
     first, second = (
         {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
         for tree in (state, after)

@@ -1,10 +1,11 @@
 """DQN: Q-learning with a network, from replayed transitions and a slow target network (Mnih et al. 2015).
 
-With its usual extensions as options: double (van Hasselt et al. 2016), dueling (Wang et al. 2016; a network,
-see `dueling`), n-step returns, and a bonus for exploration.
+Its usual extensions are options: double DQN (van Hasselt et al. 2016), dueling networks (`dueling`; Wang et
+al. 2016), n-step returns, and a bonus for exploration.
 
-The defaults of `DQNConfig` are those of CleanRL (Huang et al. 2022) for 500,000 steps of CartPole, with ten
-environments side by side in place of one that trains every ten steps.
+The defaults of `DQNConfig` are those of CleanRL (Huang et al. 2022) for 500,000 steps of CartPole. CleanRL
+plays one environment and trains every ten steps; the defaults here play ten environments side by side and
+train after each step of them.
 """
 
 from __future__ import annotations
@@ -32,24 +33,33 @@ from lrn.xla.descend import clipped_step
 
 @config
 class DQNConfig:
-    """Settings; steps are of the environment, all environments together, unless said otherwise.
+    """Settings. Unless said otherwise, steps are environment steps, summed over all environments.
 
-    total_steps: what the schedule of epsilon runs over, and if ``anneal`` that of the rate.
-    num_envs, rollout_length: environments side by side, and steps in each between two rounds of updates.
+    total_steps: environment steps of the training.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment between two rounds of updates.
     updates: gradient steps in a round.
-    buffer_size: transitions kept, see `lrn.rl.replay.start`. batch_size: transitions in a gradient step.
-    learning_starts: steps before the first update.
-    learning_rate: of Adam; falls linearly to zero, from the first update on, if ``anneal``. A constant one
-        does for a curve, but what is then left as the last policy is a matter of luck: on CartPole the mean
-        of ten was 393 of 500.
-    target_period, target_rate: every ``target_period`` gradient steps the target network moves by this share
-        of its distance to the other: (50, 1.0) copies it now and then, (1, 0.005) is Polyak averaging.
-    epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
-        first to the second over this fraction of ``total_steps``.
-    double: choose the next action by the online network, and value it by the target network.
-    n_step: rewards summed before bootstrapping. Beyond 1 these hold exploring actions: no correction.
-    loss: "huber" (squared up to an error of 1), or "squared".
-    max_grad_norm: the gradient's global norm is cut here.
+    buffer_size: transitions that the replay keeps, see `lrn.rl.replay.start`.
+    batch_size: transitions in a gradient step.
+    learning_starts: environment steps before the first update.
+    learning_rate: step size of Adam.
+    anneal: whether the learning rate falls linearly to zero, from the first update to ``total_steps``. With a
+        constant rate the curve of returns is fine, but the quality of the last policy is a matter of luck: on
+        CartPole the mean return of ten last policies was 393 of 500.
+    discount: discount per step, in [0, 1].
+    target_period: gradient steps between two moves of the target network.
+    target_rate: share of the distance to the online network by which the target network moves. A period of 50
+        with a rate of 1 copies the online network now and then; a period of 1 with a rate of 0.005 is Polyak
+        averaging.
+    epsilon_start: chance of a random action at the first step.
+    epsilon_end: chance of a random action from the end of the schedule on.
+    exploration_fraction: fraction of ``total_steps`` over which the chance falls linearly.
+    double: whether the online network chooses the next action and the target network values it; else the
+        target network does both.
+    n_step: rewards summed before bootstrapping. Above 1 the sums include rewards of exploring actions, which
+        nothing corrects.
+    loss: "huber" (squared up to an error of 1, linear beyond), or "squared".
+    max_grad_norm: largest global norm of the gradient; a longer gradient is scaled down to it.
     """
 
     total_steps: int = 500_000
@@ -113,16 +123,23 @@ class DQNConfig:
 
     @property
     def gradient_steps(self) -> float:
-        """Those of a training, from the round in which learning starts to the last."""
+        """Gradient steps of a whole training, from the round in which learning starts to the last."""
         waiting = max(-(-self.learning_starts // self.interactions), 1) - 1
         return (self.total_steps / self.interactions - waiting) * self.updates
 
 
 class DQNState(NamedTuple):
-    """State of an agent.
+    """State of DQN.
 
-    updates: gradient steps so far, and steps: those of the environment; see `lrn.rl.rates` for 2^31 of them.
+    params: parameters of the online network.
+    target: parameters of the target network.
+    opt_state: state of the optimizer.
+    updates: int32, gradient steps so far; `lrn.rl.rates` describes how counters near 2^31 behave.
+    net_state: state of the network beside its parameters, () without one.
     bonus: state of the exploration bonus, () without one.
+    live: the environments in the middle of their episodes.
+    replay: the transitions that are kept.
+    steps: int32, environment steps so far; counted like ``updates``.
     """
 
     params: Params
@@ -137,19 +154,24 @@ class DQNState(NamedTuple):
 
 
 def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Agent:
-    """Learn Q with ``net``, which maps observations [batch, ...] to values [batch, actions].
+    """Deep Q-learning with a replay and a target network.
 
-    An action whose value the network gives as -inf is not allowed there, and neither played nor bootstrapped
-    from.
+    The target of a truncated transition bootstraps from its final observation; the target of a terminated
+    transition does not. A network that keeps a state (BatchNorm) is used in evaluation mode.
 
-    The target of a truncated transition bootstraps from its final observation; that of a terminated one does
-    not. A network that keeps a state (BatchNorm) is used in evaluation mode.
+    Args:
+        env: the environment, with discrete actions.
+        net: maps observations [batch, ...] to values [batch, actions]. A value of -inf marks an action that
+            is not allowed in that state: the agent neither plays it nor bootstraps from it.
+        config: settings.
+        bonus: an exploration bonus that is added to rewards as they are learned from.
 
     Metrics: ``return`` and ``length`` of the exploring episodes that ended, ``loss``, ``q`` (mean value of
-    the sampled actions), ``epsilon``; and with a bonus ``bonus``, its mean over what was just collected.
+    the actions in the sampled transitions), ``epsilon``; with a bonus also ``bonus``, its mean over the
+    transitions of this step.
 
     Raises:
-        InputError: continuous actions, or a network of another output.
+        InputError: the actions are continuous, or the network's output is not [batch, actions].
     """
     actions = envs.require_discrete(env, "dqn")
     heads.check_output("the network of dqn", net, env.observation_shape, actions)
@@ -165,7 +187,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         params, net_state = net.init(net_key, as_float(live.observation))
         return DQNState(
             params=params,
-            target=jax.tree.map(jnp.copy, params),  # a state that is donated may not hold a buffer twice
+            target=jax.tree.map(jnp.copy, params),  # a donated state must not hold the same buffer twice
             opt_state=optimizer.init(params),
             updates=jnp.int32(0),
             net_state=net_state,
@@ -189,10 +211,10 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
 
         shape = (config.updates, config.batch_size)
         windows = replay.draw(sample_key, state.replay, shape, config.n_step, config.num_envs)
-        # Only what learning changes is carried; the ring stays outside of the loop.
+        # The loop carries only what learning changes; the replay stays outside of it.
         before = (state.params, state.target, state.opt_state, state.updates)
         after, (loss, q) = jax.lax.scan(lambda carry, rows: learn(state, carry, rows), before, windows)
-        # Masked, not skipped, until learning starts: a `cond` around the state would copy the ring.
+        # Before learning starts, updates are masked, not skipped: a `cond` around the state copies the ring.
         ready = steps >= config.learning_starts
         after = jax.tree.map(lambda new, old: jnp.where(ready, new, old), after, before)
         state = DQNState(*after, *state[len(after) :])
@@ -202,7 +224,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         return state, metrics
 
     def collect(key: Key, state: DQNState) -> tuple[play.Live, Transition, play.Ended]:
-        """Play a round; its transitions, [rollout_length * num_envs, ...], step after step."""
+        """Play a round. Transitions have leaves [rollout_length * num_envs, ...], step after step."""
         noise_key, env_key = jax.random.split(key)
         uniform = jax.random.uniform(noise_key, (config.rollout_length, config.num_envs))
         ahead = config.num_envs * jnp.arange(config.rollout_length)
@@ -243,7 +265,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
         return (params, target_params, opt_state, updates), (loss, q)
 
     def reward_of(state: DQNState):
-        """The rewards learned from: with the bonus as it is now, not as it was when they were stored."""
+        """The function from rows to rewards: stored reward plus the bonus of the current bonus state."""
         if bonus is None:
             return None
 
@@ -269,20 +291,29 @@ def q_target(next_q: Array, reward: Array, weight: Array) -> Array:
     """Targets of Q-learning, ``r + weight * max_a Q'(s', a)``: [batch].
 
     Args:
-        next_q: [batch, actions], of the target network; -inf for an action that is not allowed.
-        reward: [batch], summed over n steps.
-        weight: [batch], discount ** n, and 0 where terminated.
+        next_q: values of the target network at the next state, [batch, actions]; -inf for an action that is
+            not allowed.
+        reward: [batch], discounted sum of the rewards of n steps.
+        weight: [batch], discount ** n, and 0 where the episode terminated.
     """
     return reward + _weighed(next_q.max(-1), weight)
 
 
 def double_q_target(next_q_online: Array, next_q: Array, reward: Array, weight: Array) -> Array:
-    """Targets of double DQN (van Hasselt et al. 2016, eq. 4): `q_target` at the online network's choice."""
+    """Targets of double DQN (van Hasselt et al. 2016, eq. 4), [batch].
+
+    Args:
+        next_q_online: values of the online network at the next state, [batch, actions]; they choose the
+            action.
+        next_q: values of the target network there, [batch, actions]; they value the chosen action.
+        reward: [batch], discounted sum of the rewards of n steps.
+        weight: [batch], discount ** n, and 0 where the episode terminated.
+    """
     return reward + _weighed(taken(next_q, jnp.argmax(next_q_online, -1)), weight)
 
 
 def _weighed(value: Array, weight: Array) -> Array:
-    """``weight * value``: 0 where nothing follows, even if no action is allowed there."""
+    """``weight * value``, and 0 where the weight is 0 even if the value is -inf (no action is allowed)."""
     return weight * jnp.where((weight == 0) & jnp.isneginf(value), 0.0, value)
 
 
@@ -290,9 +321,9 @@ def q_learning_loss(q: Array, action: Array, target: Array, loss: str = "squared
     """Mean loss of ``Q(s, a)`` against targets [batch], through which no gradient flows.
 
     Args:
-        q: [batch, actions]; -inf for an action that is not allowed.
-        action: int [batch], the action taken; NaN comes out, in value and gradient, for one out of range.
-        target: [batch].
+        q: values [batch, actions]; -inf for an action that is not allowed.
+        action: int [batch], the action taken. An action out of range makes the loss and its gradient NaN.
+        target: targets of the values of the actions, [batch].
         loss: "squared" is half the squared error; "huber" is the same up to an error of 1, then linear.
 
     Raises:
@@ -309,11 +340,16 @@ def taken(q: Array, action: Array) -> Array:
 
 
 def epsilon_greedy(uniform: Array, q: Array, epsilon: Array) -> Array:
-    """Actions [...] for values ``q`` [..., actions], greedy but for a chance ``epsilon``, a scalar.
+    """Epsilon-greedy actions, int32 [...].
 
-    One number of ``uniform`` [...] in [0, 1) decides both: given that it lies below epsilon, its place there
-    is uniform again, and names one of the actions that are allowed: those whose value is not -inf.
-    (`lrn.rl.exploration.select` has the version that takes a key.)
+    One uniform number decides whether to explore and which action to play: given that it lies below epsilon,
+    ``uniform / epsilon`` is uniform in [0, 1) again and picks one of the allowed actions.
+    (`lrn.rl.exploration.select` has a version that takes a key.)
+
+    Args:
+        uniform: [...], numbers drawn uniformly from [0, 1).
+        q: values [..., actions]; -inf for an action that is not allowed.
+        epsilon: scalar, the chance of a random action.
     """
     allowed = ~jnp.isneginf(q)
     n = allowed.sum(-1)
@@ -323,16 +359,21 @@ def epsilon_greedy(uniform: Array, q: Array, epsilon: Array) -> Array:
 
 
 def epsilon_at(config: Any, steps: ArrayLike) -> Array:
-    """The chance of a random action after so many steps; of any config with `DQNConfig`'s fields for it."""
+    """The chance of a random action after ``steps`` environment steps [...], of the same shape.
+
+    The config may be of any class that has `DQNConfig`'s fields ``total_steps``, ``exploration_fraction``,
+    ``epsilon_start`` and ``epsilon_end``.
+    """
     duration = config.exploration_fraction * config.total_steps
     return linear_schedule(steps, config.epsilon_start, config.epsilon_end, duration)
 
 
 def dueling(net: Net) -> Net:
-    """A dueling head (Wang et al. 2016, eq. 9): ``Q = V + A - mean(A)``.
+    """A dueling network (Wang et al. 2016, eq. 9): ``Q = V + A - mean(A)``, [batch, actions].
 
-    ``net`` maps to [batch, 1 + actions]: the value of the state, then an advantage for each action, -inf for
-    one that is not allowed, which the mean leaves out.
+    Args:
+        net: maps observations to [batch, 1 + actions]: the value of the state, then an advantage for each
+            action. An action that is not allowed has advantage -inf, and the mean leaves it out.
     """
 
     def apply(

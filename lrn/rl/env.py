@@ -1,7 +1,7 @@
-"""Environments as pure functions; gymnax's, or your own, through one door.
+"""Environments as pure functions: `make` wraps those of gymnax, `from_gymnax` wraps your own.
 
-`make("CartPole-v1", gravity=9.8)` gives an `Env`; any parameter may be a traced number, so environments are
-swept like configs. gymnax takes seconds to import, so nothing but `make` imports it.
+`make("CartPole-v1", gravity=9.8)` returns an `Env`. Any parameter may be a traced number, so environments can
+be swept like configs. Only `make` imports gymnax, because the import takes seconds.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from lrn.types import Array, Key, PyTree
 
 
 def as_float(observation: Array) -> Array:
-    """An observation as a network takes it: float32 where it is of integers or bools, else as it is.
+    """An observation as floats for a network: integers and bools become float32, floats stay unchanged.
 
-    Agents keep observations in the environment's dtype, bytes as bytes, and call this right before a network.
-    The numbers stay what they are: a byte of 255 becomes 255.0, and a network that wants [0, 1] divides.
+    Agents store observations in the environment's own dtype, bytes as bytes, and call this function right
+    before a network. Numbers are not rescaled: a byte of 255 becomes 255.0. A network that needs inputs in
+    [0, 1] must divide by 255 itself.
     """
     observation = jnp.asarray(observation)
     floating = jnp.issubdtype(observation.dtype, jnp.floating)
@@ -34,10 +35,11 @@ def as_float(observation: Array) -> Array:
 
 
 class Step(NamedTuple):
-    """What an action led to.
+    """The result of an action.
 
-    reward: float. terminated: bool; nothing can follow, so its value is zero.
-    truncated: bool; a time limit cut the episode, and its value goes on: bootstrap.
+    reward: float32, the reward.
+    terminated: bool; the task ended, so the value of what follows is zero.
+    truncated: bool; a time limit cut the episode, so a target bootstraps from ``final_observation``.
     final_observation: the observation that the action led to, before any reset.
     """
 
@@ -48,24 +50,25 @@ class Step(NamedTuple):
 
     @property
     def ended(self) -> Array:
-        """Whether a new episode begins."""
+        """Whether the episode ended with this step, bool."""
         return self.terminated | self.truncated
 
 
 class Env(NamedTuple):
-    """One environment, unbatched; whoever plays it applies vmap. Wrappers replace ``move`` or ``reset``.
+    """One environment, unbatched: agents apply vmap to it. Wrappers replace ``move`` or ``reset``.
 
-    reset: ``reset(key) -> (observation, state)``.
-    move: ``move(key, state, action) -> (state, Step)``, without any reset; after an end the state is
-        whatever, and is not used again.
-    observation_shape: of one observation.
-    actions: `Discrete` or `Box`.
-    horizon: the most steps of an episode; an evaluation plays no more. It is what `make` and `from_gymnax`
-        hold an environment to; of one that you make yourself, it must be no less than its time limit.
-    observation_dtype: of observations; bools and integers are kept as they are wherever an agent stores them,
-        and become floats by `as_float` before a network.
-    render: ``render(state)``, a picture for people: an image [height, width, 3], or a matplotlib figure; None
-        if it draws none.
+    name: name of the environment, for messages.
+    reset: ``reset(key) -> (observation, state)``, the start of an episode.
+    move: ``move(key, state, action) -> (state, Step)``, one step, without a reset. The state after the end of
+        an episode is meaningless and must not be used.
+    observation_shape: shape of one observation.
+    actions: the action space, `Discrete` or `Box`.
+    horizon: the largest number of steps of an episode; an evaluation plays no more. `make` and `from_gymnax`
+        enforce it as a time limit. In an `Env` that you make yourself, it must be at least the time limit.
+    observation_dtype: dtype of observations. Agents store bools and integers as they are, and `as_float`
+        converts them before a network.
+    render: ``render(state)``, a picture for people: an image [height, width, 3], or a matplotlib figure. None
+        for an environment that draws no pictures.
     """
 
     name: str
@@ -78,11 +81,12 @@ class Env(NamedTuple):
     render: Callable[[PyTree], Any] | None = None
 
     def step(self, key: Key, state: PyTree, action: Array) -> tuple[Array, PyTree, Step]:
-        """Move, and start a new episode at once where one ended.
+        """Move, and start a new episode at once if this one ended.
 
         Returns:
-            The observation for the next action (the first of the next episode after an end), the state,
-            and the `Step`, whose ``final_observation`` is what the action led to.
+            ``(observation, state, step)``. The next action starts from the observation and the state; after
+            the end of an episode they are those of a new episode. ``step.final_observation`` is the
+            observation that the action led to, before the reset.
         """
         move_key, reset_key = jax.random.split(key)
         state, step = self.move(move_key, state, action)
@@ -90,40 +94,40 @@ class Env(NamedTuple):
         return observation, state, step
 
     def render_within(self) -> Callable[[PyTree], Any] | None:
-        """The ``render`` of a wrapper whose state holds that of this environment in its field ``state``."""
+        """The ``render`` of a wrapper whose state holds this environment's state in the field ``state``."""
         render = self.render
         return None if render is None else lambda state: render(state.state)
 
 
 def restart(step: Step, state: PyTree, fresh: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
-    """The observation and state to go on from: those of a fresh reset where the episode ended."""
+    """The observation and state to continue from: those of ``fresh``, a reset, if the episode ended."""
     pairs = (step.final_observation, state)
     observation, state = jax.tree.map(lambda new, old: jnp.where(step.ended, new, old), fresh, pairs)
     return observation, state
 
 
-# What gymnax gives as floats and are zeros and ones.
+# Environments whose observations are zeros and ones, although gymnax gives them as floats.
 _BITS = tuple(f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"))
 
 
 def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
     """A registered gymnax environment.
 
-    MinAtar's observations, which are zeros and ones, come as bools (see `as_float`).
+    MinAtar's observations, which are zeros and ones, are returned as bools (see `as_float`).
 
     Args:
-        name: its id, such as "CartPole-v1".
-        horizon: a time limit in place of the environment's own, shorter or longer: an episode that lasts so
-            many steps is truncated (`time_limit`). With ``max_steps_in_episode`` beside it, the smaller of
-            the two holds.
-        settings: fields of its parameters (``gravity=c.gravity``; may be traced) and arguments of its
-            constructor (``size=20``).
+        name: id of the environment, such as "CartPole-v1".
+        horizon: a time limit in steps that replaces the environment's own and may be shorter or longer; an
+            episode that reaches it is truncated (`time_limit`). If ``max_steps_in_episode`` is given too, the
+            smaller of the two applies.
+        settings: fields of the environment's parameters (``gravity=c.gravity``; may be traced) and arguments
+            of its constructor (``size=20``).
 
     Raises:
-        InputError: no such environment, no such setting, or a setting with which no agent could act.
+        InputError: there is no such environment or setting, or no agent could act with the settings.
     """
-    # Its modules make arrays when they are imported. Where this is called under a trace, as families of tasks
-    # do, those would be the trace's, and useless after it.
+    # gymnax's modules make arrays when they are imported. If `make` is called under a trace, as families of
+    # tasks do, these arrays would belong to the trace and be useless after it.
     with jax.ensure_compile_time_eval():
         import gymnax
 
@@ -139,7 +143,7 @@ def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
     built = {k: v for k, v in settings.items() if k in arguments and k not in fields}
     env, params = gymnax.make(name, **built) if built else (plain, params)
     given = {k: v for k, v in settings.items() if k in fields}
-    own = "max_steps_in_episode"  # where an environment of gymnax's truncates
+    own = "max_steps_in_episode"  # the parameter of gymnax's environments for their own time limit
     if horizon is not None and own in fields and own not in given:
         check.integer("horizon", horizon, low=1)
         given[own] = horizon
@@ -150,39 +154,45 @@ def make(name: str, *, horizon: int | None = None, **settings: Any) -> Env:
 
 
 def from_gymnax(env: Any, params: Any = None, *, name: str | None = None, horizon: int | None = None) -> Env:
-    """Wrap an environment with gymnax's interface, your own included.
+    """Wrap an environment with the interface of gymnax 1.0, for example your own.
 
-    ``env.reset(key, params) -> (observation, state)`` and ``env.step(key, state, action, params) ->
-    (observation, state, reward, terminated, truncated, info)``, with ``info["final_observation"]``, which
-    need be right only where an episode ends. ``env.action_space(params)`` has ``n``, or ``low``, ``high`` and
-    ``shape``. Observations of a discrete space come one-hot in float32; bools and integers keep their dtype;
-    all others become float32. The state keeps its structure, shapes and dtypes from reset to step. An
-    ``env.render(state, params)`` becomes the `Env`'s.
+    The environment must have these methods:
+
+    - ``env.reset(key, params) -> (observation, state)``.
+    - ``env.step(key, state, action, params) -> (observation, state, reward, terminated, truncated, info)``.
+      ``info["final_observation"]`` is the observation before any reset, read only where an episode ends.
+    - ``env.action_space(params)`` with the attribute ``n``, or ``low``, ``high`` and ``shape``.
+    - optionally ``env.render(state, params)``, which becomes the `Env`'s ``render``.
+
+    The state must keep its structure, shapes and dtypes from reset to step. Observations of a discrete space
+    become one-hot vectors in float32; bools and integers keep their dtype; all others become float32.
 
     Args:
         env: the environment.
         params: its parameters; ``env.default_params`` by default. Their numbers may be traced.
-        name: what messages call it.
-        horizon: a time limit: an episode that lasts so many steps is truncated, as by `time_limit`. The
-            environment's own limit stays, so this can only shorten its episodes. Without it the limit is
-            ``params.max_steps_in_episode``.
+        name: name of the environment in messages.
+        horizon: a time limit in steps; an episode that reaches it is truncated, as by `time_limit`. It
+            applies beside the environment's own limit, so it can only shorten episodes. Without it the limit
+            is ``params.max_steps_in_episode``.
 
     Raises:
-        InputError: a method, value or limit is missing; it returns something else than gymnax's 1.0 (such as
-            five values); or what it returns has a shape or dtype that no agent can use. One sentence says
-            which.
+        InputError: a method, value or limit is missing; a method returns something else than in gymnax 1.0
+            (such as five values); or a returned array has a shape or dtype that no agent can use. The message
+            names the fault.
     """
     name = str(name or getattr(env, "name", type(env).__name__))
     made = _wrapped(env, params, name, horizon)
-    # gymnax's own step ends episodes at max_steps_in_episode; any other need not.
+    # The step of gymnax's base class truncates at max_steps_in_episode; other steps need not.
     limited = _inherits_step(env) and horizon is None
     return made if limited else time_limit(made, made.horizon)._replace(name=name)
 
 
 def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any = None) -> Env:
-    """What `from_gymnax` returns, without a time limit but the environment's own.
+    """The `Env` of a gymnax environment, without a time limit beside the environment's own.
 
-    ``dtype``: of observations that are given in a wider one.
+    Args:
+        env, params, name, horizon: as for `from_gymnax`.
+        dtype: dtype of observations; None for the dtype that the environment gives them.
     """
     for method in ("reset", "step", "action_space"):
         if not callable(getattr(env, method, None)):
@@ -212,12 +222,12 @@ def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any =
         observation, state = env.reset(key, params)
         return read(observation), given.settle(state)
 
-    # gymnax's own step computes a reset each time. Where it is the inherited one its parts are called, so
-    # that resets can be drawn for a whole rollout at once, which on CPU is several times cheaper.
+    # The step of gymnax's base class computes a reset every time. If the environment inherits that step, call
+    # its parts instead: resets can then be drawn for a whole rollout at once, several times cheaper on CPU.
     inherited = _inherits_step(env)
 
     def move(key: Key, state: PyTree, action: Array) -> tuple[PyTree, Step]:
-        # Of info only the final observation is used: whatever else it holds would fill the memory.
+        # Only the final observation of info is kept: any other entry would take memory.
         if inherited:
             last, state, reward, terminated, _ = env.step_env(key, state, action, params)
             truncated, final = env.is_truncated(state, params), None
@@ -226,7 +236,7 @@ def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any =
             final = info["final_observation"]
         terminated, truncated = (jnp.asarray(x, bool).reshape(()) for x in (terminated, truncated))
         seen = read(last)
-        if final is not None:  # some environments fill it in only at an end
+        if final is not None:  # some environments give the final observation only where an episode ends
             seen = jnp.where(terminated | truncated, read(final), seen)
         return state, Step(jnp.asarray(reward, jnp.float32).reshape(()), terminated, truncated, seen)
 
@@ -237,18 +247,22 @@ def _wrapped(env: Any, params: Any, name: str, horizon: int | None, dtype: Any =
 
 
 class Timed(NamedTuple):
-    """The state of an environment, and the steps taken in the episode."""
+    """The state of an environment with a time limit.
+
+    state: state of the environment within.
+    time: int32, steps taken in the episode.
+    """
 
     state: PyTree
     time: Array
 
 
 def time_limit(env: Env, steps: int) -> Env:
-    """Truncate episodes after ``steps`` steps; those that end earlier, by whatever, stay as they are.
+    """Truncate episodes after ``steps`` steps; episodes that end earlier are unchanged.
 
-    An episode that terminates with its last step is terminated, not truncated: its value is zero. The values
-    of truncated ones go on, so what an agent learns does not depend on the limit (`Step`). The counter is
-    part of the state, and is not observed.
+    An episode that terminates with its last step is terminated, not truncated, and its value is zero. The
+    value of a truncated episode goes on (`Step`), so the values that an agent learns do not depend on the
+    limit. The step counter is part of the state and is not observed.
 
     Raises:
         InputError: ``steps`` is no whole number of at least 1.
@@ -275,9 +289,10 @@ def time_limit(env: Env, steps: int) -> Env:
 
 
 def merge_truncation(env: Env) -> Env:
-    """The classic mistake, on purpose: every truncation is reported as a termination.
+    """Report every truncation as a termination: the classic mistake, made on purpose.
 
-    What interfaces with a single ``done`` do; an agent then learns that time limits are worth nothing.
+    Interfaces with a single flag ``done`` make this mistake. An agent then learns that the value at a time
+    limit is zero.
     """
 
     def move(key: Key, state: PyTree, action: Array) -> tuple[PyTree, Step]:
@@ -288,28 +303,37 @@ def merge_truncation(env: Env) -> Env:
 
 
 def require_discrete(env: Env, algorithm: str) -> int:
-    """The number of actions.
+    """The number of discrete actions of an environment.
+
+    Args:
+        env: the environment.
+        algorithm: name of the algorithm that needs discrete actions, for the message.
 
     Raises:
         ValueError: the environment's actions are continuous.
     """
     if not isinstance(env.actions, Discrete):
         raise check.InputError(
-            f"{algorithm} needs discrete actions and those of {env.name} are continuous; "
+            f"{algorithm} needs discrete actions, but those of {env.name} are continuous; "
             "use ppo, sac or td3, or discretize them."
         )
     return env.actions.n
 
 
 def require_continuous(env: Env, algorithm: str) -> Box:
-    """The box of actions.
+    """The box of continuous actions of an environment.
+
+    Args:
+        env: the environment.
+        algorithm: name of the algorithm that needs continuous actions, for the message.
 
     Raises:
-        InputError: the environment's actions are discrete, or without finite bounds.
+        InputError: the environment's actions are discrete, or have no finite bounds.
     """
     if not isinstance(env.actions, Box):
         raise check.InputError(
-            f"{algorithm} needs continuous actions and those of {env.name} are discrete; use ppo, dqn or pqn."
+            f"{algorithm} needs continuous actions, but those of {env.name} are discrete; "
+            "use ppo, dqn or pqn."
         )
     spaces.check_box(env.name, env.actions)
     return env.actions
@@ -337,8 +361,8 @@ def discretize(env: Env, bins: int) -> Env:
 
 
 def _inherits_step(env: Any) -> bool:
-    """Whether the step is the one that gymnax's base class defines."""
-    gymnax = sys.modules.get("gymnax.environments.environment")  # not imported: then nothing inherits from it
+    """Whether an environment inherits the step of gymnax's base class."""
+    gymnax = sys.modules.get("gymnax.environments.environment")  # None before any import of gymnax
     return gymnax is not None and getattr(type(env), "step", None) is gymnax.Environment.step
 
 
@@ -348,21 +372,21 @@ def _horizon(name: str, params: Any, given: int | None) -> int:
         return given
     try:
         own = int(getattr(params, "max_steps_in_episode", None))  # pyright: ignore[reportArgumentType]
-    except (TypeError, OverflowError):  # there is none, it is being traced, or it is infinite
+    except (TypeError, OverflowError):  # the parameter is missing, traced or infinite
         raise check.InputError(
-            f"how long an episode of {name} can last is not known; pass horizon=, a time limit in steps."
+            f"the largest length of an episode of {name} is not known; pass horizon=, a time limit in steps."
         ) from None
     check.integer(f"max_steps_in_episode of {name}", own, low=1)
     return own
 
 
 def _categories(name: str, env: Any, params: Any) -> int | None:
-    """How many values a discrete observation has; None where observations are arrays."""
+    """The number of values of a discrete observation; None where observations are arrays."""
     if not callable(getattr(env, "observation_space", None)):
         return None
     try:
         space = env.observation_space(params)
-    except NotImplementedError:  # of gymnax's base class
+    except NotImplementedError:  # raised by gymnax's base class
         return None
     if not hasattr(space, "n") or tuple(getattr(space, "shape", None) or ()):
         return None

@@ -1,8 +1,8 @@
-"""Evaluation: the greedy policy, whole episodes, side by side.
+"""Evaluation: whole episodes of the greedy policy, played side by side.
 
-A fixed number of episodes begins at once, and the mean is over those; what follows an episode's end does not
-count. (A mean over whatever happened to end first would favor short episodes.) Play stops when the last of
-them is over, or at the environment's horizon.
+A fixed number of episodes starts at the same time, and means are over these episodes; steps after the end of
+an episode do not count. (A mean over the first episodes to end would favor short episodes.) Play stops when
+the last episode is over, or at the environment's horizon.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from lrn.xla.packing import packing
 
 
 class Recorded(NamedTuple):
-    """What happened in episodes, leaves [time, episodes, ...], for the environment's horizon.
+    """All steps of recorded episodes, leaves [time, episodes, ...]; time runs over the environment's horizon.
 
-    state: of the environment, before the action. observation: before the action. final_observation: what the
-    action led to. action: in the environment's units. counted: whether the step is part of the episode; after
-    its end the others hold whatever.
+    state: states of the environment before the action.
+    observation: observations before the action.
+    action: actions in the environment's units.
+    reward: rewards.
+    terminated: bool, whether the step terminated the episode.
+    truncated: bool, whether a time limit cut the episode at this step.
+    final_observation: observations that the actions led to.
+    counted: bool, whether the step belongs to the episode. After the end of an episode the other fields are
+        meaningless.
     """
 
     state: PyTree
@@ -38,10 +44,10 @@ class Recorded(NamedTuple):
     counted: Array
 
     def episode(self, i: int) -> Recorded:
-        """One episode up to its end, leaves [its length, ...]; not under a trace.
+        """Episode ``i`` up to its end, leaves [length of the episode, ...]; cannot be called under a trace.
 
         Raises:
-            InputError: no such episode.
+            InputError: there is no such episode.
         """
         check.integer("episode", i)
         if i >= self.counted.shape[1]:
@@ -55,10 +61,11 @@ class Recorded(NamedTuple):
 class Episodes(NamedTuple):
     """Evaluated episodes, leaves [episodes].
 
-    returns: undiscounted. lengths: steps.
-    finished: whether the episode ended, by a termination or a truncation. Where it did not, the environment
-        has no time limit within its horizon, and return and length are those of the horizon's steps alone.
-    steps: what happened, if it was recorded.
+    returns: undiscounted returns.
+    lengths: int32, steps of each episode.
+    finished: bool, whether the episode ended, by a termination or a truncation. An episode that did not end
+        outlasted the environment's horizon; its return and length are those of the horizon's steps.
+    steps: all steps of the episodes, if they were recorded.
     """
 
     returns: Array
@@ -77,20 +84,20 @@ def rollouts(
     sample: bool = False,
     record: bool = False,
 ) -> Episodes:
-    """Play ``episodes`` episodes side by side with the policy of an agent's state.
+    """Play episodes side by side with the policy of a trained agent.
 
     Args:
-        env: where to play; an agent may be asked in another environment than it was trained in.
-        policy: of the agent, ``agent.policy``.
-        key: drives the environments, and the policy if it needs one.
-        state: of the agent.
-        episodes: how many.
-        sample: act as in training, exploration included, in place of greedily.
-        record: keep every step, on the accelerator. Then the whole horizon is played, and memory grows with
-            it: with an observation, an action and a state of the environment for each step.
+        env: the environment to play; it may differ from the environment of the training.
+        policy: the policy of the agent, ``agent.policy``.
+        key: key of the environments and of the policy.
+        state: state of the agent.
+        episodes: number of episodes.
+        sample: whether to act as in training, exploration included; else greedily.
+        record: whether to keep every step, on the accelerator. The whole horizon is then played, and memory
+            grows with the horizon: each step keeps an observation, an action and a state of the environment.
 
     Raises:
-        InputError: ``episodes`` is below 1; or ``sample`` and the policy does not say how it explores.
+        InputError: ``episodes`` is below 1; or ``sample`` is set for a policy without ``sample``.
     """
     check.integer("episodes", episodes, low=1)
     act = policy.sample if sample else policy.act
@@ -99,7 +106,7 @@ def rollouts(
 
     def play(t: Array, packed: Any, memory: PyTree) -> tuple[Any, PyTree, Array, Recorded]:
         observation, before, alive, returns, lengths = form.unpack(packed)
-        # After its end an episode goes nowhere that counts, so there is nothing to reset.
+        # Steps after the end of an episode do not count, so nothing needs a reset.
         act_key, env_key = jax.random.split(jax.random.fold_in(step_key, t))
         action, memory = act(act_key, state, memory, observation)
         keys = jax.random.split(env_key, episodes)
@@ -143,19 +150,21 @@ def rollouts(
 def evaluator(
     env_of: Env | Callable[[Any], Env], episodes: int = 32
 ) -> Callable[[Any, Any, Key, State, Any], Mapping[str, Array]]:
-    """The ``evaluate=`` of `lrn.train.fit` for agents.
+    """A function for the argument ``evaluate=`` of `lrn.train.fit` that plays the greedy policy of an agent.
 
     Args:
-        env_of: the environment to evaluate on, or a function of the config that makes it. It need not be
-            the one trained on: so a proxy's reward is told from the true one.
-        episodes: how many.
+        env_of: the environment to evaluate on, or ``env_of(config) -> Env``. It may differ from the
+            environment of the training, for example to measure the true reward of an agent that was trained
+            on a proxy.
+        episodes: number of episodes.
 
     Returns:
         A function that measures ``greedy_return`` and ``greedy_length`` (means over the episodes) and
-        ``greedy_finished``, the fraction of episodes that ended. It is 1 where the horizon is a time limit,
-        as in all environments of `lrn.rl.env.make` and `from_gymnax`. Below 1 the environment, an `Env` made
-        by hand, goes on beyond its horizon, and the return is what the first ``env.horizon`` steps paid, not
-        that of an episode: give it its limit by `lrn.rl.env.time_limit`.
+        ``greedy_finished`` (the fraction of episodes that ended). ``greedy_finished`` is 1 for every
+        environment of `lrn.rl.env.make` and `from_gymnax`, whose horizon is a time limit. Below 1, episodes
+        outlast ``env.horizon``, as may happen with an `Env` made by hand; ``greedy_return`` then sums the
+        rewards of the first ``env.horizon`` steps only. `lrn.rl.env.time_limit` gives such an environment a
+        limit.
 
     Raises:
         ValueError: ``episodes`` is below 1.

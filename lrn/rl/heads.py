@@ -1,4 +1,7 @@
-"""What comes out of an agent's networks: its shape, checked before anything compiles."""
+"""Outputs of an agent's networks: two networks joined into an actor-critic, and checks of output shapes.
+
+The checks trace a network without running it, before anything compiles.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ from lrn.types import Array, Key, Net, NetState, Params, RecurrentNet
 
 
 def actor_critic(actor: Net, critic: Net) -> Net:
-    """One `Net` of two: its output is ``(policy [batch, k], value [batch])``.
+    """Join two networks into one `Net` whose output is ``(policy [batch, k], value [batch])``.
 
-    The critic's output is [batch, 1]. For a shared body, write one network that returns such a pair.
+    For a body that actor and critic share, write one network that returns such a pair.
+
+    Args:
+        actor: maps observations to [batch, k].
+        critic: maps observations to [batch, 1].
     """
 
     def init(key: Key, x: Array) -> tuple[Params, NetState]:
@@ -37,10 +44,10 @@ def actor_critic(actor: Net, critic: Net) -> Net:
 
 
 def policy_size(env: Env) -> int:
-    """Outputs a policy needs: a logit an action, or a mean a dimension.
+    """The number of outputs that a policy needs: a logit for each action, or a mean for each dimension.
 
     Raises:
-        InputError: the actions are real numbers without finite bounds.
+        InputError: the actions are continuous and have no finite bounds.
     """
     if isinstance(env.actions, Box):
         check_box(env.name, env.actions)
@@ -51,14 +58,20 @@ def policy_size(env: Env) -> int:
 def check_output(who: str, net: Net, inputs: tuple[int, ...], outputs: int) -> None:
     """Check that a network maps [batch, *inputs] to [batch, outputs].
 
+    Args:
+        who: the subject of the error message, such as "the network of dqn".
+        net: the network.
+        inputs: shape of one input.
+        outputs: number of outputs.
+
     Raises:
-        ValueError: it does not; ``who`` begins the sentence ("the network of dqn").
+        ValueError: the network gives another shape.
     """
     out = _output(net, inputs)
     shape = getattr(out, "shape", None)
     if shape != (_BATCH, outputs):
         raise check.InputError(
-            f"{who} must map observations [batch{_rest(inputs)}] to [batch, {outputs}], and gives "
+            f"{who} must map observations [batch{_rest(inputs)}] to [batch, {outputs}], but gives "
             f"{_shape(out)}; set its number of outputs to {outputs}."
         )
 
@@ -66,18 +79,23 @@ def check_output(who: str, net: Net, inputs: tuple[int, ...], outputs: int) -> N
 def check_actor_critic(who: str, net: Net, env: Env) -> None:
     """Check that a network maps [batch, *observation] to ``(policy [batch, k], value [batch])``.
 
+    Args:
+        who: the subject of the error message, such as "the network of ppo".
+        net: the network.
+        env: the environment, which gives the observation's shape and k.
+
     Raises:
-        ValueError: it does not.
+        ValueError: the network gives other shapes.
     """
     out = _output(net, env.observation_shape)
     _check_pair(who, out, env, "lrn.rl.heads.actor_critic, which joins a network of {k} outputs and one of 1")
 
 
 def check_recurrent(who: str, net: RecurrentNet, env: Env) -> None:
-    """As `check_actor_critic`, for a network with memory.
+    """Check a network with memory as `check_actor_critic` checks one without.
 
     Raises:
-        ValueError: its outputs do not fit the environment.
+        ValueError: the network is no `RecurrentNet`, or its outputs do not fit the environment.
     """
     if not isinstance(net, RecurrentNet):
         raise check.InputError(
@@ -101,12 +119,12 @@ def _check_pair(who: str, out: Any, env: Env, advice: str) -> None:
     if shapes != [(_BATCH, k), (_BATCH,)]:
         raise check.InputError(
             f"{who} must map observations [batch{_rest(env.observation_shape)}] of {env.name} to a pair "
-            f"(policy [batch, {k}], value [batch]), and gives {_shape(out)}; "
+            f"(policy [batch, {k}], value [batch]), but gives {_shape(out)}; "
             f"see {advice.format(k=k)}."
         )
 
 
-_BATCH = 3  # any number that is unlikely to be a width
+_BATCH = 3  # the batch size of the traces; unlikely to be the width of a layer
 
 
 def _output(net: Net, inputs: tuple[int, ...]) -> Any:

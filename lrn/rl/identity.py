@@ -1,8 +1,8 @@
-"""Tiny environments with known answers: an agent that cannot solve these in seconds has a bug.
+"""Tiny environments with known answers: an agent that cannot solve them in seconds has a bug.
 
-Each isolates one thing: the critic (`constant_reward`), acting on what is seen (`echo`), credit over time
-(`delayed_reward`), memory (`memory`), and the difference between an end and a time limit
-(`two_state_truncating`).
+Each environment isolates one ability: learning a value (`constant_reward`), acting on an observation (`echo`,
+`continuous_echo`), assigning credit over time (`delayed_reward`), memory (`memory`), and telling a time limit
+from a termination (`two_state_truncating`).
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def _env(
 
 
 class _Clock(NamedTuple):
-    """A symbol to remember or to answer, and the time in the episode."""
+    """The state of an environment here: a symbol to remember or to answer, and the time in the episode."""
 
     symbol: Array
     time: Array
 
 
 def constant_reward(actions: int = 2) -> Env:
-    """Episodes of one step and reward 1 whatever one does: the value is 1, and there is no advantage."""
+    """Episodes of one step with reward 1 for every action: the value is 1, and all advantages are 0."""
     check.integer("actions", actions, low=1)
     no, yes = jnp.array(False), jnp.array(True)
     return _env(
@@ -64,7 +64,7 @@ def constant_reward(actions: int = 2) -> Env:
 
 
 def echo(n: int = 3, length: int = 5) -> Env:
-    """Shows one of n symbols (one-hot) and pays 1 for naming it; the best return is ``length``."""
+    """Show one of n symbols (one-hot) at each step and pay 1 for naming it; the best return is ``length``."""
     check.integer("n", n, low=2)
     check.integer("length", length, low=1)
 
@@ -84,9 +84,9 @@ def echo(n: int = 3, length: int = 5) -> Env:
 
 
 def continuous_echo(length: int = 5) -> Env:
-    """Shows a number in [-0.8, 0.8] and pays ``1 - |action - number|``; the best return is ``length``.
+    """Show a number in [-0.8, 0.8] and pay ``1 - |action - number|``; the best return is ``length``.
 
-    Actions lie in [-2, 2], so that an agent which forgets their scale is found out.
+    Actions lie in [-2, 2], which exposes an agent that ignores the scale of actions.
     """
     check.integer("length", length, low=1)
 
@@ -109,9 +109,9 @@ def continuous_echo(length: int = 5) -> Env:
 
 
 def delayed_reward(delay: int = 4) -> Env:
-    """The first action decides, and is paid ``delay`` steps later: 1 for action 1, else 0.
+    """Pay for the first action ``delay`` steps later: 1 for action 1, else 0; later actions do nothing.
 
-    Observes the time in the episode and the choice made, both one-hot.
+    The observation holds the time in the episode and the choice made, both one-hot.
     """
     check.integer("delay", delay, low=1)
 
@@ -137,9 +137,9 @@ def delayed_reward(delay: int = 4) -> Env:
 
 
 def memory(gap: int = 3) -> Env:
-    """Shows a symbol (0 or 1) once, then nothing for ``gap`` steps, then asks for it: 1 if right, -1 if not.
+    """Show a symbol (0 or 1) once, then ask for it ``gap`` steps later: reward 1 if right, -1 if wrong.
 
-    Without memory the best expected return is 0, with it 1.
+    The best expected return is 1 with memory and 0 without.
     """
     check.integer("gap", gap, low=1)
 
@@ -164,11 +164,11 @@ def memory(gap: int = 3) -> Env:
 
 
 def two_state_truncating(length: int = 5, actions: Discrete | Box | None = None) -> Env:
-    """Two states that alternate for ever, paying 1 in the first and 2 in the second, cut after ``length``.
+    """Two states that alternate, with rewards 1 and 2; a time limit cuts episodes after ``length`` steps.
 
-    Nothing terminates and actions do nothing, so with a discount g the values are those of the endless
-    chain, ``(1 + 2 g) / (1 - g^2)`` and ``(2 + g) / (1 - g^2)``, whatever the time limit. Starts are drawn at
-    random; the state is observed one-hot.
+    Nothing terminates and actions do nothing. With a discount g the values are therefore those of the endless
+    chain, ``(1 + 2 g) / (1 - g^2)`` and ``(2 + g) / (1 - g^2)``, for every time limit. The first state is
+    drawn at random; the state is observed one-hot.
     """
     check.integer("length", length, low=1)
 

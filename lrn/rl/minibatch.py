@@ -1,4 +1,4 @@
-"""Minibatches out of a rollout: random orders, and rows taken out of many arrays in one go."""
+"""Minibatches of a rollout: random orders of rows, and rows taken from many arrays in one gather."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def check_divides(num_envs: int, rollout_length: int, minibatches: int) -> None:
-    """Raise InputError unless a rollout divides into the minibatches."""
+    """Raise InputError unless ``minibatches`` divides the number of steps of a rollout."""
     steps = num_envs * rollout_length
     if steps % minibatches:
         raise check.InputError(
@@ -26,12 +26,12 @@ def check_divides(num_envs: int, rollout_length: int, minibatches: int) -> None:
 
 
 def check_normalized(rows: int, where: str, name: str = "normalize_advantages") -> None:
-    """Raise InputError unless there are two rows to normalize over: one less its mean says nothing.
+    """Raise InputError unless at least two rows are normalized together: one row less its mean is always 0.
 
     Args:
-        rows: normalized together.
-        where: what they are, "a minibatch of PPO".
-        name: of the setting.
+        rows: number of rows that are normalized together.
+        where: the subject of the error message, such as "a minibatch of PPO".
+        name: name of the setting that normalizes.
     """
     if rows < 2:
         raise check.InputError(
@@ -43,9 +43,9 @@ def check_normalized(rows: int, where: str, name: str = "normalize_advantages") 
 def shuffled(key: Key, n: int, times: int) -> Array:
     """``times`` random orders of ``range(n)``, int32 [times, n].
 
-    One sort of random numbers whose low bits hold the index: on CPU a quarter of the time and of the compile
-    of `jax.random.permutation`, which sorts pairs. Rows whose high bits agree (for n = 512 one pair in eight
-    million) keep their order.
+    The function sorts random numbers whose low bits hold the index. On CPU this takes a quarter of the run
+    time and of the compile time of `jax.random.permutation`, which sorts pairs. Two indices whose random bits
+    agree (one pair in eight million for n = 512) keep their order.
     """
     bits = max(n - 1, 1).bit_length()
     low = jnp.uint32((1 << bits) - 1)
@@ -56,11 +56,14 @@ def shuffled(key: Key, n: int, times: int) -> Array:
 def taker(rows: T) -> Callable[[Array], T]:
     """A function that takes rows: ``taker(rows)(index) == tree.map(lambda x: x[index], rows)``, bit for bit.
 
-    All narrow arrays are packed into one table first, so that a minibatch costs one gather and not one for
-    each array.
+    All narrow arrays are packed into one table first, so that a minibatch costs one gather in place of one
+    gather for each array.
 
     Args:
-        rows: leaves [n, ...].
+        rows: the rows, leaves [n, ...].
+
+    Returns:
+        A function from indices, int [batch], to rows, leaves [batch, ...].
     """
     form = packing(rows)
     table, wide = form.pack(rows)

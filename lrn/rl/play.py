@@ -1,4 +1,4 @@
-"""Playing environments: n copies at once, their episodes counted, whole stretches by one scan."""
+"""Playing n copies of an environment side by side, a stretch of steps in one scan, with episodes counted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from lrn.xla.packing import packing
 
 
 class Live(NamedTuple):
-    """n environments in the middle of their episodes; all leaves have a leading axis [n].
+    """n environments in the middle of their episodes, leaves [n, ...].
 
-    episode_return, episode_length: of the running episode until now.
+    state: states of the environments.
+    observation: current observations, which the next actions respond to.
+    episode_return: undiscounted return of the current episode so far.
+    episode_length: int32, steps of the current episode so far.
     """
 
     state: PyTree
@@ -27,7 +30,12 @@ class Live(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Episodes that ended: sums of their returns and lengths, and how many."""
+    """Sums over the episodes that ended, scalars.
+
+    return_sum: sum of the undiscounted returns.
+    length_sum: sum of the lengths in steps.
+    episodes: the number of episodes.
+    """
 
     return_sum: Array
     length_sum: Array
@@ -37,8 +45,13 @@ class Ended(NamedTuple):
 class Trajectory(NamedTuple):
     """A stretch of play, leaves [time, n, ...].
 
-    observation: before the action. final_observation: what the action led to, before any reset.
-    extra: whatever the acting function returned beside the action.
+    observation: observations before the action.
+    action: actions.
+    reward: rewards.
+    terminated: bool, whether the step terminated the episode.
+    truncated: bool, whether a time limit cut the episode at this step.
+    final_observation: observations that the actions led to, before any reset.
+    extra: the second result of the function ``act`` of `unroll`.
     """
 
     observation: Array
@@ -51,18 +64,21 @@ class Trajectory(NamedTuple):
 
     @property
     def ended(self) -> Array:
-        """Whether an episode ended with this step, either way."""
+        """Whether an episode ended with this step, by termination or truncation, bool."""
         return self.terminated | self.truncated
 
 
 def start(env: Env, key: Key, n: int) -> Live:
-    """Reset n environments."""
+    """n environments at the start of episodes, each reset by a key of its own."""
     observation, state = jax.vmap(env.reset)(jax.random.split(key, n))
     return Live(state, observation, jnp.zeros(n), jnp.zeros(n, jnp.int32))
 
 
 def _advance(step: Step, live: Live, state: PyTree, fresh: tuple[Array, PyTree]) -> tuple[Live, Ended]:
-    """What is live after a step that led to ``state``, given a reset for each environment."""
+    """The environments after a step that led to ``state``, and the sums over episodes that ended with it.
+
+    ``fresh`` holds a reset for each environment, used where the episode ended.
+    """
     observation, state = jax.vmap(restart)(step, state, fresh)
     so_far = live.episode_return + step.reward
     length = live.episode_length + 1
@@ -93,27 +109,29 @@ def unroll(
 
     Args:
         env: the environment.
-        key: drives the environments.
-        live: where they stand.
-        act: ``act(noise_t, observation [n, ...], memory) -> (action [n, ...], extra, memory)``.
-        memory: what the acting carries along, such as a recurrent state; () for nothing.
-        noise: leaves [length, ...], one row a step: all the random numbers of the acting, drawn by the
-            caller in one go, since on CPU a call of the generator costs more than a small network.
+        key: key of the environments.
+        live: the environments at the start of the stretch.
+        act: ``act(noise_t, observation [n, ...], memory) -> (action [n, ...], extra, memory)``. ``extra`` is
+            stored in the trajectory.
+        memory: memory of ``act``, such as a recurrent state; () for none.
+        noise: the random numbers of ``act``, leaves [length, ...], one row per step. The caller draws them in
+            one call, since on CPU a call of the generator costs more than a small network.
         length: steps in each environment.
-        first: [n], whether an episode begins; given by agents with a memory. Then ``act`` gets
-            ``(memory, first)`` for memory.
+        first: bool [n], whether an episode begins with the first step; given by agents with a memory. ``act``
+            then gets ``(memory, first)`` in place of ``memory``.
 
     Returns:
-        The environments after, the memory after, the trajectory, and what ended in it.
+        ``(live, memory, trajectory, ended)``: environments and memory after the stretch, the trajectory, and
+        sums over the episodes that ended in it.
     """
 
-    # All of them packed: see `lrn.xla.packing`. The resets of the whole stretch are drawn at once, for the
-    # same reason as the noise; unless they are so large that holding them is what costs.
+    # Loop state and inputs are packed into few arrays: see `lrn.xla.packing`. As with the noise, the resets
+    # of the whole stretch are drawn in one call, unless they take more memory than `_MOST_AHEAD`.
     move_keys, reset_keys = jax.random.split(key, (2, length, live.episode_length.shape[0]))
     ahead = length * _bytes((live.observation, live.state)) <= _MOST_AHEAD
     fresh = jax.vmap(jax.vmap(env.reset))(reset_keys) if ahead else reset_keys
     lives, resets, noises = packing(live), packing(fresh, axes=2), packing(noise)
-    rows: list[Any] = []  # the packing of what a step leaves, once its shapes are known
+    rows: list[Any] = []  # the packing of a step's row; set while tracing, when its shapes are known
 
     def body(carry: Any, x: Any) -> Any:
         packed, memory, begins, total = carry
@@ -141,25 +159,25 @@ def unroll(
     return lives.unpack(packed), memory, rows[0].unpack(steps), Ended(*ended)
 
 
-_MOST_AHEAD = 2**24  # bytes of resets that a stretch holds
+_MOST_AHEAD = 2**24  # the most bytes of resets that are drawn ahead for a stretch
 
 
 def _bytes(tree: PyTree) -> int:
-    """How much the arrays hold; a key counts as one number."""
+    """The size of the arrays in bytes; a key counts as one number."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def next_values(trajectory: Trajectory, values: Array, value_of: Callable[[Array], Array]) -> Array:
-    """Values of what the actions led to [time, n], as `lrn.rl.returns` wants them.
+    """Values of the final observations of each step, [time, n]: the ``next_values`` of `lrn.rl.returns`.
 
-    Where no episode ended that is the value of the next observation, which is known; where one terminated
-    nothing follows, and any number will do. So the final observations are looked at only if an episode was
-    cut short. (Lanes of a vmap take both branches.)
+    Where no episode ended, this is the value of the next observation, which is known. Where an episode
+    terminated, the value is not used, and any number will do. So the network evaluates all final observations
+    only if a time limit cut an episode short, else only the last ones. (Under vmap both branches run.)
 
     Args:
-        trajectory: from `unroll`.
-        values: of its observations, [time, n].
-        value_of: from observations [some, n, ...] to their values [some, n].
+        trajectory: the stretch, from `unroll`.
+        values: values of its observations, [time, n].
+        value_of: a function from observations [steps, n, ...] to their values [steps, n].
     """
     final = trajectory.final_observation
     cut = trajectory.truncated & ~trajectory.terminated
@@ -171,7 +189,10 @@ def next_values(trajectory: Trajectory, values: Array, value_of: Callable[[Array
 
 
 def episode_metrics(ended: Ended) -> Metrics:
-    """Mean return and length of the episodes that ended, as metrics; leaves of any shape are summed."""
+    """Mean ``return`` and ``length`` of the episodes that ended, as metrics weighted by their number.
+
+    Leaves of ``ended`` may have any shape; they are summed first.
+    """
     total = jax.tree.map(jnp.sum, ended)
     count = jnp.maximum(total.episodes, 1.0)
     return {

@@ -1,8 +1,8 @@
-"""From a network's policy outputs to actions: a categorical for discrete ones, a Gaussian for continuous.
+"""From a network's policy outputs to actions: categorical for discrete actions, Gaussian for continuous ones.
 
-The Gaussian has one trainable log standard deviation a dimension, whatever the observation, and lives in
-units of half the action range around its middle; what leaves the range is clipped on its way to the
-environment, not in the density (Schulman et al. 2017, and what their code does).
+The Gaussian has one trainable log standard deviation per dimension, the same for every observation. Its units
+are half the action range, with 0 in the middle of the range. Samples outside of the range are clipped only
+for the environment; the density is that of the unclipped Gaussian (Schulman et al. 2017 and their code).
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from lrn.types import Array, Key, Params
 class PolicyHead(NamedTuple):
     """A stochastic policy over one environment's actions, as pure functions.
 
-    ``out`` [..., k] is the network's policy output, ``extra`` the head's own parameters. An action is as
-    sampled; only ``to_env`` makes it what the environment takes.
+    ``out`` [..., k] is the network's policy output, and ``extra`` are the head's own parameters. All
+    functions but ``to_env`` handle actions as sampled: int32 [...] for discrete actions, float [..., k] for
+    continuous ones.
 
-    init: ``init() -> extra``.
-    noise: ``noise(key, shape) -> noise`` for samples of shape ``shape``.
+    init: ``init() -> extra``, the head's parameters at the start.
+    noise: ``noise(key, shape) -> noise``, random numbers for samples of a batch [*shape].
     sample: ``sample(extra, out, noise) -> action``.
-    log_prob: ``log_prob(extra, out, action) -> [...]``. entropy: ``entropy(extra, out) -> [...]``, nats.
-    mode: ``mode(extra, out) -> action``. to_env: ``to_env(action) -> action`` in the environment's units.
-    size: k.
+    log_prob: ``log_prob(extra, out, action) -> [...]``, the log-probability or log-density of an action.
+    entropy: ``entropy(extra, out) -> [...]``, in nats.
+    mode: ``mode(extra, out) -> action``, the likeliest action.
+    to_env: ``to_env(action) -> action`` in the environment's units, clipped to its bounds.
+    size: k, the number of outputs.
     """
 
     init: Callable[[], Params]
@@ -44,15 +47,20 @@ class PolicyHead(NamedTuple):
 
 
 def check_log_std(value: Array | float) -> None:
-    """Raise InputError unless the deviation that a policy starts with can be told from 0 and infinity."""
+    """Raise InputError unless a log standard deviation lies in [-20, 20], safe from 0 and infinity."""
     check.between("initial_log_std", value, -20.0, 20.0)
 
 
 def policy_head(env: Env, initial_log_std: Array | float = 0.0) -> PolicyHead:
-    """The head for an environment's actions.
+    """The policy head for an environment's actions.
+
+    Args:
+        env: the environment.
+        initial_log_std: log standard deviation of the Gaussian at the start, in units of half the action
+            range.
 
     Raises:
-        InputError: ``initial_log_std`` is not finite, or beyond 20 either way.
+        InputError: ``initial_log_std`` is not finite, or outside of [-20, 20].
     """
     check_log_std(initial_log_std)
     if isinstance(env.actions, Box):

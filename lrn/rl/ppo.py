@@ -1,16 +1,16 @@
 """Proximal policy optimization (Schulman et al. 2017), for discrete and continuous actions.
 
-An iteration plays ``num_envs`` environments for ``rollout_length`` steps, then takes ``epochs`` passes of
-``minibatches`` gradient steps over what was seen.
+An iteration plays ``num_envs`` environments for ``rollout_length`` steps, then makes ``epochs`` passes of
+``minibatches`` gradient steps over the rollout.
 
-What the naive version misses, and this one has:
-- A truncated episode is bootstrapped from its final observation; only ``terminated`` has value zero.
-- Values are computed after the rollout, all in one call of the network, and those of final observations only
-  where an episode was cut short (or in one of several vmapped lanes might have been).
-- Advantages are normalized in each minibatch, after being computed over the whole rollout.
-- Adam's epsilon is 1e-5; the gradient is cut by its global norm, not element by element.
-- Rewards are normalized by the running spread of the discounted return, never centerd.
-- Random numbers of a rollout are drawn in one call: on CPU the generator costs more than a small network.
+Details that a naive implementation misses, and this one has:
+- A truncated episode is bootstrapped from its final observation; only a terminated one has value zero.
+- Values are computed after the rollout, in one call of the network. Values of final observations are computed
+  only if a time limit cut an episode of the rollout short (under vmap, always).
+- Advantages are computed over the whole rollout and normalized in each minibatch.
+- Adam's epsilon is 1e-5. The gradient is clipped by its global norm, not element by element.
+- Rewards are divided by the running deviation of the discounted return, and never centered.
+- All random numbers of a rollout are drawn in one call: on CPU the generator costs more than a small network.
 """
 
 from __future__ import annotations
@@ -39,18 +39,26 @@ from lrn.xla.descend import clipped_step
 class PPOConfig:
     """Settings; the defaults are CleanRL's for CartPole.
 
-    total_steps: environment steps that ``anneal`` runs over, those of one iteration at least.
-    num_envs, rollout_length: environments played at once, and steps in each before an update.
-    epochs, minibatches: passes over a rollout, and gradient steps in each.
-    learning_rate: of Adam; falls linearly to zero over ``total_steps`` if ``anneal``.
-    discount, gae_lambda: of generalized advantage estimation.
-    clip: how far the probability ratio may move before its gradient is cut.
-    clip_value: also keep the value within ``clip`` of what it was.
-    entropy_coefficient, value_coefficient: weights in the loss.
-    max_grad_norm: the gradient's global norm is cut here.
-    normalize_advantages: to mean 0 and deviation 1, in each minibatch, which then has two rows at least.
-    normalize_observations, normalize_rewards: by running statistics.
-    initial_log_std: of the policy over continuous actions, in half ranges.
+    total_steps: environment steps of the training, at least those of one iteration.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment before an update.
+    epochs: passes over a rollout.
+    minibatches: gradient steps in a pass.
+    learning_rate: step size of Adam.
+    anneal: whether the learning rate falls linearly to zero over ``total_steps``.
+    discount: discount per step, in [0, 1].
+    gae_lambda: lambda of generalized advantage estimation, in [0, 1].
+    clip: distance from 1 at which the probability ratio stops giving a gradient.
+    clip_value: whether the value loss is clipped too, with the value within ``clip`` of the old value.
+    entropy_coefficient: weight of the policy's entropy in the loss.
+    value_coefficient: weight of the value loss.
+    max_grad_norm: largest global norm of the gradient; a longer gradient is scaled down to it.
+    normalize_advantages: whether advantages are scaled to mean 0 and deviation 1 in each minibatch, which
+        then needs at least two rows.
+    normalize_observations: whether observations are normalized by their running mean and deviation.
+    normalize_rewards: whether rewards are divided by the running deviation of the discounted return.
+    initial_log_std: log standard deviation of the policy over continuous actions at the start, in units of
+        half the action range.
     """
 
     total_steps: int = 500_000
@@ -97,8 +105,12 @@ class PPOConfig:
 class PPOState(NamedTuple):
     """State of PPO.
 
-    scale: running return [num_envs] and its moments, for ``normalize_rewards``.
-    observations: moments of the observations.
+    params: parameters, {"net": those of the network, "head": those of the policy head}.
+    net_state: state of the network beside its parameters, () without one.
+    opt_state: state of the optimizer.
+    live: the environments in the middle of their episodes.
+    observations: running moments of the observations, for ``normalize_observations``.
+    scale: the running discounted return [num_envs] and its moments, for ``normalize_rewards``.
     bonus: state of the exploration bonus, () without one.
     """
 
@@ -112,7 +124,15 @@ class PPOState(NamedTuple):
 
 
 class Minibatch(NamedTuple):
-    """What a gradient step sees, leaves [batch, ...]."""
+    """The data of a gradient step, leaves [batch, ...].
+
+    observation: observations as the network gets them.
+    action: actions as sampled, before `PolicyHead.to_env`.
+    log_prob: log-probabilities of the actions under the policy that played.
+    value: values that the network gave before the update.
+    advantage: advantages of the actions.
+    target: targets of the values.
+    """
 
     observation: Array
     action: Array
@@ -123,10 +143,10 @@ class Minibatch(NamedTuple):
 
 
 def log_ratio(log_prob: Array, old_log_prob: Array) -> Array:
-    """``log_prob - old_log_prob`` [...], held where its exponential and the slope of that are finite.
+    """``log_prob - old_log_prob`` [...], capped so that its exponential and the gradient of it are finite.
 
-    A gradient of zero times an infinite ratio would be NaN. In float32 the ratio is held at 9e26, in float64
-    beyond 1e215; its gradient keeps its direction there, as if the ratio were no larger.
+    Without the cap the ratio could be infinite, and its product with a zero gradient NaN. The cap lies at a
+    ratio of 9e26 in float32, and above 1e215 in float64. The gradient keeps its direction at the cap.
     """
     change = jnp.asarray(log_prob - old_log_prob)
     most = 0.7 * math.log(float(jnp.finfo(jnp.result_type(change, 1.0)).max))
@@ -134,34 +154,52 @@ def log_ratio(log_prob: Array, old_log_prob: Array) -> Array:
 
 
 def clipped_surrogate(log_prob: Array, old_log_prob: Array, advantage: Array, clip: Array | float) -> Array:
-    """The clipped objective as a loss, per sample [...] (Schulman et al. 2017, eq. 7).
+    """The clipped objective as a loss per sample [...] (Schulman et al. 2017, eq. 7).
 
-    The probability ratio is that of `log_ratio`, which does not overflow.
+    Args:
+        log_prob: log-probabilities of the actions under the current policy, [...].
+        old_log_prob: log-probabilities under the policy that played, [...].
+        advantage: advantages, [...].
+        clip: distance from 1 at which the ratio is clipped.
+
+    The ratio is computed by `log_ratio`, so it does not overflow.
     """
     ratio = jnp.exp(log_ratio(log_prob, old_log_prob))
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
 
 
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip: Array | float) -> Array:
-    """Half the squared error of the value, kept within ``clip`` of what it was, per sample [...]."""
+    """The clipped value loss of PPO's reference code, per sample [...].
+
+    The loss is the larger of two halved squared errors: that of the value, and that of the value clipped to
+    within ``clip`` of the old value.
+
+    Args:
+        value: values of the current network, [...].
+        old_value: values before the update, [...].
+        target: targets, [...].
+        clip: the largest change of a value.
+    """
     near = old_value + jnp.clip(value - old_value, -clip, clip)
     return 0.5 * jnp.maximum((value - target) ** 2, (near - target) ** 2)
 
 
-# What `ppo_loss` reports, in its order: nats for entropy and KL, a fraction for clipped.
+# The metrics of `ppo_loss`, in its order: entropy and KL in nats, clipped as a fraction of the ratios.
 MEASURED = ("policy_loss", "value_loss", "entropy", "approximate_kl", "clipped")
 
 
 def ppo_loss(
     config: PPOConfig, head: PolicyHead, extra: Params, out: Array, value: Array, rows: Minibatch
 ) -> tuple[Array, Array]:
-    """The loss of a minibatch, and what is reported of it: the numbers that `MEASURED` names, [5].
+    """The loss of a minibatch, a scalar, and the metrics that `MEASURED` names, [5].
 
     Args:
-        config: the weights, and what is clipped and normalized.
-        head: of the policy; extra: its parameters.
-        out, value: the network's outputs [batch, k] and [batch] for ``rows.observation``.
-        rows: leaves [batch, ...].
+        config: settings: the weights of the loss, and whether to clip and normalize.
+        head: the policy head.
+        extra: parameters of the head.
+        out: policy outputs of the network for ``rows.observation``, [batch, k].
+        value: values of the network for ``rows.observation``, [batch].
+        rows: the minibatch, leaves [batch, ...].
     """
     log_prob = head.log_prob(extra, out, rows.action)
     advantage = rows.advantage
@@ -174,10 +212,10 @@ def ppo_loss(
         value_loss = 0.5 * (value - rows.target) ** 2
     gain = jnp.expm1(log_ratio(log_prob, rows.log_prob))  # the ratio less 1
     kl, clipped = gain - (log_prob - rows.log_prob), jnp.abs(gain) > config.clip
-    # One mean of five rows rather than five: see `lrn.xla.packing`.
+    # One mean over five stacked rows in place of five means: fewer kernels, see `lrn.xla.packing`.
     entropy = jnp.broadcast_to(head.entropy(extra, out), kl.shape)
-    each = jnp.stack([policy_loss, value_loss, entropy, kl, clipped])
-    measured = each.reshape(len(MEASURED), -1).mean(axis=1)
+    per_sample = jnp.stack([policy_loss, value_loss, entropy, kl, clipped])
+    measured = per_sample.reshape(len(MEASURED), -1).mean(axis=1)
     weights = jnp.array([1.0, config.value_coefficient, -config.entropy_coefficient])
     return weights @ measured[:3], measured
 
@@ -185,13 +223,17 @@ def ppo_loss(
 def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Agent:
     """PPO on ``env`` with an actor-critic network.
 
-    ``net`` maps observations [batch, ...] to ``(policy [batch, k], value [batch])``, k the number of actions
-    or of their dimensions; `lrn.rl.heads.actor_critic` makes one of two networks. With a ``bonus``, what it
-    pays is added to the reward that is learned from.
+    Args:
+        env: the environment, with discrete or continuous actions.
+        net: maps observations [batch, ...] to ``(policy [batch, k], value [batch])``, where k is the number
+            of actions, or of dimensions of a continuous action. `lrn.rl.heads.actor_critic` joins two
+            networks into such a net.
+        config: settings.
+        bonus: an exploration bonus that is added to the rewards.
 
     Metrics: ``return`` and ``length`` of the episodes that ended; ``policy_loss``, ``value_loss``,
-    ``entropy`` (nats), ``approximate_kl`` (nats, Schulman's k3), ``clipped`` (fraction of ratios), and
-    ``bonus`` (mean a step) with one.
+    ``entropy`` (nats), ``approximate_kl`` (nats, Schulman's k3), ``clipped`` (fraction of ratios); with a
+    bonus also ``bonus`` (mean per step).
 
     Raises:
         ValueError: the network's outputs do not fit the environment.
@@ -300,7 +342,7 @@ def ppo(env: Env, net: Net, config: PPOConfig, bonus: Bonus | None = None) -> Ag
 
 
 def ppo_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """Adam; the rate falls with the gradient steps."""
+    """Adam with epsilon 1e-5; with ``config.anneal`` the rate falls linearly with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
     rate = learning_rate(config.learning_rate, updates, config.anneal)
 
@@ -311,7 +353,7 @@ def ppo_optimizer(config: PPOConfig) -> optax.GradientTransformation:
 
 
 def pay_bonus(bonus: Bonus, key: Key, state: State, trajectory: play.Trajectory) -> tuple[State, Array]:
-    """The bonus's state after a rollout, and what it pays for each of its steps [time, batch]."""
+    """The state of the bonus after a rollout, and the bonus for each step of the rollout [time, num_envs]."""
     seen, action, following = jax.tree.map(
         lambda x: x.reshape(-1, *x.shape[2:]),
         (trajectory.observation, trajectory.action, trajectory.final_observation),
@@ -323,7 +365,17 @@ def pay_bonus(bonus: Bonus, key: Key, state: State, trajectory: play.Trajectory)
 def rescale_rewards(
     scale: tuple[Array, running.Moments], reward: Array, ended: Array, discount: Array | float
 ) -> tuple[tuple[Array, running.Moments], Array]:
-    """Divide rewards [time, batch] by the running deviation of the discounted return, after adding them."""
+    """Divide rewards by the running deviation of the discounted return, which these rewards update first.
+
+    Args:
+        scale: the running discounted return [num_envs] and its moments.
+        reward: rewards of a rollout, [time, num_envs].
+        ended: whether an episode ended with each step, [time, num_envs].
+        discount: discount per step.
+
+    Returns:
+        ``(scale, reward)`` after the update; rewards are clipped to [-10, 10].
+    """
 
     def add(total: Array, now: Any) -> tuple[Array, Array]:
         total = discount * total + now[0]

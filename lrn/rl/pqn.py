@@ -1,9 +1,10 @@
-"""PQN: parallelised Q-learning, without replay or target network (Gallici et al. 2024, arXiv 2407.04811).
+"""PQN: parallelized Q-learning, without replay or target network (Gallici et al. 2024, arXiv 2407.04811).
 
-An iteration plays many environments for a short stretch and learns lambda-returns of it in minibatches. What
-keeps this from diverging is a network with LayerNorm, such as ``nets.mlp(..., layer_norm=True)``.
+An iteration plays many environments for a short rollout, and fits Q to the lambda-returns of the rollout in
+minibatches. The network needs LayerNorm, such as ``nets.mlp(..., layer_norm=True)``: without it training can
+diverge.
 
-For MinAtar, 10 million steps (the paper's settings; an MLP on the flattened frame in place of its CNN):
+Settings of the paper for 10 million steps of MinAtar (here with an MLP on the flattened frame, not its CNN):
 
     PQNConfig(total_steps=10_000_000, num_envs=128, rollout_length=32, minibatches=32, epochs=2,
               learning_rate=5e-4, lambda_=0.65, exploration_fraction=0.1)
@@ -32,16 +33,21 @@ from lrn.xla.descend import clipped_step
 
 @config
 class PQNConfig:
-    """Settings; the defaults are for CartPole, with two layers of 64.
+    """Settings; the defaults are for CartPole and a network with two layers of 64 units.
 
-    total_steps: environment steps that the schedules of epsilon and, if ``anneal``, of the rate run over.
-    num_envs, rollout_length: environments played at once, and steps in each before an update.
-    epochs, minibatches: passes over a rollout, and gradient steps in each.
-    learning_rate: of RAdam; falls linearly to zero over ``total_steps`` if ``anneal``.
-    lambda_: of the returns; 0 is one-step Q-learning.
-    epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
-        first to the second over this fraction of ``total_steps``.
-    max_grad_norm: the gradient's global norm is cut here.
+    total_steps: environment steps of the training.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment before an update.
+    epochs: passes over a rollout.
+    minibatches: gradient steps in a pass.
+    learning_rate: step size of RAdam.
+    anneal: whether the learning rate falls linearly to zero over ``total_steps``.
+    discount: discount per step, in [0, 1].
+    lambda_: lambda of the returns, in [0, 1]; 0 is one-step Q-learning.
+    epsilon_start: chance of a random action at the first step.
+    epsilon_end: chance of a random action from the end of the schedule on.
+    exploration_fraction: fraction of ``total_steps`` over which the chance falls linearly.
+    max_grad_norm: largest global norm of the gradient; a longer gradient is scaled down to it.
     """
 
     total_steps: int = 500_000
@@ -78,7 +84,15 @@ class PQNConfig:
 
 
 class PQNState(NamedTuple):
-    """State of an agent; ``bonus`` is that of the exploration bonus, () without one, and ``steps`` counts."""
+    """State of PQN.
+
+    params: parameters of the network.
+    net_state: state of the network beside its parameters, () without one.
+    opt_state: state of the optimizer.
+    bonus: state of the exploration bonus, () without one.
+    live: the environments in the middle of their episodes.
+    steps: int32, environment steps so far.
+    """
 
     params: Params
     net_state: NetState
@@ -89,19 +103,23 @@ class PQNState(NamedTuple):
 
 
 def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Agent:
-    """Learn Q with ``net``, which maps observations [batch, ...] to values [batch, actions].
+    """Parallel Q-learning without replay or target network.
 
-    An action whose value the network gives as -inf is not allowed there, and neither played nor bootstrapped
-    from.
+    The lambda-returns are Peng's: they use ``max_a Q`` at every step and do not correct for exploring
+    actions. A truncated episode bootstraps from its final observation; a terminated episode does not.
 
-    The lambda-returns are Peng's: ``max_a Q`` at every step, no correction for exploring actions. A truncated
-    episode bootstraps from its final observation, a terminated one does not.
+    Args:
+        env: the environment, with discrete actions.
+        net: maps observations [batch, ...] to values [batch, actions]. A value of -inf marks an action that
+            is not allowed in that state: the agent neither plays it nor bootstraps from it.
+        config: settings.
+        bonus: an exploration bonus that is added to the rewards.
 
     Metrics: ``return`` and ``length`` of the exploring episodes that ended, ``loss``, ``q`` (mean value of
-    the actions taken), ``epsilon``; and with a bonus ``bonus``, its mean over the rollout.
+    the actions taken), ``epsilon``; with a bonus also ``bonus``, its mean over the rollout.
 
     Raises:
-        InputError: continuous actions, or a network of another output.
+        InputError: the actions are continuous, or the network's output is not [batch, actions].
     """
     actions = envs.require_discrete(env, "pqn")
     heads.check_output("the network of pqn", net, env.observation_shape, actions)
@@ -135,7 +153,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
     def targets(state: PQNState, played: play.Trajectory, reward: Array) -> Array:
         following = played.final_observation.reshape(-1, *env.observation_shape)
         next_q = values(state.params, state.net_state, following).max(-1).reshape(reward.shape)
-        next_q = jnp.where(played.terminated, 0.0, next_q)  # where no action may be allowed: -inf
+        next_q = jnp.where(played.terminated, 0.0, next_q)  # -inf if no action is allowed after the end
         return returns.lambda_returns(
             reward, next_q, played.terminated, played.ended, config.discount, config.lambda_
         )
@@ -183,7 +201,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
 
 
 def _optimizer(config: PQNConfig) -> optax.GradientTransformation:
-    """RAdam; the rate falls with the gradient steps."""
+    """RAdam; with ``config.anneal`` the rate falls linearly with the gradient steps."""
     updates = config.total_steps / config.interactions * config.epochs * config.minibatches
     rate = rates.learning_rate(config.learning_rate, updates, config.anneal)
 

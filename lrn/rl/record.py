@@ -1,10 +1,10 @@
-"""Recorded episodes as pictures: `gif` writes what a policy did.
+"""Recorded episodes as pictures: `gif` writes an episode as an animated GIF.
 
     played = rollouts(env, agent.policy, key, state, episodes=4, record=True)
     gif("cartpole.gif", env, played)
 
-What a step looks like is asked of the environment, if it draws itself (``env.render(state)``); classic
-control is drawn here, as are observations that are pictures; of any other the numbers are drawn as curves.
+An environment with ``render(state)`` draws its own pictures. This module draws classic control and
+observations that are pictures; of any other environment it draws the observations as curves over time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lrn import check, figures, files
 from lrn.rl.env import Env
 from lrn.rl.evaluate import Episodes, Recorded
 
-_SIDE = 240  # pixels of a drawing
-_BAND = 16  # of the line of text over it
+_SIDE = 240  # width of a drawing in pixels
+_BAND = 16  # height in pixels of the line of text above a drawing
 _INK, _PAPER, _ACCENT = (29, 35, 43), (255, 255, 255), (36, 80, 184)
 
 
@@ -33,17 +33,17 @@ def gif(path: Path | str, env: Env, played: Episodes, episode: int = 0, fps: int
     """Write an episode as an animated GIF, with the step and the return so far over each frame.
 
     Args:
-        path: of the file; its folder is made if missing.
+        path: path of the file; its folder is made if missing.
         env: the environment that was played.
-        played: from `lrn.rl.evaluate.rollouts` with ``record=True``.
-        episode: which of them.
-        fps: frames a second, 1 to 50.
+        played: episodes from `lrn.rl.evaluate.rollouts` with ``record=True``.
+        episode: index of the episode to draw.
+        fps: frames per second, 1 to 50.
 
     Returns:
         The path.
 
     Raises:
-        InputError: nothing was recorded, no such episode, or ``fps`` out of range.
+        InputError: the episodes were not recorded, there is no such episode, or ``fps`` is out of range.
         lrn.files.WriteError: the file cannot be written.
     """
     check.integer("fps", fps, low=1)
@@ -64,10 +64,15 @@ def gif(path: Path | str, env: Env, played: Episodes, episode: int = 0, fps: int
 
 
 def frames(env: Env, played: Episodes, episode: int = 0) -> np.ndarray:
-    """The pictures of an episode, uint8 [its length, height, width, 3]: what was seen before each action.
+    """The pictures of an episode, uint8 [length of the episode, height, width, 3], one before each action.
+
+    Args:
+        env: the environment that was played.
+        played: episodes from `lrn.rl.evaluate.rollouts` with ``record=True``.
+        episode: index of the episode to draw.
 
     Raises:
-        InputError: nothing was recorded, or no such episode.
+        InputError: the episodes were not recorded, or there is no such episode.
     """
     if played.steps is None:
         raise check.InputError("these episodes were not recorded; play them by rollouts(..., record=True).")
@@ -79,7 +84,7 @@ def frames(env: Env, played: Episodes, episode: int = 0) -> np.ndarray:
 
 
 def _artist(env: Env, steps: Recorded) -> Callable[[int], np.ndarray]:
-    """From the number of a step to its picture [height, width, 3]."""
+    """A function from the index of a step to its picture, uint8 [height, width, 3]."""
     seen = np.asarray(steps.observation)
     if env.render is not None:
         render = env.render
@@ -104,7 +109,7 @@ def _titled(picture: np.ndarray, text: str) -> np.ndarray:
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
-    """Each pixel as a square, so that the longer side comes near `_SIDE`."""
+    """The picture with each pixel repeated as a square, so that the longer side comes near `_SIDE`."""
     k = max(1, _SIDE // max(picture.shape[:2]))
     return picture.repeat(k, axis=0).repeat(k, axis=1)
 
@@ -114,7 +119,11 @@ def _gray(values: np.ndarray) -> np.ndarray:
 
 
 def _colored(picture: np.ndarray) -> np.ndarray:
-    """[height, width, channels]: three of bytes are an image, others stacked ones; else each has a color."""
+    """A picture [height, width, channels] in colors, uint8 [height, width, 3].
+
+    Three channels of bytes are an image already. Other numbers of byte channels are stacked gray frames, of
+    which the last is shown. Channels of any other dtype each get a color of their own.
+    """
     channels = picture.shape[-1]
     if picture.dtype == np.uint8:
         return picture if channels == 3 else _gray(picture[..., -1] / 255)
@@ -126,7 +135,7 @@ def _colored(picture: np.ndarray) -> np.ndarray:
 
 
 def _pixels(drawn: Any) -> np.ndarray:
-    """What an environment draws, an image or something of matplotlib's, as uint8 [height, width, 3]."""
+    """An environment's own drawing, an image or a figure of matplotlib, as uint8 [height, width, 3]."""
     if isinstance(drawn, tuple):  # (figure, axes)
         drawn = drawn[0]
     figure = drawn if hasattr(drawn, "savefig") else getattr(drawn, "figure", None)
@@ -136,13 +145,13 @@ def _pixels(drawn: Any) -> np.ndarray:
     if image.ndim != 3 or image.shape[-1] != 3:
         raise check.InputError(
             f"render must give an image [height, width, 3] or a matplotlib figure, got {list(image.shape)}; "
-            "convert it there."
+            "convert the picture in render."
         )
     return image if image.dtype == np.uint8 else np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
 def _rendered(figure: Any) -> np.ndarray:
-    """A figure's pixels; one of pyplot's is closed, so that episodes do not pile up."""
+    """The pixels of a figure, uint8 [height, width, 3]; a figure of pyplot is closed to free its memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -155,7 +164,7 @@ def _rendered(figure: Any) -> np.ndarray:
 
 
 def _curves(seen: np.ndarray, name: str) -> Callable[[int], np.ndarray]:
-    """The numbers of all observations over time, drawn once, with a line at the step."""
+    """Observations [time, numbers] as curves over time, drawn once, with a line at the current step."""
     with figures.style():
         fig, ax = figures.subplots(width=4.8, height=3.0)
         ax.plot(np.arange(1, len(seen) + 1), seen, linewidth=1.2)
@@ -223,7 +232,7 @@ def _mountain_car(x: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-# What the names begin with, the shape of their observations, and how one looks.
+# From the beginning of an environment's name to its observations' shape and the function that draws one.
 _CLASSIC: dict[str, tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]] = {
     "CartPole-v1": ((4,), _cartpole),
     "Pendulum-v1": ((3,), _pendulum),

@@ -1,10 +1,10 @@
-"""PPO with a recurrent network, for what cannot be seen at once (partially observed environments).
+"""PPO with a recurrent network, for partially observed environments.
 
-As in `lrn.rl.ppo`, with what memory adds:
-- The memory is forgotten where an episode begins, in the rollout and in training alike.
-- Training replays whole rollouts from the memory they began with, and backpropagates through them, so
-  minibatches are of environments, not of steps.
-- A truncated episode is bootstrapped from its final observation with the memory that led there.
+The method is that of `lrn.rl.ppo`, with these details of a memory:
+- The memory is reset at the start of an episode, in the rollout and in training alike.
+- Training replays whole rollouts from the memory at their start and backpropagates through them, so a
+  minibatch is a set of environments, not of steps.
+- A truncated episode is bootstrapped from its final observation, with the memory at the end of the episode.
 """
 
 from __future__ import annotations
@@ -27,9 +27,15 @@ from lrn.xla.descend import clipped_step
 
 
 class RecurrentPPOState(NamedTuple):
-    """State of recurrent PPO; memory, first: of the running episodes, leaves [num_envs, ...].
+    """State of recurrent PPO.
 
-    observations, scale: see `lrn.rl.ppo.PPOState`.
+    params: parameters, {"net": those of the network, "head": those of the policy head}.
+    opt_state: state of the optimizer.
+    live: the environments in the middle of their episodes.
+    memory: memory of the network, leaves [num_envs, ...].
+    first: bool [num_envs], whether the next step begins an episode.
+    observations: running moments of the observations, for ``normalize_observations``.
+    scale: the running discounted return [num_envs] and its moments, for ``normalize_rewards``.
     """
 
     params: Params
@@ -42,7 +48,7 @@ class RecurrentPPOState(NamedTuple):
 
 
 class _Extra(NamedTuple):
-    """What the acting leaves behind at each step; memory: after the observation was taken in."""
+    """Results of acting that training needs, stored at each step; ``memory`` includes the observation."""
 
     action: Array
     log_prob: Array
@@ -54,8 +60,12 @@ class _Extra(NamedTuple):
 def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
     """PPO on ``env`` with a recurrent actor-critic.
 
-    ``net`` gives ``(policy [batch, k], value [batch])`` at each step; `lrn.nets.gru_actor_critic` makes one.
-    Metrics as in `lrn.rl.ppo.ppo`.
+    Args:
+        env: the environment, with discrete or continuous actions.
+        net: gives ``(policy [batch, k], value [batch])`` at each step; `lrn.nets.gru_actor_critic` makes one.
+        config: settings.
+
+    Metrics: those of `lrn.rl.ppo.ppo`.
 
     Raises:
         ValueError: the network's outputs do not fit the environment, or ``num_envs`` does not divide into
@@ -64,7 +74,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
     check_recurrent("the network of recurrent_ppo", net, env)
     if config.num_envs % config.minibatches:
         raise check.InputError(
-            f"{config.num_envs} environments do not divide into {config.minibatches} minibatches, and a "
+            f"{config.num_envs} environments do not divide into {config.minibatches} minibatches, but a "
             "recurrent agent trains on whole rollouts; choose minibatches that divide num_envs."
         )
     head = policy_head(env, config.initial_log_std)
@@ -85,7 +95,7 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         )
 
     def see(stats: running.Moments, observation: Array) -> Array:
-        """What the network is shown."""
+        """The observation as the network gets it, normalized if the settings say so."""
         return running.normalize(stats, observation) if config.normalize_observations else observation
 
     def evaluate(params: Params, memory: PyTree, observation: Array, first: Array) -> Any:
@@ -122,7 +132,11 @@ def recurrent_ppo(env: Env, net: RecurrentNet, config: PPOConfig) -> Agent:
         return Minibatch(seen, extra.action, extra.log_prob, extra.value, advantage, advantage + extra.value)
 
     def loss(params: Params, memory: PyTree, first: Array, rows: Minibatch) -> Any:
-        """``rows`` [time, batch, ...]; ``memory`` [batch, ...] at its beginning; ``first`` [time, batch]."""
+        """The loss of whole rollouts.
+
+        ``rows`` has leaves [time, batch, ...], ``memory`` is the memory before the first step, leaves
+        [batch, ...], and ``first`` [time, batch] says where episodes begin.
+        """
 
         def replay(memory: PyTree, now: Any) -> Any:
             out, memory = evaluate(params, memory, *now)

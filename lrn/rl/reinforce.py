@@ -1,15 +1,16 @@
 """REINFORCE: the policy gradient from Monte-Carlo returns (Williams 1992), and its estimators.
 
 The gradient of the discounted return from the start is the mean over episodes of the sum over their steps of
-``grad log pi(a_t | s_t) * weight_t``. Unbiased choices of the weight, as a rule each of less variance:
+``grad log pi(a_t | s_t) * weight_t``. Three choices of the weight give an unbiased estimate, in the order of
+their usual variance, largest first:
 
 - the return of the whole episode, ``over_episode(discounted_returns(...), ended)``;
-- the rewards to go, ``discounted_returns(...)``, since an action does not change what came before it;
+- the rewards to go, ``discounted_returns(...)``, since an action does not change earlier rewards;
 - the rewards to go less a baseline of the state, such as a learned value.
 
-To be exact the last two carry the factor ``discount^t``, `episode_discounts`. Nearly all code leaves it out,
-and so follows a direction that is the gradient of nothing (Nota and Thomas 2020) but learns late steps too;
-``discount_states`` puts it in.
+The last two weights are exact only with the factor ``discount^t``, `episode_discounts`. Nearly all code
+leaves the factor out. It then follows a direction that is not the gradient of any function (Nota and Thomas
+2020), but it also learns from late steps. ``discount_states`` puts the factor in.
 """
 
 from __future__ import annotations
@@ -38,19 +39,24 @@ from lrn.xla.descend import clipped_step
 class ReinforceConfig:
     """Settings; the defaults are for CartPole.
 
-    total_steps: environment steps that ``anneal`` runs over, those of one iteration at least.
-    num_envs, rollout_length: environments played at once, and steps in each before an update.
-    whole_episodes: reset the environments for each update and learn from one episode in each, which needs
-        a ``rollout_length`` of the horizon; steps played after its end are spent and not learned from. Else
-        play on from where the environments stand: returns end where the rollout does.
-    estimator: "to_go", or "return" of the whole episode.
-    discount_states: weigh step t by ``discount^t``, as the exact gradient does; for "to_go".
-    learning_rate: of Adam; falls linearly to zero over ``total_steps`` if ``anneal``.
-    normalize_weights: to mean 0 and deviation 1 over the rollout, which then has two weights at least;
-        less variance for a little bias.
+    total_steps: environment steps of the training, at least those of one iteration.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment before an update.
+    whole_episodes: True resets the environments for each update and learns from one episode in each; the
+        rollout must be as long as the horizon, and steps after the end of an episode are played but not
+        learned from. False plays on from where the environments stand, and returns end with the rollout.
+    estimator: "to_go" for the rewards to go, or "return" for the return of the whole episode.
+    discount_states: whether step t is weighed by ``discount^t``, as in the exact gradient; for "to_go".
+    learning_rate: step size of Adam.
+    anneal: whether the learning rate falls linearly to zero over ``total_steps``.
+    discount: discount per step, in [0, 1].
+    normalize_weights: whether weights are scaled to mean 0 and deviation 1 over the rollout, which then needs
+        at least two weights. This lowers the variance and adds a little bias.
     baseline_coefficient: weight of the baseline's squared error in the loss.
-    max_grad_norm: the gradient's global norm is cut here.
-    initial_log_std: of the policy over continuous actions, in half ranges.
+    entropy_coefficient: weight of the policy's entropy in the loss.
+    max_grad_norm: largest global norm of the gradient; a longer gradient is scaled down to it.
+    initial_log_std: log standard deviation of the policy over continuous actions at the start, in units of
+        half the action range.
     """
 
     total_steps: int = 500_000
@@ -81,7 +87,7 @@ class ReinforceConfig:
         if self.normalize_weights:
             minibatch.check_normalized(self.interactions, "a rollout of REINFORCE", "normalize_weights")
         if self.normalize_weights and self.whole_episodes and self.estimator == "return":
-            # One weight for all steps of an episode.
+            # All steps of an episode have the same weight.
             minibatch.check_normalized(self.num_envs, "a rollout of whole returns", "normalize_weights")
         check_iterations(self.total_steps, self.interactions)
 
@@ -92,7 +98,14 @@ class ReinforceConfig:
 
 
 class ReinforceState(NamedTuple):
-    """State of REINFORCE."""
+    """State of REINFORCE.
+
+    params: parameters, {"net": those of the policy network, "head": those of the policy head}, and
+        "baseline" with a baseline.
+    net_state: states of the policy network and, with one, of the baseline, in a tuple.
+    opt_state: state of the optimizer.
+    live: the environments in the middle of their episodes.
+    """
 
     params: Params
     net_state: NetState
@@ -101,15 +114,24 @@ class ReinforceState(NamedTuple):
 
 
 def policy_gradient_loss(log_prob: Array, weight: ArrayLike) -> Array:
-    """The loss per sample [...] whose gradient is minus ``weight * grad log_prob``."""
+    """The loss per sample [...] whose gradient is ``-weight * grad log_prob`` (Williams 1992).
+
+    Args:
+        log_prob: log-probabilities of the actions, [...].
+        weight: weights, [...]; no gradient flows through them.
+    """
     return -log_prob * jax.lax.stop_gradient(weight)
 
 
 def over_episode(x: Array, ended: Array) -> Array:
-    """The value of ``x`` [time, ...] at each episode's first step, at all of its steps.
+    """Copy the value of ``x`` at the first step of each episode to all steps of the episode, [time, ...].
 
-    Of the rewards to go it makes the return of the whole episode; what began before the stretch counts from
-    its first step.
+    Applied to rewards to go, this gives the return of the whole episode. An episode that began before the
+    stretch counts from the first step of the stretch.
+
+    Args:
+        x: numbers, [time, ...].
+        ended: whether an episode ended with each step, [time, ...].
     """
 
     def body(carry: tuple[Array, Array], now: tuple[Array, Array]) -> Any:
@@ -122,7 +144,12 @@ def over_episode(x: Array, ended: Array) -> Array:
 
 
 def episode_discounts(ended: Array, discount: ArrayLike) -> Array:
-    """``discount^t`` [time, ...] with t counted from the start of each episode, or of the stretch."""
+    """``discount^t`` [time, ...], with t counted from the start of each episode, or of the stretch.
+
+    Args:
+        ended: whether an episode ended with each step, [time, ...].
+        discount: discount per step.
+    """
 
     def body(factor: Array, now: Array) -> tuple[Array, Array]:
         return jnp.where(now.astype(bool), 1.0, factor * discount), factor
@@ -131,7 +158,11 @@ def episode_discounts(ended: Array, discount: ArrayLike) -> Array:
 
 
 def first_episodes(ended: Array) -> Array:
-    """1.0 at the steps [time, ...] up to and with the first end, 0.0 after it."""
+    """1.0 at the steps of the first episode of a stretch, its last step included, and 0.0 after, [time, ...].
+
+    Args:
+        ended: whether an episode ended with each step, [time, ...].
+    """
     before = jnp.cumsum(ended.astype(jnp.int32), 0) - ended
     return (before == 0).astype(jnp.float32)
 
@@ -141,18 +172,19 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
 
     Args:
         env: the environment.
-        net: the policy, from observations [batch, ...] to [batch, k], k the number of actions or of their
-            dimensions.
+        net: the policy network; maps observations [batch, ...] to [batch, k], where k is the number of
+            actions, or of dimensions of a continuous action.
         config: settings.
-        baseline: a value network, from observations to [batch, 1], trained on the returns. It then also
-            completes the returns of what was cut short, by a time limit or by the rollout's end; without
-            one they stop there, and what would have followed counts as nothing.
+        baseline: a value network; maps observations to [batch, 1] and is trained on the returns. It also
+            completes returns that a time limit or the end of the rollout cut short. Without a baseline such
+            returns stop there, as if nothing followed.
 
     Metrics: ``return`` and ``length`` of the episodes that ended; ``policy_loss``, ``entropy`` (nats),
     ``gradient_norm``, and ``baseline_loss`` with a baseline.
 
     Raises:
-        ValueError: a network's output does not fit, or whole episodes do not fit the rollout.
+        ValueError: the output of a network does not fit the environment, or the rollout is shorter than a
+            whole episode.
     """
     check_output("the policy of reinforce", net, env.observation_shape, policy_size(env))
     if baseline is not None:
@@ -192,7 +224,7 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         return live, trajectory, ended
 
     def values_of(params: Params, state: ReinforceState, observation: Array) -> Array:
-        """Baseline [time, batch]; zero without one."""
+        """Values of the baseline [time, batch]; zeros without a baseline."""
         lead = observation.shape[:2]
         if baseline is None:
             return jnp.zeros(lead)
@@ -220,8 +252,8 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
         if config.normalize_weights:
             weight = running.standardize(weight, counted)
         entropy = average(head.entropy(params["head"], out), counted)
-        # Over whole episodes a sum over steps and a mean over episodes: dividing by how many steps there
-        # were, itself random, would bias it.
+        # For whole episodes: a sum over steps and a mean over episodes. Dividing by the number of steps,
+        # which is random, would bias the gradient.
         scale = config.num_envs if config.whole_episodes else counted.size
         policy_loss = (policy_gradient_loss(log_prob, weight) * counted).sum() / scale
         total = policy_loss - config.entropy_coefficient * entropy
@@ -259,7 +291,7 @@ def reinforce(env: Env, net: Net, config: ReinforceConfig, baseline: Net | None 
 
 
 def _first(seen: play.Trajectory, counted: Array) -> Metrics:
-    """Return and length of the first episode of each environment, those that ended."""
+    """Mean return and length of the first episode of each environment, over the episodes that ended."""
     done = (seen.ended * counted).max(0)
     count = jnp.maximum(done.sum(), 1.0)
     return {
@@ -276,7 +308,7 @@ def _optimizer(config: ReinforceConfig) -> optax.GradientTransformation:
 
 
 def example() -> Example:
-    """A small policy and baseline on the echo environment, whole episodes."""
+    """A small policy and baseline on the echo environment, with whole episodes."""
     from lrn import nets
     from lrn.rl.identity import echo
 

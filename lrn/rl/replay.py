@@ -1,13 +1,17 @@
 """Experience replay: a ring of transitions as arrays, written in place and sampled in O(batch) (Lin 1992).
 
-Two rings: `Replay` holds rows of anything (`init`, `add`). `Played` holds what environments that run side by
-side went through (`start`, `record`): there what a step led to is what the next one begins with, so that each
-observation is stored once, in the dtype that the environment gives it. `draw`, `take` and `take_n_step` read
-either.
+There are two kinds of rings:
 
-Inside a loop XLA aliases the ring with itself, so that a step costs the rows it writes and reads, whatever
-the capacity. A `jax.lax.cond` or `jnp.where` whose result is a ring undoes that and copies the ring at every
-step. So write at every step, then sample, and mask the update that follows instead of skipping it.
+- `Replay` holds rows of any structure. `init` makes one, `add` writes to it.
+- `Played` holds steps of environments that run side by side. `start` makes one, `record` writes to it. The
+  observation that ends one step begins the next step, so a `Played` stores each observation once, in the
+  environment's own dtype.
+
+`draw`, `take` and `take_n_step` read both kinds.
+
+Inside a loop XLA updates the ring in place, so the cost of a step depends on the rows it writes and reads and
+not on the capacity. A `jax.lax.cond` or `jnp.where` whose result is a ring makes XLA copy the ring at every
+step. Therefore write at every step, then sample, and mask the update that follows instead of skipping it.
 """
 
 from __future__ import annotations
@@ -23,10 +27,15 @@ from lrn.types import Array, Key, PyTree
 
 
 class Transition(NamedTuple):
-    """One step of an environment, or arrays of them.
+    """One step of an environment, or a batch of steps with leaves [batch, ...].
 
-    final_observation: what the action led to, before any reset; a target bootstraps from it, unless
-        ``terminated``.
+    observation: the observation before the action.
+    action: the action taken.
+    reward: the reward paid for it.
+    terminated: bool; the task ended, so the value of what follows is zero.
+    truncated: bool; a time limit cut the episode.
+    final_observation: the observation that the action led to, before any reset. A target bootstraps from it
+        unless ``terminated``.
     """
 
     observation: Array
@@ -40,7 +49,9 @@ class Transition(NamedTuple):
 class Replay(NamedTuple):
     """A ring of rows.
 
-    data: leaves [capacity, ...]. position: the row that is written next. filled: how many rows hold data.
+    data: the rows, leaves [capacity, ...].
+    position: int32, the index of the row that is written next.
+    filled: int32, the number of rows that hold data.
     """
 
     data: PyTree
@@ -49,7 +60,7 @@ class Replay(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """How many rows there are."""
+        """The number of rows of the ring, filled or not."""
         return jax.tree.leaves(self.data)[0].shape[0]
 
 
@@ -67,7 +78,7 @@ def init(example: PyTree, capacity: int) -> Replay:
 
     Args:
         example: one row: arrays, or anything with a shape and a dtype, without the leading axis.
-        capacity: rows kept; the oldest are overwritten.
+        capacity: the largest number of rows that the ring keeps; new rows overwrite the oldest.
 
     Raises:
         InputError: the capacity is no whole number from 1 to 2^30, or the example holds no array.
@@ -86,18 +97,24 @@ def init(example: PyTree, capacity: int) -> Replay:
 
 
 def add(replay: Replay, batch: PyTree) -> Replay:
-    """Write the rows ``batch``, leaves [n, ...] from old to new, over the oldest; n need divide nothing.
+    """Write rows over the oldest rows of the ring.
+
+    Args:
+        replay: the ring.
+        batch: the rows, leaves [n, ...] from old to new. n need not divide the capacity.
 
     Raises:
-        InputError: the batch has another structure, shapes or dtypes than the ring, or more rows than it.
+        InputError: structure, shapes or dtypes of the batch differ from the ring's, or the batch has more
+            rows than the ring.
     """
     n = _check_rows(replay, batch)
     rows = (replay.position + jnp.arange(n)) % replay.capacity
-    # A scatter of n rows costs on CPU what one dynamic_update_slice does (which under vmap is a scatter
-    # itself), and wraps around at the end where a slice would silently be moved.
+    # On CPU a scatter of n rows costs as much as one dynamic_update_slice, which vmap turns into a scatter
+    # anyway. A scatter also wraps around at the end of the ring; XLA would silently shift a slice.
     if n == 1:
-        # XLA makes a slice of a scatter of one row, and merges it into the reads that follow, which then need
-        # the ring as it was: two copies of all of it. So there is a second row, which goes nowhere.
+        # XLA turns a scatter of one row into a slice update and fuses it with the reads that follow. These
+        # need the old ring, so XLA makes two copies of it. A second row, written out of bounds and dropped,
+        # prevents that.
         rows = jnp.concatenate([rows, jnp.full(1, replay.capacity)])
         batch = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch)
     data = jax.tree.map(
@@ -108,7 +125,12 @@ def add(replay: Replay, batch: PyTree) -> Replay:
 
 
 class Row(NamedTuple):
-    """A step in a `Played`: a `Transition` that names the places of its two observations, int32."""
+    """A step in a `Played`: a `Transition` with the places of its two observations instead of them.
+
+    place: int32, the place of the observation before the action.
+    final_place: int32, the place of the observation that the action led to.
+    action, reward, terminated, truncated: as in `Transition`.
+    """
 
     place: Array
     final_place: Array
@@ -119,15 +141,18 @@ class Row(NamedTuple):
 
 
 class Played(NamedTuple):
-    """A ring of steps played by n environments side by side: a row for each environment, step after step.
+    """A ring of steps played by n environments side by side: n rows for each step, one per environment.
 
-    Observations stand in a ring of their own, in the order in which they were seen: what every step led to,
-    and after the end of an episode also what the next one began with. Where that ring is full its oldest
-    observations go, and the rows that need them: a row that can be drawn has both of its observations.
+    Observations have a ring of their own, in the order in which they were seen: the observation that each
+    step led to and, after the end of an episode, the first observation of the next episode. When this ring
+    is full, the oldest observations are dropped together with the rows that need them. So every row that can
+    be drawn has both of its observations.
 
-    rows: of `Row`s. seen: [places, ...], the observations.
-    here: int32 [n], the places of the observations that the next actions answer.
-    oldest: the place of the oldest observation, which is that of the oldest row. used: places from there on.
+    rows: a ring of `Row`s.
+    seen: the observations, [places, ...].
+    here: int32 [n], the places of the observations that the next actions respond to.
+    oldest: int32, the place of the oldest observation, which belongs to the oldest row.
+    used: int32, the number of places in use, counted from ``oldest``.
     """
 
     rows: Replay
@@ -138,32 +163,33 @@ class Played(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """The most rows there are."""
+        """The largest number of rows that the ring holds."""
         return self.rows.capacity
 
     @property
     def position(self) -> Array:
-        """The row that is written next."""
+        """The index of the row that is written next, int32."""
         return self.rows.position
 
     @property
     def filled(self) -> Array:
-        """How many rows hold data, the newest that were written."""
+        """The number of rows that hold data, int32: the newest rows that were written."""
         return self.rows.filled
 
 
 def start(observation: Array, action: Any, capacity: int, at_once: int) -> Played:
-    """An empty ring for environments that begin with these observations.
+    """An empty ring for environments that begin with the given observations.
 
-    There is room for an eighth more observations than rows, for the ends of episodes (in rings of up to 1,024
-    rows, for twice as many). So where episodes last less than eight steps on average, a larger ring keeps
-    fewer rows than ``capacity``: a little over half of them where each step is an episode.
+    The ring has room for an eighth more observations than rows, because each end of an episode takes one more
+    observation (rings of up to 1,024 rows have room for twice as many observations as rows). A larger ring
+    keeps fewer rows than ``capacity`` when episodes last less than eight steps on average: a little over half
+    of them when every step ends an episode.
 
     Args:
-        observation: [n, ...], what the n environments show now.
-        action: an action of one of them: an array, or anything with a shape and a dtype.
-        capacity: rows kept at most, the newest.
-        at_once: rows that one `record` brings, a multiple of n.
+        observation: current observations of the n environments, [n, ...].
+        action: an example of one action: an array, or anything with a shape and a dtype.
+        capacity: the largest number of rows that the ring keeps; it keeps the newest.
+        at_once: the number of rows that one `record` writes, a multiple of n.
 
     Raises:
         InputError: the capacity is no whole number above 0, or below ``at_once``.
@@ -173,26 +199,27 @@ def start(observation: Array, action: Any, capacity: int, at_once: int) -> Playe
     check.integer("capacity", capacity, at_once)
     no = jnp.array(False)
     rows = init(Row(jnp.int32(0), jnp.int32(0), action, jnp.float32(0), no, no), capacity)
-    # Two for every row of one `record` and for every environment: then what is new always has its place.
+    # Two places for every row of one `record` and for every environment: new observations always fit.
     places = capacity + 2 * n + max(capacity // 8, min(capacity, 1024), at_once)
     seen = jnp.zeros((places, *observation.shape[1:]), observation.dtype).at[:n].set(observation)
     return Played(rows, seen, jnp.arange(n), jnp.int32(0), jnp.int32(n))
 
 
 def record(played: Played, fresh: Transition, observation: Array) -> Played:
-    """Write steps of the environments over the oldest.
+    """Write new steps of the environments over the oldest steps.
 
     Args:
         played: the ring.
-        fresh: what was played since the last time: leaves [time * n, ...], step after step.
-        observation: [n, ...], what the environments show now.
+        fresh: the steps played since the last call, leaves [time * n, ...], step after step.
+        observation: current observations of the n environments, [n, ...].
 
     Raises:
-        InputError: leaves of other shapes or dtypes than the ring's, or more rows than it has room for.
+        InputError: shapes or dtypes of the steps differ from the ring's, or the steps have more rows than the
+            ring has room for.
     """
     n, places = played.here.shape[0], played.seen.shape[0]
     steps = _check_steps(played, fresh, observation)
-    # What each step led to has the next place, what a new episode began with the place after.
+    # The observation that a step led to takes the next place; the first one of a new episode the place after.
     ended = (fresh.terminated | fresh.truncated).astype(jnp.int32)
     taken = jnp.cumsum(1 + ended)
     final = (played.oldest + played.used + taken - 1 - ended) % places
@@ -203,12 +230,12 @@ def record(played: Played, fresh: Transition, observation: Array) -> Played:
         Row(place, final, fresh.action, fresh.reward, fresh.terminated, fresh.truncated),
     )
     begun = jnp.concatenate([fresh.observation, observation])[n:]
-    nowhere = places + jnp.arange(steps * n)  # where no episode ended there is no other observation
+    nowhere = places + jnp.arange(steps * n)  # out of bounds, so dropped: no new episode began
     seen = played.seen.at[jnp.concatenate([final, jnp.where(ended == 1, after, nowhere)])].set(
         jnp.concatenate([fresh.final_observation, begun]), unique_indices=True, mode="drop"
     )
-    # Rows give way by n, until those that are left have their observations. Each has at least one to itself,
-    # and this needed two a row at most.
+    # Drop the oldest rows, n at a time, until the observations fit. Each dropped row frees at least one
+    # place, and each new row took at most two, so 2 * steps drops suffice.
     given_up = n * jnp.arange(2 * steps + 1)
     first = (rows.position - rows.filled + given_up) % played.capacity
     freed = (_get(rows.data.place, first) - played.oldest) % places
@@ -226,28 +253,32 @@ def record(played: Played, fresh: Transition, observation: Array) -> Played:
 def draw(
     key: Key, replay: Replay | Played, shape: tuple[int, ...], window: int = 1, stride: int = 1
 ) -> Array:
-    """Draw rows uniformly, with replacement: int [*shape], or [*shape, window] of consecutive steps.
+    """Draw indices of rows uniformly, with replacement.
 
-    Draw the rows of several updates at once (``shape = (updates, batch)``): random bits are dear on CPU.
+    Draw the rows of several updates in one call (``shape = (updates, batch)``): random bits are expensive on
+    CPU.
 
     Args:
-        key: of the draw.
-        replay: a ring that holds at least ``window * stride`` rows. With fewer the rows mean nothing (an
-            empty ring gives row 0, all zeros); nothing is raised, so mask what is computed from them.
-        shape: of the draw.
-        window: how many consecutive steps of one environment to give for each draw, oldest first. Without one
-            (1) the last axis is left out.
-        stride: rows between two steps of one environment: how many environments write side by side, each step
-            being one row for each.
+        key: key of the draw.
+        replay: a ring that holds at least ``window * stride`` rows. With fewer rows the indices are
+            meaningless (an empty ring gives row 0, all zeros) and nothing is raised, so mask whatever is
+            computed from them.
+        shape: shape of the draw.
+        window: number of consecutive steps of one environment to draw each time, oldest first.
+        stride: number of rows between two steps of one environment, that is the number of environments that
+            write side by side.
+
+    Returns:
+        int32 [*shape] for a window of 1, else [*shape, window].
 
     Raises:
-        InputError: the window is longer than the ring, or the stride does not divide its capacity.
+        InputError: the window is longer than the ring, or the stride does not divide the capacity.
     """
     check.integer("window", window, 1)
     check.integer("stride", stride, 1)
     oldest = (replay.position - replay.filled) % replay.capacity
     if window == 1:
-        # Where all rows hold data, where the oldest is makes no difference.
+        # In a full ring every row may be drawn, whichever is the oldest.
         begin = jnp.where(replay.filled == replay.capacity, 0, oldest)
         rows = begin + jax.random.randint(key, shape, 0, jnp.maximum(replay.filled, 1))
         return rows % replay.capacity
@@ -256,14 +287,14 @@ def draw(
             f"a replay of {replay.capacity} rows cannot give windows of {window} steps of {stride} "
             f"environments; choose a capacity that is a multiple of {stride} and at least {window * stride}."
         )
-    starts = jnp.maximum(replay.filled - (window - 1) * stride, 1)  # whose window is written to its end
+    starts = jnp.maximum(replay.filled - (window - 1) * stride, 1)  # rows whose whole window holds data
     first = oldest + jax.random.randint(key, shape, 0, starts)
     ahead = jnp.expand_dims(stride * jnp.arange(window), tuple(range(len(shape))))
     return (first[..., None] + ahead) % replay.capacity
 
 
 def take(replay: Replay | Played, rows: Array) -> PyTree:
-    """The given rows: leaves [*rows.shape, ...]; of a `Played` a `Transition`."""
+    """The rows with the given indices, leaves [*rows.shape, ...]; those of a `Played` are a `Transition`."""
     if isinstance(replay, Replay):
         return jax.tree.map(lambda ring: _get(ring, rows), replay.data)
     row: Row = take(replay.rows, rows)
@@ -272,7 +303,7 @@ def take(replay: Replay | Played, rows: Array) -> PyTree:
 
 
 def sample(key: Key, replay: Replay | Played, batch_size: int) -> PyTree:
-    """Rows drawn uniformly, with replacement: leaves [batch_size, ...]. Costs O(batch_size).
+    """Rows drawn uniformly, with replacement, leaves [batch_size, ...], in O(batch_size).
 
     Raises:
         InputError: the batch size is no whole number above 0.
@@ -282,11 +313,13 @@ def sample(key: Key, replay: Replay | Played, batch_size: int) -> PyTree:
 
 
 class NStep(NamedTuple):
-    """The first n rewards of a window, and what comes after them.
+    """The n-step return of a window, and how to bootstrap from it; leaves [...].
 
     return_: discounted sum of the rewards up to the end of the window or of the episode.
-    discount: the weight of the value that follows: discount ** (rewards summed), 0 when terminated.
-    last: position in the window of the last reward summed; its row holds the ``final_observation``.
+    discount: weight of the value of what follows: ``discount ** (number of rewards summed)``, 0 where the
+        episode terminated.
+    last: int, position in the window of the last reward summed; the row there holds the
+        ``final_observation`` to bootstrap from.
     """
 
     return_: Array
@@ -295,22 +328,23 @@ class NStep(NamedTuple):
 
 
 def n_step(reward: Array, terminated: Array, truncated: Array, discount: Any) -> NStep:
-    """n-step returns within windows [..., window], right across the ends of episodes (Sutton and Barto, 7.1).
+    """n-step returns of windows that may span several episodes (Sutton and Barto 2018, eq. 7.1).
 
-    A window stops at the first step at which the episode ended: after it come steps of another episode. It
-    bootstraps from what that step led to, unless the episode terminated there.
+    The return of a window sums rewards up to the first step that ended an episode, since the steps after it
+    belong to another episode. It bootstraps from the observation that this step led to, unless the episode
+    terminated there.
 
     Args:
-        reward: [..., window].
-        terminated: bool [..., window].
-        truncated: bool [..., window].
-        discount: a scalar, per step.
+        reward: rewards of consecutive steps, [..., window].
+        terminated: whether each step terminated its episode, bool [..., window].
+        truncated: whether a time limit cut the episode at each step, bool [..., window].
+        discount: scalar, per step.
 
     Returns:
-        Leaves [...].
+        The returns, leaves [...].
     """
     ended = terminated | truncated
-    before = jnp.cumsum(ended, -1) - ended  # ends strictly before each step
+    before = jnp.cumsum(ended, -1) - ended  # the number of ends strictly before each step
     alive = before == 0
     powers = discount ** jnp.arange(reward.shape[-1], dtype=jnp.float32)
     return_ = jnp.sum(
@@ -331,13 +365,15 @@ def take_n_step(
 
     Args:
         replay: a `Played`, or a `Replay` whose data is a `Transition`.
-        windows: int [batch, window], from `draw` (with a last axis of 1 for one step).
-        discount: a scalar, per step.
-        reward: ``reward(rows) -> [batch * window]``, for other rewards than those stored; adds a bonus, say.
+        windows: indices of rows from `draw`, int [batch, window]; the last axis is 1 for one-step returns.
+        discount: scalar, per step.
+        reward: ``reward(rows) -> [batch * window]`` computes other rewards than those stored, for example
+            with a bonus. ``rows`` is a `Transition` with leaves [batch * window, ...].
 
     Returns:
-        (transition, weight), leaves [batch, ...]: ``reward`` is the n-step return, ``final_observation`` what
-        to bootstrap from, and ``weight`` what its value counts, 0 where terminated.
+        ``(transition, weight)`` with leaves [batch, ...]. The transition's ``reward`` is the n-step return,
+        and its ``final_observation`` is the one to bootstrap from. ``weight`` multiplies the value of that
+        observation; it is 0 where the episode terminated.
     """
     data = replay.data if isinstance(replay, Replay) else replay.rows.data
     if reward is None:
@@ -350,7 +386,7 @@ def take_n_step(
     def at_last(x: Array) -> Array:
         return jnp.take_along_axis(x, steps.last[:, None], 1)[:, 0]
 
-    # Observations are large, and only those at the two ends of a window are read.
+    # Observations are large, so only those at the two ends of a window are read.
     first, last = windows[:, 0], at_last(windows)
     if isinstance(data, Transition):
         observation, final = _get(data.observation, first), _get(data.final_observation, last)
@@ -373,12 +409,12 @@ def _get(ring: Array, rows: Array) -> Array:
 
 
 def _check_steps(played: Played, fresh: Transition, observation: Array) -> int:
-    """How many steps each environment took."""
+    """The number of steps that each environment took."""
     n, m = played.here.shape[0], jnp.shape(fresh.reward)[0]
     if m % n or not 0 < 2 * (m + n) <= played.seen.shape[0]:
         raise check.InputError(
             f"{m} rows are no whole number of steps of {n} environments for which a ring of "
-            f"{played.capacity} was made; give rows like `at_once` of `start`."
+            f"{played.capacity} rows was made; give as many rows as `at_once` of `start`."
         )
     for x, rows in ((fresh.observation, m), (fresh.final_observation, m), (observation, n)):
         if (x.shape, x.dtype) != ((rows, *played.seen.shape[1:]), played.seen.dtype):
@@ -406,7 +442,7 @@ def _check_rows(replay: Replay, batch: PyTree) -> int:
                 f"a batch holds rows of shape {list(jnp.shape(new)[1:])} for a replay of rows "
                 f"{list(ring.shape[1:])}; give rows like the example."
             )
-        if jnp.result_type(ring, new) != ring.dtype:  # such as 0.5 into a ring of integers: it would be 0
+        if jnp.result_type(ring, new) != ring.dtype:  # a ring of integers would store 0.5 as 0
             raise check.InputError(
                 f"a batch holds rows of {jnp.result_type(new)} for a replay of {ring.dtype}, which cannot "
                 "hold them; give rows like the example."
@@ -414,6 +450,7 @@ def _check_rows(replay: Replay, batch: PyTree) -> int:
     ((count,),) = n
     if count > replay.capacity:
         raise check.InputError(
-            f"{count} rows do not fit a replay of {replay.capacity}; enlarge it, or add fewer at once."
+            f"{count} rows do not fit a replay of {replay.capacity} rows; "
+            "enlarge it, or add fewer rows at once."
         )
     return count

@@ -1,17 +1,18 @@
-"""Returns and advantages from a stretch of experience, with ends and cuts of episodes told apart.
+"""Returns and advantages of a stretch of experience, with terminations and time limits told apart.
 
-All arrays are time-major, [time, ...], of one shape, and may span several episodes. Step t led from
-observation t to ``final_observation`` t, before any reset:
+All arrays are time-major, [time, ...], and have the same shape. A stretch may span several episodes. Step t
+leads from observation t to final observation t, before any reset. The functions share these arguments:
 
+rewards: reward of step t.
 values: V(observation_t).
 next_values: V(final_observation_t). Where no episode ended this is ``values[t + 1]``.
-terminated: the episode came to an end that is part of the task; what follows is worth 0, whatever
-    ``next_values`` says there, be it infinite or not a number.
+terminated: whether the task ended with step t. What follows then has value 0, and ``next_values`` is ignored
+    there, even if infinite or NaN.
 ended: ``terminated | truncated``. After a truncation (a time limit) the episode would have gone on, so the
-    return is completed with ``next_values``; nothing is ever carried from one episode into the one before.
+    return is completed with ``next_values``. No reward of one episode enters the return of an earlier one.
 
-The last step of the stretch is completed in the same way. No gradient is stopped here: wrap what is to be a
-target in ``jax.lax.stop_gradient``.
+A return that reaches the end of the stretch is completed with ``next_values`` too. Gradients flow through all
+functions: wrap targets in ``jax.lax.stop_gradient``.
 
     advantages = gae(rewards, values, next_values, terminated, ended, discount=0.99, lambda_=0.95)
     targets = advantages + values
@@ -30,9 +31,9 @@ from lrn.types import Array
 
 
 def discounted_returns(rewards: ArrayLike, ended: ArrayLike, discount: ArrayLike) -> Array:
-    """Monte-Carlo returns: the discounted rewards up to the end of the episode, or of the stretch.
+    """Monte-Carlo returns [time, ...]: discounted rewards up to the end of the episode, or of the stretch.
 
-    Nothing is bootstrapped; use `lambda_returns` with ``lambda_=1`` to complete what was cut short.
+    Nothing is bootstrapped. `lambda_returns` with ``lambda_=1`` completes returns that were cut short.
 
     Raises:
         InputError: the shapes differ, or there is no time axis.
@@ -49,7 +50,7 @@ def n_step(
     discount: ArrayLike,
     n: int,
 ) -> Array:
-    """n-step returns, [time, ...] (Sutton and Barto 2018, eq. 7.1); fewer steps where an episode ends.
+    """n-step returns [time, ...], of fewer steps where an episode ends (Sutton and Barto 2018, eq. 7.1).
 
     Raises:
         InputError: n is below 1, the shapes differ, or there is no time axis.
@@ -74,7 +75,7 @@ def lambda_returns(
     discount: ArrayLike,
     lambda_: ArrayLike,
 ) -> Array:
-    """lambda-returns (Sutton and Barto 2018, eq. 12.2), [time, ...]; 0 is one step, 1 is Monte-Carlo.
+    """lambda-returns [time, ...] (Sutton and Barto 2018, eq. 12.2): lambda 0 is one step, 1 is Monte-Carlo.
 
     ``G_t = r_t + discount * (1 - terminated_t) * ((1 - lambda) * next_v_t + lambda * G_{t+1})``, with
     ``next_v_t`` in place of ``G_{t+1}`` where the episode or the stretch ends.
@@ -99,7 +100,7 @@ def gae(
     discount: ArrayLike,
     lambda_: ArrayLike,
 ) -> Array:
-    """Generalized advantage estimates, [time, ...] (Schulman et al. 2016, eq. 16).
+    """Generalized advantage estimates [time, ...] (Schulman et al. 2016, eq. 16).
 
     ``delta_t = r_t + discount * (1 - terminated_t) * next_v_t - v_t`` and
     ``A_t = delta_t + discount * lambda * (1 - ended_t) * A_{t+1}``. ``A_t + v_t`` is the lambda-return.
@@ -115,7 +116,11 @@ def gae(
 
 
 class VTrace(NamedTuple):
-    """Targets to regress the values on, and advantages that weight the policy gradient (rho included)."""
+    """Results of V-trace, leaves [time, ...].
+
+    targets: targets of the values.
+    advantages: weights of the policy gradient, with the clipped ratio rho included.
+    """
 
     targets: Array
     advantages: Array
@@ -135,9 +140,14 @@ def vtrace(
 ) -> VTrace:
     """V-trace targets and advantages, each [time, ...] (Espeholt et al. 2018, eq. 1 and section 4.2).
 
-    ratios: target policy's probability of the action taken over the behavior's, pi / mu.
-    rho_bar, c_bar: where the ratios of the temporal differences, and of the traces, are cut.
-    lambda_: shortens the traces further (their remark 2). At ratio 1 the targets are lambda-returns.
+    Args:
+        rewards, values, next_values, terminated, ended: see the module.
+        ratios: importance ratios of the actions taken, pi / mu: probability under the target policy over
+            probability under the behavior policy.
+        discount: discount per step.
+        lambda_: shortens the traces (their remark 2). Where all ratios are 1, targets are lambda-returns.
+        rho_bar: largest ratio of a temporal difference.
+        c_bar: largest ratio of a trace.
 
     Raises:
         InputError: the shapes differ, or there is no time axis.
@@ -155,7 +165,7 @@ def vtrace(
     traces = lambda_ * jnp.minimum(c_bar, ratios) * (1 - ended)
     delta = rho * (rewards + live * next_values - values)
     targets = values + _backward(delta, live * traces, jnp.zeros_like(delta[-1]))
-    # As in lambda-returns, what follows is worth its target in the share lambda, its value in the rest.
+    # As in lambda-returns: the target of the next step with weight lambda, its value with weight 1 - lambda.
     later = jnp.concatenate([targets[1:], next_values[-1:]])
     share = lambda_ * (1 - ended)
     following = share * later + (1 - share) * next_values
@@ -163,20 +173,20 @@ def vtrace(
 
 
 def _backward(terms: Array, factors: ArrayLike, last: Array) -> Array:
-    """``x_t = terms_t + factors_t * x_{t+1}`` from the end, where x is ``last``."""
+    """``x_t = terms_t + factors_t * x_{t+1}``, computed backward from ``last`` after the end."""
 
     def step(x: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         x = now[0] + now[1] * x
         return x, x
 
-    # On CPU `associative_scan`, log2(time) passes over memory, and unrolling are two to six times slower.
+    # On CPU `associative_scan` (log2(time) passes over memory) and an unrolled scan are 2 to 6 times slower.
     return jax.lax.scan(step, last, (terms, jnp.asarray(factors)), reverse=True)[1]
 
 
 def _same_shape(**arrays: ArrayLike) -> list[Array]:
-    """The arrays in the dtype of the rewards, all floating, once their shapes agree.
+    """Check that the shapes agree, and convert the arrays to the dtype of the rewards, float32 at least.
 
-    Values of what follows a termination are 0.
+    ``next_values`` are set to 0 where ``terminated``.
     """
     (name, first), *_ = arrays.items()
     shape = jnp.shape(first)
@@ -188,7 +198,7 @@ def _same_shape(**arrays: ArrayLike) -> list[Array]:
                 f"{other} has shape {jnp.shape(array)}, but {name} {shape}; give both as [time, ...]."
             )
     dtype = jnp.result_type(jnp.asarray(first), jnp.float32)
-    given = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
-    if "next_values" in given:  # a product with 0 would leave what is infinite
-        given["next_values"] = jnp.where(given["terminated"] > 0, 0.0, given["next_values"])
-    return list(given.values())
+    converted = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
+    if "next_values" in converted:  # not a product with 0, which would turn infinity into NaN
+        converted["next_values"] = jnp.where(converted["terminated"] > 0, 0.0, converted["next_values"])
+    return list(converted.values())

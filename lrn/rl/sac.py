@@ -1,15 +1,15 @@
-"""Soft actor-critic: off-policy learning of a random policy that stays as random as its task allows.
+"""Soft actor-critic: off-policy learning of a stochastic policy with a bonus for its entropy.
 
-Haarnoja et al. 2018 (arXiv 1812.05905): twin critics, a squashed Gaussian, a temperature learned so that the
-policy keeps a target entropy of minus one nat a dimension.
+Haarnoja et al. 2018 (arXiv 1812.05905): twin critics, a squashed Gaussian policy, and a temperature that is
+learned so that the policy keeps a target entropy of minus one nat per dimension of the action.
 
     agent = sac(env, nets.mlp(2 * dim), nets.mlp(1), config)
     steps = config.total_steps // config.interactions
     train.fit(lambda c: sac(env, actor, critic, c), config, seeds, steps=steps)
 
-What differs from the paper: critics, actor and temperature step together, each from the parameters before
-the step, so that one gradient and one Adam serve all three. `soft_actor_critic` is the learning alone, on
-whatever transitions it is given (`lrn.rl.model_based.mbpo` gives it imagined ones).
+One thing differs from the paper: critics, actor and temperature step together, each from the parameters
+before the step, so that one gradient and one Adam serve all three. `soft_actor_critic` is the learning part
+alone; it learns from any transitions (`lrn.rl.model_based.mbpo` gives it imagined ones).
 """
 
 from __future__ import annotations
@@ -32,20 +32,26 @@ from lrn.rl.replay import Transition
 from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
 from lrn.xla.serial import serial_alone
 
-LOG_STD = (-10.0, 2.0)  # beyond these the density under- or overflows and teaches nothing
+LOG_STD = (-10.0, 2.0)  # bounds of the policy's log deviation; beyond them the density under- or overflows
 
 
 @config
 class SACConfig:
-    """Settings; a learner step plays ``rollout_length`` steps an environment, then learns ``updates`` times.
+    """Settings. A learner step plays ``rollout_length`` steps in each environment, then learns.
 
-    learning_rate: of actor and critics (Adam); temperature_learning_rate: of the log of the temperature.
-    discount: per step. target_rate: share of the critics that enters the target critics at an update.
-    initial_temperature: weight of the entropy at first. target_entropy: in nats per dimension of the action.
-    buffer_size: transitions kept, see `lrn.rl.replay.start`. batch_size: transitions in a gradient step.
-    updates: gradient steps of a learner step; `update_to_data` is what this comes to.
+    learning_rate: step size of Adam for actor and critics.
+    temperature_learning_rate: step size of Adam for the log of the temperature.
+    discount: discount per step, in [0, 1].
+    target_rate: share of the critics that enters the target critics at each update.
+    initial_temperature: weight of the entropy at the start.
+    target_entropy: entropy that the temperature is learned for, in nats per dimension of the action.
+    batch_size: transitions in a gradient step.
+    buffer_size: transitions that the replay keeps, see `lrn.rl.replay.start`.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment of one learner step.
+    updates: gradient steps of one learner step; `update_to_data` is their ratio to environment steps.
     learning_starts: environment steps before the first update; their actions are uniformly random.
-    total_steps: environment steps of a training, all environments together.
+    total_steps: environment steps of the training, all environments together.
     """
 
     learning_rate: float = 1e-3
@@ -88,7 +94,12 @@ class SACConfig:
 
 
 class SACParams(NamedTuple):
-    """What gradients reach; ``critics`` are two."""
+    """Parameters that gradients change.
+
+    actor: parameters of the actor.
+    critics: parameters of the two critics.
+    log_temperature: scalar, log of the weight of the entropy.
+    """
 
     actor: Params
     critics: Params
@@ -96,7 +107,12 @@ class SACParams(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Parameters, target critics and the optimizer's state."""
+    """The part of the state that learning changes.
+
+    params: parameters of actor, critics and temperature.
+    target: parameters of the two target critics.
+    opt_state: state of Adam.
+    """
 
     params: SACParams
     target: Params
@@ -104,10 +120,13 @@ class Learned(NamedTuple):
 
 
 class SACState(NamedTuple):
-    """State of the agent.
+    """State of SAC.
 
-    replay: of what was played, with actions [dim] in [-1, 1].
-    noise: of the process that explores. steps: environment steps so far.
+    learned: parameters, target critics and the state of the optimizer.
+    replay: the transitions that are kept, with actions [dim] in [-1, 1].
+    live: the environments in the middle of their episodes.
+    noise: state of the exploration noise.
+    steps: int32, environment steps so far.
     """
 
     learned: Learned
@@ -132,10 +151,16 @@ class SoftActorCritic(NamedTuple):
 
 
 def soft_actor_critic(env: Env, actor: Net, critic: Net, config: SACConfig) -> SoftActorCritic:
-    """The learning part of SAC for an environment's shapes.
+    """The learning part of SAC, with the shapes of an environment.
+
+    Args:
+        env: the environment, with continuous actions; only its shapes are used.
+        actor: maps observations to [batch, 2 * dim]: means and log standard deviations before tanh.
+        critic: maps flattened observations joined with actions in [-1, 1] to [batch, 1].
+        config: settings.
 
     Raises:
-        ValueError: the actions are discrete, or a network does not fit; said before anything compiles.
+        ValueError: the actions are discrete, or a network does not fit; raised before anything compiles.
     """
     box = require_continuous(env, "sac")
     check_networks("sac", env, actor, critic, 2 * box.size)
@@ -152,7 +177,7 @@ def soft_actor_critic(env: Env, actor: Net, critic: Net, config: SACConfig) -> S
             critics.init(critic_key),
             jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
         )
-        # Copied, because a state that is donated may not hold a buffer twice.
+        # Copied, because a donated state must not hold the same buffer twice.
         return Learned(params, jax.tree.map(jnp.copy, params.critics), adam.init(params))
 
     def act(params: SACParams, observation: Array, noise: Array) -> Array:
@@ -178,7 +203,7 @@ def soft_actor_critic(env: Env, actor: Net, critic: Net, config: SACConfig) -> S
         actor_loss = jnp.mean(temperature * log_prob - value)
 
         entropy = -jax.lax.stop_gradient(log_prob.mean())
-        # Its gradient, as in the authors' code, does not vanish with the temperature.
+        # Linear in the log, as in the authors' code, so the gradient does not vanish with the temperature.
         temperature_loss = params.log_temperature * (entropy - config.target_entropy * box.size)
         metrics = {
             "critic_loss": critic_loss,
@@ -207,21 +232,21 @@ def soft_actor_critic(env: Env, actor: Net, critic: Net, config: SACConfig) -> S
 
 
 def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | None = None) -> Agent:
-    """Soft actor-critic.
+    """Soft actor-critic (Haarnoja et al. 2018).
 
     Args:
-        env: with continuous actions.
+        env: the environment, with continuous actions.
         actor: maps observations to [batch, 2 * dim]: means and log standard deviations before tanh.
         critic: maps flattened observations joined with actions in [-1, 1] to [batch, 1].
         config: settings.
-        noise: what the policy's own standard deviation is multiplied by while it explores; white by default.
-            Colored noise explores further with the same policy (Eberhard et al. 2023).
+        noise: the noise that is scaled by the policy's standard deviation while it explores; white by
+            default. Colored noise explores further with the same policy (Eberhard et al. 2023).
 
     Metrics: ``return`` and ``length`` of the episodes that ended; ``critic_loss`` (both critics),
     ``actor_loss``, ``entropy`` (nats), ``temperature``, ``value`` (of the policy's own actions).
 
     Raises:
-        ValueError: the actions are discrete, or a network does not fit; said before anything compiles.
+        ValueError: the actions are discrete, or a network does not fit; raised before anything compiles.
     """
     core, box = soft_actor_critic(env, actor, critic, config), require_continuous(env, "sac")
     color, shape = noise or white(), (config.num_envs, box.size)
@@ -268,7 +293,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
         return to_env(env, core.act(state.learned.params, observation, silent))
 
     def sample(key: Key, state: SACState, observation: Array) -> Array:
-        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever training's is
+        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever `noise` is
         unit = core.act(state.learned.params, observation, noise)
         return to_env(env, explored(noise, unit, state.steps < config.learning_starts))
 
@@ -276,7 +301,7 @@ def sac(env: Env, actor: Net, critic: Net, config: SACConfig, noise: Noise | Non
 
 
 def example() -> Example:
-    """A tiny agent that echoes numbers."""
+    """A small agent on the environment that pays for repeating a number."""
     from lrn import nets
     from lrn.rl import identity
 

@@ -1,8 +1,8 @@
-"""Other rewards for the same environment: potential-based shaping, which keeps the best policies, and
-bonuses.
+"""Other rewards for the same environment: bonuses, and shaping by potentials, which keeps the best policies.
 
-Each of these wraps an `Env`; its dynamics and observations stay. An agent trained on the result is evaluated
-on what it was made from (`lrn.rl.evaluate.evaluator` takes the environment apart from the agent).
+The functions wrap an `Env` and leave its dynamics and observations unchanged. Evaluate an agent that was
+trained on the wrapped environment on the original one (`lrn.rl.evaluate.evaluator` takes the environment as
+an argument of its own).
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ Reward = Callable[[Array, Array, Step], Array]
 
 
 class Watched(NamedTuple):
-    """The state of an environment, and what was last observed of it."""
+    """The state of an environment with another reward.
+
+    state: state of the environment within.
+    observation: the latest observation, which the reward needs.
+    """
 
     state: PyTree
     observation: Array
@@ -33,13 +37,13 @@ def with_reward(env: Env, reward: Reward, name: str) -> Env:
 
     Args:
         env: the environment.
-        reward: ``reward(observation, action, step) -> scalar``; ``step.reward`` is what was paid so far, and
-            ``step.final_observation`` what the action led to. Both observations come as floats, since bytes
-            would wrap around in its arithmetic.
-        name: what messages call it.
+        reward: ``reward(observation, action, step) -> scalar``. ``step.reward`` is the reward of ``env``, and
+            ``step.final_observation`` the observation that the action led to. Both observations are floats,
+            since bytes would wrap around in arithmetic.
+        name: name of the new environment, for messages.
 
     Raises:
-        InputError: the reward is no scalar.
+        InputError: the reward is not a scalar.
     """
 
     def reset(key: Key) -> tuple[Array, Watched]:
@@ -63,25 +67,33 @@ def _paid(reward: Reward, observation: Array, action: Array, step: Step) -> Arra
 def shaping_term(discount: Any, terminated: Array, potential: Array, next_potential: Array) -> Array:
     """``discount * Phi(s') - Phi(s)``, with Phi(s') = 0 where s' is terminal (Ng et al. 1999, eq. 2).
 
-    Without that zero the return of an episode would change by ``discount^T Phi(s_T)``, and the agent be drawn
-    to end where the potential is high. A truncated episode is not over: there Phi(s') stays, as its value
-    does.
+    Without the zero, the return of an episode of T steps would change by ``discount^T Phi(s_T)``, and the
+    agent would prefer to end where the potential is high. A truncated episode is not over, so Phi(s') stays
+    there, as the value of s' does.
+
+    Args:
+        discount: discount per step.
+        terminated: bool [...], whether s' is terminal.
+        potential: Phi(s), [...].
+        next_potential: Phi(s'), [...].
     """
     return discount * jnp.where(terminated, 0.0, next_potential) - potential
 
 
 def shaped(env: Env, potential: Potential, discount: Any) -> Env:
-    """Add potential-based shaping, which changes no policy's rank (Ng, Harada and Russell 1999).
+    """Add potential-based shaping, which leaves the ranking of policies unchanged (Ng, Harada, Russell 1999).
 
-    The value of s falls by Phi(s) for every policy, so learning starts as if Q began at Phi (Wiewiora 2003).
+    Shaping lowers the value of s by Phi(s) for every policy. Learning therefore starts as if Q were
+    initialized to Phi (Wiewiora 2003).
 
     Args:
         env: the environment.
-        potential: ``potential(observation) -> scalar``, near the optimal value at best; may be anything.
-        discount: that of the agent, in [0, 1]; with another one the policies' ranks may change.
+        potential: ``potential(observation) -> scalar``. Any function is allowed; the closer to the optimal
+            value, the more it helps.
+        discount: discount of the agent, in [0, 1]. With another discount the ranking of policies may change.
 
     Raises:
-        InputError: the discount is out of range, or the potential no scalar.
+        InputError: the discount is out of range, or the potential is not a scalar.
     """
     check.between("discount", discount, 0, 1)
 
@@ -93,13 +105,17 @@ def shaped(env: Env, potential: Potential, discount: Any) -> Env:
 
 
 def with_bonus(env: Env, bonus: Callable[[Array, Array, Array], Array]) -> Env:
-    """Add ``bonus(observation, action, final_observation) -> scalar`` to each reward.
+    """Add a bonus to each reward.
 
-    Whatever is no difference of potentials can make another policy the best one: a bonus for speed pays for
-    going around in circles (Randlov and Alstrom 1998).
+    A bonus that is not a difference of potentials can make another policy the best one: a bonus for speed
+    pays for going around in circles (Randlov and Alstrom 1998).
+
+    Args:
+        env: the environment.
+        bonus: ``bonus(observation, action, final_observation) -> scalar``.
 
     Raises:
-        InputError: the bonus is no scalar.
+        InputError: the bonus is not a scalar.
     """
 
     def reward(observation: Array, action: Array, step: Step) -> Array:

@@ -1,4 +1,4 @@
-"""What actions an environment takes: read from its own description, and refused where no agent could act."""
+"""Action spaces: read from an environment's own description, and refused where no agent could act."""
 
 from __future__ import annotations
 
@@ -29,21 +29,25 @@ class Box(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers make an action."""
+        """The number of real numbers in one action."""
         return math.prod(self.shape)
 
     def scale(self, unit: Array) -> Array:
-        """Map actions [..., *shape] from [-1, 1], clipped, to the environment's units."""
+        """Map actions [..., *shape] from [-1, 1] to [low, high]; numbers outside of [-1, 1] are clipped."""
         low, high = (jnp.broadcast_to(jnp.asarray(x, unit.dtype), unit.shape) for x in (self.low, self.high))
         return low + 0.5 * (jnp.clip(unit, -1.0, 1.0) + 1.0) * (high - low)
 
 
 def read_actions(name: str, space: Any) -> Discrete | Box:
-    """The actions of the environment ``name``, from a space of gymnax's or Gymnasium's kind.
+    """The actions of an environment.
+
+    Args:
+        name: name of the environment, for error messages.
+        space: an action space with the attributes of gymnax's or Gymnasium's.
 
     Raises:
-        InputError: the space is neither one choice nor a box of real numbers, or a box that `check_box`
-            refuses.
+        InputError: the space is neither one discrete choice nor a box of real numbers, or it is a box that
+            `check_box` refuses.
     """
     if hasattr(space, "nvec"):
         raise check.InputError(
@@ -62,11 +66,15 @@ def read_actions(name: str, space: Any) -> Discrete | Box:
 
 
 def choices(what: str, space: Any) -> int:
-    """How many values a discrete space has.
+    """The number of values of a discrete space.
+
+    Args:
+        what: the subject of error messages, such as "the action space of CartPole-v1".
+        space: a space with the attribute ``n``.
 
     Raises:
-        InputError: ``n`` is no whole number of at least 1, or the values do not start at 0; ``what`` begins
-            the sentence.
+        InputError: ``n`` is no whole number of at least 1, the values do not start at 0, or the space holds
+            several choices at once.
     """
     n, start = space.n, getattr(space, "start", 0)
     if np.ndim(n) > 0:
@@ -89,13 +97,17 @@ def choices(what: str, space: Any) -> int:
 
 
 def check_box(name: str, box: Box) -> None:
-    """Check that every real action of the environment ``name`` has room between two finite bounds.
+    """Check that the bounds of continuous actions are finite and in order.
 
-    Bounds that are traced are not looked at; their shapes are.
+    Of traced bounds only the shapes are checked.
+
+    Args:
+        name: name of the environment, for error messages.
+        box: its actions.
 
     Raises:
-        InputError: no number makes an action, or the bounds have another shape, are infinite, not a number,
-            further apart than a float32 can say, or not in order.
+        InputError: an action has no numbers, or the bounds have another shape than the actions, are infinite
+            or NaN, further apart than a float32 can represent, or not in order.
     """
     if box.size == 0:
         raise check.InputError(
@@ -104,15 +116,15 @@ def check_box(name: str, box: Box) -> None:
     for side, bound in (("low", box.low), ("high", box.high)):
         if np.shape(bound) not in ((), box.shape) and math.prod(np.shape(bound)) != 1:
             raise check.InputError(
-                f"{side} of the actions of {name} has shape {list(np.shape(bound))} and an action "
-                f"{list(box.shape)}; give one number, or one for each of an action's."
+                f"{side} of the actions of {name} has shape {list(np.shape(bound))}, but an action has shape "
+                f"{list(box.shape)}; give one number, or an array of an action's shape."
             )
     if any(isinstance(bound, Tracer) for bound in (box.low, box.high)):
         return
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = (np.asarray(bound, np.float64).astype(np.float32) for bound in (box.low, box.high))
         width = high - low
-    if not np.isfinite(width).all():  # nor is it where one of the two is not
+    if not np.isfinite(width).all():  # also catches a bound that is infinite or NaN itself
         raise check.InputError(
             f"the actions of {name} lie between {_shown(box.low)} and {_shown(box.high)}, and agents need "
             "finite bounds; give the range in which actions make sense, and scale them in the environment."
@@ -128,8 +140,9 @@ def _read_box(name: str, space: Any) -> Box:
     dtype = getattr(space, "dtype", None)
     if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
         raise check.InputError(
-            f"the actions of {name} are a box of {jnp.dtype(dtype)}, and agents act by real numbers there; "
-            "number the choices (n), or take real numbers and round them in the environment."
+            f"the actions of {name} are a box of {jnp.dtype(dtype)}, but agents give real numbers for a box; "
+            "describe the choices by a discrete space (n), or take real numbers and round them in the "
+            "environment."
         )
     try:
         shape = tuple(operator.index(side) for side in space.shape)
@@ -145,8 +158,8 @@ def _read_box(name: str, space: Any) -> Box:
 
 def _several(what: str, kind: str, sizes: str) -> str:
     return (
-        f"{what} is {kind} ({sizes}), several choices at once, and agents take one; number the combinations "
-        "(n is their product) and take the number apart in the environment."
+        f"{what} is {kind} ({sizes}), which is several choices at once, but agents make one choice; number "
+        "the combinations (n is their product) and decode the number in the environment."
     )
 
 

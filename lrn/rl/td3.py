@@ -1,7 +1,8 @@
-"""TD3: deterministic policy gradients whose critics are kept from overestimating (Fujimoto et al. 2018).
+"""TD3: deterministic policy gradients with remedies against overestimation (Fujimoto et al. 2018).
 
-arXiv 1802.09477. To DDPG it adds twin critics, targets smoothed over nearby actions, and an actor that moves
-once in ``policy_delay`` critic updates. The policy explores by noise added to its action, of any color.
+arXiv 1802.09477. TD3 adds three parts to DDPG: twin critics, targets smoothed over nearby actions, and an
+actor that moves once for every ``policy_delay`` critic updates. The policy explores by noise, white or
+colored, that is added to its action.
 
     agent = td3(env, nets.mlp(dim), nets.mlp(1), config, noise=pink(env.horizon))
     steps = config.total_steps // config.interactions
@@ -30,17 +31,24 @@ from lrn.xla.serial import serial_alone
 
 @config
 class TD3Config:
-    """Settings; a learner step plays ``rollout_length`` steps an environment, then learns ``updates`` times.
+    """Settings. A learner step plays ``rollout_length`` steps in each environment, then learns.
 
-    actor_learning_rate, critic_learning_rate: of Adam.
-    discount: per step. target_rate: share of the networks that enters their targets when the actor moves.
-    exploration_noise: standard deviation added to the policy's actions, in units of half their range.
-    target_noise, target_noise_clip: standard deviation and bound of the noise on the target's actions.
-    policy_delay: critic updates to one of the actor and the targets; divides ``updates``.
-    buffer_size: transitions kept, see `lrn.rl.replay.start`. batch_size: transitions in a gradient step.
-    updates: critic updates of a learner step; `update_to_data` is what this comes to.
+    actor_learning_rate: step size of Adam for the actor.
+    critic_learning_rate: step size of Adam for the critics.
+    discount: discount per step, in [0, 1].
+    target_rate: share of the networks that enters their target networks when the actor moves.
+    exploration_noise: standard deviation of the noise added to the policy's actions, in units of half the
+        action range.
+    target_noise: standard deviation of the noise added to the target policy's actions, in the same units.
+    target_noise_clip: largest size of that noise.
+    policy_delay: critic updates for each update of the actor and the targets; must divide ``updates``.
+    batch_size: transitions in a gradient step.
+    buffer_size: transitions that the replay keeps, see `lrn.rl.replay.start`.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment of one learner step.
+    updates: critic updates of one learner step; `update_to_data` is their ratio to environment steps.
     learning_starts: environment steps before the first update; their actions are uniformly random.
-    total_steps: environment steps of a training, all environments together.
+    total_steps: environment steps of the training, all environments together.
     """
 
     actor_learning_rate: float = 1e-3
@@ -91,7 +99,15 @@ class TD3Config:
 
 
 class Learned(NamedTuple):
-    """Networks, their targets and the optimizers' states; ``critics`` are two."""
+    """The part of the state that learning changes.
+
+    actor: parameters of the actor.
+    critics: parameters of the two critics.
+    target_actor: parameters of the target actor.
+    target_critics: parameters of the two target critics.
+    actor_opt_state: state of the actor's Adam.
+    critic_opt_state: state of the critics' Adam.
+    """
 
     actor: Params
     critics: Params
@@ -102,10 +118,13 @@ class Learned(NamedTuple):
 
 
 class TD3State(NamedTuple):
-    """State of the agent.
+    """State of TD3.
 
-    replay: of what was played, with actions [dim] in [-1, 1].
-    noise: of the process that explores. steps: environment steps so far.
+    learned: networks, target networks and states of the optimizers.
+    replay: the transitions that are kept, with actions [dim] in [-1, 1].
+    live: the environments in the middle of their episodes.
+    noise: state of the exploration noise.
+    steps: int32, environment steps so far.
     """
 
     learned: Learned
@@ -116,20 +135,20 @@ class TD3State(NamedTuple):
 
 
 def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | None = None) -> Agent:
-    """Twin delayed deep deterministic policy gradients.
+    """Twin delayed deep deterministic policy gradients (Fujimoto et al. 2018).
 
     Args:
-        env: with continuous actions.
-        actor: maps observations to [batch, dim]; tanh of it is the action.
+        env: the environment, with continuous actions.
+        actor: maps observations to [batch, dim]; the action is the tanh of the output.
         critic: maps flattened observations joined with actions in [-1, 1] to [batch, 1].
         config: settings.
-        noise: what explores, white by default; see `lrn.rl.exploration.noise`.
+        noise: the exploration noise, white by default; see `lrn.rl.exploration.noise`.
 
-    Metrics: ``return`` and ``length`` of the exploring episodes that ended; ``critic_loss`` (both critics),
-    ``value`` (of the policy's own actions; the actor maximizes it).
+    Metrics: ``return`` and ``length`` of the exploring episodes that ended; ``critic_loss`` (sum over both
+    critics), ``value`` (of the policy's own actions; the actor maximizes it).
 
     Raises:
-        ValueError: the actions are discrete, or a network does not fit; said before anything compiles.
+        ValueError: the actions are discrete, or a network does not fit; raised before anything compiles.
     """
     box = require_continuous(env, "td3")
     check_networks("td3", env, actor, critic, box.size)
@@ -147,7 +166,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         actor_key, critic_key, play_key, noise_key = jax.random.split(key, 4)
         actor_params = actor.init(actor_key, jnp.zeros((1, *env.observation_shape)))[0]
         critic_params = critics.init(critic_key)
-        # Copied, because a state that is donated may not hold a buffer twice.
+        # Copied, because a donated state must not hold the same buffer twice.
         targets: Any = jax.tree.map(jnp.copy, (actor_params, critic_params))
         live = play.start(env, play_key, config.num_envs)
         opt_states = actor_adam.init(actor_params), critic_adam.init(critic_params)
@@ -176,7 +195,10 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         ].mean()
 
     def learn(learned: Learned, batches: Transition, noises: Array) -> tuple[Learned, dict[str, Array]]:
-        """``policy_delay`` steps of the critics, leaves [policy_delay, batch, ...], then one of the actor."""
+        """``policy_delay`` steps of the critics, then one step of the actor and the targets.
+
+        ``batches`` has leaves [policy_delay, batch, ...], ``noises`` is [policy_delay, batch, dim].
+        """
 
         def evaluate(learned: Learned, x: tuple[Transition, Array]):
             batch, noise = x
@@ -227,7 +249,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
         return to_env(env, policy(state.learned.actor, observation))
 
     def sample(key: Key, state: TD3State, observation: Array) -> Array:
-        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever training's is
+        noise = jax.random.normal(key, (observation.shape[0], box.size))  # white, whatever `noise` is
         unit = policy(state.learned.actor, observation) + config.exploration_noise * noise
         unit = explored(noise, jnp.clip(unit, -1.0, 1.0), state.steps < config.learning_starts)
         return to_env(env, unit)
@@ -236,7 +258,7 @@ def td3(env: Env, actor: Net, critic: Net, config: TD3Config, noise: Noise | Non
 
 
 def example() -> Example:
-    """A tiny agent that echoes numbers, exploring with pink noise."""
+    """A small agent on the environment that pays for repeating a number, exploring with pink noise."""
     from lrn import nets
     from lrn.rl import identity
     from lrn.rl.exploration.noise import pink

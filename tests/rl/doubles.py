@@ -1,7 +1,7 @@
-"""What references of the on-policy agents share: networks and their doubles in plain NumPy, and policies.
+"""Shared by the references of on-policy agents: networks, policies and optimizers in plain NumPy.
 
-The networks are linear, keep a state that scales what they give, and start from the observations they are
-shown as well as from a key, so that a wrong one of each tells.
+The networks are linear and keep a state that scales their outputs. Their initial parameters depend on the
+example observations and on the key, so that a wrong observation or key shows in the test.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lrn.types import Key, Mean, Net
 
 
 def linear(outputs: int) -> Net:
-    """[batch, 2] to [batch, outputs]."""
+    """A linear network from [batch, 2] to [batch, outputs]."""
 
     def init(key: Key, x: jax.Array) -> Any:
         return {"w": jax.random.normal(key, (2, outputs)) + x.sum(), "b": jnp.arange(outputs) - 0.5}, x.mean()
@@ -33,18 +33,18 @@ def linear(outputs: int) -> Net:
 
 
 def forward(params: Any, state: Any, x: np.ndarray) -> np.ndarray:
-    """The double of a linear network, for x [..., 2]."""
+    """The outputs of a linear network for x [..., 2], in NumPy."""
     return (x @ params["w"] + params["b"]) * state
 
 
 def linear_init(key: Key, outputs: int, x: np.ndarray) -> Any:
-    """Its parameters and state after init."""
+    """Parameters and state of a linear network after init, in NumPy."""
     drawn = np.asarray(jax.random.normal(key, (2, outputs)), np.float64)
     return {"w": drawn + x.sum(), "b": np.arange(outputs) - 0.5}, x.mean()
 
 
 def pair(k: int) -> Net:
-    """An actor-critic: [batch, 2] to ([batch, k], [batch])."""
+    """An actor-critic from [batch, 2] to ([batch, k], [batch])."""
     both = linear(k + 1)
 
     def apply(params: Any, state: Any, x: jax.Array, *, key: Any = None, train: bool = False) -> Any:
@@ -55,7 +55,7 @@ def pair(k: int) -> Net:
 
 
 class Policy(NamedTuple):
-    """What a policy does with a network's outputs [..., k], in NumPy; ``extra`` is its log deviation."""
+    """A policy over a network's outputs [..., k], in NumPy; ``extra`` is the log deviation."""
 
     k: int
     extra: Any
@@ -100,7 +100,7 @@ CONTINUOUS = Policy(
 
 
 def numbers(tree: Any, size: float, seed: int = 0) -> Any:
-    """A tree of the same shapes filled with numbers around ``size``, all different, float32."""
+    """A tree of the same shapes, filled with different float32 numbers of about ``size``."""
     rng = np.random.default_rng(seed)
 
     def fill(x: Any) -> jax.Array:
@@ -111,7 +111,7 @@ def numbers(tree: Any, size: float, seed: int = 0) -> Any:
 
 
 def moved(opt_state: Any, seed: int = 1) -> Any:
-    """The state of Adam or RMSprop and its schedule in a training; the counts differ, so that each tells."""
+    """The state of an optimizer and its schedule in the middle of a training, with different counts."""
     adam, schedule = opt_state
     nu = jax.tree.map(jnp.abs, numbers(adam.nu, 0.003, seed))
     count = jnp.int32(5)
@@ -123,19 +123,19 @@ def moved(opt_state: Any, seed: int = 1) -> Any:
 
 
 class RMSprop:
-    """Hinton's, with its epsilon inside the root; the decay is that of OpenAI's baselines."""
+    """Hinton's RMSprop with epsilon inside the root, and the decay of OpenAI's baselines."""
 
     def __init__(self, nu: Any, eps: float):
         self.nu, self.eps = nu, eps
 
     def step(self, params: Any, gradient: Any, rate: float) -> Any:
-        """The parameters after one step; the moment moves."""
+        """The parameters after one step; updates the moment."""
         self.nu = jax.tree.map(lambda v, g: 0.99 * v + 0.01 * g**2, self.nu, gradient)
         return jax.tree.map(lambda p, v, g: p - rate * g / np.sqrt(v + self.eps), params, self.nu, gradient)
 
 
 class Optimizer:
-    """Adam or RMSprop with a rate that may fall to zero over ``updates`` steps, from a state of optax's."""
+    """Adam or RMSprop from a state of optax; the rate may fall to zero over ``updates`` steps."""
 
     def __init__(self, opt_state: Any, params: Any, rate: float, updates: float | None, eps: float):
         moments, schedule = plain.as_float64(opt_state)
@@ -147,13 +147,13 @@ class Optimizer:
         self.count, self.rate, self.updates = int(schedule.count), rate, updates
 
     def step(self, params: Any, gradient: Any) -> Any:
-        """The parameters after."""
+        """The parameters after one step."""
         left = 1.0 if self.updates is None else max(1 - self.count / self.updates, 0)
         self.count += 1
         return self.inner.step(params, gradient, self.rate * left)
 
     def state(self) -> Any:
-        """As optax has it."""
+        """The state in optax's form."""
         inner: Any = self.inner
         if isinstance(inner, RMSprop):
             moments = optax.ScaleByRmsState(inner.nu)
@@ -163,20 +163,20 @@ class Optimizer:
 
 
 def orders(key: Key, n: int, times: int) -> np.ndarray:
-    """``times`` random orders of n rows: those of random bits, the low ones replaced by the row's number."""
+    """``times`` random orders of n rows: the orders of random bits whose low bits hold the row's number."""
     size = 1 << max(n - 1, 1).bit_length()
     bits = np.asarray(jax.random.bits(key, (times, n)), np.int64)
     return np.argsort(bits // size * size + np.arange(n)[None], axis=1)
 
 
 def normalized(stats: running.Moments, x: np.ndarray, on: bool) -> np.ndarray:
-    """Observations as the network is shown them."""
+    """Observations as the network gets them."""
     mean, var = np.asarray(stats.mean, np.float64), np.asarray(stats.var, np.float64)
     return np.clip((x - mean) / np.sqrt(var + 1e-8), -10, 10) if on else x
 
 
 def pooled(stats: running.Moments, batch: np.ndarray) -> running.Moments:
-    """Moments of what was seen before and the batch [..., *shape], all weighed alike."""
+    """Moments of all earlier arrays and the batch [..., *shape], all with equal weight."""
     rows = batch.reshape(-1, *np.shape(stats.mean)).astype(np.float64)
     seen, mean, var = (np.asarray(x, np.float64) for x in (stats.seen, stats.mean, stats.var))
     total = seen + len(rows)
@@ -186,7 +186,7 @@ def pooled(stats: running.Moments, batch: np.ndarray) -> running.Moments:
 
 
 def scaled_rewards(scale: Any, reward: np.ndarray, ended: np.ndarray, discount: float) -> Any:
-    """The discounted return so far and its moments after a rollout, and rewards over its deviation."""
+    """The running discounted return and its moments after a rollout, and rewards divided by its deviation."""
     total, seen = np.asarray(scale[0], np.float64), []
     for t in range(len(reward)):
         total = discount * total + reward[t]
@@ -214,7 +214,7 @@ def ppo_loss(
     advantage: Any,
     target: Any,
 ) -> tuple[float, tuple[float, ...]]:
-    """Schulman et al. 2017, eq. 9, of a minibatch of any shape, and its parts; ``c`` is the config."""
+    """The loss of a minibatch (Schulman et al. 2017, eq. 9) and its parts; ``c`` is the config."""
     log_prob = policy.log_prob(head, out, action)
     if c.normalize_advantages:
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
@@ -231,6 +231,6 @@ def ppo_loss(
 
 
 def ppo_metrics(measured: list[tuple[float, ...]]) -> dict[str, float]:
-    """Means over gradient steps, by name."""
+    """Means of the metrics over gradient steps, by name."""
     names = ("policy_loss", "value_loss", "entropy", "approximate_kl", "clipped")
     return dict(zip(names, np.mean(measured, axis=0)))

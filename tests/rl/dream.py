@@ -1,7 +1,7 @@
-"""What references of agents with a learned model share: the ensemble, and what it imagines, in plain NumPy.
+"""Shared by the references of agents with a learned model: the ensemble and its imagination in plain NumPy.
 
-Chua et al. (2018, 1805.12114): section 4 and appendix A.1 for the ensemble, section 5.1 for the particles.
-Everything is for `drift`: observations and actions of two numbers each.
+Source: Chua et al. (2018, 1805.12114), section 4 and appendix A.1 for the ensemble, section 5.1 for the
+particles. The code is for the environment `drift`, with observations and actions of two numbers each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KNOWN = Known(
 
 
 class Ensemble:
-    """A `lrn.rl.model_based.dynamics.Model` on which no gradient step was taken, and its steps."""
+    """The reference of a `lrn.rl.model_based.dynamics.Model`, from before its first gradient step."""
 
     def __init__(self, model: Any, config: DynamicsConfig):
         self.params, self.config = as_float64(model.params), config
@@ -35,7 +35,7 @@ class Ensemble:
         self.adam = Adam(self.params)
 
     def see(self, rows: list[dict[str, Any]]) -> None:
-        """Count what was played into the moments."""
+        """Add played transitions to the moments."""
         x, y = data({name: numbers([row[name] for row in rows]) for name in rows[0]})
         self.x, self.y = doubles.pooled(self.x, x), doubles.pooled(self.y, y)
 
@@ -47,7 +47,7 @@ class Ensemble:
         return out[..., :3], low + np.logaddexp(0, below - low)
 
     def learn(self, rows: dict[str, np.ndarray]) -> float:
-        """A step of AdamW, each member on rows of its own; the mean negative log-likelihood before."""
+        """A step of AdamW, each member on its own rows; returns the mean likelihood loss before the step."""
         x, y = data(rows)
         x, y = doubles.normalized(self.x, x, True), doubles.normalized(self.y, y, True)
 
@@ -68,7 +68,7 @@ class Ensemble:
     def imagine(
         self, luck: Luck, x: np.ndarray, act: Any, known: Known | None, propagation: str
     ) -> list[dict[str, Any]]:
-        """Steps of particles from x [particles, n, 2], a dict of [particles, n, ...] for each."""
+        """Imagined steps of particles from x [particles, n, 2], each a dict of [particles, n, ...]."""
         particles, n, _ = x.shape
         members = len(self.params.low)
         alive, steps = np.ones((particles, n), bool), []
@@ -95,7 +95,7 @@ class Ensemble:
         return steps
 
     def check(self, model: Any) -> None:
-        """Every leaf."""
+        """Assert that every leaf equals that of the reference."""
         assert_trees_close(model.params, self.params)
         adam = model.opt_state[0]
         assert_trees_close((adam.mu, adam.nu), (self.adam.mu, self.adam.nu))
@@ -105,7 +105,7 @@ class Ensemble:
 
 
 class Luck(NamedTuple):
-    """What is drawn to imagine: which particle each place gets, and noise.
+    """The random draws of an imagined rollout.
 
     deals: [length, particles]. noise: [length, particles, 1, 3].
     """
@@ -115,20 +115,20 @@ class Luck(NamedTuple):
 
 
 def luck(key: Any, length: int, particles: int) -> Luck:
-    """Drawn by this key; under jit."""
+    """The draws of a key; for use under jit."""
     deal_key, noise_key = jax.random.split(key)
     deals = jnp.argsort(jax.random.uniform(deal_key, (length, particles)), -1)
     return Luck(deals, jax.random.normal(noise_key, (length, particles, 1, 3)))
 
 
 def data(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """What the networks see [..., 4], and what they predict [..., 3]."""
+    """Inputs [..., 4] and targets [..., 3] of the networks."""
     x, after = rows["observation"], rows["final_observation"]
     return np.concatenate([x, rows["action"]], -1), np.concatenate([after - x, rows["reward"][..., None]], -1)
 
 
 def check_init(key: Any, model: Any, members: int) -> None:
-    """Each member has a key of its own; nothing was seen."""
+    """Assert that each member was drawn from a key of its own, and that moments are empty."""
     nets = jax.jit(
         lambda: jax.vmap(lambda k: NET.init(k, jnp.zeros((1, 4)))[0])(jax.random.split(key, members))
     )()
@@ -140,7 +140,7 @@ def check_init(key: Any, model: Any, members: int) -> None:
 
 
 def narrowed(model: Any) -> Any:
-    """Bounds of the log-variances within reach of the networks, all different."""
+    """The model with different bounds of the log-variances, narrow enough to take effect."""
     shape = model.params.low.shape
     low, high = np.linspace(-1.5, -0.9, model.params.low.size), np.linspace(0.3, 0.8, model.params.low.size)
     params = model.params._replace(

@@ -1,7 +1,7 @@
 """For references of whole steps: a small environment and a linear network, in jax and in plain NumPy.
 
-Everything differs from everything else: two numbers drift, pushed by the action and by noise; episodes begin
-at random places, terminate where the first number is large, and are cut after three steps.
+Two numbers drift, pushed by the action and by noise. Episodes begin at random places, terminate where the
+first number is large, and are truncated after three steps. All constants differ, so that a mix-up shows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lrn.rl.env import Box, Discrete, Env, Step
 from lrn.types import Array, Key, Net
 
 TURN = np.array([[0.8, 0.3], [-0.4, 0.6]])
-PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # of the discrete actions
+PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # pushes of the discrete actions
 BOX = Box(np.array([-2.0, -1.0], np.float32), np.array([1.0, 3.0], np.float32), (2,))
 EDGE, LENGTH = 0.7, 3
 
 
 class Place(NamedTuple):
-    """Where an environment stands, and for how long it has been on its way."""
+    """State of the environment: its two numbers, and the steps of the episode."""
 
     x: Array
     time: Array
@@ -49,7 +49,7 @@ def drift(actions: Discrete | Box) -> Env:
 
 
 class Course:
-    """n environments under way, in NumPy. Random numbers are those that `lrn.rl.play` draws."""
+    """n environments in the middle of episodes, in NumPy, with the random numbers of `lrn.rl.play`."""
 
     def __init__(self, live: Any):
         self.x, self.time = numbers(live.state.x), np.array(live.state.time)
@@ -57,14 +57,14 @@ class Course:
 
     @classmethod
     def begin(cls, key: Any, n: int) -> Course:
-        """What `play.start` gives."""
+        """The environments of `play.start`."""
         made = object.__new__(cls)
         made.x = numbers(_starts(jax.random.split(key, n)))
         made.time, made.returns, made.lengths = np.zeros(n, int), np.zeros(n), np.zeros(n, int)
         return made
 
     def play(self, key: Any, length: int, act: Any) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
-        """A stretch: ``act(t, x [n, 2]) -> (push [n, 2], kept [n])``; its rows, and the ended episodes."""
+        """Play with ``act(t, x [n, 2]) -> (push [n, 2], kept [n])``; returns rows and ended episodes."""
         n = len(self.x)
         draws, fresh = map(numbers, _world(key, length, n))
         rows, over = [], []
@@ -88,7 +88,7 @@ class Course:
         return rows, over
 
     def check(self, live: Any) -> None:
-        """The environments of an agent's state stand at the same places."""
+        """Assert that the environments of an agent's state are in the same states."""
         np.testing.assert_allclose(live.state.x, self.x, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(live.observation, self.x, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(live.state.time, self.time)
@@ -98,49 +98,49 @@ class Course:
 
 @jax.jit
 def _starts(keys: Any) -> Array:
-    """Where episodes with these keys begin, [n, 2]."""
+    """The starts [n, 2] of episodes with these keys."""
     return jax.vmap(lambda k: jax.random.uniform(k, (2,), minval=-1.0, maxval=1.0))(keys)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _world(key: Key, length: int, n: int) -> tuple[Array, Array]:
-    """What moves and resets draw in a stretch, each [length, n, 2]."""
+    """The random numbers of moves and of resets in a stretch, [length, n, 2] each."""
     move_keys, reset_keys = jax.random.split(key, (2, length, n))
     draws = jax.vmap(jax.vmap(lambda k: jax.random.uniform(k, (2,))))(move_keys)
     return draws, jax.vmap(_starts)(reset_keys)
 
 
 def check_episodes(metrics: Any, over: list[tuple[float, int]]) -> None:
-    """The metrics of the episodes that ended: their means, weighted by their number."""
+    """Assert that metrics are the means over the episodes that ended, weighted by their number."""
     for name, values in (("return", [r for r, _ in over]), ("length", [n for _, n in over])):
         assert float(metrics[name].weight) == len(over)
         np.testing.assert_allclose(metrics[name].value, np.mean(values) if over else 0.0, rtol=1e-4)
 
 
 class Ring:
-    """What a replay holds, as a dict from its rows to transitions."""
+    """The contents of a replay, as a dict from row numbers to transitions."""
 
     def __init__(self, capacity: int):
         self.capacity, self.rows, self.written = capacity, {}, 0
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Write rows over the oldest."""
+        """Write rows over the oldest rows."""
         for row in rows:
             self.rows[self.written % self.capacity] = row
             self.written += 1
 
     def take(self, index: Any) -> dict[str, np.ndarray]:
-        """The rows with these numbers, side by side."""
+        """The rows with the given numbers, stacked."""
         rows = [self.rows[int(i)] for i in index]
         return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
 
     def check(self, ring: replay.Played) -> None:
-        """An agent's replay holds the same."""
+        """Assert that an agent's replay holds the same rows."""
         n = len(self.rows)
         assert int(ring.filled) == n
         assert int(ring.position) == self.written % self.capacity
-        got, expected = _everything(ring), self.take(range(n))
-        for name, x in got._asdict().items():
+        stored, expected = _everything(ring), self.take(range(n))
+        for name, x in stored._asdict().items():
             np.testing.assert_allclose(np.asarray(x)[:n], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
@@ -153,9 +153,9 @@ SCALE = np.array([1.5, -0.7])
 
 
 def linear(inputs: int, outputs: int, state: bool = False) -> Net:
-    """A linear network, all of it different; with ``state`` it reads its inputs through a kept scale.
+    """A linear network with different weights; with ``state`` it keeps a scale of its inputs as its state.
 
-    Its first parameters depend on the key and on the observations it is shown.
+    Its initial parameters depend on the key and on the example observations.
     """
 
     def init(key: Key, x: Array) -> Any:
@@ -172,5 +172,5 @@ def linear(inputs: int, outputs: int, state: bool = False) -> Net:
 
 
 def evaluate(params: Any, x: np.ndarray, state: bool = False) -> np.ndarray:
-    """`linear` in NumPy, [n, outputs]."""
+    """The outputs [n, outputs] of `linear`, in NumPy."""
     return (x * SCALE if state else x) @ params["w"] + params["b"]

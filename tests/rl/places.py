@@ -1,7 +1,8 @@
 """A tiny environment of numbered places and its double in plain NumPy, for references of tabular learners.
 
-Six places, observed one-hot as a grid of two rows. Where an action leads depends on the place, the action and
-chance; two places end an episode, and a time limit cuts it, now and then both at once. Every reward differs.
+There are six places, observed one-hot as a grid of two rows. The next place depends on the place, the
+action and chance. Two places terminate an episode, and a time limit truncates it, sometimes both at once.
+All rewards differ.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ENDS = (4, 5)
 
 
 class Place(NamedTuple):
-    """Which place, and since when."""
+    """State of the environment: the place, and the steps of the episode."""
 
     number: Any
     time: Any
@@ -56,12 +57,12 @@ def places() -> Env:
     return Env("places", reset, move, (2, 3), Discrete(ACTIONS), LIMIT)
 
 
-# From here on NumPy, but for the draws.
+# The code below is in NumPy, except for the random draws.
 _uniform = jax.jit(jax.vmap(jax.random.uniform))
 
 
 class Move(NamedTuple):
-    """One step: what was done where, what it led to before any reset, and where the next one begins."""
+    """One step: place and action, the place before any reset, and the place where the next step begins."""
 
     state: int
     action: int
@@ -73,7 +74,7 @@ class Move(NamedTuple):
 
 
 class Walker:
-    """One environment under way."""
+    """One environment in the middle of an episode."""
 
     def __init__(self, live: Live):
         self.number, self.time = (int(x[0]) for x in live.state)
@@ -82,14 +83,14 @@ class Walker:
 
     @classmethod
     def begin(cls, key: Key) -> Walker:
-        """What `lrn.rl.play.start` gives for one environment."""
+        """The environment of `lrn.rl.play.start` with n = 1."""
         made = object.__new__(cls)
         made.number = int(4 * _uniform(jax.random.split(key, 1))[0])
         made.time, made.total, made.length, made.over = 0, 0.0, 0, []
         return made
 
     def draws(self, keys: Key) -> np.ndarray:
-        """What each step's key [steps] draws: to move, and to begin anew, [steps, 2]."""
+        """The random numbers of each step's key [steps], for the move and for a reset, [steps, 2]."""
         both = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
         return np.asarray(_uniform(both.reshape(-1)), np.float64).reshape(-1, 2)
 
@@ -108,14 +109,14 @@ class Walker:
         return Move(state, action, reward, ends, ended, after, self.number)
 
     def check(self, live: Live) -> None:
-        """The environment of a learner's state stands at the same place."""
+        """Assert that the environment of a learner's state is at the same place."""
         assert [int(x[0]) for x in live.state] == [self.number, self.time]
         np.testing.assert_array_equal(live.observation[0].reshape(-1), np.eye(PLACES)[self.number])
         assert int(live.episode_length[0]) == self.length
         np.testing.assert_allclose(live.episode_return[0], self.total, rtol=1e-5, atol=1e-6)
 
     def check_metrics(self, metrics: Any, errors: list[float]) -> None:
-        """The metrics of a step: episodes that ended in it, and the mean absolute error."""
+        """Assert the metrics of a step: the episodes that ended in it, and the mean absolute error."""
         assert set(metrics) == {"return", "length", "td_error"}
         for name, column in (("return", 0), ("length", 1)):
             assert float(metrics[name].weight) == len(self.over)
@@ -126,7 +127,7 @@ class Walker:
 
 
 def check_every_ending(moves: list[Move]) -> None:
-    """Ends, cuts and steps that go on all occur, or a reference would not tell them apart."""
+    """Assert that terminations, truncations and other steps all occur, so that the test tells them apart."""
     assert any(m.terminated for m in moves)
     assert any(m.ended and not m.terminated and m.following != m.begins for m in moves)
     assert any(not m.ended for m in moves)
@@ -138,5 +139,5 @@ def scheduled(schedule: Any, n: Any) -> Any:
 
 
 def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    """``jit(f)`` for arguments like these, compiled in haste: it runs a few times."""
+    """``jit(f)`` for arguments like these, compiled without optimization, since it runs only a few times."""
     return jax.jit(f).lower(*args).compile(compiler_options={"xla_backend_optimization_level": "0"})

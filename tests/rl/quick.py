@@ -1,4 +1,4 @@
-"""For tests that compile many small programs once each."""
+"""A fast compile for tests of many small programs that run once each."""
 
 from __future__ import annotations
 

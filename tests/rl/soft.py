@@ -1,6 +1,6 @@
-"""What references of SAC and of what is built on it share: its learning, in plain NumPy.
+"""Shared by the references of SAC and MBPO: the learning of SAC in plain NumPy.
 
-Haarnoja et al. (2018, 1812.05905): twin critics, a squashed Gaussian, a learned temperature.
+Source: Haarnoja et al. (2018, 1812.05905): twin critics, a squashed Gaussian, a learned temperature.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ METRICS = ("critic_loss", "actor_loss", "entropy", "temperature", "value")
 
 
 def to_env(unit: np.ndarray) -> np.ndarray:
-    """From [-1, 1] to the bounds."""
+    """Convert actions from [-1, 1] to the bounds of the environment."""
     return LOW + (unit + 1) / 2 * (HIGH - LOW)
 
 
 class Soft:
-    """What is learned, from the `lrn.rl.sac.Learned` of a state on which no gradient step was taken."""
+    """The reference of a `lrn.rl.sac.Learned`, from before its first gradient step."""
 
     def __init__(self, learned: Any, config: SACConfig):
         self.actor, self.critics, log_temperature = as_float64(tuple(learned.params))
@@ -37,7 +37,7 @@ class Soft:
         self.adams = [Adam(x) for x in (self.actor, self.critics, self.temperature)]
 
     def policy(self, actor: Any, x: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Actions, and their log-probabilities: a Gaussian's, less the slope of tanh."""
+        """Actions, and their log-densities: those of the Gaussian less the log of the slope of tanh."""
         out = evaluate(actor, x)
         mean, log_std = out[:, :2], np.clip(out[:, 2:], -10, 2)
         u = mean + np.exp(log_std) * noise
@@ -46,21 +46,21 @@ class Soft:
         return np.tanh(u), (gaussian - slope).sum(1)
 
     def explore(self, x: np.ndarray, noise: np.ndarray, steps: int) -> np.ndarray:
-        """Actions in [-1, 1] after so many steps: uniform ones at first, then the policy's."""
+        """Exploring actions in [-1, 1] after ``steps`` steps: uniform at first, then those of the policy."""
         if steps < self.config.learning_starts:
             return scipy.special.erf(noise / math.sqrt(2))
         return self.policy(self.actor, x, noise)[0]
 
     def greedy(self, x: np.ndarray) -> np.ndarray:
-        """In the environment's units."""
+        """Greedy actions in the environment's units."""
         return to_env(np.tanh(evaluate(self.actor, x)[:, :2]))
 
     def q(self, critics: Any, x: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Of both critics, [2, n]."""
+        """Values of both critics, [2, n]."""
         return np.stack([evaluate(p, np.concatenate([x, action], 1))[:, 0] for p in critics])
 
     def learn(self, b: dict[str, np.ndarray], noise: np.ndarray) -> dict[str, float]:
-        """Critics, actor and temperature step at once, each from what was before."""
+        """Critics, actor and temperature step together, each from the parameters before the step."""
         c, temperature = self.config, float(np.exp(self.temperature["log"]))
         after, log_prob = self.policy(self.actor, b["final_observation"], noise[1])
         soft = self.q(self.target, b["final_observation"], after).min(0) - temperature * log_prob
@@ -76,23 +76,23 @@ class Soft:
             )
 
         action, log_prob = self.policy(self.actor, b["observation"], noise[0])
-        told = {
+        metrics = {
             "critic_loss": critic_loss(self.critics), "actor_loss": actor_loss(self.actor),
             "entropy": -log_prob.mean(), "temperature": temperature,
             "value": self.q(self.critics, b["observation"], action).min(0).mean(),
         }  # fmt: skip
         slopes = gradient(actor_loss, self.actor), gradient(critic_loss, self.critics)
         # The temperature rises while the entropy is below its target, for each of two dimensions.
-        excess = {"log": np.array(told["entropy"] - 2 * c.target_entropy)}
+        excess = {"log": np.array(metrics["entropy"] - 2 * c.target_entropy)}
         adams = self.adams
         self.actor = adams[0].step(self.actor, slopes[0], c.learning_rate)
         self.critics = adams[1].step(self.critics, slopes[1], c.learning_rate)
         self.temperature = adams[2].step(self.temperature, excess, c.temperature_learning_rate)
         self.target = jax.tree.map(lambda t, p: t + c.target_rate * (p - t), self.target, self.critics)
-        return told
+        return metrics
 
     def check(self, learned: Any) -> None:
-        """Every leaf."""
+        """Assert that every leaf equals that of the reference."""
         mine = (self.actor, self.critics, self.temperature["log"])
         assert_trees_close(tuple(learned.params), mine)
         assert_trees_close(learned.target, self.target)
@@ -104,31 +104,31 @@ class Soft:
 
 
 def networks(key: Any) -> Any:
-    """The first parameters, of the actor and of two critics."""
+    """The initial parameters of the actor and of the two critics."""
     actor_key, critic_key = jax.random.split(key)
     critics = (CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
     return ACTOR.init(actor_key, jnp.zeros((1, 2)))[0], tuple(critics)
 
 
 def check_init(key: Any, learned: Any, temperature: float) -> None:
-    """What is learned begins with these networks, and with the critics as targets."""
+    """Assert the initial networks, with the critics as targets."""
     actor, critics = jax.jit(networks)(key)
     assert_trees_close(tuple(learned.params), (actor, critics, np.log(temperature)))
     assert_trees_close(learned.target, critics)
 
 
 def spread_out(learned: Any) -> Any:
-    """Standard deviations on both sides of the largest that is allowed; targets that are not the critics."""
+    """Parameters with standard deviations on both sides of the bound, and targets unlike the critics."""
     actor, critics = jax.tree.map(np.array, (learned.params.actor, learned.params.critics))
     actor = {"b": actor["b"] + np.array([0, 0, 1.9, -0.5], np.float32), "w": 0.3 * actor["w"]}
     target = jax.tree.map(lambda x: 0.7 * x[::-1] + 0.1, critics)
     return learned._replace(params=learned.params._replace(actor=actor), target=target)
 
 
-def check_losses(metrics: Any, found: dict[str, float], names: tuple[str, ...] = METRICS) -> None:
-    """Losses and the like, which weigh nothing before there was learning."""
+def check_losses(metrics: Any, expected: dict[str, float], names: tuple[str, ...] = METRICS) -> None:
+    """Assert the metrics of learning, whose weight is 0 before learning starts."""
     assert set(metrics) == {"return", "length", *names}
     for name in names:
-        assert float(metrics[name].weight) == bool(found)
-        if found:
-            np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
+        assert float(metrics[name].weight) == bool(expected)
+        if expected:
+            np.testing.assert_allclose(metrics[name].value, expected[name], rtol=1e-4, err_msg=name)

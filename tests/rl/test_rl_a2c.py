@@ -1,4 +1,4 @@
-"""A2C: its gradient is PPO's before any clipping, and it solves a small MDP exactly."""
+"""A2C: its gradient equals PPO's before any clipping, and it solves a small MDP exactly."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def net(outputs=3):
 
 
 def test_ppo_of_one_epoch_and_one_minibatch_is_a2c():
-    """Huang et al. 2022: at the first gradient step the ratio is 1, so nothing is clipped.
+    """At the first gradient step the ratio is 1, so nothing is clipped (Huang et al. 2022).
 
-    Both play the same rollout; then the gradients agree, read from Adam's first moment.
+    Both agents play the same rollout. Their gradients, read from Adam's first moment, are equal.
     """
     env = identity.continuous_echo()
     shared: Any = dict(
@@ -56,7 +56,7 @@ def largest(tree):
 
 
 def test_it_learns_a_chain_to_its_exact_value():
-    """The greedy policy is optimal, and the critic near the value of the policy it ends with."""
+    """The greedy policy is optimal, and the critic is near the value of the final policy."""
     problem = mdp.chain(4, discount=0.9)
     table = actor_critic(linear(4, 2), linear(4, 1))
     steps = 1500

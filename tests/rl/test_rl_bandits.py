@@ -1,4 +1,4 @@
-"""Bandits against closed forms, proven bounds and the book's ten-armed testbed."""
+"""Bandits, compared with closed forms, proven bounds and the ten-armed testbed of Sutton and Barto."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEANS = (0.9, 0.8, 0.5, 0.1)
 
 
 def policies(arms):
-    """One of each, with the settings that use all of its code."""
+    """One policy of each kind, with settings that use all of its code."""
     return {
         "epsilon-greedy": bandits.epsilon_greedy(arms, bandits.EpsilonGreedyConfig()),
         "decaying epsilon": bandits.epsilon_greedy(
@@ -49,7 +49,7 @@ def fed(policy, pulls):
 
 
 def drawn(policy, state, n=4000, seed=0):
-    """How often each arm is chosen in a state, as fractions."""
+    """The fractions of choices of each arm in a state."""
     arms = jax.vmap(lambda key: policy.choose(key, state))(jax.random.split(jax.random.key(seed), n))
     return np.bincount(np.asarray(arms), minlength=3) / n
 
@@ -84,9 +84,9 @@ def test_pulls_have_the_arms_means():
 def test_divergences_equal_scipys():
     p, q = np.array([0.2, 0.5, 0.9, 0.0]), np.array([0.6, 0.1, 0.91, 0.5])
     expected = [reference.entropy([a, 1 - a], [b, 1 - b]) for a, b in zip(p, q)]
-    got = bandits.bernoulli(4).divergence(jnp.asarray(p), jnp.asarray(q))
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
-    # Of two normals of equal variance, integrated numerically.
+    divergence = bandits.bernoulli(4).divergence(jnp.asarray(p), jnp.asarray(q))
+    np.testing.assert_allclose(divergence, expected, rtol=1e-4, atol=1e-6)
+    # The divergence between two normals of equal variance, integrated numerically.
     x = np.linspace(-30, 30, 200_001)
     f, g = reference.norm.pdf(x, 0.3, 2), reference.norm.pdf(x, 1.5, 2)
     integral = np.sum(f * np.log(f / g)) * (x[1] - x[0])
@@ -109,9 +109,9 @@ def test_lai_robbins_by_hand():
 
 
 def test_ucb1s_bound_by_hand():
-    got = bandits.ucb1_bound(jnp.array([0.9, 0.8, 0.9, 0.5]), 1000)
+    bound = bandits.ucb1_bound(jnp.array([0.9, 0.8, 0.9, 0.5]), 1000)
     expected = 8 * math.log(1000) * (1 / 0.1 + 1 / 0.4) + (1 + math.pi**2 / 3) * 0.5
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_allclose(bound, expected, rtol=1e-5)
 
 
 def test_pseudo_regret_is_pulls_times_gaps():
@@ -142,7 +142,7 @@ def test_epsilon_greedy_explores_as_often_as_it_says():
 
 
 def test_decaying_epsilon_follows_auer():
-    """At pull t it is min(1, c K / (d^2 t)): here .5 after 599 pulls, and 1 at first."""
+    """At pull t epsilon is min(1, c K / (d^2 t)): here .5 after 599 pulls, and 1 at the start."""
     config = bandits.EpsilonGreedyConfig(schedule="decaying", scale=4.0, gap=0.2)
     policy = bandits.epsilon_greedy(3, config)
     assert drawn(policy, policy.init()).min() > 0.28
@@ -176,10 +176,10 @@ def test_boltzmann_is_a_softmax():
 
 def test_ucb1s_index_by_hand():
     state = SampleMeans(jnp.array([10, 5, 0]), jnp.array([0.6, 0.4, 0.0]))
-    got = index(state, 2.0)
+    bounds = index(state, 2.0)
     expected = [0.6 + math.sqrt(2 * math.log(15) / 10), 0.4 + math.sqrt(2 * math.log(15) / 5)]
-    np.testing.assert_allclose(got[:2], expected, rtol=1e-6)
-    assert got[2] == jnp.inf
+    np.testing.assert_allclose(bounds[:2], expected, rtol=1e-6)
+    assert bounds[2] == jnp.inf
     policy = policies(3)["UCB1"]
     assert drawn(policy, state).tolist() == [0, 0, 1]
     assert drawn(policy, state._replace(pulls=jnp.array([10, 5, 40]))).tolist() == [0, 1, 0]
@@ -191,20 +191,20 @@ def test_beta_posterior_is_the_closed_form():
     state = fed(policy, [(0, 1), (0, 1), (0, 0), (1, 0)])
     assert state.a.tolist() == [4.0, 2.0]
     assert state.b.tolist() == [4.0, 4.0]
-    # Prior times likelihood, normalized, on a grid: the same density.
+    # The normalized product of prior and likelihood on a grid is the same density.
     p = np.linspace(0.0005, 0.9995, 1000)
     posterior = reference.beta.pdf(p, 2, 3) * p**2 * (1 - p)
     np.testing.assert_allclose(
         reference.beta.pdf(p, 4, 4), posterior / (posterior.sum() * 0.001), rtol=1e-2, atol=1e-3
     )
-    # An arm is drawn as often as it is the best under the posterior.
+    # An arm is drawn with its probability of being the best under the posterior.
     x = np.linspace(0, 1, 2001)
     better = np.sum(reference.beta.pdf(x, 4, 4) * special.betainc(2, 4, x)) / 2000
     np.testing.assert_allclose(drawn(policy, state)[0], better, atol=0.03)
 
 
 def test_gaussian_posterior_is_the_closed_form():
-    """Against the joint normal of mean and rewards, conditioned as linear algebra says."""
+    """The reference conditions the joint normal distribution of mean and rewards by linear algebra."""
     config = bandits.GaussianThompsonConfig(mean=0.5, std=2.0, noise=1.5)
     rewards = np.array([1.0, 3.0, 2.0])
     state = fed(bandits.gaussian_thompson(2, config), [(0, r) for r in rewards])
@@ -226,7 +226,7 @@ def test_a_thompson_arm_is_drawn_as_often_as_it_is_best():
 
 @pytest.mark.parametrize("baseline", [True, False])
 def test_the_gradient_bandit_ascends_the_expected_reward(baseline):
-    """Its update, averaged over arms, is the step size times the gradient, whatever the baseline."""
+    """The update, averaged over arms, is the step size times the gradient, for every baseline."""
     config = bandits.GradientConfig(step_size=0.3, baseline=baseline)
     policy = bandits.gradient(4, config)
     preference, means = jnp.array([0.5, -0.2, 0.1, 1.0]), jnp.array(MEANS)
@@ -256,7 +256,7 @@ def test_the_baseline_is_the_mean_of_the_rewards_before():
 
 
 def test_ucb1_stays_below_its_bound_and_above_lai_robbins():
-    """Theorem 1 bounds the expected regret; it is far from tight, and no policy beats the lower one."""
+    """Theorem 1 bounds the expected regret from above, not tightly; Lai and Robbins bound it from below."""
     bandit = bandits.bernoulli(means=(0.9, 0.6, 0.6))
     state, _ = played(bandit, policies(3)["UCB1"], problems=100, pulls=500, steps=10)
     regret = float(bandits.pseudo_regret(state).mean())
@@ -276,7 +276,7 @@ def test_thompson_beats_ucb1():
 
 
 def test_the_ten_armed_testbed():
-    """Sutton & Barto 2018, section 2.3, 2000 problems: what the text says of figure 2.2.
+    """The statements of Sutton & Barto (2018, section 2.3) on figure 2.2, over 2000 problems.
 
     The best reward possible is about 1.54; greedy reaches about 1 and finds the best arm in about a third of
     the problems; epsilon .1 takes it about 80% of the time by step 1000, and never more than 91%.
@@ -300,7 +300,7 @@ def test_the_ten_armed_testbed():
 
 @pytest.mark.slow
 def test_the_baseline_helps_where_rewards_are_far_from_zero():
-    """Section 2.8: means around 4; with the baseline nothing changes, without it learning suffers."""
+    """With means around 4 (section 2.8) the learner with baseline is unaffected, the one without suffers."""
     near = bandits.gaussian(10)
     far = near._replace(sample=lambda key: 4.0 + near.sample(key))
     share = {}

@@ -1,4 +1,4 @@
-"""The benchmarks of reinforcement learning: what they call short, and what they refuse."""
+"""The benchmarks of reinforcement learning: verdicts on returns, and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lrn.table import Table
 
 
 def line(target: float) -> returns.Line:
-    """Every episode pays 1, whatever one does."""
+    """A line whose episodes pay 1 for every action."""
     env, net = constant_reward(), actor_critic(nets.mlp(2, (4,)), nets.mlp(1, (4,)))
     settings = PPOConfig(total_steps=32, num_envs=2, rollout_length=8, epochs=1, minibatches=1)
     return returns.Line(target, env, lambda c: ppo(env, net, c), settings)
@@ -38,7 +38,7 @@ def test_a_line_that_falls_short_is_an_error(monkeypatch, tmp_path, capsys):
 
 
 def test_returns_with_a_ceiling_say_how_many_seeds_are_there_and_stay_below_it():
-    """The seeds of issue 13: nine of ten at 500, one at 310."""
+    """The seeds of issue 13: nine of ten reach 500, one reaches 310."""
     told = returns.summary(np.array([500.0] * 9 + [310.0]), 500.0)
     assert told["mean"] == 481.0
     assert told["low"] == pytest.approx(438.0, abs=0.1)  # 481 - 2.262 * 19
@@ -90,7 +90,7 @@ CEILINGS = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_line_is_an_agent_for_its_environment_and_aims_at_what_is_known(name):
-    """Making the agent checks its network against the environment; a loosened target shows here."""
+    """Making the agent checks its network against the environment; a lowered target fails this test."""
     made = {**returns.FAST, **returns.MINATAR}[name]()
     made.agent(made.config)
     assert made.target == KNOWN[name]

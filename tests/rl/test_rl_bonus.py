@@ -1,4 +1,4 @@
-"""Bonuses: exact counts, and a novelty that wears off where one has been and nowhere else."""
+"""Bonuses: counts are exact, and RND's bonus falls in visited places and nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def transitions(observation, action, following):
 
 
 def test_counts_of_pairs_are_exact():
-    """Also where a batch visits one pair several times."""
+    """Counts of pairs are exact, also if a batch visits one pair several times."""
     bonus = count_bonus(one_hot(3), CountConfig(beta=0.5), actions=2)
     rng = np.random.default_rng(0)
     state = bonus.init(jax.random.key(0), jnp.eye(3))
@@ -40,7 +40,7 @@ def test_counts_of_next_observations():
     )
     assert state.counts.tolist() == [1, 2, 0, 1]
     np.testing.assert_allclose(bonus.bonus(state, x, jnp.zeros(4), x), [1, 0.5**0.5, 0.5**0.5, 1], rtol=1e-6)
-    # Never seen: as if for the first time.
+    # The bonus of a pair that was never visited is that of a first visit.
     np.testing.assert_allclose(bonus.bonus(state, x, jnp.zeros(4), x * 0 + 0.6), 1.0)
 
 
@@ -75,14 +75,14 @@ def test_counts_over_tiles_generalize():
 
 @pytest.fixture(scope="module")
 def distilled():
-    """RND trained on one corner of the square: states before, after one, and after many updates."""
+    """RND trained on one corner of the square: its states before, after one update, and after many."""
     bonus = rnd(nets.mlp(8, (32,)), nets.mlp(8, (32,)), RNDConfig(learning_rate=3e-3))
     update = jax.jit(bonus.update)
     rng = np.random.default_rng(0)
     corner = lambda: jnp.asarray(rng.uniform(0, 0.3, (64, 2)), jnp.float32)  # noqa: E731
     elsewhere = jnp.asarray(rng.uniform(0.7, 1.0, (64, 2)), jnp.float32)
     state = bonus.init(jax.random.key(0), corner())
-    # The scale of observations comes from everywhere once, as a random agent's walk would give it.
+    # The first update sees the whole square, to set the scale of observations as a random walk would.
     everywhere = jnp.asarray(rng.uniform(0, 1, (4096, 2)), jnp.float32)
     state = first = update(jax.random.key(1), state, Transitions(everywhere, everywhere, everywhere))
     for t in range(400):
@@ -92,7 +92,7 @@ def distilled():
 
 
 def raw(bonus, state, x):
-    """The bonus with its running scale undone: the error itself."""
+    """The error of RND: the bonus multiplied by its running scale."""
     return np.asarray(bonus.bonus(state, x, x, x) * jnp.sqrt(state.error.var + 1e-8))
 
 
@@ -114,7 +114,7 @@ def test_rnds_target_never_moves(distilled):
 
 
 def test_rnds_scale_is_the_running_deviation_of_the_error():
-    """Replayed by hand: the errors before each fit, pooled; and the bonus has the coefficient in it."""
+    """The scale pools the errors before each fit, and the bonus includes the coefficient."""
     config = RNDConfig(coefficient=3.0, learning_rate=1e-2)
     bonus = rnd(nets.mlp(4, (8,)), nets.mlp(4, (8,)), config)
     rng = np.random.default_rng(1)
@@ -137,13 +137,15 @@ def test_rnds_scale_is_the_running_deviation_of_the_error():
 
 
 def test_rnds_error_is_not_scaled_by_a_spread_that_is_not_there():
-    """Of one observation, or several alike, there is none; a made-up one would pay thousands."""
+    """Equal observations have no spread of errors; dividing by a tiny constant would pay thousands."""
     bonus = rnd(nets.mlp(4, (8,)), nets.mlp(4, (8,)), RNDConfig(coefficient=0.5))
     x = jnp.full((3, 2), 0.7)
     state = bonus.update(jax.random.key(1), bonus.init(jax.random.key(0), x), Transitions(x, x, x))
     z = jnp.zeros((3, 2))  # less the mean
-    got, wanted = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))  # pyright: ignore[reportCallIssue]
-    np.testing.assert_allclose(bonus.bonus(state, x, x, x), 0.5 * jnp.square(got - wanted).mean(1), rtol=1e-4)
+    prediction, goal = (nets.mlp(4, (8,)).apply(*net, z)[0] for net in (state.predictor, state.target))  # pyright: ignore[reportCallIssue]
+    np.testing.assert_allclose(
+        bonus.bonus(state, x, x, x), 0.5 * jnp.square(prediction - goal).mean(1), rtol=1e-4
+    )
 
 
 def test_no_gradient_flows_through_a_bonus(distilled):
@@ -161,7 +163,7 @@ def test_keep_nothing_learns_nothing():
 
 
 def both(key, coefficient):
-    """An update and a bonus of each kind."""
+    """The bonuses of each kind after an update."""
     x = jnp.linspace(0, 1, 6)[:, None]
     results = []
     for bonus in (
@@ -179,11 +181,11 @@ def test_keys_are_used_once(key_reuse_checks):
 
 
 def test_coefficients_are_swept():
-    """Under vmap, by jit, and the bonus is proportional to them."""
+    """Under vmap and jit the bonus is proportional to the coefficient."""
     keys = jnp.stack([jax.random.key(0)] * 2)
-    for got in jax.jit(jax.vmap(both))(keys, jnp.array([0.1, 1.0])):
-        assert got.shape == (2, 6)
-        np.testing.assert_allclose(got[1], 10 * got[0], rtol=1e-4)
+    for results in jax.jit(jax.vmap(both))(keys, jnp.array([0.1, 1.0])):
+        assert results.shape == (2, 6)
+        np.testing.assert_allclose(results[1], 10 * results[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Observations of bytes: kept as bytes, each once, and floats only where a network sees them."""
+"""Observations of bytes are stored as bytes, each once, and become floats only in front of a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL: Any = {"num_envs": 2, "rollout_length": 2, "buffer_size": 40, "batch_size
 
 
 def shown_as(env: Env, dtype: Any) -> Env:
-    """The environment, its observations as whole numbers from 0 to 200, in this dtype."""
+    """The environment with observations as whole numbers from 0 to 200, in the given dtype."""
 
     def see(x):
         return jnp.round(100 + 100 * x).astype(dtype)
@@ -40,7 +40,7 @@ def shown_as(env: Env, dtype: Any) -> Env:
 
 
 def network(outputs: int):
-    """A linear network that takes nothing but floats."""
+    """A linear network that accepts only floats."""
 
     def init(key, x):
         assert x.dtype == jnp.float32
@@ -101,7 +101,7 @@ def test_what_is_learned_from_bytes_is_what_is_learned_from_the_same_numbers_as_
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, bool, jnp.float32])
 def test_frames_are_stored_once(dtype):
-    """As many as rows, and an eighth more for the ends of episodes: not two for each."""
+    """There are as many frames as rows, and an eighth more for ends of episodes, not two for each row."""
     ring = jax.eval_shape(
         lambda frames: replay.start(frames, jnp.int32(0), 100_000, 8),
         jax.ShapeDtypeStruct((4, 84, 84), dtype),

@@ -14,11 +14,11 @@ CONFIG = CEMConfig(population=200, elites=20, iterations=15)
 
 def test_it_finds_the_optimum_of_a_quadratic():
     best = jnp.array([[0.3, -0.7], [0.0, 0.5]])
-    found = jax.jit(
+    result = jax.jit(
         lambda k: cem(lambda _, x: -((x - best[None]) ** 2).sum((1, 2)), k, jnp.zeros((2, 2)), CONFIG)
     )(jax.random.key(0))
-    np.testing.assert_allclose(found.mean, best, atol=5e-3)
-    assert float(found.score) > -1e-3
+    np.testing.assert_allclose(result.mean, best, atol=5e-3)
+    assert float(result.score) > -1e-3
 
 
 def test_it_reaches_the_bounds_and_never_leaves_them():
@@ -28,8 +28,8 @@ def test_it_reaches_the_bounds_and_never_leaves_them():
         jax.debug.callback(lambda x: seen.append(np.abs(x).max()), x)
         return x[:, 0] - x[:, 1]
 
-    found = cem(score, jax.random.key(0), jnp.array([5.0, 0.0]), CONFIG)  # a first guess outside is clipped
-    np.testing.assert_allclose(found.mean, [1.0, -1.0], atol=0.05)
+    result = cem(score, jax.random.key(0), jnp.array([5.0, 0.0]), CONFIG)  # a first guess outside is clipped
+    np.testing.assert_allclose(result.mean, [1.0, -1.0], atol=0.05)
     assert max(seen) <= 1.0
 
 
@@ -37,12 +37,12 @@ def test_scores_that_are_not_finite_are_the_worst():
     def score(_, x):
         return jnp.where(x[:, 0] > 0, jnp.nan, x[:, 0])
 
-    found = cem(score, jax.random.key(0), jnp.zeros(1), CONFIG)
-    assert -0.05 < float(found.mean[0]) <= 0.0
+    result = cem(score, jax.random.key(0), jnp.zeros(1), CONFIG)
+    assert -0.05 < float(result.mean[0]) <= 0.0
 
 
 def test_it_finds_the_plan_of_a_linear_quadratic_regulator():
-    """A double integrator: the optimal open-loop plan solves the normal equations."""
+    """For a double integrator the optimal open-loop plan solves the normal equations."""
     a, b = np.array([[1.0, 0.2], [0.0, 1.0]]), np.array([[0.0], [0.3]])
     horizon, r, x0 = 6, 0.1, np.array([0.4, -0.2])
     # States are x_t = a^t x0 + sum_k a^(t-1-k) b u_k.
@@ -65,10 +65,10 @@ def test_it_finds_the_plan_of_a_linear_quadratic_regulator():
         return jax.vmap(total)(plans)
 
     config = CEMConfig(population=400, elites=40, iterations=25)
-    found = jax.jit(lambda k: cem(score, k, jnp.zeros((horizon, 1)), config))(jax.random.key(0))
-    np.testing.assert_allclose(found.mean[:, 0], best, atol=0.02)
+    result = jax.jit(lambda k: cem(score, k, jnp.zeros((horizon, 1)), config))(jax.random.key(0))
+    np.testing.assert_allclose(result.mean[:, 0], best, atol=0.02)
     cost = ((free + moves @ best) ** 2).sum() + r * (best**2).sum()
-    np.testing.assert_allclose(found.score, -cost, rtol=1e-3)
+    np.testing.assert_allclose(result.score, -cost, rtol=1e-3)
 
 
 def test_a_plan_one_step_later():

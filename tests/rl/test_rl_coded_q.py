@@ -1,4 +1,4 @@
-"""Q-learning on codings, and DeepSea by bsuite's rule."""
+"""Q-learning on coded observations, and DeepSea with bsuite's score."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 from lrn.rl.exploration.deep_sea import beats_dithering, deep_sea, score, scored, table, tabular
 from lrn.types import Mean
 
-# Optimism: everything starts at what the treasure pays, and is tried until it disappoints.
+# Optimism: all values start at the treasure's reward, so that every action is tried until its value falls.
 OPTIMISTIC = CodedQConfig(epsilon_start=0.0, epsilon_end=0.0, initial=1.0, learning_rate=1.0)
 
 
@@ -30,7 +30,7 @@ def fit(factory, config, steps, seeds=(0, 1), **options):
 
 
 def stepped(agent, key, state) -> tuple[Any, Any]:
-    """One step; metrics of any type."""
+    """The state and the metrics after one step, typed loosely."""
     return agent.step(key, state, None)
 
 
@@ -41,7 +41,7 @@ def tables(env):
 
 
 def test_it_learns_the_analytic_values_of_a_truncating_chain():
-    """Bootstrapping on truncation, from the final observation: else it would value the time limit."""
+    """A truncated episode is bootstrapped from its final observation; else the time limit lowers values."""
     env = identity.two_state_truncating(length=5)
     config = CodedQConfig(
         discount=0.8, learning_rate=0.1, epsilon_start=1.0, epsilon_end=1.0, num_envs=2, total_steps=25_600
@@ -78,7 +78,7 @@ def test_one_update_by_hand():
     assert sorted(state.weights[0].tolist()) == [2.0 + 0.25 * (1 + 0.5 - 2.0), 2.0]
     assert sorted(state.visits[0].tolist()) == [0, 1]
     assert float(metrics["bonus"]) == 0.5
-    assert float(metrics["return"].value) == 1.0  # the bonus is no part of what is reported
+    assert float(metrics["return"].value) == 1.0  # the reported return is without the bonus
     assert float(metrics["td_error"]) == 0.5
 
 
@@ -96,7 +96,7 @@ def test_epsilon_falls_over_its_fraction_of_the_training():
         state, _ = step(jax.random.key(t), state, None)
         greedy.append((int(state.visits[0, 1]) - seen) / 1000)
         seen = int(state.visits[0, 1])
-    # Random is right half of the time; epsilon is .75 on average, then .25, then 0.
+    # A random action is right half of the time; epsilon is .75 on average, then .25, then 0.
     np.testing.assert_allclose(greedy, [0.625, 0.875, 1, 1], atol=0.05)
 
 
@@ -104,7 +104,7 @@ def test_epsilon_falls_over_its_fraction_of_the_training():
 
 
 def test_deep_sea_is_gymnaxs():
-    """The same rewards and ends for every action sequence, once each says which action goes right."""
+    """Rewards and ends are equal for every sequence of moves, given which action goes right in each."""
     size = 5
     ours, theirs = deep_sea(size), make("DeepSea-bsuite", size=size)
     key = jax.random.key(0)
@@ -118,7 +118,7 @@ def test_deep_sea_is_gymnaxs():
 
 
 def probe(env, size):
-    """Which action goes right at (row, column): found by who pays the cost of a move."""
+    """The action that goes right at each (row, column), found by its cost."""
     right = {}
 
     def visit(state, row, column):
@@ -126,7 +126,7 @@ def probe(env, size):
             return
         results = [env.move(jax.random.key(0), state, jnp.int32(a)) for a in (0, 1)]
         lands = [float(step.reward) for _, step in results]
-        # Going right costs, or finds the treasure; going left pays nothing.
+        # Going right costs or finds the treasure, so its reward is not zero; that of going left is zero.
         right[row, column] = int(lands[1] != 0)
         assert (lands[0] != 0) != (lands[1] != 0)
         a = right[row, column]
@@ -138,7 +138,7 @@ def probe(env, size):
 
 
 def run(env, move, wants, right, key):
-    """Rewards and ends along a path that goes right where ``wants`` says."""
+    """Rewards and ends along a path that goes right where ``wants`` is true."""
     state, column, rows = env.reset(key)[1], 0, []
     for row, goes in enumerate(wants):
         a = right[row, column] if goes else 1 - right[row, column]
@@ -149,7 +149,7 @@ def run(env, move, wants, right, key):
 
 
 def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
-    """It sets terminated and truncated on its last step: the end is worth 0, and nothing is bootstrapped."""
+    """gymnax sets terminated and truncated on the last step: its value is 0, and nothing is bootstrapped."""
     size = 4
     env = make("DeepSea-bsuite", size=size)
     config = dataclasses.replace(OPTIMISTIC, rollout_length=size, discount=1.0, total_steps=100 * size)
@@ -161,7 +161,7 @@ def test_the_double_flag_of_gymnaxs_deep_sea_does_no_harm():
 
 
 def test_optimism_solves_what_dithering_does_not():
-    """Size 12 in 600 episodes: 2^12 are 4096."""
+    """The table of size 12 is solved within 600 episodes, while random actions need about 2^12 = 4096."""
     optimistic = dataclasses.replace(OPTIMISTIC, rollout_length=1, total_steps=12 * 600)
     dithering = dataclasses.replace(optimistic, epsilon_start=0.1, epsilon_end=0.1, initial=0.0)
     arms = {"optimistic": optimistic, "dithering": dithering}
@@ -185,7 +185,7 @@ def test_counts_with_ucb_solve_deep_sea():
 
 
 def test_the_score_is_bsuites():
-    """Solved at the first episode by which fewer than 9 in 10 were bad, not at the first good one.
+    """DeepSea is solved at the first episode by which fewer than 9 in 10 were bad, not at the first good one.
 
     Every second step ends an episode.
     """
@@ -210,7 +210,7 @@ def test_the_score_is_bsuites():
 
 
 def test_the_size_of_deep_sea_may_be_swept():
-    """Padded to the largest: each size is the problem of that size."""
+    """Padded to the largest size, each problem equals the problem made with its own size."""
     for size in (3, 5):
         exact, padded = deep_sea(size), deep_sea(size, largest=5)
         rows = []
@@ -238,7 +238,7 @@ def test_the_size_of_deep_sea_may_be_swept():
 
 
 def test_noise_moves_along_ordered_actions():
-    """Rounded to the nearest level and cut at the ends; the scale is half the range of actions."""
+    """Noise, in units of half the range, is rounded to the nearest level and clipped at the ends."""
     env = discretize(identity.continuous_echo(length=1), 5)
     config = CodedQConfig(
         epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, rollout_length=1
@@ -247,7 +247,7 @@ def test_noise_moves_along_ordered_actions():
     state = agent.init(jax.random.key(0), None)
     state = state._replace(weights=jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0]]))
     state, _ = jax.jit(agent.step)(jax.random.key(1), state, None)
-    # From level 3, a standard normal times one level: 3 keeps what lies within half a level.
+    # Noise moves level 3 by a standard normal in levels; the action stays 3 within half a level.
     phi = reference.norm.cdf
     expected = [phi(-2.5), phi(-1.5) - phi(-2.5), phi(-0.5) - phi(-1.5), phi(0.5) - phi(-0.5), 1 - phi(0.5)]
     np.testing.assert_allclose(np.asarray(state.visits[0]) / 2000, expected, atol=0.035)

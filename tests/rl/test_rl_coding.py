@@ -44,7 +44,7 @@ def test_tiles_are_shifted_grids():
     active = encode(coding, x)
     assert active.shape == (2000, 8)
     assert (active // 25 == np.arange(8)).all()  # each tiling has its own features
-    # What two points share falls with their distance, and is gone at a tile's width.
+    # The share of common tiles falls with the distance of two points and is zero at the width of a tile.
     shared = lambda d: np.mean(encode(coding, x * 0.7) == encode(coding, x * 0.7 + d), axis=1)  # noqa: E731
     near, far, apart = (shared(d).mean() for d in (0.01, 0.1, 0.251))
     assert near > 0.9 > far > 0.2
@@ -55,25 +55,25 @@ def test_tiles_are_shifted_grids():
 
 
 def test_tiles_by_their_definition():
-    """Tiling k is shifted by k (2 i + 1) parts of a tile along dimension i, of as many parts as tilings."""
+    """Tiling k is shifted by k (2 i + 1) / tilings of a tile, modulo one tile, along dimension i."""
     least, most, bins, tilings = [-1.0, 2.0, 0.0], [1.0, 5.0, 0.5], [3, 2, 4], 4
     coding = tiles(least, most, bins, tilings)
     low, high = np.array(least), np.array(most)
     assert (coding.size, coding.active) == (4 * 4 * 3 * 5, 4)
     x = np.random.default_rng(3).uniform(low, high, (300, 3))
-    found = encode(coding, np.concatenate([x, [[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]]))
+    indices = encode(coding, np.concatenate([x, [[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]]]))
     for k in range(tilings):
         shift = [k * (2 * i + 1) % tilings / tilings for i in range(3)]
         cells = np.floor((x - low) / (high - low) * bins + shift).astype(int)
         numbers = k * 60 + cells @ [15, 5, 1]
-        np.testing.assert_array_equal(found[:-2, k], numbers)
-        # What lies outside counts to the outermost tile.
+        np.testing.assert_array_equal(indices[:-2, k], numbers)
+        # Observations outside of the range belong to the outermost tile.
         ends = [np.array(bins) - 1 + (np.array(shift) > 0), np.zeros(3, int)]
-        np.testing.assert_array_equal(found[-2:, k], [k * 60 + end @ [15, 5, 1] for end in ends])
+        np.testing.assert_array_equal(indices[-2:, k], [k * 60 + end @ [15, 5, 1] for end in ends])
 
 
 def test_simhash_by_its_definition():
-    """Bit i is the sign of the i-th projection, of all numbers of an observation; params are normal draws."""
+    """Bit i is the sign of the i-th projection of the flattened observation; params are normal draws."""
     x, center, scale = np.random.default_rng(4).normal(size=(50, 2, 3)), np.arange(6) / 5, np.arange(1, 7) / 3
     coding = simhash(7, center, scale)
     assert (coding.size, coding.active) == (2**7, 1)
@@ -91,7 +91,7 @@ def test_one_tiling_is_a_grid():
 
 
 def test_simhash_agrees_as_often_as_the_angle_says():
-    """A bit of two vectors differs with chance angle / pi (Charikar 2002)."""
+    """The bits of two vectors differ with probability angle / pi (Charikar 2002)."""
     angle = 0.7
     pair = jnp.array([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
     codes = np.array([encode(simhash(1), pair, seed)[:, 0] for seed in range(600)])

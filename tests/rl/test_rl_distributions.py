@@ -1,4 +1,4 @@
-"""Distributions against scipy.stats, numerical integrals and their own samples."""
+"""Distributions, compared with scipy.stats, numerical integrals and their own samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import scipy.stats as scipy_stats
 
 from lrn.rl import distributions as d
 
-stats: Any = scipy_stats  # its stubs know little of what it returns
+stats: Any = scipy_stats  # its type stubs are incomplete
 RNG = np.random.RandomState(0)
 LOGITS, OTHER = jnp.asarray(2 * RNG.randn(4, 5)), jnp.asarray(RNG.randn(4, 5))
 MEAN, OTHER_MEAN = jnp.asarray(RNG.randn(4, 3)), jnp.asarray(RNG.randn(4, 3))
@@ -48,7 +48,7 @@ def test_categorical_samples_follow_the_probabilities():
 
 
 def test_actions_out_of_range_are_nan_in_value_and_gradient():
-    """A class that is not there, or an action beyond the bounds, has no probability."""
+    """A class or an action outside of the range has no probability: value and gradient are NaN."""
     for wrong in (-1, 5):
         value, slope = jax.value_and_grad(d.categorical_log_prob)(LOGITS[0], wrong)
         assert np.isnan(value)
@@ -141,7 +141,7 @@ def test_tanh_normal_density_integrates_to_one(double):
 
     assert scipy.integrate.quad(density, -1, 1)[0] == pytest.approx(1, abs=1e-6)
     half = scipy.integrate.quad(density, -1, float(d.tanh_normal_mode(mean)[0]))[0]
-    assert half == pytest.approx(0.5, abs=1e-6)  # the mode that is played is the median
+    assert half == pytest.approx(0.5, abs=1e-6)  # the greedy action is the median
 
 
 def test_tanh_normal_stays_finite_where_tanh_rounds_to_one():

@@ -1,4 +1,4 @@
-"""What an environment must give, said in one sentence when it comes in; nothing here compiles an agent."""
+"""Checks of an environment's returns: each fault gives one sentence, before any agent compiles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lrn.xla.packing import packing
 
 
 class Space:
-    """Whatever is given, as attributes."""
+    """A space with the given attributes."""
 
     def __init__(self, **given: Any):
         self.__dict__.update(given)
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 class Odd:
-    """A right environment, of which each test spoils one thing."""
+    """A correct environment, in which each test breaks one thing."""
 
     name = "odd"
 
@@ -94,7 +94,7 @@ BOUNDS = {
     "no numbers": (box(-1.0, 1.0, (2, 0)), "shape [2, 0] and hold no number"),
     "other shape": (
         box(np.zeros(3), np.ones(3)),
-        "low of the actions of odd has shape [3] and an action [2]",
+        "low of the actions of odd has shape [3], but an action has shape [2]",
     ),
     "other shape of high": (box(0.0, np.ones((1, 2))), "high of the actions of odd has shape [1, 2]"),
     "no tuple": (box(-1.0, 1.0, 2), "must be a tuple of ints, got 2"),
@@ -129,7 +129,7 @@ def test_traced_bounds_pass():
         return env.actions.scale(jnp.zeros(2))
 
     np.testing.assert_array_equal(jax.jit(middle)(jnp.array([3.0, INF])), [1.0, INF])
-    # Their shapes are known all the same.
+    # The shapes of traced bounds are known and checked.
     with pytest.raises(InputError, match=r"high of the actions of odd has shape \[3\]"):
         jax.eval_shape(middle, jnp.ones(3))
 
@@ -221,7 +221,7 @@ def test_one_number_a_step(what):
         assert f"{what} of odd.step must be one number, got a" in (found := refusal(**{what: value}))
         assert shown in found
     assert "real number, got complex64" in refusal(**{what: 1j})
-    env = from_gymnax(Odd(**{what: jnp.ones(1)}), horizon=5)  # one number in an array is one number
+    env = from_gymnax(Odd(**{what: jnp.ones(1)}), horizon=5)  # an array of one number is allowed
     _, step = env.move(jax.random.key(0), env.reset(jax.random.key(0))[1], jnp.int32(0))
     assert getattr(step, what).shape == ()
     assert getattr(step, what) == 1
@@ -230,7 +230,7 @@ def test_one_number_a_step(what):
 OBSERVATIONS = {
     "a dict": ({"first": {"a": ZEROS}}, "observes a dict; agents take one array"),
     "a whole number": (
-        {"first": jnp.int32(0), "seen": jnp.int32(1)}, "observes one whole number and says nothing of it",
+        {"first": jnp.int32(0), "seen": jnp.int32(1)}, "observes one whole number, whose range is not known",
     ),
     "a Python number": ({"first": 0, "seen": 1}, "observes one whole number"),
     "complex": ({"first": 1j * ZEROS}, "observes an array of complex64"),
@@ -262,7 +262,7 @@ def test_observations(case):
 
 
 def test_observations_that_pass():
-    """A number of a space is one-hot; bits of a space and floats without an axis are what they are."""
+    """A number of a discrete space becomes one-hot; bits and floats without an axis stay unchanged."""
     place = from_gymnax(Odd(observations=Space(n=4), first=jnp.int32(2), seen=jnp.int32(3)), horizon=5)
     assert place.observation_shape == (4,)
     np.testing.assert_array_equal(place.reset(jax.random.key(0))[0], [0, 0, 1, 0])
@@ -304,7 +304,7 @@ CHANGES = {
         {"start": (ZEROS, ZEROS), "move": list}, "tuple at reset, list after a step",
     ),
     "only at the second step": (
-        # A Python number becomes a float, of which the other leaf then becomes an int.
+        # A Python number becomes a float at a step, after which the other leaf becomes an int.
         {
             "start": Place(0.5 * ZEROS, 0),
             "move": lambda s: Place(s.x if s.time.dtype == jnp.int32 else jnp.int32(s.x), s.time + 0.5),
@@ -325,13 +325,13 @@ def test_a_state_that_changes(case):
 
 
 def test_python_numbers_take_the_dtype_of_a_step():
-    """As in the carry of a scan: `time=0` at reset and a float later is no mistake, and counts right."""
+    """`time=0` at reset and a float after a step is allowed, as in the carry of a scan, and counts right."""
     env = from_gymnax(Odd(start=Place(0, 0), move=lambda s: Place(s.x + 0.5, s.time + 1)), horizon=50)
     live = play.start(env, jax.random.key(0), 2)
     live, *_ = play.unroll(
         env, jax.random.key(1), live, lambda z, x, m: (jnp.zeros(2, jnp.int32), (), m), (), (), 7
     )
-    state = live.state.state  # the counter of the horizon is around it
+    state = live.state.state  # inside the state of the time limit
     np.testing.assert_array_equal(state.x, [3.5, 3.5])
     np.testing.assert_array_equal(state.time, [7, 7])
     assert (state.x.dtype, state.time.dtype) == (jnp.float32, jnp.int32)
@@ -344,7 +344,7 @@ def test_states_of_keys_and_nothing_pass():
 
 
 class Sparse(Odd):
-    """Two steps an episode; info has the final observation at its end, and zeros everywhere else."""
+    """Episodes of two steps; info has the final observation at the end of an episode, and zeros elsewhere."""
 
     def reset(self, key, params):
         return jnp.full(1, 10.0), jnp.int32(0)
@@ -369,7 +369,7 @@ def test_a_final_observation_that_is_right_only_at_an_end():
 
 
 def test_what_no_door_has_seen_is_refused_by_the_table():
-    """An `Env` made by hand: its state is int at reset and float after a step, which would be 5e9 as bits."""
+    """An `Env` made by hand whose state is int at reset and float after a step; as bits it would be 5e9."""
     form = packing({"time": jnp.zeros(2, jnp.int32)})
     with pytest.raises(InputError, match=r"\['time'\] is int32 in the example and float32 now"):
         form.pack({"time": jnp.zeros(2)})

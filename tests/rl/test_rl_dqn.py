@@ -1,4 +1,4 @@
-"""DQN: targets against rlax's numbers, values against the analytic ones, and every option of it."""
+"""DQN: targets compared with rlax's numbers, values with analytic ones, and every option."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMALL = DQNConfig(
 
 
 def trained(agent: Agent, steps: int, seed: int = 0):
-    """The state after so many learner steps, and the metrics of the last."""
+    """The state after ``steps`` learner steps, and the metrics of the last step."""
 
     def run(key):
         def body(state, t):
@@ -48,7 +48,7 @@ def trained(agent: Agent, steps: int, seed: int = 0):
         return state, jax.tree.map(lambda x: x[-1], metrics)
 
     key = jax.random.key(seed)
-    # What runs for a moment need not be optimized: that halves the time to compile.
+    # Without optimization the compile takes half the time, and the program runs only briefly.
     return jax.jit(run).lower(key).compile(compiler_options={"xla_backend_optimization_level": "0"})(key)
 
 
@@ -56,7 +56,7 @@ def greedy_return(env, agent, state, seed=1):
     return float(rollouts(env, agent.policy, jax.random.key(seed), state, 32).returns.mean())
 
 
-# rlax's own cases (value_learning_test.py): errors of one step for q, a, r, discount and the next values.
+# Cases of rlax's own tests (value_learning_test.py): one-step errors for q, a, r, discount and next values.
 Q = jnp.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]])
 ACTION, REWARD, WEIGHT = jnp.array([0, 1]), jnp.array([1.0, 1.0]), jnp.array([0.0, 1.0])
 
@@ -71,7 +71,7 @@ def test_targets_equal_rlax():
 
 
 def test_losses_and_their_gradients():
-    """Half the square, and Huber linear beyond 1; the gradient is minus the error, cut for Huber."""
+    """Half the square, for Huber linear beyond 1; the gradient is minus the error, clipped for Huber."""
     q, action, target = jnp.array([[0.0, 5.0], [1.0, 2.0]]), jnp.array([0, 1]), jnp.array([3.0, 2.5])
     np.testing.assert_allclose(q_learning_loss(q, action, target), (0.5 * 9 + 0.5 * 0.25) / 2)
     np.testing.assert_allclose(q_learning_loss(q, action, target, "huber"), (2.5 + 0.5 * 0.25) / 2)
@@ -85,14 +85,14 @@ def test_losses_and_their_gradients():
 
 
 def test_masked_actions_count_for_nothing():
-    """Q of -inf, as a mask in the network gives it (issue 13, fault 14)."""
+    """Values of -inf, as a masking network gives them, do not enter targets (issue 13, fault 14)."""
     never = -jnp.inf
     q, action, target = jnp.array([[0.0, never], [never, 2.0]]), jnp.array([0, 1]), jnp.array([1.0, 3.0])
     for loss in ("squared", "huber"):
         value, slope = jax.value_and_grad(q_learning_loss)(q, action, target, loss)
         assert float(value) == 0.5
         np.testing.assert_array_equal(slope, [[-0.5, 0.0], [0.0, -0.5]])
-    # Where the episode terminated no action need be allowed; elsewhere the best of those that are counts.
+    # After a termination no action need be allowed; elsewhere the best allowed action counts.
     after, other = jnp.array([[never, never], [never, 4.0]]), jnp.array([[never, never], [never, -5.0]])
     weight, reward = jnp.array([0.0, 0.5]), jnp.array([7.0, 1.0])
     np.testing.assert_array_equal(q_target(after, reward, weight), [7.0, 3.0])
@@ -119,7 +119,7 @@ def test_masked_actions_are_never_explored():
 
 
 def gate() -> Env:
-    """Episodes of one step: 1 for action 0, 100 for action 1, which the network below does not allow."""
+    """Episodes of one step that pay 1 for action 0, and 100 for action 1, which the network masks."""
 
     def observe(over):
         return over.astype(jnp.float32)[None]
@@ -135,7 +135,7 @@ def gate() -> Env:
 
 
 def masked_apply(params, x):
-    """A value for action 0, and none where the episode is over, for no action."""
+    """Values that allow only action 0, and no action where the episode is over."""
     allowed = (x < 0.5) & jnp.array([[True, False]])
     return jnp.where(allowed, jnp.broadcast_to(params[None], allowed.shape), -jnp.inf)
 
@@ -162,7 +162,7 @@ def test_dueling_leaves_masked_actions_out_of_the_mean():
 
 
 def test_counters_stop_before_they_wrap():
-    """At 2^31 steps epsilon stays at its end, learning goes on, and the target keeps its period."""
+    """At 2^31 steps epsilon stays at its end, learning continues, and the target keeps its period."""
     config = dataclasses.replace(SMALL, total_steps=LARGEST, exploration_fraction=0.5, target_period=3)
     agent = dqn(identity.echo(3), nets.mlp(3, ()), config)
     state = agent.init(jax.random.key(0), None)
@@ -183,7 +183,7 @@ def test_counters_stop_before_they_wrap():
 
 
 def test_a_falling_rate_ends_at_zero_however_long_learning_waited():
-    """Half of the training is waiting: the last gradient steps have the rates 2/8 and 1/8."""
+    """Learning starts after half of the training: the last gradient steps have the rates 2/8 and 1/8."""
     config = dataclasses.replace(
         SMALL, total_steps=64, learning_starts=40, anneal=True, learning_rate=1.0, max_grad_norm=1e9
     )
@@ -197,7 +197,7 @@ def test_a_falling_rate_ends_at_zero_however_long_learning_waited():
 
 
 def test_breakout_at_100k_rows_takes_at_most_80_megabytes():
-    """Frames of 400 bits are kept as bytes, each once (306 MB as floats, each twice)."""
+    """Frames of 400 bits are stored as bytes, each once (as floats, each twice, they would take 306 MB)."""
     env = make("Breakout-MinAtar")
     config = DQNConfig(buffer_size=100_000)
     agent = dqn(env, nets.mlp(env.actions.n, (128, 128)), config)  # pyright: ignore[reportAttributeAccessIssue]
@@ -217,9 +217,9 @@ def test_one_uniform_number_makes_an_epsilon_greedy_action():
     expected = np.array([0.1, 0.8, 0.1])
     assert (np.abs(frequency - expected) < 5 * np.sqrt(expected * (1 - expected) / n)).all()
     for epsilon, most in ((0.0, 1), (1.0, 3)):
-        got = epsilon_greedy(uniform, q, jnp.float32(epsilon))
-        assert len(set(np.asarray(got).tolist())) == most
-        assert int(got.max()) <= 2
+        actions = epsilon_greedy(uniform, q, jnp.float32(epsilon))
+        assert len(set(np.asarray(actions).tolist())) == most
+        assert int(actions.max()) <= 2
 
 
 def test_epsilon_falls_linearly():
@@ -240,7 +240,7 @@ TABLE = nets.mlp(2, ())  # on one-hot observations a linear network is a table
 
 @pytest.mark.parametrize("options", [{}, {"double": True, "n_step": 3, "loss": "huber"}])
 def test_truncation_is_bootstrapped(options):
-    """On two states for ever, cut after five steps, the values are those of the endless chain."""
+    """On two endless states, truncated after five steps, the values are those of the endless chain."""
     env, g = identity.two_state_truncating(5), 0.8
     config = dataclasses.replace(
         SMALL,
@@ -258,7 +258,7 @@ def test_truncation_is_bootstrapped(options):
         return np.asarray(TABLE.apply(state.params, state.net_state, jnp.eye(2))[0])
 
     np.testing.assert_allclose(values(env), np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
-    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the mistake is seen
+    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the test detects the mistake
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_the_target_follows_by_period_or_by_polyak(period, rate):
 
 
 def test_a_bonus_is_learned_from_and_not_reported():
-    """For action 1, growing with what was seen: it is valued as it is at last, not as it was."""
+    """The bonus for action 1 grows with the data: values use the latest bonus, and metrics leave it out."""
     bonus = Bonus(
         init=lambda key, observation: jnp.float32(0),
         bonus=lambda state, observation, action, after: (action == 1) * jnp.minimum(state, 64.0) / 64.0,
@@ -353,7 +353,7 @@ def test_a_step_does_not_scale_with_the_buffer():
             taken.append(time.process_time() - begin)
         return min(taken)
 
-    assert seconds(500_000) < 5 * seconds(10_000)  # one copy a step would cost 20 times
+    assert seconds(500_000) < 5 * seconds(10_000)  # with a copy per step the ratio would be about 20
 
 
 NAN = float("nan")
@@ -417,7 +417,7 @@ def test_what_does_not_fit_the_environment_is_said():
 
 @pytest.mark.slow
 def test_cartpole_in_half_a_million_steps():
-    """CleanRL's DQN ends at 488.7 +- 16.1 (exploring); ours, greedy, must not end below 470 on average."""
+    """The mean greedy return is at least 470; CleanRL's DQN reaches 488.7 +- 16.1 while exploring."""
     from lrn import train
     from lrn.rl.evaluate import evaluator
 

@@ -1,4 +1,4 @@
-"""Classic control as it is drawn: where each shape begins and ends, from the geometry of the task.
+"""Pictures of classic control: the edges of each shape follow from the geometry of the task.
 
 Pictures are 240 by 160 pixels, x to the right and y downwards.
 """
@@ -18,7 +18,7 @@ INK, ACCENT = (29, 35, 43), (36, 80, 184)
 
 
 def picture(name: str, observation: Any) -> np.ndarray:
-    """What is drawn of an observation, below the line of text."""
+    """The picture of an observation, without the line of text above it."""
     column, ones = np.asarray(observation, float)[None, None], np.ones((1, 1))
     steps: Any = Recorded((), column, ones, ones, ones == 0, ones == 0, column, ones > 0)  # pyright: ignore[reportArgumentType]
     env = two_state_truncating()._replace(name=name)
@@ -28,18 +28,18 @@ def picture(name: str, observation: Any) -> np.ndarray:
 
 
 def extent(drawn: np.ndarray, color: Any) -> tuple[int, int, int, int]:
-    """The least and the largest x and y of a color."""
+    """The smallest and the largest x and y of a color."""
     rows, columns = np.nonzero((drawn == color).all(-1))
     return columns.min(), columns.max(), rows.min(), rows.max()
 
 
 def across(pixels: np.ndarray, color: Any) -> int:
-    """How many of a row or a column have a color."""
+    """The number of pixels of a row or a column that have a color."""
     return int((pixels == color).all(-1).sum())
 
 
 def stroke(points: Any, width: float) -> tuple[float, float, float, float]:
-    """The same of lines from point to point, whose ends are cut straight."""
+    """The extent of lines from point to point with square ends."""
     corners = []
     for a, b in zip(np.asarray(points, float), np.asarray(points, float)[1:]):
         along = (b - a) / np.hypot(*(b - a))
@@ -52,7 +52,7 @@ def stroke(points: Any, width: float) -> tuple[float, float, float, float]:
 @pytest.mark.parametrize("place", [0.0, 1.3, -1.3])
 @pytest.mark.parametrize("angle", [0.0, 0.7, -0.7])
 def test_a_cart_and_its_pole(place, angle):
-    """A unit is a part of 5.2 of the width, and so long is the pole."""
+    """A unit of length is the width divided by 5.2, and the pole is one unit long."""
     unit = 240 / 5.2
     x = 120 + place * unit
     drawn = picture("CartPole-v1", [place, 9.0, angle, 9.0])
@@ -66,18 +66,18 @@ def test_a_cart_and_its_pole(place, angle):
 
 @pytest.mark.parametrize("angle", [0.0, 0.9, -2.2])
 def test_a_pendulum(angle):
-    """Upright at angle 0, and to the left where the sine is above 0."""
+    """The rod is upright at angle 0, and to the left where the sine is positive."""
     drawn = picture("Pendulum-v1", [np.cos(angle), np.sin(angle), 9.0])
     rod = 0.42 * 160
     tip = (120 - rod * np.sin(angle), 80 - rod * np.cos(angle))
     left, right, top, bottom = extent(drawn, ACCENT)
     expected = stroke([(120, 80), tip], 6)
-    # The axle hides the other end.
-    for found, wanted in (
+    # The axle hides the other end of the rod.
+    for measured, edge in (
         (right, expected[1]) if angle < 0 else (left, expected[0]),
         (top, expected[2]) if np.cos(angle) > 0 else (bottom, expected[3]),
     ):
-        np.testing.assert_allclose(found, wanted, atol=1.01)
+        np.testing.assert_allclose(measured, edge, atol=1.01)
     assert extent(drawn, INK) == (116, 124, 76, 84)
     assert (drawn[80, 120] == INK).all()
     assert angle != 0 or across(drawn[40], ACCENT) == 6
@@ -85,7 +85,7 @@ def test_a_pendulum(angle):
 
 @pytest.mark.parametrize(("first", "second"), [(0.0, 0.0), (0.9, 0.6), (-2.0, 1.4)])
 def test_an_acrobot(first, second):
-    """Hanging at angle 0; the second link's angle is that to the first. The goal is a link above the axle."""
+    """Links hang at angle 0; the second angle is relative to the first; the goal is a link above the axle."""
     x = [np.cos(first), np.sin(first), np.cos(second), np.sin(second), 9.0, 9.0]
     drawn, link = picture("Acrobot-v1", x), 160 / 4.6
     points = np.cumsum([(120, 80), *(
@@ -109,12 +109,12 @@ def test_a_car_on_its_hill(place):
     drawn = picture("MountainCar-v0", [place, 9.0])
     car, flag = at(place), at(0.5)
     near = slice(int(car[0]) - 20, int(car[0]) + 21)
-    found = np.add(extent(drawn[:, near], ACCENT), (near.start, near.start, 0, 0))
-    np.testing.assert_allclose(found[:2], (car[0] - 6, car[0] + 6), atol=0.51)
-    np.testing.assert_allclose(found[2:], (car[1] - 12, car[1]), atol=0.81)
-    found = np.add(extent(drawn[:, 215:], ACCENT), (215, 215, 0, 0))
-    np.testing.assert_allclose(found, (flag[0] - 1.5, flag[0] + 1.5, flag[1] - 18, flag[1]), atol=1.21)
-    # Every point of the hill has ink near it, unless the car or the flag is there, and all ink is near one.
+    measured = np.add(extent(drawn[:, near], ACCENT), (near.start, near.start, 0, 0))
+    np.testing.assert_allclose(measured[:2], (car[0] - 6, car[0] + 6), atol=0.51)
+    np.testing.assert_allclose(measured[2:], (car[1] - 12, car[1]), atol=0.81)
+    measured = np.add(extent(drawn[:, 215:], ACCENT), (215, 215, 0, 0))
+    np.testing.assert_allclose(measured, (flag[0] - 1.5, flag[0] + 1.5, flag[1] - 18, flag[1]), atol=1.21)
+    # Every point of the hill has ink nearby, except behind the car or the flag, and all ink is near the hill.
     hill = at(np.linspace(-1.2, 0.6, 500))
     rows, columns = np.nonzero((drawn == INK).all(-1))
     away = np.hypot(hill[:, :1] - columns[None], hill[:, 1:] - rows[None])
@@ -122,5 +122,5 @@ def test_a_car_on_its_hill(place):
     seen = (abs(hill[:, 0] - car[0]) > 9) & (abs(hill[:, 0] - flag[0]) > 4)
     assert away[seen].min(1).max() < 1.2
     assert across(drawn[10], ACCENT) == 3
-    valley = round(at(-np.pi / 6)[0])  # where it is level
+    valley = round(at(-np.pi / 6)[0])  # the lowest point of the hill
     assert place < 0 or across(drawn[:, valley], INK) == 2

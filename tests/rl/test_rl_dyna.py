@@ -1,4 +1,4 @@
-"""Dyna-Q against exact solutions, and what planning is for."""
+"""Dyna-Q compared with exact solutions, and the benefit of planning."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def test_the_model_is_the_last_outcome():
         np.testing.assert_array_equal(model.next_state[tried], moves[tried].argmax(-1))
         np.testing.assert_allclose(model.reward[tried], np.asarray(ROOMS.rewards).reshape(-1)[tried])
         assert sorted(model.order[: model.known]) == np.flatnonzero(tried).tolist()
-        # What was not tried leads nowhere.
+        # In the model an untried action stays in its state.
         pairs = np.arange(tried.size)
         np.testing.assert_array_equal(model.next_state[~tried], (pairs // 4)[~tried])
 
 
 def test_planning_needs_fewer_steps():
-    """Real steps are the same in number; what was learned from them is not (Sutton and Barto, fig. 8.2)."""
-    got = {}
+    """With equal numbers of real steps, planning learns more from them (Sutton and Barto 2018, fig. 8.2)."""
+    shares = {}
     for n in (0, 20):
         state = run(DynaConfig(discount=0.99, step_size=0.5, planning=n), 15)
         greedy = jax.nn.one_hot(jnp.argmax(state.q[0], -1), 4)
         values = jax.vmap(lambda policy: mdp.objective(ROOMS, policy))(greedy)
-        got[n] = np.nan_to_num(np.asarray(values)) / float(ROOMS.initial @ mdp.solve(ROOMS).values)
-    assert got[20].min() > 0.9
-    assert got[0].mean() < 0.5
+        shares[n] = np.nan_to_num(np.asarray(values)) / float(ROOMS.initial @ mdp.solve(ROOMS).values)
+    assert shares[20].min() > 0.9
+    assert shares[0].mean() < 0.5
 
 
 def test_a_bonus_is_paid_for_what_was_not_tried():
-    """With untried actions in the model, the bonus alone makes every value of a seen state positive."""
+    """With untried actions in the model, the bonus alone makes all values of visited states positive."""
     state = run(DynaConfig(bonus=0.1, untried=True, planning=20, epsilon=0.0), 2)
     known = np.asarray(state.model.listed[0, 0]).reshape(-1, 4)
     assert (known.all(1) == known.any(1)).all()  # all actions of a state, or none

@@ -1,4 +1,4 @@
-"""The ensemble against a linear-Gaussian system, whose entropy is the least likelihood loss there is."""
+"""The ensemble on a linear-Gaussian system, whose entropy is the smallest possible likelihood loss."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plane() -> Env:
 
 
 def system(key, n: int) -> Transition:
-    """Transitions with change and reward linear in observation and action, plus noise."""
+    """Transitions whose change and reward are linear in observation and action, plus noise."""
     x, u, e = (jax.random.normal(k, (n, d)) for k, d in zip(jax.random.split(key, 3), (2, 1, 3)))
     x = x * jnp.array([[1.0, 30.0]])
     y = (
@@ -92,8 +92,8 @@ def test_samples_have_the_moments_that_are_predicted(fitted):
 def test_likelihood_is_that_of_scipy():
     rng = np.random.RandomState(0)
     mean, log_variance, y = rng.randn(3, 4, 2)
-    got = negative_log_likelihood(Prediction(jnp.asarray(mean), jnp.asarray(log_variance)), jnp.asarray(y))
-    np.testing.assert_allclose(got, -stats.norm.logpdf(y, mean, np.exp(log_variance / 2)), rtol=1e-5)
+    nll = negative_log_likelihood(Prediction(jnp.asarray(mean), jnp.asarray(log_variance)), jnp.asarray(y))
+    np.testing.assert_allclose(nll, -stats.norm.logpdf(y, mean, np.exp(log_variance / 2)), rtol=1e-5)
 
 
 def test_log_variances_stay_within_their_bounds():
@@ -115,7 +115,7 @@ def test_a_network_of_the_wrong_size_is_refused():
 
 
 def count(members: int) -> Dynamics:
-    """A made-up ensemble: member m moves the observation by m + 1 and pays what was observed."""
+    """A made-up ensemble: member m adds m + 1 to the observation and pays the previous observation."""
 
     def sample(model, noise, observation, action):
         step = 1.0 + jnp.arange(members, dtype=jnp.float32)[:, None, None]
@@ -135,7 +135,7 @@ def play(propagation: str, known: Known | None = None, particles: int = 4):
 def test_a_particle_keeps_its_member_or_is_dealt_out_anew():
     once = play("tsinf")
     np.testing.assert_array_equal(once.final_observation[-1, :, 0, 0], [3.0, 3.0, 6.0, 6.0])
-    # Rewards are what was observed before: 0 + 1 + 2, or twice that.
+    # Rewards are the previous observations: 0 + 1 + 2, or twice that.
     np.testing.assert_allclose(once.returns(), [4.5, 4.5])
     dealt = play("ts1", particles=64).final_observation[-1, :, 0, 0]
     assert set(np.asarray(dealt)) == {3.0, 4.0, 5.0, 6.0}

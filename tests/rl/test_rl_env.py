@@ -1,4 +1,4 @@
-"""Environments: gymnax's through `make`, one's own through `from_gymnax`, and what is refused."""
+"""Environments of gymnax through `make`, your own through `from_gymnax`, and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Space(NamedTuple):
 
 
 class Walk:
-    """A gymnax-style environment of one's own: walk right from 0; over at 3, cut after five steps."""
+    """An environment with gymnax's interface: walk from 0; terminates at 3, truncated after five steps."""
 
     name = "walk"
 
@@ -72,7 +72,7 @@ def test_ones_own_environment_terminates_and_truncates():
     assert env.actions == Discrete(2)
     ended = play(env, jnp.array([1, 1, 1, 0]))
     assert [bool(s.terminated) for _, s in ended] == [False, False, True, False]
-    # After the end the next observation is of a new episode, the final one is where it led.
+    # After the end the observation is that of a new episode, and the final one is that of the last step.
     assert ended[2][0] == 0
     assert ended[2][1].final_observation == 3
     cut = play(env, jnp.zeros(6, jnp.int32))
@@ -81,16 +81,16 @@ def test_ones_own_environment_terminates_and_truncates():
 
 
 def test_a_step_is_a_move_and_where_that_ended_a_reset():
-    """By the first and the second half of its key."""
+    """The move uses the first half of the split key, the reset the second."""
     env, key = drift.drift(Discrete(3)), jax.random.key(4)
     move_key, reset_key = jax.random.split(key)
     for x, ends in ((0.9, True), (-0.9, False)):
         state = drift.Place(jnp.array([x, 0.2]), jnp.int32(1))
-        found = env.step(key, state, jnp.int32(0))
+        result = env.step(key, state, jnp.int32(0))
         after, step = env.move(move_key, state, jnp.int32(0))
         assert bool(step.terminated) == ends
         expected = env.reset(reset_key) if ends else (step.final_observation, after)
-        jax.tree.map(np.testing.assert_array_equal, found, (*expected, step))
+        jax.tree.map(np.testing.assert_array_equal, result, (*expected, step))
 
 
 def test_merge_truncation_calls_a_time_limit_an_end():
@@ -102,7 +102,7 @@ def test_merge_truncation_calls_a_time_limit_an_end():
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "Acrobot-v1", "Breakout-MinAtar", "Pendulum-v1"])
 def test_a_move_is_gymnaxs_own(name):
-    """The parts that are called give what gymnax's whole step gives, up to the reset."""
+    """The parts of gymnax's step that `move` calls give the results of the whole step, up to the reset."""
     import gymnax
 
     theirs, params = gymnax.make(name)
@@ -130,7 +130,7 @@ def test_pendulum_only_truncates_and_deep_sea_sets_both():
     assert not bool(last.terminated)
     both = play(make("DeepSea-bsuite", size=4), jnp.zeros(4, jnp.int32))[-1][1]
     assert bool(both.truncated)
-    assert bool(both.terminated)  # so its value is zero: a truncation does not undo an end
+    assert bool(both.terminated)  # so its value is zero: a truncation does not undo a termination
 
 
 def test_parameters_are_swept():
@@ -154,7 +154,7 @@ def test_discrete_observations_come_one_hot():
 
 
 class Frames(Walk):
-    """`Walk` as pictures of four pixels: the place in one, the time in another."""
+    """`Walk` observed as pictures of four pixels: the place in one, the time in another."""
 
     def __init__(self, dtype: Any):
         super().__init__()
@@ -167,7 +167,7 @@ class Frames(Walk):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "bool"])
 def test_bytes_stay_bytes(dtype):
-    """Through reset, step and a rollout; floats only where a network asks for them."""
+    """Bytes stay bytes through reset, step and a rollout; only `as_float` makes them floats."""
     env = from_gymnax(Frames(dtype), horizon=5)
     assert env.observation_dtype == dtype
     assert env.observation_shape == (2, 2)
@@ -179,14 +179,14 @@ def test_bytes_stay_bytes(dtype):
     _, _, seen, _ = plays.unroll(env, jax.random.key(1), live, right, (), (), 4)
     expected = np.array([[place, place, 200 + place, 255 - place] for place in (0, 1, 2, 0)]).astype(dtype)
     final = np.array([[place, place, 200 + place, 255 - place] for place in (1, 2, 3, 1)]).astype(dtype)
-    for found, right_one in (
+    for stored, right_one in (
         (seen.observation, expected), (seen.extra, expected), (seen.final_observation, final),
     ):  # fmt: skip
-        assert found.dtype == dtype
-        np.testing.assert_array_equal(found[:, 1].reshape(4, 4), right_one)
-    found = as_float(seen.observation)
-    assert found.dtype == jnp.float32
-    np.testing.assert_array_equal(found[:, 1].reshape(4, 4), expected.astype(np.float32))
+        assert stored.dtype == dtype
+        np.testing.assert_array_equal(stored[:, 1].reshape(4, 4), right_one)
+    stored = as_float(seen.observation)
+    assert stored.dtype == jnp.float32
+    np.testing.assert_array_equal(stored[:, 1].reshape(4, 4), expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -196,14 +196,14 @@ def test_floats_are_not_converted_twice(dtype, request):
     x = jnp.array([0.5, 3.0], dtype)
     assert as_float(x).dtype == x.dtype
     np.testing.assert_array_equal(as_float(x), x)
-    # The environment's own other floats become float32, as they always did.
+    # Floats of other dtypes become float32.
     env = from_gymnax(Frames(dtype), horizon=5)
     assert env.observation_dtype == jnp.float32
     assert env.reset(jax.random.key(0))[0].dtype == jnp.float32
 
 
 def test_observations_of_two_dtypes_are_floats():
-    """A reset in bytes and steps in floats: nothing is cut off."""
+    """A reset in bytes and steps in floats give floats, so that nothing is cut off."""
 
     class Mixed(Walk):
         def reset(self, key, params):
@@ -219,7 +219,7 @@ def test_observations_of_two_dtypes_are_floats():
 
 @pytest.mark.parametrize("game", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
 def test_minatar_is_kept_in_bits(game):
-    """Its frames are zeros and ones, which gymnax gives as floats: four times the memory of a replay."""
+    """gymnax gives the zeros and ones of the frames as floats, which would take four times the memory."""
     import gymnax
 
     theirs, params = gymnax.make(f"{game}-MinAtar")
@@ -235,7 +235,7 @@ def test_minatar_is_kept_in_bits(game):
 
 
 def test_a_hash_of_bytes_is_that_of_floats():
-    """The center of the projections is half a pixel, which no byte holds."""
+    """The center of the projections is half a pixel, which a byte cannot represent."""
     frames = jax.random.randint(jax.random.key(0), (50, 2, 3), 0, 3).astype(jnp.uint8)
     coding = simhash(8, center=1.5, scale=0.5)
     params = coding.init(jax.random.key(1), frames)
@@ -273,7 +273,7 @@ def test_a_time_limit_truncates_and_begins_anew():
     assert (env.horizon, env.name) == (2, "walk (2 steps)")
     rows = play(env, jnp.array([1, 0, 1, 1, 0]))
     assert [(bool(s.terminated), bool(s.truncated)) for _, s in rows] == [NOT, CUT, NOT, CUT, NOT]
-    # What the cut led to, and where the next episode begins: its clock too.
+    # The final observation of the truncated episode, then the new episode with a new clock.
     assert [float(s.final_observation[0]) for _, s in rows] == [1, 1, 1, 2, 0]
     assert [float(o[0]) for o, _ in rows] == [1, 0, 1, 0, 0]
     assert [float(s.reward) for _, s in rows] == [0, 0, 0, 0, 0]
@@ -286,8 +286,8 @@ def test_an_end_at_the_limit_stays_an_end():
 
 
 def test_limits_compose():
-    """The shorter one cuts, whichever is outside; a longer one changes nothing."""
-    walk = from_gymnax(Walk(), horizon=5)  # cut after five steps by itself
+    """The shorter limit truncates, inside or outside; a longer one changes nothing."""
+    walk = from_gymnax(Walk(), horizon=5)  # truncated after five steps by its own limit
     still = [0] * 6
     for env in (time_limit(time_limit(walk, 4), 2), time_limit(time_limit(walk, 2), 4)):
         assert env.horizon == 2
@@ -300,7 +300,7 @@ def test_limits_compose():
 
 
 def test_horizon_is_a_time_limit():
-    """In training too, not only for evaluations."""
+    """``horizon`` truncates episodes in training too, not only in evaluations."""
     assert flags(from_gymnax(Walk(), horizon=2), [0, 0, 0, 0]) == [NOT, CUT, NOT, CUT]
 
     class Endless(Walk):
@@ -312,7 +312,7 @@ def test_horizon_is_a_time_limit():
     env = from_gymnax(Endless(), horizon=3)
     assert env.name == "walk"
     assert flags(env, [1] * 7) == [NOT, NOT, CUT, NOT, NOT, CUT, NOT]
-    # As good as a limit of its own, which it need not keep.
+    # A limit in the parameters is enforced even if the environment ignores it.
     from_params = from_gymnax(Endless(), Limit(max_steps_in_episode=2))
     assert from_params.horizon == 2
     assert flags(from_params, [1] * 4) == [NOT, CUT, NOT, CUT]
@@ -324,12 +324,12 @@ class Limit(NamedTuple):
 
 @pytest.mark.parametrize("limit", [None, float("inf")])
 def test_no_limit_at_all(limit):
-    with pytest.raises(ValueError, match="how long an episode of walk can last is not known"):
+    with pytest.raises(ValueError, match="the largest length of an episode of walk is not known"):
         from_gymnax(Walk(), Limit(limit))
 
 
 def test_horizon_replaces_the_limit_of_a_registered_one():
-    """Shorter or longer; and beside max_steps_in_episode the smaller of the two holds."""
+    """``horizon`` may be shorter or longer; with max_steps_in_episode the smaller of the two applies."""
     for settings, cut in (
         ({"horizon": 3}, 3), ({"horizon": 250}, 250), ({"max_steps_in_episode": 4}, 4),
         ({"horizon": 3, "max_steps_in_episode": 6}, 3), ({"horizon": 6, "max_steps_in_episode": 3}, 3),
@@ -343,11 +343,11 @@ def test_horizon_replaces_the_limit_of_a_registered_one():
         assert env.name == "Pendulum-v1"
         assert isinstance(state, envs.Timed) == (
             len(settings) == 2
-        )  # a second clock only where there are two
+        )  # a second clock only if there are two limits
 
 
 def test_horizon_of_an_environment_of_gymnaxs_own_class():
-    """Which ends episodes at its parameters' limit by itself, and needs a clock for any other."""
+    """Such an environment truncates at its parameters' limit itself, and needs a clock for another limit."""
     import gymnax
 
     pendulum, params = gymnax.make("Pendulum-v1")
@@ -403,7 +403,7 @@ def test_bad_environment(case):
 
 
 def test_making_the_first_environment_under_a_trace_leaves_nothing_of_it_behind():
-    """gymnax makes arrays while it is imported; in a process of its own, since here it has been."""
+    """gymnax makes arrays during its import; the test needs a new process, where gymnax is not imported."""
     program = """
 import jax
 from lrn.rl.env import make

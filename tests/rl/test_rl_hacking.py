@@ -1,4 +1,4 @@
-"""Proxies, exact hackability against enumeration and known theorems, and the television."""
+"""Proxies, exact hackability compared with enumeration and known theorems, and the noisy television."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def test_returns_equal_the_exact_objective():
     actions = deterministic_policies(world)
     assert len(actions) == 2**3  # nothing to choose in the terminal state
     table = rewards(1, 1)[0]
-    got = returns_of(world, [table], actions)[0]
+    returns = returns_of(world, [table], actions)[0]
     own = mdp.make(world.transitions, table, world.initial, world.discount, world.terminal)
     expected = [mdp.objective(own, mdp.deterministic(own, jnp.asarray(a))) for a in actions]
-    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    np.testing.assert_allclose(returns, expected, rtol=1e-4)
 
 
 def test_comparing_by_hand():
-    got = compare([0, 1, 2], [0, 2, 1])
-    assert got == (True, (2, 1), 1 / 3, False) or got == (True, (1, 2), 1 / 3, False)
-    better_by_second, better_by_first = got.witness or (0, 0)
+    comparison = compare([0, 1, 2], [0, 2, 1])
+    assert comparison == (True, (2, 1), 1 / 3, False) or comparison == (True, (1, 2), 1 / 3, False)
+    better_by_second, better_by_first = comparison.witness or (0, 0)
     assert (better_by_second, better_by_first) == (1, 2)
-    assert not compare([0, 1, 2], [0, 0, 5]).hackable  # ties hurt nobody: a simplification
+    assert not compare([0, 1, 2], [0, 0, 5]).hackable  # ties are no opposite order: a simplification
     flat = compare([0, 1, 2], [3, 3, 3])
     assert (flat.hackable, flat.trivial) == (False, True)
 
@@ -55,27 +55,29 @@ def objective(world, reward, policy):
 @pytest.mark.parametrize("seed", range(3))
 def test_two_random_rewards_are_hackable_and_the_witness_shows_it(seed, terminal):
     world, (one, two) = random_mdp(seed, terminal), rewards(seed)
-    got = hackable(world, one, two)
-    assert got.hackable
-    assert got.witness is not None
-    np.testing.assert_allclose(got.witness.sum(-1), 1)
-    assert got.witness.min() >= 0
-    before, after = got.witness
+    result = hackable(world, one, two)
+    assert result.hackable
+    assert result.witness is not None
+    np.testing.assert_allclose(result.witness.sum(-1), 1)
+    assert result.witness.min() >= 0
+    before, after = result.witness
     assert objective(world, one, after) > objective(world, one, before) + 1e-4
     assert objective(world, two, after) < objective(world, two, before) - 1e-4
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_equivalent_and_trivial_rewards_are_not_hackable(terminal):
-    """Theorem 1: positive scale and shaping by a potential change no order; a constant orders nothing."""
+    """Scaling and potential-based shaping keep the order of policies, a constant has none (theorem 1)."""
     world, (one, phi) = random_mdp(5, terminal), rewards(5)
     potential = np.where(np.asarray(world.terminal), 0.0, phi[:, 0])
     shaped = 3 * one + 0.9 * np.asarray(world.transitions) @ potential - potential[:, None]
-    got = hackable(world, one, shaped)
-    assert (got.hackable, got.trivial) == (False, (False, False))
-    np.testing.assert_allclose(got.cosine, 1.0, atol=1e-6)
+    result = hackable(world, one, shaped)
+    assert (result.hackable, result.trivial) == (False, (False, False))
+    np.testing.assert_allclose(result.cosine, 1.0, atol=1e-6)
     assert hackable(world, one, -one).hackable
-    assert hackable(world, one, one + 0.01 * rewards(6)[0]).hackable  # however near, if not equivalent
+    assert hackable(
+        world, one, one + 0.01 * rewards(6)[0]
+    ).hackable  # nearly equivalent rewards are hackable too
     if not terminal:
         flat = hackable(world, one, np.ones((4, 2)))
         assert (flat.hackable, flat.trivial) == (False, (False, True))
@@ -99,7 +101,7 @@ def test_hackable_over_deterministic_policies_implies_hackable_over_all(seed):
         i, j = finite.witness
         assert first[j] > first[i]
         assert second[j] < second[i]
-    # A simplification, unhackable over these finitely many policies, is hackable over all (theorem 2 and 1).
+    # A simplification is unhackable over these finitely many policies, but hackable over all (theorems 2, 1).
     best = np.argmax(first)
     rank = (np.arange(len(first)) == best).astype(float)
     assert not compare(first, rank).hackable
@@ -116,7 +118,7 @@ def test_an_agent_is_paid_the_proxy_and_evaluated_by_both():
     evaluate = hacking.proxy_evaluator(env, proxy, episodes=64)
     measured = evaluate(agent, None, jax.random.key(0), (), None)
     true = float(measured["true_return"])
-    assert 1.0 < true < 2.5  # right one time in three, of five
+    assert 1.0 < true < 2.5  # the expected return of random answers: 5 / 3
     np.testing.assert_allclose(measured["proxy_return"], 10 - 0.5 * true, rtol=1e-5)
     paid = hacking.misspecified(env, proxy)
     live = play.start(paid, jax.random.key(0), 5)
@@ -165,7 +167,7 @@ def test_curiosity_loses_interest_in_what_can_be_predicted_and_not_in_noise():
     last = Transitions(played.observation[-1], played.action[-1], played.final_observation[-1])
     paid = np.asarray(bonus.bonus(state, *last))
     watching = np.asarray(last.action) == 2
-    # The best guess at a fair pixel is 1/2: an error of 1/4 on 8 of 12 entries, for ever.
+    # The best prediction of a fair pixel is 1/2: the error stays 1/4 on 8 of 12 entries.
     np.testing.assert_allclose(paid[watching].mean(), 0.25 * 8 / 12, rtol=0.15)
     assert paid[~watching].mean() < 0.1 * paid[watching].mean()
 
@@ -180,7 +182,7 @@ def test_bad_input_is_one_sentence():
     world = random_mdp(0)
     with pytest.raises(InputError, match=r"a reward must have shape \[4, 2\]"):
         hackable(world, np.zeros((4, 3)), np.zeros((4, 2)))
-    with pytest.raises(InputError, match="of one length"):
+    with pytest.raises(InputError, match="of the same length"):
         compare([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="has 1048576 deterministic policies"):
         deterministic_policies(mdp.garnet(jax.random.key(0), 20, 2, 2))
@@ -188,7 +190,7 @@ def test_bad_input_is_one_sentence():
         compare([1.0, np.nan], [1.0, 2.0])
     with pytest.raises(InputError, match="got 0 policies"):
         compare([], [])
-    with pytest.raises(InputError, match="a reward must be finite, and 8 of its numbers are not"):
+    with pytest.raises(InputError, match="a reward must be finite, but 8 of its numbers are not"):
         hackable(world, np.full((4, 2), np.inf), np.zeros((4, 2)))
     with pytest.raises(InputError, match="tolerance must be a finite number, 0 or more"):
         hackable(world, np.ones((4, 2)), np.zeros((4, 2)), tolerance=np.nan)

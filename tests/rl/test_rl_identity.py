@@ -1,9 +1,11 @@
 """Every agent solves the tiny environments whose answers are known: the fast regression tests.
 
-Each with four seeds, of which all but one must solve it, in twice the steps that it takes: what one seed does
-hangs on rounding, which differs between processors. The constant reward's value is 1; echo and delayed reward
-are played greedily to the best return there is; memory likewise, by the recurrent agent. A wrong sign, a lost
-discount, a misaligned reward or an action in the wrong units fails one of them.
+Each agent runs with four seeds, and at least three of them must solve the environment, in twice the steps
+that
+they need: a single seed depends on rounding, which differs between processors. The value of the constant
+reward is 1. The greedy policy reaches the best possible return in echo and delayed reward, and in memory
+with the recurrent agent. A wrong sign, a lost discount, a misaligned reward or an action in wrong units
+fails a test.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ Value = Callable[[Env, Any, jax.Array], jax.Array]
 
 
 class Solver(NamedTuple):
-    """An agent for an environment, and the value [1] it gives an observation [1, ...]."""
+    """An agent for an environment, and a function from an observation [1, ...] to its value [1]."""
 
     agent: Callable[[Env], Agent]
     value: Value
@@ -58,7 +60,7 @@ def both(env: Env):
 
 
 def on_policy(config: Any, steps: int, **settings: Any) -> Any:
-    """Settings for so many iterations. The rate falls to zero, so that what is played is no accident."""
+    """Settings for ``steps`` iterations; the rate falls to zero, so that the last policy is no accident."""
     return config(
         num_envs=16, rollout_length=10, total_steps=160 * steps, learning_rate=1e-2, anneal=True,
         discount=0.9, **settings,
@@ -78,7 +80,7 @@ def q_of(env: Env, state: Any, x: jax.Array) -> jax.Array:
 
 
 def twin_of(pick: Callable[[Any], Any]) -> Value:
-    """The first of two critics, at the action 0."""
+    """The value of the first of two critics, at action 0."""
     return lambda env, state, x: CRITIC.apply(
         pick(state)[0], (), jnp.concatenate([x, jnp.zeros((len(x), 1))], 1)
     )[0][:, 0]
@@ -134,7 +136,7 @@ CONTINUOUS = ("reinforce", "a2c", "ppo", "td3", "sac")
 
 
 def with_box(env: Env) -> Env:
-    """The same environment for a continuous action, of which the sign counts."""
+    """The environment with one continuous action, whose sign chooses the discrete action."""
 
     def move(key, state, action):
         return env.move(key, state, (action[0] > 0).astype(jnp.int32))
@@ -143,7 +145,7 @@ def with_box(env: Env) -> Env:
 
 
 def solve(agent: Agent, env: Env, steps: int, value: Value | None = None):
-    """Greedy returns [seed, episode] after training, and the value of the first observation [seed]."""
+    """Greedy returns [seed, episode] after training, and values of the first observation [seed]."""
 
     def train(seed):
         start, play, rest = jax.random.split(jax.random.key(seed), 3)
@@ -166,7 +168,7 @@ def solve_by(name: str, env: Env):
 
 
 def most(solved: np.ndarray) -> bool:
-    """Whether all seeds but one have solved it, of [seed] or in each episode [seed, episode]."""
+    """Whether all seeds but one have solved it, for ``solved`` [seed] or [seed, episode]."""
     return solved.reshape(SEEDS, -1).all(1).sum() >= SEEDS - 1
 
 
@@ -190,7 +192,7 @@ def test_echo(name):
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_continuous_echo(name):
-    """Of 5 at most: off by a tenth on average is 4.5; always answering 0 gets 3, at random less."""
+    """The best return is 5. A mean error of a tenth gives 4.5, the constant answer 0 gives 3, random less."""
     returns, _ = solve_by(name, identity.continuous_echo(5))
     assert most(returns.mean(1) > 4.5)
 
@@ -226,4 +228,4 @@ def test_the_recurrent_agent_elsewhere():
 @pytest.mark.slow
 def test_memory_is_beyond_an_agent_without_it():
     returns, _ = solve_by("ppo", identity.memory(3))
-    assert (returns.mean(1) < 0.8).all()  # none can, however long
+    assert (returns.mean(1) < 0.8).all()  # no agent can solve it without memory

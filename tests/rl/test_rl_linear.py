@@ -1,4 +1,4 @@
-"""Linear methods against projected fixed points, closed forms and Baird's counterexample."""
+"""Linear methods, compared with projected fixed points, closed forms and Baird's counterexample."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from lrn.rl.tabular import Schedule
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compiles():
-    """Most of these programs run for a moment."""
+    """Compile without optimization, since most programs run only briefly."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -31,7 +31,7 @@ METHODS = {
 
 
 def run(learner, steps, read=lambda state: state.learnt.weights, seeds=4):
-    """What ``read(state)`` gives after each step, [seeds, steps, ...]."""
+    """The results of ``read(state)`` after each step, [seeds, steps, ...]."""
 
     def one(key):
         first, rest = jax.random.split(key)
@@ -47,7 +47,7 @@ def run(learner, steps, read=lambda state: state.learnt.weights, seeds=4):
 
 @pytest.fixture(scope="module")
 def world():
-    """A random MDP, three features of its eight states, a target and a behavior not far from it."""
+    """A random MDP, three features of its eight states, a target policy and a similar behavior."""
     m = mdp.garnet(jax.random.key(1), 8, 2, 3, 0.7)
     x = jax.random.normal(jax.random.key(2), (8, 3))
     target = jax.nn.softmax(jax.random.normal(jax.random.key(3), (8, 2)))
@@ -55,7 +55,7 @@ def world():
 
 
 def projected_fixed_point(m, x, target, weighting):
-    """The w with X w = Pi T(X w), Pi the weighted projection: written out in float64, independently."""
+    """The weights w with X w = Pi T(X w), where Pi is the weighted projection, in float64."""
     x, d = np.asarray(x, np.float64), np.diag(np.asarray(weighting, np.float64))
     p, r = (np.asarray(v, np.float64) for v in mdp.under(m, target))
     pi = x @ np.linalg.inv(x.T @ d @ x) @ x.T @ d
@@ -67,14 +67,14 @@ def test_fixed_point_is_the_projected_one(world):
     m, x, target, behavior = world
     for policy in (target, behavior):
         d = mdp.stationary(m, policy)
-        found = linear.td_fixed_point(linear.moments(m, x, target, d))
-        np.testing.assert_allclose(found, projected_fixed_point(m, x, target, d), atol=1e-4)
+        weights = linear.td_fixed_point(linear.moments(m, x, target, d))
+        np.testing.assert_allclose(weights, projected_fixed_point(m, x, target, d), atol=1e-4)
 
 
 def test_with_one_feature_a_state_the_fixed_point_is_exact(world):
     m, _, target, _ = world
-    found = linear.td_fixed_point(linear.moments(m, jnp.eye(8), target, jnp.full(8, 1 / 8)))
-    np.testing.assert_allclose(found, mdp.policy_values(m, target), rtol=1e-4)
+    weights = linear.td_fixed_point(linear.moments(m, jnp.eye(8), target, jnp.full(8, 1 / 8)))
+    np.testing.assert_allclose(weights, mdp.policy_values(m, target), rtol=1e-4)
 
 
 @pytest.mark.parametrize("on_policy", [True, False])
@@ -83,7 +83,7 @@ def test_lstd_reaches_the_projected_fixed_point(on_policy, world):
     acting = None if on_policy else behavior
     config = linear.LSTDConfig(0.7, interactions=10_000)
     weights = run(linear.lstd(mdp.as_env(m, time_limit=100), x, target, config, acting), 5)[:, -1]
-    # Cut after 100 steps, episodes hardly change how often a state is met.
+    # Episodes truncated after 100 steps hardly change the share of visits of a state.
     exact = projected_fixed_point(m, x, target, mdp.stationary(m, target if on_policy else behavior))
     np.testing.assert_allclose(weights.mean(0), exact, atol=0.04)
 
@@ -127,7 +127,7 @@ def test_emphasis_and_on_policy_stability(world):
     p, _ = mdp.under(m, target)
     np.testing.assert_allclose(emphasis, d + 0.7 * p.T @ emphasis, atol=1e-6)
     np.testing.assert_allclose(emphasis.sum(), 1 / 0.3, rtol=1e-4)
-    # On-policy A is positive definite, whatever the features (Tsitsiklis and Van Roy 1997).
+    # On-policy, A is positive definite for all features (Tsitsiklis and Van Roy 1997).
     a = np.asarray(linear.moments(m, x, target, mdp.stationary(m, target)).a)
     assert np.linalg.eigvalsh(a + a.T).min() > 0
 
@@ -170,7 +170,7 @@ def test_baird_td_diverges_sampled_and_expected():
 
 
 def test_baird_expected_tdc_converges_very_slowly():
-    """No mode grows; those that values see shrink, the slowest taking millions of steps to halve."""
+    """No mode grows; modes that affect values shrink, the slowest by half in millions of steps."""
     with jax.enable_x64(True):
         m = mdp.baird()
         x = np.asarray(baird.features(), np.float64)
@@ -183,7 +183,7 @@ def test_baird_expected_tdc_converges_very_slowly():
     largest = {
         n: np.abs(x @ (np.linalg.matrix_power(matrix, n) @ start)[:8]).max() for n in (1, 10**4, 10**8)
     }
-    # After the transient the values stand near 2, as in Sutton and Barto's figure 11.5; and then go to 0.
+    # After the transient the values stay near 2, as in Sutton and Barto's figure 11.5, and later fall to 0.
     assert largest[1] > 10
     assert largest[10**4] == pytest.approx(1.95, abs=0.01)
     assert largest[10**8] < 1e-3
@@ -209,7 +209,10 @@ def test_baird_expected_emphatic_td_converges():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_time_limits_do_not_change_values(name):
-    """Two states for ever, cut after five steps: exact within 1e-3, and far off when cuts pass for ends."""
+    """On two endless states, truncated after five steps, values are exact within 1e-3.
+
+    With truncations merged into terminations the values are far off.
+    """
     g = 0.9
     exact = np.array([1 + 2 * g, 2 + g]) / (1 - g**2)
     env, merged = identity.two_state_truncating(5), merge_truncation(identity.two_state_truncating(5))
@@ -221,7 +224,7 @@ def test_time_limits_do_not_change_values(name):
     else:
         config = config_of(g, Schedule(0.1 if name == "emphatic" else 0.3), interactions=4000)
 
-    def learnt(merge):  # both in one program
+    def learnt(merge):  # both versions in one program
         def move(key, state, action):
             (state, step), (_, other) = env.move(key, state, action), merged.move(key, state, action)
             return state, step._replace(terminated=jnp.where(merge, other.terminated, step.terminated))

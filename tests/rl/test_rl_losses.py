@@ -1,8 +1,8 @@
-"""Losses against rlax's.
+"""Losses, compared with those of rlax.
 
 The numbers in RLAX were computed once with rlax (its main branch of 30 March 2026: `policy_gradients` and
-`value_learning`) on the inputs below, rounded to six digits. rlax gives temporal differences where we give
-losses; the first are compared as targets less values.
+`value_learning`) on the inputs below, rounded to six digits. rlax returns temporal differences where lrn
+returns losses, so the tests compare temporal differences with targets less values.
 """
 
 from __future__ import annotations

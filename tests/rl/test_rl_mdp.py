@@ -1,4 +1,4 @@
-"""Finite MDPs: solvers against each other and a linear program, closed forms, Monte Carlo, differences."""
+"""Finite MDPs: solvers compared with each other, a linear program, closed forms and Monte Carlo."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def x64():
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compiles():
-    """These programs run once each."""
+    """Compile without optimization, since each program runs once."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -32,7 +32,7 @@ def garnets(count: int = 4, states: int = 12, discount: float = 0.9):
 
 
 def double(m):
-    """The same MDP in double precision, its distributions normalized again."""
+    """The MDP in double precision, with its distributions normalized again."""
     p = np.asarray(m.transitions, np.float64)
     start = np.asarray(m.initial, np.float64)
     return mdp.make(
@@ -63,7 +63,7 @@ def test_value_iteration_policy_iteration_and_linear_program_agree(name, x64):
     np.testing.assert_allclose(by_values.values, by_policies.values, atol=1e-10)
     assert by_policies.residual < 1e-10
     assert by_policies.iterations < 20
-    # min sum v with v(s) >= r(s, a) + g P v for all s and a; ends have v = 0.
+    # Minimize the sum of v with v(s) >= r(s, a) + g P v for all s and a, and v = 0 in terminal states.
     s, a = m.states, m.actions
     p = np.asarray(m.transitions) * ~np.asarray(m.terminal)[None, None]
     upper = (float(m.discount) * p - np.eye(s)[:, None]).reshape(s * a, s)
@@ -85,14 +85,14 @@ def test_each_sweep_contracts_by_the_discount(x64):
 
 def test_stopping_bound_of_value_iteration():
     m = one(garnets(), 0)
-    found = mdp.value_iteration(m, tolerance=1e-2)
-    error = jnp.abs(found.values - mdp.solve(m).values).max()
+    result = mdp.value_iteration(m, tolerance=1e-2)
+    error = jnp.abs(result.values - mdp.solve(m).values).max()
     assert 1e-4 < error <= 0.9 / 0.1 * 1e-2
-    assert int(found.iterations) < 100
+    assert int(result.iterations) < 100
 
 
 def near_one(p, r, discount=0.9999):
-    """An MDP in single precision, the values and visits of each action's policy, and the best, in double."""
+    """An MDP in single precision; values and visits of each action's policy, and the best, in double."""
     p, r = np.asarray(p, np.float64), np.asarray(r, np.float64)
     n, actions = r.shape
     systems = [np.eye(n) - discount * p[:, a] for a in range(actions)]
@@ -104,9 +104,9 @@ def near_one(p, r, discount=0.9999):
     return mdp.make(p, r, discount=discount), values, visits, every[best], choices[best]
 
 
-FIRST, SECOND = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2  # both actions lead there
+FIRST, SECOND = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2  # both actions lead to this state
 NEAR_ONE = {
-    # Actions differ by less than what single precision tells of 10,000.
+    # Values of actions differ by less than single precision can represent at 10,000.
     "stays": ([FIRST, SECOND], [[0.9995, 1.0], [-0.5, -0.5001]], 0.9999),
     "a cycle, whose sweeps do not settle": ([SECOND, FIRST], [[1.0, 0.5], [0.0, -0.5]], 0.9999),
     "thirds, whose sum is rounded": (
@@ -117,14 +117,14 @@ NEAR_ONE = {
 
 @pytest.mark.parametrize("name", NEAR_ONE)
 def test_single_precision_close_to_a_discount_of_one(name):
-    """Where a backup of values of 10,000 that are off by 6 rounds to the same values."""
+    """Solvers are right where a backup of values of 10,000 that are off by 6 rounds to the same values."""
     m, values, visits, best, choice = near_one(*NEAR_ONE[name])
-    for found in (mdp.value_iteration(m), mdp.policy_iteration(m)):
-        # What a tolerance of 1e-6 promises.
-        np.testing.assert_allclose(found.values, best, atol=1e-6 / (1 - NEAR_ONE[name][2]))
-        np.testing.assert_allclose(found.action_values.max(-1), best, rtol=1e-6)
-        np.testing.assert_array_equal(found.policy.argmax(-1), choice)
-        assert found.residual < 3e-6
+    for result in (mdp.value_iteration(m), mdp.policy_iteration(m)):
+        # The error bound of a tolerance of 1e-6.
+        np.testing.assert_allclose(result.values, best, atol=1e-6 / (1 - NEAR_ONE[name][2]))
+        np.testing.assert_allclose(result.action_values.max(-1), best, rtol=1e-6)
+        np.testing.assert_array_equal(result.policy.argmax(-1), choice)
+        assert result.residual < 3e-6
     for a in range(m.actions):
         policy = mdp.deterministic(m, jnp.full(m.states, a))
         np.testing.assert_allclose(mdp.policy_values(m, policy), values[a], rtol=2e-7)
@@ -133,13 +133,13 @@ def test_single_precision_close_to_a_discount_of_one(name):
 
 def test_a_tolerance_that_is_not_met_is_seen_in_the_residual():
     m = near_one(*NEAR_ONE["stays"])[0]
-    found = mdp.value_iteration(m, 1e-6, max_sweeps=100)
-    np.testing.assert_allclose(found.values[0], (1 - 0.9999**100) * 1e4, rtol=1e-5)
-    np.testing.assert_allclose(found.residual, 0.9999**100, rtol=1e-4)
-    # Rewards of a million, of which single precision tells no more than 1e-1.
-    found = mdp.value_iteration(m._replace(rewards=1e6 * m.rewards), 1e-3)
-    np.testing.assert_allclose(found.values, [1e10, -0.5e10], rtol=1e-6)
-    assert found.residual > 1e-3
+    result = mdp.value_iteration(m, 1e-6, max_sweeps=100)
+    np.testing.assert_allclose(result.values[0], (1 - 0.9999**100) * 1e4, rtol=1e-5)
+    np.testing.assert_allclose(result.residual, 0.9999**100, rtol=1e-4)
+    # Rewards of a million, which single precision represents with an error of about 1e-1.
+    result = mdp.value_iteration(m._replace(rewards=1e6 * m.rewards), 1e-3)
+    np.testing.assert_allclose(result.values, [1e10, -0.5e10], rtol=1e-6)
+    assert result.residual > 1e-3
 
 
 def test_values_that_do_not_exist_are_nan():
@@ -168,7 +168,7 @@ def test_solving_a_stack_of_mdps_equals_a_loop():
 
 
 def test_known_values():
-    # 14/17 is the best chance to cross the slippery 4x4 lake without a time limit.
+    # The best probability to cross the slippery 4x4 lake without a time limit is 14/17.
     np.testing.assert_allclose(mdp.solve(mdp.frozen_lake(4, discount=1.0)).values[0], 14 / 17, atol=1e-5)
     cliff = mdp.cliff_walking()
     np.testing.assert_allclose(cliff.initial @ mdp.solve(cliff).values, -13, atol=1e-4)
@@ -181,14 +181,14 @@ def test_known_values():
     two = mdp.two_state(g)
     exact = np.array([1 + 2 * g, 2 + g]) / (1 - g**2)
     np.testing.assert_allclose(mdp.policy_values(two, mdp.uniform_policy(two)), exact, rtol=1e-5)
-    # Four rooms: 12 moves from start to goal at the least, the last of which pays 1.
+    # Four rooms: the shortest path from start to goal has 12 moves, and the last move pays 1.
     rooms = mdp.four_rooms(discount=0.9)
     steps = np.log(float(rooms.initial @ mdp.solve(rooms).values)) / np.log(0.9) + 1
     np.testing.assert_allclose(steps, shortest(mdp.four_rooms()), atol=1e-3)
 
 
 def shortest(m) -> int:
-    """Fewest actions from the start to an end, by breadth-first search."""
+    """The smallest number of actions from the start to a terminal state, by breadth-first search."""
     p, reached, steps = np.asarray(m.transitions), np.asarray(m.initial) > 0, 0
     while not (reached & np.asarray(m.terminal)).any():
         reached = reached | (p[reached].sum((0, 1)) > 0)

@@ -1,4 +1,4 @@
-"""Minibatches: fair orders, and rows that keep their bits."""
+"""Minibatches: uniform random orders, and rows that keep their bits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rows_of_wide_arrays_alone():
 
 
 def test_the_order_is_that_of_the_keys_bits():
-    """The row's number replaces the low bits of what is drawn for it."""
+    """The number of a row replaces the low bits of its random number."""
     bits = np.asarray(jax.random.bits(jax.random.key(3), (2, 6)), np.int64)
     expected = np.argsort(bits // 8 * 8 + np.arange(6)[None], axis=1)
     np.testing.assert_array_equal(shuffled(jax.random.key(3), 6, 2), expected)

@@ -1,4 +1,4 @@
-"""Noise: variance, spectrum and autocorrelation as theory has them, and no seam where it is resumed."""
+"""Noise: variance, spectrum and autocorrelation agree with theory, also across calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LENGTH = 512
 
 
 def path(noise, steps=LENGTH, shape=(400,), seed=0):
-    """A path [steps, *shape] from its start."""
+    """A path of a noise from its start, [steps, *shape]."""
     init, draw = jax.random.split(jax.random.key(seed))
     return np.asarray(jax.jit(lambda: noise.sample(draw, noise.init(init, shape), steps)[0])())
 
@@ -38,7 +38,7 @@ def paths():
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_step_is_standard_normal(paths, name):
     x = paths[name]
-    # Over 400 paths, at each of some steps: mean, variance, and the shape of the distribution.
+    # Mean, variance and distribution over 400 paths, at several steps.
     for t in (0, 1, 100, 511):
         assert abs(x[t].mean()) < 4 / np.sqrt(400)
         assert abs(x[t].var() - 1) < 4 * np.sqrt(2 / 400)
@@ -48,7 +48,7 @@ def test_every_step_is_standard_normal(paths, name):
 
 @pytest.mark.parametrize(("name", "beta"), [("white", 0.0), ("beta .5", 0.5), ("pink", 1.0), ("red", 2.0)])
 def test_the_spectrum_falls_as_it_should(paths, name, beta):
-    """The slope of the averaged periodogram, log against log, over all but the mean and Nyquist."""
+    """The log-log slope of the averaged periodogram, without the mean and the Nyquist frequency, is -beta."""
     frequency, power = signal.periodogram(paths[name], axis=0, detrend=False)  # pyright: ignore[reportArgumentType]
     inner = slice(1, -1)
     slope = np.polyfit(np.log(frequency[inner]), np.log(power[inner].mean(1)), 1)[0]
@@ -81,7 +81,7 @@ def test_dimensions_are_independent():
 
 
 def test_segments_are_independent_and_start_anew():
-    """Pink noise of one segment is far from independent; across its end it is."""
+    """Values of pink noise are correlated within a segment and independent across its end."""
     noise = pink(16)
     x = path(noise, steps=32, shape=(4000,))
     within, across = ((x[t] * x[t + 1]).mean() for t in (14, 15))
@@ -92,7 +92,7 @@ def test_segments_are_independent_and_start_anew():
 
 @pytest.mark.parametrize("name", ["white", "OU", "short pink"])
 def test_it_goes_on_from_its_state(name):
-    """Drawn in two calls it has the law of one drawn at once; within a segment it is the same."""
+    """Noise drawn in two calls has the distribution of noise drawn in one; within a segment it is equal."""
     noise = {**KINDS, "short pink": pink(12)}[name]
     init, one, two = jax.random.split(jax.random.key(3), 3)
     state = noise.init(init, (3000,))

@@ -1,4 +1,4 @@
-"""Packing: what comes out is what went in, bit for bit, also of other leading axes."""
+"""Packing: unpacked arrays equal the packed ones bit for bit, also with other leading axes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DTYPES = (
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (4, 4), (17,)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_keeps_its_bits(dtype, shape):
-    """All bit patterns of the narrow dtypes, random ones of the others, beside a leaf that is packed."""
+    """All bit patterns of narrow dtypes, and random ones of other dtypes, beside a leaf that is packed."""
     dtype, n = jnp.dtype(dtype), 4
     size = int(np.prod(shape))
     if dtype == jnp.bool_:
@@ -58,15 +58,15 @@ def test_every_dtype_keeps_its_bits(dtype, shape):
     tree = {"a": jnp.arange(4, dtype=jnp.int32), "x": jnp.asarray(x), "z": jnp.ones((4, 2))}
     form = packing(tree)
     packed = form.pack(tree)
-    found = form.unpack(packed)
-    assert bits(found) == bits(tree)
+    unpacked = form.unpack(packed)
+    assert bits(unpacked) == bits(tree)
     narrow = str(dtype) in ("float32", "int32", "uint32", "bool") and size <= 16
     assert len(packed[1]) == (not narrow)
-    assert np.asarray(found["x"]).tobytes() == x.tobytes()
+    assert np.asarray(unpacked["x"]).tobytes() == x.tobytes()
 
 
 def test_rows_of_a_stretch():
-    """Packed as [time, n, ...], sliced, unpacked as [n, ...]; and the other way round."""
+    """Arrays packed as [time, n, ...] and sliced can be unpacked as [n, ...], and vice versa."""
     stretch = jax.tree.map(lambda x: jnp.stack([x, x[::-1], x]), TREE)
     table, wide = packing(stretch, axes=2).pack(stretch)
     one = packing(TREE)

@@ -1,4 +1,4 @@
-"""PETS and MBPO: identity environments, what an exact model makes of them, errors."""
+"""PETS and MBPO: identity environments, PETS with an exact model, errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_mbpo_does_not_learn_from_what_follows_an_end():
     alive = jnp.array([[True, True], [True, False], [False, False]])[:, :, None]
     ends = jnp.array([[False, True], [True, False], [False, False]])[:, :, None]
     rows = flat(Imagined(count[..., None], count[..., None], count, ends, count[..., None] + 1, alive))
-    # Column by column in time: what is dead is replaced by the first step of its place.
+    # Steps in order of time; a step after a termination is replaced by the first step of its particle.
     np.testing.assert_array_equal(rows.reward, [0, 1, 2, 1, 0, 1])
     np.testing.assert_array_equal(rows.terminated, [False, True, True, True, False, True])
     np.testing.assert_array_equal(rows.final_observation[:, 0], rows.reward + 1)
@@ -88,6 +88,6 @@ def test_pets_swings_the_pendulum_up_within_eight_hundred_steps():
         log_every=20,
         progress=False,
     )
-    # The fourth episode; SAC is at -1400 by then.
+    # The return of the fourth episode; that of SAC is about -1400.
     assert fit.table.final(fit.arms[0], "return").mean() > -350
     assert jax.tree.leaves(fit.state.plans)[0].shape == (1, 5, 1, 20, 1)

@@ -1,4 +1,4 @@
-"""Playing and evaluating: what is counted, and what is masked."""
+"""Playing and evaluating: which steps and episodes count."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def right_answer(noise, observation, memory):
 def test_unroll_tells_the_final_observation_from_the_next():
     env = two_state_truncating(length=3)
     _, _, trajectory, ended = unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), x[:, 0], m), 4, 12)
-    # The chain alternates, and starts at random: so the final observation is always the other state...
+    # The chain alternates from a random start, so the final observation is always the other state.
     np.testing.assert_array_equal(trajectory.final_observation, 1 - trajectory.observation)
     np.testing.assert_array_equal(trajectory.reward, 1 + trajectory.observation[..., 1])
     np.testing.assert_array_equal(trajectory.truncated[:, 0], [False, False, True] * 4)
     assert not trajectory.terminated.any()
-    # ...and where nothing ended it is what comes next.
+    # Where no episode ended, the final observation is the next observation.
     final, observation = np.asarray(trajectory.final_observation), np.asarray(trajectory.observation)
     same = (final[:-1] == observation[1:]).all(-1)
     assert same[~np.asarray(trajectory.ended[:-1])].all()
@@ -70,7 +70,7 @@ def test_no_episode_ended_is_weight_zero():
 
 
 def test_resets_are_fresh_each_time():
-    """Starts within one stretch are independent draws, not one draw repeated."""
+    """Starts of episodes within a stretch are independent draws, not one repeated draw."""
     env = echo(n=10, length=1)
     _, _, trajectory, _ = unroll(env, right_answer, 3, 200)
     symbols = np.asarray(jnp.argmax(trajectory.observation, -1))
@@ -80,7 +80,7 @@ def test_resets_are_fresh_each_time():
 
 
 def wide(numbers):
-    """`two_state_truncating`, cut after three steps, with a state of so many random numbers more."""
+    """`two_state_truncating` with three steps, whose state also holds ``numbers`` random numbers."""
     base = two_state_truncating(length=3)
 
     def reset(key):
@@ -96,16 +96,16 @@ def wide(numbers):
 
 def test_resets_in_the_loop_are_those_drawn_ahead(monkeypatch):
     env = wide(30)
-    found = []
+    runs = []
     for most in (0, 2**24):
         monkeypatch.setattr(play, "_MOST_AHEAD", most)
-        found.append(unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 10))
-    jax.tree.map(np.testing.assert_array_equal, *found)
-    assert np.unique(np.asarray(found[0][2].reward)).size == 4 * 4  # a fresh draw for each of the episodes
+        runs.append(unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 10))
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+    assert np.unique(np.asarray(runs[0][2].reward)).size == 4 * 4  # a fresh draw for each of the episodes
 
 
 def test_a_large_state_is_held_once():
-    """Eight environments of 40 kB for 512 steps: 656 MB of temporaries when every reset was drawn ahead."""
+    """Eight environments of 40 kB for 512 steps; with every reset drawn ahead they would take 656 MB."""
     env = wide(10_000)
 
     def run(key):
@@ -129,7 +129,7 @@ def test_next_values_are_those_of_final_observations(length):
     batched = jax.vmap(lambda t, v: play.next_values(t, v, value_of))
     lanes = jax.tree.map(lambda x: jnp.stack([x, x]), (trajectory, values))
     np.testing.assert_allclose(batched(*lanes), jnp.stack([expected, expected]))
-    # Had the cuts been overlooked, the test would know.
+    # The values without bootstrapping at truncations differ, so that the test would detect them.
     shifted = jnp.concatenate([values[1:], expected[-1:]])
     assert bool((shifted != expected).any()) == (length == 5)
 
@@ -145,7 +145,7 @@ def test_next_values_are_those_of_final_observations(length):
     ],
 )
 def test_next_values_of_a_cut_at_any_step(truncated, terminated, expected):
-    """Values 1, 2, 3 of what was seen; a cut leads to one worth 10, the last step to one worth 4."""
+    """Observations have values 1, 2, 3; a truncation leads to value 10, the last step to value 4."""
     seen = jnp.array([1.0, 2.0, 3.0])[:, None]
     cut = jnp.array(truncated, bool)[:, None]
     final = jnp.where(cut, 10.0, jnp.array([2.0, 3.0, 4.0])[:, None])
@@ -157,7 +157,7 @@ def test_next_values_of_a_cut_at_any_step(truncated, terminated, expected):
 
 
 def test_next_values_look_once_where_nothing_was_cut():
-    """Terminated episodes alone do not make it look at every final observation."""
+    """If episodes only terminate, the network does not evaluate every final observation."""
     env = echo(n=2, length=3)
     _, _, trajectory, _ = unroll(env, right_answer, 4, 12)
     looked = []
@@ -188,7 +188,7 @@ def test_rollouts_count_whole_episodes_and_nothing_after():
 
 
 def test_rollouts_stop_at_a_truncation():
-    """Cut at 2 with a horizon of 5: what follows the cut is not counted."""
+    """With a truncation after 2 steps and a horizon of 5, steps after the truncation do not count."""
     policy = memoryless(lambda state, x: jnp.zeros(x.shape[0], jnp.int32))
     played = rollouts(two_state_truncating(length=2)._replace(horizon=5), policy, jax.random.key(0), (), 6)
     np.testing.assert_array_equal(played.returns, 3.0)
@@ -197,7 +197,7 @@ def test_rollouts_stop_at_a_truncation():
 
 
 def counted(env):
-    """The environment, and a list to which each move appends the time it was played at."""
+    """The environment, and a list to which each move appends the time of its step."""
     moves = []
 
     def move(key, state, action):
@@ -208,7 +208,7 @@ def counted(env):
 
 
 def lasting(steps):
-    """Episodes that end after as many steps as the action of their first step says, at most ``steps``."""
+    """Episodes whose number of steps is the action of their first step, at most ``steps``."""
     base = echo(n=9, length=steps)
 
     def move(key, state, action):
@@ -223,7 +223,7 @@ def lasting(steps):
 
 
 def test_rollouts_stop_when_the_last_episode_is_over():
-    """Episodes of 2, 3 and 4 steps, a horizon of 50: four steps are played, in each lane of a vmap too."""
+    """Episodes of 2, 3 and 4 steps with a horizon of 50 take four steps, in each lane of a vmap too."""
     env, moves = counted(lasting(50))
     policy = memoryless(lambda state, x: state + jnp.arange(3, dtype=jnp.int32))
     played = jax.jit(lambda key: rollouts(env, policy, key, jnp.int32(2), 3))(jax.random.key(0))
@@ -240,7 +240,7 @@ def test_rollouts_stop_when_the_last_episode_is_over():
 
 
 def test_rollouts_draw_a_key_for_each_step_and_episode():
-    """From the documented place: fold_in(second half of the key, step), its second half split."""
+    """Keys are split from the second half of fold_in(second half of the key, step)."""
     n = 3
 
     def move(key, state, action):
@@ -302,8 +302,8 @@ def test_evaluator_measures_another_environment_than_the_one_trained_on():
         lambda k, b=None: (), lambda k, s, b=None: (s, {}), memoryless(lambda s, x: jnp.argmax(x, -1))
     )
     for env, value in ((echo(), 5.0), (lambda c: echo(length=c), 3.0)):
-        found = evaluator(env, 4)(agent, 3, jax.random.key(0), (), None)
-        assert {k: float(v) for k, v in found.items()} == {
+        metrics = evaluator(env, 4)(agent, 3, jax.random.key(0), (), None)
+        assert {k: float(v) for k, v in metrics.items()} == {
             "greedy_return": value, "greedy_length": value, "greedy_finished": 1.0,
         }  # fmt: skip
     with pytest.raises(ValueError, match="episodes must be at least 1"):

@@ -1,4 +1,4 @@
-"""PPO and its recurrent form: the parts against closed forms, and what is refused."""
+"""PPO and its recurrent form: the parts compared with closed forms, and errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_clipped_surrogate_by_hand():
     advantage = jnp.array([1.0, 1.0, 1.0, -1.0, -1.0])
     loss = clipped_surrogate(jnp.log(ratio), jnp.zeros(5), advantage, 0.2)
     np.testing.assert_allclose(loss, [-0.5, -1.0, -1.2, 0.8, 1.5], rtol=1e-6)
-    # No gradient pulls a ratio further out on the side where it is clipped.
+    # A ratio beyond the clip gets no gradient that would move it further.
     slope = jax.grad(lambda x: clipped_surrogate(x, jnp.zeros(5), advantage, 0.2).sum())(jnp.log(ratio))
     assert [bool(s == 0) for s in slope] == [False, False, True, True, False]
 
@@ -62,9 +62,9 @@ def test_clipped_surrogate_by_hand():
     ],
 )
 def test_a_ratio_beyond_float32_has_the_gradient_of_the_clipped_loss(log_ratio, advantage, loss, slope):
-    """Not 0 times infinity, where the clip has cut it."""
-    found = jax.value_and_grad(clipped_surrogate)(log_ratio, 0.0, jnp.float32(advantage), 0.2)
-    np.testing.assert_allclose(found, (loss, slope), rtol=1e-4)
+    """The gradient of a clipped ratio is 0, not 0 times infinity."""
+    value_and_slope = jax.value_and_grad(clipped_surrogate)(log_ratio, 0.0, jnp.float32(advantage), 0.2)
+    np.testing.assert_allclose(value_and_slope, (loss, slope), rtol=1e-4)
 
 
 def test_a_ratio_beyond_float32_that_is_not_clipped_keeps_its_direction():
@@ -75,7 +75,7 @@ def test_a_ratio_beyond_float32_that_is_not_clipped_keeps_its_direction():
 
 
 def test_a_minibatch_with_an_overflowing_ratio_has_finite_metrics_and_gradient():
-    """The first action was all but impossible, and is certain now; its advantage is the larger one."""
+    """The first action was nearly impossible and is now certain; its advantage is the larger one."""
     env, settings = (
         echo(2),
         PPOConfig(normalize_advantages=False, value_coefficient=0.0, entropy_coefficient=0.0),
@@ -97,7 +97,7 @@ def test_a_minibatch_with_an_overflowing_ratio_has_finite_metrics_and_gradient()
 
 def test_clipped_value_loss_by_hand():
     value, old, target = jnp.array([2.0, 1.1]), jnp.array([1.0, 1.0]), jnp.array([2.0, 2.0])
-    # The first would be perfect, and is held to .2 from what it was; the second is within.
+    # The first value equals its target but is clipped to .2 from the old value; the second is not clipped.
     np.testing.assert_allclose(clipped_value_loss(value, old, target, 0.2), [0.32, 0.405], rtol=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_what_is_far_out_is_cut():
 
 @pytest.mark.parametrize("constant", [0.1, -7.3e4, 0.0, 3e-20])
 def test_what_differs_by_rounding_alone_is_not_blown_up(constant):
-    """Of 999 tenths the float32 mean is another number, and their difference as large as their deviation."""
+    """The float32 mean of 999 tenths differs from a tenth by as much as their deviation."""
     x = jnp.full(999, constant)
     np.testing.assert_array_equal(running.standardize(x), 0)
     counted = jnp.arange(1000) < 999
@@ -142,15 +142,15 @@ def test_standardize_is_the_usual_formula_elsewhere():
     x = np.random.default_rng(0).normal(5.0, 0.1, (4, 6)).astype(np.float32)
     np.testing.assert_allclose(running.standardize(jnp.asarray(x)), (x - x.mean()) / x.std(), atol=1e-4)
     counted = np.arange(24).reshape(4, 6) % 3 > 0
-    found = running.standardize(jnp.asarray(x), jnp.asarray(counted, jnp.float32))
-    np.testing.assert_allclose(found, (x - x[counted].mean()) / x[counted].std(), atol=1e-4)
+    standardized = running.standardize(jnp.asarray(x), jnp.asarray(counted, jnp.float32))
+    np.testing.assert_allclose(standardized, (x - x[counted].mean()) / x[counted].std(), atol=1e-4)
     np.testing.assert_allclose(running.standardize(jnp.array([1e-3, 3e-3])), [-1, 1], rtol=1e-4)
     for bad in (jnp.nan, jnp.inf):
         assert np.isnan(running.standardize(jnp.array([1.0, bad, 2.0]))).any()
 
 
 def test_a_reward_that_never_changes_stays_as_it_is():
-    """Its return has no spread to divide by."""
+    """The return of a constant reward has no spread to divide by."""
     start = jnp.zeros(3), running.moments()
     reward, ended = jnp.full((5, 3), 0.1), jnp.ones((5, 3), bool)
     _, scaled = rescale_rewards(start, reward, ended, 0.9)
@@ -187,7 +187,7 @@ def test_the_rate_falls_to_zero_over_the_total_steps():
 
 
 def test_adams_epsilon_is_that_of_the_papers_code():
-    """A first gradient of 1e-5 moves half as far as a large one."""
+    """With epsilon 1e-5 a first gradient of 1e-5 moves parameters half as far as a large one."""
     optimizer = ppo_optimizer(PPOConfig(learning_rate=0.1, anneal=False))
     update, _ = optimizer.update(jnp.array([1e-5, 1.0]), optimizer.init(jnp.zeros(2)))
     np.testing.assert_allclose(update, [-0.05, -0.1], rtol=1e-3)  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -205,7 +205,7 @@ def test_the_gradient_is_cut_by_its_global_norm(limit):
 
 
 def one_update(factory, env, net, **settings):
-    """The metrics of the first iteration, one pass and one minibatch: nothing has moved yet."""
+    """The metrics of an iteration with one pass and one minibatch, before the parameters change."""
     agent = factory(env, net, PPOConfig(epochs=1, minibatches=1, **settings))
     state = jax.jit(agent.init)(jax.random.key(0))
     step = jax.jit(agent.step)
@@ -222,7 +222,7 @@ def one_update(factory, env, net, **settings):
     ],
 )
 def test_training_sees_the_probabilities_it_acted_with(factory, env, net):
-    """A replay from another memory, observation or action would show as a divergence before any step."""
+    """A wrong memory, observation or action in training would show as a KL divergence before any step."""
     metrics = one_update(factory, env, net, num_envs=4, rollout_length=6)
     assert abs(float(metrics["approximate_kl"])) < 1e-6  # (ratio - 1) - log(ratio), each rounded to 6e-8
     assert float(metrics["clipped"]) == 0
@@ -289,9 +289,9 @@ BAD = {
     ),
     "wrong outputs": (
         lambda: ppo(echo(4), NET, PPOConfig()),
-        "(policy [batch, 4], value [batch]), and gives ([batch, 3], [batch])",
+        "(policy [batch, 4], value [batch]), but gives ([batch, 3], [batch])",
     ),
-    "no pair": (lambda: ppo(echo(), nets.mlp(3), PPOConfig()), "and gives [batch, 3]"),
+    "no pair": (lambda: ppo(echo(), nets.mlp(3), PPOConfig()), "but gives [batch, 3]"),
     "no net": (lambda: ppo(echo(), "mlp", PPOConfig()), "must be an lrn.types.Net, got str"),  # pyright: ignore
     "recurrent, no memory": (
         lambda: recurrent_ppo(memory(), NET, PPOConfig()),  # pyright: ignore[reportArgumentType]
@@ -318,7 +318,7 @@ def test_bad_input(case):
 
 
 def test_a_time_limit_is_bootstrapped():
-    """One iteration's targets on a chain that only truncates: with a perfect critic they are its values."""
+    """With a perfect critic, the targets of an iteration on a truncating chain are the critic's values."""
     g = 0.9
     values = jnp.array([(1 + 2 * g) / (1 - g**2), (2 + g) / (1 - g**2)])
     perfect = nets.from_function(
@@ -358,7 +358,7 @@ def test_one_row_is_enough_where_nothing_is_normalized():
 
 
 def small_bytes(dtype) -> Env:
-    """Two bytes are observed, large enough to wrap around in a byte's arithmetic; episodes of two steps."""
+    """Episodes of two steps that observe two bytes, large enough to wrap around in arithmetic of bytes."""
 
     def observe(state):
         return jnp.stack([state % 7 * 36, state % 5 * 50]).astype(dtype)
@@ -392,7 +392,7 @@ ON_BYTES = {
 
 
 def doubled(outputs):
-    """A linear network of what it is shown and of half of that."""
+    """A linear network of the observation and of half the observation."""
     return nets.from_function(
         lambda key, x: jax.random.normal(key, (4, outputs)) + x.mean() / 100,
         lambda params, x: jnp.concatenate([x / 100, -x / 2], 1) @ params,

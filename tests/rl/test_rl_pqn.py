@@ -1,4 +1,4 @@
-"""PQN: values against the analytic ones, its network against flax, and small environments solved."""
+"""PQN: values compared with analytic ones, its network with flax, and small environments solved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = SMALL.total_steps // SMALL.interactions
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.65])
 def test_truncation_is_bootstrapped(lambda_):
-    """On two states for ever, cut after five steps, the values are those of the endless chain."""
+    """On two endless states, truncated after five steps, the values are those of the endless chain."""
     env, g, table = identity.two_state_truncating(5), 0.8, nets.mlp(2, ())
     config = dataclasses.replace(
         SMALL,
@@ -45,7 +45,7 @@ def test_truncation_is_bootstrapped(lambda_):
         return np.asarray(table.apply(state.params, state.net_state, jnp.eye(2))[0])
 
     np.testing.assert_allclose(values(env), np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
-    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the mistake is seen
+    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the test detects the mistake
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_masked_actions_are_neither_played_nor_bootstrapped_from():
 
 
 def test_the_counter_stops_before_it_wraps():
-    """At 2^31 steps epsilon stays at its end (issue 13, fault 19)."""
+    """At 2^31 steps epsilon stays at its final value (issue 13, fault 19)."""
     config = dataclasses.replace(SMALL, total_steps=LARGEST, epsilon_end=0.25)
     agent = pqn(identity.echo(3), nets.mlp(3, ()), config)
     state = agent.init(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 100))

@@ -22,7 +22,7 @@ def test_counts_stop_at_the_largest_number():
 
 @pytest.mark.parametrize("period", [1, 2, 3, 50, 1000])
 def test_periods_go_on_in_phase(period):
-    """As many steps as 40,000 from just before the largest number: every period comes round in its time."""
+    """From just before the largest number, 40,000 steps keep the phase of every period."""
 
     def step(count, _):
         count = rates.count_in_periods(count, period)

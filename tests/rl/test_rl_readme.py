@@ -1,4 +1,4 @@
-"""The README's examples of reinforcement learning run, and are as short as it says."""
+"""The README's examples of reinforcement learning run, and have fewer than 15 lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_
 
 
 class MyEnv(Walk):
-    """Observes two numbers, as any environment might."""
+    """`Walk` with observations of two numbers."""
 
     def _observe(self, state):
         return jnp.stack(state).astype(jnp.float32)
@@ -35,7 +35,9 @@ def test_readme(monkeypatch):
     seen = []
 
     def short(agent, configs, seeds, *, steps, **options):
-        warn.of_schedules(driver._arms(configs)[1], steps)  # an error here: what is printed has no fault
+        warn.of_schedules(
+            driver._arms(configs)[1], steps
+        )  # warnings are errors here: the printed code must not warn
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", train.ScheduleWarning)
             result = fit(agent, configs, list(seeds)[:2], steps=2, progress=False, **options)
@@ -52,5 +54,5 @@ def test_readme(monkeypatch):
     assert len(sweep.arms) == len(both.arms) == 4
     assert seen[1][1] == 16
     returns = np.asarray(names["advantages"])
-    # Bootstrapped at the limit: the last step is worth its reward and the discounted value that follows.
+    # The return of the last step, at the time limit, is its reward plus the discounted next value.
     assert returns[-1, 0] == pytest.approx(1 + 0.99 * 10)

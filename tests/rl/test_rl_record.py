@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 
 
 def counting(env: Env) -> Env:
-    """The time of the episode is observed, and paid."""
+    """The environment with the time of the episode as observation and as reward."""
 
     def observe(state):
         return jnp.stack([state.time.astype(jnp.float32), state.symbol.astype(jnp.float32)])
@@ -77,7 +77,7 @@ def test_every_step_is_recorded(played):
     assert last.counted.all()
     for i in range(3):
         assert float(steps.episode(i).reward.sum()) == float(played.returns[i])
-    # Episodes begin by the first half of the key.
+    # The first half of the key draws the starts of episodes.
     observation, state = jax.vmap(ENV.reset)(jax.random.split(jax.random.split(KEY)[0], 3))
     np.testing.assert_array_equal(steps.observation[0], observation)
     np.testing.assert_array_equal(steps.state.symbol[0], state.symbol)
@@ -94,8 +94,8 @@ def test_recording_changes_nothing(played):
 
 
 def test_a_policy_samples_where_it_is_asked_to():
-    found = jax.jit(lambda key: rollouts(ENV, POLICY, key, jnp.int32(2), 3, sample=True))(KEY)
-    np.testing.assert_array_equal(found.lengths, [5, 5, 5])
+    played = jax.jit(lambda key: rollouts(ENV, POLICY, key, jnp.int32(2), 3, sample=True))(KEY)
+    np.testing.assert_array_equal(played.lengths, [5, 5, 5])
 
 
 def test_a_memoryless_policy_samples_by_its_key():
@@ -109,7 +109,7 @@ def test_a_memoryless_policy_samples_by_its_key():
 
 
 def seen(observation: Any, state: Any = (), reward: float = 1.0) -> Episodes:
-    """An episode of these observations [time, ...]."""
+    """An episode with the given observations [time, ...]."""
     observation = np.asarray(observation)
     time = len(observation)
     ones = np.ones((time, 1))
@@ -126,7 +126,7 @@ def named(name: str) -> Env:
 
 
 CLASSIC = {
-    # Two observations each: what is drawn leans left or stands left, then right.
+    # Two observations of each environment: the picture leans or stands left, then right.
     "CartPole-v1 (200 steps)": ([-1.5, 0, -0.3, 0], [1.5, 0, 0.3, 0]),
     "Pendulum-v1": ([0.0, 1.0, 0.0], [0.0, -1.0, 0.0]),
     "Acrobot-v1": ([0.0, -1.0, 1.0, 0.0, 0, 0], [0.0, 1.0, 1.0, 0.0, 0, 0]),
@@ -142,7 +142,7 @@ def test_classic_control_is_drawn(name):
     assert left.dtype == np.uint8
 
     def middle(picture):
-        """Of the accent's color, along the width, below the line of text."""
+        """The mean position along the width of the accent's color, below the line of text."""
         rows, columns = np.nonzero((picture[16:] == (36, 80, 184)).all(-1))
         if name.startswith("Mountain"):
             columns = columns[rows > 20]  # beside the flag
@@ -153,7 +153,7 @@ def test_classic_control_is_drawn(name):
 
 
 def test_upright_is_up():
-    """The pendulum of angle 0 and the hanging acrobot, by where their color is."""
+    """The pendulum at angle 0 points up, and the acrobot at rest hangs down."""
     up, down = frames(named("Pendulum-v1"), seen([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]))
     rows = [np.nonzero((x[16:] == (36, 80, 184)).all(-1))[0].mean() for x in (up, down)]
     assert rows[0] < 70 < 90 < rows[1]
@@ -171,14 +171,14 @@ def test_pictures_are_enlarged_and_colored():
     lit = (cells > 0).any(-1)
     np.testing.assert_array_equal(lit, bits[0].any(-1))
     assert (cells[0, 0] != cells[1, 1]).any()
-    # Hues go round the circle, one for each channel.
+    # Each channel has a hue of its own.
     for cell, channel in ((cells[0, 0], 0), (cells[1, 1], 2)):
         hue = 255 * np.array(colorsys.hsv_to_rgb(channel / 4, 150 / 255, 1.0))
         np.testing.assert_allclose(cell, hue, atol=3)
 
 
 def test_a_line_of_text_stands_over_each_picture():
-    """The step, and the return so far; a picture that is too narrow for it has paper beside it."""
+    """Each picture has a line with step and return; a narrow picture gets a margin for it."""
     first, second = frames(named("game"), seen(np.ones((2, 24, 1, 3), bool), reward=1.5))
     assert first.shape == second.shape == (240 + 16, 140, 3)
     assert (second[16:, :10] != 255).any(-1).all()
@@ -219,7 +219,7 @@ def test_numbers_are_curves_with_a_line_at_the_step():
     height, width = drawn[0][16:].shape[:2]
     np.testing.assert_allclose(width / height, 1.6, rtol=0.02)
     assert (drawn[0][40:] == (36, 80, 184)).all(-1).all(0).sum() == 2
-    # It stands at the numbers of its step: here a peak of the second curve, which is orange.
+    # The line stands at the current step, here a peak of the second curve, which is orange.
     drawn = frames(named("numbers"), seen([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]))
     orange = (abs(drawn[0].astype(int) - (224, 102, 0)) < 40).all(-1)
     peak = np.nonzero(orange[np.nonzero(orange.any(1))[0][0]])[0].mean()
@@ -227,15 +227,15 @@ def test_numbers_are_curves_with_a_line_at_the_step():
 
 
 def test_an_environment_draws_itself():
-    """Its state, through wrappers that put theirs around it; floats of [0, 1] are made bytes."""
+    """``render`` gets the environment's own state through wrappers; floats in [0, 1] become bytes."""
     base = two_state_truncating(length=3)
     drawing = base._replace(render=lambda state: jnp.full((60, 150, 3), state.time / 10))
     for env in (drawing, time_limit(drawing, 2), with_reward(drawing, lambda o, a, s: s.reward, "paid")):
         played = rollouts(env, memoryless(lambda s, x: jnp.zeros(2, jnp.int32)), KEY, (), 2, record=True)
-        found = frames(env, played, 1)[:, 16:]
-        assert found.shape == (env.horizon, 60, 150, 3)
+        pictures = frames(env, played, 1)[:, 16:]
+        assert pictures.shape == (env.horizon, 60, 150, 3)
         expected = np.round(25.5 * np.arange(env.horizon))
-        np.testing.assert_array_equal(found[:, 0, 0, 0], expected)
+        np.testing.assert_array_equal(pictures[:, 0, 0, 0], expected)
     beyond = drawing._replace(render=lambda state: np.full((60, 150, 3), (-0.5, 0.5, 1.5)))
     (frame,) = frames(beyond, seen(np.zeros((1, 2)), state=np.zeros(1)))
     np.testing.assert_array_equal(frame[20, 20], [0, 128, 255])
@@ -273,7 +273,7 @@ def test_figures_of_gymnax_are_pictures():
     played = rollouts(env, memoryless(lambda s, x: jnp.ones(1, jnp.int32)), KEY, (), 1)
     _, state = env.reset(KEY)
     states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
-    assert played.lengths[0] == 9  # and the pay is for one catch
+    assert played.lengths[0] == 9  # so that an episode pays for one catch
     assert abs(float(played.returns[0])) == 1
     drawn = frames(env, seen(np.zeros((2, 10, 5)), state=states))
     assert drawn.shape[0] == 2
@@ -299,7 +299,7 @@ def test_a_gif(tmp_path, played):
 
 
 def table() -> Table:
-    """Two arms, three seeds; b has no value at step 10."""
+    """A table of two arms and three seeds; arm b has no value at step 10."""
     rows = [
         (arm, seed, step, metric, (100 if arm == "b" else 0) + 10 * seed + step + (metric == "return") * 0.5)
         for arm in "ab"

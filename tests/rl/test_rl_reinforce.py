@@ -1,4 +1,4 @@
-"""Gradient estimators against the exact gradient, over every trajectory there is; then the agent's own."""
+"""Gradient estimators, averaged over all trajectories, and REINFORCE's gradient, equal the exact gradient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lrn.rl.reinforce import (
 
 
 def layered():
-    """Three steps, two states each and two actions; every episode ends after the third."""
+    """An MDP of three steps with two states each and two actions; every episode ends after the third step."""
     rng = np.random.RandomState(0)
     p = np.zeros((6, 2, 6))
     p[0, :, 1], p[0, :, 2] = (0.3, 0.8), (0.7, 0.2)
@@ -38,21 +38,21 @@ STEPS = 3
 
 
 def trajectories(problem):
-    """Every trajectory: its probability, states and actions [time, batch]."""
+    """All trajectories: probabilities, states and actions [time, batch]."""
     policy = np.asarray(jax.nn.softmax(LOGITS), np.float64)
-    found = []
+    paths = []
     for states in itertools.product([0], [1, 2], [3, 4]):
         for actions in itertools.product([0, 1], repeat=STEPS):
             after = (*states[1:], 5)
-            each = [policy[s, a] * problem.transitions[s, a, n] for s, a, n in zip(states, actions, after)]
-            found.append((float(np.prod(each)), states, actions))
-    weights, states, actions = zip(*found)
+            factors = [policy[s, a] * problem.transitions[s, a, n] for s, a, n in zip(states, actions, after)]
+            paths.append((float(np.prod(factors)), states, actions))
+    weights, states, actions = zip(*paths)
     assert sum(weights) == pytest.approx(1, abs=1e-6)
     return np.array(weights), np.array(states).T, np.array(actions).T
 
 
 def estimate(problem, kind):
-    """The expectation of an estimator, over all trajectories."""
+    """The expectation of an estimator over all trajectories."""
     chances, states, actions = trajectories(problem)
     reward = problem.rewards[states, actions]
     ended = np.zeros(states.shape, bool)
@@ -105,14 +105,14 @@ def test_over_episode_discounts_and_first_episodes():
 
 
 def table(zeros):
-    """Logits by state: a network of one matrix."""
+    """A network of one matrix, the logits of each state."""
     return nets.from_function(lambda key, x: jnp.asarray(zeros), lambda params, x: x @ params)
 
 
 @pytest.mark.parametrize("estimator", ["return", "to_go"])
 @pytest.mark.parametrize("baseline", [False, True])
 def test_the_agents_gradient_is_the_exact_one(estimator, baseline):
-    """Read from Adam's first moment after one step of 4096 episodes."""
+    """The gradient of 4096 episodes, read from Adam's first moment, is near the exact one."""
     problem = layered()
     config = ReinforceConfig(
         num_envs=4096, rollout_length=5, estimator=estimator, discount_states=True,
@@ -128,15 +128,15 @@ def test_the_agents_gradient_is_the_exact_one(estimator, baseline):
         state, _ = agent.step(step, agent.init(init, None), None)
         return -state.opt_state[0].mu["net"] / 0.1
 
-    found = np.stack([gradient(jax.random.key(i)) for i in range(8)])
+    gradients = np.stack([gradient(jax.random.key(i)) for i in range(8)])
     exact = np.asarray(mdp.softmax_policy_gradient(problem, LOGITS))
-    error = found.std(0, ddof=1) / np.sqrt(len(found))
-    assert (np.abs(found.mean(0) - exact) <= 6 * error + 1e-6).all()  # t with 7 degrees of freedom
+    error = gradients.std(0, ddof=1) / np.sqrt(len(gradients))
+    assert (np.abs(gradients.mean(0) - exact) <= 6 * error + 1e-6).all()  # t with 7 degrees of freedom
     assert error.max() < 0.05 * np.abs(exact).max()
 
 
 def test_one_episode_of_each_environment_counts():
-    """In a rollout of seven steps two episodes of three end; the second is thrown away."""
+    """In a rollout of seven steps two episodes of three steps end; the second does not count."""
     config = ReinforceConfig(num_envs=8, rollout_length=7, normalize_weights=False)
     agent = reinforce(mdp.as_env(layered(), horizon=3), table(LOGITS), config)
     step = jax.jit(agent.step)

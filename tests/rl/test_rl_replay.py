@@ -1,4 +1,4 @@
-"""The ring against a list, its cost against its capacity, and n-step returns against a walk by hand."""
+"""The ring equals a list, its cost does not depend on its capacity, and n-step returns are right."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_windows_are_consecutive_steps_of_one_environment(added):
     ring = replay.init({"env": jnp.int32(0), "t": jnp.int32(0)}, 5 * envs)
     for t in range(added):
         ring = replay.add(ring, {"env": jnp.arange(envs), "t": jnp.full(envs, t)})
-    got = replay.take(ring, replay.draw(jax.random.key(1), ring, (400,), window, envs))
-    assert got["t"].shape == (400, window)
-    assert (np.asarray(got["env"]) == np.asarray(got["env"])[:, :1]).all()
-    assert (np.diff(np.asarray(got["t"]), axis=1) == 1).all()
-    assert set(np.asarray(got["t"])[:, 0].tolist()) == set(range(max(0, added - 5), added - window + 1))
-    assert set(np.asarray(got["env"])[:, 0].tolist()) == {0, 1}
+    windows = replay.take(ring, replay.draw(jax.random.key(1), ring, (400,), window, envs))
+    assert windows["t"].shape == (400, window)
+    assert (np.asarray(windows["env"]) == np.asarray(windows["env"])[:, :1]).all()
+    assert (np.diff(np.asarray(windows["t"]), axis=1) == 1).all()
+    assert set(np.asarray(windows["t"])[:, 0].tolist()) == set(range(max(0, added - 5), added - window + 1))
+    assert set(np.asarray(windows["env"])[:, 0].tolist()) == {0, 1}
 
 
 def by_hand(reward, terminated, truncated, discount):
-    """Walk along a window until the episode or the window ends."""
+    """The n-step return by walking along a window until the episode or the window ends."""
     total, weight = 0.0, 1.0
     for i, (r, term, trunc) in enumerate(zip(reward, terminated, truncated)):
         total += weight * r
@@ -76,16 +76,16 @@ def test_n_step_equals_a_walk_across_every_end():
     rng = np.random.default_rng(0)
     reward = rng.normal(size=(500, 4)).astype(np.float32)
     terminated, truncated = rng.random((500, 4)) < 0.2, rng.random((500, 4)) < 0.2
-    got = replay.n_step(jnp.asarray(reward), jnp.asarray(terminated), jnp.asarray(truncated), 0.9)
+    returns = replay.n_step(jnp.asarray(reward), jnp.asarray(terminated), jnp.asarray(truncated), 0.9)
     for i in range(500):
         expected = by_hand(reward[i], terminated[i], truncated[i], 0.9)
         np.testing.assert_allclose(
-            [got.return_[i], got.discount[i], got.last[i]], expected, rtol=1e-5, atol=1e-6
+            [returns.return_[i], returns.discount[i], returns.last[i]], expected, rtol=1e-5, atol=1e-6
         )
 
 
 def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
-    """Observation t is t, so what each transition is can be read off it."""
+    """Observation t is t, so that observations identify each transition."""
     ended = np.zeros(20, bool)
     ended[[4, 11]] = True  # 4 terminates, 11 is cut
     steps = jnp.arange(20)
@@ -99,22 +99,22 @@ def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
     )
     ring = replay.add(replay.init(jax.tree.map(lambda x: x[0], data), 32), data)
     windows = replay.draw(jax.random.key(2), ring, (300,), 3)
-    got, weight = replay.take_n_step(ring, windows, 0.5)
-    start = np.asarray(got.observation)[:, 0].astype(int)
+    transitions, weight = replay.take_n_step(ring, windows, 0.5)
+    start = np.asarray(transitions.observation)[:, 0].astype(int)
     assert set(start.tolist()) == set(range(18))
     last = np.array([min([t for t in (4, 11) if s <= t] + [s + 2]) if s <= 11 else s + 2 for s in start])
     last = np.minimum(last, start + 2)
     length = last - start + 1
-    np.testing.assert_array_equal(np.asarray(got.final_observation)[:, 0], last + 0.5)
-    np.testing.assert_array_equal(got.action, start % 3)
-    np.testing.assert_allclose(got.reward, 2 * (1 - 0.5**length))
+    np.testing.assert_array_equal(np.asarray(transitions.final_observation)[:, 0], last + 0.5)
+    np.testing.assert_array_equal(transitions.action, start % 3)
+    np.testing.assert_allclose(transitions.reward, 2 * (1 - 0.5**length))
     np.testing.assert_allclose(weight, np.where(last == 4, 0.0, 0.5**length))
-    np.testing.assert_array_equal(got.terminated, last == 4)
-    np.testing.assert_array_equal(got.truncated, last == 11)
+    np.testing.assert_array_equal(transitions.terminated, last == 4)
+    np.testing.assert_array_equal(transitions.truncated, last == 11)
 
 
 class Walk:
-    """Environments that show the next whole number at every step and reset, as uint8; and a list of all."""
+    """Environments that observe the next whole number (uint8) at every step and reset, and their steps."""
 
     def __init__(self, envs: int, chance: float, seed: int = 0):
         self.rng, self.envs, self.chance, self.number = np.random.default_rng(seed), envs, chance, envs
@@ -155,7 +155,7 @@ class Walk:
         return jax.tree.map(jnp.asarray, (fresh, now))
 
     def kept(self, filled: int, n: int, capacity: int, places: int) -> int:
-        """How many rows have room for their observations, once the oldest have given way by n."""
+        """The number of rows whose observations fit, after dropping the oldest rows n at a time."""
         filled = min(filled + n, capacity)
         while self.number - self.all[-filled][0] > places:
             filled -= self.envs
@@ -191,9 +191,12 @@ def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps,
         assert (filled == capacity) or filled == len(walk.all) or (chance > 0.1 and filled > capacity / 2)
         assert int(ring.position) == len(walk.all) % capacity
         rows = (int(ring.position) - filled + np.arange(filled)) % capacity
-        got, columns = replay.take(ring, jnp.asarray(rows)), [np.array(x) for x in zip(*walk.all[-filled:])]
+        taken, columns = (
+            replay.take(ring, jnp.asarray(rows)),
+            [np.array(x) for x in zip(*walk.all[-filled:])],
+        )
         for name, column in zip(Transition._fields, columns):
-            x = np.asarray(getattr(got, name))
+            x = np.asarray(getattr(taken, name))
             if x.ndim == 2:
                 assert x.dtype == np.uint8
                 np.testing.assert_array_equal(x[:, 1], (column * 7) % 256)
@@ -202,19 +205,19 @@ def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps,
 
 
 def one_step(key, ring):
-    """What an off-policy agent does in a step: write a few rows, read a batch."""
+    """A step of an off-policy agent: write a few rows, read a batch."""
     ring = replay.add(ring, {"x": jnp.ones((8, 4))})
     return ring, replay.sample(key, ring, 32)["x"].mean()
 
 
 def copying_step(key, ring):
-    """The trap: a ring that is a result of `where` is a new ring."""
+    """A step that copies the ring, since the result of `where` is a new ring."""
     after, mean = one_step(key, ring)
     return jax.tree.map(lambda a, b: jnp.where(mean < 0, a, b), ring, after), mean
 
 
 def seconds(step, capacity: int, seeds: int) -> float:
-    """CPU seconds of 300 steps, the least of three goes."""
+    """CPU seconds of 300 steps, the smallest of three measurements."""
 
     def body(i, carry):
         key, rings, total = carry
@@ -241,7 +244,7 @@ def seconds(step, capacity: int, seeds: int) -> float:
 def test_a_step_costs_the_same_at_a_hundred_times_the_capacity(seeds):
     assert seconds(one_step, 1_000_000, seeds) < 8 * seconds(
         one_step, 10_000, seeds
-    )  # a copy costs 100 times
+    )  # with a copy per step the ratio would be about 100
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Returns against rlax's on one episode, and against a slow loop where episodes end and are cut.
+"""Returns, compared with rlax's on one episode, and with a slow loop over terminations and truncations.
 
 The numbers in RLAX were computed once with rlax (its main branch of 30 March 2026, `multistep` and `vtrace`),
 on the inputs below, rounded to six digits; a termination there is a discount of 0.
@@ -72,12 +72,12 @@ def test_vtrace_equals_rlax(name, options):
     equals_rlax(result.advantages, f"{name} advantages")
 
 
-# Where episodes end both ways: each step by its definition, forwards, in float64.
+# Stretches with terminations and truncations: the references follow the definitions forward, in float64.
 
 
 @pytest.fixture(scope="module")
 def play():
-    """[time 40, batch 3], episodes ending both ways, also at the last step and both at once (DeepSea)."""
+    """A stretch [40, 3] whose episodes end both ways, also at the last step, and both at once (DeepSea)."""
     rng = np.random.RandomState(0)
     shape = (40, 3)
     terminated, truncated = rng.rand(*shape) < 0.15, rng.rand(*shape) < 0.15
@@ -85,7 +85,7 @@ def play():
     terminated[-1] = [False, True, False]
     terminated[5] = truncated[5] = True
     values, next_values = rng.randn(2, *shape)
-    # Within an episode the next value is the value of the next step; where one ended it is not.
+    # Within an episode the next value is the value of the next step; at the end of an episode it differs.
     next_values[:-1] = np.where((terminated | truncated)[:-1], next_values[:-1], values[1:])
     return {
         "rewards": rng.randn(*shape),
@@ -101,7 +101,7 @@ def without_values(play):
 
 
 def forward(play, t, b, steps, discount=DISCOUNT):
-    """The return of ``steps`` steps from t, by following the episode until it ends."""
+    """The return of ``steps`` steps from t, following the episode until it ends."""
     total, weight = 0.0, 1.0
     for k in range(t, len(play["rewards"])):
         total += weight * play["rewards"][k, b]
@@ -153,7 +153,7 @@ def test_discounted_returns_by_their_definition(play):
 
 
 def test_vtrace_by_its_definition(play):
-    """Espeholt et al. 2018, eq. 1: a sum of temporal differences, each weighted by a product of traces."""
+    """Targets sum temporal differences weighted by products of traces (Espeholt et al. 2018, eq. 1)."""
     rho_bar, c_bar = 1.3, 0.8
     ratios = np.exp(np.random.RandomState(1).randn(*play["rewards"].shape))
     rho, c = np.minimum(ratios, rho_bar), np.minimum(ratios, c_bar)
@@ -193,7 +193,7 @@ def test_merging_truncation_with_termination_is_another_answer(play):
 
 
 def test_nothing_leaks_between_episodes(play):
-    """What happens after an end, of either kind, does not move the advantages before it."""
+    """Steps after the end of an episode, of either kind, do not change the advantages before it."""
     changed = {k: v.copy() for k, v in play.items()}
     changed["rewards"][6:] += 100
     before, after = (np.asarray(returns.gae(**p, discount=DISCOUNT, lambda_=0.95)) for p in (play, changed))
@@ -204,11 +204,11 @@ def test_nothing_leaks_between_episodes(play):
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
 def test_what_follows_a_termination_is_worth_nothing_whatever_it_is(play, value):
-    """A network may say anything of an observation that nobody will act on."""
+    """The value of a terminal observation is ignored, even if infinite or NaN."""
     spoiled = play | {"next_values": np.where(play["terminated"], value, play["next_values"])}
     assert play["terminated"].any()
     ones = np.ones_like(play["rewards"])
-    found = [
+    results = [
         (
             returns.n_step(**without_values(p), discount=0.9, n=3),
             returns.lambda_returns(**without_values(p), discount=0.9, lambda_=0.5),
@@ -217,7 +217,7 @@ def test_what_follows_a_termination_is_worth_nothing_whatever_it_is(play, value)
         )
         for p in (play, spoiled)
     ]
-    for clean, other in zip(*found):
+    for clean, other in zip(*results):
         np.testing.assert_array_equal(other, clean)
 
 

@@ -1,4 +1,4 @@
-"""SAC: one update against numpy, identity environments, errors; the known return of Pendulum is slow."""
+"""SAC: one update compared with numpy, identity environments, errors; the return on Pendulum (slow)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_losses_are_those_of_the_paper():
         np.testing.assert_allclose(
             (after.params.actor - learned.params.actor)[i], -1e-3 * np.sign(slope), rtol=1e-2
         )
-    # The temperature falls while there is more entropy than asked for.
+    # The temperature falls while the entropy is above its target.
     change = float(after.params.log_temperature - learned.params.log_temperature)
     assert np.sign(change) == -np.sign(float(metrics["entropy"]) + 1)
     np.testing.assert_allclose(
@@ -130,7 +130,7 @@ def test_nothing_is_learned_before_learning_starts():
 
 
 def test_the_counter_stops_before_it_wraps():
-    """At 2^31 steps the policy still plays, and learns (issue 13, fault 19)."""
+    """At 2^31 steps the policy still acts and learns (issue 13, fault 19)."""
     config = SACConfig(num_envs=4, batch_size=4, buffer_size=50, learning_starts=3, total_steps=LARGEST)
     agent = sac(ECHO, nets.mlp(2, (8,)), nets.mlp(1, (8,)), config)
     state = agent.init(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 5))
@@ -207,7 +207,7 @@ def test_pendulum_in_ten_thousand_steps():
 @pytest.mark.parametrize("wrap", [lambda step: step, serial], ids=["side by side", "serial"])
 @pytest.mark.parametrize("num_envs", [1, 4])
 def test_a_loop_of_steps_never_copies_the_ring(num_envs, wrap):
-    """A write merged into the reads after it would need the ring as it was, at every step."""
+    """If XLA fused a write with later reads, every step would copy the old ring."""
     net = nets.mlp(2, (8,)), nets.mlp(1, (8,))
     agent = sac(ECHO, *net, SACConfig(num_envs=num_envs, batch_size=16, buffer_size=100_000))
     state = jax.eval_shape(agent.init, jax.random.key(0), None)

@@ -1,6 +1,6 @@
-"""`policy.sample` of every agent draws what training draws: frequencies and spreads, from known tables.
+"""`policy.sample` of every agent draws the actions that training draws, with known frequencies and spreads.
 
-Two places are observed one-hot, in turn; what each network gives there is written down.
+There are two places, observed one-hot in turn, and the outputs of each network are written down.
 """
 
 from __future__ import annotations
@@ -59,19 +59,19 @@ VALUE = table(jnp.zeros((2, 1)))
 
 
 def sampled(agent: Agent, state: Any, memory: Any = ()) -> np.ndarray:
-    """Actions [N / 2, place, ...]."""
+    """Sampled actions [N / 2, place, ...]."""
     action, after = jax.jit(lambda s: agent.policy.sample(KEY, s, memory, SEEN))(state)
     assert jax.tree.structure(after) == jax.tree.structure(memory)
     return np.asarray(action).reshape(N // 2, 2, *action.shape[1:])
 
 
 def check_frequencies(actions: np.ndarray, expected: Any) -> None:
-    """Of the three actions in each place; at five standard deviations."""
+    """Assert the frequencies of three actions in each place, within five standard deviations."""
     for place, chances in enumerate(np.asarray(expected, float)):
-        found = np.bincount(actions[:, place], minlength=3) / len(actions)
+        frequencies = np.bincount(actions[:, place], minlength=3) / len(actions)
         spread = np.sqrt(chances * (1 - chances) / len(actions))
-        assert (np.abs(found - chances) <= 5 * spread + 1e-9).all(), (place, found, chances)
-    # Rows are drawn apart: the place before says nothing of the next.
+        assert (np.abs(frequencies - chances) <= 5 * spread + 1e-9).all(), (place, frequencies, chances)
+    # Rows are independent draws.
     assert abs(np.corrcoef(actions[:-1, 0], actions[1:, 0])[0, 1]) < 0.08
 
 
@@ -81,8 +81,8 @@ def check_uniform(actions: np.ndarray, low: float = -2.0, high: float = 2.0) -> 
 
 def check_normal(values: np.ndarray, means: Any, deviations: Any) -> None:
     for place, (mean, deviation) in enumerate(zip(means, deviations)):
-        found = stats.kstest(values[:, place].reshape(-1), "norm", (mean, deviation)).pvalue
-        assert found > 1e-3, (place, values[:, place].mean(), values[:, place].std())
+        p_value = stats.kstest(values[:, place].reshape(-1), "norm", (mean, deviation)).pvalue
+        assert p_value > 1e-3, (place, values[:, place].mean(), values[:, place].std())
 
 
 ON_POLICY: Any = {"num_envs": 2, "rollout_length": 4}
@@ -103,7 +103,7 @@ def test_on_policy_agents_sample_from_the_policy(name):
 
 @pytest.mark.parametrize("name", ["reinforce", "a2c", "ppo"])
 def test_continuous_actions_have_the_policys_spread(name):
-    """Units of half the range, 2; nothing of these reaches its end."""
+    """Spreads are in units of half the range, 2; no sample reaches a bound."""
     means = jnp.array([[0.1], [-0.2]])
     net, settings = actor_critic(table(means), VALUE), ON_POLICY | {"initial_log_std": -2.0}
     agent = {
@@ -124,7 +124,7 @@ def test_ppo_samples_by_what_it_normalizes():
 
 
 def test_the_recurrent_agent_samples_by_its_memory():
-    """Which shifts the logits, and goes on."""
+    """The memory shifts the logits and is carried on."""
 
     def apply(params, memory, x, first):
         memory = jnp.where(first[:, None], 0.0, memory) + x[:, :1]
@@ -139,13 +139,13 @@ def test_the_recurrent_agent_samples_by_its_memory():
     np.testing.assert_allclose(after, memory + SEEN[:, :1])
 
 
-# With a chance of 0.6 of a random action, the greedy one is taken in .4 + .2 of the cases.
+# With chance 0.6 of a random action, the greedy one of three actions has probability .4 + .2.
 GREEDY_OF = [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]]
 
 
 @pytest.mark.parametrize("name", ["dqn", "pqn"])
 def test_value_agents_sample_by_epsilon_of_the_moment(name):
-    """Which fell from 1 to .2 over 1000 steps of 2000, half of which are done."""
+    """Epsilon falls from 1 to .2 over 1000 of 2000 steps; half of the fall is over."""
     schedule: Any = {
         "total_steps": 2000, "epsilon_start": 1.0, "epsilon_end": 0.2, "exploration_fraction": 0.5,
     }  # fmt: skip
@@ -172,11 +172,13 @@ def test_td3_samples_with_its_noise():
     agent = td3(BOX, actor, critic, config)
     state = agent.init(KEY, None)
     check_uniform(sampled(agent, state))  # before learning starts
-    found = sampled(agent, state._replace(steps=LATE))
-    check_normal(found[:, :1], [2 * np.tanh(0.2)], [0.2])
-    # The other action is near the end of the range, at -1.93, and clipped there.
-    assert found[:, 1].min() == -2
-    assert (found[:, 1] == -2).mean() == pytest.approx(stats.norm.cdf((-2 - 2 * np.tanh(-2)) / 0.2), abs=0.06)
+    actions = sampled(agent, state._replace(steps=LATE))
+    check_normal(actions[:, :1], [2 * np.tanh(0.2)], [0.2])
+    # The second action is near the end of the range, at -1.93, so that samples are clipped.
+    assert actions[:, 1].min() == -2
+    assert (actions[:, 1] == -2).mean() == pytest.approx(
+        stats.norm.cdf((-2 - 2 * np.tanh(-2)) / 0.2), abs=0.06
+    )
 
 
 @pytest.mark.parametrize("name", ["sac", "mbpo"])
@@ -197,8 +199,8 @@ def test_soft_agents_sample_from_their_policy(name):
         agent = mbpo(BOX, actor, critic, table(jnp.zeros((3, 6))), settings)
     state = agent.init(KEY, None)
     check_uniform(sampled(agent, state))
-    found = np.arctanh(sampled(agent, state._replace(steps=LATE)) / 2)
-    check_normal(found, [0.3, -0.2], np.exp([-1.0, -2.0]))
+    raw = np.arctanh(sampled(agent, state._replace(steps=LATE)) / 2)
+    check_normal(raw, [0.3, -0.2], np.exp([-1.0, -2.0]))
 
 
 def test_the_planner_samples_by_planning():
@@ -216,14 +218,14 @@ def test_the_planner_samples_by_planning():
     check_uniform(np.asarray(early))
     np.testing.assert_array_equal(kept, plans)
     late = state._replace(steps=LATE)
-    found = jax.jit(agent.policy.sample)(KEY, late, plans, SEEN)
+    sample = jax.jit(agent.policy.sample)(KEY, late, plans, SEEN)
     planned = jax.jit(agent.policy.act)(jax.random.split(KEY)[0], late, plans, SEEN)
-    jax.tree.map(np.testing.assert_array_equal, found, planned)
-    assert (found[1] != plans).any()
+    jax.tree.map(np.testing.assert_array_equal, sample, planned)
+    assert (sample[1] != plans).any()
 
 
 def test_tables_sample_by_epsilon_of_the_place():
-    """1/n at the n-th visit: a half and a fifth, after one and four."""
+    """Epsilon is 1/n at the n-th visit: a half after one visit, and a fifth after four."""
     agent = tabular.q_learning(DISCRETE, ControlConfig(epsilon=Schedule(1.0, power=1.0)))
     visits = jnp.array([[[1, 0, 0], [2, 0, 2]]], jnp.int32)
     state = agent.init(KEY, None)._replace(tables=LOGITS[None], visits=visits)
@@ -244,7 +246,7 @@ def test_coded_q_samples_by_its_rule():
         config = CodedQConfig(select=rule, epsilon_start=0.6, epsilon_end=0.6, temperature=0.7)
         agent = coded_q(DISCRETE, coding, config)
         check_frequencies(sampled(agent, agent.init(KEY, None)._replace(weights=weights)), chances)
-    # Noise of deviation .8 half ranges (one action each) moves the greedy actions 1 and 0.
+    # Noise of standard deviation .8 half ranges, each one action wide, moves the greedy actions 1 and 0.
     config = CodedQConfig(epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.8)
     agent = coded_q(DISCRETE, coding, config, noise=white())
     up = stats.norm.sf(0.5, scale=0.8)
@@ -259,7 +261,7 @@ def test_coded_q_samples_by_its_rule():
 
 
 def test_every_agent_samples():
-    """A new agent hands a sample to its policy, and gets a test above."""
+    """Every agent has ``sample`` in its policy, and a test above."""
     calls = 0
     for file in Path(lrn.rl.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -1,4 +1,4 @@
-"""Action selection and schedules against their closed-form chances."""
+"""Action selection and schedules, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Q = jnp.array([0.1, 0.7, 0.7, -1.0])
 
 
 def fractions(choose, q, n=20_000):
-    """How often each action comes out, from one call on [n, actions]."""
+    """The fractions of each action, from one call on [n, actions]."""
     chosen = choose(jax.random.key(0), jnp.broadcast_to(q, (n, *q.shape)))
     assert chosen.dtype == jnp.int32
     assert chosen.shape == (n,)
@@ -74,14 +74,14 @@ def test_a_masked_action_is_never_taken_where_another_is_possible():
     for epsilon in (0.0, 0.6, 1.0):
         expected = [0, 1 - epsilon / 2, 0, epsilon / 2]
         np.testing.assert_allclose(epsilon_greedy_probabilities(q, epsilon), expected, rtol=1e-6)
-        found = fractions(lambda k, q, epsilon=epsilon: epsilon_greedy(k, q, epsilon), q)
-        np.testing.assert_allclose(found, expected, atol=0.015)
+        chances = fractions(lambda k, q, epsilon=epsilon: epsilon_greedy(k, q, epsilon), q)
+        np.testing.assert_allclose(chances, expected, atol=0.015)
     e = np.exp(0.3 / 0.5)
     np.testing.assert_allclose(boltzmann_probabilities(q, 0.5), [0, e / (1 + e), 0, 1 / (1 + e)], rtol=1e-5)
     assert fractions(lambda k, q: boltzmann(k, q, 0.5), q)[[0, 2]].tolist() == [0, 0]
     assert fractions(lambda k, q: random_argmax(k, q), q)[1] == 1
     assert fractions(lambda k, q: ucb(k, q, jnp.zeros_like(q, jnp.int32), 1.0), q)[[0, 2]].tolist() == [0, 0]
-    # Where none is possible, all are alike.
+    # If no action is allowed, all actions are equally likely.
     np.testing.assert_allclose(epsilon_greedy_probabilities(q[:1], 0.3), [1.0])
 
 
@@ -103,14 +103,14 @@ def test_bad_input(choose, words):
 
 def test_linear_schedule():
     steps = jnp.array([0, 25, 50, 100, 1000])
-    got = jax.vmap(lambda t: linear_schedule(t, 1.0, 0.2, 100))(steps)
-    np.testing.assert_allclose(got, [1.0, 0.8, 0.6, 0.2, 0.2], rtol=1e-6)
+    values = jax.vmap(lambda t: linear_schedule(t, 1.0, 0.2, 100))(steps)
+    np.testing.assert_allclose(values, [1.0, 0.8, 0.6, 0.2, 0.2], rtol=1e-6)
     assert float(linear_schedule(7, 0.3, 0.3, 10)) == pytest.approx(0.3)
 
 
 def test_exponential_schedule():
-    got = [float(exponential_schedule(t, 1.0, 0.2, 10)) for t in (0, 10, 20, 1000)]
-    np.testing.assert_allclose(got, [1.0, 0.6, 0.4, 0.2], rtol=1e-6)
+    values = [float(exponential_schedule(t, 1.0, 0.2, 10)) for t in (0, 10, 20, 1000)]
+    np.testing.assert_allclose(values, [1.0, 0.6, 0.4, 0.2], rtol=1e-6)
 
 
 def test_keys_are_used_once(key_reuse_checks):

@@ -1,5 +1,4 @@
-"""Shaping against its theorems: Q-initialization step by step (Wiewiora 2003), telescoping (Ng et al.
-1999)."""
+"""Shaping: equality with initialized Q-values (Wiewiora 2003), and telescoping (Ng et al. 1999)."""
 
 from __future__ import annotations
 
@@ -16,14 +15,14 @@ STATES, DISCOUNT = 6, 0.9
 
 
 def world(terminal: bool = True) -> mdp.MDP:
-    """A random MDP; its rewards have no ties, which rounding could break one way or the other."""
+    """A random MDP whose rewards have no ties, which rounding could break differently."""
     random = mdp.garnet(jax.random.key(3), STATES, 2, 3, DISCOUNT)
     end = np.arange(STATES) == STATES - 1
     start = np.eye(STATES)[0]
     return mdp.make(random.transitions, random.rewards, start, DISCOUNT, end if terminal else None)
 
 
-# Zero in the terminal state, whose value is zero: elsewhere Phi is anything.
+# Phi is zero in the terminal state, whose value is zero, and arbitrary elsewhere.
 PHI = jnp.array([0.7, -1.3, 2.1, 0.4, -0.6, 0.0])
 
 
@@ -32,7 +31,7 @@ def phi(observation):
 
 
 def learned(method, env, initial, steps=300):
-    """The table after every ten updates, [steps, state, action], and all visits."""
+    """The tables after every ten updates, [steps, state, action], and all visits."""
     config = tabular.ControlConfig(
         discount=DISCOUNT, step_size=tabular.Schedule(0.2), epsilon=tabular.Schedule(0.2), interactions=10
     )
@@ -51,7 +50,7 @@ def learned(method, env, initial, steps=300):
 
 @pytest.mark.parametrize("method", [tabular.q_learning, tabular.sarsa])
 def test_shaping_is_initializing_q_with_the_potential_step_by_step(method):
-    """The same keys lead both to the same actions throughout, and their tables differ by Phi(s), always."""
+    """With the same keys both learners take the same actions, and their tables always differ by Phi(s)."""
     env = mdp.as_env(world(), time_limit=7)  # both ends and cuts of episodes
     q_shaped, visits_shaped = learned(method, shaped(env, phi, DISCOUNT), jnp.zeros((STATES, 2)))
     q_plain, visits_plain = learned(method, env, jnp.broadcast_to(PHI[:, None], (STATES, 2)))
@@ -62,7 +61,7 @@ def test_shaping_is_initializing_q_with_the_potential_step_by_step(method):
 
 
 def test_with_a_potential_at_the_end_it_is_not():
-    """The usual slip, Phi(terminal) left in, is no shaping: learning differs, and not by rounding."""
+    """If Phi(terminal) is left in, the usual mistake, learning differs by more than rounding."""
     env, lift = mdp.as_env(world(), time_limit=7), phi
 
     def wrong(observation, action, step):
@@ -78,7 +77,7 @@ def test_with_a_potential_at_the_end_it_is_not():
 
 @pytest.mark.parametrize("time_limit", [None, 5])
 def test_the_return_of_an_episode_changes_by_the_potential_of_its_ends(time_limit):
-    """Discounted and summed, F is -Phi(s_0), plus discount^T Phi(s_T) where the episode was cut."""
+    """The discounted sum of F is -Phi(s_0), plus discount^T Phi(s_T) if the episode was truncated."""
     env = mdp.as_env(world(), time_limit=time_limit, horizon=500)
     new = shaped(env, lambda o: 5.0 + phi(o), DISCOUNT)  # a potential that is not zero at the end either
 
@@ -98,25 +97,25 @@ def test_the_return_of_an_episode_changes_by_the_potential_of_its_ends(time_limi
     for i in range(64):
         last = int(np.argmax(ended[:, i]))
         extra = np.asarray(other.reward - played.reward)[: last + 1, i]
-        got = (DISCOUNT ** np.arange(last + 1) * extra).sum()
+        change = (DISCOUNT ** np.arange(last + 1) * extra).sum()
         expected = -(5.0 + float(phi(first[i])))
         if bool(played.terminated[last, i]):
             checked["terminated"] += 1
         else:
             checked["truncated"] += 1
             expected += DISCOUNT ** (last + 1) * (5.0 + float(phi(played.final_observation[last, i])))
-        np.testing.assert_allclose(got, expected, atol=1e-4)
+        np.testing.assert_allclose(change, expected, atol=1e-4)
     assert checked["terminated"] > 5
     assert (checked["truncated"] > 5) == (time_limit is not None)
 
 
 def test_shaping_term():
-    got = shaping_term(0.5, jnp.array([False, True]), jnp.array([1.0, 1.0]), jnp.array([4.0, 4.0]))
-    np.testing.assert_allclose(got, [1.0, -1.0])
+    change = shaping_term(0.5, jnp.array([False, True]), jnp.array([1.0, 1.0]), jnp.array([4.0, 4.0]))
+    np.testing.assert_allclose(change, [1.0, -1.0])
 
 
 def test_a_bonus_sees_the_transition_it_pays_for():
-    """Across the start of a new episode too: the observation is what was acted on, not the last final one."""
+    """After a reset too, the bonus gets the observation that was acted on, not the last final observation."""
     env = identity.two_state_truncating(3)
     paid = with_bonus(env, lambda o, a, after: 10 * o[0] + 100 * after[0] + 1000 * a)
     live = play.start(paid, jax.random.key(0), 4)
@@ -129,7 +128,7 @@ def test_a_bonus_sees_the_transition_it_pays_for():
 
 
 def test_bytes_do_not_wrap_around_in_a_potential():
-    """As bytes, minus 200 would be 56."""
+    """In arithmetic of bytes, minus 200 would be 56."""
     plain = identity.two_state_truncating(3)
 
     def reset(key):

@@ -42,7 +42,7 @@ CASES = {
 
 
 def made(case: Case) -> tuple[Any, A2CState]:
-    """The agent, and a state in the middle of its training."""
+    """An agent, and its state in the middle of a training."""
     agent = a2c(walk.walk(case.policy is doubles.CONTINUOUS), doubles.pair(case.policy.k), case.settings)
     fresh = agent.init(jax.random.key(0), None)
     params = doubles.numbers(fresh.params, 0.5, 3)
@@ -58,7 +58,7 @@ def outputs(params: Any, state: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def reference(case: Case, key: Any, state: A2CState) -> Any:
-    """Mnih et al. 2016, algorithm S3, one step of it, with generalized advantages."""
+    """One step of Mnih et al. (2016), algorithm S3, with generalized advantages."""
     c, policy = case.settings, case.policy
     before, net_state = plain.as_float64(state.params), float(state.net_state)
     noise_key, env_key = jax.random.split(key)

@@ -1,6 +1,6 @@
 """Bandits: every policy and whole steps against the book and the papers in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def uniforms(key: Any) -> Any:
 
 
 def explored(key: Any) -> Any:
-    """Whether, and where to: one number, and one for each arm."""
+    """The random numbers of an exploring choice: one to decide, and one for each arm."""
     explore, lottery = jax.random.split(key)
     return jnp.append(jax.random.uniform(explore), jax.random.uniform(lottery, (ARMS,)))
 
@@ -69,7 +69,7 @@ NOISE = {
 
 
 class Player:
-    """One problem in play: the policy's numbers, and what it does with draws."""
+    """One problem: the state of a policy, and its choices given random draws."""
 
     def __init__(self, name: str, means: np.ndarray):
         self.name, self.means, self.pulls = name, means, np.zeros(ARMS, int)
@@ -101,7 +101,7 @@ class Player:
         return self.best(self.mean, noise)
 
     def best(self, values: np.ndarray, lottery: np.ndarray) -> int:
-        """The first of the best by lot."""
+        """The best arm, with ties broken by the lottery."""
         tied = np.flatnonzero(values == values.max())
         return int(tied[lottery[tied].argmax()])
 
@@ -119,7 +119,7 @@ class Player:
         self.baseline += (reward - self.baseline) / self.pulls.sum()
 
     def expected(self, state: Any) -> dict[str, Any]:
-        """The policy's state by its fields."""
+        """The expected state of the policy, by field."""
         every = {
             "mean": self.baseline if "gradient" in self.name else self.mean,
             "pulls": self.pulls.sum() if "gradient" in self.name else self.pulls,
@@ -130,9 +130,9 @@ class Player:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies_are_those_of_the_papers(name):
-    """Pull by pull, by turns of arms that tie, were never tried, and stand apart.
+    """Policies agree pull by pull, for arms that tie, that were never tried, and that differ.
 
-    Operation by operation, so that policies share their programs.
+    Operations run one by one, so that the policies share their programs.
     """
     policy, player = POLICIES[name], Player(name, np.zeros(ARMS))
     keys = jax.random.split(jax.random.key(2), 12)
@@ -158,7 +158,7 @@ PLAYED = {"UCB1": bandits.bernoulli(ARMS), "gradient": bandits.gaussian(ARMS, st
 
 @pytest.mark.parametrize("name", PLAYED)
 def test_steps_play_every_problem(name):
-    """Of coins that are as fair as a number drawn evenly, and of normal arms."""
+    """Problems have Bernoulli arms with uniform means, or normal arms."""
     coins, key = name == "UCB1", jax.random.key(9)
     learner = bandits.play(PLAYED[name], POLICIES[name], PROBLEMS, PULLS)
     state = compiled(learner.init, key, None)(key, None)
@@ -180,12 +180,12 @@ def test_steps_play_every_problem(name):
                 rewards.append(float(paid[i, p] < mean) if coins else mean + 0.7 * paid[i, p])
                 gaps.append(player.means.max() - mean)
                 player.update(arm, rewards[-1])
-        state, found = step(jax.random.key(400 + t), state, None)
+        state, metrics = step(jax.random.key(400 + t), state, None)
         check(players, state)
-        assert set(found) == {"reward", "gap", "optimal"}
-        np.testing.assert_allclose(found["reward"], np.mean(rewards), rtol=1e-4)
-        np.testing.assert_allclose(found["gap"], np.mean(gaps), rtol=1e-4)
-        np.testing.assert_allclose(found["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
+        assert set(metrics) == {"reward", "gap", "optimal"}
+        np.testing.assert_allclose(metrics["reward"], np.mean(rewards), rtol=1e-4)
+        np.testing.assert_allclose(metrics["gap"], np.mean(gaps), rtol=1e-4)
+        np.testing.assert_allclose(metrics["optimal"], np.mean(np.array(gaps) == 0), rtol=1e-5)
     gaps = [(p.means.max() - p.means) @ p.pulls for p in players]
     np.testing.assert_allclose(bandits.pseudo_regret(state), gaps, rtol=1e-4)
     regret = bandits.regret(None, None, jax.random.key(0), state, None)
@@ -196,14 +196,14 @@ def test_steps_play_every_problem(name):
 
 
 def check(players: list[Player], state: Any) -> None:
-    """Every leaf of the state."""
+    """Assert that every leaf of the state equals that of the reference."""
     np.testing.assert_allclose(state.means, [p.means for p in players], rtol=1e-5)
     np.testing.assert_array_equal(state.pulls, [p.pulls for p in players])
     check_policy(players, state.policy)
 
 
 def check_policy(players: list[Player], policy: Any) -> None:
-    """Every leaf of the policies' states [problems, ...]."""
+    """Assert that every leaf of the policies' states [problems, ...] equals that of the reference."""
     for field, leaf in policy._asdict().items():
         expected = np.stack([p.expected(policy)[field] for p in players])
         np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5, err_msg=field)
@@ -211,8 +211,10 @@ def check_policy(players: list[Player], policy: Any) -> None:
 
 @pytest.mark.parametrize("name", [n for n in POLICIES if n != "Beta Thompson"])
 def test_counts_of_pulls_stop_at_the_largest(name):
-    """Sums of counts are more than an int32 holds: epsilon, temperatures and widths are still those of a
-    late pull, so that the best arm is pulled, and a mean stays where it is."""
+    """Sums of counts exceed an int32; epsilon, temperatures and widths stay those of a late pull.
+
+    So the best arm is pulled, and a mean does not change.
+    """
     policy, late = POLICIES[name], jnp.linspace(0.0, 30.0, ARMS)
     state = policy.init()
     state = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))

@@ -25,19 +25,19 @@ UNSEEN = BATCH._replace(next_observation=BATCH.next_observation[::-1] * 1.5, act
 
 
 def adam(state: optax.OptState, params: Any) -> plain.Adam:
-    """Adam from where optax's stands."""
+    """The Adam of the reference, from a state of optax."""
     double, (moments, _) = plain.Adam(params), plain.as_float64(state)
     double.count, double.mu, double.nu = int(moments.count), moments.mu, moments.nu
     return double
 
 
 def under_way(opt_state: Any) -> Any:
-    """The state of `optax.adam` after some steps."""
+    """A state of `optax.adam` as after some steps."""
     return doubles.moved((opt_state[0], optax.ScaleByScheduleState(jnp.int32(0))))[0], opt_state[1]
 
 
 def test_random_network_distillation():
-    """Burda et al. 2019, with two epochs over a part of the batch."""
+    """Random network distillation (Burda et al. 2019), with two epochs over a part of the batch."""
     c = RNDConfig(coefficient=0.7, learning_rate=0.05, keep=0.6, clip=1.2, epochs=2)
     bonus = rnd(doubles.linear(3), doubles.linear(3), c)
     fresh = bonus.init(jax.random.key(0), BATCH.observation)
@@ -68,7 +68,7 @@ def test_random_network_distillation():
         params, scale = (
             double.step(params, slope, c.learning_rate),
             scale + 1,
-        )  # as it trains, its state moves
+        )  # training changes the state of the network
     moments = optax.ScaleByAdamState(double.count, double.mu, double.nu)  # pyright: ignore
     expected = RNDState(
         state.target, (params, scale), (moments, state.opt_state[1]), observation, error  # pyright: ignore
@@ -89,7 +89,7 @@ def test_random_network_distillation_begins_with_its_keys():
 
 
 def forward_model() -> Net:
-    """[n, 2 + 3] to [n, 2], linear."""
+    """A linear network from [n, 2 + 3] to [n, 2]."""
 
     def init(key, x):
         return jax.random.normal(key, (5, 2)) + x[0][:, None], x.sum()
@@ -98,7 +98,7 @@ def forward_model() -> Net:
 
 
 def test_curiosity():
-    """Pathak et al. 2017's forward model, on observations."""
+    """The forward model of Pathak et al. (2017), on observations."""
     c = CuriosityConfig(coefficient=0.7, learning_rate=0.05, epochs=3)
     bonus = curiosity(forward_model(), 3, c)
     fresh = bonus.init(jax.random.key(0), BATCH.observation)

@@ -1,6 +1,6 @@
 """Q-learning on codings: whole steps against Watkins (1989) in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _encode(params: jax.Array, x: jax.Array) -> jax.Array:
     return box + jnp.array([[0, 4]])
 
 
-# Two grids, one of each number, that begin where a key and the first observations say.
+# Two grids, one for each number, whose origins depend on a key and on the first observations.
 CODING = Coding(8, 2, lambda key, x: jax.random.uniform(key, (2,)) + x.mean(0), _encode)
 PAID = np.array([0.3, -0.5])
 BONUS = Bonus(
@@ -68,7 +68,7 @@ AGENTS = {
 
 @jax.jit
 def _draws(key: Any) -> Any:
-    """All that a choice of actions for up to five environments may draw, for 2, 3 and 5 of them."""
+    """All draws of a choice of actions, for 2, 3 and 5 environments."""
     explore, lottery = jax.random.split(key)
     return {
         n: {
@@ -84,7 +84,7 @@ def _draws(key: Any) -> Any:
 
 
 class Reference:
-    """An agent's weights after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's weights after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, name: str, key: Any):
         self.config, self.full = CONFIGS[name], name == "all options"
@@ -106,7 +106,7 @@ class Reference:
         return self.weights[self.active(x)].sum(1)
 
     def choose(self, key: Any, x: np.ndarray) -> np.ndarray:
-        """Before any noise."""
+        """The chosen actions, before any noise."""
         c, q, drawn = self.config, self.q(x), jax.tree.map(numbers, _draws(key))[len(x)]
         if c.select == "boltzmann":
             return (q / c.temperature + drawn["gumbel"]).argmax(1)
@@ -120,7 +120,7 @@ class Reference:
         return np.where(drawn["explore"] < epsilon, random, best(q, drawn["lottery"]))
 
     def pushed(self, action: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Noise of 1 is half the range of actions, from 0 to 2."""
+        """Actions moved by noise; a noise of 1 is half the range of actions, from 0 to 2."""
         return np.clip(np.round(action + self.config.noise_scale * noise), 0, 2).astype(int)
 
     def step(self, key: Any) -> tuple[dict[str, float], list[Any]]:
@@ -157,7 +157,7 @@ class Reference:
         return error, bonus, ended
 
     def check(self, state: Any) -> None:
-        """Every leaf of the state."""
+        """Assert that every leaf of the state equals that of the reference."""
         np.testing.assert_allclose(state.weights, self.weights, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(state.visits, self.visits)
         np.testing.assert_allclose(state.coding, self.offset, rtol=1e-5, atol=1e-6)
@@ -171,14 +171,14 @@ class Reference:
 
 
 def best(values: np.ndarray, lottery: np.ndarray) -> np.ndarray:
-    """The best of each row, ties by lot."""
+    """The best entry of each row, with ties broken by the lottery."""
     tied = np.isclose(values, values.max(1, keepdims=True), rtol=0, atol=1e-6)  # infinite ones are close
     return np.where(tied, lottery, -1).argmax(1)
 
 
 @pytest.fixture(scope="module")
 def ran():
-    """What the agents do, in one program: states, metrics, actions, and the program of a step."""
+    """States, metrics and actions of the agents, computed in one program, and the program of a step."""
 
     def init(key):
         return {name: agent.init(key, None) for name, agent in AGENTS.items()}
@@ -199,7 +199,7 @@ def ran():
     for t in range(STEPS):
         result = stepped(jax.random.key(500 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     acted = [compiled(act, key, s)(jax.random.key(7), s) for s in states[1:3]]
     return states, metrics, acted, stepped
 
@@ -210,19 +210,19 @@ def test_steps_are_those_of_the_paper(name, ran):
     reference, endings = Reference(name, jax.random.key(4)), []
     reference.check(states[0][name])
     for t in range(STEPS):
-        found, over = reference.step(jax.random.key(500 + t))
+        measured, over = reference.step(jax.random.key(500 + t))
         endings += over
         reference.check(states[t + 1][name])
         check_episodes(metrics[t][name], over)
         assert set(metrics[t][name]) == {"return", "length", "td_error", "bonus"}
-        for label, value in found.items():
+        for label, value in measured.items():
             np.testing.assert_allclose(metrics[t][name][label], value, rtol=1e-4, atol=1e-6)
         if t < 2:
             greedy, sampled = (np.asarray(a) for a in acted[t][name])
             np.testing.assert_array_equal(greedy, reference.q(X).argmax(1))
             act_key, noise_key = jax.random.split(jax.random.key(7))
             action = reference.choose(act_key, X)
-            if reference.full:  # white, whatever training's noise is
+            if reference.full:  # white noise, even if training's is colored
                 action = reference.pushed(action, numbers(_draws(noise_key)[5]["normal"]))
             np.testing.assert_array_equal(sampled, action)
     lengths = [n for _, n in endings]
@@ -230,7 +230,7 @@ def test_steps_are_those_of_the_paper(name, ran):
 
 
 def test_counts_stop_at_the_largest(ran):
-    """Counts that wrapped around would be widths of NaN, and an epsilon that starts again."""
+    """Counts that wrap around would make widths NaN, and would start the schedule of epsilon again."""
     states, _, _, step = ran
     full = {
         name: s._replace(visits=jnp.full_like(s.visits, LARGEST), steps=jnp.int32(LARGEST))

@@ -1,6 +1,6 @@
 """DQN: whole steps against Mnih et al. (2015) and its extensions in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BONUS = Bonus(
         + (seen.observation[:, 1] + 0.1 * seen.action + seen.next_observation[:, 0]).mean()
     ),
 )  # fmt: skip
-# Every option on, gradients cut, a ring that wraps; the first round is without learning.
+# All options are on, gradients are clipped, and the ring wraps; the first round does not learn.
 ALL = DQNConfig(
     total_steps=44, num_envs=2, rollout_length=2, updates=3, buffer_size=10, batch_size=5, learning_starts=6,
     learning_rate=0.03, anneal=True, discount=0.7, target_period=2, target_rate=0.6, epsilon_start=0.9,
@@ -44,7 +44,7 @@ PLAIN = DQNConfig(
 
 
 def draws(c: DQNConfig, key: Any, filled: Any) -> Any:
-    """What a step draws, beside the environments: to explore, for the bonus, and where windows begin."""
+    """The draws of a step except those of the environments: exploration, bonus, and starts of windows."""
     play_key, bonus_key, sample_key = jax.random.split(key, 3)
     noise_key, env_key = jax.random.split(play_key)
     uniform = jax.random.uniform(noise_key, (c.rollout_length, c.num_envs))
@@ -54,7 +54,7 @@ def draws(c: DQNConfig, key: Any, filled: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, config: DQNConfig, state: Any, dueled: bool, bonus: bool):
         self.config, self.dueled, self.course = config, dueled, Course(state.live)
@@ -90,16 +90,18 @@ class Reference:
             return PUSHES[action], action
 
         rows, over = self.course.play(env_key, c.rollout_length, act)
-        found: dict[str, Any] = {}
+        measured: dict[str, Any] = {}
         if self.bonus is not None:
             terms = [r["observation"][1] + 0.1 * r["action"] + r["final_observation"][0] for r in rows]
             self.bonus = 0.5 * self.bonus + float(new) + np.mean(terms)
-            found["bonus"] = np.mean([self.pay(r) for r in rows])
+            measured["bonus"] = np.mean([self.pay(r) for r in rows])
         self.ring.add(rows)
         self.steps += len(rows)
         if self.steps >= c.learning_starts:
-            found["loss"], found["q"] = np.mean([self.learn(w) for w in self.windows(np.asarray(first))], 0)
-        return found | {"epsilon": self.epsilon(self.steps)}, over
+            measured["loss"], measured["q"] = np.mean(
+                [self.learn(w) for w in self.windows(np.asarray(first))], 0
+            )
+        return measured | {"epsilon": self.epsilon(self.steps)}, over
 
     def windows(self, first: np.ndarray) -> np.ndarray:
         """Rows [updates, batch, n_step] of consecutive steps of one environment."""
@@ -141,8 +143,8 @@ class Reference:
             self.target = jax.tree.map(lambda t, p: t + c.target_rate * (p - t), self.target, self.params)
         return before, q
 
-    def check(self, state: Any, metrics: Any, found: dict[str, Any], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
+    def check(self, state: Any, metrics: Any, expected: dict[str, Any], over: list[Any]) -> None:
+        """Assert that every leaf of the state and every metric equal those of the reference."""
         assert_trees_close(state.params, self.params)
         assert_trees_close(state.target, self.target)
         adam, scheduled = state.opt_state
@@ -157,14 +159,14 @@ class Reference:
         self.course.check(state.live)
         self.ring.check(state.replay)
         check_episodes(metrics, over)
-        assert set(metrics) == {"return", "length", "loss", "q", "epsilon"} | ({"bonus"} & set(found))
-        np.testing.assert_allclose(metrics["epsilon"], found["epsilon"], rtol=1e-5)
+        assert set(metrics) == {"return", "length", "loss", "q", "epsilon"} | ({"bonus"} & set(expected))
+        np.testing.assert_allclose(metrics["epsilon"], expected["epsilon"], rtol=1e-5)
         for name in ("loss", "q"):
-            assert float(metrics[name].weight) == (name in found)
-            if name in found:
-                np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4)
-        if "bonus" in found:
-            np.testing.assert_allclose(metrics["bonus"], found["bonus"], rtol=1e-4)
+            assert float(metrics[name].weight) == (name in expected)
+            if name in expected:
+                np.testing.assert_allclose(metrics[name].value, expected[name], rtol=1e-4)
+        if "bonus" in expected:
+            np.testing.assert_allclose(metrics["bonus"], expected["bonus"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     key = jax.random.key(3)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     net_key, env_key, bonus_key = jax.random.split(key, 3)
     course = Course.begin(env_key, config.num_envs)
     course.check(state.live)
@@ -186,15 +188,15 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     if bonus:
         np.testing.assert_allclose(state.bonus, jax.jit(BONUS.init)(bonus_key, shown), rtol=1e-5)
 
-    # Another target than the network: double Q has to choose by the one, and value by the other.
+    # The target network differs from the network, since double Q chooses by one and values by the other.
     target = jax.tree.map(lambda x: jnp.asarray(0.6 * np.array(x)[::-1] + 0.1), state.target)
     state = state._replace(target=target)
     reference = Reference(config, state, dueled, bonus)
     step = compiled(agent.step, key, state, None)
     for t in range(8):
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * config.buffer_size
     assert reference.updates >= 6 * config.updates
 
@@ -204,7 +206,7 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     assert len(set(np.asarray(action).tolist())) > 1
     assert memory == ()
 
-    # As training explores at this moment: one number decides whether, and which.
+    # `sample` explores as training does at this step: one number decides whether and where to explore.
     drawn, _ = jax.jit(agent.policy.sample)(key, state, (), x)
     uniform, epsilon = numbers(jax.random.uniform(key, (4,))), reference.epsilon(reference.steps)
     random = np.floor(uniform / max(epsilon, 1e-9) * 3).astype(int)
@@ -213,6 +215,6 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
 
 @pytest.mark.parametrize(("starts", "rounds"), [(2, 11), (4, 11), (5, 10), (8, 10), (9, 9)])
 def test_rounds_that_learn_are_counted(starts, rounds):
-    """A round learns once its four steps are played: the first one does where learning starts by then."""
+    """A round learns after its four steps; the first round learns if learning starts within them."""
     config = dataclasses.replace(ALL, n_step=1, learning_starts=starts)
     assert config.gradient_steps == 3 * rounds

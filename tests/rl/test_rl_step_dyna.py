@@ -1,6 +1,6 @@
 """Dyna-Q and Dyna-Q+: whole steps against Sutton and Barto (2018, sections 8.2 and 8.3) in plain NumPy.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PLAIN = DynaConfig(
 
 
 class Place(NamedTuple):
-    """A state, and how long the episode lasts."""
+    """State of the environment: its place, and the steps of the episode."""
 
     s: Any
     time: Any
 
 
 def carousel() -> Env:
-    """Five states in a circle: an action turns it by chance; one of its states can be an end, and a start."""
+    """Five states in a circle, turned by the action and by chance; one state may be terminal or a start."""
 
     def observe(s: Array) -> Array:
         return jax.nn.one_hot(s, STATES)
@@ -63,12 +63,12 @@ def carousel() -> Env:
 
 
 def step_draws(c: DynaConfig, key: Any) -> Any:
-    """What a step draws: uniform numbers of its own, and of each move and each reset that may follow."""
+    """The draws of a step: the agent's uniform numbers, and those of each move and each possible reset."""
     env_key, draw_key = jax.random.split(key)
 
     def moment(key: Any) -> Any:
         move_key, reset_key = jax.random.split(key)
-        # Each is the key of one environment among one.
+        # Both are the keys of the only environment.
         return jax.random.uniform(move_key), jax.random.uniform(reset_key)
 
     moves = jax.vmap(moment)(jax.random.split(env_key, c.interactions))
@@ -76,7 +76,7 @@ def step_draws(c: DynaConfig, key: Any) -> Any:
 
 
 class Reference:
-    """The agent's state, and its steps. Nothing is counted by 32 bits."""
+    """The reference: an agent's state and its steps, in NumPy, with counters that cannot overflow."""
 
     def __init__(self, config: DynaConfig, state: Any):
         self.config, self.q, self.steps = config, numbers(state.q), int(state.steps)
@@ -88,7 +88,7 @@ class Reference:
         self.draws = compiled(functools.partial(step_draws, config), jax.random.key(0))
 
     def act(self, u: np.ndarray) -> int:
-        """At random, or greedy; among equals the largest draw."""
+        """The action: random or greedy, with ties broken by the largest draw."""
         values = self.q[self.s]
         if u[ACTIONS] < np.float32(self.config.epsilon):
             return int(np.argmax(u[:ACTIONS]))
@@ -127,7 +127,7 @@ class Reference:
         return float(np.mean(errors)), over
 
     def check(self, state: Any, metrics: Any, error: float, over: list[tuple[float, int]]) -> None:
-        """Every leaf of the state, and every metric."""
+        """Assert that every leaf of the state and every metric equal those of the reference."""
         state = jax.tree.map(np.asarray, state)
         np.testing.assert_allclose(state.q, self.q, rtol=1e-4, atol=1e-5)
         live, model = state.live, state.model
@@ -157,7 +157,7 @@ def test_steps_are_those_of_the_book(config):
     agent, key = dyna_q(carousel(), config), jax.random.key(0)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with: an action that was never tried stays where it is.
+    # In the initial model an action that was never tried stays in its state.
     first = jax.tree.map(np.asarray, state)
     s = int(jax.jit(lambda key: jax.random.uniform(jax.random.split(key, 1)[0]))(key) * STATES)
     assert (int(first.live.state.s[0]), int(first.live.state.time[0])) == (s, 0)
@@ -170,7 +170,7 @@ def test_steps_are_those_of_the_book(config):
     reference, step = Reference(config, state), compiled(agent.step, key, state, None)
     listed, tried = [], []
     for t in range(5):
-        if t == 3:  # from here on the steps are more than 32 bits count
+        if t == 3:  # from here on, the number of steps exceeds 32 bits
             far = LARGEST - 5 - reference.steps
             tried_at = state.model.tried_at + jnp.where(state.model.tried_at > 0, far, 0)
             state = state._replace(steps=state.steps + far, model=state.model._replace(tried_at=tried_at))

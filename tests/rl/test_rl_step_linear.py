@@ -1,6 +1,6 @@
 """Linear methods: whole steps against the papers' updates in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ LEARNERS: dict[str, Learner] = {
     "tdc": linear.tdc(ENV, FEATURES, TARGET, TDC, ACTING, FIRST),
     "emphatic": linear.emphatic_td(ENV, FEATURES, TARGET, TD, ACTING, FIRST),
     "lstd": linear.lstd(ENV, FEATURES, TARGET, LSTD, ACTING),
-    # Without a behavior the target acts; a number is every weight's first value.
+    # Without a behavior the target policy acts; a number is the initial value of every weight.
     "td on-policy": linear.semi_gradient_td(ENV, FEATURES, TARGET, TD, initial=0.5),
 }
 
 
 class Reference:
-    """A learner's weights after ``learner.init(key)``, and its steps."""
+    """The reference: a learner's weights after ``learner.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, name: str, key: Any):
         self.method, _, self.on_policy = name.partition(" ")
@@ -73,7 +73,7 @@ class Reference:
         return errors
 
     def learn(self, move: Move) -> float:
-        """Sutton and Barto (2018), 9.3, 11.7 and 11.8; an importance ratio weighs the whole update."""
+        """An update (Sutton and Barto 2018, 9.3, 11.7, 11.8); the importance ratio weighs all of it."""
         ratio = TARGET[move.state, move.action] / self.acting[move.state, move.action]
         x, after = FEATURES[move.state], FEATURES[move.following] * (not move.terminated)
         error = move.reward + DISCOUNT * after @ self.weights - x @ self.weights
@@ -96,7 +96,7 @@ class Reference:
         return error
 
     def check(self, state: Any) -> None:
-        """Every leaf of the state."""
+        """Assert that every leaf of the state equals that of the reference."""
         expected = {"weights": self.weights, "steps": self.steps}
         if self.method == "tdc":
             expected["second"] = self.second
@@ -115,7 +115,7 @@ class Reference:
 
 @pytest.fixture(scope="module")
 def ran():
-    """What the learners do, in one program: states, metrics, and the program of a step."""
+    """States and metrics of the learners, computed in one program, and the program of a step."""
 
     def init(key):
         return {name: learner.init(key, None) for name, learner in LEARNERS.items()}
@@ -129,7 +129,7 @@ def ran():
     for t in range(STEPS):
         result = stepped(jax.random.key(300 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     return states, metrics, stepped
 
 
@@ -146,7 +146,7 @@ def test_steps_are_those_of_the_papers(name, ran):
 
 
 def test_counts_of_updates_stop_at_the_largest(ran):
-    """A count that wrapped around would be a step size of NaN, or means of what never was."""
+    """A count that wraps around would make step sizes NaN, or means wrong."""
 
     def full(state: Any) -> Any:
         learnt, most = state.learnt, jnp.int32(LARGEST)
@@ -159,13 +159,13 @@ def test_counts_of_updates_stop_at_the_largest(ran):
         learnt = state.learnt.system if hasattr(state.learnt, "system") else state.learnt
         assert learnt.steps == LARGEST, name
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.learnt)), name
-        if "lstd" not in name:  # where the steps are as good as infinitely many, none moves much
+        if "lstd" not in name:  # after nearly infinitely many steps, weights hardly move
             moved = np.abs(state.learnt.weights - before[name].learnt.weights).max()
             assert 0 < moved < 1e-3, name
 
 
 def test_the_emphasis_of_episodes_of_one_step_is_one():
-    """Whatever the ratio was: no emphasis goes on into the next episode."""
+    """For every importance ratio, no emphasis is carried into the next episode."""
     config = linear.LinearTDConfig(0.9, Schedule(0.1), interactions=4)
     target = np.array([[0.9, 0.1], [0.3, 0.7]])
     learner = linear.emphatic_td(identity.echo(2, length=1), np.eye(2), target, config, np.full((2, 2), 0.5))

@@ -1,6 +1,6 @@
 """MBPO: whole steps against Janner et al. (2019, 1906.08253) in plain NumPy.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lrn.rl.model_based.mbpo import MBPOConfig, mbpo
 from lrn.rl.sac import SACConfig
 
 ENV = drift(BOX)
-# Random in the first two rounds, learning from the second, so that "after eight steps" is exact.
+# The first two rounds act randomly, and learning starts in the second, to test "after eight steps" exactly.
 KNOWING = MBPOConfig(
     sac=SACConfig(
         learning_rate=0.02, temperature_learning_rate=0.05, discount=0.8, target_rate=0.3, batch_size=5,
@@ -45,7 +45,7 @@ LEARNING = MBPOConfig(
 
 
 def step_draws(c: MBPOConfig, key: Any, filled: Any, imagined: Any) -> Any:
-    """What a step draws, beside the environments, where the replays then hold so many rows."""
+    """The draws of a step except those of the environments, for the given numbers of rows in the replays."""
     keys, s = jax.random.split(key, 8), c.sac
     play_key, act_key, model_key, start_key, dream_key, row_key, dreamt_key, noise_key = keys
     luck_key, dreamer_key = jax.random.split(dream_key)
@@ -62,7 +62,7 @@ def step_draws(c: MBPOConfig, key: Any, filled: Any, imagined: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, config: MBPOConfig, state: Any, known: Known | None):
         self.config, self.known = config, known
@@ -88,7 +88,7 @@ class Reference:
         rows, over = self.course.play(play_key, s.rollout_length, act)
         self.real.add(rows)
         self.steps += len(rows)
-        # What the model learns is kept once it is time; until then it is imagined in all the same.
+        # Before learning starts, the updated model is imagined in too, but not kept.
         self.model.see(rows)
         kept = self.model.params
         nll = np.mean([self.fit(rows) for rows in model_rows])
@@ -104,7 +104,7 @@ class Reference:
         return self.model.learn({k: np.stack([b[k] for b in batches]) for k in batches[0]})
 
     def dream(self, luck: Any, x: np.ndarray, noise: np.ndarray) -> list[dict[str, Any]]:
-        """Rows of short rollouts from where it was; what would follow an end is its place's first step."""
+        """Rows of short rollouts from x; steps after a termination are the first step of the particle."""
 
         def act(t: int, x: np.ndarray) -> np.ndarray:
             return self.soft.policy(self.soft.actor, x[:, 0], noise[t])[0][:, None]
@@ -123,8 +123,8 @@ class Reference:
         parts = self.real.take(real), self.imagined.take(dreamt)
         return self.soft.learn({k: np.concatenate([part[k] for part in parts]) for k in parts[0]}, noise)
 
-    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
+    def check(self, state: Any, metrics: Any, expected: dict[str, float], over: list[Any]) -> None:
+        """Assert that every leaf of the state and every metric equal those of the reference."""
         self.soft.check(state.learned)
         self.model.check(state.model)
         self.course.check(state.live)
@@ -136,7 +136,7 @@ class Reference:
         assert_trees_close(dreamt, self.imagined.take(range(n)))
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
-        check_losses(metrics, found, (*METRICS, "nll"))
+        check_losses(metrics, expected, (*METRICS, "nll"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_steps_are_those_of_the_paper(config, known):
     agent, key = mbpo(ENV, ACTOR, CRITIC, dream.NET, config, known), jax.random.key(4)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     policy_key, model_key, play_key = jax.random.split(key, 3)
     Course.begin(play_key, config.sac.num_envs).check(state.live)
     check_init(policy_key, state.learned, config.sac.initial_temperature)
@@ -158,15 +158,15 @@ def test_steps_are_those_of_the_paper(config, known):
     x = np.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
     sample = compiled(agent.policy.sample, key, state, (), x.astype(np.float32))
     for t in range(6):
-        # While it explores, as training does.
+        # `sample` explores as training does.
         action, _ = sample(jax.random.key(50 + t), state, (), x.astype(np.float32))
         noise = numbers(jax.random.normal(jax.random.key(50 + t), (3, 2)))
         drawn = reference.soft.explore(x, noise, reference.steps)
         np.testing.assert_allclose(action, to_env(drawn), rtol=1e-4, atol=1e-5)
 
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.real.written > 1.5 * config.sac.buffer_size
     assert reference.imagined.written > 1.5 * config.imagined_size
     assert known is None or reference.ends > 0

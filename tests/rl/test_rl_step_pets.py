@@ -1,6 +1,6 @@
 """PETS: whole steps against Chua et al. (2018, 1805.12114) in plain NumPy.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lrn.rl.model_based.imagine import Known
 from lrn.rl.model_based.pets import PETSConfig, pets
 
 ENV = drift(BOX)
-# Random in the first two rounds, learning from the second, so that "after eight steps" is exact.
+# The first two rounds act randomly, and learning starts in the second, to test "after eight steps" exactly.
 KNOWING = PETSConfig(
     search=CEMConfig(population=7, elites=3, iterations=3, inertia=0.2, spread=0.4),
     model=DynamicsConfig(members=2, learning_rate=0.03, weight_decay=0.2, bound_penalty=0.15),
@@ -39,7 +39,7 @@ LEARNING = PETSConfig(
 
 
 def plan_draws(c: PETSConfig, key: Any) -> Any:
-    """What the search for one plan draws: its samples, and the luck of each iteration."""
+    """The draws of the search for one plan: its samples, and those of imagination in each iteration."""
     noise_key, score_key = jax.random.split(key)
     shape = (c.search.iterations, c.search.population, c.horizon, 2)
     keys = jax.vmap(lambda i: jax.random.fold_in(score_key, i))(jnp.arange(c.search.iterations))
@@ -48,12 +48,12 @@ def plan_draws(c: PETSConfig, key: Any) -> Any:
 
 
 def act_draws(c: PETSConfig, n: int, key: Any) -> Any:
-    """Of n plans side by side."""
+    """The draws of the searches for n plans."""
     return jax.vmap(functools.partial(plan_draws, c))(jax.random.split(key, n))
 
 
 def step_draws(c: PETSConfig, key: Any, filled: Any) -> Any:
-    """What a step draws: for each moment the environments' key, random actions and what planning needs."""
+    """The draws of a step: for each time the environments' key, random actions and draws of planning."""
     play_key, row_key = jax.random.split(key)
 
     def moment(key: Any) -> Any:
@@ -68,7 +68,7 @@ def step_draws(c: PETSConfig, key: Any, filled: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, config: PETSConfig, state: Any, known: Known | None):
         self.config, self.known = config, known
@@ -77,11 +77,11 @@ class Reference:
 
     @functools.cached_property
     def draws(self) -> Any:
-        """What the step with a key draws, where the replay then holds so many rows."""
+        """The compiled function from a key and the number of rows in the replay to the draws of a step."""
         return compiled(functools.partial(step_draws, self.config), jax.random.key(0), 0)
 
     def search(self, drawn: Any, x: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
-        """The cross-entropy method, for one plan [horizon, 2]; the mean score of the last elites."""
+        """The cross-entropy method for one plan [horizon, 2]; also the mean score of the last elites."""
         c, (noises, luck) = self.config.search, drawn
         mean, std, scored = first, np.full(first.shape, c.spread), np.zeros(0)
         for i, noise in enumerate(numbers(noises)):
@@ -101,12 +101,12 @@ class Reference:
         return mean, scored.mean()
 
     def plan(self, draws: Any, x: np.ndarray, plans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Actions [n, 2] in [-1, 1], the plans of the next moment, and what is expected."""
+        """Actions [n, 2] in [-1, 1], the plans for the next step, and expected returns."""
         each = [jax.tree.map(lambda v, e=e: v[e], draws) for e in range(len(x))]
-        found = [self.search(*args) for args in zip(each, x, plans)]
-        best = np.stack([plan for plan, _ in found])
+        results = [self.search(*args) for args in zip(each, x, plans)]
+        best = np.stack([plan for plan, _ in results])
         later = np.concatenate([best[:, 1:], np.zeros_like(best[:, :1])], 1)
-        return best[:, 0], later, np.array([score for _, score in found])
+        return best[:, 0], later, np.array([score for _, score in results])
 
     def step(self, key: Any) -> tuple[dict[str, Any], list[Any]]:
         c, filled = self.config, min(self.ring.written + self.config.interactions, self.config.buffer_size)
@@ -132,17 +132,17 @@ class Reference:
         self.ring.add(played)
         self.model.see(played)
         self.steps += len(played)
-        found: dict[str, Any] = {"expected_return": np.mean(expected)}
+        measured: dict[str, Any] = {"expected_return": np.mean(expected)}
         if self.steps >= c.learning_starts:
-            found["nll"] = np.mean([self.learn(rows) for rows in index])
-        return found, over
+            measured["nll"] = np.mean([self.learn(rows) for rows in index])
+        return measured, over
 
     def learn(self, index: np.ndarray) -> float:
         batches = [self.ring.take(rows) for rows in index]
         return self.model.learn({k: np.stack([b[k] for b in batches]) for k in batches[0]})
 
-    def check(self, state: Any, metrics: Any, found: dict[str, Any], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
+    def check(self, state: Any, metrics: Any, measured: dict[str, Any], over: list[Any]) -> None:
+        """Assert that every leaf of the state and every metric equal those of the reference."""
         self.model.check(state.model)
         np.testing.assert_allclose(state.plans, self.plans, rtol=1e-4, atol=1e-5)
         self.course.check(state.live)
@@ -150,10 +150,10 @@ class Reference:
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
         assert set(metrics) == {"return", "length", "nll", "expected_return"}
-        np.testing.assert_allclose(metrics["expected_return"], found["expected_return"], rtol=1e-4)
-        assert float(metrics["nll"].weight) == ("nll" in found)
-        if "nll" in found:
-            np.testing.assert_allclose(metrics["nll"].value, found["nll"], rtol=1e-4)
+        np.testing.assert_allclose(metrics["expected_return"], measured["expected_return"], rtol=1e-4)
+        assert float(metrics["nll"].weight) == ("nll" in measured)
+        if "nll" in measured:
+            np.testing.assert_allclose(metrics["nll"].value, measured["nll"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_steps_are_those_of_the_paper(config, known):
     agent, key = pets(ENV, dream.NET, config, known), jax.random.key(2)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     model_key, play_key = jax.random.split(key)
     Course.begin(play_key, config.num_envs).check(state.live)
     dream.check_init(model_key, state.model, config.model.members)
@@ -174,9 +174,9 @@ def test_steps_are_those_of_the_paper(config, known):
     state = state._replace(model=dream.narrowed(state.model), plans=jnp.asarray(plans, jnp.float32))
     reference, step = Reference(config, state, known), compiled(agent.step, key, state, None)
     for t in range(6):
-        found, over = reference.step(jax.random.key(100 + t))
+        measured, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, measured, over)
     assert reference.ring.written > 1.5 * config.buffer_size
 
 
@@ -200,14 +200,14 @@ def test_the_policy_plans_on():
 
     told = compiled(both, state, x.astype(np.float32), plans)
 
-    # Greedily, whatever training does at that time; and as training explores: at random before step 8.
+    # `act` is greedy at all times; `sample` acts as training does: at random before step 8.
     early = state._replace(steps=jnp.int32(7))
     act, sample, draws, random = jax.tree.map(np.asarray, told(early, x.astype(np.float32), plans))
     unit, later, _ = reference.plan(draws[0], x, plans)
     assert_trees_close(act, (to_env(unit), later))
     assert_trees_close(sample, (to_env(random), plans))
 
-    # Then by its plans.
+    # From step 8 on `sample` acts by its plans.
     late = state._replace(steps=jnp.int32(8))
     _, sample, _, _ = told(late, x.astype(np.float32), plans)
     unit, later, _ = reference.plan(draws[1], x, plans)

@@ -22,7 +22,7 @@ NOW, NEXT = np.array([1.0, 0.5]), np.array([0.3, -0.7])
 
 
 def novelty() -> Bonus:
-    """Pays by a level that each update moves by all it is given."""
+    """A bonus proportional to a level, which each update changes by all of its arguments."""
 
     def total(x: Any) -> Any:
         return x.reshape(x.shape[0], -1).sum(-1)
@@ -42,7 +42,7 @@ def novelty() -> Bonus:
 
 
 def paid(key: Any, level: float, played: walk.Played) -> tuple[float, np.ndarray]:
-    """The level after an update, and what is paid for each step then."""
+    """The level after an update, and the bonus for each step."""
     total = played.sent.sum(-1) if played.sent.ndim == 3 else played.sent
     moved = (played.observation[..., 0] - 0.2 * total + 2 * played.following[..., 1]).mean()
     level = 0.5 * level + moved + float(jax.random.uniform(key))
@@ -80,7 +80,7 @@ CASES = {
 
 
 def made(case: Case) -> tuple[Any, PPOState]:
-    """The agent, and a state in the middle of its training."""
+    """An agent, and its state in the middle of a training."""
     agent = ppo(
         walk.walk(case.policy is doubles.CONTINUOUS), doubles.pair(case.policy.k), case.settings,
         novelty() if case.bonus else None,
@@ -107,7 +107,7 @@ def outputs(params: Any, state: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def reference(case: Case, key: Any, state: PPOState) -> Any:
-    """Schulman et al. 2017, algorithm 1."""
+    """One iteration of Schulman et al. (2017), algorithm 1."""
     c, policy = case.settings, case.policy
     params, net_state = plain.as_float64(state.params), float(state.net_state)
     play_key, bonus_key, shuffle_key = jax.random.split(key, 3)
@@ -208,7 +208,7 @@ def test_the_greedy_policy_is_the_mode_at_what_is_seen(name):
 
 
 def test_the_greedy_policy_sees_normalized_observations():
-    """Raw, action 1 would score 1.2 against 1; less its mean .9 the second number leaves it .12."""
+    """With raw observations action 1 scores 1.2 against 1; normalized, the second number gives only .12."""
     actor = jnp.array([[1.0, 0.0, -9.0], [0.0, 1.2, -9.0]])
     net = Net(
         lambda key, x: (actor, ()),

@@ -1,6 +1,6 @@
 """PQN: whole steps against Gallici et al. (2024) in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BONUS = Bonus(
         + (seen.observation[:, 1] + 0.1 * seen.action + seen.next_observation[:, 0]).mean()
     ),
 )  # fmt: skip
-# The schedules end within the steps below.
+# The schedules end within the steps of the test.
 ALL = PQNConfig(
     total_steps=28, num_envs=2, rollout_length=4, epochs=2, minibatches=2, learning_rate=0.05, discount=0.8,
     lambda_=0.6, epsilon_start=0.9, epsilon_end=0.3, exploration_fraction=0.7, max_grad_norm=0.3,
@@ -42,7 +42,7 @@ PLAIN = PQNConfig(
 
 
 class RAdam:
-    """Rectified Adam (Liu et al. 2020, algorithm 2), its variance used once it is tractable (rho of 5)."""
+    """Rectified Adam (Liu et al. 2020, algorithm 2), which uses the variance from rho = 5 on."""
 
     def __init__(self, params: Any):
         self.count, self.mu = 0, jax.tree.map(np.zeros_like, params)
@@ -66,7 +66,7 @@ class RAdam:
 
 
 def draws(c: PQNConfig, key: Any) -> Any:
-    """What a step draws, beside the environments: to explore, for the bonus, and orders of the rows."""
+    """The draws of a step except those of the environments: exploration, bonus, and orders of rows."""
     play_key, bonus_key, shuffle_key = jax.random.split(key, 3)
     noise_key, env_key = jax.random.split(play_key)
     uniform = jax.random.uniform(noise_key, (c.rollout_length, c.num_envs))
@@ -75,7 +75,7 @@ def draws(c: PQNConfig, key: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, config: PQNConfig, state: Any, bonus: bool):
         self.config, self.course, self.params = config, Course(state.live), as_float64(state.params)
@@ -101,23 +101,23 @@ class Reference:
 
         rows, over = self.course.play(env_key, c.rollout_length, act)
         column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        reward, found = column["reward"].copy(), {}
+        reward, metrics = column["reward"].copy(), {}
         if self.bonus is not None:
             x, after, action = column["observation"], column["final_observation"], column["action"]
             self.bonus = 0.5 * self.bonus + float(new) + (x[:, 1] + 0.1 * action + after[:, 0]).mean()
             extra = self.bonus * (after @ PAID + 0.2 * action) + x[:, 0]
-            reward, found["bonus"] = reward + extra, extra.mean()
+            reward, metrics["bonus"] = reward + extra, extra.mean()
         target = self.targets(column, reward)
         size = c.interactions // c.minibatches
         low = np.uint32((1 << (c.interactions - 1).bit_length()) - 1)
         order = np.argsort(np.asarray(bits) & ~low, axis=1, kind="stable").reshape(-1, size)
         measured = [self.learn(column, target, index) for index in order]
         self.steps += len(rows)
-        found["loss"], found["q"] = np.mean(measured, 0)
-        return found | {"epsilon": self.epsilon()}, over
+        metrics["loss"], metrics["q"] = np.mean(measured, 0)
+        return metrics | {"epsilon": self.epsilon()}, over
 
     def targets(self, column: dict[str, np.ndarray], reward: np.ndarray) -> np.ndarray:
-        """Peng's lambda-returns, from the last step back to the first."""
+        """Peng's lambda-returns, computed from the last step to the first."""
         c, n = self.config, self.config.num_envs
         best = self.q(self.params, column["final_observation"]).max(1)
         target = np.zeros(len(reward))
@@ -145,9 +145,9 @@ class Reference:
         self.params = self.adam.step(self.params, slope, c.learning_rate * left)
         return before, q
 
-    def check(self, state: Any, metrics: Any, found: dict[str, Any], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
-        # float32 against float64: the first steps of RAdam, of a small variance, enlarge what differs.
+    def check(self, state: Any, metrics: Any, expected: dict[str, Any], over: list[Any]) -> None:
+        """Assert that every leaf of the state and every metric equal those of the reference."""
+        # The first steps of RAdam have a small variance and amplify the difference of float32 and float64.
         assert_trees_close(state.params, self.params, rtol=1e-3, atol=1e-4)
         adam, scheduled = state.opt_state
         assert_trees_close((adam.mu, adam.nu), (self.adam.mu, self.adam.nu), rtol=1e-3, atol=1e-4)
@@ -162,8 +162,8 @@ class Reference:
         self.course.check(state.live)
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
-        assert set(metrics) == {"return", "length", *found}
-        for name, x in found.items():
+        assert set(metrics) == {"return", "length", *expected}
+        for name, x in expected.items():
             np.testing.assert_allclose(metrics[name], x, rtol=1e-3, err_msg=name)
 
 
@@ -172,7 +172,7 @@ def test_steps_are_those_of_the_paper(config, bonus):
     agent, key = pqn(ENV, NET, config, BONUS if bonus else None), jax.random.key(5)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     net_key, env_key, bonus_key = jax.random.split(key, 3)
     course = Course.begin(env_key, config.num_envs)
     course.check(state.live)
@@ -183,9 +183,9 @@ def test_steps_are_those_of_the_paper(config, bonus):
 
     reference, step = Reference(config, state, bonus), compiled(agent.step, key, state, None)
     for t in range(5):
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.steps > config.total_steps
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9], [-0.2, -0.6]])
@@ -194,7 +194,7 @@ def test_steps_are_those_of_the_paper(config, bonus):
     assert len(set(np.asarray(action).tolist())) > 1
     assert memory == ()
 
-    # As training explores at this moment: one number decides whether, and which.
+    # `sample` explores as training does at this step: one number decides whether and where to explore.
     drawn, _ = jax.jit(agent.policy.sample)(key, state, (), x)
     uniform, epsilon = numbers(jax.random.uniform(key, (4,))), reference.epsilon()
     random = np.floor(uniform / max(epsilon, 1e-9) * 3).astype(int)

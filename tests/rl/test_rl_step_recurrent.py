@@ -19,11 +19,11 @@ from lrn.rl.ppo import PPOConfig
 from lrn.rl.recurrent_ppo import RecurrentPPOState, recurrent_ppo
 from lrn.types import RecurrentNet
 
-FORGOTTEN = np.array([0.3, -0.2])  # what is remembered at the start of an episode
+FORGOTTEN = np.array([0.3, -0.2])  # the memory at the start of an episode
 
 
 def remembering(k: int) -> RecurrentNet:
-    """A linear network with a memory of two numbers, of which half is lost at each step."""
+    """A linear network with a memory of two numbers, which halves at each step."""
 
     def init(key, x):
         return {"in": jax.random.normal(key, (2, 2)) + x.sum(), "out": jnp.ones((4, k + 1)) - 0.7}
@@ -38,7 +38,7 @@ def remembering(k: int) -> RecurrentNet:
 
 
 def think(params: Any, memory: np.ndarray, x: np.ndarray, first: np.ndarray) -> Any:
-    """Its double: the policy's outputs, the value, and the memory after."""
+    """The network in NumPy: policy outputs, value, and the next memory."""
     memory = 0.5 * np.where(first[:, None], FORGOTTEN, memory) + x @ params["net"]["in"]
     out = np.concatenate([memory, x], 1) @ params["net"]["out"]
     return out[:, :-1], out[:, -1], memory
@@ -73,7 +73,7 @@ CASES = {
 
 
 def made(case: Case) -> tuple[Any, RecurrentPPOState]:
-    """The agent, and a state in the middle of its training."""
+    """An agent, and its state in the middle of a training."""
     env, n = walk.walk(case.policy is doubles.CONTINUOUS), case.settings.num_envs
     agent = recurrent_ppo(env, remembering(case.policy.k), case.settings)
     fresh = agent.init(jax.random.key(0), None)
@@ -93,7 +93,7 @@ def made(case: Case) -> tuple[Any, RecurrentPPOState]:
 
 
 def reference(case: Case, key: Any, state: RecurrentPPOState) -> Any:
-    """Schulman et al. 2017, algorithm 1, with whole sequences for minibatches."""
+    """One iteration of Schulman et al. (2017), algorithm 1, with minibatches of whole sequences."""
     c, policy, params = case.settings, case.policy, plain.as_float64(state.params)
     play_key, shuffle_key = jax.random.split(key)
     noise_key, env_key = jax.random.split(play_key)
@@ -103,7 +103,7 @@ def reference(case: Case, key: Any, state: RecurrentPPOState) -> Any:
     begins = [np.asarray(state.first)]
 
     def act(t, observation):
-        # Whether an episode begins is seen at its time, which no other observation of this walker has.
+        # The time in the observation tells whether an episode begins.
         first = np.isclose(observation[:, 1], -(observation[:, 0] ** 2), atol=1e-6)
         if t:
             begins.append(first)

@@ -63,7 +63,7 @@ CASES = {
 
 
 def made(case: Case) -> tuple[Any, ReinforceState]:
-    """The agent, and a state in the middle of its training."""
+    """An agent, and its state in the middle of a training."""
     env = walk.walk(case.policy is doubles.CONTINUOUS)
     baseline = doubles.linear(1) if case.baseline else None
     agent = reinforce(env, doubles.linear(case.policy.k), case.settings, baseline)
@@ -77,7 +77,7 @@ def made(case: Case) -> tuple[Any, ReinforceState]:
 
 
 def weights_of(c: ReinforceConfig, to_go: np.ndarray, value: np.ndarray, ended: np.ndarray) -> np.ndarray:
-    """What each action's log-probability is weighed with, but for the normalization."""
+    """The weights of the log-probabilities of actions, before any normalization."""
     weight = to_go - value
     for i in range(weight.shape[1]):
         begin = 0
@@ -91,7 +91,7 @@ def weights_of(c: ReinforceConfig, to_go: np.ndarray, value: np.ndarray, ended: 
 
 
 def reference(case: Case, key: Any, state: ReinforceState) -> Any:
-    """Williams 1992; Sutton and Barto 2018, section 13.4."""
+    """One iteration of REINFORCE (Williams 1992; Sutton and Barto 2018, section 13.4)."""
     c, policy, before = case.settings, case.policy, plain.as_float64(state.params)
     states = [float(x) for x in state.net_state]
     noise_key, env_key, start_key = jax.random.split(key, 3)

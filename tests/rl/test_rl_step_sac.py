@@ -1,6 +1,6 @@
 """SAC: whole steps against Haarnoja et al. (2018, 1812.05905) in plain NumPy.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from lrn.rl.exploration.noise import Noise
 from lrn.rl.sac import SACConfig, sac, soft_actor_critic
 
 ENV = drift(BOX)
-# The second round is the first to learn, and the third to act by the policy: what is "after" so many steps.
+# The second round is the first to learn and the third the first to act by the policy, to test "after"
+# exactly.
 CONFIG = SACConfig(
     learning_rate=0.02, temperature_learning_rate=0.05, discount=0.8, target_rate=0.3, batch_size=4,
     initial_temperature=0.4, target_entropy=-0.7, buffer_size=11, num_envs=2, rollout_length=2, updates=3,
@@ -35,7 +36,7 @@ NOISE = Noise(
 
 @jax.jit
 def draws(key: Any, filled: Any) -> Any:
-    """What a step draws, beside the environments: to explore, rows and noise for each update."""
+    """The draws of a step except those of the environments: exploration, rows and noise of each update."""
     play_key, color_key, noise_key, row_key = jax.random.split(key, 4)
     fresh = jax.random.normal(color_key, (CONFIG.rollout_length, CONFIG.num_envs, 2))
     shape = (CONFIG.updates, CONFIG.batch_size)
@@ -44,7 +45,7 @@ def draws(key: Any, filled: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, state: Any):
         self.soft, self.noise = Soft(state.learned, CONFIG), numbers(state.noise)
@@ -68,22 +69,22 @@ class Reference:
         told = [self.soft.learn(self.ring.take(i), n) for i, n in zip(np.asarray(index), numbers(noises))]
         return {name: np.mean([x[name] for x in told]) for name in told[0]}, over
 
-    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
+    def check(self, state: Any, metrics: Any, expected: dict[str, float], over: list[Any]) -> None:
+        """Assert that every leaf of the state and every metric equal those of the reference."""
         self.soft.check(state.learned)
         np.testing.assert_allclose(state.noise, self.noise, rtol=1e-5)
         self.course.check(state.live)
         self.ring.check(state.replay)
         assert int(state.steps) == self.steps
         check_episodes(metrics, over)
-        check_losses(metrics, found)
+        check_losses(metrics, expected)
 
 
 def test_steps_are_those_of_the_paper():
     agent, key = sac(ENV, ACTOR, CRITIC, CONFIG, NOISE), jax.random.key(7)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     net_key, play_key, noise_key = jax.random.split(key, 3)
     Course.begin(play_key, 2).check(state.live)
     check_init(net_key, state.learned, 0.4)
@@ -94,15 +95,15 @@ def test_steps_are_those_of_the_paper():
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
     sample = jax.jit(agent.policy.sample)
     for t in range(6):
-        # While it explores, as training does; in evaluation the noise is white.
+        # `sample` explores as training does, but always with white noise.
         noise = numbers(jax.random.normal(jax.random.key(50 + t), (3, 2)))
         action, _ = sample(jax.random.key(50 + t), state, (), x)
         drawn = reference.soft.explore(numbers(x), noise, reference.steps)
         np.testing.assert_allclose(action, to_env(drawn), rtol=1e-4, atol=1e-5)
 
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * CONFIG.buffer_size
 
     action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
@@ -111,7 +112,7 @@ def test_steps_are_those_of_the_paper():
 
 
 def test_standard_deviations_have_bounds():
-    """Of an action whose mean is 0: exp(-10) at least, exp(2) at most."""
+    """The standard deviation of an action of mean 0 lies between exp(-10) and exp(2)."""
     core = soft_actor_critic(ENV, ACTOR, CRITIC, CONFIG)
     params = core.init(jax.random.key(0)).params
     for log_std, bound in ((-50.0, -10.0), (50.0, 2.0)):

@@ -1,6 +1,6 @@
 """Tabular methods: whole steps against the papers' updates in plain NumPy, every option on.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EYE: Any = np.eye(PLACES, dtype=np.float32).reshape(PLACES, 2, 3)
 
 
 class Control:
-    """An agent's tables after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's tables after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, name: str, config: tabular.ControlConfig, key: Any, initial: np.ndarray | None):
         self.name, self.config = name, config
@@ -50,7 +50,7 @@ class Control:
         return self.tables.mean(0)
 
     def epsilon(self, state: int) -> float:
-        """At the visit that comes next."""
+        """Epsilon at the next visit of the state."""
         return scheduled(self.config.epsilon, self.visits[:, state].sum() + 1)
 
     def act(self, u: Any, state: int) -> int:
@@ -61,7 +61,7 @@ class Control:
         return int(best[u[best].argmax()])
 
     def target(self, move: Move, table: int, following: int) -> float:
-        """Of the action value that is updated, without the reward and the discount."""
+        """The target of the updated action value, without reward and discount."""
         here, values = move.following, self.tables[0, move.following]
         if self.name == "q_learning":
             return values.max()
@@ -72,7 +72,7 @@ class Control:
         return self.tables[1 - table, here, self.tables[table, here].argmax()]
 
     def step(self, key: Any) -> list[float]:
-        """One step of the learner; the errors."""
+        """One step of the learner; returns the errors."""
         env_key, act_key = jax.random.split(key)
         n, errors = self.config.interactions, []
         u = np.asarray(jax.random.uniform(act_key, (n, 3, ACTIONS + 1)))
@@ -86,14 +86,14 @@ class Control:
             error = move.reward + self.config.discount * follows - self.tables[table, move.state, move.action]
             size = scheduled(self.config.step_size, self.visits[table, move.state, move.action])
             self.tables[table, move.state, move.action] += size * error
-            assert np.array_equal(q, self.q) == (error == 0)  # the actions were chosen before
+            assert np.array_equal(q, self.q) == (error == 0)  # actions are chosen before the update
             self.action = fresh if move.ended else following
             self.moves.append(move)
             errors.append(error)
         return errors
 
     def check(self, state: Any) -> None:
-        """Every leaf of the state."""
+        """Assert that every leaf of the state equals that of the reference."""
         np.testing.assert_allclose(state.tables, self.tables, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(state.visits, self.visits)
         assert state.visits.dtype == jnp.int32
@@ -103,13 +103,13 @@ class Control:
 
 
 def initial_of(name: str) -> Any:
-    """Two of the four begin with given tables."""
+    """The initial table of an agent, for two of the four; else None."""
     return GIVEN if name in ("sarsa", "double_q_learning") else None
 
 
 @pytest.fixture(scope="module")
 def control():
-    """What the agents do, in one program: first states, states and metrics, greedy and sampled actions."""
+    """Initial states, states, metrics, greedy and sampled actions of the agents, computed in one program."""
     agents = {name: make(ENV, CONFIG, initial_of(name)) for name, make in CONTROL.items()}
 
     def init(key):
@@ -131,7 +131,7 @@ def control():
     for t in range(STEPS):
         result = stepped(jax.random.key(100 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     acted = compiled(act, key, states[-1])
     return states, metrics, acted(jax.random.key(7), states[-1]), stepped
 
@@ -155,7 +155,7 @@ def test_control_steps_are_those_of_the_papers(name, control):
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_counts_of_visits_stop_at_the_largest(name, control):
-    """A count that wrapped around would be a step size of NaN, and an epsilon too."""
+    """A count that wraps around would make step size and epsilon NaN."""
     states, _, _, step = control
     full = {k: s._replace(visits=jnp.full_like(s.visits, LARGEST)) for k, s in states[-1].items()}
     after, metrics = step(jax.random.key(3), full)[name]
@@ -187,7 +187,7 @@ LEARNERS = {
 
 
 class Prediction:
-    """A learner's values after ``learner.init(key)``, and its steps."""
+    """The reference: a learner's values after ``learner.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, name: str, key: Any):
         self.name, self.walker, self.moves = name, Walker.begin(key), []
@@ -208,14 +208,14 @@ class Prediction:
         return errors
 
     def learn(self, move: Move, size: float) -> float:
-        """Sutton and Barto (2018), 6.2, and 12.2 to 12.5 for a table, whose step sizes the trace carries."""
+        """An update (Sutton and Barto 2018, 6.2, and 12.2 to 12.5 for a table); traces include step sizes."""
         here = np.eye(PLACES)[move.state]
         value, following = self.values[move.state], self.values[move.following] * (not move.terminated)
         error = move.reward + SHARED["discount"] * following - value
         if self.name == "td":
             self.values = self.values + size * error * here
             return error
-        # At the start of an episode the trace is 0, and what was bootstrapped from before cancels.
+        # At the start of an episode the trace is 0, and the earlier bootstrap value cancels.
         begins, faded = not self.trace.any(), SHARED["discount"] * 0.6 * self.trace
         if self.name == "accumulating":
             self.trace = faded + size * here
@@ -231,7 +231,7 @@ class Prediction:
         return error
 
     def check(self, state: Any) -> None:
-        """Every leaf of the state."""
+        """Assert that every leaf of the state equals that of the reference."""
         assert set(state.learnt._fields) - {"trace", "expected"} == {"values", "visits"}
         np.testing.assert_allclose(state.learnt.values, self.values, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(state.learnt.visits, self.visits)
@@ -243,7 +243,7 @@ class Prediction:
 
 @pytest.fixture(scope="module")
 def prediction():
-    """What the learners do, in one program: first states, states and metrics."""
+    """Initial states, states and metrics of the learners, computed in one program."""
 
     def init(key):
         return {name: learner.init(key, None) for name, learner in LEARNERS.items()}
@@ -257,7 +257,7 @@ def prediction():
     for t in range(STEPS):
         result = stepped(jax.random.key(200 + t), states[-1])
         states.append({name: state for name, (state, _) in result.items()})
-        metrics.append({name: found for name, (_, found) in result.items()})
+        metrics.append({name: measured for name, (_, measured) in result.items()})
     return states, metrics, stepped
 
 

@@ -1,6 +1,6 @@
 """TD3: whole steps against Fujimoto et al. (2018, algorithm 1) in plain NumPy.
 
-The reference makes the random draws from the same keys; all else is its own.
+The reference draws random numbers from the same keys as the agent; it shares no other code with it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ LOW, HIGH = numbers(BOX.low), numbers(BOX.high)
 
 
 def to_env(unit: np.ndarray) -> np.ndarray:
-    """From [-1, 1] to the bounds."""
+    """Convert actions from [-1, 1] to the bounds of the environment."""
     return LOW + (unit + 1) / 2 * (HIGH - LOW)
 
 
 @jax.jit
 def draws(key: Any, filled: Any) -> Any:
-    """What a step draws, beside the environments: to explore, rows and noise for each update."""
+    """The draws of a step except those of the environments: exploration, rows and noise of each update."""
     play_key, color_key, noise_key, row_key = jax.random.split(key, 4)
     fresh = jax.random.normal(color_key, (CONFIG.rollout_length, CONFIG.num_envs, 2))
     shape = (CONFIG.updates // CONFIG.policy_delay, CONFIG.policy_delay, CONFIG.batch_size)
@@ -50,7 +50,7 @@ def draws(key: Any, filled: Any) -> Any:
 
 
 class Reference:
-    """The agent's state after ``agent.init(key)``, and its steps."""
+    """The reference: an agent's state after ``agent.init(key)``, and its steps, in NumPy."""
 
     def __init__(self, state: Any):
         learned = as_float64(state.learned)
@@ -93,7 +93,7 @@ class Reference:
         return {"critic_loss": np.mean(losses), "value": np.mean(values)}, over
 
     def evaluate(self, b: dict[str, np.ndarray], noise: np.ndarray) -> float:
-        """One step of both critics, towards the smaller of their targets near the target policy's action."""
+        """One step of both critics, to the smaller target value at a smoothed action of the target policy."""
         c = CONFIG
         smoothing = np.clip(c.target_noise * noise, -c.target_noise_clip, c.target_noise_clip)
         after = np.clip(self.policy(self.target_actor, b["final_observation"]) + smoothing, -1, 1)
@@ -108,7 +108,7 @@ class Reference:
         return before
 
     def improve(self, b: dict[str, np.ndarray]) -> float:
-        """One step of the actor up the first critic, then the targets."""
+        """One step of the actor along the gradient of the first critic, then a move of the targets."""
         c = CONFIG
 
         def value(actor: Any) -> float:
@@ -123,8 +123,8 @@ class Reference:
         self.target_critics = jax.tree.map(move, self.target_critics, self.critics)
         return before
 
-    def check(self, state: Any, metrics: Any, found: dict[str, float], over: list[Any]) -> None:
-        """Every leaf of the state, and every metric."""
+    def check(self, state: Any, metrics: Any, expected: dict[str, float], over: list[Any]) -> None:
+        """Assert that every leaf of the state and every metric equal those of the reference."""
         learned = state.learned
         for name in ("actor", "critics", "target_actor", "target_critics"):
             assert_trees_close(getattr(learned, name), getattr(self, name))
@@ -139,13 +139,13 @@ class Reference:
         check_episodes(metrics, over)
         assert set(metrics) == {"return", "length", "critic_loss", "value"}
         for name in ("critic_loss", "value"):
-            assert float(metrics[name].weight) == bool(found)
-            if found:
-                np.testing.assert_allclose(metrics[name].value, found[name], rtol=1e-4, err_msg=name)
+            assert float(metrics[name].weight) == bool(expected)
+            if expected:
+                np.testing.assert_allclose(metrics[name].value, expected[name], rtol=1e-4, err_msg=name)
 
 
 def networks(actor_key: Any, critic_key: Any) -> Any:
-    """The first parameters, of the actor and of two critics."""
+    """The initial parameters of the actor and of the two critics."""
     critics = (CRITIC.init(k, jnp.zeros((1, 4)))[0] for k in jax.random.split(critic_key))
     return ACTOR.init(actor_key, jnp.zeros((1, 2)))[0], tuple(critics)
 
@@ -154,7 +154,7 @@ def test_steps_are_those_of_the_paper():
     agent, key = td3(ENV, ACTOR, CRITIC, CONFIG, NOISE), jax.random.key(9)
     state = compiled(agent.init, key, None)(key, None)
 
-    # What it begins with, from which keys.
+    # The initial state, and the keys that it is drawn from.
     *net_keys, play_key, noise_key = jax.random.split(key, 4)
     Course.begin(play_key, 2).check(state.live)
     nets, learned = jax.jit(networks)(*net_keys), state.learned
@@ -162,16 +162,18 @@ def test_steps_are_those_of_the_paper():
     assert_trees_close((learned.target_actor, learned.target_critics), nets)
     np.testing.assert_allclose(state.noise, jax.random.normal(noise_key, (2, 2)), rtol=1e-6)
 
-    # Targets that are not the networks.
+    # The targets differ from the networks.
     targets = jax.tree.map(lambda x: jnp.asarray(0.7 * np.array(x)[::-1] + 0.1), nets)
     state = state._replace(learned=learned._replace(target_actor=targets[0], target_critics=targets[1]))
     reference, step = Reference(state), compiled(agent.step, key, state, None)
     for t in range(6):
-        found, over = reference.step(jax.random.key(100 + t))
+        expected, over = reference.step(jax.random.key(100 + t))
         state, metrics = step(jax.random.key(100 + t), state, None)
-        reference.check(state, metrics, found, over)
+        reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * CONFIG.buffer_size
-    assert 0.1 < np.mean(np.abs(reference.played) == 1.0) < 0.9  # exploring actions were cut, and not all
+    assert (
+        0.1 < np.mean(np.abs(reference.played) == 1.0) < 0.9
+    )  # some exploring actions are clipped, and some are not
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
     action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
@@ -179,7 +181,7 @@ def test_steps_are_those_of_the_paper():
     np.testing.assert_allclose(action, to_env(unit), rtol=1e-4)
     assert memory == ()
 
-    # As training explores, by white noise.
+    # `sample` explores as training does, with white noise.
     sample, noise = jax.jit(agent.policy.sample), numbers(jax.random.normal(key, (3, 2)))
     drawn = np.clip(unit + CONFIG.exploration_noise * noise, -1, 1)
     np.testing.assert_allclose(sample(key, state, (), x)[0], to_env(drawn), rtol=1e-4, atol=1e-5)

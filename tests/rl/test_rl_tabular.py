@@ -1,4 +1,4 @@
-"""Tabular methods against exact solutions; updates by hand; forward views; time limits."""
+"""Tabular methods: exact solutions, updates by hand, forward views, time limits."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from lrn.rl.tabular.td_lambda import TracedValues
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compiles():
-    """Most of these programs run for a moment."""
+    """Compile without optimization, since most programs run only briefly."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -31,7 +31,7 @@ SEEDS = 4
 
 
 def run(learner, steps, read, seeds=SEEDS):
-    """What ``read(state)`` gives after each step, [seeds, steps, ...]."""
+    """The results of ``read(state)`` after each step, [seeds, steps, ...]."""
 
     def one(key):
         first, rest = jax.random.split(key)
@@ -47,7 +47,7 @@ def run(learner, steps, read, seeds=SEEDS):
 
 @pytest.fixture(scope="module")
 def world():
-    """A random MDP of six states, its solution, and an environment cut after ten steps."""
+    """A random MDP of six states, its solution, and its environment, truncated after ten steps."""
     m = mdp.garnet(jax.random.key(3), 6, 2, 3, 0.8)
     return m, mdp.solve(m), mdp.as_env(m, time_limit=10)
 
@@ -55,7 +55,7 @@ def world():
 @pytest.mark.parametrize("name", CONTROL)
 def test_control_reaches_the_exact_solution(name, world):
     _, best, env = world
-    # SARSA must explore ever less (GLIE); the others may explore at random throughout.
+    # SARSA must explore less over time (GLIE); the others may always act at random.
     epsilon = Schedule(1.0, rate=0.1, power=0.5) if name in ("sarsa", "expected") else Schedule(1.0)
     config = tabular.ControlConfig(0.8, Schedule(power=0.7), epsilon, interactions=1000)
     q = run(CONTROL[name](env, config), 60, lambda state: state.q)
@@ -122,7 +122,7 @@ def test_schedules():
 
 
 def test_double_q_learning_removes_the_maximization_bias():
-    """Ten actions worth -0.1 each with noise: Q-learning believes in the luckiest, double Q-learning not."""
+    """With ten noisy actions of value -0.1, Q-learning overrates the luckiest; double Q-learning does not."""
     env = mdp.as_env(mdp.maximization_bias(10), reward_noise=1.0)
     config = tabular.ControlConfig(1.0, Schedule(0.1), Schedule(1.0), interactions=3000)
     believed = {
@@ -141,7 +141,7 @@ def test_optimism_and_given_values(world):
     agent = tabular.double_q_learning(env, tabular.ControlConfig(), given)
     state = agent.init(jax.random.key(0), None)
     np.testing.assert_array_equal(state.tables, np.stack([given, given]))
-    # Without exploration an optimist still tries everything.
+    # With optimistic values a learner without exploration still tries every action.
     for initial, tried in ((0.0, False), (10.0, True)):
         config = tabular.ControlConfig(0.8, Schedule(0.5), Schedule(1e-9), initial, interactions=400)
         visits = run(tabular.q_learning(env, config), 1, lambda state: state.visits, 2)
@@ -176,17 +176,20 @@ def test_prediction_reaches_the_exact_values(kind, world):
     learner = predictor(kind, env, policy, 0.8, Schedule(power=0.8), 1000)
     values = run(learner, 50, lambda state: state.learnt.values)[:, -1]
     assert np.abs(values - exact).max() < 0.04
-    assert np.abs(exact - exact.mean()).max() > 0.1  # or any constant would do
+    assert np.abs(exact - exact.mean()).max() > 0.1  # so that a constant function fails
 
 
 @pytest.mark.parametrize("name", [*CONTROL, *KINDS])
 def test_time_limits_do_not_change_values(name):
-    """Two states for ever, cut after five steps: exact within 1e-3, and far off when cuts pass for ends."""
+    """On two endless states, truncated after five steps, values are exact within 1e-3.
+
+    With truncations merged into terminations the values are far off.
+    """
     g = 0.9
     exact = np.array([1 + 2 * g, 2 + g]) / (1 - g**2)
     env, merged = identity.two_state_truncating(5), merge_truncation(identity.two_state_truncating(5))
 
-    def learnt(merge):  # both in one program
+    def learnt(merge):  # both versions in one program
         def move(key, state, action):
             (state, step), (_, other) = env.move(key, state, action), merged.move(key, state, action)
             return state, step._replace(terminated=jnp.where(merge, other.terminated, step.terminated))
@@ -211,7 +214,7 @@ def random_episode(rng, states=5, length=12):
 
 
 def lambda_return(values, s, r, g, lam, t, horizon, over):
-    """The lambda-return of step t from data up to ``horizon`` (interim, if that is not the end)."""
+    """The lambda-return of step t from data up to ``horizon``, which is interim before the end."""
 
     def n_step(n):
         ends = t + n
@@ -224,7 +227,7 @@ def lambda_return(values, s, r, g, lam, t, horizon, over):
 
 @pytest.mark.parametrize("over", [False, True])
 def test_traces_offline_equal_the_forward_view(over):
-    """With values held fixed, TD(lambda)'s summed updates are those towards the lambda-return."""
+    """With fixed values, the summed updates of TD(lambda) equal those to the lambda-return."""
     rng, g, lam, alpha = np.random.default_rng(0), 0.9, 0.6, 0.1
     s, r = random_episode(rng)
     v = rng.normal(size=5)
@@ -244,7 +247,7 @@ def test_traces_offline_equal_the_forward_view(over):
 
 @pytest.mark.parametrize("over", [False, True])
 def test_dutch_traces_equal_the_online_forward_view(over):
-    """True online TD(lambda) is exact: at every step the online lambda-return algorithm's values."""
+    """At every step true online TD(lambda) has exactly the values of the online lambda-return algorithm."""
     rng, g, lam, alpha = np.random.default_rng(1), 0.9, 0.8, 0.3
     s, r = random_episode(rng)
     first = rng.normal(size=5)
@@ -252,7 +255,8 @@ def test_dutch_traces_equal_the_online_forward_view(over):
     boot = np.zeros(len(s))  # the value that each step bootstrapped from, as it was then
     for h in range(1, len(r) + 1):
         last = over and h == len(r)
-        # Interim targets bootstrap from the weights of the time they end at (van Seijen et al., eq. 11).
+        # Interim targets bootstrap from the weights at the time of their end (van Seijen et al. 2016, eq.
+        # 11).
         boot[h] = np.asarray(learnt.values)[s[h]]
         learnt, _ = tabular.td_lambda_update(learnt, s[h - 1], r[h - 1], last, s[h], alpha, g, lam, "dutch")
         w = first.copy()

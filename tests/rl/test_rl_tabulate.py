@@ -14,7 +14,7 @@ STATISTICS = ("time", "bad_episode", "total_bad_episodes", "denoised_return")
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compiles():
-    """These programs run once each."""
+    """Compile without optimization, since each program runs once."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -23,53 +23,57 @@ def _quick_compiles():
 
 def test_deep_sea_has_its_optimal_return():
     env = make("DeepSea-bsuite", size=6)
-    found = mdp.tabulate(env, ignore=STATISTICS, discount=1.0, samples=2)
-    best = mdp.solve(found.mdp)
-    np.testing.assert_allclose(found.mdp.initial @ best.values, 0.99, atol=1e-6)
-    assert found.mdp.states == 6 * 7 // 2 + 1  # a triangle of cells, and the end
-    # The values are those of the MDP written by hand, cell by cell (none above the diagonal is reached).
+    tabulated = mdp.tabulate(env, ignore=STATISTICS, discount=1.0, samples=2)
+    best = mdp.solve(tabulated.mdp)
+    np.testing.assert_allclose(tabulated.mdp.initial @ best.values, 0.99, atol=1e-6)
+    assert tabulated.mdp.states == 6 * 7 // 2 + 1  # a triangle of cells, and the end
+    # Values equal those of the MDP written by hand, cell by cell (no cell above the diagonal is reached).
     by_hand = mdp.solve(mdp.deep_sea(6)).values
-    cell = found.states.row * 6 + found.states.column
+    cell = tabulated.states.row * 6 + tabulated.states.column
     np.testing.assert_allclose(best.values[:-1], by_hand[cell[:-1]], atol=1e-6)
-    assert found.mdp.terminal.tolist() == [False] * 21 + [True]
-    # Observations are what an agent sees.
+    assert tabulated.mdp.terminal.tolist() == [False] * 21 + [True]
+    # Observations equal those of the environment.
     first, _ = env.reset(jax.random.key(0))
-    np.testing.assert_array_equal(found.observations[found.mdp.initial.argmax()], first)
+    np.testing.assert_array_equal(tabulated.observations[tabulated.mdp.initial.argmax()], first)
 
 
 def test_the_slippery_lake_comes_out_within_sampling_error():
-    found = mdp.tabulate(make("FrozenLake-misc"), samples=4096)
+    tabulated = mdp.tabulate(make("FrozenLake-misc"), samples=4096)
     exact = mdp.frozen_lake()
-    cell = np.asarray(found.states.position[:-1])
+    cell = np.asarray(tabulated.states.position[:-1])
     turn = np.array([3, 2, 1, 0])  # their left, down, right, up are our 3, 2, 1, 0
     ours = np.asarray(exact.transitions)[cell][:, turn]
-    np.testing.assert_allclose(found.mdp.transitions[:-1, :, :-1], ours[..., cell], atol=0.04)
-    np.testing.assert_allclose(found.mdp.rewards[:-1], np.asarray(exact.rewards)[cell][:, turn], atol=0.04)
-    assert abs(found.mdp.initial @ mdp.solve(found.mdp).values - mdp.solve(exact).values[0]) < 0.05
+    np.testing.assert_allclose(tabulated.mdp.transitions[:-1, :, :-1], ours[..., cell], atol=0.04)
+    np.testing.assert_allclose(
+        tabulated.mdp.rewards[:-1], np.asarray(exact.rewards)[cell][:, turn], atol=0.04
+    )
+    assert abs(tabulated.mdp.initial @ mdp.solve(tabulated.mdp).values - mdp.solve(exact).values[0]) < 0.05
 
 
 def test_four_rooms_without_failures_equals_the_map():
-    found = mdp.tabulate(make("FourRooms-misc", fail_prob=0.0), samples=2)
+    tabulated = mdp.tabulate(make("FourRooms-misc", fail_prob=0.0), samples=2)
     ours = mdp.four_rooms()
     np.testing.assert_allclose(
-        found.mdp.initial @ mdp.solve(found.mdp).values, ours.initial @ mdp.solve(ours).values, rtol=1e-5
+        tabulated.mdp.initial @ mdp.solve(tabulated.mdp).values,
+        ours.initial @ mdp.solve(ours).values,
+        rtol=1e-5,
     )
 
 
 def test_catch_can_always_be_caught():
-    found = mdp.tabulate(make("Catch-bsuite", rows=5, columns=5), samples=64, discount=1.0)
-    np.testing.assert_allclose(found.mdp.initial @ mdp.solve(found.mdp).values, 1.0, atol=1e-5)
-    assert found.mdp.initial[found.mdp.initial > 0].size == 5
+    tabulated = mdp.tabulate(make("Catch-bsuite", rows=5, columns=5), samples=64, discount=1.0)
+    np.testing.assert_allclose(tabulated.mdp.initial @ mdp.solve(tabulated.mdp).values, 1.0, atol=1e-5)
+    assert tabulated.mdp.initial[tabulated.mdp.initial > 0].size == 5
 
 
 def test_there_and_back():
-    """An MDP played and tabulated is the same MDP, its states in another order."""
+    """An MDP that is made an environment and tabulated is the same MDP, with its states in another order."""
     m = mdp.gridworld("S..\n.#.\n..G", rewards={"G": 2.0}, step_reward=-0.1)
-    found = mdp.tabulate(mdp.as_env(m, time_limit=50), samples=4)
-    order = np.asarray(found.states.state)
+    tabulated = mdp.tabulate(mdp.as_env(m, time_limit=50), samples=4)
+    order = np.asarray(tabulated.states.state)
     assert sorted(order) == list(range(8))
-    np.testing.assert_allclose(found.mdp.rewards, m.rewards[order], atol=1e-6)
-    np.testing.assert_allclose(found.mdp.transitions, m.transitions[order][:, :, order], atol=1e-6)
+    np.testing.assert_allclose(tabulated.mdp.rewards, m.rewards[order], atol=1e-6)
+    np.testing.assert_allclose(tabulated.mdp.transitions, m.transitions[order][:, :, order], atol=1e-6)
     with pytest.raises(check.InputError, match="time limit of MDP cuts"):
         mdp.tabulate(mdp.as_env(m, time_limit=2), samples=4)
 
@@ -90,7 +94,7 @@ def test_too_many_states_and_wrong_names_are_refused():
 
 
 def counter(limit: int = 4) -> Env:
-    """A counter that action 1 raises and that ends at ``limit``, with a tally that changes nothing."""
+    """A counter that action 1 raises and that terminates at ``limit``, with a tally that affects nothing."""
     no = jnp.array(False)
 
     def reset(key):
@@ -108,13 +112,13 @@ def counter(limit: int = 4) -> Env:
 
 def test_any_environment_can_be_tabulated():
     env = counter()
-    for found in (
+    for tabulated in (
         mdp.tabulate(env, ignore=("tally",), discount=0.5, samples=1),
         mdp.tabulate(env, identify=lambda s: s["count"], discount=0.5, samples=1),
     ):
-        assert found.mdp.states == 5
-        np.testing.assert_allclose(mdp.solve(found.mdp).values, [1.875, 1.75, 1.5, 1.0, 0.0], rtol=1e-6)
-        np.testing.assert_array_equal(found.observations[:, 0], [0, 1, 2, 3, 4])
+        assert tabulated.mdp.states == 5
+        np.testing.assert_allclose(mdp.solve(tabulated.mdp).values, [1.875, 1.75, 1.5, 1.0, 0.0], rtol=1e-6)
+        np.testing.assert_array_equal(tabulated.observations[:, 0], [0, 1, 2, 3, 4])
     with pytest.raises(check.InputError, match="more than 50 states"):
         mdp.tabulate(env, samples=1, max_states=50)
     with pytest.raises(check.InputError, match="behave differently"):

@@ -1,4 +1,4 @@
-"""TD3: targets against numpy, the delayed actor, identity environments, errors."""
+"""TD3: targets compared with numpy, the delayed actor, identity environments, errors."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_the_actor_moves_once_in_policy_delay_updates():
     learned = state.learned
     counts = [int(s[0].count) for s in (learned.actor_opt_state, learned.critic_opt_state)]
     assert counts == [2, 6]
-    # With a rate of 1 the targets are the networks as of the actor's last move, which ended the step.
+    # With a rate of 1 the targets equal the networks after the actor's move, the last update of a step.
     jax.tree.map(np.testing.assert_array_equal, learned.target_actor, learned.actor)
     jax.tree.map(np.testing.assert_array_equal, learned.target_critics, learned.critics)
 
 
 def test_the_first_target_is_that_of_the_paper():
-    """One transition, repeated: the loss of the first update is known."""
+    """With one repeated transition the loss of the first update is known."""
     config = TD3Config(
         policy_delay=1,
         updates=1,

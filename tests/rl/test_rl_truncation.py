@@ -1,10 +1,10 @@
-"""Every deep core that learns values tells a time limit from an end (bootstrap on `terminated` alone).
+"""Every deep core that learns values tells a time limit from a termination.
 
-Two states alternate for ever, paying 1 and 2, cut after five steps. Nothing that is done matters, so the
-values are known whatever the policy: those of the endless chain. Each core learns them with tables in place
-of networks, which can represent them exactly, in three versions of the environment at once (one compile):
-the cut reported as a truncation, as a termination (the classic mistake, `merge_truncation`), and as both
-(what DeepSea does).
+Two states alternate with rewards 1 and 2, and episodes are truncated after five steps. Actions have no
+effect, so for every policy the values are those of the endless chain. Each core learns the values with
+tables in place of networks, which can represent them exactly, in three versions of the environment at once
+(one compile): the end of an episode is reported as a truncation, as a termination (the classic mistake,
+`merge_truncation`), or as both (as in DeepSea).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BOX = Box(-1.0, 1.0, (1,))
 
 
 class Core(NamedTuple):
-    """An agent with tables for networks, its values of the two states, and steps to learn them."""
+    """An agent with tables as networks, its values of the two states, and the steps to learn them."""
 
     agent: Callable[[Env], Agent]
     values: Callable[[Agent, Any], jax.Array]
@@ -53,7 +53,7 @@ class Core(NamedTuple):
 
 
 def table(outputs: int, inputs: int = 2):
-    """A linear network, zero at first; of one-hot inputs a table."""
+    """A linear network that starts at zero, which is a table for one-hot inputs."""
     return nets.from_function(lambda key, x: jnp.zeros((inputs, outputs)), lambda params, x: x @ params)
 
 
@@ -67,7 +67,7 @@ def recurrent_table() -> RecurrentNet:
 
 
 def on_policy(config: Any, updates: int, **settings: Any) -> Any:
-    """Settings of a short training whose rate falls to zero, so that what is left is the fixed point."""
+    """Settings of a short training whose rate falls to zero, so that it ends at the fixed point."""
     made = config(num_envs=8, rollout_length=5, discount=DISCOUNT, learning_rate=0.1, anneal=True, **settings)
     return config(**{**made.__dict__, "total_steps": updates * made.interactions})
 
@@ -79,7 +79,7 @@ def replayed(config: Any, **settings: Any) -> Any:
 
 
 def of_its_own_actions(agent: Agent, state: Any, critic: jax.Array) -> jax.Array:
-    """Q of the policy's actions; of others a linear critic says little, once none is played."""
+    """Values of the policy's own actions, since a linear critic is wrong about actions never played."""
     action, _ = agent.policy.act(jax.random.key(0), state, agent.policy.initial(2), jnp.eye(2))
     return (jnp.concatenate([jnp.eye(2), action], 1) @ critic)[:, 0]
 
@@ -124,7 +124,7 @@ CORES = {
         continuous=True,
     ),
     "sac": Core(
-        # Next to no temperature: the soft value would count the policy's entropy too.
+        # A temperature near zero, since the soft value includes the entropy of the policy.
         lambda env: sac(
             env, table(2), table(1, 3),
             replayed(
@@ -137,7 +137,8 @@ CORES = {
         continuous=True,
     ),
 }  # fmt: skip
-# Tables, whose own tests have exact solutions; and agents that learn values by one of these cores, or none.
+# Agents without a core above: tables are tested on exact solutions; others use a core above, or learn no
+# values.
 ELSEWHERE = {
     "coded_q", "double_q_learning", "dyna_q", "expected_sarsa", "mbpo", "pets", "q_learning", "sarsa",
 }  # fmt: skip
@@ -145,7 +146,7 @@ TRUNCATED, TERMINATED, BOTH = range(3)
 
 
 def flagged(env: Env, terminated: Any, truncated: Any) -> Env:
-    """Report the ends of episodes by these flags, which may be traced."""
+    """The environment with the ends of episodes reported by the given flags, which may be traced."""
 
     def move(key, state, action):
         state, step = env.move(key, state, action)
@@ -157,7 +158,7 @@ def flagged(env: Env, terminated: Any, truncated: Any) -> Env:
 
 @functools.cache
 def learned(name: str) -> np.ndarray:
-    """Values [version, state] after training in each version, with the same seed."""
+    """Values [version, state] after training in each version of the environment, with the same seed."""
     core = CORES[name]
     base = identity.two_state_truncating(LENGTH, BOX if core.continuous else None)
 
@@ -176,11 +177,11 @@ def learned(name: str) -> np.ndarray:
 
 def test_every_agent_is_here():
     """A new agent needs a core above, or a name in ELSEWHERE and the reason."""
-    found = set()
+    agents = set()
     for file in Path(lrn.rl.__path__[0]).rglob("*.py"):
         functions = [f for f in ast.parse(file.read_text()).body if isinstance(f, ast.FunctionDef)]
-        found |= {f.name for f in functions if f.returns and ast.unparse(f.returns) == "Agent"} & {file.stem}
-    assert found - ELSEWHERE == set(CORES)
+        agents |= {f.name for f in functions if f.returns and ast.unparse(f.returns) == "Agent"} & {file.stem}
+    assert agents - ELSEWHERE == set(CORES)
 
 
 @pytest.mark.parametrize("name", CORES)
@@ -190,7 +191,7 @@ def test_values_are_those_of_the_endless_chain(name):
 
 @pytest.mark.parametrize("name", CORES)
 def test_merging_truncation_with_termination_fails_visibly(name):
-    """The merged chain is worth 3.5 on average, 4 less: off by more than 2 in each state."""
+    """The values of the merged chain are 3.5 on average, 4 too low, and off by over 2 in each state."""
     assert (np.abs(learned(name)[TERMINATED] - EXACT) > 2).all()
 
 
@@ -222,5 +223,6 @@ def test_deep_sea_ends_by_both_flags_and_is_not_bootstrapped():
     np.testing.assert_array_equal(seen.truncated[:, 0], [False, False, False, True])
     ones = jnp.ones((4, 2))
     advantage = returns.gae(seen.reward, ones, ones, seen.terminated, seen.ended, 1.0, 1.0)
-    # Diving right for four steps: the moves cost .01 in all, the chest pays 1; the value, 1, comes off.
+    # For four steps right, the moves cost .01 in total and the chest pays 1; the advantage subtracts the
+    # value, 1.
     np.testing.assert_allclose(advantage[0], -0.01, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The study of the deadly triad: it runs, Baird's cells are exact, and slow learning is not divergence."""
+"""The study of the deadly triad: it runs, Baird's cells are exact, and slow learning is no divergence."""
 
 import dataclasses
 
@@ -18,8 +18,8 @@ SMALL = dataclasses.replace(study.STUDY.presets["smoke"], tasks=("MountainCar",)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    found = discover.load("rl.deadly_triad")
-    return runner.run(found, "smoke", SMALL, [0, 1], out, progress=False, say=lambda _: None)
+    file = discover.load("rl.deadly_triad")
+    return runner.run(file, "smoke", SMALL, [0, 1], out, progress=False, say=lambda _: None)
 
 
 def test_smoke_runs_and_bairds_star_is_exact(finished):
@@ -54,7 +54,7 @@ def test_data_sets_differ_as_they_should_and_returns_are_returns(task):
     assert other.std(0).min() > own.std(0).min()
     ended = np.asarray(data["terminated"]) > 0
     np.testing.assert_allclose(np.asarray(data["return"])[ended], np.asarray(data["reward"])[ended])
-    # In MountainCar every step costs 1, so a return tells how long the episode went on.
+    # In MountainCar every step costs 1, so that a return gives the length of its episode.
     if task == "MountainCar":
         steps = np.log1p(np.asarray(data["return"][0]) * (1 - study.DISCOUNT)) / np.log(study.DISCOUNT)
         np.testing.assert_allclose(steps, np.round(steps), atol=0.05)
@@ -67,7 +67,7 @@ def test_approximators(kind):
     x = jnp.array([[-1.0, -1.0], [0.2, 0.9], [1.0, 1.0]])
     params = init(jax.random.key(0))
     assert q(params, x).shape == (3, 3)
-    # A table generalizes to nothing outside a cell, the others do.
+    # A table does not generalize beyond a cell, the other approximators do.
     gradient = jax.grad(lambda p: q(p, x[:1])[0, 0])(params)
     moved = jax.tree.map(lambda p, g: p + g, params, gradient)
     change = np.abs(np.asarray(q(moved, x) - q(params, x)))

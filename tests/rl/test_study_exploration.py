@@ -1,4 +1,4 @@
-"""The study of epsilon-greedy: runs at its smallest, and its verdict follows from the seeds solved."""
+"""The study of epsilon-greedy: its smoke preset runs, and its verdict follows from the solved seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEEDS = list(range(10))
 
 
 def made(discrete=1.0, continuous=0.0, pink=1.0, white=0.0, best=1.0, untrained=0.0):
-    """A table of ten seeds with these solved by epsilon-greedy, and by the others on the car."""
+    """A table of ten seeds with the given rates of solved seeds."""
     cells = {
         **{arm(n, "epsilon-greedy"): continuous if t.continuous else discrete for n, t in TASKS.items()},
         **{arm(n, "some method"): best for n in TASKS},
@@ -36,8 +36,8 @@ def made(discrete=1.0, continuous=0.0, pink=1.0, white=0.0, best=1.0, untrained=
         ({"continuous": 1.0}, "mixed"),
         ({"pink": 0.0, "continuous": 1.0, "discrete": 0.0, "white": 1.0}, "refuted"),
         ({"discrete": 0.5, "continuous": 0.5}, "partly supported"),  # pink beats white, no more
-        ({"best": 0.0}, "invalid"),  # a task that nothing solves says nothing
-        ({"untrained": 1.0}, "invalid"),  # nor does one that needs no learning
+        ({"best": 0.0}, "invalid"),  # no method solves a task
+        ({"untrained": 1.0}, "invalid"),  # a task is solved without learning
     ],
 )
 def test_the_verdict_follows_from_the_seeds(found, verdict):

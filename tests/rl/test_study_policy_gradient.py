@@ -1,4 +1,4 @@
-"""The study of on-policy gradients: runs at its smallest, and judges what it measured as it says."""
+"""The study of on-policy gradients: its smoke preset runs, and its judgments follow from its figures."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ CARTPOLE = TASKS["CartPole"]
 
 
 def test_the_estimators_have_their_exact_means(tmp_path):
-    """The part without deep learning, on small Garnets."""
+    """The part without deep learning, run on small Garnets."""
     context = Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
     policy_gradient._estimate(Config(thousands=4, length=60), context)
-    found = context.table()
-    assert found.final(policy_gradient.WRONG, "squared t").min() > 2
-    noise = {a: found.final(a, "log10 noise to signal").mean() for a in ESTIMATORS}
+    table = context.table()
+    assert table.final(policy_gradient.WRONG, "squared t").min() > 2
+    noise = {a: table.final(a, "log10 noise to signal").mean() for a in ESTIMATORS}
     assert noise["whole return"] > noise["rewards to go"] > noise["rewards to go - V"]
     assert noise[gae_arm(0.0)] < noise[gae_arm(1.0)]
-    assert (found.final(gae_arm(0.0), "bias") > 0.02).all()
-    assert (found.final(gae_arm(1.0), "bias") < 1e-3).all()
-    assert (found.final("whole return", "bias") == 0).all()
+    assert (table.final(gae_arm(0.0), "bias") > 0.02).all()
+    assert (table.final(gae_arm(1.0), "bias") < 1e-3).all()
+    assert (table.final("whole return", "bias") == 0).all()
 
 
 def test_what_a_training_comes_to():
@@ -38,14 +38,14 @@ def test_what_a_training_comes_to():
             [0.0, 480.0, np.nan, np.nan],  # failed after it was solved
         ]
     )
-    found = judged(steps, values, CARTPOLE, 1600)
-    np.testing.assert_array_equal(found["solved"], [1, 1, 0, 1])
-    np.testing.assert_allclose(found["log2 steps"], np.log2([100, 200, 1600, 100]))
-    np.testing.assert_allclose(found["relapses"], [0, 1 / 2, 1, 2 / 3])
+    figures = judged(steps, values, CARTPOLE, 1600)
+    np.testing.assert_array_equal(figures["solved"], [1, 1, 0, 1])
+    np.testing.assert_allclose(figures["log2 steps"], np.log2([100, 200, 1600, 100]))
+    np.testing.assert_allclose(figures["relapses"], [0, 1 / 2, 1, 2 / 3])
 
 
 def made(hungry: float, relapses: float, noise: float):
-    """A table of ten seeds: on-policy takes ``hungry`` doublings more, off-policy relapses so much more."""
+    """A table of ten seeds: on-policy needs ``hungry`` doublings more, off-policy has more ``relapses``."""
     spread = np.random.RandomState(0).randn(10) * 0.02
     seeds, rows = range(10), []
 

@@ -20,8 +20,8 @@ CONFIG = study.Config()
 
 @pytest.mark.slow
 def test_smoke_runs(tmp_path):
-    found, config = discover.load("rl.reward_hacking"), study.STUDY.presets["smoke"]
-    finished = runner.run(found, "smoke", config, [0, 1], tmp_path, progress=False, say=lambda _: None)
+    file, config = discover.load("rl.reward_hacking"), study.STUDY.presets["smoke"]
+    finished = runner.run(file, "smoke", config, [0, 1], tmp_path, progress=False, say=lambda _: None)
     assert finished.verdict["verdict"] == "smoke"
     assert_treated_alike(finished.verdict)
     assert (finished.folder / "figure.png").is_file()
@@ -67,7 +67,7 @@ def test_units_that_are_not_in_use_do_nothing():
 
 
 def outcomes(true_return, proxy_return, lit):
-    """The outcomes of capacity, time and television, for returns by width and success with a lit screen."""
+    """Outcomes of capacity, time and television for given returns by width and successes when lit."""
     noise, seeds = np.random.default_rng(0).normal(size=10) * 0.1, range(10)
     table = []
     for i, width in enumerate(study.WIDTHS):
@@ -78,8 +78,8 @@ def outcomes(true_return, proxy_return, lit):
     for bonus in study.TRAPPED:
         table.append(rows(study.corridor(bonus, True), seeds, 9, "true_return", lit + 0.01 * noise))
         table.append(rows(study.corridor(bonus, False), seeds, 9, "true_return", 1.0 - 0.01 * noise))
-    found = [p.find(concat(table)) for p in study.predictions(CONFIG)[:7]]
-    return [way(f) for f in found]
+    judgments = [p.find(concat(table)) for p in study.predictions(CONFIG)[:7]]
+    return [way(f) for f in judgments]
 
 
 def test_the_predictions_can_come_out_either_way():

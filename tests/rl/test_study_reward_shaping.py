@@ -18,9 +18,9 @@ CONFIG = study.Config()
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    found, config = discover.load("rl.reward_shaping"), study.STUDY.presets["smoke"]
+    file, config = discover.load("rl.reward_shaping"), study.STUDY.presets["smoke"]
     out = tmp_path_factory.mktemp("runs")
-    return runner.run(found, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
+    return runner.run(file, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
 
 
 @pytest.mark.slow
@@ -36,24 +36,24 @@ def test_smoke_runs_and_shaping_is_initialization(finished):
 
 
 def test_components_recover_the_variances_that_made_the_table():
-    """Over many tables: rows of variance .04, columns of .01, noise of .09."""
+    """The tables have rows of variance .04, columns of variance .01 and noise of variance .09."""
     rng = np.random.default_rng(0)
     n = 20_000
     scores = (
         0.2 * rng.normal(size=(4, 1, n)) + 0.1 * rng.normal(size=(1, 3, n)) + 0.3 * rng.normal(size=(4, 3, n))
     )
-    found = study.components(scores)
-    np.testing.assert_allclose([x.mean() for x in found], [0.04, 0.01, 0.09], atol=2e-3)
+    components = study.components(scores)
+    np.testing.assert_allclose([x.mean() for x in components], [0.04, 0.01, 0.09], atol=2e-3)
 
 
 def test_components_of_a_table_by_hand():
-    """Rows 0 and 1, the same in both columns: nothing is left for columns or noise."""
+    """With rows 0 and 1 and equal columns, the components of columns and noise are zero."""
     by_row, by_column, rest = study.components(np.array([[0.0, 0.0], [1.0, 1.0]])[..., None])
     np.testing.assert_allclose([by_row[0], by_column[0], rest[0]], [0.5, 0.0, 0.0])
 
 
 def judged(scores: dict[tuple[str, str], float], by_reward: float = 0.0, by_algorithm: float = 0.0):
-    """Outcomes of CartPole's predictions, for scores by (algorithm, reward) and two variances."""
+    """Outcomes of CartPole's predictions for given scores by (algorithm, reward) and two variances."""
     config = dataclasses.replace(CONFIG, tasks=("CartPole",))
     noise, seeds = np.random.default_rng(0).normal(size=10) * 1e-3, range(10)
     table = [
@@ -65,8 +65,8 @@ def judged(scores: dict[tuple[str, str], float], by_reward: float = 0.0, by_algo
         rows("CartPole", seeds, 0, "variance by reward", by_reward + noise),
         rows("CartPole", seeds, 0, "variance by algorithm", by_algorithm - noise),
     ]
-    found = [p.find(concat(table)) for p in study.predictions(config)]
-    return [way(f) for f in found]
+    judgments = [p.find(concat(table)) for p in study.predictions(config)]
+    return [way(f) for f in judgments]
 
 
 def test_the_predictions_can_come_out_either_way():

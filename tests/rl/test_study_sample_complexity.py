@@ -1,4 +1,4 @@
-"""The study of growth: runs at its smallest, and its tasks and slopes are what they are called."""
+"""The study of sample complexity: its smoke preset runs, and its tasks and slopes are right."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def test_the_bandit_pays_for_the_right_answer():
 
 
 def test_optimism_takes_about_as_many_episodes_as_there_are_cells(tmp_path):
-    """Each episode rules out a place at the edge of what is known: N^2 / 2 places can be reached."""
+    """Each episode rules out a place at the edge of the known ones, and N^2 / 2 places can be reached."""
     context = Context(tmp_path, "smoke", (0, 1, 2), say=lambda _: None, progress=False)
     series = next(s for s in SERIES if s.method == "optimism")
-    found = sample_complexity._solve(series, 8, Config(), context)
-    assert found["solved"].all()
-    assert (found["steps"] > 8).all()
-    assert (found["steps"] < 2 * 8**2).all()
+    outcome = sample_complexity._solve(series, 8, Config(), context)
+    assert outcome["solved"].all()
+    assert (outcome["steps"] > 8).all()
+    assert (outcome["steps"] < 2 * 8**2).all()
 
 
 def made(fast: float, slow: float):
-    """A table of ten seeds with these doublings a unit for the series of either kind."""
+    """A table of ten seeds with the given doublings per unit for the series of either kind."""
     spread = np.random.RandomState(0).randn(10) * 0.01
     rows = []
     for s in SERIES:
@@ -54,7 +54,7 @@ def made(fast: float, slow: float):
     [(1.0, 0.1, "supported"), (1.0, 0.4, "mixed"), (0.3, 0.1, "invalid"), (1.0, np.nan, "mixed")],
 )
 def test_the_verdict_follows_from_the_slopes(fast, slow, verdict):
-    """At .3 doublings a table of ten bits would be right after eight samples: the control catches it."""
+    """With .3 doublings a table of ten bits would be right after eight samples, which a control detects."""
     result = judge(STUDY, Config(), "quick", made(fast, slow))
     assert result["verdict"] == verdict, result["reason"]
 

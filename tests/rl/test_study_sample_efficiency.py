@@ -20,7 +20,7 @@ CONFIG = study.Config()
 
 
 def table_of(**changed: float) -> Table:
-    """Ten seeds that bear every prediction and control out, but for what is changed."""
+    """A table of ten seeds for which all predictions and controls hold, except for the changed cells."""
     few, many, most = study.at(800), study.at(2400), study.at(8000)
     means = {
         ("Q-learning", "log10 steps"): 4.0,
@@ -76,10 +76,10 @@ def test_what_the_claim_says_is_supported_when_it_is_so():
     ],
 )
 def test_every_prediction_can_fail(cell, value, regime):
-    found = {r["name"]: r["outcome"] for r in verdict_of(**{cell: value})["regimes"]}
-    # One cell out of place takes a trend's support away; among eleven regimes it does not turn it round.
+    outcomes = {r["name"]: r["outcome"] for r in verdict_of(**{cell: value})["regimes"]}
+    # One changed cell removes the support of a trend; with eleven regimes it does not reverse it.
     trend = regime in ("exact bias, horizon", "exact bias, capacity") or regime.startswith("networks")
-    assert found[regime] == ("open" if trend else "fails")
+    assert outcomes[regime] == ("open" if trend else "fails")
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_settings():
 
 @pytest.mark.slow
 def test_smoke_runs(tmp_path: Path):
-    found, config = discover.load("rl.sample_efficiency"), study.STUDY.presets["smoke"]
-    done = runner.run(found, "smoke", config, [0, 1], tmp_path, progress=False, say=lambda _: None)
+    file, config = discover.load("rl.sample_efficiency"), study.STUDY.presets["smoke"]
+    done = runner.run(file, "smoke", config, [0, 1], tmp_path, progress=False, say=lambda _: None)
     assert done.verdict["verdict"] == "smoke"
     assert_treated_alike(done.verdict)
     assert (done.folder / "figure.png").is_file()

@@ -1,4 +1,4 @@
-"""The study of tabular convergence: it runs, its laws are theory's, and wrong laws would be noticed."""
+"""The study of tabular convergence: it runs, its laws are those of theory, and it detects wrong laws."""
 
 import dataclasses
 
@@ -18,8 +18,8 @@ CONFIG = study.Config()
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     config = dataclasses.replace(study.STUDY.presets["smoke"], steps=1000, solved_states=8)
-    found = discover.load("rl.tabular_convergence")
-    return runner.run(found, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
+    file = discover.load("rl.tabular_convergence")
+    return runner.run(file, "smoke", config, [0, 1], out, progress=False, say=lambda _: None)
 
 
 def test_smoke_runs_and_exact_parts_hold(finished):
@@ -38,7 +38,7 @@ def test_laws_are_those_of_theory_and_differ():
     assert mid["1/n"] == pytest.approx(-0.2)
     assert np.mean(study.law(CONFIG, "TD(lambda)", "1/n")) == pytest.approx(-1 / 3)
     assert mid["n^-0.6"] == pytest.approx(-0.3)
-    # With a small discount the start is forgotten fast even by 1/n, and noise decides.
+    # With a small discount the initial error falls fast even with 1/n, and noise decides the slope.
     fast = dataclasses.replace(CONFIG, discount=0.3)
     assert study.law(fast, "TD(0)", "1/n") == study.law(fast, "TD(0)", "rescaled linear")
 

@@ -1,8 +1,8 @@
 """A tiny environment and its double in plain NumPy, for references of whole steps of agents.
 
-A walker's place moves by what it does and by chance; an episode terminates beyond a place and is cut by a
-time limit, now and then both at once. No two observations are alike, and every number drawn tells which key
-drew it.
+A walker's place changes by its action and by chance. An episode terminates beyond a place and is truncated
+by a time limit, sometimes both at once. No two observations are equal, and every random number identifies
+its key.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ BEYOND, LIMIT = 1.3, 3
 
 
 class Place(NamedTuple):
-    """Where the walker is, and since when."""
+    """State of the environment: the place of the walker, and the steps of the episode."""
 
     x: Any
     time: Any
 
 
 def walk(continuous: bool = False) -> Env:
-    """Three discrete actions, or two real ones whose ranges differ and are not even around zero."""
+    """The environment, with three discrete actions, or with two real ones of different, asymmetric ranges."""
 
     def observe(place: Place) -> jax.Array:
         return jnp.stack([place.x, 0.4 * place.time - place.x**2])
@@ -58,9 +58,9 @@ def walk(continuous: bool = False) -> Env:
     return Env("walk", reset, move, (2,), actions, LIMIT)
 
 
-# From here on NumPy, but for the draws.
+# The code below is in NumPy, except for the random draws.
 def uniform(keys: Key) -> np.ndarray:
-    """One draw of each key [...]."""
+    """One uniform draw of each key, [...]."""
     flat = jax.vmap(jax.random.uniform)(keys.reshape(-1))
     return np.asarray(flat, np.float64).reshape(keys.shape)
 
@@ -84,7 +84,7 @@ def under_way(n: int) -> Live:
 
 
 class Played(NamedTuple):
-    """A stretch, leaves [time, n, ...]; action as sampled; ended: of the episodes that ended, their sums."""
+    """A stretch, leaves [time, n, ...], with actions as sampled, and the sums over episodes that ended."""
 
     observation: np.ndarray
     action: np.ndarray
@@ -98,17 +98,17 @@ class Played(NamedTuple):
 
     @property
     def ended(self) -> np.ndarray:
-        """Whether an episode ended with this step, either way."""
+        """Whether an episode ended with this step, by termination or truncation."""
         return self.terminated | self.truncated
 
 
 def play(
     key: Key, live: Live, act: Callable[[int, np.ndarray], Any], send: Callable[[Any], Any], length: int
 ) -> tuple[Live, Played]:
-    """``length`` steps; ``act(t, observation [n, 2]) -> action [n, ...]``, ``send`` makes it the walker's.
+    """Play ``length`` steps with ``act(t, observation [n, 2]) -> action [n, ...]``.
 
-    Each walker has a key of its own for each step's move and for what it would start anew with:
-    ``split(key, (2, length, n))`` makes both.
+    ``send`` converts an action to the walker's units. Each walker has a key for the move and a key for a
+    reset at each step, made by ``split(key, (2, length, n))``.
     """
     n = len(live.episode_length)
     draws = uniform(jax.random.split(key, (2, length, n)))
@@ -139,7 +139,7 @@ def play(
 
 
 def assert_every_ending(played: Played) -> None:
-    """Ends, cuts and both at once, before the last step and with it, or a reference would not tell them."""
+    """Assert that terminations, truncations and both at once occur, before the last step and with it."""
     both = played.terminated & played.truncated
     only = played.terminated & ~both, played.truncated & ~both
     assert all(kind[:-1].any() for kind in only), "an end and a cut before the last step"
@@ -150,7 +150,7 @@ def assert_every_ending(played: Played) -> None:
 def gae(
     played: Played, reward: Any, value: Any, following: Any, discount: float, lambda_: float
 ) -> np.ndarray:
-    """Schulman et al. 2016, eq. 16, backwards."""
+    """Generalized advantages (Schulman et al. 2016, eq. 16), computed backward."""
     advantage, later = np.zeros_like(value), 0.0
     for t in reversed(range(len(value))):
         delta = reward[t] + discount * ~played.terminated[t] * following[t] - value[t]

@@ -1,4 +1,4 @@
-"""The networks that both benchmarks train."""
+"""The networks that the benchmarks of returns and of speed train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from lrn.types import Net
 
 
 def perceptrons(env: Env, hidden: tuple[int, ...] = (64, 64), activation: str = "tanh") -> Net:
-    """Two perceptrons, one for the policy and one for the value, from orthogonal weights (CleanRL's)."""
+    """An actor-critic of two perceptrons with orthogonal initial weights, as in CleanRL.
+
+    Args:
+        env: the environment, which gives the number of policy outputs.
+        hidden: widths of the hidden layers.
+        activation: name of the activation function.
+    """
     return actor_critic(
         nets.mlp(policy_size(env), hidden, activation=activation, head_scale=0.01),
         nets.mlp(1, hidden, activation=activation, head_scale=1.0),

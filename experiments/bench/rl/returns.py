@@ -1,16 +1,18 @@
 """``python -m experiments.bench rl.returns [--only NAME ...] [--slow] [--json FILE]``: known returns.
 
-Each line trains an agent on a gymnax 1.0 environment with ten seeds and plays its greedy policy afterwards;
-the mean over seeds, with a 95% t interval, is held against what is known to be reachable. The exit code is 1
-if any line falls short. Seeds 0 to 29 are for this alone: settings are from the literature, or were found on
-seeds from 1000 on.
+Each line trains an agent on a gymnax 1.0 environment with ten seeds and then plays its greedy policy. The
+mean over seeds, with a 95% t interval, is compared with a return that is known to be reachable. The exit
+code is 1 if a line falls short of its known return. Seeds 0 to 29 are used for this benchmark only:
+settings are from the literature, or were found on seeds from 1000 on.
 
-Where a return cannot exceed a ceiling, most seeds end at it and the rest lie far below: a mean of ten then
-says little, and its t interval ends above what there is. Such lines take thirty seeds and say how many end at
-the ceiling, with the exact (Clopper-Pearson) interval of that share; intervals of means end at the ceiling.
+Some returns have a ceiling: most seeds end at the ceiling, and the others lie far below it. A mean of ten
+seeds then says little, and its t interval exceeds the ceiling. Such lines take thirty seeds and report how
+many seeds end at the ceiling, with the exact (Clopper-Pearson) interval of that share; the interval of the
+mean is cut off at the ceiling.
 
-gymnax's MinAtar is not the original (no sticky actions, 1,000 steps): its figures compare with those of
-other gymnax agents only. Those lines, ten million steps a seed, take hours on a CPU and run with ``--slow``.
+gymnax's MinAtar differs from the original (no sticky actions, 1,000 steps), so its returns can be compared
+with those of other gymnax agents only. The MinAtar lines train ten million steps for each seed, which takes
+hours on a CPU; they run with ``--slow``.
 """
 
 from __future__ import annotations
@@ -52,21 +54,25 @@ class Args:
     only: tuple[str, ...] = ()
     """Names of lines, or parts of them; all by default."""
     slow: bool = False
-    """Also the MinAtar lines."""
+    """Run the MinAtar lines too."""
     seeds: int | None = None
-    """How many; 10 by default, and 30 for a return with a ceiling."""
+    """Number of seeds; 10 by default, and 30 for a return with a ceiling."""
     first_seed: int = 0
-    """The first of them; from 1000 on for trials."""
+    """The first seed; use 1000 or more for trials."""
     episodes: int = 64
     """Greedy episodes for each seed."""
     json: Path | None = None
-    """Also write the figures here; lines of an earlier run stay in it."""
+    """File to write the figures to; lines of an earlier run are kept in it."""
 
 
 class Line(NamedTuple):
-    """An agent on an environment: its settings, and the return it should reach on average.
+    """An agent on an environment.
 
-    ceiling: the largest return there is, where a trained agent reaches it.
+    target: mean greedy return that the agent should reach.
+    env: the environment.
+    agent: ``agent(config) -> Agent``.
+    config: settings of the agent.
+    ceiling: the largest possible return, if a trained agent reaches it; else None.
     """
 
     target: float
@@ -82,17 +88,17 @@ def main(argv: list[str]) -> int:
     if args.seeds is not None:
         check.integer("seeds", args.seeds, low=2)
     check.integer("episodes", args.episodes, low=1)
-    known = {**FAST, **MINATAR} if args.slow or args.only else FAST
-    chosen = [n for n in known if not args.only or any(part.lower() in n.lower() for part in args.only)]
+    lines = {**FAST, **MINATAR} if args.slow or args.only else FAST
+    chosen = [n for n in lines if not args.only or any(part.lower() in n.lower() for part in args.only)]
     if not chosen:
-        raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], known)}")
+        raise check.InputError(f"no line is called {args.only[0]!r}; {check.nearest(args.only[0], lines)}")
     rows = {}
     print(
         f"{'':<28}{'steps':>12}{'seeds':>7}{'greedy return':>25}{'known':>8}{'at the ceiling':>24}"
         f"{'worst seed':>12}{'minutes':>9}"
     )
     for name in chosen:
-        rows[name] = row = measure(known[name](), args)
+        rows[name] = row = measure(lines[name](), args)
         interval = f"{row['mean']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
         mark = "" if row["reached"] else "  short of it"
         print(
@@ -107,7 +113,7 @@ def main(argv: list[str]) -> int:
 
 
 def measure(line: Line, args: Args) -> dict[str, Any]:
-    """The figures of one line."""
+    """Train and evaluate one line; returns its figures by name."""
     begin = time.perf_counter()
     config, seeds = line.config, args.seeds or (10 if line.ceiling is None else 30)
     interactions, total = _budget(config)
@@ -119,13 +125,13 @@ def measure(line: Line, args: Args) -> dict[str, Any]:
         evaluate=evaluator(line.env, args.episodes),
         progress=False,
     )
-    told = summary(fit.table.final("default", "greedy_return"), line.ceiling)
+    figures = summary(fit.table.final("default", "greedy_return"), line.ceiling)
     return {
         "target": line.target,
-        **told,
+        **figures,
         "steps": total // interactions * interactions,
         "seconds": time.perf_counter() - begin,
-        "reached": bool(told["mean"] >= line.target),
+        "reached": bool(figures["mean"] >= line.target),
         "config": {f.name: repr(getattr(config, f.name)) for f in dataclasses.fields(config)},
         "device": str(jax.devices()[0].device_kind),
         "machine": platform.machine(),
@@ -133,14 +139,14 @@ def measure(line: Line, args: Args) -> dict[str, Any]:
 
 
 def summary(returns: np.ndarray, ceiling: float | None) -> dict[str, Any]:
-    """The mean over seeds with its interval, the worst seed, and how many reach the ceiling.
+    """The mean over seeds with its interval, the worst seed, and the number of seeds at the ceiling.
 
     Args:
-        returns: the mean greedy return of each seed, [seeds].
-        ceiling: the largest return there is; None for no such thing. Then nothing is said of it.
+        returns: mean greedy returns of the seeds, [seeds].
+        ceiling: the largest possible return; with None the figures about the ceiling are left out.
     """
     interval = stats.t_interval(returns)
-    told = {
+    figures = {
         "seeds": len(returns),
         "mean": interval.estimate,
         "low": interval.low,
@@ -148,13 +154,13 @@ def summary(returns: np.ndarray, ceiling: float | None) -> dict[str, Any]:
         "worst": float(np.min(returns)),
     }
     if ceiling is None:
-        return told
-    there = int(np.sum(returns >= ceiling - 1e-4 * max(abs(ceiling), 1.0)))  # returns are float32
-    share = stats.share_interval(there, len(returns))
-    return told | {
+        return figures
+    at_ceiling = int(np.sum(returns >= ceiling - 1e-4 * max(abs(ceiling), 1.0)))  # returns are float32
+    share = stats.share_interval(at_ceiling, len(returns))
+    return figures | {
         "high": min(interval.high, ceiling),
         "ceiling": ceiling,
-        "at_ceiling": there,
+        "at_ceiling": at_ceiling,
         "share_low": share.low,
         "share_high": share.high,
     }
@@ -163,12 +169,12 @@ def summary(returns: np.ndarray, ceiling: float | None) -> dict[str, Any]:
 def _share(row: dict[str, Any]) -> str:
     if "ceiling" not in row:
         return ""
-    there, seeds = row["at_ceiling"], row["seeds"]
-    return f"{there}/{seeds} [{row['share_low']:.2f}, {row['share_high']:.2f}]"
+    at_ceiling, seeds = row["at_ceiling"], row["seeds"]
+    return f"{at_ceiling}/{seeds} [{row['share_low']:.2f}, {row['share_high']:.2f}]"
 
 
 def _budget(config: Any) -> tuple[int, int]:
-    """Environment steps of an iteration, and of the training."""
+    """Environment steps of one iteration, and of the whole training."""
     inner = getattr(config, "agent", config)
     return inner.interactions, inner.total_steps
 
@@ -185,27 +191,30 @@ def cartpole_ppo() -> Line:
 
 
 def cartpole_dqn() -> Line:
-    """CleanRL's network and most settings; five steps, a larger buffer and a falling rate steady the end."""
+    """CleanRL's network and most of its settings.
+
+    Five-step returns, a larger buffer and a falling learning rate make the last policy more reliable.
+    """
     env, net = envs.make("CartPole-v1"), nets.mlp(2, (120, 84))
     settings = DQNConfig(total_steps=500_000, n_step=5, buffer_size=50_000, anneal=True)
     return Line(490, env, lambda c: dqn(env, net, c), settings, ceiling=500)
 
 
 def acrobot_ppo() -> Line:
-    """CartPole's settings with a rate four times as high."""
+    """The settings of CartPole with a learning rate four times as high."""
     return _ppo("Acrobot-v1", -86, PPOConfig(total_steps=500_000, learning_rate=1e-3))
 
 
 @config
 class WithBonus:
-    """An agent's config and its bonus's."""
+    """The config of an agent and the config of its bonus."""
 
     agent: PPOConfig
     bonus: CountConfig
 
 
 def mountain_car_ppo() -> Line:
-    """With a bonus for rare positions and velocities: no undirected agent sees the flag in 200 steps."""
+    """PPO with a bonus for rare positions and velocities: without one no agent sees the flag in 200 steps."""
     env = envs.make("MountainCar-v0")
     net = perceptrons(env)
     coding = grid((-1.2, -0.07), (0.6, 0.07), (24, 24))
@@ -220,7 +229,7 @@ def mountain_car_ppo() -> Line:
 
 
 def mountain_car_continuous_sac() -> Line:
-    """SAC explores by pink noise (Eberhard et al. 2023)."""
+    """SAC that explores with pink noise (Eberhard et al. 2023)."""
     env = envs.make("MountainCarContinuous-v0")
     actor, critic = nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64))
     settings = SACConfig(total_steps=50_000, learning_starts=5_000, num_envs=4, updates=2)
@@ -228,14 +237,14 @@ def mountain_car_continuous_sac() -> Line:
 
 
 def pendulum_sac() -> Line:
-    """One update a step."""
+    """SAC with one update for each step."""
     env = envs.make("Pendulum-v1")
     actor, critic = nets.mlp(2, (64, 64)), nets.mlp(1, (64, 64))
     return Line(-160, env, lambda c: sac(env, actor, critic, c), SACConfig(total_steps=10_000))
 
 
 def pendulum_ppo() -> Line:
-    """A short horizon, since the reward says at once how far the pole is from upright."""
+    """PPO with a discount of .9: each reward already tells how far the pole is from upright."""
     settings = PPOConfig(
         total_steps=1_000_000, num_envs=16, rollout_length=128, epochs=10, minibatches=32,
         learning_rate=5e-4, discount=0.9, entropy_coefficient=0.0, normalize_rewards=True,
@@ -244,7 +253,7 @@ def pendulum_ppo() -> Line:
 
 
 def memory_chain_recurrent_ppo() -> Line:
-    """One bit to keep for the length of an episode; 1 is perfect, 0 is guessing."""
+    """One bit must be remembered for a whole episode; the return is 1 for memory and 0 for guessing."""
     env, net = envs.make("MemoryChain-bsuite"), nets.gru_actor_critic(2, 32)
     settings = PPOConfig(
         total_steps=250_000, num_envs=16, rollout_length=64, learning_rate=2.5e-3, epochs=4, minibatches=4
@@ -253,9 +262,9 @@ def memory_chain_recurrent_ppo() -> Line:
 
 
 def deep_sea_counts() -> Line:
-    """A table, UCB and a count bonus; dithering would take a million episodes, and this has 10,000.
+    """Q-learning in a table with UCB and a count bonus, for 10,000 episodes.
 
-    The chest pays 1, and the way there costs .01.
+    Random actions would take a million episodes. The chest pays 1, and the path to it costs .01.
     """
     env, coding = envs.make("DeepSea-bsuite", size=20), one_hot(400)
     bonus = count_bonus(coding, CountConfig(beta=0.1), actions=2)
@@ -276,7 +285,7 @@ def _minatar_ppo(name: str, target: float, hidden: tuple[int, ...] = (64, 64), *
 
 
 def breakout_pqn() -> Line:
-    """The authors' settings for MinAtar, with a perceptron in place of their convolution."""
+    """The authors' settings for MinAtar, with a perceptron in place of their convolutional network."""
     env = envs.make("Breakout-MinAtar")
     net = nets.mlp(3, (128, 128), layer_norm=True)
     settings = PQNConfig(

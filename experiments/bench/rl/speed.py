@@ -1,12 +1,14 @@
 """``python -m experiments.bench rl.speed [--peers DIR] [--only NAME ...]``: how fast the agents train.
 
-Each way runs in a process of its own, ways in turn, round after round; what is quoted are medians, and ratios
-within a round. A step is one of the environment. Steps per CPU-second count all threads, evaluation
-included where it is on, compilation not.
+A comparison measures several ways to train the same agent: ours, and those of the peers. Each way runs in a
+process of its own, and every round runs all ways in turn. The report gives medians over rounds, of each
+figure and of the ratio between two ways within a round. A step is one step of an environment. Steps per
+CPU-second count the CPU time of all threads, with evaluation if there is one, and without compilation.
 
-DIR holds checkouts of PureJaxRL (``purejaxrl/``) and rejax (``rejax/``) and, if it is not installed, of what
-they import (``site/``: distrax, tensorflow-probability); nothing of them is part of this project. They run on
-gymnax 1.0 through its own `LegacyStepAPIWrapper`, with the same networks, environments and updates a step.
+DIR holds checkouts of the peers PureJaxRL (``purejaxrl/``) and rejax (``rejax/``), and the packages that they
+import (``site/``: distrax, tensorflow-probability) if these are not installed. This project contains no
+code of the peers. The peers run on gymnax 1.0 through its own `LegacyStepAPIWrapper`, with the same
+networks, environments and updates per step.
 """
 
 from __future__ import annotations
@@ -39,18 +41,24 @@ class Args:
     only: tuple[str, ...] = ()
     """Names of comparisons, or parts of them; all by default."""
     rounds: int = 3
-    """How often each way is measured."""
+    """Number of measurements of each way."""
     json: Path | None = None
-    """Also write the figures here."""
+    """File to write the figures to."""
     agents: tuple[int, ...] = ()
-    """Instead, train so many seeds of PPO on CartPole at once, and give agents x steps a second."""
+    """Numbers of seeds: instead of comparisons, train that many seeds of PPO on CartPole at once, and report
+    agents x steps per second."""
     worker: str = ""
-    """For the benchmark itself: measure this one way, and print its figures."""
+    """Used by the benchmark itself: name of the one way to measure; prints its figures as JSON."""
 
 
 @dataclasses.dataclass
 class Comparison:
-    """Ways to do the same, ours first, and the least ratio of its steps per CPU-second to the second's."""
+    """Several ways to train the same agent.
+
+    ways: names of the ways, ours first.
+    least: the least ratio of the first way's steps per CPU-second to the second way's.
+    note: what the ways train, for the report.
+    """
 
     ways: tuple[str, ...]
     least: float
@@ -96,28 +104,28 @@ def main(argv: list[str]) -> int:
         raise check.InputError(
             f"no comparison is called {args.only[0]!r}; {check.nearest(args.only[0], COMPARISONS)}"
         )
-    found, short = {}, False
+    measured, short = {}, False
     print(f"{platform.machine()}, {os.cpu_count()} cores; medians of {args.rounds} rounds")
     for name, comparison in chosen.items():
         ways = [w for w in comparison.ways if args.peers or not _is_peer(w)]
         rounds = [{way: _spawn(way, args.peers) for way in ways} for _ in range(args.rounds)]
-        found[name] = rounds
+        measured[name] = rounds
         print(f"\n{name}: {comparison.note}")
         print(f"  {'':<28}{'steps/CPU-s':>12}{'compile s':>11}{'peak MB':>9}{'outputs MB':>12}{'ratio':>8}")
         for way in ways:
             rows = [r[way] for r in rounds]
             ratio = statistics.median(r[ways[0]]["steps_per_cpu"] / r[way]["steps_per_cpu"] for r in rounds)
-            middle = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
+            median = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
             print(
-                f"  {way:<28}{middle['steps_per_cpu']:>12,.0f}{middle['compile']:>11.1f}"
-                f"{middle['peak_mb']:>9.0f}{middle['outputs_mb']:>12.1f}{ratio:>8.2f}",
+                f"  {way:<28}{median['steps_per_cpu']:>12,.0f}{median['compile']:>11.1f}"
+                f"{median['peak_mb']:>9.0f}{median['outputs_mb']:>12.1f}{ratio:>8.2f}",
                 flush=True,
             )
             if way == comparison.ways[1] and ratio < comparison.least:
                 short = True
                 print(f"  short of {comparison.least:g} times {way}")
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+        args.json.write_text(json.dumps(measured, indent=1))
     return int(short)
 
 
@@ -153,7 +161,7 @@ def _measure(way: str, peers: Path | None) -> dict[str, float]:
 def _ours(
     agent: Callable[[Any], Any], config: Any, env: Any, total: int, evaluations: int = 0
 ) -> dict[str, float]:
-    """Train one seed with `train.fit`."""
+    """Train one seed with `train.fit`; returns the figures."""
     import contextlib
     import io
 
@@ -172,7 +180,7 @@ def _ours(
 
 
 def _theirs(train: Callable[[Any], Any], total: int) -> dict[str, float]:
-    """Compile a peer's ``train(key)`` and run it once."""
+    """Compile a peer's ``train(key)`` and run it once; returns the figures."""
     import jax
 
     key = jax.random.PRNGKey(0)
@@ -229,7 +237,7 @@ def _dqn_cartpole() -> dict[str, float]:
 
 
 def _make_importable(peers: Path) -> None:
-    """Put the checkouts on the path; what they import and do not use here is replaced by empty modules."""
+    """Put the checkouts on the path, with empty modules for imports that the peers do not use here."""
     for part in ("site", "purejaxrl/purejaxrl", "rejax/src"):
         if (peers / part).is_dir():
             sys.path.append(str(peers / part))
@@ -264,7 +272,7 @@ def _purejaxrl(name: str, total: int, **settings: Any) -> dict[str, float]:
 
 
 def _rejax(algorithm: str, name: str, **settings: Any) -> dict[str, float]:
-    """As rejax trains; its default evaluation is kept where ``evaluations`` says how many."""
+    """Train with rejax, without evaluations unless ``settings`` has ``eval_freq``."""
     from rejax import get_algo  # pyright: ignore[reportMissingImports]
 
     env, params = _legacy(name)
@@ -277,7 +285,7 @@ def _rejax(algorithm: str, name: str, **settings: Any) -> dict[str, float]:
 
 
 class _Copyable:
-    """An environment that survives the ``deepcopy`` rejax makes of its settings."""
+    """An environment that is its own copy, since rejax makes a ``deepcopy`` of its settings."""
 
     def __init__(self, env: Any):
         self._env = env
@@ -326,7 +334,7 @@ WAYS: dict[str, Callable[[], dict[str, float]]] = {
 
 
 def _agents(args: Args) -> int:
-    """Agents x steps a second, compilation apart, for PPO on CartPole."""
+    """Print agents x steps per second of PPO on CartPole, without compilation."""
     import jax
 
     from experiments.bench.rl._networks import perceptrons
@@ -337,17 +345,17 @@ def _agents(args: Args) -> int:
     env = make("CartPole-v1")
     net = perceptrons(env)
     config = PPOConfig(total_steps=500_000)
-    steps, found = config.total_steps // config.interactions, {}
+    steps, rates = config.total_steps // config.interactions, {}
     print(f"{jax.devices()[0].device_kind}: PPO on CartPole, {config.total_steps:,} steps each")
     for count in args.agents:
         fit = train.fit(lambda c: ppo(env, net, c), config, range(count), steps=steps, progress=False)
         rate = count * steps * config.interactions / fit.timing["train"]
-        found[count] = {"rate": rate, "compile": fit.timing["compile"], "train": fit.timing["train"]}
+        rates[count] = {"rate": rate, "compile": fit.timing["compile"], "train": fit.timing["train"]}
         print(
             f"  {count:>6} agents  {rate:>14,.0f} agents x steps/s  train {fit.timing['train']:.1f} s  "
             f"compile {fit.timing['compile']:.1f} s",
             flush=True,
         )
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+        args.json.write_text(json.dumps(rates, indent=1))
     return 0

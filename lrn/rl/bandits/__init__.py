@@ -1,7 +1,7 @@
-"""Stochastic bandits: problems, policies (one file each), what theory says, and `play`, which runs them.
+"""Stochastic bandits: problems, policies (one file each), theoretical bounds, and `play` to run a policy.
 
-A policy knows nothing of the problem, and a problem nothing of the policy: `play` makes a `lrn.types.Learner`
-of the two, so `lrn.train.fit` runs configs x seeds.
+Policies and problems are independent of each other. `play` makes a `lrn.types.Learner` from a policy and a
+problem, so that `lrn.train.fit` can run configs x seeds.
 """
 
 from lrn.rl.bandits.boltzmann import BoltzmannConfig, boltzmann

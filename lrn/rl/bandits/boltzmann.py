@@ -1,4 +1,4 @@
-"""Boltzmann exploration: arms drawn by the exponential of their sample means."""
+"""Boltzmann exploration: arms drawn with probability proportional to exp(sample mean / temperature)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from lrn.types import Array, Key
 
 @config
 class BoltzmannConfig:
-    """temperature: in the unit of the reward.
+    """Settings of Boltzmann exploration.
 
-    schedule: "constant", or "decaying": ``temperature / ln(t + 1)`` at pull t, greedy in the limit with
-        infinite exploration when the temperature is at least the largest gap (Singh et al. 2000).
+    temperature: temperature in the unit of the reward.
+    schedule: "constant", or "decaying": ``temperature / ln(t + 1)`` at pull t. The decaying policy becomes
+        greedy in the limit and pulls every arm infinitely often if the temperature is at least the largest
+        gap (Singh et al. 2000).
     """
 
     temperature: float = 0.1
@@ -28,7 +30,12 @@ class BoltzmannConfig:
 
 
 def boltzmann(arms: int, config: BoltzmannConfig) -> BanditPolicy:
-    """An arm drawn with chances proportional to exp(sample mean / temperature)."""
+    """The policy that draws an arm with probability proportional to exp(sample mean / temperature).
+
+    Args:
+        arms: number of arms.
+        config: settings.
+    """
 
     def choose(key: Key, state: SampleMeans) -> Array:
         temperature = config.temperature

@@ -1,4 +1,4 @@
-"""Epsilon-greedy: the best arm so far, and now and then any (Sutton & Barto 2018, 2.2; Auer et al. 2002)."""
+"""Epsilon-greedy: the best arm so far, or a random arm (Sutton & Barto 2018, 2.2; Auer et al. 2002)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from lrn.types import Array, Key
 
 @config
 class EpsilonGreedyConfig:
-    """How often a random arm is pulled.
+    """Settings: the chance epsilon of a random arm.
 
-    schedule: "constant", or "decaying": ``min(1, scale arms / (gap^2 t))`` at pull t, epsilon_n-greedy of
-        Auer et al. (2002), whose regret is logarithmic when ``gap`` is at most the smallest gap between the
-        best mean and another, rewards lie in [0, 1] and ``scale`` > 5.
-    epsilon: of the constant schedule. scale, gap: of the decaying one.
+    schedule: "constant", or "decaying": ``min(1, scale * arms / (gap^2 * t))`` at pull t, the
+        epsilon_n-greedy policy of Auer et al. (2002, theorem 3). Its regret is logarithmic if rewards lie
+        in [0, 1], ``scale`` > 5, and ``gap`` is at most the smallest difference between the best mean and
+        another.
+    epsilon: chance of a random arm under the constant schedule.
+    scale: scale of the decaying schedule.
+    gap: gap of the decaying schedule, in the unit of the reward.
     """
 
     schedule: str = "constant"
@@ -34,7 +37,14 @@ class EpsilonGreedyConfig:
 
 
 def epsilon_greedy(arms: int, config: EpsilonGreedyConfig) -> BanditPolicy:
-    """The arm of the best sample mean, and with chance epsilon one drawn evenly from all; ties at random."""
+    """The policy that pulls the arm of the largest sample mean, and with chance epsilon a random arm.
+
+    The random arm is drawn uniformly from all arms. Ties are broken at random.
+
+    Args:
+        arms: number of arms.
+        config: settings.
+    """
 
     def choose(key: Key, state: SampleMeans) -> Array:
         if config.schedule == "constant":

@@ -16,7 +16,11 @@ from lrn.types import Array, Key
 
 @config
 class GradientConfig:
-    """step_size: of the ascent. baseline: whether the mean reward so far is subtracted from a reward."""
+    """Settings of the gradient bandit.
+
+    step_size: step size of the gradient ascent.
+    baseline: whether the mean of the earlier rewards is subtracted from a reward.
+    """
 
     step_size: float = 0.1
     baseline: bool = True
@@ -26,7 +30,12 @@ class GradientConfig:
 
 
 class GradientState(NamedTuple):
-    """preference: [arms]; mean: of all rewards so far; pulls: how many they were."""
+    """State of the gradient bandit.
+
+    preference: preferences of the arms, [arms].
+    mean: scalar, mean of all rewards so far.
+    pulls: int32, number of pulls so far.
+    """
 
     preference: Array
     mean: Array
@@ -34,12 +43,19 @@ class GradientState(NamedTuple):
 
 
 def gradient(arms: int, config: GradientConfig) -> BanditPolicy:
-    """Arms drawn from softmax(preference), which each reward moves by ``step_size`` times the estimate
+    """The policy that draws arms from softmax(preference).
+
+    Each reward moves the preferences by ``step_size`` times this estimate of the gradient of the expected
+    reward:
 
         (reward - baseline) d log softmax(preference)[arm] / d preference
 
-    of the gradient of the expected reward. The baseline holds the rewards before this one, else the estimate
-    would be biased.
+    The baseline is the mean of the earlier rewards. It excludes the current reward, which would bias the
+    estimate.
+
+    Args:
+        arms: number of arms.
+        config: settings.
     """
 
     def init() -> GradientState:

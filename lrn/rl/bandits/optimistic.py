@@ -1,4 +1,4 @@
-"""Optimistic initial values: greedy, from values that each arm must disappoint (Sutton & Barto 2018, 2.6)."""
+"""Optimistic initial values: greedy choices from estimates that start too high (Sutton & Barto 2018, 2.6)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lrn.types import Array, Key
 
 @config
 class OptimisticConfig:
-    """What every arm starts with, and how that is forgotten.
+    """Settings of the estimates.
 
-    initial: the value at the start, well above what an arm pays.
-    step: "constant", the book's: recent rewards count most, and estimates never settle; or "mean": sample
-        means, in which the initial value counts as one pull.
-    step_size: of the constant step.
+    initial: estimate of every arm at the start, well above the arms' means.
+    step: "constant" for a constant step size, as in the book: recent rewards count most, and estimates never
+        settle. "mean" for sample means, in which the initial estimate counts as one pull.
+    step_size: the constant step size, in [0, 1].
     """
 
     initial: float = 5.0
@@ -32,7 +32,14 @@ class OptimisticConfig:
 
 
 def optimistic(arms: int, config: OptimisticConfig) -> BanditPolicy:
-    """The arm of the largest estimate, ties at random; nothing else explores."""
+    """The policy that always pulls the arm of the largest estimate; ties are broken at random.
+
+    Only the optimistic start makes it explore.
+
+    Args:
+        arms: number of arms.
+        config: settings.
+    """
 
     def init() -> SampleMeans:
         return SampleMeans(jnp.zeros(arms, jnp.int32), jnp.full(arms, config.initial, jnp.float32))

@@ -1,4 +1,4 @@
-"""Play a policy on problems drawn from a family, and account for its regret exactly."""
+"""Play a policy on problems drawn from a family, and compute its regret exactly."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from lrn.types import Array, Batch, Example, Key, Learner, Metrics, State
 
 
 class PlayState(NamedTuple):
-    """Problems in play, leaves [problems, ...].
+    """State of the problems that are played, leaves [problems, ...].
 
-    means: of the arms, [problems, arms]. pulls: of each arm, int32 [problems, arms].
-    policy: the policy's states.
+    means: true means of the arms, [problems, arms].
+    pulls: number of pulls of each arm, int32 [problems, arms].
+    policy: states of the policy.
     """
 
     means: Array
@@ -28,10 +29,16 @@ class PlayState(NamedTuple):
 
 
 def play(bandit: Bandit, policy: BanditPolicy, problems: int = 1, pulls: int = 1) -> Learner:
-    """A learner that plays ``problems`` problems side by side, ``pulls`` pulls of each a step.
+    """A learner that plays several problems side by side.
 
-    Metrics are means over the problems and the step's pulls: ``reward``; ``gap``, the best mean less that of
-    the arm pulled; ``optimal``, the fraction of pulls of a best arm. For regret see `regret`.
+    Metrics are means over the problems and the pulls of the step: ``reward``; ``gap``, the best mean less the
+    mean of the arm pulled; ``optimal``, the fraction of pulls of a best arm. `regret` measures the regret.
+
+    Args:
+        bandit: the family of problems, from which each problem is drawn.
+        policy: the policy.
+        problems: number of problems.
+        pulls: pulls of each problem in one step.
 
     Raises:
         ValueError: problems or pulls is below 1.
@@ -66,14 +73,14 @@ def play(bandit: Bandit, policy: BanditPolicy, problems: int = 1, pulls: int = 1
 def pseudo_regret(state: PlayState) -> Array:
     """The exact pseudo-regret of each problem so far, [problems]: the sum over arms of pulls times gap.
 
-    It is what the choices cost in expectation: what chance paid does not enter.
+    It is the expected loss of the choices made; the luck of the rewards does not enter.
     """
     gaps = state.means.max(-1, keepdims=True) - state.means
     return (gaps * state.pulls).sum(-1)
 
 
 def regret(learner: Any, config: Any, key: Key, state: PlayState, data: Any) -> Mapping[str, Array]:
-    """The ``evaluate=`` of `lrn.train.fit`: `pseudo_regret`, a mean over the problems."""
+    """A function for ``evaluate=`` of `lrn.train.fit`; measures ``regret``, the mean of `pseudo_regret`."""
     del learner, config, key, data
     return {"regret": pseudo_regret(state).mean()}
 

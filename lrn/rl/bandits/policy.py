@@ -1,4 +1,4 @@
-"""The shape of a bandit policy, and the sample means that most of them keep."""
+"""The interface of a bandit policy, and the sample means that most policies keep."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lrn.types import Array, Key, State
 
 
 class BanditPolicy(NamedTuple):
-    """A policy as pure functions, for one problem; made by a factory named after the method.
+    """A policy for one problem as pure functions, made by a factory named after the method.
 
-    init: ``init() -> state`` before the first pull.
-    choose: ``choose(key, state) -> arm``, int32.
-    update: ``update(state, arm, reward) -> state``.
+    init: ``init() -> state``, the state before the first pull.
+    choose: ``choose(key, state) -> arm``, the arm to pull next, int32.
+    update: ``update(state, arm, reward) -> state``, the state after a pull.
     """
 
     init: Callable[[], State]
@@ -25,23 +25,27 @@ class BanditPolicy(NamedTuple):
 
 
 class SampleMeans(NamedTuple):
-    """pulls: of each arm, int32 [arms]; mean: the mean reward of each, 0 before its first, [arms]."""
+    """Sample means of the arms.
+
+    pulls: number of pulls of each arm, int32 [arms].
+    mean: mean reward of each arm, [arms]; 0 for an arm that was never pulled.
+    """
 
     pulls: Array
     mean: Array
 
 
 def no_pulls(arms: int) -> SampleMeans:
-    """Before the first pull."""
+    """The sample means of ``arms`` arms before the first pull."""
     return SampleMeans(jnp.zeros(arms, jnp.int32), jnp.zeros(arms))
 
 
 def total_pulls(state: SampleMeans) -> Array:
-    """How many pulls there were, as a float: their sum may be more than an int32 holds."""
+    """The number of pulls of all arms, as a float32, since the sum may exceed an int32."""
     return state.pulls.sum(dtype=jnp.float32)
 
 
 def add_pull(state: SampleMeans, arm: Array, reward: Array) -> SampleMeans:
-    """One pull more."""
+    """The sample means after one more pull of ``arm`` (int32), which paid ``reward``."""
     pulls = rates.count_at(state.pulls, arm)
     return SampleMeans(pulls, state.mean.at[arm].add((reward - state.mean[arm]) / pulls[arm]))

@@ -1,4 +1,4 @@
-"""Bandit problems: which arms there are, and what a pull pays."""
+"""Bandit problems: families of arms, and the reward of a pull."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from lrn.types import Array, Key
 
 
 class Bandit(NamedTuple):
-    """A family of problems as pure functions; one problem is the means of its arms, [arms].
+    """A family of problems as pure functions. One problem is given by the means of its arms, [arms].
 
-    sample: ``sample(key) -> means [arms]``: draws a problem.
-    pull: ``pull(key, means, arm) -> reward``, of expectation ``means[arm]``.
-    divergence: ``divergence(mean, other)``, elementwise: the Kullback-Leibler divergence, in nats, from an
-        arm's rewards to those of an arm with the other mean.
+    arms: number of arms.
+    sample: ``sample(key) -> means [arms]``, a problem drawn from the family.
+    pull: ``pull(key, means, arm) -> reward``, a reward of expectation ``means[arm]``.
+    divergence: ``divergence(mean, other)``, elementwise: the Kullback-Leibler divergence in nats from the
+        rewards of an arm with the first mean to those of an arm with the other mean.
     """
 
     arms: int
@@ -29,10 +30,14 @@ class Bandit(NamedTuple):
 
 
 def bernoulli(arms: int = 10, means: Sequence[float] | None = None) -> Bandit:
-    """Arms that pay 1 or 0; means evenly drawn from [0, 1], or as given.
+    """Arms that pay 1 or 0.
+
+    Args:
+        arms: number of arms; ignored if ``means`` are given.
+        means: means of the arms, [arms]; drawn uniformly from [0, 1] for each problem by default.
 
     Raises:
-        ValueError: fewer than two arms, or a mean outside [0, 1].
+        ValueError: fewer than two arms, or a mean outside of [0, 1].
     """
     arms = _arms(arms, means)
     for mean in means or ():
@@ -53,12 +58,18 @@ def bernoulli(arms: int = 10, means: Sequence[float] | None = None) -> Bandit:
 def gaussian(
     arms: int = 10, means: Sequence[float] | None = None, std: ArrayLike = 1.0, spread: ArrayLike = 1.0
 ) -> Bandit:
-    """Arms that pay N(mean, std^2); means drawn from N(0, spread^2), or as given.
+    """Arms that pay N(mean, std^2).
 
     The defaults are the ten-armed testbed (Sutton & Barto 2018, section 2.3).
 
+    Args:
+        arms: number of arms; ignored if ``means`` are given.
+        means: means of the arms, [arms]; drawn from N(0, spread^2) for each problem by default.
+        std: standard deviation of a reward.
+        spread: standard deviation of the means.
+
     Raises:
-        ValueError: fewer than two arms, or a std that is not positive.
+        ValueError: fewer than two arms, or ``std`` or ``spread`` is not positive.
     """
     arms = _arms(arms, means)
     check.positive("std", std)

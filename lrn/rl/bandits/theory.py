@@ -1,4 +1,4 @@
-"""What is proven about regret, to hold measurements against."""
+"""Proven bounds on regret, to compare measurements with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from lrn.types import Array
 
 
 def lai_robbins(bandit: Bandit, means: Array) -> Array:
-    """The least constant: no consistent policy's regret grows slower than this times ln t.
+    """The constant of Lai and Robbins' lower bound (1985): regret grows at least as fast as this times ln t.
 
-    The sum over suboptimal arms of gap / KL(arm, best) (Lai & Robbins 1985), for means [..., arms]; [...].
-    Consistent is a policy whose regret is below every power of t on every problem of the family.
+    The constant is the sum over suboptimal arms of gap / KL(arm, best). The bound holds for every consistent
+    policy, that is one whose regret grows slower than every power of t on every problem of the family.
+
+    Args:
+        bandit: the family, for its divergence.
+        means: means of the arms, [..., arms].
+
+    Returns:
+        The constants, [...].
     """
     best = means.max(-1, keepdims=True)
     gap = best - means
@@ -23,9 +30,17 @@ def lai_robbins(bandit: Bandit, means: Array) -> Array:
 
 
 def ucb1_bound(means: Array, t: ArrayLike) -> Array:
-    """UCB1's regret after t pulls is below this, for rewards in [0, 1] (Auer et al. 2002, theorem 1).
+    """An upper bound on UCB1's expected regret after t pulls, for rewards in [0, 1].
 
-    ``8 sum(ln t / gap) + (1 + pi^2 / 3) sum(gap)`` over suboptimal arms, for means [..., arms]; [...].
+    The bound of Auer et al. (2002, theorem 1) is ``8 sum(ln t / gap) + (1 + pi^2 / 3) sum(gap)``, summed
+    over suboptimal arms.
+
+    Args:
+        means: means of the arms, [..., arms].
+        t: number of pulls.
+
+    Returns:
+        The bounds, [...].
     """
     gap = means.max(-1, keepdims=True) - means
     inverse = jnp.where(gap > 0, 1 / jnp.where(gap > 0, gap, 1.0), 0.0)
@@ -33,5 +48,5 @@ def ucb1_bound(means: Array, t: ArrayLike) -> Array:
 
 
 def uniform_regret(means: Array, t: ArrayLike) -> Array:
-    """The regret of pulling arms at random: t times the mean gap, for means [..., arms]; [...]."""
+    """The expected regret [...] after t pulls of random arms: t times the mean gap, for means [..., arms]."""
     return jnp.asarray(t, jnp.float32) * (means.max(-1) - means.mean(-1))

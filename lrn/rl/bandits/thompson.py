@@ -1,4 +1,4 @@
-"""Thompson sampling: pull the arm that is best in a world drawn from the posterior (Thompson 1933)."""
+"""Thompson sampling: draw means from the posterior and pull the arm of the largest (Thompson 1933)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from lrn.types import Array, Key
 
 @config
 class BetaThompsonConfig:
-    """The prior Beta(a, b) of every arm's mean; 1, 1 is uniform."""
+    """The prior Beta(a, b) of every arm's mean; Beta(1, 1) is uniform.
+
+    a: first parameter, above 0.
+    b: second parameter, above 0.
+    """
 
     a: float = 1.0
     b: float = 1.0
@@ -33,7 +37,14 @@ class BetaPosterior(NamedTuple):
 
 
 def beta_thompson(arms: int, config: BetaThompsonConfig) -> BanditPolicy:
-    """For rewards of 0 or 1. Its regret meets Lai & Robbins' bound (Kaufmann, Korda & Munos 2012)."""
+    """Thompson sampling for rewards of 0 or 1.
+
+    Its regret meets the lower bound of Lai and Robbins (Kaufmann, Korda & Munos 2012).
+
+    Args:
+        arms: number of arms.
+        config: the prior.
+    """
 
     def init() -> BetaPosterior:
         return BetaPosterior(jnp.full(arms, config.a, jnp.float32), jnp.full(arms, config.b, jnp.float32))
@@ -49,7 +60,12 @@ def beta_thompson(arms: int, config: BetaThompsonConfig) -> BanditPolicy:
 
 @config
 class GaussianThompsonConfig:
-    """mean, std: of the normal prior of every arm's mean; noise: the standard deviation of a reward."""
+    """The normal prior of every arm's mean, and the known noise of a reward.
+
+    mean: mean of the prior.
+    std: standard deviation of the prior.
+    noise: standard deviation of a reward.
+    """
 
     mean: float = 0.0
     std: float = 1.0
@@ -61,14 +77,19 @@ class GaussianThompsonConfig:
 
 
 def gaussian_posterior(state: SampleMeans, config: GaussianThompsonConfig) -> tuple[Array, Array]:
-    """Mean and standard deviation of each arm's posterior, [arms]: precisions add up."""
+    """Mean and standard deviation of each arm's posterior, [arms] each."""
     prior = 1 / jnp.square(jnp.asarray(config.std, jnp.float32))
     data = state.pulls / jnp.square(jnp.asarray(config.noise, jnp.float32))
     return (prior * config.mean + data * state.mean) / (prior + data), 1 / jnp.sqrt(prior + data)
 
 
 def gaussian_thompson(arms: int, config: GaussianThompsonConfig) -> BanditPolicy:
-    """For normal rewards of known noise."""
+    """Thompson sampling for normal rewards of known noise.
+
+    Args:
+        arms: number of arms.
+        config: the prior and the noise.
+    """
 
     def choose(key: Key, state: SampleMeans) -> Array:
         mean, std = gaussian_posterior(state, config)

@@ -13,7 +13,10 @@ from lrn.types import Array, Key
 
 @config
 class UCB1Config:
-    """scale: c in the index ``mean + sqrt(c ln t / n)``; 2, for rewards in [0, 1], is what is proven."""
+    """Settings of UCB1.
+
+    scale: c in the index ``mean + sqrt(c ln t / n)``. The proof for rewards in [0, 1] has c = 2.
+    """
 
     scale: float = 2.0
 
@@ -22,14 +25,19 @@ class UCB1Config:
 
 
 def index(state: SampleMeans, scale: float) -> Array:
-    """The upper confidence bounds [arms] after t pulls, infinite for an arm that was never pulled."""
+    """The upper confidence bounds [arms], infinite for an arm that was never pulled."""
     n = state.pulls.astype(jnp.float32)
     width = jnp.sqrt(scale * jnp.log(jnp.maximum(n.sum(), 1.0)) / jnp.maximum(n, 1.0))
     return jnp.where(state.pulls == 0, jnp.inf, state.mean + width)
 
 
 def ucb1(arms: int, config: UCB1Config) -> BanditPolicy:
-    """Every arm once, then always the largest index; ties at random."""
+    """The policy that pulls every arm once, then always the arm of the largest `index`; ties at random.
+
+    Args:
+        arms: number of arms.
+        config: settings.
+    """
 
     def choose(key: Key, state: SampleMeans) -> Array:
         return random_argmax(key, index(state, config.scale))

@@ -1,8 +1,9 @@
 """Exploration for any agent, as pure functions.
 
-How to act: `select` (epsilon-greedy, Boltzmann, UCB) and `schedules`; continuous actions: `noise` (white,
-Ornstein-Uhlenbeck, pink). What to seek: `bonus` (the interface), `counts` and `rnd`, over observations that
-`coding` makes discrete. `coded_q` is the small agent that takes all of them, `deep_sea` their yardstick.
+- Choosing discrete actions: `select` (epsilon-greedy, Boltzmann, UCB), with `schedules` of its parameters.
+- Perturbing continuous actions: `noise` (white, Ornstein-Uhlenbeck, pink).
+- Rewarding novelty: `bonus` (the interface), `counts` and `rnd`; `coding` makes observations discrete.
+- `coded_q` is a small agent that takes all of these. `deep_sea` is the environment to test exploration on.
 """
 
 from lrn.rl.exploration.bonus import Bonus, Transitions

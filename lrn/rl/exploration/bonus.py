@@ -1,13 +1,14 @@
-"""A bonus added to the reward: what makes an agent seek what it has not seen, with a state that learns.
+"""The interface of an exploration bonus: a learned addition to the reward that makes an agent seek novelty.
 
-An agent that takes ``bonus: Bonus | None`` keeps the bonus's state in its own and, at each of its steps,
+An agent that takes ``bonus: Bonus | None`` keeps the state of the bonus in its own state. At each of its
+steps the agent makes these two calls in this order:
 
     state = bonus.update(key, state, Transitions(...))       # the transitions just collected, each once
     reward = reward + bonus.bonus(state, observation, action, next_observation)
 
-in this order: what was just seen counts, so a first visit has n = 1, and running scales are never empty. An
-agent that replays asks for the bonus of a transition when it is sampled, so that it is never out of date. The
-bonus is part of the reward that is learned from, and of nothing that is reported.
+The update comes first, so that a first visit has n = 1 and running scales are never empty. An agent with a
+replay computes the bonus of a transition when it samples the transition, so that the bonus is never out of
+date. Agents learn from the reward with the bonus; the returns that they report are without it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from lrn.types import Array, Key, State
 
 
 class Transitions(NamedTuple):
-    """Fresh transitions, n of them: an agent with a rollout [time, batch, ...] merges the two axes.
+    """n fresh transitions. An agent with a rollout [time, batch, ...] merges the two leading axes.
 
-    Observations have the environment's dtype: take `lrn.rl.env.as_float` of them before any arithmetic.
+    Observations have the environment's dtype: convert them by `lrn.rl.env.as_float` before any arithmetic.
 
-    observation: [n, ...]; action: [n] or [n, dim].
-    next_observation: [n, ...], what the action led to, before any reset (`lrn.rl.env.Step`'s
-        ``final_observation``).
+    observation: observations before the actions, [n, ...].
+    action: actions, [n] or [n, dim].
+    next_observation: observations that the actions led to, before any reset, [n, ...] (the
+        ``final_observation`` of `lrn.rl.env.Step`).
     """
 
     observation: Array
@@ -36,9 +38,9 @@ class Transitions(NamedTuple):
 class Bonus(NamedTuple):
     """A bonus as three pure functions, made by a factory named after the method.
 
-    init: ``init(key, observation) -> state`` for an example batch of observations [n, ...].
-    bonus: ``bonus(state, observation, action, next_observation) -> [n]``, to be added to the reward. It has
-        its coefficient in it, and no gradient flows through it.
+    init: ``init(key, observation) -> state``, from an example batch of observations [n, ...].
+    bonus: ``bonus(state, observation, action, next_observation) -> [n]``, the bonus of each transition, to be
+        added to the reward. It includes the coefficient, and no gradient flows through it.
     update: ``update(key, state, transitions) -> state``, called once with each fresh batch of `Transitions`.
     """
 

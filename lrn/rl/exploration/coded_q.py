@@ -1,7 +1,7 @@
-"""Q-learning on coded observations: a table, or linear in tiles; the smallest agent that explores.
+"""Q-learning on coded observations, with a table or linear in tiles: a small agent to study exploration with.
 
-Where the question is how to explore, a network would add its own: here the values of different places do not
-interfere, or only between neighbors, and a run costs microseconds a step.
+A network would add problems of its own to an experiment on exploration. With a table the values of different
+places do not interfere, with tiles only those of neighbors, and a step costs microseconds.
 """
 
 from __future__ import annotations
@@ -30,16 +30,21 @@ SELECTORS = ("epsilon_greedy", "boltzmann", "ucb")
 class CodedQConfig:
     """Settings of Q-learning on coded observations.
 
-    select: "epsilon_greedy", "boltzmann" or "ucb", which uses the visits to (observation, action).
-    epsilon_start, epsilon_end, exploration_fraction: the chance of a random action falls linearly from the
-        first to the second over this fraction of ``total_steps``.
-    temperature: of Boltzmann's rule. ucb_scale: weight of UCB's width; 0 leaves only that an action never
-        taken here comes first. Both in the unit of the values.
-    noise_scale: of the noise on the action, where there is one, in halves of the range of actions.
-    learning_rate: of the update, shared out among the active features.
-    initial: the value everything starts with; above what can be reached it is optimism.
-    num_envs, rollout_length: environments side by side, and steps in each in an iteration.
-    total_steps: of all, in the training.
+    select: rule of choosing actions: "epsilon_greedy", "boltzmann", or "ucb", which uses the number of visits
+        to (observation, action).
+    epsilon_start: chance of a random action at the first step.
+    epsilon_end: chance of a random action from the end of the schedule on.
+    exploration_fraction: fraction of ``total_steps`` over which the chance falls linearly.
+    temperature: temperature of Boltzmann's rule, in the unit of the values.
+    ucb_scale: weight of UCB's width, in the unit of the values. With 0, UCB only takes actions first that
+        were never taken in a place.
+    noise_scale: scale of the noise on the action, if there is a noise, in units of half the range of actions.
+    discount: discount per step, in [0, 1].
+    learning_rate: step size of the update, divided among the active features.
+    initial: value of every (observation, action) at the start; optimistic if above all reachable values.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment of one step of the agent.
+    total_steps: environment steps of the training, all environments together.
     """
 
     select: str = "epsilon_greedy"
@@ -74,9 +79,15 @@ class CodedQConfig:
 
 
 class CodedQState(NamedTuple):
-    """weights: [features, actions], whose sum over active features is the value. visits: int32, alike.
+    """State of Q-learning on coded observations.
 
-    coding, bonus, noise: their states. live: the environments. steps: of all of them until now.
+    weights: weights, [features, actions]; the value of an observation is the sum over its active features.
+    visits: number of updates of each weight, int32 [features, actions].
+    coding: parameters of the coding.
+    bonus: state of the exploration bonus, () without one.
+    noise: state of the noise, () without one.
+    live: the environments in the middle of their episodes.
+    steps: int32, environment steps so far, all environments together.
     """
 
     weights: Array
@@ -94,14 +105,19 @@ def coded_q(
     """Online Q-learning (Watkins 1989), updated after every step of the environments.
 
     A truncated episode is bootstrapped from its final observation. With several environments the updates of
-    one step add up: those that meet in one place move it by as many times the learning rate.
+    one step add up: k environments in the same place move its value by k times the learning rate.
 
-    A bonus is learned once it has been paid. Where everything starts at 0 and the agent is greedy, what was
-    visited looks better than what was not (Rashid et al. 2020): let ``initial`` exceed the bonus to come, or
+    The values learn of a bonus only after it was paid. With zero initial values a greedy agent therefore
+    prefers visited places to new ones (Rashid et al. 2020). Set ``initial`` above the future bonuses, or
     select by "ucb", which tries every action.
 
-    A ``noise`` moves the chosen action along the actions, which must then be ordered: those of
-    `lrn.rl.env.discretize`.
+    Args:
+        env: the environment, with discrete actions.
+        coding: the coding of its observations.
+        config: settings.
+        bonus: an exploration bonus that is added to the rewards.
+        noise: noise that moves the chosen action up or down; actions must then be ordered, as those of
+            `lrn.rl.env.discretize` are.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, without the bonus; ``td_error``, the mean
     absolute error of a step; ``bonus``, its mean.
@@ -119,7 +135,7 @@ def coded_q(
         if config.select == "boltzmann":
             return select.boltzmann(key, q, config.temperature)
         if config.select == "ucb":
-            # The rarest of several features: what they share says little of how new a place is.
+            # The count of the rarest active feature: features shared by many places say little of novelty.
             return select.ucb(key, q, state.visits[active].min(1), config.ucb_scale)
         epsilon = linear_schedule(
             state.steps,
@@ -193,14 +209,14 @@ def coded_q(
         act_key, noise_key = jax.random.split(key)
         active = coding.encode(state.coding, observation)
         action = act(act_key, state, values(state.weights, active), active)
-        # White, whatever training's noise is.
+        # White noise, whatever the color of the training's noise.
         return action if noise is None else pushed(action, jax.random.normal(noise_key, action.shape))
 
     return Agent(init, step, memoryless(greedy, sample))
 
 
 def example() -> Example:
-    """A table on a delayed reward, with a bonus for new hashes of what is seen."""
+    """A table on a delayed reward, with a bonus for new hashes of observations."""
     from lrn.rl.exploration.coding import grid, simhash
     from lrn.rl.exploration.counts import CountConfig, count_bonus
     from lrn.rl.identity import delayed_reward

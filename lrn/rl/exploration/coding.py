@@ -1,6 +1,7 @@
-"""Observations as a few active features out of many: one-hot, grids, tile coding and SimHash.
+"""Codings of observations as a few active binary features out of many: one-hot, grids, tiles and SimHash.
 
-Counts need it (what is a visit to the same place?) and so does a table or a linear value function.
+Visit counts need a coding to tell which observations are the same place. Tables and linear value functions
+need one for their entries.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from lrn.types import Array, Key, PyTree
 
 
 class Coding(NamedTuple):
-    """Binary features, ``active`` of ``size`` on at a time; a table is the coding with one active.
+    """Binary features of observations, of which a fixed number is active. One active feature makes a table.
 
-    init: ``init(key, observation [n, ...]) -> params``: what is drawn once, () where nothing is.
+    size: number of features.
+    active: number of active features of each observation.
+    init: ``init(key, observation [n, ...]) -> params``, the random parameters of the coding; () for none.
     encode: ``encode(params, observation [n, ...]) -> indices of the active features, int32 [n, active]``.
     """
 
@@ -34,12 +37,12 @@ class Coding(NamedTuple):
 
 
 def one_hot(n: int) -> Coding:
-    """For observations that are one-hot over n entries, of any shape (DeepSea's grid).
+    """The coding of observations that are one-hot over n entries, in any shape (such as DeepSea's grid).
 
-    An observation of zeros alone (DeepSea's terminal one) is a feature of its own, the last.
+    An observation of zeros only (such as DeepSea's terminal one) is coded by the last feature, n.
 
     Raises:
-        ValueError: n is below 1; from ``encode``, the observation has another number of entries.
+        ValueError: n is below 1; in ``encode``, the observation has another number of entries.
     """
     check.integer("n", n, low=1)
 
@@ -57,29 +60,35 @@ def one_hot(n: int) -> Coding:
 
 
 def grid(low: Sequence[float], high: Sequence[float], bins: Sequence[int]) -> Coding:
-    """Boxes of equal size; observations [n, dim] outside of the range count to its outermost boxes.
+    """A grid of boxes of equal size; observations [n, dim] outside of the range belong to the nearest box.
 
     Args:
-        low: the range's lower end for each dimension.
-        high: the upper end.
-        bins: boxes along each dimension.
+        low: lower end of the range in each dimension, [dim].
+        high: upper end of the range in each dimension, [dim].
+        bins: number of boxes along each dimension, [dim].
 
     Raises:
-        InputError: the three differ in length, a number of bins is below 1, or a range is empty, infinite or
-            so wide or narrow that its boxes tell nothing apart.
+        InputError: the three differ in length, a number of bins is below 1, or a range is empty, infinite,
+            or so wide or narrow that float32 cannot tell its boxes apart.
     """
     return tiles(low, high, bins, tilings=1)
 
 
 def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tilings: int = 8) -> Coding:
-    """Tile coding: ``tilings`` grids, each shifted by another part of a tile (Sutton & Barto 2018, 9.5.4).
+    """Tile coding: several grids, each shifted by another part of a tile (Sutton & Barto 2018, 9.5.4).
 
-    The shifts along dimension i go in steps of 2 i + 1 (Miller & Glanz 1996), so that they do not lie on one
-    diagonal. One tiling is a plain grid.
+    Tiling t is shifted by ``(2 i + 1) t / tilings`` of a tile, modulo one tile, along dimension i (Miller &
+    Glanz 1996), so that the shifts do not lie on one diagonal. One tiling is a plain grid.
+
+    Args:
+        low: lower end of the range in each dimension, [dim].
+        high: upper end of the range in each dimension, [dim].
+        bins: number of tiles along each dimension, [dim].
+        tilings: number of grids, which is the number of active features.
 
     Raises:
-        InputError: low, high and bins differ in length, a count is below 1, or a range is empty, infinite or
-            so wide or narrow that its tiles tell nothing apart.
+        InputError: low, high and bins differ in length, a count is below 1, or a range is empty, infinite, or
+            so wide or narrow that float32 cannot tell its tiles apart.
     """
     check.integer("tilings", tilings, low=1)
     dim = len(bins)
@@ -93,12 +102,12 @@ def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tili
         _check_range(i, float(a), float(b), n)
     lower, width = np.asarray(low), (np.asarray(high) - np.asarray(low)) / np.asarray(bins)
     shift = (np.arange(tilings)[:, None] * (2 * np.arange(dim) + 1)) % tilings / tilings  # in tiles
-    sides = np.asarray(bins) + (tilings > 1)  # a shifted grid sticks out by a part of a tile
-    each = math.prod(int(side) for side in sides)
-    if each * tilings >= 2**31:
+    sides = np.asarray(bins) + (tilings > 1)  # a shifted grid extends beyond the range by a part of a tile
+    tiling_size = math.prod(int(side) for side in sides)
+    if tiling_size * tilings >= 2**31:
         raise check.InputError(
-            f"bins {[int(n) for n in bins]} make {each * tilings:,} features, more than an int32 can number; "
-            "choose fewer."
+            f"bins {[int(n) for n in bins]} make {tiling_size * tilings:,} features, more than an int32 can "
+            "number; choose fewer."
         )
     strides = np.array([math.prod(sides[i + 1 :]) for i in range(dim)])
 
@@ -113,23 +122,24 @@ def tiles(low: Sequence[float], high: Sequence[float], bins: Sequence[int], tili
         cell = jnp.floor(place[:, None] + jnp.asarray(shift, jnp.float32)[None]).astype(jnp.int32)
         cell = jnp.minimum(cell, jnp.asarray(sides - 1, jnp.int32)[None, None])
         inside = (cell * jnp.asarray(strides, jnp.int32)[None, None]).sum(-1)
-        return inside + each * jnp.arange(tilings, dtype=jnp.int32)[None]
+        return inside + tiling_size * jnp.arange(tilings, dtype=jnp.int32)[None]
 
-    return Coding(each * tilings, tilings, lambda key, observation: (), encode)
+    return Coding(tiling_size * tilings, tilings, lambda key, observation: (), encode)
 
 
-_FAR = 1e30  # beyond what anything observed is; bounds of +-3.4e38 are how Gymnasium writes "none"
+_FAR = 1e30  # larger than any observation; Gymnasium writes bounds of +-3.4e38 for "no bound"
 
 
 def _check_range(i: int, low: float, high: float, bins: int) -> None:
     if not (abs(low) < _FAR and abs(high) < _FAR):
         raise check.InputError(
             f"dimension {i} ranges from {low} to {high}, where all observations would share a cell; give the "
-            "range that they spread over."
+            "range that observations spread over."
         )
     if not low < high:
         raise check.InputError(
-            f"low must be below high, got {low} and {high} in dimension {i}; swap them, or leave it out."
+            f"low must be below high, got {low} and {high} in dimension {i}; "
+            "swap them, or leave the dimension out."
         )
     if (high - low) / bins < np.spacing(np.float32(max(abs(low), abs(high)))):
         raise check.InputError(
@@ -139,23 +149,23 @@ def _check_range(i: int, low: float, high: float, bins: int) -> None:
 
 
 def simhash(bits: int, center: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Coding:
-    """The signs of ``bits`` random projections of ``(observation - center) / scale``, as one number.
+    """SimHash: the signs of random projections of ``(observation - center) / scale``, read as one number.
 
-    Observations at a small angle share their hash (Charikar 2002); counting by it is #Exploration (Tang et
-    al. 2017). For observations whose angle says little, center and scale decide what is told apart.
+    Observations at a small angle to each other share a hash (Charikar 2002). Counting visits to hashes is
+    #Exploration (Tang et al. 2017). Choose center and scale such that the angle tells observations apart.
 
     Args:
-        bits: the hash's length, 1 to 24; the table has 2^bits entries.
-        center: a number, or one for each entry of the flattened observation.
-        scale: likewise, above 0.
+        bits: length of the hash, 1 to 24; there are 2^bits features.
+        center: a number, or one number for each entry of the flattened observation.
+        scale: a number above 0, or one for each entry of the flattened observation.
 
     Raises:
-        InputError: bits is out of range, the center is not finite, or a scale not finite and above 0.
+        InputError: bits is out of range, the center is not finite, or the scale is not finite and above 0.
     """
     check.integer("bits", bits, low=1)
     if bits > 24:
         raise check.InputError(
-            f"bits must be 24 at most, got {bits}: the table would have 2^{bits} entries; choose fewer."
+            f"bits must be 24 at most, got {bits}: the table would have 2^{bits} entries; choose fewer bits."
         )
 
     for name, given, least in (("center", center, -math.inf), ("scale", scale, 0.0)):
@@ -165,7 +175,7 @@ def simhash(bits: int, center: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> Codin
         if not (np.isfinite(values) & (values > least)).all():
             raise check.InputError(
                 f"{name} of simhash must be finite{' and above 0' if name == 'scale' else ''}, got {given}; "
-                "with others all observations share a hash."
+                "choose such a number, since otherwise all observations share a hash."
             )
 
     def prepared(observation: Array) -> Array:

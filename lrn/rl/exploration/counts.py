@@ -1,4 +1,4 @@
-"""The count bonus: beta / sqrt(n) for what was visited n times."""
+"""The count bonus: beta / sqrt(n) at the n-th visit of a place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from lrn.types import Array, Key, PyTree
 
 @config
 class CountConfig:
-    """beta: the bonus of a first visit, in the unit of the reward."""
+    """Settings of the count bonus.
+
+    beta: bonus of a first visit, in the unit of the reward.
+    """
 
     beta: float = 0.1
 
@@ -24,28 +27,30 @@ class CountConfig:
 
 
 class CountState(NamedTuple):
-    """coding: its params; counts: visits, int32 [features] or [features, actions]."""
+    """State of the count bonus.
+
+    coding: parameters of the coding.
+    counts: number of visits, int32 [features] or [features, actions].
+    """
 
     coding: PyTree
     counts: Array
 
 
 def count_bonus(coding: Coding, config: CountConfig, actions: int | None = None) -> Bonus:
-    """``beta / sqrt(n)``, with n the visits to (observation, action), or to where the action led.
+    """The bonus ``beta / sqrt(n)``, with n the number of visits to (observation, action) or next observation.
 
-    On a table this is MBIE-EB's bonus (Strehl & Littman 2008); with hashed observations that of
-    #Exploration (Tang et al. 2017). A coding with several active features has n their mean count.
+    With a table this is the bonus of MBIE-EB (Strehl & Littman 2008), with hashed observations that of
+    #Exploration (Tang et al. 2017). With several active features, n is the mean of their counts.
 
     Args:
-        coding: what counts as the same observation.
-        config: beta.
-        actions: how many there are, to count pairs with the observation acted on; None counts next
-            observations.
-
-    An action that is none of them is paid NaN.
+        coding: the coding that tells which observations count as the same.
+        config: settings.
+        actions: number of actions, to count pairs of an observation and the action taken there. None counts
+            next observations. The bonus of an action outside of [0, actions) is NaN.
 
     Raises:
-        ValueError: actions is below 1; from ``update`` and ``bonus``, actions are counted and not discrete.
+        ValueError: ``actions`` is below 1; in ``update`` and ``bonus``, actions are counted but not discrete.
     """
     if actions is not None:
         check.integer("actions", actions, low=1)
@@ -73,7 +78,7 @@ def count_bonus(coding: Coding, config: CountConfig, actions: int | None = None)
     def update(key: Key, state: CountState, transitions: Transitions) -> CountState:
         del key
         seen = where(state, transitions.observation, transitions.action, transitions.next_observation)
-        # A count that could pass the largest int32 within this batch stays: 2e9 visits are as good as more.
+        # A count that could exceed an int32 within this batch stays as it is, near 2e9.
         room = jnp.iinfo(jnp.int32).max - seen[0].size
         more = (state.counts[seen] < room).astype(jnp.int32)
         return state._replace(counts=state.counts.at[seen].add(more))

@@ -1,8 +1,9 @@
-"""DeepSea as bsuite scores it (Osband et al. 2020): does an agent find what dithering finds in 2^N episodes?
+"""DeepSea with bsuite's score (Osband et al. 2020), a test of exploration.
 
-The diver starts in the top left corner of an N x N grid and sinks a row a step, to the left or the right;
-going right costs .01 / N, and only going right N times finds the treasure, 1. An episode that leaves the
-diagonal is bad. Solved is the problem at the first episode by which the bad ones have fallen below 9 in 10.
+The diver starts in the top left corner of an N x N grid and sinks one row at each step, to the left or to the
+right. Going right costs .01 / N, and only going right N times finds the treasure of 1. Random actions find it
+once in 2^N episodes. An episode that misses the treasure is bad. The problem is solved at the first episode
+by which less than 9 in 10 of the episodes so far were bad.
 """
 
 from __future__ import annotations
@@ -25,30 +26,30 @@ from lrn.rl.exploration.coding import Coding, grid, simhash
 from lrn.rl.exploration.counts import CountConfig, count_bonus
 from lrn.types import Array, Batch, Example, Key, Mean, Metrics, State
 
-EPISODES = 10_000  # of bsuite's experiment
-THRESHOLD = 0.9
-FORGIVENESS = 100
+EPISODES = 10_000  # episodes of bsuite's experiment
+THRESHOLD = 0.9  # fraction of bad episodes below which the problem counts as solved
+FORGIVENESS = 100  # episodes beyond 2^N within which bsuite still counts an agent as exploring
 
 
 class Diver(NamedTuple):
-    """Where the diver is."""
+    """Position of the diver: row and column, int32."""
 
     row: Array
     column: Array
 
 
 def deep_sea(size: ArrayLike, largest: int | None = None) -> Env:
-    """Deterministic DeepSea, observed as [row, column]; otherwise gymnax's "DeepSea-bsuite", step by step.
+    """Deterministic DeepSea, observed as [row, column]; the dynamics are those of gymnax's "DeepSea-bsuite".
 
-    gymnax observes an image of N x N, which costs a table more than all its learning. Which of the two
-    actions goes right is drawn once for each place, the same in every run.
+    gymnax observes an image of N x N, which costs a table more than all its learning. The action that goes
+    right is drawn once for each place and is the same in every run.
 
     Args:
-        size: N, an int; or a traced number, to sweep it, and then ``largest`` is needed.
-        largest: no size will exceed it.
+        size: N, an int; or a traced number, to sweep the size, together with ``largest``.
+        largest: the largest size that will occur.
 
     Raises:
-        ValueError: size is below 2, above ``largest``, or traced without it.
+        ValueError: size is below 2, above ``largest``, or traced without ``largest``.
     """
     if isinstance(size, int):
         check.integer("size", size, low=2)
@@ -79,14 +80,24 @@ def deep_sea(size: ArrayLike, largest: int | None = None) -> Env:
 
 
 def table(largest: int) -> Coding:
-    """The coding of `deep_sea`'s observations as a table, terminal row included."""
+    """The coding of `deep_sea`'s observations as a table, with the terminal row."""
     return grid([-0.5, -0.5], [largest + 0.5, largest - 0.5], [largest + 1, largest])
 
 
 def tabular(
     size: ArrayLike, config: CodedQConfig, bonus: Bonus | None = None, largest: int | None = None
 ) -> Agent:
-    """A scored table on `deep_sea`: each step is one of the environment, whatever ``config`` says of that."""
+    """Q-learning with a table on `deep_sea`, with bsuite's score (`scored`).
+
+    One step of the agent is one step of one environment, whatever ``num_envs`` and ``rollout_length`` of the
+    config.
+
+    Args:
+        size: N, see `deep_sea`.
+        config: settings of the Q-learning.
+        bonus: an exploration bonus.
+        largest: the largest size that will occur, see `deep_sea`.
+    """
     env = deep_sea(size, largest)
     stepwise = dataclasses.replace(config, num_envs=1, rollout_length=1)
     return scored(coded_q(env, table(env.horizon), stepwise, bonus))
@@ -94,9 +105,11 @@ def tabular(
 
 @config
 class DeepSeaConfig:
-    """A table on DeepSea, all of it sweepable in one compile.
+    """Settings of a table on DeepSea, all of which can be swept in one compile.
 
-    size: N. beta: of a count bonus on (place, action), 0 for none. learner: of the table.
+    size: N.
+    beta: bonus of a first visit to a (place, action), see `CountConfig`; 0 for no bonus.
+    learner: settings of the Q-learning.
     """
 
     size: float
@@ -105,23 +118,29 @@ class DeepSeaConfig:
 
     @property
     def interactions(self) -> int:
-        """Environment steps of one learner step (see `tabular`)."""
+        """Environment steps of one learner step: 1, see `tabular`."""
         return 1
 
     @property
     def total_steps(self) -> int:
-        """Of all, in the training."""
+        """Environment steps of the training."""
         return self.learner.total_steps
 
 
 def swept(config: DeepSeaConfig, largest: int) -> Agent:
-    """`tabular` with a count bonus, for sizes up to ``largest``."""
+    """The agent of `tabular` with a count bonus, for sizes up to ``largest``."""
     bonus = count_bonus(table(largest), CountConfig(beta=config.beta), actions=2)
     return tabular(config.size, config.learner, bonus, largest)
 
 
 class Scored(NamedTuple):
-    """The agent's state; episodes, and the bad among them; the episode at which it was solved, 0 before."""
+    """State of an agent with bsuite's score.
+
+    agent: state of the agent.
+    episodes: int32, number of episodes that ended.
+    bad: int32, number of bad episodes among them.
+    solved_at: int32, number of the episode at which the problem was solved; 0 before that.
+    """
 
     agent: State
     episodes: Array
@@ -130,13 +149,14 @@ class Scored(NamedTuple):
 
 
 def scored(agent: Agent) -> Agent:
-    """Keep bsuite's score for an agent on deterministic DeepSea whose steps end at most one episode.
+    """An agent that also keeps bsuite's score; `score` reads it.
 
-    So for one environment and at most N steps an iteration. The metric ``bad``, the fraction of bad episodes,
-    is added to the agent's own. See `score` for the result.
+    A step of the agent must end at most one episode of deterministic DeepSea, so the agent must play one
+    environment and at most N steps in an iteration. The metric ``bad``, the fraction of bad episodes, is
+    added to the agent's own metrics.
 
     Raises:
-        ValueError: at trace time, for an agent that does not report ``return``.
+        ValueError: at trace time, the agent does not report ``return``.
     """
 
     def init(key: Key, batch: Batch) -> Scored:
@@ -148,7 +168,7 @@ def scored(agent: Agent) -> Agent:
         if not isinstance(returns, Mean):
             raise check.InputError('scored needs the metric "return" as a Mean; give an agent of lrn.rl.')
         ended = (returns.weight > 0).astype(jnp.int32)
-        bad = (returns.value < 0.5).astype(jnp.int32)  # the best is .99, all others are 0 at most
+        bad = (returns.value < 0.5).astype(jnp.int32)  # the best return is .99, all others are at most 0
         episodes, total = state.episodes + ended, state.bad + ended * bad
         now = (state.solved_at == 0) & (total < THRESHOLD * episodes)
         after = Scored(inner, episodes, total, jnp.where(now, episodes, state.solved_at))
@@ -164,10 +184,10 @@ def scored(agent: Agent) -> Agent:
 
 
 def score(agent: Any, config: Any, key: Key, state: Scored, data: Any) -> Mapping[str, Array]:
-    """The ``evaluate=`` of `lrn.train.fit` for a scored agent.
+    """A function for ``evaluate=`` of `lrn.train.fit`, for an agent made by `scored`.
 
-    Measures ``solved`` (0 or 1) and ``solved_at``, the episode; where it is not solved, all those played,
-    which the true number exceeds.
+    It measures ``solved`` (0 or 1) and ``solved_at``, the number of the episode at which the problem was
+    solved. If the problem is not solved, ``solved_at`` is the number of episodes played, a lower bound.
     """
     del agent, config, key, data
     solved = state.solved_at > 0
@@ -178,11 +198,17 @@ def score(agent: Any, config: Any, key: Key, state: Scored, data: Any) -> Mappin
 
 
 def example() -> Example:
-    """A table on DeepSea of size 4, with a bonus for new hashes of where it comes."""
-    seen = count_bonus(simhash(4, center=2.0), CountConfig())
-    return Example(lambda config: tabular(4, config, seen), CodedQConfig(initial=1.0, total_steps=400))
+    """A table on DeepSea of size 4, with a bonus for new hashes of the next observation."""
+    bonus = count_bonus(simhash(4, center=2.0), CountConfig())
+    return Example(lambda config: tabular(4, config, bonus), CodedQConfig(initial=1.0, total_steps=400))
 
 
 def beats_dithering(size: int, solved: Array, solved_at: Array) -> Array:
-    """Whether bsuite counts it: solved before 2^size + 100 episodes."""
+    """Whether an agent solved DeepSea before episode 2^size + 100, as bsuite counts it, bool [...].
+
+    Args:
+        size: N.
+        solved: whether the problem was solved, from `score`, [...].
+        solved_at: the episode at which it was solved, from `score`, [...].
+    """
     return (solved > 0) & (solved_at < 2.0**size + FORGIVENESS)

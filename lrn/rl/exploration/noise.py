@@ -1,8 +1,8 @@
-"""Noise for continuous actions, of unit variance, by its color: how long it pushes one way.
+"""Noise of unit variance for continuous actions, white or colored: the color is its correlation in time.
 
-White noise shakes an action to and fro, so that it reaches nothing far; red noise pushes one way for an
-episode. Pink noise, of power 1/f, lies between, and Eberhard et al. (2023) find it the best default over many
-tasks. All have the same variance, so that what differs is the correlation in time alone.
+White noise changes direction at every step, so that an agent stays close to where it was. Red noise pushes in
+one direction for a whole episode. Pink noise, of power 1/f, lies between the two, and Eberhard et al. (2023)
+find it the best default over many tasks. All kinds have the same variance and differ only in correlation.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ class Sample(Protocol):
     """``sample(key, state, steps) -> (noise [steps, *shape], state)``."""
 
     def __call__(self, key: Key, state: State, steps: int) -> tuple[Array, State]:
-        """The next ``steps`` values; ``steps`` calls for one each have the same distribution."""
+        """The next ``steps`` values; ``steps`` calls for one value each give the same distribution."""
         ...
 
 
 class Noise(NamedTuple):
-    """A process that goes on from call to call; its state is arrays, so it is saved and resumed.
+    """A noise process that continues from call to call. Its state is arrays, so it can be saved and resumed.
 
-    init: ``init(key, shape) -> state``: one independent process for each entry of ``shape``, such as
+    init: ``init(key, shape) -> state``, with one independent process for each entry of ``shape``, such as
         [environments, dim].
-    sample: ``sample(key, state, steps) -> (noise [steps, *shape], state)``; every entry N(0, 1).
+    sample: ``sample(key, state, steps) -> (noise [steps, *shape], state)``, the next values; every entry is
+        N(0, 1).
     """
 
     init: Callable[[Key, tuple[int, ...]], State]
@@ -45,7 +46,7 @@ def white() -> Noise:
 
     def init(key: Key, shape: tuple[int, ...]) -> Array:
         del key
-        return jnp.zeros(shape)  # only its shape counts
+        return jnp.zeros(shape)  # only the shape is used
 
     def sample(key: Key, state: Array, steps: int) -> tuple[Array, Array]:
         return jax.random.normal(key, (steps, *state.shape)), state
@@ -56,8 +57,8 @@ def white() -> Noise:
 def ornstein_uhlenbeck(theta: ArrayLike = 0.15, dt: ArrayLike = 1.0) -> Noise:
     """Ornstein-Uhlenbeck noise, stationary from its start: autocorrelation exp(-theta dt k) at lag k.
 
-    Stepped by its exact solution (Uhlenbeck & Ornstein 1930), so any ``theta dt`` will do. The defaults are
-    those of DDPG (Lillicrap et al. 2016).
+    Steps use the exact solution (Uhlenbeck & Ornstein 1930), so they are right for any ``theta dt``. The
+    defaults are those of DDPG (Lillicrap et al. 2016).
 
     Args:
         theta: rate of return to zero, above 0, per unit of time.
@@ -87,25 +88,30 @@ def ornstein_uhlenbeck(theta: ArrayLike = 0.15, dt: ArrayLike = 1.0) -> Noise:
 
 
 class ColoredState(NamedTuple):
-    """State of colored noise: the segment [length, *shape] that is being used up, and how far it is."""
+    """State of colored noise.
+
+    segment: the current segment, [length, *shape].
+    position: int32, the index of the next value in the segment.
+    """
 
     segment: Array
     position: Array
 
 
 def colored(beta: ArrayLike, length: int) -> Noise:
-    """Gaussian noise of power 1/f^beta, in independent segments: 0 is white, 1 pink, 2 red.
+    """Gaussian noise of power 1/f^beta, in independent segments: beta 0 is white, 1 pink, 2 red.
 
-    Each segment is drawn in the frequency domain (Timmer & König 1995). The lowest frequency, 1/length, sets
-    how long the noise remembers, and the mean of a segment has the power of that frequency.
+    Each segment is drawn in the frequency domain (Timmer & König 1995). The lowest frequency is 1/length, so
+    the length limits how long values are correlated. The mean of a segment has the power of the lowest
+    frequency.
 
     Args:
         beta: the exponent; may be traced.
-        length: steps of a segment; take an episode's (Eberhard et al. 2023).
+        length: steps of a segment; use the length of an episode (Eberhard et al. 2023).
 
     Raises:
         InputError: length is below 2, beta is not within [-10, 10], or the power of the lowest frequency,
-            length^beta, is beyond float32.
+            length^beta, exceeds float32.
     """
     check.integer("length", length, low=2)
     check.between("beta", beta, -10.0, 10.0)
@@ -129,8 +135,8 @@ def colored(beta: ArrayLike, length: int) -> Noise:
             return key, ColoredState(spectral_noise(use, beta, length, shape), jnp.int32(0))
 
         def body(carry: Any, _: None) -> Any:
-            # A loop of no or one turn, and not a cond: under vmap a cond computes both branches, hence
-            # an FFT at every step, and a loop turns only when some lane asks for it.
+            # A while loop of at most one turn in place of a cond: under vmap a cond would compute an FFT at
+            # every step, while the loop turns only when some lane needs a new segment.
             key, state = jax.lax.while_loop(used_up, renew, carry)
             noise = jax.lax.dynamic_index_in_dim(state.segment, state.position, keepdims=False)
             return (key, state._replace(position=state.position + 1)), noise
@@ -142,18 +148,18 @@ def colored(beta: ArrayLike, length: int) -> Noise:
 
 
 def pink(length: int) -> Noise:
-    """Noise of power 1/f, in segments of an episode's length: see `colored`."""
+    """Noise of power 1/f, in segments of ``length`` steps: see `colored`."""
     return colored(1.0, length)
 
 
 def spectral_noise(key: Key, beta: ArrayLike, length: int, shape: tuple[int, ...]) -> Array:
-    """Segments of Gaussian noise of power 1/f^beta, each entry N(0, 1): [length, *shape].
+    """Segments of Gaussian noise of power 1/f^beta, [length, *shape], each entry N(0, 1).
 
-    Every Fourier coefficient is drawn with the amplitude f^(-beta / 2), and the variance that results, a sum
-    over them, is divided out: so it is 1 over draws, while that of one segment varies.
+    Fourier coefficients are drawn with the amplitude f^(-beta / 2) and divided by the standard deviation that
+    they add up to. So the variance of an entry is 1 over draws, while the variance within one segment varies.
     """
     k = jnp.arange(length // 2 + 1)
-    alone = (k == 0) | (2 * k == length)  # the mean and Nyquist's have no conjugate, and are real
+    alone = (k == 0) | (2 * k == length)  # the mean and the Nyquist frequency have no conjugate and are real
     amplitude = (jnp.maximum(k, 1) / length) ** (-jnp.asarray(beta, jnp.float32) / 2)
     amplitude = amplitude * length / jnp.sqrt((jnp.where(alone, 2.0, 4.0) * amplitude**2).sum())
     draws = jax.random.normal(key, (2, *shape, k.size))

@@ -1,4 +1,4 @@
-"""Random network distillation: new is where a random network is not yet predicted (Burda et al. 2019)."""
+"""Random network distillation: a bonus for the error of predicting a random network (Burda et al. 2019)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lrn.types import Array, Key, Net, NetState, Params
 class RNDConfig:
     """Settings of random network distillation.
 
-    coefficient: of the bonus, whose scale is 1: the running standard deviation of the error.
-    learning_rate: of the predictor, by Adam.
-    keep: fraction of each batch that the predictor is fitted to; the paper's .25 for 128 environments keeps
-        the predictor from learning faster with more of them.
-    clip: of the normalized observations, in standard deviations.
-    epochs: gradient steps an update.
+    coefficient: factor of the bonus, which is the error in units of its running standard deviation.
+    learning_rate: step size of the predictor's Adam.
+    keep: fraction of each batch that the predictor is fitted to. The paper keeps .25 with 128 environments,
+        so that the predictor does not learn faster with more environments.
+    clip: largest size of a normalized observation, in standard deviations.
+    epochs: gradient steps in an update.
     """
 
     coefficient: float = 1.0
@@ -45,7 +45,11 @@ class RNDConfig:
 class RNDState(NamedTuple):
     """State of random network distillation.
 
-    target, predictor: parameters and state of the two networks. observation, error: running moments.
+    target: parameters and state of the random target network.
+    predictor: parameters and state of the predictor.
+    opt_state: state of the optimizer.
+    observation: running moments of the observations.
+    error: running moments of the error.
     """
 
     target: tuple[Params, NetState]
@@ -56,15 +60,20 @@ class RNDState(NamedTuple):
 
 
 def rnd(predictor: Net, target: Net, config: RNDConfig) -> Bonus:
-    """The squared error of ``predictor`` on the outputs of the random ``target`` at the next observation.
+    """A bonus equal to the error of ``predictor`` on the outputs of the random ``target``.
 
-    Both map observations [n, ...], which come to them normalized by their running moments and clipped, to
-    [n, features]. The error is divided by its running standard deviation. (The paper divides by that of the
-    discounted sum of errors; the two differ by a factor that the coefficient takes in, and this one needs no
-    order among the transitions.)
+    Both networks see the next observation, normalized by its running moments and clipped. The bonus is the
+    mean squared error divided by its running standard deviation. (The paper divides by the running standard
+    deviation of the discounted sum of errors. The two differ by a factor that the coefficient can absorb, and
+    this one needs no order among the transitions.)
+
+    Args:
+        predictor: the network that learns, from observations [n, ...] to [n, features].
+        target: the network that stays random, from observations [n, ...] to [n, features].
+        config: settings.
 
     Raises:
-        ValueError: from ``init``, before any compile: the two networks give different shapes.
+        ValueError: in ``init``, before anything compiles, the two networks give different shapes.
     """
     optimizer = optax.adam(config.learning_rate)
 
@@ -73,20 +82,20 @@ def rnd(predictor: Net, target: Net, config: RNDConfig) -> Bonus:
 
     def errors(state: RNDState, params: Params, x: Array, train: bool = False) -> tuple[Array, NetState]:
         """Mean squared error [n] over features, and the predictor's new state."""
-        wanted, _ = target.apply(*state.target, x)
-        got, net_state = predictor.apply(params, state.predictor[1], x, train=train)
-        return jnp.square(got - jax.lax.stop_gradient(wanted)).mean(-1), net_state
+        goal, _ = target.apply(*state.target, x)
+        prediction, net_state = predictor.apply(params, state.predictor[1], x, train=train)
+        return jnp.square(prediction - jax.lax.stop_gradient(goal)).mean(-1), net_state
 
     def init(key: Key, observation: Array) -> RNDState:
         target_key, predictor_key = jax.random.split(key)
         observation = as_float(observation)
         fixed, learned = target.init(target_key, observation), predictor.init(predictor_key, observation)
-        one = jax.eval_shape(lambda: predictor.apply(*learned, observation)[0]).shape
-        other = jax.eval_shape(lambda: target.apply(*fixed, observation)[0]).shape
-        if one != other or len(one) != 2:
+        predicted = jax.eval_shape(lambda: predictor.apply(*learned, observation)[0]).shape
+        wanted = jax.eval_shape(lambda: target.apply(*fixed, observation)[0]).shape
+        if predicted != wanted or len(predicted) != 2:
             raise check.InputError(
-                f"rnd's predictor gives shape {list(one)} and its target {list(other)}; "
-                "both must give [n, features], with as many features."
+                f"rnd's predictor gives shape {list(predicted)} and its target {list(wanted)}; "
+                "both must give [n, features], with the same number of features."
             )
         return RNDState(
             fixed,

@@ -1,8 +1,8 @@
 """Choosing among discrete actions: epsilon-greedy, Boltzmann, UCB. Values are [..., actions].
 
-An action whose value is -inf is not allowed: it is never chosen, unless none is allowed.
+An action whose value is -inf is not allowed: it is never chosen, unless no action is allowed.
 
-Ties are broken at random: with an argmax that takes the first, a table of zeros would not explore at all.
+Ties are broken at random. An argmax that takes the first action would not explore at all on a table of zeros.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ from lrn.types import Array, Key
 
 
 def random_argmax(key: Key, values: Array) -> Array:
-    """The index of the largest value, any of them with equal chance where several are: int32 [...]."""
+    """The index of the largest value, int32 [...]; ties are broken at random with equal chances.
+
+    Args:
+        key: a key.
+        values: numbers [..., n].
+    """
     lottery = jax.random.uniform(key, values.shape)
     return _best(values, lottery)
 
 
 def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
-    """The greedy action, or with chance ``epsilon`` one drawn evenly from all that are allowed: int32 [...].
+    """The greedy action, or with chance ``epsilon`` a uniform draw from the allowed actions, int32 [...].
 
     Args:
         key: a key.
         q: action values [..., actions].
-        epsilon: in [0, 1]; one for all, or of a shape that broadcasts to [...].
+        epsilon: chance of a random action, in [0, 1]; a scalar, or of a shape that broadcasts to [...].
 
     Raises:
         InputError: epsilon is out of range.
@@ -35,14 +40,18 @@ def epsilon_greedy(key: Key, q: Array, epsilon: ArrayLike) -> Array:
     check.between("epsilon", epsilon, 0.0, 1.0)
     explore_key, lottery_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < jnp.asarray(epsilon)
-    # The winner of a lottery is an evenly drawn action, and among the best ones it breaks the tie.
+    # The largest number of the lottery draws a uniform action; among the best actions it breaks ties.
     lottery = jax.random.uniform(lottery_key, q.shape)
     drawn = jnp.argmax(jnp.where(jnp.isneginf(q), -1.0, lottery), -1).astype(jnp.int32)
     return jnp.where(explore, drawn, _best(q, lottery))
 
 
 def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
-    """The chances with which `epsilon_greedy` takes each action: [..., actions].
+    """The probabilities with which `epsilon_greedy` takes each action, [..., actions].
+
+    Args:
+        q: action values [..., actions].
+        epsilon: chance of a random action, in [0, 1]; a scalar, or of a shape that broadcasts to [...].
 
     Raises:
         InputError: epsilon is out of range.
@@ -56,12 +65,12 @@ def epsilon_greedy_probabilities(q: Array, epsilon: ArrayLike) -> Array:
 
 
 def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
-    """An action drawn with chances proportional to exp(q / temperature): int32 [...].
+    """An action drawn with probability proportional to exp(q / temperature), int32 [...].
 
     Args:
         key: a key.
         q: action values [..., actions].
-        temperature: above 0, in the unit of q; one for all, or of a shape that broadcasts to [...].
+        temperature: above 0, in the unit of q; a scalar, or of a shape that broadcasts to [...].
 
     Raises:
         InputError: the temperature is not above 0.
@@ -70,7 +79,11 @@ def boltzmann(key: Key, q: Array, temperature: ArrayLike) -> Array:
 
 
 def boltzmann_probabilities(q: Array, temperature: ArrayLike) -> Array:
-    """The chances with which `boltzmann` takes each action: [..., actions].
+    """The probabilities with which `boltzmann` takes each action, [..., actions].
+
+    Args:
+        q: action values [..., actions].
+        temperature: above 0, in the unit of q; a scalar, or of a shape that broadcasts to [...].
 
     Raises:
         InputError: the temperature is not above 0.
@@ -79,16 +92,16 @@ def boltzmann_probabilities(q: Array, temperature: ArrayLike) -> Array:
 
 
 def ucb(key: Key, q: Array, counts: Array, scale: ArrayLike) -> Array:
-    """The action of the largest upper confidence bound, ``q + scale sqrt(ln N / n)``: int32 [...].
+    """The action of the largest upper confidence bound ``q + scale * sqrt(ln N / n)``, int32 [...].
 
-    n is how often the action was taken here and N the sum over actions; an action never taken comes first.
-    With scale = sqrt(2) and rewards in [0, 1] this is UCB1 (Auer et al. 2002).
+    n counts how often an action was taken, and N is the sum of n over actions. An action that was never taken
+    comes first. With scale = sqrt(2) and rewards in [0, 1] this is UCB1 (Auer et al. 2002).
 
     Args:
-        key: a key, for ties.
+        key: a key, to break ties.
         q: action values [..., actions].
-        counts: how often each was taken, [..., actions].
-        scale: weight of the bound, in the unit of q, 0 or more.
+        counts: how often each action was taken, [..., actions].
+        scale: weight of the second term, in the unit of q, 0 or more.
 
     Raises:
         InputError: the scale is below 0 or not finite.

@@ -1,8 +1,9 @@
-"""Reward hacking: what is rewarded is not what is wanted.
+"""Reward hacking: agents that gain on the reward they get and lose on the reward that was meant.
 
-`misspecified` gives an agent a proxy while the true reward is kept for evaluation, `hackability` decides
-exactly whether two rewards of a finite MDP can be played against each other (Skalse et al. 2022), and
-`noisy_tv` with `curiosity` is the trap of bonuses for what cannot be predicted (Burda et al. 2019).
+- `misspecified` trains an agent on a proxy reward and keeps the true reward for evaluation.
+- `hackability` decides exactly, for two rewards of a finite MDP, whether some policy gains on one and loses
+  on the other against another policy (Skalse et al. 2022).
+- `noisy_tv` and `curiosity` show how a bonus for prediction errors traps an agent (Burda et al. 2019).
 """
 
 from lrn.rl.hacking.curiosity import CuriosityConfig, curiosity

@@ -1,4 +1,4 @@
-"""Curiosity: a bonus for what a model of the environment failed to predict (Pathak et al. 2017)."""
+"""Curiosity: a bonus for the prediction error of a learned model of the environment (Pathak et al. 2017)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from lrn.types import Array, Key, Net, NetState, Params
 class CuriosityConfig:
     """Settings of curiosity.
 
-    coefficient: of the bonus, in reward per unit of mean squared error of the predicted observation.
-    learning_rate: of the model, by Adam. epochs: gradient steps an update.
+    coefficient: reward per unit of the mean squared error of the predicted observation.
+    learning_rate: step size of the model's Adam.
+    epochs: gradient steps in an update.
     """
 
     coefficient: float = 1.0
@@ -34,7 +35,12 @@ class CuriosityConfig:
 
 
 class CuriosityState(NamedTuple):
-    """State of the model."""
+    """State of curiosity.
+
+    params: parameters of the model.
+    net_state: state of the model beside its parameters, () without one.
+    opt_state: state of the optimizer.
+    """
 
     params: Params
     net_state: NetState
@@ -42,20 +48,20 @@ class CuriosityState(NamedTuple):
 
 
 def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
-    """The mean squared error of a forward model of the next observation, for discrete actions.
+    """A bonus equal to the mean squared error of a model of the next observation, for discrete actions.
 
-    The model works on the observations themselves, without the learned features of Pathak et al., which are
-    to leave out what the agent cannot influence: noise that an action brings about they keep, and so does
-    this. Unlike a count or `lrn.rl.exploration.rnd`, the error of a random next observation never falls to
-    zero. An action that is none of ``actions`` makes the error NaN.
+    The model predicts observations themselves, without the learned features of Pathak et al. Those features
+    leave out noise that the agent cannot influence, but they keep noise that an action causes, as this model
+    does. The error on a random next observation never falls to zero, unlike the bonus of counts or
+    `lrn.rl.exploration.rnd`. An action outside of [0, actions) makes the error NaN.
 
     Args:
-        net: maps [n, entries of an observation + actions] to [n, entries of an observation].
-        actions: how many.
+        net: the model; maps [n, entries of an observation + actions] to [n, entries of an observation].
+        actions: number of actions.
         config: settings.
 
     Raises:
-        InputError: actions is below 1; from ``init``, the network gives another shape; from ``update`` and
+        InputError: ``actions`` is below 1; in ``init``, the network gives another shape; in ``update`` and
             ``bonus``, the actions are not discrete.
     """
     check.integer("actions", actions, 1)
@@ -68,10 +74,10 @@ def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
         if not jnp.issubdtype(action.dtype, jnp.integer) or action.ndim != 1:
             raise check.InputError(
                 f"curiosity takes discrete actions [n], got {action.dtype} {list(action.shape)}; "
-                "use lrn.rl.exploration.rnd for continuous ones."
+                "use lrn.rl.exploration.rnd for continuous actions."
             )
-        known = ((action >= 0) & (action < actions))[:, None]
-        chosen = jnp.where(known, jax.nn.one_hot(action, actions), jnp.nan)
+        valid = ((action >= 0) & (action < actions))[:, None]
+        chosen = jnp.where(valid, jax.nn.one_hot(action, actions), jnp.nan)
         return jnp.concatenate([flat(observation), chosen], -1)
 
     def errors(state: CuriosityState, params: Params, x: Array, after: Array) -> Array:
@@ -83,7 +89,7 @@ def curiosity(net: Net, actions: int, config: CuriosityConfig) -> Bonus:
         out = jax.eval_shape(lambda: net.apply(params, net_state, x)[0])
         if out.shape != flat(observation).shape:
             raise check.InputError(
-                f"the model of curiosity must give observations {list(flat(observation).shape)}, and gives "
+                f"the model of curiosity must give observations {list(flat(observation).shape)}, but gives "
                 f"{list(out.shape)}; set its number of outputs."
             )
         return CuriosityState(params, net_state, optimizer.init(params))

@@ -1,4 +1,4 @@
-"""An environment that pays a proxy, and an evaluation that looks at both the proxy and the true return."""
+"""An environment that pays a proxy reward, and an evaluation of both the proxy return and the true return."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from lrn.types import Array, Key, State
 
 
 def misspecified(env: Env, proxy: Reward) -> Env:
-    """The environment as its agent is paid: ``proxy(observation, action, step) -> scalar`` is the reward.
+    """The environment with a proxy in place of its reward, to train an agent on.
 
-    ``step.reward`` is the true one. Everything else is as it was, so that a policy plays the same episodes in
-    both under the same keys.
+    Everything else is unchanged, so that a policy plays the same episodes in both environments under the same
+    keys.
+
+    Args:
+        env: the environment, with the true reward.
+        proxy: ``proxy(observation, action, step) -> scalar``; ``step.reward`` is the true reward.
 
     Raises:
-        InputError: the proxy is no scalar.
+        InputError: the proxy is not a scalar.
     """
     return with_reward(env, proxy, f"{env.name} (proxy)")
 
@@ -32,12 +36,12 @@ def proxy_evaluator(
     proxy: Reward,
     episodes: int = 32,
 ) -> Callable[[Any, Any, Key, State, Any], Mapping[str, Array]]:
-    """The ``evaluate=`` of `lrn.train.fit` that tells what is paid from what is wanted.
+    """A function for ``evaluate=`` of `lrn.train.fit` that measures the proxy return and the true return.
 
     Args:
-        env_of: the environment with the true reward, or a function of the config that makes it.
-        proxy: as for `misspecified`.
-        episodes: how many, the same for both.
+        env_of: the environment with the true reward, or ``env_of(config) -> Env``.
+        proxy: the proxy, as for `misspecified`.
+        episodes: number of episodes; both returns are of the same episodes.
 
     Returns:
         A function that measures ``true_return``, ``proxy_return`` and ``greedy_length``, means over episodes
@@ -51,7 +55,7 @@ def proxy_evaluator(
     def evaluate(agent: Agent, config: Any, key: Key, state: State, data: Any) -> Mapping[str, Array]:
         del data
         env = env_of if isinstance(env_of, Env) else env_of(config)
-        # One key: the two are the same episodes, paid in two ways.
+        # Both rollouts use the same key, so they play the same episodes, with two rewards.
         true = rollouts(env, agent.policy, key, state, episodes)
         paid = rollouts(misspecified(env, proxy), agent.policy, key, state, episodes)
         return {

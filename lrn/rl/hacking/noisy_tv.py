@@ -15,7 +15,12 @@ LEFT, RIGHT, WATCH = 0, 1, 2
 
 
 class Room(NamedTuple):
-    """Which room the agent is in, what the screen shows, and the time in the episode."""
+    """State of the noisy TV.
+
+    place: int32, the room of the agent.
+    screen: the pixels that the screen shows, [pixels].
+    time: int32, the step of the episode.
+    """
 
     place: Array
     screen: Array
@@ -23,22 +28,23 @@ class Room(NamedTuple):
 
 
 def noisy_tv(length: int = 10, pixels: int = 8, limit: int = 40, *, brightness: Any = 1.0) -> Env:
-    """Rooms in a row, left to right; leaving the last to the right pays 1 and ends the episode.
+    """A row of rooms with a television; leaving the last room to the right pays 1 and ends the episode.
 
-    The actions are to go left, to go right, and to watch: a screen of random black and white pixels, new each
-    time; the screen is dark otherwise. Watching takes a step and nothing else, so that it is worth nothing.
-    Observes the room one-hot, then the pixels.
+    The actions are to go left (0), to go right (1) and to watch (2). Watching takes a step and shows new
+    random black and white pixels; after any other action the screen is dark. Watching pays nothing. The
+    observation is the room one-hot, then the pixels: [length + pixels].
 
     Args:
-        length: how many rooms; a random walk takes some ``length**2`` steps to the exit.
-        pixels: of the screen, which so has ``2**pixels`` pictures.
-        limit: steps after which the episode is cut (truncated).
-        brightness: what a white pixel is observed as; 0 is the same environment without the trap. May be
-            traced.
+        length: number of rooms; a random walk takes about ``length**2`` steps to the exit.
+        pixels: number of pixels of the screen, which can show ``2**pixels`` pictures.
+        limit: steps after which the episode is truncated.
+        brightness: number by which a white pixel is observed. 0 gives the same environment without the trap.
+            May be traced.
 
     Raises:
-        InputError: a count below 1, a limit too short to reach the exit, or a brightness below 0 or not
-            finite.
+        InputError: a count is below 1, the limit is too short to reach the exit, or the brightness is
+        negative
+            or not finite.
     """
     check.integer("length", length, 1)
     check.integer("pixels", pixels, 1)
@@ -65,5 +71,5 @@ def noisy_tv(length: int = 10, pixels: int = 8, limit: int = 40, *, brightness: 
 
 
 def position(observation: Array, length: int) -> Array:
-    """The part of observations [..., length + pixels] that tells the room: what a good novelty looks at."""
+    """The room, one-hot [..., length], in observations [..., length + pixels]: the input of a good bonus."""
     return observation[..., :length]

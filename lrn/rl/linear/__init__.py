@@ -1,4 +1,4 @@
-"""Linear value functions: prediction on- and off-policy, with guarantees and without.
+"""Linear value functions: prediction, on-policy and off-policy.
 
     from lrn.rl import linear, mdp
     from lrn.rl.linear import baird
@@ -6,8 +6,9 @@
     env = mdp.as_env(mdp.baird())
     learner = linear.tdc(env, baird.features(), baird.target(), linear.TDCConfig(), baird.behavior())
 
-The updates stand alone too (`td_update`, `tdc_update` and the like), and `expected` has the same without
-sampling: fixed points, expected updates, and the spectral radius that says what diverges.
+The updates can be used alone (`td_update`, `tdc_update` and so on). `expected` has the methods without
+sampling, on a known MDP: fixed points, expected updates, and the spectral radius that tells whether an update
+diverges.
 """
 
 from lrn.rl.linear.emphatic_td import emphatic_td, emphatic_td_update

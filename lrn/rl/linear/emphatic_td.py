@@ -1,7 +1,7 @@
-"""Emphatic TD(0): weights each update by how much the target policy would care (Sutton et al. 2016).
+"""Emphatic TD(0): updates weighted by an emphasis, which makes TD stable off-policy (Sutton et al. 2016).
 
-Stable off-policy, with one set of weights; but the emphasis is a product of importance ratios, and its
-variance can be enormous. On Baird's star sampled runs are hopeless, and only the expected update
+The method needs one set of weights only. The emphasis is a sum of products of importance ratios, so its
+variance can be enormous: on Baird's star sampled runs do not settle, and only the expected update
 (`lrn.rl.linear.expected`) shows the convergence.
 """
 
@@ -19,7 +19,12 @@ from lrn.types import Array, Example, Learner
 
 
 class EmphaticWeights(NamedTuple):
-    """weights: [feature]. emphasis: of the state to come, before its interest. steps: updates so far."""
+    """State of emphatic TD.
+
+    weights: the weights, [feature].
+    emphasis: scalar, the emphasis of the next state.
+    steps: int32, updates so far.
+    """
 
     weights: Array
     emphasis: Array
@@ -39,14 +44,14 @@ def emphatic_td_update(
     """The new weights, the next state's emphasis, and the temporal-difference error of one transition.
 
     Args:
-        weights: [feature].
-        emphasis: of the state; 1 (its interest) at the start of an episode.
-        x: [feature] of the state.
+        weights: the weights, [feature].
+        emphasis: emphasis of the state; 1 (its interest) at the start of an episode.
+        x: features of the state, [feature].
         r: reward.
-        x_next: [feature] of what followed, before any reset; zero if that was the end.
+        x_next: features of the next state, before any reset, [feature]; zeros after a termination.
         ratio: importance ratio of the action; 1 on-policy.
-        step_size: above 0.
-        discount: in [0, 1].
+        step_size: step size, above 0.
+        discount: discount per step, in [0, 1].
     """
     weights, error = td_update(weights, x, r, x_next, emphasis * ratio, step_size, discount)
     return weights, 1 + discount * ratio * emphasis, error
@@ -60,22 +65,23 @@ def emphatic_td(
     behavior: Any | None = None,
     initial: Any = 0.0,
 ) -> Learner:
-    """Learn linear values of ``target`` by emphatic TD(0), every state of interest 1.
+    """Learn linear values of a policy by emphatic TD(0), with an interest of 1 in every state.
 
     The weights [feature] are ``state.learnt.weights``. Metrics: ``return`` and ``length`` of the episodes
     that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions, and states observed one-hot (`lrn.rl.mdp.as_env`).
-        features: [state, feature].
-        target: [state, action], the policy whose values are learnt.
-        config: settings; emphases sum to ``1 / (1 - discount)``, so step sizes must be the smaller.
-        behavior: [state, action], the policy that acts; the target itself by default.
+        env: an environment with discrete actions that observes its state one-hot (`lrn.rl.mdp.as_env`).
+        features: features of the states, [state, feature].
+        target: the policy whose values are learned, probabilities [state, action].
+        config: settings. Emphases are ``1 / (1 - discount)`` on average, so step sizes must be smaller by
+            that factor than for TD.
+        behavior: the policy that acts, probabilities [state, action]; the target itself by default.
         initial: first weights, [feature] or a number.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
-            something the target does.
+        ValueError: the actions are continuous, the features or a policy do not fit, or the behavior never
+            takes an action that the target takes.
     """
 
     def start(n: int) -> EmphaticWeights:
@@ -94,7 +100,7 @@ def emphatic_td(
 
 
 def example() -> Example:
-    """The random walk of 19 states, in groups of states."""
+    """The random walk of 19 states, with features of groups of states."""
     from lrn.rl.linear.examples import walk
 
     env, x, target, behavior = walk()

@@ -1,4 +1,4 @@
-"""The small problem that the examples of linear methods learn on."""
+"""The small problem of the examples of linear methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lrn.types import Array
 
 
 def walk() -> tuple[Env, Array, Array, Array]:
-    """The random walk of 19 states: environment, features of groups of states, target and behavior."""
+    """The random walk of 19 states: environment, features of groups of states, target policy and behavior."""
     group = jnp.clip((jnp.arange(21) - 1) // 5, 0, 3)
     x = (group[:, None] == jnp.arange(4)[None, :]).astype(jnp.float32)
     target = jnp.tile(jnp.asarray([[0.5, 0.5]]), (21, 1))

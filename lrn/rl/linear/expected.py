@@ -1,8 +1,9 @@
 """Linear methods without sampling: fixed points and expected updates on a known MDP.
 
-With D the weights of the states on a diagonal, P and r the target policy's chain and rewards and X the
-features, the expected TD update is ``b - A w`` with ``A = X' D (I - discount P) X`` and ``b = X' D r``. The
-iteration is stable, for small steps, exactly if every eigenvalue of A that matters has a positive real part.
+Let D be the diagonal matrix of the weights of the states, P and r the Markov chain and the rewards of the
+target policy, and X the features. The expected TD update is ``b - A w`` with ``A = X' D (I - discount P) X``
+and ``b = X' D r``. With small steps the iteration is stable exactly if every eigenvalue of A, except zeros of
+linearly dependent features, has a positive real part (Sutton et al. 2016).
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from lrn.types import Array
 
 
 class Moments(NamedTuple):
-    """a: [feature, feature]. b: [feature]. c: [feature, feature], ``X' D X``."""
+    """The matrices and the vector of the expected updates.
+
+    a: ``X' D (I - discount P) X``, [feature, feature].
+    b: ``X' D r``, [feature].
+    c: ``X' D X``, [feature, feature].
+    """
 
     a: Array
     b: Array
@@ -25,13 +31,13 @@ class Moments(NamedTuple):
 
 
 def moments(mdp: MDP, features: Array, target: Array, weighting: Array) -> Moments:
-    """What the expected updates are made of.
+    """The matrices and the vector of the expected updates.
 
     Args:
         mdp: the MDP, with its discount.
-        features: [state, feature].
-        target: [state, action], the policy whose values are learnt.
-        weighting: [state], how much a state counts: how often the behavior visits it
+        features: features of the states, [state, feature].
+        target: the policy whose values are learned, probabilities [state, action].
+        weighting: weights of the states, [state]: the share of the behavior's steps in each state
             (`lrn.rl.mdp.stationary`), or `emphasis`.
     """
     chain, rewards = under(mdp, target)
@@ -45,17 +51,18 @@ def emphasis(mdp: MDP, target: Array, visited: Array) -> Array:
 
     Args:
         mdp: the MDP, with its discount.
-        target: [state, action].
-        visited: [state], how often the behavior is where.
+        target: the policy whose values are learned, probabilities [state, action].
+        visited: the share d of the behavior's steps in each state, [state].
     """
     chain, _ = under(mdp, target)
     return visits(mdp, chain, visited)
 
 
 def expected_td(m: Moments, weights: Array, step_size: Any) -> Array:
-    """The weights [feature] after an expected semi-gradient TD update; emphatic TD with those moments.
+    """The weights [feature] after an expected update of semi-gradient TD, ``w + step_size * (b - A w)``.
 
-    With every state weighted alike this is the semi-gradient form of dynamic programming.
+    Moments that are weighted by `emphasis` make it an expected update of emphatic TD. Equal weights of all
+    states make it the semi-gradient form of dynamic programming.
     """
     return weights + step_size * (m.b - m.a @ weights)
 
@@ -63,19 +70,27 @@ def expected_td(m: Moments, weights: Array, step_size: Any) -> Array:
 def expected_tdc(
     m: Moments, weights: Array, second: Array, step_size: Any, correction: Any
 ) -> tuple[Array, Array]:
-    """The weights and second weights [feature] after an expected TDC update."""
-    error = m.b - m.a @ weights  # the expectation of (TD error) x
-    # E[discount x_next x'] = C - A', the transpose taken since the correction multiplies by x' second.
+    """The weights and second weights [feature] after an expected TDC update (Sutton et al. 2009).
+
+    Args:
+        m: the moments.
+        weights: the weights, [feature].
+        second: the second weights, [feature].
+        step_size: step size of the weights.
+        correction: step size of the second weights.
+    """
+    error = m.b - m.a @ weights  # E[(TD error) x]
+    # The correction is E[discount x_next x'] second, and E[discount x_next x'] = (C - A)'.
     correct = (m.c - m.a).T @ second
     return weights + step_size * (error - correct), second + correction * (error - m.c @ second)
 
 
 def td_fixed_point(m: Moments) -> Array:
-    """The weights [feature] at which TD stands still, whether or not it gets there; A must be regular."""
+    """The fixed point of TD [feature], whether or not TD converges to it; A must be regular."""
     return jnp.linalg.solve(m.a, m.b)
 
 
 def growth(m: Moments, step_size: Any) -> Array:
-    """The spectral radius of an expected TD update: above 1 it diverges."""
+    """The spectral radius of an expected TD update, a scalar; above 1 the iteration diverges."""
     step = jnp.eye(m.b.shape[0], dtype=m.a.dtype) - step_size * m.a
     return jnp.abs(jnp.linalg.eigvals(step)).max()

@@ -1,4 +1,4 @@
-"""LSTD(lambda): the fixed point of TD(lambda) from data by least squares, no step size (Boyan 2002)."""
+"""LSTD(lambda): the fixed point of TD(lambda) by least squares, without a step size (Boyan 2002)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lrn.types import Array, Example, Learner
 class LSTDConfig:
     """Settings.
 
-    discount: of the return that is predicted.
-    lambda_: 0 is LSTD(0), 1 regresses on Monte-Carlo returns.
-    ridge: added to the diagonal of the system's sums, in units of one squared feature: a prior of zero
-        weights that fades, and what makes the first steps solvable.
-    interactions: environment steps in one learner step; the system is solved once at its end.
+    discount: discount of the predicted return, in [0, 1].
+    lambda_: decay of the trace, in [0, 1]: 0 is LSTD(0), 1 is a regression on Monte-Carlo returns.
+    ridge: number added to the diagonal of the system's sum over transitions, in units of a squared feature.
+        It pulls the weights to zero, less so with more data, and makes the system of the first steps regular.
+    interactions: environment steps in one learner step; the system is solved once at the end of it.
     """
 
     discount: float = 0.99
@@ -38,10 +38,12 @@ class LSTDConfig:
 
 
 class System(NamedTuple):
-    """The linear system that the weights solve.
+    """The linear system ``a weights = b`` that the weights solve.
 
-    a: [feature, feature], mean of ``trace (x - discount x_next)'``. b: [feature], mean of ``trace reward``.
-    trace: [feature]. steps: transitions so far.
+    a: mean of ``trace (x - discount x_next)'``, [feature, feature].
+    b: mean of ``trace reward``, [feature].
+    trace: eligibility trace, [feature].
+    steps: int32, transitions so far.
     """
 
     a: Array
@@ -53,54 +55,58 @@ class System(NamedTuple):
 def lstd_update(
     system: System, x: Array, r: Any, x_next: Array, ratio: Any, discount: Any, lambda_: Any = 0.0
 ) -> System:
-    """The system after one transition; its trace must be zero at the start of an episode.
+    """The system after one more transition.
 
     Args:
-        system: what the transitions so far sum up to.
-        x: [feature] of the state.
+        system: the system of the transitions so far; its trace must be zero at the start of an episode.
+        x: features of the state, [feature].
         r: reward.
-        x_next: [feature] of what followed, before any reset; zero if that was the end.
+        x_next: features of the next state, before any reset, [feature]; zeros after a termination.
         ratio: importance ratio of the action; 1 on-policy.
-        discount: in [0, 1].
-        lambda_: in [0, 1].
+        discount: discount per step, in [0, 1].
+        lambda_: decay of the trace, in [0, 1].
     """
     trace = ratio * (discount * lambda_ * system.trace + x)
     steps = rates.count(system.steps, 1)
-    # Means and not sums: single precision would lose the later terms of a long sum.
+    # Means, not sums: in single precision a long sum would lose its later terms.
     a = system.a + (trace[:, None] * (x - discount * x_next)[None, :] - system.a) / steps
     b = system.b + (trace * r - system.b) / steps
     return System(a, b, trace, steps)
 
 
 def lstd_weights(system: System, ridge: Any = 0.0) -> Array:
-    """The weights [feature] that solve the system, ``ridge / steps`` added to its diagonal."""
+    """The weights [feature] that solve the system after adding ``ridge / steps`` to its diagonal."""
     diagonal = ridge / jnp.maximum(system.steps, 1) * jnp.eye(system.b.shape[0], dtype=system.b.dtype)
     return jnp.linalg.solve(system.a + diagonal, system.b)
 
 
 class Solved(NamedTuple):
-    """weights: [feature], that solve the system."""
+    """State of LSTD.
+
+    weights: the latest solution of the system, [feature].
+    system: the system of the transitions so far.
+    """
 
     weights: Array
     system: System
 
 
 def lstd(env: Env, features: Any, target: Any, config: LSTDConfig, behavior: Any | None = None) -> Learner:
-    """Learn linear values of ``target`` by LSTD(lambda); ``state.learnt.weights`` [feature].
+    """Learn linear values of a policy by LSTD(lambda). The weights [feature] are ``state.learnt.weights``.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute, under the
-    weights of the step before).
+    weights of the previous learner step).
 
     Args:
-        env: discrete actions, and states observed one-hot (`lrn.rl.mdp.as_env`).
-        features: [state, feature].
-        target: [state, action], the policy whose values are learnt.
+        env: an environment with discrete actions that observes its state one-hot (`lrn.rl.mdp.as_env`).
+        features: features of the states, [state, feature].
+        target: the policy whose values are learned, probabilities [state, action].
         config: settings.
-        behavior: [state, action], the policy that acts; the target itself by default.
+        behavior: the policy that acts, probabilities [state, action]; the target itself by default.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
-            something the target does.
+        ValueError: the actions are continuous, the features or a policy do not fit, or the behavior never
+            takes an action that the target takes.
     """
 
     def start(n: int) -> Solved:
@@ -122,7 +128,7 @@ def lstd(env: Env, features: Any, target: Any, config: LSTDConfig, behavior: Any
 
 
 def example() -> Example:
-    """The random walk of 19 states, in groups of states."""
+    """The random walk of 19 states, with features of groups of states."""
     from lrn.rl.linear.examples import walk
 
     env, x, target, behavior = walk()

@@ -1,4 +1,4 @@
-"""What the linear methods share: features, importance ratios and the loop."""
+"""Parts that the linear methods share: features, importance ratios and the loop."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from lrn.types import Array, PyTree
 
 
 class Sample(NamedTuple):
-    """One step as the updates see it.
+    """One step in terms of features, for the updates.
 
-    x: [features] of the state. x_next: [features] of what followed; zero if that was the end.
-    ratio: importance ratio of the action, target over behavior. ended: a new episode begins.
+    x: features of the state, [feature].
+    reward: the reward.
+    x_next: features of the next state, before any reset, [feature]; zeros after a termination.
+    ratio: importance ratio of the action, target over behavior.
+    ended: bool, whether the episode ended with this step.
     """
 
     x: Array
@@ -41,22 +44,23 @@ def linear_prediction(
     """The init and step of a `Learner` of linear values.
 
     Args:
-        env: discrete actions, and states observed one-hot.
-        features: [state, feature].
-        target: [state, action], the policy whose values are learnt.
-        behavior: [state, action], the policy that acts; None for the target itself.
+        env: an environment with discrete actions that observes its state one-hot.
+        features: features of the states, [state, feature].
+        target: the policy whose values are learned, probabilities [state, action].
+        behavior: the policy that acts, probabilities [state, action]; None for the target itself.
         interactions: environment steps in one learner step.
-        start: ``start(number of features) -> learnt``.
-        learn: ``learn(learnt, sample) -> (learnt, td_error)``.
+        start: ``start(number of features) -> learnt``, the method's own state before the first step.
+        learn: ``learn(learnt, sample) -> (learnt, td_error)``, an update of that state.
 
     Raises:
-        ValueError: continuous actions, features of the wrong shape, a policy that is none, or a behavior
-            that never does something the target does.
+        ValueError: the actions are continuous, the features have another shape, a policy is not one, or the
+            behavior never takes an action that the target takes.
     """
     n = states_of(env)
     if jnp.ndim(features) != 2 or jnp.shape(features)[0] != n:
         raise check.InputError(
-            f"features must have shape [{n}, features], got {list(jnp.shape(features))}; give a row a state."
+            f"features must have shape [{n}, features], got {list(jnp.shape(features))}; "
+            "give one row for each state."
         )
     x = jnp.asarray(features, jnp.float32)
     target = check_policy("target", env, target)
@@ -71,16 +75,20 @@ def linear_prediction(
 
 
 def importance_ratios(target: Array, behavior: Array) -> Array:
-    """Target over behavior [state, action]; zero where neither acts.
+    """Importance ratios [state, action], target over behavior; zero where both probabilities are zero.
+
+    Args:
+        target: the policy whose values are learned, probabilities [state, action].
+        behavior: the policy that acts, probabilities [state, action].
 
     Raises:
-        ValueError: the behavior never does something that the target does.
+        ValueError: the behavior never takes an action that the target takes.
     """
     missing = (target > 0) & (behavior == 0)
     if not isinstance(missing, Tracer) and bool(missing.any()):
         s, a = (int(i[0]) for i in jnp.nonzero(missing))
         raise check.InputError(
-            f"the behavior never takes action {a} in state {s} and the target does; "
-            "give it some probability there."
+            f"the behavior never takes action {a} in state {s}, but the target does; "
+            "give the action some probability in the behavior."
         )
     return jnp.where(behavior > 0, target / jnp.where(behavior > 0, behavior, 1), 0)

@@ -1,6 +1,6 @@
 """Semi-gradient TD(0) with linear values (Sutton and Barto 2018, sections 9.3 and 11.1).
 
-On-policy it converges near the best linear fit; off-policy it may diverge, as on Baird's star.
+On-policy the method converges near the best linear fit; off-policy it may diverge, as on Baird's star.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lrn.types import Array, Example, Learner
 class LinearTDConfig:
     """Settings.
 
-    discount: of the return that is predicted.
-    step_size: at the n-th step.
-    interactions: environment steps, each with its update, in one learner step.
+    discount: discount of the predicted return, in [0, 1].
+    step_size: schedule of the step size over updates.
+    interactions: environment steps in one learner step; each is followed by an update.
     """
 
     discount: float = 0.99
@@ -37,7 +37,11 @@ class LinearTDConfig:
 
 
 class Weights(NamedTuple):
-    """weights: [feature]. steps: how many updates there were."""
+    """State of semi-gradient TD.
+
+    weights: the weights, [feature].
+    steps: int32, updates so far.
+    """
 
     weights: Array
     steps: Array
@@ -46,16 +50,16 @@ class Weights(NamedTuple):
 def td_update(
     weights: Array, x: Array, r: Any, x_next: Array, ratio: Any, step_size: Any, discount: Any
 ) -> tuple[Array, Array]:
-    """The new weights and the temporal-difference error of one transition.
+    """The new weights [feature] and the temporal-difference error, a scalar, after one transition.
 
     Args:
-        weights: [feature].
-        x: [feature] of the state.
+        weights: the weights, [feature].
+        x: features of the state, [feature].
         r: reward.
-        x_next: [feature] of what followed, before any reset; zero if that was the end.
+        x_next: features of the next state, before any reset, [feature]; zeros after a termination.
         ratio: importance ratio of the action; 1 on-policy.
-        step_size: above 0.
-        discount: in [0, 1].
+        step_size: step size, above 0.
+        discount: discount per step, in [0, 1].
     """
     error = r + discount * (x_next @ weights) - x @ weights
     return weights + step_size * ratio * error * x, error
@@ -69,21 +73,22 @@ def semi_gradient_td(
     behavior: Any | None = None,
     initial: Any = 0.0,
 ) -> Learner:
-    """Learn linear values of ``target`` by semi-gradient TD(0); ``state.learnt.weights`` [feature].
+    """Learn linear values of a policy by semi-gradient TD(0).
 
-    Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
+    The weights [feature] are ``state.learnt.weights``. Metrics: ``return`` and ``length`` of the episodes
+    that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions, and states observed one-hot (`lrn.rl.mdp.as_env`).
-        features: [state, feature].
-        target: [state, action], the policy whose values are learnt.
+        env: an environment with discrete actions that observes its state one-hot (`lrn.rl.mdp.as_env`).
+        features: features of the states, [state, feature].
+        target: the policy whose values are learned, probabilities [state, action].
         config: settings.
-        behavior: [state, action], the policy that acts; the target itself by default.
+        behavior: the policy that acts, probabilities [state, action]; the target itself by default.
         initial: first weights, [feature] or a number.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
-            something the target does.
+        ValueError: the actions are continuous, the features or a policy do not fit, or the behavior never
+            takes an action that the target takes.
     """
 
     def start(n: int) -> Weights:
@@ -100,7 +105,7 @@ def semi_gradient_td(
 
 
 def example() -> Example:
-    """The random walk of 19 states, in groups of states."""
+    """The random walk of 19 states, with features of groups of states."""
     from lrn.rl.linear.examples import walk
 
     env, x, target, behavior = walk()

@@ -1,7 +1,7 @@
-"""TDC: TD with gradient correction, a true gradient method, stable off-policy (Sutton et al. 2009).
+"""TDC: TD with gradient correction, a true gradient method that is stable off-policy (Sutton et al. 2009).
 
-It descends the projected Bellman error; second weights, learnt at their own pace, estimate what the
-correction needs.
+TDC descends the mean squared projected Bellman error. A second set of weights, with a step size of its own,
+estimates the expected TD error as a linear function of the features, which the correction needs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from lrn.types import Array, Example, Learner
 class TDCConfig:
     """Settings.
 
-    discount: of the return that is predicted.
-    step_size: at the n-th step.
-    correction: step size of the second weights at the n-th step; larger than the first, in theory and often
-        in practice.
-    interactions: environment steps, each with its update, in one learner step.
+    discount: discount of the predicted return, in [0, 1].
+    step_size: schedule of the step size over updates.
+    correction: schedule of the second weights' step size over updates; larger than ``step_size`` in theory
+        and often in practice.
+    interactions: environment steps in one learner step; each is followed by an update.
     """
 
     discount: float = 0.99
@@ -41,7 +41,12 @@ class TDCConfig:
 
 
 class CorrectedWeights(NamedTuple):
-    """weights: [feature]. second: [feature], of the correction. steps: how many updates there were."""
+    """State of TDC.
+
+    weights: the weights, [feature].
+    second: the second weights, for the correction, [feature].
+    steps: int32, updates so far.
+    """
 
     weights: Array
     second: Array
@@ -62,15 +67,15 @@ def tdc_update(
     """The new weights, the new second weights, and the temporal-difference error of one transition.
 
     Args:
-        weights: [feature].
-        second: [feature], the estimate of how the expected error depends on the features.
-        x: [feature] of the state.
+        weights: the weights, [feature].
+        second: the second weights, [feature]; ``x @ second`` estimates the expected error in a state.
+        x: features of the state, [feature].
         r: reward.
-        x_next: [feature] of what followed, before any reset; zero if that was the end.
+        x_next: features of the next state, before any reset, [feature]; zeros after a termination.
         ratio: importance ratio of the action; 1 on-policy.
-        step_size: above 0.
+        step_size: step size of the weights, above 0.
         correction: step size of the second weights.
-        discount: in [0, 1].
+        discount: discount per step, in [0, 1].
     """
     error = r + discount * (x_next @ weights) - x @ weights
     predicted = x @ second
@@ -81,21 +86,21 @@ def tdc_update(
 def tdc(
     env: Env, features: Any, target: Any, config: TDCConfig, behavior: Any | None = None, initial: Any = 0.0
 ) -> Learner:
-    """Learn linear values of ``target`` by TDC; ``state.learnt.weights`` [feature].
+    """Learn linear values of a policy by TDC. The weights [feature] are ``state.learnt.weights``.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions, and states observed one-hot (`lrn.rl.mdp.as_env`).
-        features: [state, feature].
-        target: [state, action], the policy whose values are learnt.
+        env: an environment with discrete actions that observes its state one-hot (`lrn.rl.mdp.as_env`).
+        features: features of the states, [state, feature].
+        target: the policy whose values are learned, probabilities [state, action].
         config: settings.
-        behavior: [state, action], the policy that acts; the target itself by default.
+        behavior: the policy that acts, probabilities [state, action]; the target itself by default.
         initial: first weights, [feature] or a number; the second weights start at zero.
 
     Raises:
-        ValueError: continuous actions, features or a policy that do not fit, or a behavior that never does
-            something the target does.
+        ValueError: the actions are continuous, the features or a policy do not fit, or the behavior never
+            takes an action that the target takes.
     """
 
     def start(n: int) -> CorrectedWeights:
@@ -114,7 +119,7 @@ def tdc(
 
 
 def example() -> Example:
-    """The random walk of 19 states, in groups of states."""
+    """The random walk of 19 states, with features of groups of states."""
     from lrn.rl.linear.examples import walk
 
     env, x, target, behavior = walk()

@@ -1,4 +1,4 @@
-"""Finite Markov decision processes and their exact solution: the oracle for all that learns.
+"""Finite Markov decision processes and their exact solutions, to compare learners with.
 
 from lrn.rl import mdp
 

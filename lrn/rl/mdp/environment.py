@@ -1,4 +1,4 @@
-"""An MDP as an environment to play, so that any agent can be run where the solution is known."""
+"""An MDP as an environment, so that any agent can be run where the exact solution is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lrn.types import Array, Key
 
 
 class Place(NamedTuple):
-    """Where an episode stands: the number of the state, and the steps taken."""
+    """State of an episode: the number of the MDP's state, and the steps taken, both int32."""
 
     state: Array
     time: Array
@@ -29,18 +29,18 @@ def as_env(
     horizon: int = 1000,
     name: str = "MDP",
 ) -> Env:
-    """Play an MDP. The state is observed one-hot; the reward is its expectation, plus noise if asked for.
+    """The environment of an MDP. It observes the state one-hot and pays the expected reward, plus noise.
 
     Args:
-        mdp: the MDP, whose discount is left to the agent.
-        time_limit: steps after which an episode is truncated; none by default. A truncated episode is cut,
-            not over: the value goes on.
-        reward_noise: standard deviation of Gaussian noise on each reward.
-        horizon: what an evaluation runs for, where there is no time limit.
-        name: what messages call it.
+        mdp: the MDP. Its discount is not used: agents have one of their own.
+        time_limit: steps after which an episode is truncated; none by default. The value of a truncated
+            episode goes on.
+        reward_noise: standard deviation of the Gaussian noise on each reward.
+        horizon: steps that an evaluation plays at most, if there is no time limit.
+        name: name of the environment in messages.
 
     Raises:
-        ValueError: a count below one, or a negative noise.
+        ValueError: a count is below one, or the noise is negative.
     """
     if time_limit is not None:
         check.integer("time_limit", time_limit, low=1)
@@ -69,12 +69,12 @@ def as_env(
 
 
 def draw(u: Array, cumulative: Array) -> Array:
-    """The index that a uniform number falls on, by inversion of cumulative weights [n]."""
-    # Scaled by the last sum, which rounding leaves near one: so an index of weight 0 is never drawn.
+    """The index, int32, that a uniform number ``u`` in [0, 1) draws from cumulative weights [n]."""
+    # Scaled by the last sum, which differs from one by rounding, so that an index of weight 0 is never drawn.
     return (cumulative <= u * cumulative[-1]).sum(dtype=jnp.int32)
 
 
 def gaussian(u: Array) -> Array:
     """The standard normal quantile of a uniform number in [0, 1)."""
-    # At 0, which comes once in eight million, the quantile is infinite, and no noise times that not a number.
+    # The quantile of 0, drawn once in eight million, is infinite; times a noise of zero it would be NaN.
     return jnp.sqrt(2.0) * jax.scipy.special.erfinv(jnp.clip(2 * u - 1, -1 + 2.0**-23, 1 - 2.0**-23))

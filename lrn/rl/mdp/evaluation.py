@@ -1,10 +1,10 @@
 """Exact policy evaluation: Bellman's equation solved as a linear system (Puterman 1994, section 6.1).
 
-Values are 1 / (1 - discount) times as large as rewards, and what tells a right value from a wrong one is as
-large as a reward. So near a discount of 1 a backup in single precision hides errors that are far beyond
-rounding: at .9999 values that are off by 6 of 10,000 look solved. What is compared here is therefore the
-`gain` of a backup, from differences of values; and values are pairs of numbers, of which the second holds
-what the first rounds away.
+Values are 1 / (1 - discount) times as large as rewards, but an error of a value shows in a backup only as a
+number of the size of a reward. So near a discount of 1 a backup in single precision hides errors far beyond
+rounding: at .9999, values of 10,000 that are off by 6 look solved. Two remedies are used here. The `gain`
+of a backup is computed from differences of values, and a value is a pair of numbers (`Precise`), of which
+the second holds the rounding error of the first.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 
 class Precise(NamedTuple):
-    """Values [state] that are ``high + low``, where low is below the rounding of high."""
+    """Values in twice the precision of their dtype: the sum ``high + low``.
+
+    high: the rounded values, [state].
+    low: their rounding errors, [state].
+    """
 
     high: Array
     low: Array
 
     def add(self, change: Array) -> Precise:
-        """The values plus a change [state] (Dekker 1971)."""
+        """The values plus a change [state], in twice the precision (Dekker 1971)."""
         change = change + self.low
         high = self.high + change
         taken = high - self.high
@@ -35,25 +39,26 @@ class Precise(NamedTuple):
 
 
 def action_values(mdp: MDP, values: Array) -> Array:
-    """Q [state, action] of acting once and then collecting ``values`` [state]: one Bellman backup."""
+    """Action values [state, action] after one Bellman backup: act once, then receive ``values`` [state]."""
     return mdp.rewards + mdp.discount * (mdp.transitions @ jnp.where(mdp.terminal, 0, values))
 
 
 def backup(mdp: MDP, policy: Array, values: Array) -> Array:
-    """Bellman's operator of a policy [state, action], applied to ``values`` [state]."""
+    """Bellman's operator of a policy [state, action], applied to ``values`` [state]; returns [state]."""
     return (policy * action_values(mdp, values)).sum(-1)
 
 
 def optimal_backup(mdp: MDP, values: Array) -> Array:
-    """Bellman's optimality operator, applied to ``values`` [state]: one sweep of value iteration."""
+    """Bellman's optimality operator, applied to ``values`` [state]: a sweep of value iteration, [state]."""
     return action_values(mdp, values).max(-1)
 
 
 def gain(mdp: MDP, values: Precise) -> tuple[Array, Array]:
-    """What a backup of each action adds to its state's value, ``Q(s, a) - V(s)`` [state, action].
+    """The gain of each action over its state's value, ``Q(s, a) - V(s)``, with the size of its terms.
 
-    Also the size of the terms that it is a sum of, [state, action]: its rounding errors are some machine
-    epsilons of that.
+    Returns:
+        ``(gain, size)``, [state, action] each. ``size`` is the sum of the absolute terms of the gain, whose
+        rounding error is a few machine epsilons times ``size``.
     """
     across = _differences(mdp, values)
     moved = mdp.discount * jnp.einsum("sat,st->sa", mdp.transitions, across, precision=_EXACT)
@@ -64,11 +69,11 @@ def gain(mdp: MDP, values: Precise) -> tuple[Array, Array]:
 
 @jax.jit
 def evaluate(mdp: MDP, policy: Array) -> Precise:
-    """The values of a policy [state, action] to twice the precision that they are stored in.
+    """The values of a policy [state, action] in twice the precision of their dtype.
 
-    By iterative refinement: the errors of a first solution are found from its gains, and solved for in turn.
-    NaN where that leads nowhere: where the policy does not end and the discount is 1 or too close to it.
-    Derivatives flow through ``high``.
+    The method is iterative refinement: the errors of a first solution are computed from its gains, and the
+    same system is solved for them. Values are NaN if the refinement does not converge, as when the policy
+    does not terminate and the discount is 1 or too close to 1. Derivatives flow through ``high``.
     """
     chain, rewards = under(mdp, policy)
     inverse = jnp.linalg.inv(jax.lax.stop_gradient(_system(mdp, chain)))
@@ -79,7 +84,7 @@ def evaluate(mdp: MDP, policy: Array) -> Precise:
         return jnp.where(mdp.terminal, x, -gains)
 
     def missing(b: Array, x: Precise) -> tuple[Array, Array]:
-        """What ``b - left(x)`` is, and the size of what it is a sum of."""
+        """The residual ``b - left(x)``, and the size of its terms."""
         gains, size = _chain_gain(mdp, chain, b, x)
         return jnp.where(mdp.terminal, b - x.high, gains), size
 
@@ -90,50 +95,52 @@ def evaluate(mdp: MDP, policy: Array) -> Precise:
         return jax.lax.fori_loop(0, 5, refine, 0 * b)
 
     high = jax.lax.custom_linear_solve(left, rewards, solve, lambda _, b: times(inverse.T, b))
-    known = Precise(high, 0 * high)
-    low = times(inverse, missing(rewards, known)[0])
+    first = Precise(high, 0 * high)
+    low = times(inverse, missing(rewards, first)[0])
     error, size = missing(rewards, Precise(high, low))
     solved = jnp.abs(error).max() <= 100 * jnp.finfo(high.dtype).eps * size.max()
     return Precise(high * jnp.where(solved, 1, jnp.nan), jax.lax.stop_gradient(low))
 
 
 def policy_values(mdp: MDP, policy: Array) -> Array:
-    """The values [state] of a policy [state, action], exactly: to the last digit or two of their dtype.
+    """The exact values [state] of a policy [state, action], right to the last digit or two of their dtype.
 
-    With discount 1 the policy must reach a terminal state from everywhere; otherwise the result is not
-    finite. NaN where rounding leaves no value: in single precision at a discount above some .999999.
+    With discount 1 the policy must reach a terminal state from every state; otherwise the result is not
+    finite. Values are NaN where rounding leaves no correct digit: in single precision at discounts above
+    about .999999.
     """
     return evaluate(mdp, policy).high
 
 
 def policy_action_values(mdp: MDP, policy: Array) -> Array:
-    """Q [state, action] of a policy [state, action], exactly."""
+    """The exact action values [state, action] of a policy [state, action]."""
     values = evaluate(mdp, policy)
     return plus(values, gain(mdp, values)[0])
 
 
 def objective(mdp: MDP, policy: Array) -> Array:
-    """The expected discounted return of a policy [state, action] from the initial distribution; a scalar."""
+    """The expected discounted return, a scalar, of a policy [state, action] from the initial distribution."""
     return times(mdp.initial, policy_values(mdp, policy))
 
 
 @jax.jit
 def visits(mdp: MDP, chain: Array, start: Array) -> Array:
-    """Discounted visits [state] of a chain [state, state] that begins as ``start`` [state] says."""
-    found = jnp.linalg.solve(_system(mdp, chain).T, start)
-    # All that starts leaves, by an end or by discounting: that says how much the visits sum up to.
+    """Discounted visits [state] of a Markov chain [state, state] with starting weights ``start`` [state]."""
+    visited = jnp.linalg.solve(_system(mdp, chain).T, start)
+    # All weight that starts must leave, by termination or by discounting, which fixes the scale of the
+    # visits.
     ends = leaving(mdp) + mdp.discount * (chain * mdp.terminal[None, :]).sum(-1)
-    found = jnp.where(mdp.terminal, 0, found)
-    return found * (jnp.where(mdp.terminal, 0, start).sum() / (found * ends).sum())
+    visited = jnp.where(mdp.terminal, 0, visited)
+    return visited * (jnp.where(mdp.terminal, 0, start).sum() / (visited * ends).sum())
 
 
 def times(a: Array, b: Array) -> Array:
-    """The product of a matrix and a vector, in the precision of their dtype on every device."""
+    """The product of a matrix and a vector, in full precision of their dtype on every device."""
     return jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def plus(values: Precise, gains: Array) -> Array:
-    """Q [state, action] from values and what actions gain over them."""
+    """Action values [state, action] from values and the gains [state, action] of actions over them."""
     return values.high[:, None] + (values.low[:, None] + gains)
 
 
@@ -142,13 +149,13 @@ def _alive(mdp: MDP, values: Array) -> Array:
 
 
 def _differences(mdp: MDP, values: Precise) -> Array:
-    """The value of a state less that of another, [from, to]."""
+    """The value of a next state less the value of a state, [state, next state]."""
     high, low = (_alive(mdp, x) for x in values)
     return (high[None, :] - high[:, None]) + (low[None, :] - low[:, None])
 
 
 def _chain_gain(mdp: MDP, chain: Array, rewards: Array, values: Precise) -> tuple[Array, Array]:
-    """`gain` for a chain [state, state] that pays rewards [state]."""
+    """The `gain` of a Markov chain [state, state] that pays rewards [state], and the size of its terms."""
     across = _differences(mdp, values)
     moved, far = (mdp.discount * (chain * x).sum(-1) for x in (across, jnp.abs(across)))
     left = leaving(mdp) * _alive(mdp, values.high)
@@ -156,12 +163,12 @@ def _chain_gain(mdp: MDP, chain: Array, rewards: Array, values: Precise) -> tupl
 
 
 def _system(mdp: MDP, chain: Array) -> Array:
-    """``I - discount * chain`` [state, state] with terminal states cut off: nothing follows them.
+    """``I - discount * chain`` [state, state], without transitions into or out of terminal states.
 
-    What is left of the diagonal is summed up from what leaves a state, since ``1 - discount chain`` would be
-    all rounding where that is little.
+    The diagonal is summed from the probabilities of leaving a state. The difference ``1 - discount * chain``
+    would be mostly rounding error where that probability is small.
     """
-    alive, one = ~mdp.terminal, jnp.eye(mdp.states, dtype=chain.dtype)
-    moves = mdp.discount * chain * (1 - one)
+    alive, identity = ~mdp.terminal, jnp.eye(mdp.states, dtype=chain.dtype)
+    moves = mdp.discount * chain * (1 - identity)
     stays = jnp.where(alive, leaving(mdp) + moves.sum(-1), 1)
-    return stays[:, None] * one - moves * alive[:, None] * alive[None, :]
+    return stays[:, None] * identity - moves * alive[:, None] * alive[None, :]

@@ -12,20 +12,29 @@ from lrn.types import Key
 
 
 def garnet(key: Key, states: int, actions: int, branching: int, discount: ArrayLike = 0.95) -> MDP:
-    """A random MDP; vmap over keys gives a stack of them.
+    """A random MDP; vmap over keys gives a stack of MDPs.
 
-    Each state and action leads to ``branching`` different states, drawn at random, with the probabilities
-    that cut the unit interval at random points. Rewards [state, action] are uniform in [0, 1], starts are
-    uniform, and nothing terminates.
+    Each state and action leads to ``branching`` different states, drawn at random. Their probabilities are
+    the lengths of the parts of the unit interval cut at random points. Rewards [state, action] are uniform
+    in [0, 1], the initial distribution is uniform, and nothing terminates.
+
+    Args:
+        key: key of the draw.
+        states: number of states.
+        actions: number of actions.
+        branching: number of next states of each state and action.
+        discount: discount per step, in [0, 1].
 
     Raises:
-        ValueError: a count below one, more branches than states, or a discount out of [0, 1].
+        ValueError: a count is below one, there are more branches than states, or the discount is out of
+        range.
     """
     for name, value in (("states", states), ("actions", actions), ("branching", branching)):
         check.integer(name, value, low=1)
     if branching > states:
         raise check.InputError(
-            f"branching must be at most states, got {branching} and {states}; the next states differ."
+            f"branching must be at most states, got {branching} and {states}; "
+            "choose fewer branches, since the next states all differ."
         )
     check.between("discount", discount, 0, 1)
     next_key, cut_key, reward_key = jax.random.split(key, 3)

@@ -1,4 +1,4 @@
-"""Gridworlds drawn as text, among them cliff walking, frozen lake and the four rooms."""
+"""Gridworlds drawn as text, with cliff walking, frozen lake and the four rooms."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def gridworld(
     restart: str = "C",
     discount: ArrayLike = 0.99,
 ) -> MDP:
-    """A gridworld: one character a cell, actions up, right, down, left (0 to 3).
+    """A gridworld from a map with one character for each cell. Actions are up, right, down, left (0 to 3).
 
-    Bumping into a wall or the edge is to stay. States are the cells that one can be in, row by row (see
-    `cells`). Episodes start at an "S", any of them alike.
+    A move into a wall or over the edge leaves the agent where it is. States are the cells that the agent can
+    be in, row by row (see `cells`). Episodes start in a cell "S", chosen uniformly.
 
     Args:
-        rows: the map, a string of lines or a list of them. "#" is a wall.
-        slip: probability of moving sideways instead, either side alike; may be traced.
-        rewards: letter -> reward of arriving at such a cell; ``{"G": 1}`` by default.
-        step_reward: added to every step.
+        rows: the map, a string of lines or a list of lines. "#" is a wall.
+        slip: probability of moving sideways, half to either side; may be traced.
+        rewards: rewards of arriving in a cell, by the letter of the cell; ``{"G": 1}`` by default.
+        step_reward: reward that is added at every step.
         terminal: letters of the cells that end the episode.
-        restart: letters of the cells that send one back to the start at once.
-        discount: in [0, 1].
+        restart: letters of the cells that send the agent back to the start at once.
+        discount: discount per step, in [0, 1].
 
     Raises:
-        ValueError: rows of different length, no start, or a slip out of [0, 1].
+        ValueError: the rows differ in length, there is no start, or the slip is out of [0, 1].
     """
     grid = _grid(rows)
     check.between("slip", slip, 0, 1)
@@ -70,7 +70,7 @@ def gridworld(
     if not starts.any():
         raise check.InputError('the map has no start; mark one or more cells with "S".')
     initial = starts / starts.sum()
-    # Where each move leads [state, action, next state], and the letter that it arrives at.
+    # The next state of each move [state, action, next state], and the letter of its cell [state, action].
     moves = np.zeros((len(places), 4, len(places)))
     arrives = np.empty((len(places), 4), dtype="<U1")
     for s, (y, x) in enumerate(places):
@@ -91,7 +91,7 @@ def gridworld(
 
 
 def cells(rows: str | Sequence[str], restart: str = "C") -> np.ndarray:
-    """The row and column [state, 2] of each state of `gridworld`."""
+    """Row and column of each state of `gridworld`, int [state, 2]."""
     grid = _grid(rows)
     return np.array([(y, x) for y, r in enumerate(grid) for x, c in enumerate(r) if c not in "#" + restart])
 
@@ -104,24 +104,30 @@ def _grid(rows: str | Sequence[str]) -> list[str]:
 
 
 def cliff_walking(discount: ArrayLike = 1.0) -> MDP:
-    """Cliff walking (Sutton and Barto 2018, example 6.6): -1 a step, -100 and back to the start for a fall.
+    """Cliff walking (Sutton and Barto 2018, example 6.6).
 
-    The shortest way, 13 steps, runs along the cliff.
+    A step pays -1. A fall from the cliff pays -100 and leads back to the start. The shortest path, of 13
+    steps, runs along the cliff.
     """
     rows = ["............"] * 3 + ["S" + "C" * 10 + "G"]
     return gridworld(rows, rewards={"C": -99.0}, step_reward=-1.0, discount=discount)
 
 
 def frozen_lake(size: int = 4, slip: Any = 2 / 3, discount: ArrayLike = 0.99) -> MDP:
-    """Frozen lake with gymnasium's maps of 4x4 or 8x8 and its slipping: 1/3 ahead, 1/3 to either side.
+    """Frozen lake with gymnasium's maps and its slipping: 1/3 ahead, 1/3 to either side.
+
+    Args:
+        size: side of the map, 4 or 8.
+        slip: probability of moving sideways; may be traced.
+        discount: discount per step, in [0, 1].
 
     Raises:
-        ValueError: another size.
+        ValueError: the size is neither 4 nor 8.
     """
     check.choice("size", str(size), [str(n) for n in FROZEN_LAKE])
     return gridworld(FROZEN_LAKE[size], slip=slip, discount=discount)
 
 
 def four_rooms(slip: Any = 0.0, discount: ArrayLike = 0.99) -> MDP:
-    """Four rooms joined by narrow doors, start and goal in opposite ones (Sutton, Precup and Singh 1999)."""
+    """Four rooms joined by doors, with start and goal in opposite rooms (Sutton, Precup and Singh 1999)."""
     return gridworld(FOUR_ROOMS, slip=slip, discount=discount)

@@ -1,4 +1,4 @@
-"""A finite Markov decision process as arrays, and what a policy makes of it."""
+"""A finite Markov decision process as arrays, policies, and the Markov chain of a policy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lrn.types import Array
 
 
 class MDP(NamedTuple):
-    """A finite MDP: a pytree of arrays, so a stack of them goes through vmap. Build it with `make`.
+    """A finite MDP as a pytree of arrays, so that vmap works on a stack of MDPs. `make` builds one.
 
-    transitions: [state, action, next state], probabilities.
-    rewards: [state, action], the expected reward.
-    initial: [state], the distribution that episodes start from.
+    transitions: probabilities, [state, action, next state].
+    rewards: expected rewards, [state, action].
+    initial: probabilities of the first state of an episode, [state].
     discount: scalar in [0, 1].
-    terminal: bool [state]. A terminal state has value zero: in these arrays it stays where it is and pays
-        nothing, which `make` sees to.
-    stopping: scalar, 1 - discount as it was before the discount was rounded; see `leaving`. None where the
-        discount is as it should be.
+    terminal: bool [state]. A terminal state has value zero; `make` gives it transitions to itself and reward
+        zero.
+    stopping: scalar, 1 - discount before the discount was rounded to its dtype, see `leaving`; None if the
+        discount is exact.
     """
 
     transitions: Array
@@ -37,12 +37,12 @@ class MDP(NamedTuple):
 
     @property
     def states(self) -> int:
-        """How many states, terminal ones included."""
+        """The number of states, terminal states included."""
         return self.rewards.shape[-2]
 
     @property
     def actions(self) -> int:
-        """How many actions."""
+        """The number of actions."""
         return self.rewards.shape[-1]
 
 
@@ -53,24 +53,26 @@ def make(
     discount: ArrayLike = 0.99,
     terminal: ArrayLike | Sequence[bool] | None = None,
 ) -> MDP:
-    """An MDP from arrays, checked.
+    """An MDP from arrays, which are checked.
 
     Args:
-        transitions: [state, action, next state]; each row [s, a] sums to one.
-        rewards: [state, action]; or [state, action, next state], of which the expectation is taken.
-        initial: [state]; uniform over the states that are not terminal by default.
+        transitions: probabilities, [state, action, next state]; each row [s, a] sums to one.
+        rewards: rewards, [state, action] or [state, action, next state]; of the latter the expectation is
+            taken.
+        initial: probabilities of the first state, [state]; uniform over the nonterminal states by default.
         discount: in [0, 1]. With 1 every policy that is evaluated must reach a terminal state.
-        terminal: bool [state], none by default. Their rows are overwritten: absorbing, reward 0.
+        terminal: bool [state]; no state is terminal by default. The rows of terminal states are overwritten:
+            they lead to themselves and pay 0.
 
     Raises:
-        ValueError: the shapes do not fit, or something that should be a distribution is none. (The numbers
-            are not checked where they are traced, inside jit or vmap.)
+        ValueError: the shapes do not fit, or rows of ``transitions`` or ``initial`` are no distributions.
+            (Traced numbers, inside jit or vmap, are not checked.)
     """
-    given = (transitions, rewards, initial, terminal)
-    known = not any(isinstance(x, Tracer) for x in given)
-    xp: Any = np if known else jnp  # plain numbers need no compiler
+    arrays = (transitions, rewards, initial, terminal)
+    concrete = not any(isinstance(x, Tracer) for x in arrays)
+    xp: Any = np if concrete else jnp  # plain numbers need no compiler
     dtype = jnp.result_type(float)
-    p = xp.asarray(transitions, np.float64 if known else dtype)
+    p = xp.asarray(transitions, np.float64 if concrete else dtype)
     if p.ndim != 3 or p.shape[0] != p.shape[2]:
         raise check.InputError(
             f"transitions must have shape [states, actions, states], got {list(p.shape)}; "
@@ -83,7 +85,7 @@ def make(
     if r.shape != (states, actions):
         raise check.InputError(
             f"rewards must have shape [{states}, {actions}] or [{states}, {actions}, {states}], "
-            f"got {list(r.shape)}; give one for each state and action."
+            f"got {list(r.shape)}; give one reward for each state and action."
         )
     end = xp.zeros(states, bool) if terminal is None else xp.asarray(terminal, bool)
     start = ~end / xp.maximum((~end).sum(), 1) if initial is None else xp.asarray(initial, p.dtype)
@@ -93,12 +95,12 @@ def make(
                 f"{name} must have shape [{states}], got {list(value.shape)}; give one number for each state."
             )
     check.between("discount", discount, 0, 1)
-    if known:
+    if concrete:
         _check_distributions("transitions", p)
         _check_distributions("initial", start)
         if (start[end] > 0).any():
             raise check.InputError(
-                "initial puts weight on a terminal state; start where there is something to do."
+                "initial puts weight on a terminal state; give weight to nonterminal states only."
             )
     p = xp.where(end[:, None, None], xp.eye(states, dtype=p.dtype)[:, None, :], p)
     r = xp.where(end[:, None], 0, r)
@@ -107,18 +109,19 @@ def make(
 
 
 def complement(discount: ArrayLike, dtype: Any) -> Array:
-    """1 - discount, for `MDP.stopping`; of a plain number to the full precision of the dtype.
+    """1 - discount, for `MDP.stopping`, in the full precision of ``dtype`` unless the discount is traced.
 
-    In single precision .9999 is .99989998: values of 10,000 would be wrong by 1.7.
+    In single precision .9999 is .99989998, which would make values of 10,000 wrong by 1.7.
     """
     exact = discount if isinstance(discount, Tracer) else np.asarray(discount, np.float64)
     return jnp.asarray(1 - exact, dtype)
 
 
 def leaving(mdp: MDP) -> Array:
-    """1 - discount, a scalar that keeps what rounding takes from a discount close to 1.
+    """1 - discount, a scalar, without the rounding error of a discount close to 1.
 
-    It follows the discount where that was replaced or is differentiated.
+    If the discount of the MDP was replaced, the result follows the new discount. Derivatives with respect to
+    the discount are right.
     """
     rounded = 1 - mdp.discount
     if mdp.stopping is None:
@@ -137,24 +140,24 @@ def _check_distributions(name: str, p: np.ndarray) -> None:
 
 
 def uniform_policy(mdp: MDP) -> Array:
-    """The policy [state, action] that takes every action alike."""
+    """The policy [state, action] that takes all actions with equal probability."""
     return jnp.full(mdp.rewards.shape, 1 / mdp.actions, mdp.rewards.dtype)
 
 
 def deterministic(mdp: MDP, actions: Array) -> Array:
-    """The policy [state, action] of probabilities that takes ``actions`` [state]."""
+    """The policy, probabilities [state, action], that takes ``actions``, int [state]."""
     return jax.nn.one_hot(actions, mdp.actions, dtype=mdp.rewards.dtype)
 
 
 def epsilon_greedy(q: Array, epsilon: Any) -> Array:
-    """The policy [..., action] that is greedy in ``q`` [..., action] but for a fraction ``epsilon``.
+    """The epsilon-greedy policy [..., action] for action values ``q`` [..., action].
 
-    The first of the best actions is the greedy one; the others share ``epsilon`` with it alike.
+    The greedy action is the first of the best actions. All actions share the probability ``epsilon`` equally.
     """
     best = jax.nn.one_hot(jnp.argmax(q, -1), q.shape[-1], dtype=q.dtype)
     return (1 - epsilon) * best + epsilon / q.shape[-1]
 
 
 def under(mdp: MDP, policy: Array) -> tuple[Array, Array]:
-    """The Markov chain [state, next state] and the rewards [state] that a policy [state, action] makes."""
+    """The Markov chain [state, next state] and the expected rewards [state] of a policy [state, action]."""
     return jnp.einsum("sa,sat->st", policy, mdp.transitions), (policy * mdp.rewards).sum(-1)

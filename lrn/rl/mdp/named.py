@@ -1,4 +1,4 @@
-"""Small MDPs that papers use; gridworlds have a file of their own."""
+"""Small MDPs that papers use; `lrn.rl.mdp.gridworld` has the gridworlds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lrn.rl.mdp.model import MDP, make
 
 
 def two_state(discount: ArrayLike = 0.9, actions: int = 2) -> MDP:
-    """Two states that alternate for ever and pay 1 and 2, whatever one does.
+    """Two states that alternate for ever and pay 1 and 2 for every action.
 
     The values are ``(1 + 2 g) / (1 - g^2)`` and ``(2 + g) / (1 - g^2)`` for a discount g.
     """
@@ -22,10 +22,11 @@ def two_state(discount: ArrayLike = 0.9, actions: int = 2) -> MDP:
 
 
 def chain(length: int = 5, slip: Any = 0.2, discount: ArrayLike = 0.95) -> MDP:
-    """The chain of Strens (2000): walk to the far end for 10 a step there, or go back to the start for 2.
+    """The chain of Strens (2000): a large reward at the far end, a small one for going back to the start.
 
-    Action 0 is forward (at the end: stay, reward 10), action 1 back to the start (reward 2); with
-    probability ``slip`` the other happens. Starts at the first state; nothing terminates.
+    Action 0 moves forward; at the end it stays there and pays 10. Action 1 goes back to the start and pays 2.
+    With probability ``slip`` the effect is that of the other action. Episodes start in the first state and
+    never terminate.
     """
     check.integer("length", length, low=2)
     check.between("slip", slip, 0, 1)
@@ -44,9 +45,9 @@ def chain(length: int = 5, slip: Any = 0.2, discount: ArrayLike = 0.95) -> MDP:
 def river_swim(length: int = 6, discount: ArrayLike = 0.95) -> MDP:
     """RiverSwim (Strehl and Littman 2008): swimming right, against the stream, pays off only at the far end.
 
-    Action 0 drifts left surely (reward 0.005 at the left bank). Action 1 swims right: from the left bank 0.6
-    right, else stay; in the river 0.35 right, 0.6 stay, 0.05 left; at the right bank 0.6 stay (reward 1),
-    0.4 left. Starts at the left bank; nothing terminates.
+    Action 0 always drifts left and pays 0.005 at the left bank. Action 1 swims right, with these
+    probabilities: at the left bank 0.6 right, 0.4 stay; in the river 0.35 right, 0.6 stay, 0.05 left; at
+    the right bank 0.6 stay, 0.4 left, with reward 1. Episodes start at the left bank and never terminate.
     """
     check.integer("length", length, low=2)
     p = np.zeros((length, 2, length))
@@ -64,8 +65,8 @@ def river_swim(length: int = 6, discount: ArrayLike = 0.95) -> MDP:
 def random_walk(length: int = 19, discount: ArrayLike = 1.0) -> MDP:
     """The random walk of Sutton and Barto (2018, example 7.1): -1 for leaving on the left, 1 on the right.
 
-    Actions are left and right. States 0 and ``length + 1`` are terminal; it starts in the middle. Under the
-    uniform policy with discount 1, state i has the value ``2 i / (length + 1) - 1``.
+    Actions are left (0) and right (1). States 0 and ``length + 1`` are terminal; episodes start in the
+    middle. Under the uniform policy with discount 1, state i has the value ``2 i / (length + 1) - 1``.
     """
     check.integer("length", length, low=1)
     n = length + 2
@@ -78,11 +79,11 @@ def random_walk(length: int = 19, discount: ArrayLike = 1.0) -> MDP:
 
 
 def deep_sea(size: int = 10, cost: Any = 0.01, discount: ArrayLike = 1.0) -> MDP:
-    """DeepSea (Osband et al. 2020): the one chest, worth 1, takes ``size`` steps right in a row.
+    """DeepSea (Osband et al. 2020): a chest of 1 is reached only by ``size`` steps to the right in a row.
 
-    A grid of ``size`` x ``size`` cells, a row down each step; action 1 goes right at a cost of
-    ``cost / size``, action 0 left for nothing. State ``row * size + column``, then one terminal state. The
-    best return is ``1 - cost``.
+    The grid has ``size`` x ``size`` cells, and each step leads one row down. Action 1 goes right and costs
+    ``cost / size``; action 0 goes left and costs nothing. States are numbered ``row * size + column``,
+    followed by one terminal state. The best return is ``1 - cost``.
     """
     check.integer("size", size, low=1)
     cells = np.arange(size * size)
@@ -100,9 +101,10 @@ def deep_sea(size: int = 10, cost: Any = 0.01, discount: ArrayLike = 1.0) -> MDP
 def maximization_bias(actions: int = 10, mean: Any = -0.1, discount: ArrayLike = 1.0) -> MDP:
     """The example for double Q-learning (Sutton and Barto 2018, example 6.7).
 
-    In state 0 action 0 leads to state 1, where every action ends the episode with ``mean`` on average; the
-    others end it at once with 0. So action 0 is wrong; but with noisy rewards (``reward_noise=1`` of
-    `as_env`) the largest of many estimates lures a learner there.
+    In state 0, action 0 leads to state 1, and all other actions end the episode with reward 0. In state 1
+    every action ends the episode with a reward of ``mean`` on average. With a negative mean, action 0 is
+    wrong. But with noisy rewards (``reward_noise=1`` of `as_env`) the largest of many estimates of state 1
+    is positive and lures a learner there.
     """
     check.integer("actions", actions, low=2)
     p = np.zeros((3, actions, 3))
@@ -115,8 +117,8 @@ def maximization_bias(actions: int = 10, mean: Any = -0.1, discount: ArrayLike =
 def baird(discount: ArrayLike = 0.99) -> MDP:
     """Baird's star (1995) as in Sutton and Barto (2018, example 11.1): seven states, rewards all zero.
 
-    Action 0 (dashed) leads to one of the first six states at random, action 1 (solid) to the seventh. The
-    features that make it a counterexample are in `lrn.rl.linear.baird`.
+    Action 0 (dashed) leads to one of the first six states at random, action 1 (solid) to the seventh.
+    `lrn.rl.linear.baird` has the features that make the MDP a counterexample.
     """
     p = np.zeros((7, 2, 7))
     p[:, 0, :6], p[:, 1, 6] = 1 / 6, 1.0

@@ -12,12 +12,12 @@ from lrn.types import Array
 
 
 def softmax_objective(mdp: MDP, logits: Array) -> Array:
-    """The expected discounted return of the softmax of ``logits`` [state, action]; differentiable."""
+    """The expected discounted return, a scalar, of the policy softmax(``logits`` [state, action])."""
     return objective(mdp, jax.nn.softmax(logits))
 
 
 def advantages(mdp: MDP, policy: Array) -> Array:
-    """Q minus V [state, action] of a policy [state, action]."""
+    """The exact advantages ``Q - V`` [state, action] of a policy [state, action]."""
     gains, _ = gain(mdp, evaluate(mdp, policy))
     return gains - (policy * gains).sum(-1, keepdims=True)
 
@@ -25,8 +25,8 @@ def advantages(mdp: MDP, policy: Array) -> Array:
 def softmax_policy_gradient(mdp: MDP, logits: Array) -> Array:
     """The gradient [state, action] of `softmax_objective` by the policy gradient theorem.
 
-    ``discount^t``-weighted visits times ``pi(a|s) A(s, a)``: the true gradient, where most implementations
-    leave out the weighting by ``discount^t`` and estimate something else (Nota and Thomas 2020).
+    The gradient is the discounted visits of s times ``pi(a|s) A(s, a)``. Most implementations of policy
+    gradients leave the discount out of the visits and estimate something else (Nota and Thomas 2020).
     """
     policy = jax.nn.softmax(logits)
     return (

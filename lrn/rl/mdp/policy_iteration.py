@@ -1,4 +1,4 @@
-"""Policy iteration: evaluate exactly, act greedily, repeat until nothing improves (Howard 1960)."""
+"""Policy iteration: evaluate a policy exactly, make it greedy, repeat until it is optimal (Howard 1960)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from lrn.types import Array
 
 
 def improve(q: Array, policy: Array, tolerance: ArrayLike = 0.0) -> Array:
-    """The greedy policy [state, action] in ``q``, except where ``policy`` is within ``tolerance`` of greedy.
+    """The greedy policy [state, action], except in states where ``policy`` is within ``tolerance`` of greedy.
 
-    Keeping an action that is as good as the best is what makes policy iteration stop when there are ties.
+    Policy iteration stops at ties because it keeps an action that is as good as the best one.
+
+    Args:
+        q: action values, [state, action].
+        policy: the policy so far, [state, action].
+        tolerance: largest loss of value, a scalar or [state], with which the policy is kept.
     """
     greedy = jax.nn.one_hot(jnp.argmax(q, -1), q.shape[-1], dtype=q.dtype)
     short = q.max(-1) - (policy * q).sum(-1)
@@ -24,13 +29,18 @@ def improve(q: Array, policy: Array, tolerance: ArrayLike = 0.0) -> Array:
 
 
 def policy_iteration(mdp: MDP, policy: Array | None = None, max_iterations: int = 1000) -> Solution:
-    """Improve ``policy`` [state, action] (uniform by default) until it is optimal.
+    """Improve a policy until it is optimal.
 
-    Stops after finitely many improvements, in practice a handful. Each is a linear solve, of cubic cost in
-    the states. Rounding decides between actions whose values differ by less than some 1e-6 (in single
-    precision; 1e-14 in double) of a reward, or of a difference between values that an action leads to.
+    The method needs finitely many improvements, in practice a handful. Each improvement solves a linear
+    system, of cubic cost in the number of states. Rounding decides between two actions if their values
+    differ by less than about 1e-6 (in single precision; 1e-14 in double precision) of the rewards, or of
+    the differences between the values of their next states.
 
-    With discount 1 the first policy must reach a terminal state from everywhere; otherwise the result is NaN.
+    Args:
+        mdp: the MDP.
+        policy: the first policy, [state, action]; uniform by default. With discount 1 it must reach a
+            terminal state from every state; otherwise the result is NaN.
+        max_iterations: the largest number of improvements.
     """
     check.integer("max_iterations", max_iterations, low=1)
     policy = uniform_policy(mdp) if policy is None else jnp.asarray(policy, mdp.rewards.dtype)
@@ -47,11 +57,11 @@ def _policy_iteration(mdp: MDP, policy: Array, most: ArrayLike) -> Solution:
 def improvements(
     mdp: MDP, policy: Array, values: Precise, needed: Array, most: ArrayLike
 ) -> tuple[Precise, Array]:
-    """Improve ``policy`` until nothing improves it, ``most`` times at most; not at all unless ``needed``.
+    """Improve ``policy`` until it is optimal, at most ``most`` times; not at all unless ``needed``.
 
     Returns:
-        The values of the last policy (``values`` where none was needed), and how many improvements it took,
-        the one that found nothing to improve included.
+        The values of the last policy (``values`` if no improvement was needed), and the number of
+        improvements, including the last one, which changed nothing.
     """
     precision = 16 * jnp.finfo(policy.dtype).eps
 
@@ -64,7 +74,7 @@ def improvements(
         values = evaluate(mdp, policy)
         gains, size = gain(mdp, values)
         better = improve(gains, policy, precision * size.max(-1))
-        # Ties may have kept a first policy that mixes equally good actions; the result takes one of them.
+        # Ties may have kept a first policy that mixes equally good actions; the result takes one action.
         settled = (better == policy).all()
         pure = jnp.where(mdp.terminal[:, None], policy, deterministic(mdp, jnp.argmax(policy, -1)))
         after = jnp.where(settled, pure, better)
@@ -76,5 +86,5 @@ def improvements(
 
 
 def solve(mdp: MDP) -> Solution:
-    """The exact solution; the oracle that learners are compared to."""
+    """The exact solution of an MDP, by `policy_iteration` from the uniform policy."""
     return policy_iteration(mdp)

@@ -1,4 +1,4 @@
-"""What solvers give: optimal values, and how far rounding and patience let them be trusted."""
+"""The result of solvers: optimal values, and a bound on their error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from lrn.types import Array
 class Solution(NamedTuple):
     """An optimal policy and its values.
 
-    values: [state]. action_values: [state, action]. policy: [state, action], deterministic.
-    iterations: sweeps, or improvements of the policy, that it took.
-    residual: largest change that one more backup would make to the values before they were rounded, with what
-        rounding may hide of it. So ``values`` are within ``residual / (1 - discount)`` of the optimal ones,
-        and their own rounding.
+    values: optimal values, [state].
+    action_values: optimal action values, [state, action].
+    policy: a deterministic optimal policy, [state, action].
+    iterations: int32, number of sweeps of value iteration, or of improvements of the policy.
+    residual: scalar, the largest change that one more backup would make to the unrounded values, plus a bound
+        on the rounding error of that change. ``values`` are within ``residual / (1 - discount)`` of the
+        optimal values, up to their own rounding.
     """
 
     values: Array
@@ -29,7 +31,7 @@ class Solution(NamedTuple):
 
 
 def solution(mdp: MDP, values: Precise, iterations: Array) -> Solution:
-    """What follows from optimal values [state]."""
+    """The `Solution` that belongs to optimal values [state]."""
     gains, size = gain(mdp, values)
     hidden = jnp.finfo(gains.dtype).eps * size.max()
     residual = jnp.abs(gains.max(-1)).max() + hidden

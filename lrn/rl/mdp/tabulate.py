@@ -1,7 +1,7 @@
-"""From an environment to its MDP: every state that can be reached, found breadth first.
+"""From an environment to its MDP: a breadth-first search over all states that can be reached.
 
-For environments with few states, such as gymnax's DeepSea, Catch, FrozenLake and FourRooms: their exact
-values then judge what an agent has learnt.
+This works for environments with few states, such as gymnax's DeepSea, Catch, FrozenLake and FourRooms. The
+exact values of the MDP can then be compared with those of an agent.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from lrn.rl.mdp.model import MDP, make
 from lrn.types import Array, Key, PyTree, is_key
 
 _BLOCK = 64  # states that are expanded in one call
-_GAMES, _STEPS = 32, 512  # of the random play that checks the table
+_GAMES, _STEPS = 32, 512  # size of the random play that checks the table
 
 
 class Tabulated(NamedTuple):
     """An environment as an MDP.
 
-    mdp: its last state stands for all ends, where anything terminates.
-    observations: [state, ...]; of an end, the first that was met. states: the environment's own, leaves
-        [state, ...].
+    mdp: the MDP. If any step terminates, its last state stands for all terminal states.
+    observations: an observation of each state, [state, ...]; for the terminal state, the first one found.
+    states: the environment's own states, leaves [state, ...].
     """
 
     mdp: MDP
@@ -48,22 +48,25 @@ def tabulate(
 ) -> Tabulated:
     """Enumerate an environment's states: ``tabulate(make("FrozenLake-misc"))``.
 
-    Deterministic dynamics come out exactly. Random ones are averages over ``samples`` draws, with errors of
-    order ``samples ** -0.5``; an outcome rarer than ``1 / samples`` may be missed. Time limits are left out:
-    they end an episode, not what it is worth.
+    The MDP of deterministic dynamics is exact. Random dynamics are averaged over ``samples`` draws, with
+    errors of order ``samples ** -0.5``; outcomes rarer than ``1 / samples`` may be missed. Time limits are
+    left out of the MDP, since the value of a truncated episode goes on.
 
     Args:
-        env: discrete actions.
-        ignore: fields of its state that tell no states apart: counters and statistics.
-        identify: what tells states apart, in place of all that is not ignored.
-        discount: of the MDP.
-        samples: draws of the reset and of each (state, action).
-        max_states: give up beyond.
-        key: for the draws; ``jax.random.key(0)`` by default.
+        env: the environment, with discrete actions.
+        ignore: names of fields of the environment's state that do not distinguish states, such as counters
+            and statistics.
+        identify: ``identify(state) -> tree``, the part of a state that distinguishes it, in place of all
+            fields that are not ignored.
+        discount: discount of the MDP, in [0, 1].
+        samples: number of draws of the reset, and of each (state, action).
+        max_states: the largest number of states.
+        key: key of the draws; ``jax.random.key(0)`` by default.
 
     Raises:
-        ValueError: continuous actions; no such field; more states than ``max_states``; a time limit too short
-            to reach them all; or states that count as one and behave differently (so that there is no MDP).
+        ValueError: the actions are continuous; there is no field of an ignored name; there are more than
+            ``max_states`` states; a time limit is too short to reach all states; or states that count as the
+            same behave differently, so that there is no MDP.
     """
     actions = require_discrete(env, "tabulate")
     for label, value in (("samples", samples), ("max_states", max_states)):
@@ -83,7 +86,8 @@ def tabulate(
     observation, states = jax.jit(jax.vmap(env.reset))(jax.random.split(start_key, samples))
     if any(is_key(x) for x in jax.tree.leaves(states)):
         raise check.InputError(
-            f"the state of {env.name} holds a key, so no state comes twice; draw from move's key instead."
+            f"the state of {env.name} holds a key, so that no state occurs twice; "
+            "draw from the key that move gets instead."
         )
     book = _Book(max_states, env.name)
     first = book.enter(jax.jit(jax.vmap(named_by))(states), states, observation)
@@ -91,12 +95,12 @@ def tabulate(
     parts, done = [], 0
     while done < len(book.states):
         block = book.states[done : done + _BLOCK]
-        found = _first(expand(_stack(block, _BLOCK)), len(block))
-        if (found.step.truncated & ~found.step.terminated).any():
+        outcomes = _first(expand(_stack(block, _BLOCK)), len(block))
+        if (outcomes.step.truncated & ~outcomes.step.terminated).any():
             raise check.InputError(
-                f"the time limit of {env.name} cuts episodes before all states are reached; make it longer."
+                f"the time limit of {env.name} cuts episodes before all states are reached; lengthen it."
             )
-        parts.append((_destinations(book, found), found.step.reward, found.step.terminated))
+        parts.append((_destinations(book, outcomes), outcomes.step.reward, outcomes.step.terminated))
         done += len(block)
     to, reward, terminated = (np.concatenate(x) for x in zip(*parts))
     seen = jax.jit(lambda key: _play(key, env, outcome, named_by, actions, keys))(check_key)
@@ -121,7 +125,7 @@ def _names(path: Any) -> list[str]:
 
 
 class _Outcome(NamedTuple):
-    """What a step led to; ``named`` is what tells the state after it from others."""
+    """The result of a step; ``named`` is the part of the state after it that distinguishes the state."""
 
     named: PyTree
     state: PyTree
@@ -129,7 +133,7 @@ class _Outcome(NamedTuple):
 
 
 class _Book:
-    """The states found so far, a number and one example each, and an example of an end."""
+    """The states found so far, with a number and an example of each, and an example of a terminal state."""
 
     def __init__(self, most: int, name: str):
         self.most, self.name = most, name
@@ -139,32 +143,32 @@ class _Book:
         self.end: tuple[PyTree, np.ndarray] | None = None
 
     def enter(self, named: PyTree, states: PyTree, observations: Any) -> np.ndarray:
-        """The numbers [n] of states with leaves [n, ...], new ones included."""
+        """The numbers [n] of states with leaves [n, ...]; new states get new numbers."""
         rows, first, inverse = _unique(named)
         states, observations = jax.tree.map(np.asarray, (states, observations))
         numbers = np.zeros(len(first), int)
-        for j in np.argsort(first):  # in the order met, so that numbers follow the breadth-first search
+        for j in np.argsort(first):  # in order of appearance, so that numbers follow the breadth-first search
             numbers[j] = self.number.setdefault(rows[j].tobytes(), len(self.states))
             if numbers[j] == len(self.states):
                 if numbers[j] >= self.most:
                     raise check.InputError(
-                        f"{self.name} has more than {self.most} states; raise max_states, or name (ignore=, "
-                        "identify=) what does not tell its states apart."
+                        f"{self.name} has more than {self.most} states; raise max_states, or leave out "
+                        "fields that do not distinguish states (ignore= or identify=)."
                     )
                 self.states.append(jax.tree.map(lambda x, i=first[j]: x[i], states))
                 self.observations.append(observations[first[j]])
         return numbers[inverse]
 
     def look_up(self, named: PyTree) -> np.ndarray:
-        """The numbers [n] of states with leaves [n, ...]; -1 for those never entered."""
+        """The numbers [n] of states with leaves [n, ...]; -1 for states that were never entered."""
         rows, _, inverse = _unique(named)
         return np.array([self.number.get(row.tobytes(), -1) for row in rows])[inverse]
 
 
-def _destinations(book: _Book, found: _Outcome) -> np.ndarray:
-    """The next state [state, action, draw] of each outcome, -1 for an end; new states go in the book."""
-    shape = found.step.terminated.shape
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), found)
+def _destinations(book: _Book, outcomes: _Outcome) -> np.ndarray:
+    """The next state [state, action, draw] of each outcome, -1 for a termination; enters new states."""
+    shape = outcomes.step.terminated.shape
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), outcomes)
     over, seen = flat.step.terminated, flat.step.final_observation
     to = np.full(over.shape, -1)
     goes_on = np.flatnonzero(~over)
@@ -187,7 +191,7 @@ class _Seen(NamedTuple):
 
 
 def _play(key: Key, env: Env, outcome: Any, identify: Any, actions: int, keys: Array) -> _Seen:
-    def one(carry: PyTree, key: Key) -> Any:
+    def one_step(carry: PyTree, key: Key) -> Any:
         action_key, draw_key, reset_key = jax.random.split(key, 3)
         action = jax.random.randint(action_key, (), 0, actions)
         draw = jax.random.randint(draw_key, (), 0, len(keys))
@@ -198,23 +202,23 @@ def _play(key: Key, env: Env, outcome: Any, identify: Any, actions: int, keys: A
 
     def game(key: Key) -> Any:
         reset_key, play_key = jax.random.split(key)
-        return jax.lax.scan(one, env.reset(reset_key)[1], jax.random.split(play_key, _STEPS))[1]
+        return jax.lax.scan(one_step, env.reset(reset_key)[1], jax.random.split(play_key, _STEPS))[1]
 
     return jax.vmap(game)(jax.random.split(key, _GAMES))
 
 
 def _check_merged(book: _Book, seen: _Seen, to: np.ndarray, reward: np.ndarray) -> None:
-    """Whatever was played must be what the table says of the state it counts as."""
+    """Check that the steps of random play agree with the table."""
     seen = jax.tree.map(lambda x: np.asarray(x).reshape(_GAMES * _STEPS, *x.shape[2:]), seen)
     state, step = book.look_up(seen.named), seen.after.step
     there = np.where(step.terminated, -1, book.look_up(seen.after.named))
-    met = state >= 0  # a rare start may have been missed; that is an error of sampling, not of merging
-    at = (state[met], seen.action[met], seen.draw[met])
-    same = (to[at] == there[met]) | (step.truncated & ~step.terminated)[met]
-    if not (same.all() and np.allclose(reward[at], step.reward[met], atol=1e-5)):
+    known = state >= 0  # a rare start may have been missed, which is an error of sampling, not of merging
+    at = (state[known], seen.action[known], seen.draw[known])
+    same = (to[at] == there[known]) | (step.truncated & ~step.terminated)[known]
+    if not (same.all() and np.allclose(reward[at], step.reward[known], atol=1e-5)):
         raise check.InputError(
-            f"states of {book.name} that count as one behave differently; let everything that matters tell "
-            "them apart (ignore=(), or identify=)."
+            f"states of {book.name} that count as the same behave differently; "
+            "distinguish states by all that affects behavior (ignore=(), or identify=)."
         )
 
 
@@ -226,7 +230,7 @@ def _assemble(
     terminated: np.ndarray,
     discount: ArrayLike,
 ) -> Tabulated:
-    """Counts of the draws as an MDP, the end as its last state."""
+    """The MDP with the frequencies of the draws; its last state is the terminal state, if there is one."""
     ends = book.end is not None
     states, actions, samples = to.shape
     n = states + ends
@@ -234,20 +238,22 @@ def _assemble(
     s, a, _ = np.indices(to.shape)
     np.add.at(p, (s, a, np.where(terminated, n - 1, to)), 1 / samples)
     r[:states] = reward.mean(-1)
-    found, observations = list(book.states), list(book.observations)
+    examples, observations = list(book.states), list(book.observations)
     if book.end is not None:
         p[-1, :, -1] = 1.0
-        found.append(book.end[0])
+        examples.append(book.end[0])
         observations.append(book.end[1])
     initial = np.bincount(first, minlength=n) / len(first)
     table = make(p, r, initial, discount, np.arange(n) >= states)
-    return Tabulated(table, jnp.asarray(np.stack(observations)), jax.tree.map(jnp.asarray, _stack(found, n)))
+    return Tabulated(
+        table, jnp.asarray(np.stack(observations)), jax.tree.map(jnp.asarray, _stack(examples, n))
+    )
 
 
 def _unique(tree: PyTree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct items of leaves [n, ...] as rows of bytes, where each is first met, the row of each item."""
+    """Distinct items of leaves [n, ...] as rows of bytes, their first indices, and the row of each item."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(tree)]
-    # Adding zero makes the two zeros of floating point one.
+    # Adding zero turns -0.0 into 0.0, so that the two have the same bytes.
     leaves = [x + 0.0 if np.issubdtype(x.dtype, np.floating) else x for x in leaves]
     rows = np.concatenate([np.ascontiguousarray(x.reshape(len(x), -1)).view(np.uint8) for x in leaves], 1)
     packed = np.ascontiguousarray(rows).view(f"V{rows.shape[1]}").reshape(-1)
@@ -260,6 +266,6 @@ def _first(tree: Any, count: int) -> Any:
 
 
 def _stack(states: Sequence[PyTree], count: int) -> PyTree:
-    """States as leaves [count, ...], the last repeated."""
+    """States as leaves [count, ...], padded with copies of the last state."""
     padded = [*states, *[states[-1]] * (count - len(states))]
     return jax.tree.map(lambda *x: np.stack(x), *padded)

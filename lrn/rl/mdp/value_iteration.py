@@ -1,4 +1,4 @@
-"""Value iteration: Bellman's optimality operator until nothing moves (Bellman 1957)."""
+"""Value iteration: apply Bellman's optimality operator until values stop changing (Bellman 1957)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from lrn.rl.mdp.policy_iteration import improvements
 from lrn.rl.mdp.solution import Solution, solution
 from lrn.types import Array
 
-_PATIENCE = 100  # sweeps without a smaller change than ever before
+_PATIENCE = 100  # sweeps without a new smallest change after which the sweeps count as stuck
 
 
 class _Sweeps(NamedTuple):
-    """values; change: of the last sweep; least: of any; idle: sweeps since that; sweeps: how many."""
+    """State of the sweeps.
+
+    values: values after the last sweep.
+    change: largest change of the last sweep.
+    least: smallest ``change`` of any sweep.
+    idle: number of sweeps since the smallest change.
+    sweeps: number of sweeps.
+    """
 
     values: Precise
     change: Array
@@ -31,12 +38,17 @@ class _Sweeps(NamedTuple):
 def value_iteration(mdp: MDP, tolerance: ArrayLike = 1e-6, max_sweeps: int = 1_000_000) -> Solution:
     """Sweep all states at once until no value changes by more than ``tolerance``.
 
-    Each sweep shrinks the largest error by the discount, so the result is within
-    ``discount / (1 - discount) * tolerance`` of the optimal values. Where rounding keeps changes from
-    shrinking that far, `policy_iteration` goes on from where the sweeps stand.
+    Each sweep multiplies the largest error by at most the discount, so the result is within
+    ``discount / (1 - discount) * tolerance`` of the optimal values. If rounding keeps the changes above the
+    tolerance, `policy_iteration` continues from the values of the sweeps.
 
-    Where the tolerance was not met, ``residual`` exceeds it: ``max_sweeps`` were too few, or the tolerance is
-    below what the dtype can tell, some 1e-6 of the largest reward in single precision.
+    A ``residual`` above the tolerance says that the tolerance was not met: ``max_sweeps`` were too few, or
+    the tolerance is below the precision of the dtype, about 1e-6 of the largest reward in single precision.
+
+    Args:
+        mdp: the MDP.
+        tolerance: largest change of a value at which the sweeps stop, in the unit of the rewards.
+        max_sweeps: the largest number of sweeps.
     """
     check.integer("max_sweeps", max_sweeps, low=1)
     check.non_negative("tolerance", tolerance)
@@ -49,7 +61,8 @@ def _value_iteration(mdp: MDP, tolerance: ArrayLike, most: ArrayLike) -> Solutio
     hidden = jnp.finfo(mdp.rewards.dtype).eps * jnp.abs(mdp.rewards).max()
 
     def stuck(at: _Sweeps) -> Array:
-        # Below a discount of 1 every sweep's change is smaller than that before, but for rounding.
+        # With a discount below 1 the change of a sweep is smaller than that of the one before, up to
+        # rounding.
         return (at.idle >= _PATIENCE) & ((leaving(mdp) > 0) | (at.change <= hidden))
 
     def unfinished(at: _Sweeps) -> Array:

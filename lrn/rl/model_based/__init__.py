@@ -1,5 +1,6 @@
-"""Reinforcement learning through a learned model: plan in it, or learn from what it imagines.
+"""Reinforcement learning with a learned model of the environment: plan in it, or learn from imagined steps.
 
-`dyna` learns a table and replays it (Sutton 1990). `dynamics` is an ensemble of probabilistic networks, which
-`pets` plans in by `cem` (Chua et al. 2018) and `mbpo` trains SAC in, by short rollouts (Janner et al. 2019).
+- `dyna` learns a table of outcomes and replays it (Sutton 1990).
+- `dynamics` is an ensemble of probabilistic networks. `pets` plans in the ensemble by the cross-entropy
+  method `cem` (Chua et al. 2018); `mbpo` trains SAC on short rollouts in it (Janner et al. 2019).
 """

@@ -1,8 +1,9 @@
-"""The cross-entropy method: maximize a function over a box by samples alone (Botev et al. 2013).
+"""The cross-entropy method: maximize a function over a box, from samples only (Botev et al. 2013).
 
-A normal distribution is drawn from, and refitted to the best of its samples, again and again. Draws are
-truncated as in Chua et al. (2018), so that every sample lies in the box: the standard deviation never exceeds
-half of the distance to the nearer bound, and no draw exceeds two standard deviations.
+Each iteration draws samples from a normal distribution and refits the distribution to the best samples. Draws
+are truncated as in Chua et al. (2018), so that every sample lies in the box: the standard deviation is at
+most half of the distance to the nearer bound, and no draw is more than two standard deviations from the
+mean.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from lrn.types import Array, Key
 class CEMConfig:
     """Settings.
 
-    population: samples of an iteration. elites: the best of them, which the distribution is refitted to.
-    inertia: share of the old mean and variance that a refit keeps, in [0, 1).
-    spread: standard deviation at first, in units of half the box.
+    population: number of samples in an iteration.
+    elites: number of best samples, to which the distribution is refitted.
+    iterations: number of iterations.
+    inertia: share of the old mean and variance that a refit keeps, in [0, 1].
+    spread: standard deviation at the start, in units of half the box.
     """
 
     population: int = 200
@@ -42,7 +45,12 @@ class CEMConfig:
 
 
 class Search(NamedTuple):
-    """Where a search ended: mean and standard deviation [*shape], and the mean score of the last elites."""
+    """The distribution of a search.
+
+    mean: mean, [*shape].
+    std: standard deviation, [*shape].
+    score: scalar, mean score of the latest elites.
+    """
 
     mean: Array
     std: Array
@@ -53,10 +61,10 @@ def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEM
     """Maximize ``score`` over the box [-1, 1]^shape, from a first guess.
 
     Args:
-        score: ``score(key, samples [population, *shape]) -> [population]``, higher is better; a sample whose
+        score: ``score(key, samples [population, *shape]) -> [population]``, higher is better. A sample whose
             score is not finite counts as the worst.
-        key: of the search.
-        mean: [*shape] in [-1, 1], where to begin: last time's plan, say.
+        key: key of the search.
+        mean: first mean, [*shape] in [-1, 1], such as the plan of the previous step.
         config: settings.
     """
     noise_key, score_key = jax.random.split(key)
@@ -84,5 +92,5 @@ def cem(score: Callable[[Key, Array], Array], key: Key, mean: Array, config: CEM
 
 
 def shift(plan: Array) -> Array:
-    """A plan [horizon, dim] one step later: its first action is done, its last is not known yet (zero)."""
+    """A plan [horizon, dim] shifted by one step: the first action is dropped, the last action is zero."""
     return jnp.concatenate([plan[1:], jnp.zeros_like(plan[:1])])

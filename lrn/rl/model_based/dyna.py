@@ -1,8 +1,9 @@
-"""Dyna-Q: Q-learning that also learns what happened last, and goes over it between steps (Sutton 1990).
+"""Dyna-Q: Q-learning that also remembers outcomes and learns from them again between steps (Sutton 1990).
 
-As in Sutton and Barto (2018), sections 8.2 and 8.3: the model is a table of the last outcome of every state
-and action that was tried, so in a random environment it is wrong, however much is seen. Dyna-Q+ pays in
-imagination for what was not tried for long, and so notices when the world has changed.
+The method is that of Sutton and Barto (2018), sections 8.2 and 8.3. The model is a table of the last outcome
+of every (state, action) that was tried, so in a random environment the model stays wrong with any amount of
+data. Dyna-Q+ adds an imagined reward for actions that were not tried for long, so that it notices a change of
+the environment.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from lrn.types import Array, Batch, Example, Key, Metrics
 class DynaConfig:
     """Settings.
 
-    discount: of the return that is learnt. step_size: of real and imagined updates alike.
-    epsilon: chance of a random action. initial: value of every (state, action) at first.
-    planning: imagined updates after each real one; 0 is Q-learning.
-    bonus: kappa of Dyna-Q+, imagined reward for each square root of a step since an action was tried last.
-    untried: also imagine actions never tried in states that were seen, as leading nowhere for no reward: what
-        a bonus needs to be paid for them (Dyna-Q+).
-    interactions: environment steps, each with its updates, in one learner step.
+    discount: discount of the return, in [0, 1].
+    step_size: step size of real and imagined updates.
+    epsilon: chance of a random action.
+    initial: value of every (state, action) at the start.
+    planning: number of imagined updates after each real update; 0 is Q-learning.
+    bonus: kappa of Dyna-Q+: the imagined reward of an action grows by kappa times the square root of the
+        steps since its last try.
+    untried: whether to imagine also the untried actions of visited states, as staying in the state for no
+        reward. Dyna-Q+ does so, since otherwise they would get no bonus.
+    interactions: environment steps in one learner step; each is followed by its updates.
     """
 
     discount: float = 0.95
@@ -56,8 +60,16 @@ class DynaConfig:
 class Table(NamedTuple):
     """The model: the last outcome of each (state, action), leaves [state * action].
 
-    tried_at: the step of the last try. listed: whether it may be imagined; the first ``known`` entries of
-    ``order`` are those that may, so that one is drawn at a cost that does not grow with the table.
+    A pair is numbered ``state * actions + action``.
+
+    next_state: int32, state after the last try.
+    reward: reward of the last try.
+    terminated: bool, whether the last try terminated the episode.
+    tried_at: int32, number of the step of the last try.
+    listed: bool, whether the pair may be imagined.
+    order: int32; its first ``known`` entries are the pairs that may be imagined, so that the cost of
+        drawing a pair does not depend on the size of the table.
+    known: scalar int32, the number of pairs that may be imagined.
     """
 
     next_state: Array
@@ -70,9 +82,13 @@ class Table(NamedTuple):
 
 
 class DynaState(NamedTuple):
-    """State of the agent; ``q`` [state, action] are its action values, ``steps`` the real ones so far.
+    """State of Dyna-Q.
 
-    At the largest int32 ``steps`` stands still, and the steps of the last tries move back instead.
+    q: action values, [state, action].
+    model: the model.
+    live: the environment in the middle of its episode.
+    steps: int32, environment steps so far. Near the largest int32 the count stays in place, and the steps of
+        the last tries in the model move back instead.
     """
 
     q: Array
@@ -84,7 +100,12 @@ class DynaState(NamedTuple):
 def dyna_q(env: Env, config: DynaConfig) -> Agent:
     """Tabular Dyna-Q on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
 
-    Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (of real steps, absolute).
+    Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute, of real
+    steps).
+
+    Args:
+        env: an environment with discrete actions.
+        config: settings.
 
     Raises:
         ValueError: the actions are continuous.
@@ -94,7 +115,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
     def init(key: Key, batch: Batch = None) -> DynaState:
         pairs = jnp.arange(n * actions)
         no = jnp.zeros(n * actions, bool)
-        # An action that was never tried stays where it is.
+        # In the model, an action that was never tried stays in its state.
         model = Table(
             pairs // actions,
             jnp.zeros(n * actions),
@@ -108,8 +129,8 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
             jnp.full((n, actions), config.initial, jnp.float32), model, play.start(env, key, 1), jnp.int32(0)
         )
 
-    def listed(model: Table, pair: Array) -> Table:
-        """Note that a pair may be imagined."""
+    def with_listed(model: Table, pair: Array) -> Table:
+        """The model with ``pair`` added to the pairs that may be imagined."""
         new, last = ~model.listed[pair], jnp.minimum(model.known, n * actions - 1)
         order = model.order.at[last].set(jnp.where(new, pair, model.order[last]))
         return model._replace(order=order, known=model.known + new, listed=model.listed.at[pair].set(True))
@@ -117,8 +138,8 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
     def observe(model: Table, s: Array, a: Array, step: tuple[Array, Array, Array], now: Array) -> Table:
         pair, (next_state, reward, terminated) = s * actions + a, step
         for other in range(actions) if config.untried else ():
-            model = listed(model, s * actions + other)
-        model = listed(model, pair)
+            model = with_listed(model, s * actions + other)
+        model = with_listed(model, pair)
         return model._replace(
             next_state=model.next_state.at[pair].set(next_state),
             reward=model.reward.at[pair].set(reward),
@@ -127,12 +148,12 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
         )
 
     def recounted(state: DynaState) -> DynaState:
-        """The same times since the last tries, by numbers that leave room to count a stretch of play."""
+        """The state with step numbers moved back, if needed, so that they cannot overflow while playing."""
         excess = jnp.maximum(state.steps - (rates.LARGEST - config.interactions), 0)
         tried_at = jnp.maximum(state.model.tried_at - excess, 0)
         return state._replace(model=state.model._replace(tried_at=tried_at), steps=state.steps - excess)
 
-    def one(state: DynaState, drawn: tuple[Key, Array]):
+    def one_step(state: DynaState, drawn: tuple[Key, Array]):
         key, u = drawn
         s = index(state.live.observation[0])
         a = act(u[: actions + 1], state.q[s], jnp.asarray(config.epsilon))
@@ -168,7 +189,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
         env_key, draw_key = jax.random.split(key)
         u = jax.random.uniform(draw_key, (config.interactions, actions + 1 + config.planning))
         keys = jax.random.split(env_key, config.interactions)
-        state, (ended, errors) = jax.lax.scan(one, recounted(state), (keys, u))
+        state, (ended, errors) = jax.lax.scan(one_step, recounted(state), (keys, u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     def greedy(state: DynaState, observation: Array) -> Array:
@@ -183,7 +204,7 @@ def dyna_q(env: Env, config: DynaConfig) -> Agent:
 
 
 def example() -> Example:
-    """Dyna-Q+ on a slippery frozen lake, cut after 20 steps."""
+    """Dyna-Q+ on a slippery frozen lake with episodes of at most 20 steps."""
     from lrn.rl.tabular.examples import lake
 
     return Example(

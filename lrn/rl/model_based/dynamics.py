@@ -1,11 +1,11 @@
-"""An ensemble of probabilistic networks that predicts what an action leads to (Chua et al. 2018, section 4).
+"""An ensemble of probabilistic networks that predicts the outcome of an action (Chua et al. 2018, section 4).
 
-Each member gives a normal distribution of the change of the observation, and of the reward. The spread within
-a member is the noise of the environment; that between members is what the data leave open, and a planner that
-is not told of it exploits the model's mistakes.
+Each member gives a normal distribution of the change of the observation and of the reward. The variance
+within a member describes the noise of the environment. The disagreement between members describes what the
+data leave open; a planner that ignores it exploits the mistakes of the model.
 
-Inputs and outputs are normalized by running moments of the data, and log-variances are bounded softly,
-between learned bounds: outside of the data they may otherwise collapse or explode (their appendix A.1).
+Inputs and outputs are normalized by running moments of the data. Log-variances lie between two learned soft
+bounds; without bounds they may collapse or explode outside of the data (appendix A.1 of the paper).
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from lrn.types import Array, Key, Net, Params, PyTree
 class DynamicsConfig:
     """Settings.
 
-    members: networks in the ensemble.
-    weight_decay: decoupled (AdamW). bound_penalty: pulls the bounds of the log-variances together.
+    members: number of networks in the ensemble.
+    learning_rate: step size of AdamW.
+    weight_decay: decoupled weight decay of AdamW.
+    bound_penalty: weight of the distance between the two bounds of the log-variances in the loss.
     """
 
     members: int = 5
@@ -48,7 +50,12 @@ class DynamicsConfig:
 
 
 class EnsembleParams(NamedTuple):
-    """Leaves [members, ...] of ``nets``; ``low`` and ``high`` [members, outputs] bound the log-variances."""
+    """Parameters of an ensemble.
+
+    nets: parameters of the networks, leaves [members, ...].
+    low: lower bounds of the log-variances, [members, outputs].
+    high: upper bounds of the log-variances, [members, outputs].
+    """
 
     nets: Params
     low: Array
@@ -56,7 +63,13 @@ class EnsembleParams(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A learned model: parameters, optimizer, and moments of inputs (x) and outputs (y)."""
+    """A learned model.
+
+    params: parameters of the ensemble.
+    opt_state: state of the optimizer.
+    x: running moments of the inputs, [size + dim].
+    y: running moments of the outputs, [size + 1].
+    """
 
     params: EnsembleParams
     opt_state: optax.OptState
@@ -65,24 +78,31 @@ class Model(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Normal distributions of (change of the observation, reward), in the data's units: [..., size + 1]."""
+    """Normal distributions of (change of the observation, reward), [..., size + 1], in the units of the data.
+
+    mean: means.
+    log_variance: logarithms of the variances.
+    """
 
     mean: Array
     log_variance: Array
 
 
 class Dynamics(NamedTuple):
-    """An ensemble for an environment's shapes, or whatever else predicts. Observations are flat, [size].
+    """A model of an environment as pure functions: an ensemble, or any other predictor with this interface.
 
-    members: networks in the ensemble.
-    init: ``init(key) -> Model``.
-    see: ``see(model, transitions [n]) -> Model``: count new data into the moments.
-    update: ``update(model, transitions [members, batch]) -> (model, nll)``: one gradient step, each member
-        on a batch of its own; ``nll`` is the mean negative log-likelihood in nats per output, in normalized
-        units, before the step.
+    Observations are flat, [size].
+
+    members: number of networks in the ensemble.
+    init: ``init(key) -> model``, the model before any data.
+    see: ``see(model, transitions [n]) -> model``, the model with new data added to its moments.
+    update: ``update(model, transitions [members, batch]) -> (model, nll)``, one gradient step, each member
+        on a batch of its own. ``nll`` is the mean negative log-likelihood before the step, in nats per
+        output, in normalized units.
     predict: ``predict(model, observation [members, n, size], action [members, n, dim]) -> Prediction``.
-    sample: ``sample(model, noise [members, n, size + 1], observation, action) -> (next, reward)``, draws of
-        these distributions by standard normal noise: [members, n, size] and [members, n].
+    sample: ``sample(model, noise [members, n, size + 1], observation, action) -> (next_observation,
+        reward)``, draws from these distributions, computed from standard normal noise: [members, n, size]
+        and [members, n].
     """
 
     members: int
@@ -94,13 +114,17 @@ class Dynamics(NamedTuple):
 
 
 def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
-    """An ensemble of ``net``, which maps (observation, action) to [batch, 2 * (size + 1)].
+    """An ensemble of copies of one network.
 
-    The first half of its output are means, the second log-variances, in normalized units: first of the change
-    of each number of the observation, last of the reward.
+    Args:
+        env: the environment, with continuous actions; only its shapes are used.
+        net: maps (observation, action) [batch, size + dim] to [batch, 2 * (size + 1)]. The first half of the
+            output are means, the second half log-variances, in normalized units; each half holds the change
+            of every number of the observation, then the reward.
+        config: settings.
 
     Raises:
-        ValueError: the actions are discrete, or the network does not fit; said before anything compiles.
+        ValueError: the actions are discrete, or the network does not fit; raised before anything compiles.
     """
     dim = require_continuous(env, "an ensemble of dynamics").size
     size = math.prod(env.observation_shape)
@@ -119,7 +143,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
         return jnp.concatenate([observation, action], -1)
 
     def goals(seen: Transition) -> tuple[Array, Array]:
-        """Inputs [..., size + dim] and outputs [..., size + 1], in the data's units."""
+        """Inputs [..., size + dim] and outputs [..., size + 1], in the units of the data."""
         flat = (*seen.reward.shape, size)
         now, after = as_float(seen.observation).reshape(flat), as_float(seen.final_observation).reshape(flat)
         return joined(now, seen.action), jnp.concatenate([after - now, seen.reward[..., None]], -1)
@@ -129,7 +153,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
         return model._replace(x=running.update(model.x, x), y=running.update(model.y, y))
 
     def normal(params: EnsembleParams, x: Array) -> Prediction:
-        """In normalized units, for normalized inputs [members, n, size + dim]."""
+        """The prediction in normalized units for normalized inputs [members, n, size + dim]."""
         out = jax.vmap(lambda p, x: net.apply(p, (), x)[0])(params.nets, x)
         mean, raw = jnp.split(out, 2, -1)
         low, high = params.low[:, None], params.high[:, None]
@@ -143,7 +167,7 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
         def objective(params: EnsembleParams) -> tuple[Array, Array]:
             nll = negative_log_likelihood(normal(params, x), y).mean((1, 2))
             bounds = (params.high - params.low).sum(-1)
-            # A sum over members: each learns as it would alone.
+            # A sum over members, so that each member learns as it would alone.
             return jnp.sum(nll + config.bound_penalty * bounds), nll.mean()
 
         gradient, nll = jax.grad(objective, has_aux=True)(model.params)
@@ -164,6 +188,6 @@ def dynamics(env: Env, net: Net, config: DynamicsConfig) -> Dynamics:
 
 
 def negative_log_likelihood(prediction: Prediction, y: Array) -> Array:
-    """Of each entry of ``y`` [..., outputs], in nats: [..., outputs]."""
+    """The negative log-likelihood of each entry of ``y`` [..., outputs] in nats, [..., outputs]."""
     mean, log_variance = prediction
     return 0.5 * (LOG_2PI + log_variance + (y - mean) ** 2 * jnp.exp(-log_variance))

@@ -1,7 +1,8 @@
-"""Playing in a model: what an ensemble imagines when a policy or a plan acts in it.
+"""Playing in a learned model: imagined steps of a policy or a plan in an ensemble.
 
-A particle is one imagined course of events, and which member moves it is how the ensemble's disagreement
-enters (Chua et al. 2018, section 5.1): TS1 deals the particles out anew at every step, TSinf once for all.
+A particle is one imagined course of events. Each step of a particle is predicted by one member, so the
+disagreement of the ensemble enters through the choice of the member (Chua et al. 2018, section 5.1): TS1
+assigns particles to members anew at every step, TSinf once at the start.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ PROPAGATIONS = ("ts1", "tsinf")
 
 
 class Known(NamedTuple):
-    """What of a task needs no learning; None is learned (the reward), or never happens (an end).
+    """Known parts of a task, which the model need not learn.
 
-    reward: ``reward(observation, action, next_observation) -> [...]``; arguments have shapes [..., size] and
-        [..., *shape of the action], in the environment's units.
-    terminates: of the same arguments, whether nothing can follow: bool [...].
+    reward: ``reward(observation, action, next_observation) -> [...]``, the reward. Observations are
+        [..., size], actions [..., *shape] in the environment's units. With None the model learns the reward.
+    terminates: ``terminates(observation, action, next_observation) -> bool [...]``, whether the episode
+        terminates. With None no imagined episode terminates.
     """
 
     reward: Callable[[Array, Array, Array], Array] | None = None
@@ -34,9 +36,14 @@ class Known(NamedTuple):
 
 
 class Imagined(NamedTuple):
-    """Steps in a model, leaves [length, particles, n, ...]; actions in [-1, 1].
+    """Imagined steps, leaves [length, particles, n, ...].
 
-    alive: whether the course of events had not ended before; what is imagined after an end does not count.
+    observation: observations before the actions.
+    action: actions in [-1, 1].
+    reward: rewards.
+    terminated: bool, whether the step terminated the episode.
+    final_observation: observations that the actions led to.
+    alive: bool, whether the episode had not terminated before this step; other steps do not count.
     """
 
     observation: Array
@@ -47,7 +54,7 @@ class Imagined(NamedTuple):
     alive: Array
 
     def returns(self) -> Array:
-        """Undiscounted, mean over particles: [n]."""
+        """Undiscounted returns, the mean over particles, [n]."""
         return jnp.sum(self.reward * self.alive, 0).mean(0)
 
 
@@ -66,24 +73,25 @@ def imagine(
     """Play ``length`` steps in a model.
 
     Args:
-        env: gives the units of actions.
-        dynamics: an ensemble.
-        model: its state.
-        key: of the noise and of the dealing.
-        observation: [particles, n, size], where to begin; particles are a multiple of the members. All n
-            share one draw of noise for each particle, so that plans side by side are compared under the same
-            luck (Ng & Jordan 2000).
+        env: the environment, which gives the units of actions.
+        dynamics: the ensemble.
+        model: its learned model.
+        key: key of the noise and of the assignment of particles to members.
+        observation: first observations, [particles, n, size]; particles must be a multiple of the members.
+            All n share the noise of a particle, so that n plans are compared under the same random numbers
+            (Ng & Jordan 2000).
         act: ``act(x, observation [particles, n, size]) -> action [particles, n, dim]`` in [-1, 1].
-        xs: leaves [length, ...], one ``x`` for each step.
-        length: steps.
-        known: what need not be learned.
+        xs: inputs of ``act``, leaves [length, ...], one ``x`` for each step.
+        length: number of steps.
+        known: known parts of the task.
         propagation: "ts1" or "tsinf".
 
     Returns:
-        What happened. With "ts1" a place along the axis of particles is not one course from step to step.
+        The imagined steps. With "ts1" the particles are permuted at every step, so an index along the axis of
+        particles does not follow one course of events.
 
     Raises:
-        InputError: the particles cannot be dealt out evenly, or the propagation is not known.
+        InputError: particles are no multiple of the members, or there is no such propagation.
     """
     observation = as_float(observation)
     particles, n, size = observation.shape
@@ -120,6 +128,6 @@ def imagine(
 
 
 def in_units(env: Env, action: Array) -> Array:
-    """Actions [..., dim] of [-1, 1] in the environment's units and shape, [..., *shape]."""
+    """Convert actions [..., dim] in [-1, 1] to the environment's units and shape, [..., *shape]."""
     flat = to_env(env, action.reshape(-1, action.shape[-1]))
     return flat.reshape(*action.shape[:-1], *flat.shape[1:])

@@ -1,8 +1,8 @@
 """MBPO: SAC that learns from short rollouts in a learned ensemble (Janner et al. 2019).
 
-arXiv 1906.08253. Rollouts branch off from states that were really visited and stay short, so that the model's
-error, which grows with every imagined step, stays small; they are cheap, so SAC can take many more gradient
-steps to a step of the environment than it could on real data without overfitting them.
+arXiv 1906.08253. Imagined rollouts start from visited states and stay short, because the error of the model
+grows with every imagined step. Imagined data are cheap, so SAC can make many more gradient steps for each
+environment step than it could on real data without overfitting.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
 
 @config
 class MBPOConfig:
-    """Settings; a learner step plays, learns the model, imagines, then learns the policy.
+    """Settings. A learner step plays, updates the model, imagines rollouts, then updates the policy.
 
-    sac: of the policy, and of how much is really played (its ``rollout_length``, ``updates`` and so on).
-    model: of the ensemble. model_updates: its gradient steps in a learner step; model_batch: of each member.
-    rollouts: imagined in a learner step, a multiple of the ensemble's members. rollout_length: their steps.
-    imagined_size: imagined transitions kept, the newest.
-    real: rows of each batch of SAC's that really happened.
+    sac: settings of SAC. Its ``rollout_length``, ``num_envs`` and ``updates`` set the real steps and the
+        policy's gradient steps of a learner step.
+    model: settings of the ensemble.
+    model_updates: gradient steps of the ensemble in a learner step.
+    model_batch: transitions in a gradient step of each member.
+    rollouts: imagined rollouts in a learner step, a multiple of the ensemble's members.
+    rollout_length: steps of an imagined rollout.
+    imagined_size: the largest number of imagined transitions that are kept; the newest are kept.
+    real: number of real transitions in each batch of SAC; the others are imagined.
     """
 
     sac: SACConfig = SACConfig(rollout_length=10, updates=100, learning_starts=200, total_steps=3_000)
@@ -63,12 +67,20 @@ class MBPOConfig:
 
     @property
     def total_steps(self) -> int:
-        """Environment steps of a training, all environments together."""
+        """Environment steps of the training, all environments together."""
         return self.sac.total_steps
 
 
 class MBPOState(NamedTuple):
-    """State of the agent; both replays hold actions [dim] in [-1, 1]."""
+    """State of MBPO.
+
+    learned: the learned part of SAC.
+    model: the learned model.
+    real: replay of real transitions, with actions [dim] in [-1, 1].
+    imagined: replay of imagined transitions, with actions [dim] in [-1, 1].
+    live: the environments in the middle of their episodes.
+    steps: int32, environment steps so far.
+    """
 
     learned: Learned
     model: PyTree
@@ -84,24 +96,25 @@ def mbpo(
     """Model-based policy optimization.
 
     Args:
-        env: with continuous actions and flat observations [size].
-        actor: see `lrn.rl.sac.sac`.
-        critic: see `lrn.rl.sac.sac`.
-        net: the network of the ensemble, see `lrn.rl.model_based.dynamics`; or other dynamics.
+        env: the environment, with continuous actions and flat observations [size].
+        actor: the actor, see `lrn.rl.sac.sac`.
+        critic: the critic, see `lrn.rl.sac.sac`.
+        net: the network of the ensemble, see `lrn.rl.model_based.dynamics`; or another model, as `Dynamics`.
         config: settings.
-        known: what of the task is not to be learned: its reward and its ends.
+        known: parts of the task that need no learning: its reward and its terminations.
 
-    Metrics: those of SAC, and ``nll`` of the ensemble in nats per output of unit variance.
+    Metrics: those of SAC, and ``nll``, the negative log-likelihood of the ensemble in nats per output of unit
+    variance.
 
     Raises:
         ValueError: the actions are discrete, observations are not flat, a network does not fit, or the
-            rollouts cannot be dealt out evenly to the members.
+            rollouts are no multiple of the members.
     """
     box, settings = require_continuous(env, "mbpo"), config.sac
     if len(env.observation_shape) != 1:
         raise check.InputError(
-            f"mbpo needs flat observations [size] and those of {env.name} are {list(env.observation_shape)}; "
-            "flatten them in the environment."
+            f"mbpo needs flat observations [size], but those of {env.name} are "
+            f"{list(env.observation_shape)}; flatten them in the environment."
         )
     core = soft_actor_critic(env, actor, critic, settings)
     ensemble = net if isinstance(net, Dynamics) else dynamics(env, net, config.model)
@@ -124,7 +137,7 @@ def mbpo(
         )
 
     def dream(key: Key, learned: Learned, model: PyTree, start: Array) -> Transition:
-        """Transitions [rollouts * rollout_length] from observations [rollouts, size]."""
+        """Imagined transitions [rollouts * rollout_length] from first observations [rollouts, size]."""
         play_key, noise_key = jax.random.split(key)
 
         def act(noise: Array, observation: Array) -> Array:
@@ -192,9 +205,10 @@ def mbpo(
 
 
 def flat(rows: Imagined) -> Transition:
-    """Transitions [length * particles] of an imagined play with one course a particle (n = 1).
+    """Transitions [length * particles] from imagined steps with one episode for each particle (n = 1).
 
-    What follows an end never happens: the first step of the same place, which always does, stands in for it.
+    A step after a termination does not count. The first step of the same particle, which always counts, takes
+    its place.
     """
 
     def kept(x: Array) -> Array:
@@ -214,7 +228,7 @@ def flat(rows: Imagined) -> Transition:
 
 
 def example() -> Example:
-    """A tiny agent that echoes numbers."""
+    """A small agent on the environment that pays for repeating a number."""
     from lrn import nets
     from lrn.rl import identity
 

@@ -1,11 +1,11 @@
-"""PETS: plan by sampling in a learned ensemble, act, learn the model from what happened (Chua et al. 2018).
+"""PETS: plan by sampling in a learned ensemble, act, and learn the model from the data (Chua et al. 2018).
 
-arXiv 1805.12114. There is no policy: at every step the cross-entropy method looks for the sequence of actions
-that the ensemble expects most of, of which the first is played, and the rest is where the next search begins.
+arXiv 1805.12114. PETS has no policy. At every step the cross-entropy method searches for the sequence of
+actions with the largest return that the ensemble expects. The first action is played, and the other actions
+start the search of the next step.
 
-What differs from the paper: the model is trained a little after every step (``updates`` gradient steps to
-``rollout_length`` environment steps) rather than anew after every episode, so that a learner step has a
-fixed cost.
+One thing differs from the paper: the model makes ``updates`` gradient steps for every ``rollout_length``
+environment steps, and is not trained anew after every episode, so that a learner step has a fixed cost.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
 
 @config
 class PETSConfig:
-    """Settings; a learner step plays ``rollout_length`` steps an environment, then learns ``updates`` times.
+    """Settings. A learner step plays ``rollout_length`` steps in each environment, then updates the model.
 
-    search: of the planner. model: of the ensemble.
-    horizon: steps that are planned. particles: imagined courses of events for each plan.
-    propagation: "ts1" or "tsinf", see `lrn.rl.model_based.imagine`.
+    search: settings of the planner.
+    model: settings of the ensemble.
+    horizon: number of steps of a plan.
+    particles: number of imagined courses of events for each plan, a multiple of the ensemble's members.
+    propagation: assignment of particles to members: "ts1" or "tsinf", see `lrn.rl.model_based.imagine`.
+    batch_size: transitions in a gradient step of each member.
+    buffer_size: transitions that the replay keeps, see `lrn.rl.replay.start`.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment of one learner step.
     updates: gradient steps of the ensemble in a learner step, each member on a batch of its own.
     learning_starts: environment steps before the first update; their actions are uniformly random.
-    total_steps: environment steps of a training, all environments together.
+    total_steps: environment steps of the training, all environments together.
     """
 
     search: CEMConfig = CEMConfig()
@@ -76,10 +82,13 @@ class PETSConfig:
 
 
 class PETSState(NamedTuple):
-    """State of the agent.
+    """State of PETS.
 
-    plans: [num_envs, horizon, dim] in [-1, 1], where the next searches begin.
-    replay: of what was played, with actions [dim] in [-1, 1]. steps: environment steps so far.
+    model: the learned model.
+    replay: the transitions that are kept, with actions [dim] in [-1, 1].
+    live: the environments in the middle of their episodes.
+    plans: plans that start the next searches, [num_envs, horizon, dim] in [-1, 1].
+    steps: int32, environment steps so far.
     """
 
     model: PyTree
@@ -93,18 +102,20 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
     """Probabilistic ensembles with trajectory sampling.
 
     Args:
-        env: with continuous actions.
-        net: the network of the ensemble, see `lrn.rl.model_based.dynamics`; or other dynamics, such as a
-            simulator's.
+        env: the environment, with continuous actions.
+        net: the network of the ensemble, see `lrn.rl.model_based.dynamics`; or another model as `Dynamics`,
+            such as a simulator.
         config: settings.
-        known: what of the task is not to be learned: its reward and its ends.
+        known: parts of the task that need no learning: its reward and its terminations.
 
-    Metrics: ``return`` and ``length`` of the episodes that ended; ``nll``, of the ensemble in nats per output
-    of unit variance; ``expected_return`` over the planning horizon.
+    Metrics: ``return`` and ``length`` of the episodes that ended; ``nll``, the negative log-likelihood of the
+    ensemble in nats per output of unit variance; ``expected_return``, the return that the ensemble expects of
+    the plans over their horizon.
 
     Raises:
-        ValueError: the actions are discrete, the network does not fit, or the particles cannot be dealt out
-            evenly to the members.
+        ValueError: the actions are discrete, the network does not fit, or the particles are no multiple of
+        the
+            members.
     """
     box, known = require_continuous(env, "pets"), known or Known()
     ensemble = net if isinstance(net, Dynamics) else dynamics(env, net, config.model)
@@ -118,7 +129,7 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
         return jnp.zeros((n, config.horizon, box.size))
 
     def plan(model: PyTree, key: Key, observation: Array, first: Array) -> tuple[Array, Array]:
-        """The best plan [horizon, dim] found for one observation, and what is expected of it."""
+        """The best plan [horizon, dim] found for one observation, and its expected return."""
         flat = observation.reshape(1, 1, -1)
 
         def score(key: Key, plans: Array) -> Array:
@@ -133,8 +144,8 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
                 env, ensemble, model, key, start, act, steps, config.horizon, known, config.propagation
             ).returns()
 
-        found = cem(score, key, first, config.search)
-        return found.mean, found.score
+        result = cem(score, key, first, config.search)
+        return result.mean, result.score
 
     def act(model: PyTree, key: Key, observation: Array, plans: Array) -> tuple[Array, Array, Array]:
         keys = jax.random.split(key, observation.shape[0])
@@ -160,7 +171,7 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
             plan_key, random_key, env_key = jax.random.split(key, 3)
             drawn = jax.random.uniform(random_key, (config.num_envs, box.size), minval=-1.0, maxval=1.0)
 
-            # A loop of one turn or none: under vmap a `cond` would plan in any case, and planning is dear.
+            # A while loop of at most one turn: under vmap a `cond` would always plan, which is expensive.
             def search(x: Any) -> Any:
                 key, use = jax.random.split(x[1])
                 return jnp.array(False), key, *act(state.model, use, live.observation, plans)
@@ -175,8 +186,8 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
             return (after, plans), (row, (ended, expected))
 
         keys = jax.random.split(key, config.rollout_length)
-        (live, plans), (rows, told) = jax.lax.scan(move, (state.live, state.plans), keys)
-        return live, plans, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), told
+        (live, plans), (rows, outcomes) = jax.lax.scan(move, (state.live, state.plans), keys)
+        return live, plans, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), outcomes
 
     def step(key: Key, state: PETSState, batch: Batch = None) -> tuple[PETSState, Metrics]:
         play_key, row_key = jax.random.split(key)
@@ -207,7 +218,7 @@ def pets(env: Env, net: Net | Dynamics, config: PETSConfig, known: Known | None 
 
 
 def example() -> Example:
-    """A tiny agent that echoes numbers."""
+    """A small agent on the environment that pays for repeating a number."""
     from lrn import nets
     from lrn.rl import identity
 

@@ -1,4 +1,4 @@
-"""Tabular reinforcement learning: prediction by temporal differences, and control.
+"""Tabular reinforcement learning: prediction and control by temporal differences.
 
     from lrn import train
     from lrn.rl import mdp, tabular
@@ -9,7 +9,7 @@
     fitted = train.fit(lambda c: tabular.q_learning(env, c), config, range(10), steps=1000)
     error = abs(fitted.state.q - mdp.solve(lake).action_values).max()
 
-The updates stand alone too (`q_learning_update` and the like), for loops of your own.
+The updates (`q_learning_update` and so on) can be used alone, for loops of your own.
 """
 
 from lrn.rl.tabular.control import ControlConfig, ControlState

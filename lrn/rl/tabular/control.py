@@ -1,4 +1,4 @@
-"""What the tabular control methods share: settings, and the loop of acting, learning and counting."""
+"""Parts that the tabular control methods share: settings, and the loop of acting, learning and counting."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from lrn.types import Array, Batch, Key, Metrics, State
 class ControlConfig:
     """Settings of SARSA, expected SARSA, Q-learning and double Q-learning.
 
-    discount: of the return that is learnt.
-    step_size: at the n-th update of a (state, action).
-    epsilon: chance of a random action at the n-th visit of a state; ``Schedule(1.0, power=1.0)`` is 1/n:
-        greedy in the limit with infinite exploration (GLIE).
-    initial: value of every (state, action) at first; a high one makes for optimistic exploration.
-    interactions: environment steps, each with its update, in one learner step.
+    discount: discount of the return, in [0, 1].
+    step_size: schedule of the step size over updates of a (state, action).
+    epsilon: schedule of the chance of a random action over visits of a state. ``Schedule(1.0, power=1.0)`` is
+        1/n, which is greedy in the limit with infinite exploration (GLIE).
+    initial: value of every (state, action) at the start; a high value makes exploration optimistic.
+    interactions: environment steps in one learner step; each is followed by an update.
     """
 
     discount: float = 0.99
@@ -43,10 +43,16 @@ class ControlConfig:
 
 
 class Transition(NamedTuple):
-    """One step as the updates see it; all scalars.
+    """One step for the updates; all fields are scalars.
 
-    next_state: what the action led to, before any reset. next_action: what the behavior takes there.
-    next_epsilon: its chance of a random action there. table: which of the tables is to be updated.
+    state: int32, the state.
+    action: int32, the action taken.
+    reward: the reward.
+    terminated: bool, whether the episode terminated.
+    next_state: int32, the state that the action led to, before any reset.
+    next_action: int32, the action that the behavior takes in the next state.
+    next_epsilon: the behavior's chance of a random action in the next state.
+    table: int32, the index of the table to update.
     """
 
     state: Array
@@ -67,8 +73,10 @@ Learn = Callable[[Array, Transition, Array], tuple[Array, Array]]
 class ControlState(NamedTuple):
     """State of a tabular agent.
 
-    tables: [tables, state, action], one but for double Q-learning. visits: updates of each entry.
-    live: the environment. action: [1], what will be taken next.
+    tables: action values, [tables, state, action]; two tables for double Q-learning, one for the others.
+    visits: updates of each entry, int32 [tables, state, action].
+    live: the environment in the middle of its episode.
+    action: the action that is taken next, int32 [1].
     """
 
     tables: Array
@@ -78,28 +86,39 @@ class ControlState(NamedTuple):
 
     @property
     def q(self) -> Array:
-        """The estimate [..., state, action] of the action values; what the policy is greedy in."""
+        """The estimated action values [..., state, action]: the mean over tables, used to act greedily."""
         return self.tables.mean(-3)
 
 
 def states_of(env: Env) -> int:
-    """How many states an environment has that observes them one-hot (in any shape)."""
+    """The number of states of an environment that observes its state one-hot, in an array of any shape."""
     return int(np.prod(env.observation_shape))
 
 
 def index(observation: Array, batch_dims: int = 0) -> Array:
-    """The numbers of the states of one-hot observations with so many leading axes."""
+    """The numbers of the states in one-hot observations, int32 [...].
+
+    Args:
+        observation: one-hot observations, [..., *shape].
+        batch_dims: the number of leading axes [...].
+    """
     return jnp.argmax(observation.reshape(*observation.shape[:batch_dims], -1), -1).astype(jnp.int32)
 
 
 def act(u: Array, values: Array, epsilon: Array) -> Array:
-    """An epsilon-greedy action in ``values`` [action], ties at random, by uniform numbers u [action + 1]."""
+    """An epsilon-greedy action, int32, with ties broken at random.
+
+    Args:
+        u: uniform numbers in [0, 1), [action + 1].
+        values: action values, [action].
+        epsilon: scalar, the chance of a random action.
+    """
     best = jnp.where(values == values.max(), u[:-1], -1.0)
     return jnp.argmax(jnp.where(u[-1] < epsilon, u[:-1], best)).astype(jnp.int32)
 
 
 def move(q: Array, at: Any, target: Array, step_size: Any) -> tuple[Array, Array]:
-    """Move the entry ``at`` of a table towards a target; the new table, and how far off it was."""
+    """Move the entry ``at`` of a table towards a target; returns the new table and ``target - entry``."""
     error = target - q[at]
     return q.at[at].add(step_size * error), error
 
@@ -110,14 +129,14 @@ def control(
     """The init, step and policy of an `Agent` that updates its tables after every step.
 
     Args:
-        env: discrete actions, and states observed one-hot.
+        env: an environment with discrete actions that observes its state one-hot.
         config: settings.
-        learn: ``learn(tables, transition, step_size) -> (tables, td_error)``.
-        initial: action values [state, action] to begin with, in place of ``config.initial``.
-        tables: how many; a fair coin decides which one an update is for.
+        learn: ``learn(tables, transition, step_size) -> (tables, td_error)``, the update of the method.
+        initial: action values at the start, [state, action], in place of ``config.initial``.
+        tables: number of tables; each update is for a table that is drawn uniformly.
 
     Raises:
-        ValueError: continuous actions, or an ``initial`` of the wrong shape.
+        ValueError: the actions are continuous, or ``initial`` has another shape.
     """
     n, actions = states_of(env), require_discrete(env, "a tabular method")
     if initial is not None and jnp.shape(initial) != (n, actions):
@@ -139,10 +158,10 @@ def control(
 
     def epsilon(visits: Array, states: Array) -> Array:
         """The chance of a random action at the next visit of each of the states [n]."""
-        # A sum of counts may be more than an int32 holds.
+        # Summed as floats, since a sum of counts may exceed an int32.
         return config.epsilon(visits[:, states].sum((0, 2), dtype=jnp.float32) + 1)
 
-    def one(state: ControlState, drawn: Any) -> Any:
+    def one_step(state: ControlState, drawn: Any) -> Any:
         key, u = drawn
         q = state.q
         s, a = index(state.live.observation[0]), state.action[0]
@@ -151,7 +170,7 @@ def control(
         s_next, s_now = index(step.final_observation), index(live.observation[0])
         table = (u[0, 0] * tables).astype(jnp.int32)
         visits = rates.count_at(state.visits, (table, s, a))
-        # Actions are chosen before the update, by the estimates that SARSA's target is about.
+        # Actions are chosen before the update, from the same estimates that SARSA's target uses.
         epsilons = epsilon(visits, jnp.stack([s_next, s_now]))
         next_action = act(u[1], q[s_next], epsilons[0])
         fresh_action = act(u[2], q[s_now], epsilons[1])
@@ -163,10 +182,10 @@ def control(
     def step(key: Key, state: ControlState, batch: Batch) -> tuple[ControlState, Metrics]:
         del batch
         env_key, act_key = jax.random.split(key)
-        # All random numbers of the acting in one go: a call of the generator costs more than the rest.
+        # All random numbers of acting are drawn at once: a call of the generator costs more than the rest.
         u = jax.random.uniform(act_key, (config.interactions, 3, actions + 1))
         keys = jax.random.split(env_key, config.interactions)
-        state, (ended, errors) = jax.lax.scan(one, state, (keys, u))
+        state, (ended, errors) = jax.lax.scan(one_step, state, (keys, u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     def greedy(state: State, observation: Array) -> Array:

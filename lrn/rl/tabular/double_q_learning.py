@@ -1,4 +1,4 @@
-"""Double Q-learning: one table picks the best action, another says what it is worth (van Hasselt 2010)."""
+"""Double Q-learning: one table picks the best action, another gives its value (van Hasselt 2010)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def double_q_learning_update(
     """The new tables and the temporal-difference error of one transition.
 
     Args:
-        tables: [2, state, action].
-        table: 0 or 1, the one to update; it picks the action, and the other values it.
+        tables: action values, [2, state, action].
+        table: index of the table to update, 0 or 1; it picks the next action, and the other table values it.
         s: state.
         a: action.
         r: reward.
-        terminated: whether nothing can follow; false for a truncated episode.
+        terminated: whether the episode terminated; false for a truncated episode.
         s_next: the state that the action led to, before any reset.
-        step_size: in (0, 1].
-        discount: in [0, 1].
+        step_size: step size, in (0, 1].
+        discount: discount per step, in [0, 1].
     """
     best = jnp.argmax(tables[table, s_next])
     target = r + discount * (1 - terminated) * tables[1 - table, s_next, best]
@@ -44,19 +44,19 @@ def double_q_learning_update(
 def double_q_learning(env: Env, config: ControlConfig, initial: Array | None = None) -> Agent:
     """Tabular double Q-learning on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
 
-    The maximum over noisy estimates is too high on average, and Q-learning takes it for the value; here the
-    two tables' errors are independent. A fair coin picks the table to update, the mean of both acts, and
-    step sizes count the visits of each table.
+    Q-learning takes the maximum over noisy estimates for the value, which is too high on average. Double
+    Q-learning avoids this bias by two tables with independent errors. A fair coin picks the table to update,
+    the agent acts on the mean of both tables, and step sizes depend on the visits of each table.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions.
+        env: an environment with discrete actions.
         config: settings.
-        initial: action values [state, action] to begin with, in place of ``config.initial``.
+        initial: action values at the start, [state, action], in place of ``config.initial``.
 
     Raises:
-        ValueError: continuous actions, or an ``initial`` of the wrong shape.
+        ValueError: the actions are continuous, or ``initial`` has another shape.
     """
 
     def learn(tables: Array, t: Transition, step_size: Array) -> tuple[Array, Array]:
@@ -69,7 +69,7 @@ def double_q_learning(env: Env, config: ControlConfig, initial: Array | None = N
 
 
 def example() -> Example:
-    """A slippery frozen lake, cut after 20 steps."""
+    """A slippery frozen lake with episodes of at most 20 steps."""
     from lrn.rl.tabular.examples import lake
 
     return Example(lambda config: double_q_learning(lake(), config), ControlConfig(interactions=10))

@@ -1,4 +1,4 @@
-"""Expected SARSA: SARSA with the next action averaged out (van Seijen et al. 2009)."""
+"""Expected SARSA: SARSA with an average over next actions in the target (van Seijen et al. 2009)."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def expected_sarsa_update(
     """The new table and the temporal-difference error of one transition.
 
     Args:
-        q: [state, action].
+        q: action values, [state, action].
         s: state.
         a: action.
         r: reward.
-        terminated: whether nothing can follow; false for a truncated episode.
+        terminated: whether the episode terminated; false for a truncated episode.
         s_next: the state that the action led to, before any reset.
-        probabilities: [action], what the policy does there. Any policy: it need not be the one that acts.
-        step_size: in (0, 1].
-        discount: in [0, 1].
+        probabilities: probabilities [action] of the policy in the next state; the policy may differ from the
+            one that acts.
+        step_size: step size, in (0, 1].
+        discount: discount per step, in [0, 1].
     """
     return move(q, (s, a), r + discount * (1 - terminated) * probabilities @ q[s_next], step_size)
 
@@ -41,17 +42,17 @@ def expected_sarsa_update(
 def expected_sarsa(env: Env, config: ControlConfig, initial: Array | None = None) -> Agent:
     """Tabular expected SARSA on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
 
-    It learns what SARSA does, with less variance, so that larger step sizes work.
+    It learns the same values as SARSA with less variance, so that larger step sizes work.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions.
+        env: an environment with discrete actions.
         config: settings.
-        initial: action values [state, action] to begin with, in place of ``config.initial``.
+        initial: action values at the start, [state, action], in place of ``config.initial``.
 
     Raises:
-        ValueError: continuous actions, or an ``initial`` of the wrong shape.
+        ValueError: the actions are continuous, or ``initial`` has another shape.
     """
 
     def learn(tables: Array, t: Transition, step_size: Array) -> tuple[Array, Array]:
@@ -66,7 +67,7 @@ def expected_sarsa(env: Env, config: ControlConfig, initial: Array | None = None
 
 
 def example() -> Example:
-    """A slippery frozen lake, cut after 20 steps."""
+    """A slippery frozen lake with episodes of at most 20 steps."""
     from lrn.rl.tabular.examples import lake
 
     return Example(lambda config: expected_sarsa(lake(), config), ControlConfig(interactions=10))

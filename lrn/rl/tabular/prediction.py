@@ -1,4 +1,4 @@
-"""What the prediction methods, tabular and linear, share: a fixed policy is played and learnt from."""
+"""The loop that tabular and linear prediction share: play a fixed policy, and learn after every step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from lrn.types import Array, Batch, Key, Metrics, PyTree
 
 
 class Experience(NamedTuple):
-    """One step of the policy; all scalars.
+    """One step of the policy; all fields are scalars.
 
-    next_state: what the action led to, before any reset. ended: a new episode begins, after an end or a cut.
+    state: int32, the state.
+    action: int32, the action taken.
+    reward: the reward.
+    terminated: bool, whether the episode terminated.
+    ended: bool, whether the episode ended with this step, by termination or truncation.
+    next_state: int32, the state that the action led to, before any reset.
     """
 
     state: Array
@@ -32,7 +37,11 @@ class Experience(NamedTuple):
 
 
 class PredictionState(NamedTuple):
-    """State of a learner of values: what the method keeps, and the environment."""
+    """State of a learner of values.
+
+    learnt: the method's own state, such as values or weights.
+    live: the environment in the middle of its episode.
+    """
 
     learnt: Any
     live: play.Live
@@ -48,14 +57,14 @@ def prediction(
     """The init and step of a `Learner` that plays a policy and learns after every step.
 
     Args:
-        env: discrete actions, and states observed one-hot.
-        policy: [state, action], probabilities.
+        env: an environment with discrete actions that observes its state one-hot.
+        policy: the policy to play, probabilities [state, action].
         interactions: environment steps in one learner step.
-        start: ``start() -> learnt``, what the method begins with.
-        learn: ``learn(learnt, experience) -> (learnt, td_error)``.
+        start: ``start() -> learnt``, the method's own state before the first step.
+        learn: ``learn(learnt, experience) -> (learnt, td_error)``, an update of that state.
 
     Raises:
-        ValueError: continuous actions, or a policy that is none for this environment.
+        ValueError: the actions are continuous, or the policy does not fit the environment.
     """
     policy = check_policy("policy", env, policy)
     cumulative = jnp.cumsum(policy, -1)
@@ -64,7 +73,7 @@ def prediction(
         del batch
         return PredictionState(start(), play.start(env, key, 1))
 
-    def one(state: PredictionState, drawn: Any) -> Any:
+    def one_step(state: PredictionState, drawn: Any) -> Any:
         key, u = drawn
         s = index(state.live.observation[0])
         a = (cumulative[s] <= u * cumulative[s, -1]).sum(dtype=jnp.int32)
@@ -78,14 +87,23 @@ def prediction(
         del batch
         env_key, act_key = jax.random.split(key)
         u = jax.random.uniform(act_key, (interactions,))
-        state, (ended, errors) = jax.lax.scan(one, state, (jax.random.split(env_key, interactions), u))
+        state, (ended, errors) = jax.lax.scan(one_step, state, (jax.random.split(env_key, interactions), u))
         return state, {**play.episode_metrics(ended), "td_error": errors.mean()}
 
     return init, step
 
 
 def check_policy(name: str, env: Env, policy: Any) -> Array:
-    """A policy for an environment, or a ValueError that says why it is none."""
+    """A policy for an environment as float32 [state, action], checked.
+
+    Args:
+        name: name of the policy in messages.
+        env: the environment.
+        policy: probabilities [state, action].
+
+    Raises:
+        ValueError: the policy has another shape, or its rows are not probabilities that sum to one.
+    """
     shape = (states_of(env), require_discrete(env, "a tabular method"))
     if jnp.shape(policy) != shape:
         raise check.InputError(

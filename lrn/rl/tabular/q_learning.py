@@ -1,4 +1,4 @@
-"""Q-learning: learn about the greedy policy whatever is done (Watkins and Dayan 1992)."""
+"""Q-learning: learn the values of the greedy policy while any policy acts (Watkins and Dayan 1992)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def q_learning_update(
     """The new table and the temporal-difference error of one transition.
 
     Args:
-        q: [state, action].
+        q: action values, [state, action].
         s: state.
         a: action.
         r: reward.
-        terminated: whether nothing can follow; false for a truncated episode.
+        terminated: whether the episode terminated; false for a truncated episode.
         s_next: the state that the action led to, before any reset.
-        step_size: in (0, 1].
-        discount: in [0, 1].
+        step_size: step size, in (0, 1].
+        discount: discount per step, in [0, 1].
     """
     return move(q, (s, a), r + discount * (1 - terminated) * q[s_next].max(), step_size)
 
@@ -31,18 +31,18 @@ def q_learning_update(
 def q_learning(env: Env, config: ControlConfig, initial: Array | None = None) -> Agent:
     """Tabular Q-learning on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
 
-    It converges to the optimal action values with probability one, if every (state, action) keeps being
-    tried and step sizes meet the Robbins-Monro conditions, as ``Schedule(power=0.7)`` does.
+    Q-learning converges to the optimal action values with probability one if every (state, action) keeps
+    being tried and step sizes meet the Robbins-Monro conditions, as ``Schedule(power=0.7)`` does.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions.
+        env: an environment with discrete actions.
         config: settings.
-        initial: action values [state, action] to begin with, in place of ``config.initial``.
+        initial: action values at the start, [state, action], in place of ``config.initial``.
 
     Raises:
-        ValueError: continuous actions, or an ``initial`` of the wrong shape.
+        ValueError: the actions are continuous, or ``initial`` has another shape.
     """
 
     def learn(tables: Array, t: Transition, step_size: Array) -> tuple[Array, Array]:
@@ -55,7 +55,7 @@ def q_learning(env: Env, config: ControlConfig, initial: Array | None = None) ->
 
 
 def example() -> Example:
-    """A slippery frozen lake, cut after 20 steps."""
+    """A slippery frozen lake with episodes of at most 20 steps."""
     from lrn.rl.tabular.examples import lake
 
     return Example(lambda config: q_learning(lake(), config), ControlConfig(interactions=10))

@@ -1,4 +1,4 @@
-"""SARSA: learn about the policy that acts, exploration included (Rummery and Niranjan 1994)."""
+"""SARSA: learn the values of the policy that acts, exploration included (Rummery and Niranjan 1994)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def sarsa_update(
     """The new table and the temporal-difference error of one transition and the action after it.
 
     Args:
-        q: [state, action].
+        q: action values, [state, action].
         s: state.
         a: action.
         r: reward.
-        terminated: whether nothing can follow; false for a truncated episode.
+        terminated: whether the episode terminated; false for a truncated episode.
         s_next: the state that the action led to, before any reset.
-        a_next: the action that the policy takes there (or would, if the episode was cut).
-        step_size: in (0, 1].
-        discount: in [0, 1].
+        a_next: the action that the policy takes in ``s_next``, or would take if the episode was truncated.
+        step_size: step size, in (0, 1].
+        discount: discount per step, in [0, 1].
     """
     return move(q, (s, a), r + discount * (1 - terminated) * q[s_next, a_next], step_size)
 
@@ -40,18 +40,18 @@ def sarsa_update(
 def sarsa(env: Env, config: ControlConfig, initial: Array | None = None) -> Agent:
     """Tabular SARSA on an environment that observes its state one-hot (`lrn.rl.mdp.as_env`).
 
-    With a constant epsilon it learns the values of its epsilon-greedy policy; with a GLIE schedule and
-    Robbins-Monro step sizes, the optimal ones (Singh et al. 2000).
+    With a constant epsilon SARSA learns the values of its epsilon-greedy policy. With a GLIE schedule of
+    epsilon and Robbins-Monro step sizes it learns the optimal values (Singh et al. 2000).
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions.
+        env: an environment with discrete actions.
         config: settings.
-        initial: action values [state, action] to begin with, in place of ``config.initial``.
+        initial: action values at the start, [state, action], in place of ``config.initial``.
 
     Raises:
-        ValueError: continuous actions, or an ``initial`` of the wrong shape.
+        ValueError: the actions are continuous, or ``initial`` has another shape.
     """
 
     def learn(tables: Array, t: Transition, step_size: Array) -> tuple[Array, Array]:
@@ -65,7 +65,7 @@ def sarsa(env: Env, config: ControlConfig, initial: Array | None = None) -> Agen
 
 
 def example() -> Example:
-    """A slippery frozen lake, cut after 20 steps."""
+    """A slippery frozen lake with episodes of at most 20 steps."""
     from lrn.rl.tabular.examples import lake
 
     return Example(lambda config: sarsa(lake(), config), ControlConfig(interactions=10))

@@ -1,4 +1,4 @@
-"""TD(0): each value moves towards the reward and the next value (Sutton 1988)."""
+"""TD(0): each value moves towards the reward plus the discounted next value (Sutton 1988)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lrn.types import Array, Example, Learner
 class TDConfig:
     """Settings.
 
-    discount: of the return that is predicted.
-    step_size: at the n-th update of a state.
-    initial: value of every state at first.
-    interactions: environment steps, each with its update, in one learner step.
+    discount: discount of the predicted return, in [0, 1].
+    step_size: schedule of the step size over updates of a state.
+    initial: value of every state at the start.
+    interactions: environment steps in one learner step; each is followed by an update.
     """
 
     discount: float = 0.99
@@ -38,7 +38,11 @@ class TDConfig:
 
 
 class Values(NamedTuple):
-    """values: [state]. visits: [state], updates of each."""
+    """State of TD(0).
+
+    values: values of the states, [state].
+    visits: updates of each state, int32 [state].
+    """
 
     values: Array
     visits: Array
@@ -50,29 +54,29 @@ def td_update(
     """The new values and the temporal-difference error of one transition.
 
     Args:
-        values: [state].
+        values: values of the states, [state].
         s: state.
         r: reward.
-        terminated: whether nothing can follow; false for a truncated episode.
-        s_next: the state that followed, before any reset.
-        step_size: in (0, 1].
-        discount: in [0, 1].
+        terminated: whether the episode terminated; false for a truncated episode.
+        s_next: the next state, before any reset.
+        step_size: step size, in (0, 1].
+        discount: discount per step, in [0, 1].
     """
     return move(values, s, r + discount * (1 - terminated) * values[s_next], step_size)
 
 
 def td(env: Env, policy: Any, config: TDConfig) -> Learner:
-    """Learn the values of ``policy`` [state, action] while it plays; ``state.learnt.values`` [state].
+    """Learn the values of a policy while it plays. The values [state] are ``state.learnt.values``.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions, and states observed one-hot (`lrn.rl.mdp.as_env`).
-        policy: [state, action], probabilities.
+        env: an environment with discrete actions that observes its state one-hot (`lrn.rl.mdp.as_env`).
+        policy: the policy, probabilities [state, action].
         config: settings.
 
     Raises:
-        ValueError: continuous actions, or a policy that is none for this environment.
+        ValueError: the actions are continuous, or the policy does not fit the environment.
     """
 
     def start() -> Values:

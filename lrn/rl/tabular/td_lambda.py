@@ -1,8 +1,10 @@
-"""TD(lambda): every step corrects the states before it too, by traces that fade (Sutton 1988).
+"""TD(lambda): each error also corrects the values of earlier states, by eligibility traces (Sutton 1988).
 
-Three kinds of trace. Accumulating ones are TD(lambda) proper, replacing ones count a state once however often
-it was visited (Singh and Sutton 1996), and dutch ones make the online algorithm equal to its forward view
-exactly: true online TD(lambda) (van Seijen et al. 2016).
+There are three kinds of traces:
+
+- accumulating: the original TD(lambda).
+- replacing: a state counts once, however often it was visited (Singh and Sutton 1996).
+- dutch: true online TD(lambda), which equals its forward view exactly (van Seijen et al. 2016).
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ TRACES = ("accumulating", "replacing", "dutch")
 class TDLambdaConfig:
     """Settings.
 
-    discount: of the return that is predicted.
-    lambda_: 0 is TD(0), 1 Monte Carlo.
-    trace: "accumulating", "replacing" or "dutch" (true online).
-    step_size: at the n-th update of a state.
-    initial: value of every state at first.
-    interactions: environment steps, each with its update, in one learner step.
+    discount: discount of the predicted return, in [0, 1].
+    lambda_: decay of the traces, in [0, 1]: 0 is TD(0), 1 is Monte Carlo.
+    trace: kind of traces: "accumulating", "replacing" or "dutch" (true online).
+    step_size: schedule of the step size over updates of a state.
+    initial: value of every state at the start.
+    interactions: environment steps in one learner step; each is followed by an update.
     """
 
     discount: float = 0.99
@@ -51,11 +53,12 @@ class TDLambdaConfig:
 
 
 class TracedValues(NamedTuple):
-    """What TD(lambda) keeps.
+    """State of TD(lambda).
 
-    values: [state]. visits: [state], updates of each. trace: [state], step sizes included, so that each
-        visit counts with the step size it had.
-    expected: the value that the last step bootstrapped from; only true online TD(lambda) asks.
+    values: values of the states, [state].
+    visits: updates of each state, int32 [state].
+    trace: eligibility traces, [state]; each visit enters with its own step size.
+    expected: scalar, the value that the previous step bootstrapped from; used by true online TD(lambda) only.
     """
 
     values: Array
@@ -65,7 +68,15 @@ class TracedValues(NamedTuple):
 
 
 def fade(trace: Array, s: Any, step_size: Any, decay: Any, kind: str) -> Array:
-    """The trace [state] after a visit of ``s``; ``decay`` is discount times lambda."""
+    """The traces [state] after a visit of state ``s``.
+
+    Args:
+        trace: traces before the visit, [state].
+        s: the visited state.
+        step_size: step size of this visit.
+        decay: discount times lambda.
+        kind: kind of traces, one of `TRACES`.
+    """
     faded = decay * trace
     if kind == "accumulating":
         return faded.at[s].add(step_size)
@@ -85,42 +96,42 @@ def td_lambda_update(
     lambda_: Any,
     kind: str = "accumulating",
 ) -> tuple[TracedValues, Array]:
-    """What is known after one transition, and its temporal-difference error.
+    """The state of TD(lambda) after one transition, and the temporal-difference error.
 
     Args:
-        learnt: values, trace and the rest; the trace must be zero at the start of an episode.
+        learnt: the state before; its traces must be zero at the start of an episode.
         s: state.
         r: reward.
-        terminated: whether nothing can follow; false for a truncated episode.
-        s_next: the state that followed, before any reset.
-        step_size: in (0, 1].
-        discount: in [0, 1].
-        lambda_: in [0, 1].
-        kind: of the trace, one of `TRACES`.
+        terminated: whether the episode terminated; false for a truncated episode.
+        s_next: the next state, before any reset.
+        step_size: step size, in (0, 1].
+        discount: discount per step, in [0, 1].
+        lambda_: decay of the traces, in [0, 1].
+        kind: kind of traces, one of `TRACES`.
     """
     v, v_next = learnt.values[s], (1 - terminated) * learnt.values[s_next]
     error = r + discount * v_next - v
     trace = fade(learnt.trace, s, step_size, discount * lambda_, kind)
     values = learnt.values + error * trace
     if kind == "dutch":
-        # What the last update did to this state's value since it was bootstrapped from.
+        # How much the previous update changed this state's value after it was bootstrapped from.
         change = v - learnt.expected
         values = (values + change * trace).at[s].add(-step_size * change)
     return learnt._replace(values=values, trace=trace, expected=v_next), error
 
 
 def td_lambda(env: Env, policy: Any, config: TDLambdaConfig) -> Learner:
-    """Learn the values of ``policy`` [state, action] while it plays; ``state.learnt.values`` [state].
+    """Learn the values of a policy while it plays. The values [state] are ``state.learnt.values``.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, ``td_error`` (mean absolute).
 
     Args:
-        env: discrete actions, and states observed one-hot (`lrn.rl.mdp.as_env`).
-        policy: [state, action], probabilities.
+        env: an environment with discrete actions that observes its state one-hot (`lrn.rl.mdp.as_env`).
+        policy: the policy, probabilities [state, action].
         config: settings.
 
     Raises:
-        ValueError: continuous actions, or a policy that is none for this environment.
+        ValueError: the actions are continuous, or the policy does not fit the environment.
     """
 
     def start() -> TracedValues:
@@ -130,7 +141,7 @@ def td_lambda(env: Env, policy: Any, config: TDLambdaConfig) -> Learner:
 
     def learn(learnt: TracedValues, e: Experience) -> tuple[TracedValues, Array]:
         visits = rates.count_at(learnt.visits, e.state)
-        # At the start of an episode the trace is zero and nothing was bootstrapped yet.
+        # At the start of an episode the traces are zero, and no step has bootstrapped yet.
         begun = (learnt.trace > 0).any()
         expected = jnp.where(begun, learnt.expected, learnt.values[e.state])
         learnt, error = td_lambda_update(
