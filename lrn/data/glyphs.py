@@ -116,7 +116,7 @@ def _letters(script: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _shape(letter: str, face: str) -> np.ndarray | None:
-    """A letter stretched to fill 16x16 pixels, centerd and of unit norm; None for an empty one."""
+    """A letter stretched to fill 16x16 pixels, centered and of unit norm; None for an empty one."""
     from PIL import Image, ImageDraw
 
     font = _font(face, 96)

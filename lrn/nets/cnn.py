@@ -78,7 +78,7 @@ def cnn(
         hidden: widths of dense layers before the last one.
         dropout: probability to drop an input of a dense layer while training, in [0, 1); may be traced.
         mean: subtracted from the pixels; one number, or one a channel.
-        std: the centerd pixels are divided by it; one number, or one a channel.
+        std: the centered pixels are divided by it; one number, or one a channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:

@@ -76,7 +76,7 @@ def conv4(
         momentum: what a moving average of batch statistics keeps of the old; below 1, 0 for the last batch's.
         reduce: "flatten" what the last block gives, or its "mean" over the image.
         mean: subtracted from the pixels; one number, or one a channel.
-        std: the centerd pixels are divided by it; one number, or one a channel.
+        std: the centered pixels are divided by it; one number, or one a channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:

@@ -75,7 +75,7 @@ def mlp(
         hidden: widths of the hidden layers; () is a linear model.
         dropout: probability to drop a hidden unit while training, in [0, 1); may be traced.
         mean: subtracted from the input; one number, or one for each entry of its last axis.
-        std: the centerd input is divided by it; one number, or one for each entry of its last axis.
+        std: the centered input is divided by it; one number, or one for each entry of its last axis.
         activation: "relu", "tanh", "silu" or "gelu".
         layer_norm: normalize each hidden layer before its activation.
         head_scale: start from orthogonal weights, the last layer's of this gain, as is usual for agents

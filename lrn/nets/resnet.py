@@ -88,7 +88,7 @@ def resnet18(
         norm: "batch" (statistics of the batch in training, momentum .9; the net then keeps state) or
             "group" (Wu & He, 2018; at most 32 groups; no state).
         mean: subtracted from the pixels; one number, or one a channel.
-        std: the centerd pixels are divided by it; one number, or one a channel.
+        std: the centered pixels are divided by it; one number, or one a channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:

@@ -50,7 +50,7 @@ def _possible(
     beyond: Sequence[Prediction] = (),
     short_of: Prediction | None = None,
 ) -> bool:
-    """Whether means satisfying ``fixed`` exist beyond all margins of ``beyond`` and short of ``short_of``'s."""
+    """Whether means that satisfy ``fixed`` exist beyond the margins of ``beyond``, short of ``short_of``."""
     rows = [(p, w, least, False) for p in fixed for w, least in p.bounds()]
     rows += [(p, w, least, True) for p in beyond for w, least in p.bounds()]
     if short_of is None:
