@@ -48,8 +48,9 @@ def linear(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
 
 
 def cosine(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
-    """Half a cosine from ``start`` to ``end`` over ``steps`` steps, then constant (Loshchilov and Hutter
-    2017).
+    """Half a cosine from ``start`` to ``end`` over ``steps`` steps (Loshchilov and Hutter 2017).
+
+    After ``steps`` steps the value is ``end``.
 
     Raises:
         InputError: steps is negative.

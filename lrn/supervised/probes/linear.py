@@ -53,7 +53,7 @@ class LinearProbe(NamedTuple):
 
     @property
     def at_edge(self) -> Array:
-        """Whether the chosen penalty is the largest or the smallest in the menu: a wider menu may do better."""
+        """Whether the chosen penalty is the menu's largest or smallest: a wider menu may do better."""
         return (self.chosen == 0) | (self.chosen == self.l2.shape[0] - 1)
 
 
