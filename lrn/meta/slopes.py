@@ -28,8 +28,7 @@ _OPERAND = {"sqrt": 0, "rsqrt": 0, "cbrt": 0, "log": 0, "div": 1, "pow": 0, "int
 
 
 def finite_slopes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of pytrees of arrays, with derivative 0 where one of its steps has no finite
-    derivative.
+    """The same function of pytrees of arrays, with derivative 0 where a step has no finite derivative.
 
     Such steps are roots, logarithms and powers of exactly zero, roots and logarithms of negative numbers, and
     quotients with divisor zero. All values, and all derivatives elsewhere, are those of ``function``.

@@ -61,9 +61,7 @@ def _without_spread(difference: float) -> Interval:
 
 
 def _standardized(d: float, scale: float, degrees: int, level: float) -> Interval:
-    """g with its interval. d / scale has a noncentral t distribution with ``degrees`` degrees of freedom and
-    noncentrality delta / scale.
-    """
+    """g with its interval, where d / scale has a noncentral t distribution of noncentrality delta / scale."""
     correction = math.exp(math.lgamma(degrees / 2) - math.lgamma((degrees - 1) / 2)) / math.sqrt(degrees / 2)
     low, high = _noncentrality(d / scale, degrees, level)
     return Interval(correction * d, low * scale, high * scale)
