@@ -1,6 +1,6 @@
-"""Range checks for configs and arguments: one clear sentence, before anything compiles.
+"""Range checks for configs and arguments, which raise one clear sentence before anything compiles.
 
-A value that is being traced (a swept float inside vmap) has no number to check and passes.
+A traced value, such as a swept float inside vmap, has no number to check and passes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something the caller gave is wrong; the message says what, what was expected and what to do."""
+    """An argument is wrong; the message says what was wrong, what was expected and what to do."""
 
 
 def _number(name: str, value: Any) -> float | None:
-    """The value as a float; None for a traced or array-valued one, which cannot be checked here."""
+    """The value as a float; None for an array or a tracer, whose numbers cannot be checked here."""
     if isinstance(value, bool):
         raise InputError(f"{name} must be a number, not the bool {value}; give it as a number.")
     if isinstance(value, numbers.Real):
         return float(value)
-    if hasattr(value, "dtype") and hasattr(value, "shape"):  # an array or a tracer: a swept value
+    if hasattr(value, "dtype") and hasattr(value, "shape"):  # an array or a tracer
         return None
     raise InputError(f"{name} must be a number, not {value!r}; give it as a number.")
 
@@ -45,13 +45,13 @@ def finite(name: str, value: Any) -> None:
     """Raise InputError unless ``value`` is finite."""
     number = _number(name, value)
     if number is not None and not math.isfinite(number):
-        raise InputError(f"{name} must be a finite number, got {value}; give it as one.")
+        raise InputError(f"{name} must be a finite number, got {value}; give a finite {name}.")
 
 
 def boolean(name: str, value: Any) -> None:
-    """Raise InputError unless ``value`` is True or False: a string such as "false" would count as true."""
+    """Raise InputError unless ``value`` is True or False; Python would take the string "false" as true."""
     if not isinstance(value, bool):
-        raise InputError(f"{name} must be True or False, got {value!r}; give it as one of the two.")
+        raise InputError(f"{name} must be True or False, got {value!r}; give one of the two.")
 
 
 def between(name: str, value: Any, low: float, high: float) -> None:
@@ -72,20 +72,20 @@ def integer(name: str, value: Any, low: int = 0) -> None:
 
 
 def counts(config: Any, *names: str, low: int = 1) -> None:
-    """Raise InputError unless these fields of a config are ints of at least ``low``."""
+    """Raise InputError unless the fields ``names`` of a config are ints of at least ``low``."""
     for name in names:
         integer(name, getattr(config, name), low)
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    """Raise InputError unless ``value`` is one of ``allowed``; offers the nearest."""
+    """Raise InputError unless ``value`` is one of ``allowed``; the message offers the nearest of them."""
     options = list(allowed)
     if value not in options:
         raise InputError(f"{name} {value!r} is not known; {nearest(str(value), options)}")
 
 
 def nearest(value: str, options: Iterable[str]) -> str:
-    """A sentence that offers the names closest to ``value``, or all of them."""
+    """A sentence that offers the names closest to ``value``, or all names where none is close."""
     options = sorted(options)
     close = difflib.get_close_matches(value, options, n=3, cutoff=0.5)
     if close:

@@ -1,7 +1,7 @@
-"""Algorithm configs: frozen dataclasses that are pytrees, their floats leaves, all else static.
+"""Algorithm configs: frozen dataclasses that are pytrees. Floats are leaves, all other fields are static.
 
-So any float of any config (a rate, an epsilon, a penalty) can be swept under vmap in one compile,
-and a change of an int, bool, string or function is a new program.
+Any float of any config (a rate, an epsilon, a penalty) can therefore be swept under vmap in one compile. A
+change of an int, bool, string or function compiles a new program.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ C = TypeVar("C")
 def config(cls: type[C]) -> type[C]:
     """Class decorator: make ``cls`` a frozen dataclass and a pytree.
 
-    Fields annotated ``float``, or with another config class, are leaves; every other field is static
-    (it must be hashable). ``__post_init__`` runs for people, not when jax rebuilds the config.
+    Fields annotated ``float``, or with another config class, are children of the pytree; every other field is
+    static and must be hashable. ``__post_init__`` runs when a person makes a config, not when jax
+    rebuilds one.
 
     Raises:
-        TypeError: a config field has an annotation that cannot be resolved.
+        NameError: the annotation of a field cannot be resolved.
     """
     cls = dataclasses.dataclass(frozen=True)(cls)
     hints = typing.get_type_hints(cls)
@@ -63,7 +64,7 @@ def _is_config(hint: Any) -> bool:
 
 
 def stack(configs: Sequence[C]) -> C:
-    """Stack configs that differ only in floats: every leaf gets a leading axis [configs].
+    """Stack configs that differ only in floats: every leaf becomes a float32 array [configs, ...].
 
     Raises:
         ValueError: the list is empty, or the configs differ in a static field.
@@ -75,19 +76,22 @@ def stack(configs: Sequence[C]) -> C:
         if jax.tree.structure(other) != first:
             raise ValueError(
                 f"config {i} differs from config 0 in a static field or type ({other} against {configs[0]}); "
-                "only floats can be swept in one compile, so run the others as a separate fit."
+                "only floats can be swept in one compile, so train the others by a fit of their own."
             )
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x, jnp.float32) for x in leaves]), *configs)
 
 
 def grid(base: C, **values: Sequence[float]) -> dict[str, C]:
-    """Every combination of the given floats, as arms that say what they are.
+    """Configs for every combination of the given floats, named after the floats.
 
     ``grid(PPOConfig(), learning_rate=[1e-3, 1e-4], clip=[0.1])`` has the arms "learning_rate=0.001, clip=0.1"
-    and "learning_rate=0.0001, clip=0.1". They come in the order of the values, the last name's fastest.
+    and "learning_rate=0.0001, clip=0.1". The values of the last name vary fastest.
+
+    Returns:
+        From the name of an arm to its config; ``{"default": base}`` without values.
 
     Raises:
-        ValueError: a name is no float field of the config, a list is empty, or has a value twice.
+        ValueError: a name is no float field of the config, or a list is empty or has a value twice.
     """
     leaves = getattr(base, "__config_leaves__", ())
     for name, options in values.items():
@@ -110,8 +114,8 @@ def grid(base: C, **values: Sequence[float]) -> dict[str, C]:
 
 
 def _text(value: Any) -> str:
-    """A float as people write it, told from every other of float32, which is what a lane gets."""
-    if not isinstance(value, numbers.Real):  # a config within the config; what is neither is refused there
+    """A float in few digits, but enough to tell its float32 value from every other."""
+    if not isinstance(value, numbers.Real):  # a config within the config
         return repr(value)
     short = f"{float(value):g}"
     return short if np.float32(short) == np.float32(value) else str(np.float32(value))

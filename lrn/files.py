@@ -1,4 +1,4 @@
-"""Atomic, durable writes: a reader sees the old file or the new one, never half of one."""
+"""Atomic, durable writes: a reader sees the old file or the new file, never half of a file."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# How file systems say that they cannot flush a folder: they do so by themselves, or not at all.
+# Error numbers by which a file system says that it cannot flush a folder.
 _NOT_FOR_FOLDERS = {
     errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM
 }  # fmt: skip
 
 
 class WriteError(OSError):
-    """A file could not be written; what was there before is untouched."""
+    """A file could not be written; the file that was there before is untouched."""
 
 
 class BusyError(RuntimeError):
-    """Another process, or another call in this one, works in a folder."""
+    """Another process, or another call in this process, uses a folder."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path | str) -> Iterator[None]:
-    """Hold a folder's lock, made with the folder; the system releases it however the process ends.
+    """Make a folder and hold its lock; the system releases the lock however the process ends.
 
-    Where no file can be made or locked nothing is held: then nobody can write there, or the file system has
-    no locks.
+    Where the folder cannot be written, or its file system has no locks, no lock is held and the body still
+    runs.
 
     Raises:
-        BusyError: somebody else holds it.
+        BusyError: another process, or another call in this process, holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -55,7 +55,8 @@ def locked(folder: Path | str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is still held: who waits for this file finds that it has lost its name, and takes another.
+        # The file is removed while it is locked. A process that waits for it then sees that the path names
+        # no file, and makes a new one.
         _forget(path)
         lock.release()
 
@@ -75,9 +76,14 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 
 def write_with(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Let ``write(temporary_path)`` produce a file, then move it into place as `write_bytes` does."""
+    """Let ``write(temporary_path)`` make a file, then move the file to ``path`` as `write_bytes` does.
+
+    Raises:
+        WriteError: the disk is full or the folder cannot be written; ``path`` is then as it was.
+    """
     path = Path(path)
-    # Hidden, so that `remove_temporary` knows it. The suffix stays last: writers choose the format by it.
+    # `remove_temporary` knows the file by its leading dot. Writers choose the format by the suffix, so the
+    # suffix stays last.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,9 +108,9 @@ def _forget(temporary: Path) -> None:
 
 
 def remove_temporary(folder: Path | str) -> None:
-    """Remove what processes that were killed in a write left: whatever is hidden, at any depth.
+    """Remove the temporary files of killed processes: every hidden file and folder, at any depth.
 
-    Only for the one process that owns the folder.
+    Only the process that owns the folder may call this.
     """
     for path in list(Path(folder).rglob(".*")):
         if path.is_dir() and not path.is_symlink():
@@ -114,17 +120,21 @@ def remove_temporary(folder: Path | str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically; NaN and infinity become null."""
+    """Write ``value`` as indented JSON, atomically; NaN and infinity become null.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
     write_bytes(path, json_bytes(value))
 
 
 def json_bytes(value: Any) -> bytes:
-    """What `write_json` writes."""
+    """The bytes that `write_json` writes."""
     return (json.dumps(_finite(value), indent=1, allow_nan=False) + "\n").encode()
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: a number that is not finite is written as null."""
+    """A value with None for each number that is not finite, because JSON has no NaN and no infinity."""
     if isinstance(value, dict):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -141,11 +151,11 @@ def _finite(value: Any) -> Any:
 def sync(path: Path | str) -> None:
     """Flush a file or a folder to disk, so that a rename survives a power cut.
 
-    Some file systems, network disks above all, refuse that for a folder. Then a power cut may undo a rename,
-    which leaves what was there before; no error is made of it.
+    Some file systems, network disks above all, refuse to flush a folder. This function then raises nothing: a
+    power cut may undo the rename, which leaves the old file in place.
 
     Raises:
-        OSError: it failed.
+        OSError: the flush failed for another reason.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -159,7 +169,11 @@ def sync(path: Path | str) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """The SHA-256 of a file, in hex."""
+    """The SHA-256 of a file, in hex.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -170,10 +184,11 @@ def sha256_json(value: Any) -> str:
 
 
 def cache_home() -> Path:
-    """Where lrn keeps what it can make again.
+    """The folder of downloads and compiled programs, which lrn can make again.
 
-    ``$LRN_CACHE_DIR``, else ``$XDG_CACHE_HOME/lrn``, else ``~/.cache/lrn``. A user without a home (a number
-    without a name, in a container) keeps nothing, and is told so once: the folder is then one that cannot be.
+    The folder is ``$LRN_CACHE_DIR``, else ``$XDG_CACHE_HOME/lrn``, else ``~/.cache/lrn``. A user without a
+    home folder, as in some containers, gets a path at which no folder can be made, so nothing is cached; a
+    message says so once.
     """
     if chosen := os.environ.get("LRN_CACHE_DIR"):
         return Path(chosen)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to save and stop, honoured between chunks of training."""
+"""SIGTERM and SIGINT as a request to save and stop, which training obeys between two chunks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _deferring = 0
 
 
 class Interrupted(BaseException):
-    """A run stopped because it was asked to; all that was done is saved. ``code``: the exit code.
+    """A signal stopped a run, and the state of the run is saved.
 
-    Like KeyboardInterrupt it is no Exception: code that survives the errors of others must stop too.
+    code: the exit code of the process. The class is no `Exception`, like KeyboardInterrupt: a handler of
+    ``Exception`` must not keep the process from stopping.
     """
 
     def __init__(self, by: signal.Signals):
@@ -26,9 +27,12 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Inside, the first SIGTERM or SIGINT stops the work at the next safe place, a second one at once.
+    """Inside, the first SIGTERM or SIGINT stops the work at the next safe place, a second signal at once.
 
-    Only the main thread can do this; elsewhere signals keep their meaning.
+    Only the main thread can handle signals; in another thread the context does nothing.
+
+    Raises:
+        Interrupted: a signal came, and the work is not `deferred`.
     """
     global _requested
 
@@ -54,10 +58,10 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a signal only sets the request; the code calls `requested` where it can stop.
+    """Inside, a first signal only sets a request, which the code reads by `requested` where it can stop.
 
     Raises:
-        Interrupted: on leaving, if a signal came that the code did not honour.
+        Interrupted: when the context is left, if a signal came and the code did not stop for it.
     """
     global _deferring
     _deferring += 1
@@ -65,20 +69,20 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _deferring -= 1
-    if _requested is not None and not _deferring:  # it came too late for the code to look
+    if _requested is not None and not _deferring:  # the signal came after the code's last look
         raise Interrupted(_requested)
 
 
 def requested() -> signal.Signals | None:
-    """The signal that asks to stop, if one came."""
+    """The signal that asks to stop; None if no signal came."""
     return _requested
 
 
 @contextlib.contextmanager
 def noticed() -> Iterator[Callable[[], bool]]:
-    """Inside, ``typed()`` tells whether SIGINT came: a KeyboardInterrupt may also be raised by code.
+    """Yield a function that says whether SIGINT came, to tell it from a KeyboardInterrupt which code raised.
 
-    Only the main thread can tell; elsewhere no signal comes.
+    In a thread other than the main thread the function always returns False.
     """
     came: list[int] = []
 
@@ -90,7 +94,7 @@ def noticed() -> Iterator[Callable[[], bool]]:
 
     previous = signal.getsignal(signal.SIGINT)
     installed = False
-    if callable(previous):  # who ignores the signal goes on doing so
+    if callable(previous):  # a process that ignores SIGINT goes on ignoring it
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, handle)
             installed = True

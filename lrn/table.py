@@ -1,4 +1,4 @@
-"""The tidy table every run yields: one row a (arm, seed, step, metric), one value."""
+"""The tidy table that every run yields: one row, with one value, for each (arm, seed, step, metric)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ COLUMNS = ("arm", "seed", "step", "metric", "value")
 
 
 class Table(NamedTuple):
-    """Five columns of equal length [rows]; build with `rows`, join with `concat`.
+    """Five columns of equal length [rows]; `rows` builds a table, `concat` joins tables.
 
-    arm: the name of a treatment; metric: the name of what was measured; seed, step: int64;
-    value: float64, NaN where a lane failed.
+    arm: the name of a treatment. metric: the name of a measured quantity. seed, step: int64.
+    value: float64, in the metric's unit; NaN where the training of that arm and seed failed.
     """
 
     arm: np.ndarray
@@ -50,7 +50,7 @@ class Table(NamedTuple):
         return self.final_by_seed(arm, metric)[1]
 
     def final_by_seed(self, arm: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """The seeds [seeds] of a cell, sorted, and the last value that each has.
+        """The sorted seeds [seeds] of a metric of an arm, and the last value [seeds] of each seed.
 
         Raises:
             ValueError: the arm or the metric is not in the table.
@@ -62,7 +62,7 @@ class Table(NamedTuple):
         return seeds[last], values[last]
 
     def by_seed(self, arm: str, metric: str, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The seeds [seeds] of a metric at one step, sorted, and their values.
+        """The sorted seeds [seeds] of a metric of an arm at one step, and their values [seeds].
 
         Raises:
             ValueError: the arm, the metric or the step is not in the table.
@@ -89,6 +89,11 @@ class Table(NamedTuple):
         return steps, values
 
     def _rows(self, arm: str, metric: str) -> np.ndarray:
+        """The mask [rows] of a metric of an arm.
+
+        Raises:
+            InputError: the arm or the metric is not in the table.
+        """
         mine = (self.arm == arm) & (self.metric == metric)
         if not mine.any():
             check.choice("arm", arm, self.arms)
@@ -96,12 +101,20 @@ class Table(NamedTuple):
         return mine
 
     def write(self, path: Path | str) -> None:
-        """Write the table as parquet, atomically and with the same bytes for the same rows."""
+        """Write the table as parquet, atomically; the same rows give the same bytes.
+
+        Raises:
+            lrn.files.WriteError: the file cannot be written.
+        """
         files.write_with(path, lambda temporary: _write(temporary, self))
 
 
 def rows(arm: Any, seed: Any, step: Any, metric: Any, value: Any) -> Table:
-    """A table from columns or scalars, broadcast against each other."""
+    """A table from five columns [rows] or scalars, which are broadcast against each other.
+
+    Raises:
+        ValueError: the shapes cannot be broadcast, or a seed, step or value is no number.
+    """
     value = np.asarray(value, np.float64)
     columns = np.broadcast_arrays(
         np.asarray(arm, object),
@@ -114,7 +127,7 @@ def rows(arm: Any, seed: Any, step: Any, metric: Any, value: Any) -> Table:
 
 
 def concat(tables: Iterable[Table]) -> Table:
-    """One table after the other."""
+    """The rows of all tables, in the order of the tables."""
     tables = list(tables)
     if not tables:
         return rows([], [], [], [], [])

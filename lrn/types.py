@@ -1,4 +1,4 @@
-"""The two shapes everything in lrn has: a `Learner` and a `Net`, both tuples of pure functions."""
+"""The two shapes of lrn: an algorithm is a `Learner`, a network a `Net`; both are tuples of functions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ State = PyTree  # a NamedTuple of arrays
 Params = PyTree
 NetState = PyTree  # BatchNorm statistics; () for a network that keeps none
 
-# Whoever vmaps over weights (seeds, tasks) says so by naming the axis, `jax.vmap(f, axis_name=LANES)`, for
-# `lrn.nets.conv` to know. A traced array does not tell that it is one of many, and an axis name, unlike a
-# global, is part of what a trace is cached by.
+# The axis name of every vmap over weights (seeds, tasks): `jax.vmap(f, axis_name=LANES)`. By this name
+# `lrn.nets.conv` knows that there is such a vmap, which a traced array does not show. jax caches a trace
+# by its axis names too, which it would not do for a global variable.
 LANES = "lanes"
-# The devices of one lane, where it has several (`lrn.xla.parts`).
+# The axis name of the devices that share one lane (`lrn.xla.parts`).
 PARTS = "parts"
 
 
 class Mean(NamedTuple):
-    """A metric that is a mean over ``weight`` items, such as the return of the episodes that ended.
+    """A metric that is a mean over items, such as the return of the episodes that ended.
 
-    Both are scalars; weight 0 says that this step measured nothing, whatever the value.
+    value: the mean, a scalar. weight: the number of items, a scalar; with weight 0 the step measured nothing,
+    and the value is ignored.
     """
 
     value: Array
@@ -39,15 +40,15 @@ Metrics = Mapping[str, Array | Mean]  # name -> scalar
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether a leaf is a typed key (an array of them, or its shape)."""
+    """Whether a leaf is an array of typed keys, or a `jax.ShapeDtypeStruct` of typed keys."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 class Learner(NamedTuple):
     """An algorithm as two pure functions, made by a factory named after the method.
 
-    init: ``init(key, batch) -> state``. ``batch`` gives shapes and dtypes (``None`` for learners
-        that make their own data, such as reinforcement learning).
+    init: ``init(key, batch) -> state``. Only the shapes and dtypes of ``batch`` matter; ``batch`` is None
+        for a learner that makes its own data, such as an agent.
     step: ``step(key, state, batch) -> (state, metrics)``; every metric is a scalar or a `Mean`.
     divides: ``divides(state, batch) -> n``: among how many items, at most, `lrn.xla.parts.mean_of_parts` in
         the step divides its work; without it the step is done whole on one device.
@@ -58,8 +59,8 @@ class Learner(NamedTuple):
     divides: Callable[[State, Batch], int] | None = None
 
 
-# Whatever has a `Learner`'s two functions, among others: an `lrn.rl.agent.Agent` is one too. (A protocol
-# cannot say so: type checkers bind the functions of a NamedTuple to its instance.)
+# Any tuple with a `Learner`'s two functions, such as an `lrn.rl.agent.Agent`. (A protocol cannot say so: type
+# checkers bind the functions of a NamedTuple to its instance.)
 Trainable = Any
 
 
@@ -74,12 +75,12 @@ class Apply(Protocol):
 
 
 class Net(NamedTuple):
-    """A network as two pure functions; the one signature also serves BatchNorm state and dropout.
+    """A network as two pure functions, whose signature also serves BatchNorm's state and dropout.
 
     init: ``init(key, x) -> (params, state)`` for a batch ``x`` of shape [batch, ...].
-    apply: ``apply(params, state, x, *, key=None, train=False) -> (output, new_state)``. ``key`` drives
-        dropout; ``train`` selects batch statistics and dropout. With ``train=False`` the state comes back
-        unchanged.
+    apply: ``apply(params, state, x, *, key=None, train=False) -> (output, new_state)``. ``key`` draws
+        dropout's masks. ``train=True`` turns dropout and batch statistics on; with ``train=False`` the
+        new state is ``state``.
     """
 
     init: Callable[[Key, Array], tuple[Params, NetState]]
@@ -87,12 +88,12 @@ class Net(NamedTuple):
 
 
 class RecurrentNet(NamedTuple):
-    """A network with memory as pure functions.
+    """A network with memory, as three pure functions.
 
     init: ``init(key, x) -> params`` for a batch ``x`` of shape [batch, ...].
-    initial: ``initial(n) -> memory``, leaves [n, ...], at the start of a sequence.
-    apply: ``apply(params, memory, x, first) -> (output, memory)`` for one step of a batch; where ``first``
-        [batch] is true a new sequence begins, and the memory is forgotten before it is used.
+    initial: ``initial(n) -> memory``: the memory at the start of n sequences, leaves [n, ...].
+    apply: ``apply(params, memory, x, first) -> (output, memory)`` for one step of a batch. Where ``first``
+        [batch] is true a new sequence begins: the network uses the initial memory instead of ``memory``.
     """
 
     init: Callable[[Key, Array], Params]
@@ -101,14 +102,13 @@ class RecurrentNet(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """Draws a batch from device arrays by key: ``draw(key, data) -> batch``.
+    """A pure function that draws a batch from device arrays by a key.
 
-    The data is an argument, never closed over: a closed-over array would be baked into the compiled
-    program as a constant.
-
-    needs_data: False for one that makes batches of the key alone, and is given None.
-    check: ``check(data)`` raises `lrn.check.InputError` where the values of the data, which a trace does not
-        show, are wrong; `lrn.train.fit` calls it with each seed's data before anything compiles.
+    draw: ``draw(key, data) -> batch``. The data is an argument, never closed over: a closed-over array
+        would be baked into the compiled program as a constant.
+    needs_data: False for a sampler that makes batches from the key alone; its ``data`` is None.
+    check: ``check(data)`` raises `lrn.check.InputError` where values of the data are wrong, which a trace
+        cannot show. `lrn.train.fit` calls ``check`` with each seed's data before anything compiles.
     """
 
     draw: Callable[[Key, PyTree], Batch]
@@ -117,10 +117,10 @@ class Sampler(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A small instance of an algorithm, made by its module's ``example()``: for tests, docs, first steps.
+    """A small instance of an algorithm for tests, docs and first steps; its module's ``example()`` makes it.
 
-    factory: ``factory(config) -> Learner``; data, sampler: what `lrn.train.fit` takes, None for
-    learners that make their own data.
+    factory: ``factory(config) -> Learner``. config: the config of the instance.
+    data, sampler: the arguments of `lrn.train.fit`; None for a learner that makes its own data.
     """
 
     factory: Callable[[Any], Trainable]

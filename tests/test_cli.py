@@ -453,7 +453,7 @@ def test_sinks_do_not_take_the_study_for_one(capsys):
     code, _, err = call("run", "--sinks", "tensorboard", "robust.atack_transfer", capsys=capsys)
     assert (code, "no study 'robust.atack_transfer'" in err) == (2, True)
     for words in (["tensorboard", "wandb"], ["tensorboard", "--sinks", "wandb"]):
-        given = cli._one_by_one(["run", "--sinks", *words, "an.id", "--preset", "x"])
+        given = cli.words.repeat_sinks(["run", "--sinks", *words, "an.id", "--preset", "x"])
         assert given == ["run", "--sinks", "tensorboard", "--sinks", "wandb", "an.id", "--preset", "x"]
     code, _, err = call("run", STUDY, "--sinks", "wandbb", capsys=capsys)
     assert (code, "sink 'wandbb' is not known" in err) == (2, True)

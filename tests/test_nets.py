@@ -442,10 +442,10 @@ def test_from_flax_trains_by_whatever_name_the_module_asks(module):
     mean, var = jax.tree.leaves(new)
     close(mean, 0.01 * np.mean(x, 0))  # flax's momentum, .99
     close(var, 0.99 + 0.01 * np.var(x, 0))
-    centerd = (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5)
+    centered = (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5)
     dropped = np.array(out == 0)
     assert 0.3 < dropped.mean() < 0.7
-    close(out, np.where(dropped, 0, 2 * centerd), 1e-4)
+    close(out, np.where(dropped, 0, 2 * centered), 1e-4)
 
 
 class Forgets(nn.Module):

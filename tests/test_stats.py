@@ -63,8 +63,8 @@ def test_bca_interval_is_efrons_formula_on_all_resamples(statistic):
     below = ((every < estimate).mean() + (every <= estimate).mean()) / 2
     bias = peers.norm.ppf(below)
     left_out = np.array([statistic(np.delete(x, i)) for i in range(5)])
-    centerd = left_out.mean() - left_out
-    acceleration = (centerd**3).sum() / (6 * (centerd**2).sum() ** 1.5)
+    centered = left_out.mean() - left_out
+    acceleration = (centered**3).sum() / (6 * (centered**2).sum() ** 1.5)
     z = bias + peers.norm.ppf([0.05, 0.95])
     percentiles = peers.norm.cdf(bias + z / (1 - acceleration * z))
     ours = stats.bca_interval(x, 0.9, statistic, resamples=40_000)

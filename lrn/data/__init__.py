@@ -1,4 +1,4 @@
-"""Data sets behind one call, each a file of `lrn.data.sets`, and samplers that draw batches by key.
+"""Data sets, each a file of `lrn.data.sets` and loaded by one call, and samplers of batches.
 
     from lrn import data
 
@@ -6,9 +6,9 @@
     train, test = data.split(0, mnist.rows, (0.8, 0.2))
     images = data.as_float(mnist["image"][train])
 
-`load` looks in ``$LRN_DATA_DIR/<name>/<split>.parquet``, then in the cache
-(``~/.cache/lrn/data``), then downloads from the set's public home. This package imports
-numpy and no jax; the samplers (`lrn.data.sampler`) and the sprite renderer (`lrn.data.sprites`) do.
+`load` looks in ``$LRN_DATA_DIR/<name>/<split>.parquet``, then in the cache (``~/.cache/lrn/data``), then
+downloads from the set's public home. This package imports numpy and no jax; only the samplers
+(`lrn.data.sampler`) and the sprite renderer (`lrn.data.sprites`) import jax.
 """
 
 from lrn.data.dataset import Dataset, as_float, split

@@ -1,7 +1,7 @@
-"""Read zip and tar archives that may be hostile: nothing is written outside a folder, nothing explodes.
+"""Reading zip and tar archives that may be hostile, within a folder and a limit of size.
 
-Every member is checked before the first one is unpacked: a path that is absolute, climbs with
-"..", or names a drive; a link or a device; a name that stands twice; a declared total above a limit.
+All members are checked before the first one is unpacked. Refused are paths that are absolute, climb with
+"..", or name a drive; links and devices; repeated names; and a declared total size above a limit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lrn.data.errors import DataError
 
 LIMIT = 2**30  # bytes unpacked
 MEMBERS = 200_000
-NAME = 1_000  # bytes of a member's path
-PART = 255  # and of each of its parts, the most that common file systems take
-LEVELS = 100  # of folders
+NAME = 1_000  # the most bytes of a member's path
+PART = 255  # the most bytes of a part of that path, as in common file systems
+LEVELS = 100  # the most nested folders
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -38,8 +38,8 @@ def members(path: Path, limit: int = LIMIT) -> Iterator[tuple[PurePosixPath, byt
     """The files of a zip or tar archive, as (name in the archive, content); folders are left out.
 
     Args:
-        path: a .zip, or a .tar with any compression tarfile knows.
-        limit: the most bytes it may hold when unpacked.
+        path: a .zip, or a .tar with any compression that `tarfile` knows.
+        limit: the most bytes that the archive may hold when unpacked.
 
     Raises:
         DataError: the archive is damaged or of another kind, or a member is not safe.
@@ -52,12 +52,12 @@ def members(path: Path, limit: int = LIMIT) -> Iterator[tuple[PurePosixPath, byt
 
 
 def extract(path: Path, folder: Path, limit: int = LIMIT) -> list[Path]:
-    """Unpack a zip or tar archive into ``folder``; returns the files written.
+    """Unpack a zip or tar archive into ``folder``, and return the paths of the files written.
 
-    Files that are there already are never written over, and links are never followed out of the folder.
+    Existing files are never overwritten, and links are never followed out of the folder.
 
     Raises:
-        DataError: as `members`, or a file is in the way.
+        DataError: as `members`, or a file with the name of a member exists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
@@ -76,7 +76,7 @@ def extract(path: Path, folder: Path, limit: int = LIMIT) -> list[Path]:
             raise DataError(
                 f"{path}: {str(name)!r} is in the way in {folder}; unpack into an empty folder."
             ) from None
-        except OSError as error:  # a file where a folder must be, a full disk, a name that is too long here
+        except OSError as error:  # a file in place of a folder, a full disk, or a name that is too long
             raise DataError(
                 f"{path}: {str(name)!r} cannot be written in {folder} ({error.strerror or error}); "
                 "unpack into an empty folder with free space."
@@ -89,7 +89,8 @@ def _zip_members(path: Path, limit: int) -> Iterator[tuple[PurePosixPath, bytes]
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            # The high half of the external attributes is the Unix mode, if the archive was made there.
+            # If the archive was made on Unix, the upper 16 bits of the external attributes are the file's
+            # mode.
             kinds = [stat.S_IFMT(entry.external_attr >> 16) for entry in entries]
             plain = [kind in (0, stat.S_IFREG, stat.S_IFDIR) for kind in kinds]
             names = _checked(
@@ -107,7 +108,7 @@ def _tar_members(path: Path, limit: int) -> Iterator[tuple[PurePosixPath, bytes]
         with tarfile.open(path) as archive:
             entries: list[tarfile.TarInfo] = []
             total = 0
-            for entry in archive:  # stop at the header that passes the limit, not after inflating all of it
+            for entry in archive:  # stops at the header that passes the limit, before the rest is inflated
                 entries.append(entry)
                 total += entry.size
                 if total > limit or len(entries) > MEMBERS:

@@ -1,4 +1,4 @@
-"""Augmentation of image batches as pure functions of a key, composed with a sampler."""
+"""Augmentation of image batches, as samplers that change the batches of another sampler."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lrn.types import Array, Batch, Key, Sampler
 
 
 def flip_and_crop(sampler: Sampler, pad: int = 4) -> Sampler:
-    """Mirror each image with probability one half, pad it with zeros and cut a random window of its size.
+    """A sampler that mirrors each image with probability 1/2, pads it, and cuts a random window of its size.
 
-    The usual augmentation of CIFAR-10 (He et al. 2016, section 4.2).
+    This is the usual augmentation of CIFAR-10 (He et al. 2016, section 4.2).
 
     Args:
-        sampler: draws batches with an "image" [batch, height, width, channels].
-        pad: zeros on every side, in pixels.
+        sampler: a sampler of batches with an "image" [batch, height, width, channels].
+        pad: the width of the padding with zeros on every side, in pixels.
 
     Raises:
-        ValueError: a negative ``pad``, or, when drawing, an image of another rank.
+        ValueError: ``pad`` is negative; from ``draw``, the images have another rank.
     """
     check.integer("pad", pad)
 

@@ -1,4 +1,4 @@
-"""The kinds of column: what a file may hold for each, and the numpy array it becomes."""
+"""The kinds of column: the contents that each kind accepts from a file, and the numpy array they become."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = "?"  # a missing category or text, as in the UCI files; a missing number is NaN
-TEXT_BYTES = 2**30  # that a column of text may take, four for each character of its longest value
-PICTURE_BYTES = 2**24  # that one picture may have, compressed
-SEPARATOR = "|"  # between the items of a list of strings
+TEXT_BYTES = (
+    2**30
+)  # the most bytes of a column of text: four for each character of its longest value, in each row
+PICTURE_BYTES = 2**24  # the most bytes of one compressed picture
+SEPARATOR = "|"  # separates the items of a list of strings
 
 
 @dataclass(frozen=True)
 class Label:
-    """A class index; becomes int32. Read from whole numbers 0 .. ``classes`` - 1, none missing."""
+    """A class index, which becomes int32. The file must hold whole numbers from 0 to ``classes`` - 1.
+
+    classes: the number of classes. names: the names of the classes, in order.
+    """
 
     classes: int
     names: tuple[str, ...] = ()
 
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
-        """int32 [rows]."""
+        """The labels, int32 [rows].
+
+        Raises:
+            DataError: a value is missing, or is no class index.
+        """
         _no_nulls(column)
         values = _numbers(column, "whole numbers")
         wrong = (values < 0) | (values >= self.classes) | (values != np.floor(values))
@@ -40,23 +49,29 @@ class Label:
 
 @dataclass(frozen=True)
 class Numeric:
-    """A number; becomes float64, NaN where missing, or int64 if ``whole`` (then none may be missing).
+    """A number, which becomes float64, with NaN for missing numbers.
 
-    A string column is read as numbers with "?" or nothing for a missing one; a bool as 0 and 1.
+    Strings are parsed as numbers; "?" and the empty string are missing numbers. Bools become 0 and 1.
+
+    whole: whether the numbers are whole; they then become int64, and none may be missing.
     """
 
     whole: bool = False
 
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
-        """float64 or int64 [rows]."""
+        """The numbers, float64 or int64 [rows].
+
+        Raises:
+            DataError: a value is no number, or must be whole and is missing, not whole, or too large.
+        """
         if self.whole:
             _no_nulls(column)
             values = _numbers(column, "whole numbers")
-            whole = values == np.floor(values)  # false for NaN too
+            whole = values == np.floor(values)  # a NaN compares false
             if not whole.all():
                 row = int(np.argmin(whole))
                 raise DataError(f"row {row} has {values[row]:g}, not a whole number")
-            # A float cannot tell whole numbers apart from 2^53 on; int64 ends at 2^63.
+            # From 2^53 on floats skip whole numbers; int64 ends at 2^63.
             small = np.abs(values) < 2.0**53 if values.dtype.kind == "f" else values <= np.int64(2**63 - 1)
             if not small.all():
                 row = int(np.argmin(small))
@@ -67,12 +82,19 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A category; becomes a numpy string, `MISSING` where missing. ``levels`` lists what may occur."""
+    """A category, which becomes a numpy string, `MISSING` for a missing category.
+
+    levels: the categories that may occur; () accepts all.
+    """
 
     levels: tuple[str, ...] = ()
 
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Strings [rows]."""
+        """The categories, strings [rows].
+
+        Raises:
+            DataError: the column holds no strings, or a category is none of the levels.
+        """
         values = _strings(column)
         if self.levels:
             wrong = ~np.isin(values, self.levels)
@@ -86,22 +108,26 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Text:
-    """Free text, a date or a code; becomes a numpy string, `MISSING` where missing.
+    """Free text, a date or a code, which becomes a numpy string, `MISSING` for a missing text.
 
-    A list of strings is joined by `SEPARATOR`.
+    The items of a list of strings are joined by `SEPARATOR`.
     """
 
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Strings [rows]."""
+        """The texts, strings [rows].
+
+        Raises:
+            DataError: the column holds no strings, or is too large.
+        """
         return _strings(column)
 
 
 @dataclass(frozen=True)
 class Image:
-    """A picture, PNG or JPEG; becomes uint8 [height, width, channels], 1 channel gray or 3 RGB.
+    """A PNG or JPEG picture, which becomes uint8 [height, width, channels], with 1 channel (gray) or 3 (RGB).
 
-    Read from bytes, or from a struct {bytes, path} as the Hugging Face Hub keeps images. One-bit
-    pictures become 0 and 255.
+    The file holds bytes, or structs {bytes, path} as on the Hugging Face Hub. The pixels of one-bit pictures
+    become 0 and 255.
     """
 
     height: int
@@ -114,10 +140,13 @@ class Image:
         return self.height, self.width, self.channels
 
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
-        """uint8 [rows, height, width, channels].
+        """The pictures, uint8 [rows, height, width, channels].
 
-        Nearly all the time goes to Python around each small picture, which threads cannot share: 60,000
-        MNIST pictures take 1.3 s with one thread as with four.
+        Python's work around each small picture takes nearly all the time, and threads do not speed it up:
+        60,000 MNIST pictures take 1.3 s with one thread and with four.
+
+        Raises:
+            DataError: a picture is missing, cannot be decoded, or has another size or color mode.
         """
         import pyarrow as pa
 
@@ -125,7 +154,7 @@ class Image:
             fields = [column.type.field(i).name for i in range(column.type.num_fields)]
             if "bytes" not in fields:
                 raise DataError(f"it is a struct of {', '.join(fields)}, expected {{bytes, path}}")
-            column = column.flatten()[fields.index("bytes")]  # missing where the struct is
+            column = column.flatten()[fields.index("bytes")]  # the bytes of a missing struct are missing
         if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
             raise DataError(f"it holds {column.type}, expected the bytes of pictures")
         _no_nulls(column)
@@ -144,9 +173,9 @@ class Image:
             raise DataError(f"has {len(picture):,} bytes, and {PICTURE_BYTES:,} are the most that are read")
         try:
             image = Pillow.open(io.BytesIO(picture), formats=("PNG", "JPEG"))
-        except Exception as error:  # pillow raises a dozen kinds for bytes that are no picture
+        except Exception as error:  # pillow raises errors of many classes for bytes that are no picture
             raise DataError(f"cannot be decoded ({type(error).__name__})") from error
-        if image.size != (self.width, self.height):  # known from the header: a bomb is never inflated
+        if image.size != (self.width, self.height):  # read from the header, before the picture is inflated
             raise DataError(f"is {image.size[0]}x{image.size[1]}, expected {self.width}x{self.height} pixels")
         if image.mode not in (("L", "1") if self.channels == 1 else ("RGB", "P")):
             raise DataError(
@@ -170,7 +199,7 @@ def _no_nulls(column: pa.ChunkedArray) -> None:
 
 
 def _numbers(column: pa.ChunkedArray, expected: str) -> np.ndarray:
-    """Numbers of any stored kind; a missing one is NaN (and then the whole column is float64)."""
+    """The numbers of a column of any stored type; with missing numbers, float64 with NaN."""
     import pyarrow as pa
 
     column = _spread(column)
@@ -218,7 +247,7 @@ def _strings(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _spread(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of codes as the values they stand for, which may be long and in many rows."""
+    """A dictionary-encoded column as its values, if these are not too large."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

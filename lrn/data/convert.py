@@ -1,4 +1,4 @@
-"""From what public homes keep to the tables `load` reads: shared readers for the files of `lrn.data.sets`."""
+"""Readers that turn downloaded files into the tables that `load` reads, for the files of `lrn.data.sets`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def parquet(spec: DataSpec, paths: Sequence[Path], rename: Mapping[str, str] | None = None) -> pa.Table:
-    """Parquet shards, in order, with columns renamed and cut to those of the spec."""
+    """The table of parquet shards, in order, with columns renamed and reduced to those of the spec.
+
+    Args:
+        spec: the data set.
+        paths: the shards.
+        rename: from a column's name in the file to its name in the spec.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -24,9 +30,10 @@ def parquet(spec: DataSpec, paths: Sequence[Path], rename: Mapping[str, str] | N
 
 
 def csv(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
-    """One CSV file with a header; columns typed by the spec, empty fields missing, other columns dropped.
+    """The table of one CSV file with a header.
 
-    A name that stands twice in the header is numbered from its second time on: ``x``, ``x.1``.
+    The spec gives the types of the columns. Empty fields are missing, and columns that the spec lacks are
+    dropped. A repeated name in the header gets a number from the second time on: ``x``, ``x.1``.
     """
     import csv as standard
 
@@ -68,7 +75,7 @@ def pictures(encoded: Iterable[bytes]) -> pa.Array:
 
 
 def stored_type(kind: Column) -> pa.DataType:
-    """How a column that is no picture is kept in parquet; labels as floats, for some files write 1.0."""
+    """The parquet type of a column that is no picture. Labels are floats, because some files write 1.0."""
     import pyarrow as pa
 
     if isinstance(kind, Numeric) and kind.whole:

@@ -1,4 +1,4 @@
-"""`Dataset`, the immutable thing that `load` returns, and two helpers: floats from pixels, and splits."""
+"""`Dataset`, the immutable result of `load`, and two helpers: floats from pixels, and splits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lrn import check
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Mapping[str, np.ndarray]):
-    """One split of a data set: named, read-only columns of equal length, and where they came from.
+    """One split of a data set: named, read-only columns of equal length, and their source.
 
-    Columns by kind: images uint8 [rows, H, W, C]; labels int32 [rows]; categories and text as numpy
-    strings [rows]; numbers int64 or float64 [rows] (NaN where missing).
+    Images are uint8 [rows, H, W, C]; labels int32 [rows]; categories and texts numpy strings [rows]; numbers
+    int64 or float64 [rows], with NaN for missing numbers.
 
     Attributes:
-        name: the data set.
-        split: the split.
-        columns: column name to array; ``dataset[column]`` is the same.
-        source: the file it was read from, or "generated".
-        sha256: SHA-256 of that file, or of the columns if they were generated.
-        license: under which terms the data may be used.
+        name: the name of the data set.
+        split: the name of the split.
+        columns: from the name of a column to its array; ``dataset[column]`` is the same array.
+        source: the path of the file that was read, or "generated".
+        sha256: the SHA-256 of that file, or of the columns if they were generated.
+        license: the terms of use of the data.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Dataset(Mapping[str, np.ndarray]):
 
     @property
     def rows(self) -> int:
-        """How many rows every column has."""
+        """The number of rows of every column."""
         return len(next(iter(self.columns.values())))
 
     def take(self, rows: np.ndarray) -> Dataset:
-        """The same columns at some rows only.
+        """The data set with some of its rows.
 
         Args:
-            rows: indices, or a boolean mask of [self.rows].
+            rows: indices [n], or a boolean mask [self.rows].
 
         Raises:
             ValueError: an index is out of range, or the mask has another length.
@@ -83,18 +83,18 @@ class Dataset(Mapping[str, np.ndarray]):
         return iter(self.columns)
 
     def __len__(self) -> int:
-        """The number of columns, as a mapping's; `rows` is the number of rows."""
+        """The number of columns; `rows` is the number of rows."""
         return len(self.columns)
 
 
 def as_float(images: Any) -> Any:
-    """Pixels from uint8 0..255 to float32 in [0, 1].
+    """Pixels as float32 in [0, 1], from uint8 in 0..255.
 
     Args:
-        images: uint8 of any shape, numpy or jax (traced too).
+        images: a uint8 array of any shape, of numpy or jax; may be traced.
 
     Raises:
-        ValueError: the array is not uint8, for which no such scale is agreed.
+        ValueError: the array is not uint8; other types have no standard scale.
     """
     dtype = getattr(images, "dtype", None)
     if dtype != np.uint8:
@@ -108,17 +108,17 @@ def split(seed: Any, rows: int, fractions: Sequence[float]) -> tuple[Any, ...]:
     """Shuffle row indices and cut them into disjoint parts.
 
     Args:
-        seed: an int (numpy's PCG64 shuffles, no jax needed) or a jax key (may be traced or vmapped over:
-            the sizes of the parts depend on ``rows`` and ``fractions`` alone). An int and the key made
-            from it give different splits.
-        rows: how many rows there are.
-        fractions: the part of the rows that each piece gets; a sum below 1 leaves rows out.
+        seed: an int, with which numpy's PCG64 shuffles and no jax is imported; or a jax key, which may be
+            traced or vmapped over, because the sizes of the parts depend only on ``rows`` and
+            ``fractions``. An int and the key made from it give different splits.
+        rows: the number of rows.
+        fractions: the fraction of the rows in each part; with a sum below 1 rows are left out.
 
     Returns:
-        One int32 index array for each fraction.
+        One int32 array of indices for each fraction.
 
     Raises:
-        ValueError: a fraction is not positive, they sum to more than 1, or a part would be empty.
+        ValueError: a fraction is not positive, the fractions sum to more than 1, or a part would be empty.
     """
     check.integer("rows", rows, low=1)
     if not len(fractions):

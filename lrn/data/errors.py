@@ -1,10 +1,10 @@
-"""What can be wrong with data: it is not there, or it is not what it should be."""
+"""Errors of data sets: a set cannot be found, or a file is wrong."""
 
 from lrn import check
 
 
 class DataError(ValueError):
-    """A file is damaged, of another schema, or holds values it should not."""
+    """A file is damaged, has another schema, or holds wrong values."""
 
 
 class DataNotFoundError(FileNotFoundError):
@@ -12,4 +12,4 @@ class DataNotFoundError(FileNotFoundError):
 
 
 class DataFolderError(DataNotFoundError, check.InputError):
-    """The folder that was named for data is none."""
+    """``$LRN_DATA_DIR`` is no folder."""

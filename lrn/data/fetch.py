@@ -1,4 +1,4 @@
-"""Downloads: to a folder, whole, and equal to the pinned digest, or not at all."""
+"""Downloads into a folder; a file that is cut short, too large, or not the pinned file raises an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from lrn.data.errors import DataError, DataNotFoundError
 from lrn.data.spec import Remote
 
-LIMIT = 2**30  # bytes; no set here has a file near this
+LIMIT = 2**30  # the most bytes of a file; the files of all sets are much smaller
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 2
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def address(url: str) -> str:
-    """The address to ask: ``url``, or its place below ``$LRN_DATA_MIRROR`` (http, https or file).
+    """The address of a file: ``url``, or its copy in the mirror ``$LRN_DATA_MIRROR``.
 
-    A mirror keeps each file at <host>/<path>, as a recursive download lays them out.
+    A mirror keeps each file at <mirror>/<host>/<path>, the layout of a recursive download.
 
     Raises:
-        DataError: the mirror is not an http, https or file address.
+        DataError: the mirror is no http, https or file address.
     """
     mirror = os.environ.get("LRN_DATA_MIRROR", "")
     if not mirror:
@@ -42,11 +42,11 @@ def address(url: str) -> str:
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Fetch one file into ``folder`` under its own name.
+    """Download one file into ``folder`` under its own name, and return its path.
 
     Raises:
-        DataNotFoundError: it could not be had (no network, no such file, a broken connection).
-        DataError: it came and is not the file that was pinned, or is larger than `LIMIT`.
+        DataNotFoundError: the file could not be downloaded (no network, no such file, a broken connection).
+        DataError: the file is not the pinned file, or is larger than `LIMIT`.
     """
     url = address(remote.url)
     path = folder / posixpath.basename(urllib.parse.urlsplit(url).path)
@@ -66,10 +66,10 @@ def download(remote: Remote, folder: Path) -> Path:
     if remote.digest is not None:
         algorithm, _, expected = remote.digest.partition(":")
         with open(path, "rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
-        if found != expected:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        if digest != expected:
             raise DataError(
-                f"{algorithm} of {url} is {found[:12]}..., expected {expected[:12]}...: it was changed or "
+                f"{algorithm} of {url} is {digest[:12]}..., expected {expected[:12]}...: it was changed or "
                 "damaged; try again, or fetch it by hand and compare"
             )
     return path

@@ -1,4 +1,4 @@
-"""Images by class, for few-shot tasks: a table of classes, and Omniglot's two conventions."""
+"""Images by class, for few-shot tasks: tables of classes, and Omniglot's two conventional splits."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ PARTS = ("train", "validation", "development", "test")
 
 
 class Classes(NamedTuple):
-    """Images of some classes, uint8 [classes, examples, height, width, channels], and the classes' names."""
+    """Images by class.
+
+    images: uint8 [classes, examples, height, width, channels]. names: the names of the classes.
+    """
 
     images: np.ndarray
     names: tuple[str, ...]
 
 
 def by_class(images: np.ndarray, labels: np.ndarray, examples: int | None = None) -> np.ndarray:
-    """Images [n, ...] with labels [n] as one table [classes, examples, ...], in the order of the labels.
+    """Images as one table [classes, examples, ...]; the classes are in the order of their labels.
 
     Args:
-        images: of any dtype.
-        labels: whole numbers or strings.
-        examples: how many of each class, the first ones; as many as the smallest class has by default.
+        images: [n, ...], of any dtype.
+        labels: [n], whole numbers or strings.
+        examples: the number of examples of each class, of which the first are taken; by default that of the
+            smallest class.
 
     Raises:
-        ValueError: the lengths differ, or a class has fewer examples than asked for.
+        ValueError: the lengths differ, there are no images, or a class has too few examples.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if len(labels) == 0:
@@ -50,20 +54,22 @@ def by_class(images: np.ndarray, labels: np.ndarray, examples: int | None = None
 
 
 def omniglot(part: str, *, split: str = "mixed", size: int = 28, seed: int = 0) -> Classes:
-    """Omniglot's characters, of one part: ink 255 and paper 0, 20 drawings each.
+    """The characters of one part of Omniglot, with 20 drawings each; ink is 255 and paper 0.
 
     Args:
-        part: "train", "validation", both as "development", or "test".
-        split: "mixed": 1,200 characters of all alphabets to develop on, the last 100 of them to validate, 423
-            to test (Vinyals et al. 2016, Finn et al. 2017; theirs were drawn at random and not published, so
-            ours is a draw too). "alphabets": the data set's own, 964 characters of 30 alphabets, the last 5
-            alphabets to validate, 659 characters of 20 other alphabets to test.
-        size: side of the pictures, from 105 by averaging.
-        seed: of the draw of the mixed split.
+        part: "train", "validation", "development" (both of these), or "test".
+        split: "mixed" is the split of Vinyals et al. (2016) and Finn et al. (2017): 1,200 random
+            characters of all alphabets for development, the last 100 of them for validation, and 423 for
+            test. Their draw was not published, so this is another draw. "alphabets" is the data set's own
+            split: 964 characters of 30 alphabets for development, the last 5 alphabets for validation,
+                and 659 characters of 20 other
+            alphabets for test.
+        size: the side of the pictures in pixels; the original pictures of 105 pixels are averaged down.
+        seed: the seed of the mixed split.
 
     Raises:
-        DataNotFoundError: the data is not there and cannot be had.
-        ValueError: an unknown part or split.
+        DataNotFoundError: the data is not found and cannot be downloaded.
+        ValueError: the part or split is unknown, or the size is below 1.
     """
     check.choice("part", part, PARTS)
     check.choice("split", split, SPLITS)
@@ -90,10 +96,10 @@ def omniglot(part: str, *, split: str = "mixed", size: int = 28, seed: int = 0) 
 
 @functools.lru_cache(1)
 def _omniglot(size: int, folder: str) -> tuple[np.ndarray, tuple[list[tuple[str, str]], ...]]:
-    """All characters' drawings, uint8 [characters, 20, size, size, 1], and their names in each half.
+    """The drawings of all characters, uint8 [characters, 20, size, size, 1], and their names in each half.
 
-    Kept, for reading them takes seconds: 25 MB at size 28. The folder they are in is only named, to tell one
-    from another.
+    Reading takes seconds, so the last result is cached: 25 MB at size 28. ``folder`` is a key of this
+    cache only.
     """
     del folder
     tables, names = [], []
@@ -102,15 +108,19 @@ def _omniglot(size: int, folder: str) -> tuple[np.ndarray, tuple[list[tuple[str,
         tables.append(shrink(255 - by_class(given["image"], given["label"], 20), size))
         names.append(sorted(set(zip(given["alphabet"].tolist(), given["character"].tolist()))))
     ink = np.concatenate(tables)
-    ink.flags.writeable = False  # all callers' own
+    ink.flags.writeable = False  # all callers share the cached array
     return ink, tuple(names)
 
 
 def shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Pictures uint8 [..., height, width, channels] at ``size`` pixels a side, each a mean over its area.
+    """Pictures at ``size`` pixels a side, uint8 [..., size, size, channels]; a pixel is a mean over its area.
+
+    Args:
+        images: uint8 [..., height, width, channels].
+        size: the side of the result, in pixels.
 
     Raises:
-        ValueError: pictures of another dtype, which rounding to whole levels would spoil.
+        ValueError: the pictures have another dtype; rounding to whole levels would damage floats.
     """
     if images.dtype != np.uint8:
         raise check.InputError(f"shrink takes uint8 pixels, got {images.dtype}; pass the pictures as loaded.")
@@ -130,5 +140,5 @@ def shrink(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def _parts(images: np.ndarray, rows: int = 256) -> list[np.ndarray]:
-    """Some pictures at a time, few enough for a core's cache: 105 to 14 pixels in a sixth of the time."""
+    """Parts of the pictures that fit into a core's cache: 105 to 14 pixels take a sixth of the time."""
     return [images[i : i + rows].astype(np.float32) for i in range(0, len(images), rows)]

@@ -1,7 +1,7 @@
-"""Glyphs: letters of several scripts drawn from the fonts that matplotlib brings along, as few-shot classes.
+"""Glyphs: letters of several scripts, drawn from the fonts that matplotlib includes, as few-shot classes.
 
-A class is a letter, an example one of it in some face of DejaVu (upright or slanted, light or bold, with or
-without serifs), size, place and slant. Scripts are domains: classes of one are never those of another.
+A class is a letter. An example is a picture of the letter in a random face of DejaVu (upright or slanted,
+light or bold, with or without serifs), size, place and slant. Scripts are domains without common classes.
 Nothing is downloaded, and equal arguments give equal pictures.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from lrn import check
 from lrn.data.few_shot import Classes, shrink
 
-# Scripts that DejaVu has in four faces or more, each with some thirty letters or more.
+# Scripts for which four faces of DejaVu or more have about thirty letters or more.
 SCRIPTS = (
     "arabic",
     "armenian",
@@ -29,24 +29,24 @@ SCRIPTS = (
     "latin",
     "lisu",
 )
-_CANVAS = 112  # pixels a side to draw on, before it is shrunk
-_ALIKE = 0.93  # correlation of two letters, drawn equally large, from which on they count as one
+_CANVAS = 112  # the side, in pixels, of a picture before it is shrunk
+_ALIKE = 0.93  # two letters count as one if their correlation, at equal size, is above this value
 
 
 def glyphs(script: str, *, examples: int = 20, size: int = 28, seed: int = 0) -> Classes:
-    """Letters of a script: ink 255 and paper 0.
+    """The letters of a script, as classes; ink is 255 and paper 0.
 
-    Letters that differ but in size and place (c and C, o and O) are one class, the first in the order of
-    their code points.
+    Letters that differ only in size and place (c and C, o and O) are one class, named after the letter
+    with the first code point.
 
     Args:
         script: one of `SCRIPTS`.
-        examples: pictures of each letter.
-        size: side of a picture.
-        seed: of faces, sizes, places and slants.
+        examples: the number of pictures of each letter.
+        size: the side of a picture, in pixels.
+        seed: the seed of faces, sizes, places and slants.
 
     Raises:
-        ValueError: an unknown script, or a count below 1.
+        ValueError: the script is unknown, or a count is below 1.
     """
     check.choice("script", script, SCRIPTS)
     check.integer("examples", examples, low=1)
@@ -78,7 +78,7 @@ def _draw(letter: str, faces: tuple[str, ...], rng: np.random.Generator) -> np.n
 def _font(face: str, size: int):
     from PIL import ImageFont
 
-    # The other layout engine is there in some builds of Pillow only.
+    # The basic layout engine is in every build of Pillow; the other engine is not.
     return ImageFont.truetype(str(_folder() / face), size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -90,7 +90,7 @@ def _folder() -> Path:
 
 @functools.cache
 def _letters(script: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The letters of a script that are in four faces or more, each with the faces that have it."""
+    """The letters of a script that four faces or more have, each with these faces."""
     from matplotlib.ft2font import FT2Font
 
     faces: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ def _letters(script: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
             named = unicodedata.category(letter) in ("Lu", "Ll", "Lo")
             if named and unicodedata.name(letter, "").split(" ")[0].lower() == script:
                 faces.setdefault(letter, []).append(path.name)
-    found: list[tuple[str, tuple[str, ...]]] = []
+    distinct: list[tuple[str, tuple[str, ...]]] = []
     shapes: list[np.ndarray] = []
     for letter in sorted(faces):
         if len(faces[letter]) < 4:
@@ -111,12 +111,12 @@ def _letters(script: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         if shape is None or any(float(shape @ other) > _ALIKE for other in shapes):
             continue
         shapes.append(shape)
-        found.append((letter, tuple(faces[letter])))
-    return tuple(found)
+        distinct.append((letter, tuple(faces[letter])))
+    return tuple(distinct)
 
 
 def _shape(letter: str, face: str) -> np.ndarray | None:
-    """A letter stretched to fill 16x16 pixels, centerd and of unit norm; None for an empty one."""
+    """A letter stretched to fill 16x16 pixels, centered and of unit norm; None for an empty one."""
     from PIL import Image, ImageDraw
 
     font = _font(face, 96)

@@ -1,7 +1,7 @@
-"""Checksums that cost nothing the second time, and what a file's checksum should be.
+"""Checksums of data files, which are cached, and their comparison with recorded checksums.
 
-A digest is kept in the cache with the file's size and modification time and computed again when
-either changes, so a file that is altered while both are forged is not noticed.
+The cache keeps a digest together with the file's size and modification time, and computes a new digest
+when either changes. A change of the file that forges both is not noticed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from lrn.data.errors import DataError
 
 
 def cache_dir() -> Path:
-    """Where downloads and decoded pictures are kept: ``data`` in `lrn.files.cache_home`."""
+    """The folder of downloads and decoded pictures: ``data`` in `lrn.files.cache_home`."""
     return files.cache_home() / "data"
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file in hex, from the cache if size and modification time are as they were."""
+    """The SHA-256 of a file in hex; from the cache if size and modification time have not changed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     path = path.resolve()
     stat = path.stat()
     stamp = {"path": str(path), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
@@ -38,10 +42,10 @@ def sha256(path: Path) -> str:
 
 
 def verify(path: Path) -> str:
-    """The SHA-256 of a data file, checked against the size and checksum written down beside it, if any.
+    """The SHA-256 of a data file, in hex, after a comparison with the file's record, if there is one.
 
     Raises:
-        DataError: the file is not the one that was written down.
+        DataError: the file is not the recorded file, or the record cannot be read.
     """
     expected, where = _expected(path)
     size = path.stat().st_size
@@ -58,13 +62,13 @@ def verify(path: Path) -> str:
 
 
 def record(path: Path, facts: dict[str, Any]) -> None:
-    """Write down a file's size and SHA-256 beside it, with ``facts`` on where it came from."""
+    """Write a file's size and SHA-256, and further ``facts``, to a JSON file beside it."""
     note = path.with_suffix(".json")
     files.write_json(note, {"bytes": path.stat().st_size, "sha256": sha256(path), **facts})
 
 
 def _expected(path: Path) -> tuple[dict[str, Any], str]:
-    """What is written down: a note of ours beside the file, or a manifest.json beside or above it."""
+    """The record of a file and the record's path: a note beside it, or a manifest.json beside or above it."""
     places = (
         (path.with_suffix(".json"), None),
         (path.parent / "manifest.json", path.name),

@@ -1,4 +1,4 @@
-"""`load`: find a split (data folder, cache, download), check it, and read it into numpy arrays."""
+"""`load`: find a split (in the data folder, the cache, or by download), check it, and read it into arrays."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from lrn.data.spec import DataSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LIMIT = 2**32  # bytes that the columns of a file may unpack to
+LIMIT = 2**32  # the most bytes of a file's columns when unpacked
 
-_DECODED = 1  # part of the name of decoded pictures: raise it when decoding changes
+_DECODED = 1  # the version of decoding, in the file names of decoded pictures; a change of decoding raises it
 
 
 def names() -> tuple[str, ...]:
-    """The known data sets: the modules of `lrn.data.sets`."""
+    """The names of the known data sets, which are the modules of `lrn.data.sets`."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(sets.__path__) if not m.name.startswith("_")))
 
 
 def info(name: str) -> DataSpec:
-    """What a data set is: its columns, splits, license, citation and home.
+    """The spec of a data set: its columns, splits, license, citation and home.
 
     Raises:
-        ValueError: no such data set; the nearest names are offered.
+        ValueError: the name is unknown; the message offers the nearest names.
     """
     check.choice("data set", name, names())
     return importlib.import_module(f"{sets.__name__}.{name}").SPEC
@@ -48,21 +48,21 @@ def info(name: str) -> DataSpec:
 def load(name: str | DataSpec, split: str = "train") -> Dataset:
     """Load one split of a data set.
 
-    Looked for in turn: ``$LRN_DATA_DIR/<name>/<split>.parquet``, the same file in the cache
-    (``~/.cache/lrn/data``, see `integrity.cache_dir`), and the set's public home, or its mirror at
-    ``$LRN_DATA_MIRROR``, from which it is converted into the cache. A file with a ``manifest.json``
-    beside or above it is checked against its SHA-256. Decoded pictures are kept in the cache and
-    memory-mapped, so a second load takes milliseconds.
+    `load` looks for ``$LRN_DATA_DIR/<name>/<split>.parquet``, then for the same file in the cache
+    (``~/.cache/lrn/data``, see `integrity.cache_dir`), then downloads from the set's public home, or from its
+    mirror at ``$LRN_DATA_MIRROR``, into the cache. If a ``manifest.json`` lies beside or above a file,
+    the file is compared with its SHA-256. The cache keeps decoded pictures, which are memory-mapped, so a
+    second load takes milliseconds.
 
     Args:
         name: one of `names`, or a `DataSpec` of your own.
-        split: one of its splits.
+        split: the name of a split.
 
     Raises:
         ValueError: the name or split is unknown.
-        DataError: a ValueError: the file is damaged, or its schema, size or values are not those of the set.
-        DataNotFoundError: a FileNotFoundError: it is in none of those places. Where ``$LRN_DATA_DIR`` is no
-            folder it is a ValueError too.
+        DataError: the file is damaged, or its schema, size or values are not those of the set; a ValueError.
+        DataNotFoundError: the split is in none of these places; a FileNotFoundError. If ``$LRN_DATA_DIR``
+            is no folder, the error is also a ValueError.
     """
     spec = name if isinstance(name, DataSpec) else info(name)
     check.choice(f"split of {spec.name}", split, spec.splits)
@@ -89,7 +89,11 @@ def _sha256_arrays(columns: Mapping[str, np.ndarray]) -> str:
 
 
 def _data_dir() -> Path | None:
-    """``$LRN_DATA_DIR``; one that is set and is no folder is a mistake to report, not to pass over."""
+    """The folder ``$LRN_DATA_DIR``; None if the variable is not set.
+
+    Raises:
+        DataFolderError: the variable is set and names no folder.
+    """
     value = os.environ.get("LRN_DATA_DIR", "")
     if not value:
         return None
@@ -113,7 +117,12 @@ def _find(spec: DataSpec, split: str) -> Path | None:
 
 
 def _download(spec: DataSpec, split: str) -> Path:
-    """Fetch and convert a split into the cache; what is not right never gets there."""
+    """Download a split and convert it into the cache; a file that fails a check never gets there.
+
+    Raises:
+        DataNotFoundError: the split cannot be downloaded or kept.
+        DataError: a downloaded file is wrong.
+    """
     remotes = spec.splits[split].remotes
     cache = integrity.cache_dir() / spec.name
     target = cache / f"{split}.parquet"
@@ -136,7 +145,7 @@ def _download(spec: DataSpec, split: str) -> Path:
         converted = incoming / target.name
         _convert(spec, paths, converted)
         _read(spec, split, converted)
-        # Between the two steps a reader sees a file without a note, which it takes as it is.
+        # Between the next two steps other processes see a file without a record, which they accept.
         target.with_suffix(".json").unlink(missing_ok=True)
         os.replace(converted, target)
         integrity.record(target, {"from": [remote.url for remote in remotes]})
@@ -162,7 +171,7 @@ def _convert(spec: DataSpec, paths: list[Path], target: Path) -> None:
     assert spec.convert is not None
     try:
         table = spec.convert(spec, paths)
-    except Exception as error:  # whatever a reader says of a file that is not of the form it knows
+    except Exception as error:  # readers raise errors of many classes for a file of another form
         raise DataError(f"it is not of the form expected ({type(error).__name__}: {error})") from error
     pq.write_table(table, target)
     files.sync(target)
@@ -172,7 +181,7 @@ def _read(spec: DataSpec, split: str, path: Path) -> Dataset:
     """Read and check a parquet file.
 
     Raises:
-        DataError: what is wrong with it, for a sentence that names it.
+        DataError: the file is wrong; the message is the rest of a sentence that names the file.
     """
     digest = integrity.verify(path)
     _check(path, spec, split)
@@ -187,7 +196,7 @@ def _read(spec: DataSpec, split: str, path: Path) -> Dataset:
                 columns[name] = kind.read(table[name])
         except DataError as error:
             raise DataError(f"column {name!r}: {error}") from error
-        except Exception as error:  # pyarrow on bytes that are not UTF-8, for instance
+        except Exception as error:  # such as pyarrow's error for bytes that are not UTF-8
             raise DataError(f"column {name!r} cannot be read ({type(error).__name__})") from error
     columns = {name: columns[name] for name in spec.columns}
     if spec.derive is not None:
@@ -196,7 +205,7 @@ def _read(spec: DataSpec, split: str, path: Path) -> Dataset:
 
 
 def _check(path: Path, spec: DataSpec, split: str) -> None:
-    """Whether a file is whole parquet with the schema and the number of rows of the split."""
+    """Raise DataError unless a file is whole parquet with the schema and the number of rows of the split."""
     import pyarrow.parquet as pq
 
     with open(path, "rb") as file:
@@ -230,7 +239,7 @@ def _table(path: Path, names: list[str], pictures: bool = False) -> pa.Table:
     try:
         with pq.ParquetFile(path) as parquet:
             leaves = {parquet.schema.column(i).path for i in range(len(parquet.schema.names))}
-        # Text as codes: one long value may stand in every row.
+        # Text is read dictionary-encoded, because one long value may be in every row.
         coded = [] if pictures else sorted(leaves.intersection(names))
         with pq.ParquetFile(path, read_dictionary=coded) as parquet:
             return parquet.read(columns=names)
@@ -255,7 +264,7 @@ def _check_schema(found: list[str], expected: Mapping[str, Column]) -> None:
 
 
 def _pictures(path: Path, name: str, kind: Image, digest: str, rows: int) -> np.ndarray:
-    """Decoded pictures from the cache, memory-mapped, or from the file."""
+    """The decoded pictures of a column: memory-mapped from the cache, or decoded from the file and cached."""
     shape = (rows, *kind.shape)
     stem = f"{digest[:32]}-{name}-{'x'.join(map(str, kind.shape))}-{_DECODED}"
     kept = integrity.cache_dir() / "decoded" / f"{stem}.npy"

@@ -1,20 +1,21 @@
 """Samplers: batches drawn from device arrays, as pure functions of a key.
 
 The data is a dict of arrays that share their first axis, for instance {"image": uint8 [rows, H, W, C],
-"label": int32 [rows]}. Images become float32 in [0, 1] as they are drawn, so the whole set lies on the device
-in a quarter of the memory. An image is a uint8 entry called "image", or one of any name of the shape
-[rows, height, width, channels]; ``images=`` says it otherwise, for masks of that shape or flattened pixels.
-Everything else (labels, masks, tables, of whatever integers) is drawn as it is.
+"label": int32 [rows]}. Images become float32 in [0, 1] when they are drawn, so the whole set takes a
+quarter of the memory on the device. An image is a uint8 entry with the name "image", or a uint8 entry of
+any name with the shape [rows, height, width, channels]. ``images=`` overrides this rule, for masks of
+that shape or for flattened pixels. All other entries (labels, masks, tables of any integers) are drawn as
+they are.
 
-For a split that differs by seed, the data also has an index array, {"train": int32 [part]}, and the
-sampler is told to draw from it: ``minibatch(128, rows="train")``. Rows that the data does not have are
-refused by `lrn.train.fit`, and by a draw that sees numbers; where a draw is traced, their floats are NaN and
-their signed integers -1.
+For a split that differs between seeds, the data also has an array of indices, {"train": int32 [part]},
+from which the sampler draws: ``minibatch(128, rows="train")``. `lrn.train.fit`, and a draw whose indices
+are not traced, raise an error for an index outside of the data. Where a draw is traced, the row of such
+an index has NaN for floats and -1 for signed integers.
 
-A sampler sees one key a step and nothing else, so that any step can be drawn again. Passing over the
-data without repeats needs the step too: `epoch_batch` is that function of (key, step), for loops that
-have it. Neither costs more for more data, because `permute` finds the rows of a random order one by
-one and never makes the order.
+A sampler receives only one key at each step, so that any step can be drawn again. Passes over the data
+without repeats need the step too: `epoch_batch` is a function of (key, step) for loops that know the
+step. The cost of neither grows with the data, because `permute` computes single entries of a random
+permutation without making the permutation.
 """
 
 from __future__ import annotations
@@ -43,19 +44,21 @@ def minibatch(
     replace: bool = True,
     images: Sequence[str] | None = None,
 ) -> Sampler:
-    """Draw rows uniformly.
+    """A sampler that draws rows uniformly.
 
     Args:
-        batch_size: rows in a batch, at most as many as there are.
-        rows: the entry of the data that lists the rows to draw from, int [part]; all rows by default.
-        columns: the entries that make a batch; others (test rows, other index arrays) stay out of it.
-        replace: whether a row may come twice in a batch. Batches are independent of each other anyway.
-        images: the columns to rescale from 0..255 to [0, 1], all uint8; see the module's top for the default.
+        batch_size: the number of rows in a batch.
+        rows: the name of the entry that lists the rows to draw from, int [part]; all rows by default.
+        columns: the names of the entries that make a batch; other entries (test rows, other arrays of
+            indices) are left out.
+        replace: whether a row may occur twice in a batch. Batches are independent of each other in any case.
+        images: the names of the columns to rescale from 0..255 to [0, 1], all uint8; see the module for the
+            default.
 
     Returns:
-        Sampler whose ``draw(key, data)`` gives {column: [batch_size, ...]}. ``draw`` raises ValueError,
-        before anything compiles, if the data lacks an entry, its columns disagree in length, it has fewer
-        rows than a batch, or ``rows`` names some that it does not have.
+        A sampler whose ``draw(key, data)`` gives {column: [batch_size, ...]}. Before anything compiles,
+        ``draw`` raises ValueError if the data lacks an entry, its columns differ in length, it has fewer
+        rows than a batch, or ``rows`` has an index outside of the data.
     """
     check.integer("batch_size", batch_size, low=1)
 
@@ -76,7 +79,7 @@ def full_batch(
     columns: Sequence[str] = ("image", "label"),
     images: Sequence[str] | None = None,
 ) -> Sampler:
-    """All rows, in order, whatever the key; arguments as for `minibatch`."""
+    """A sampler that gives all rows in order, whatever the key; arguments as for `minibatch`."""
 
     def draw(key: Key, data: Mapping[str, Array]) -> Batch:
         del key
@@ -96,18 +99,15 @@ def epoch_batch(
     columns: Sequence[str] = ("image", "label"),
     images: Sequence[str] | None = None,
 ) -> Batch:
-    """The batch of a step in passes over the data without repeats, each pass in a new random order.
+    """The batch of a step in passes over the data without repeats; each pass has a new random order.
 
-    A pass is rows // batch_size steps; the rows that do not fill a batch wait for another pass.
+    A pass has rows // batch_size steps, and leaves out the last rows of its order that fill no batch.
 
     Args:
-        key: the same at every step.
-        step: which step, from 0; may be traced.
-        data: as for `minibatch`, as are ``batch_size``, ``rows`` and ``columns``.
-        batch_size: rows in a batch.
-        rows: the entry that lists the rows to draw from.
-        columns: the entries that make a batch.
-        images: the columns to rescale.
+        key: the key of all orders, the same at every step.
+        step: the number of the step, from 0; may be traced.
+        data: from column to array, as for `minibatch`.
+        batch_size, rows, columns, images: as for `minibatch`.
 
     Returns:
         {column: [batch_size, ...]}.
@@ -123,20 +123,20 @@ def epoch_batch(
 
 
 def permute(key: Key, index: Array, size: int) -> Array:
-    """Where a random permutation of range(size) sends some indices, without making the permutation.
+    """Some entries of a random permutation of range(size), without making the permutation.
 
-    A balanced Feistel network on the next even power of two (Luby and Rackoff 1988) that walks on until
-    it lands below ``size`` (cycle walking, Black and Rogaway 2002): 60,000 rows take 0.2 ms on a CPU where
-    sorting them takes 27. Up to `_SORTED` rows it sorts, because so small a network favors some orders.
-    Equal keys give the same permutation.
+    The permutation is a balanced Feistel network on the next even power of two (Luby and Rackoff 1988),
+    applied repeatedly until the result is below ``size`` (cycle walking, Black and Rogaway 2002). 60,000
+    rows take .2 ms on a CPU, where a sort takes 27 ms. Up to `_SORTED` rows the function sorts, because a
+    network of that size favors some orders. Equal keys give equal permutations.
 
     Args:
-        key: picks the permutation.
+        key: the key that chooses the permutation.
         index: int [...] in [0, size).
-        size: static, at most 2^30.
+        size: the size of the permutation, static, at most 2^30.
 
     Returns:
-        int32 [...], distinct for distinct indices.
+        The entries at the indices, int32 [...], distinct for distinct indices.
 
     Raises:
         ValueError: the size is out of range.
@@ -166,14 +166,14 @@ def permute(key: Key, index: Array, size: int) -> Array:
 
 
 def _mix(x: Array) -> Array:
-    """Scatter the bits of a uint32: the finaliser of MurmurHash3 (Appleby 2011)."""
+    """Mix the bits of a uint32, by the finalizer of MurmurHash3 (Appleby 2011)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
 
 
 def _count(data: Any, rows: str | None, columns: Sequence[str], batch_size: int) -> int:
-    """How many rows there are to draw from."""
+    """The number of rows to draw from, once the entries of the data are checked."""
     if not isinstance(data, Mapping):
         raise ValueError(
             f"a sampler draws from a dict of arrays, got {type(data).__name__}; pass {{name: array}}."
@@ -207,7 +207,7 @@ def _count(data: Any, rows: str | None, columns: Sequence[str], batch_size: int)
 
 
 def _check(data: Any, rows: str | None, columns: Sequence[str], batch_size: int) -> None:
-    """Refuse rows that are not there, where they are numbers."""
+    """Raise ValueError for wrong entries of the data, and for known indices outside of it."""
     _count(data, rows, columns, batch_size)
     if rows is None or isinstance(data[rows], Tracer):
         return
@@ -237,26 +237,26 @@ def _gather(
     for name in images or ():
         if name not in columns:
             raise check.InputError(f"images= names {name!r}; {check.nearest(str(name), columns)}")
-    there = None
+    present = None
     if rows is not None:
         chosen = jnp.asarray(data[rows])[chosen]
-        there = (chosen >= 0) & (chosen < jnp.shape(data[columns[0]])[0])
+        present = (chosen >= 0) & (chosen < jnp.shape(data[columns[0]])[0])
     batch = {}
     for name in columns:
         values = jnp.take(jnp.asarray(data[name]), chosen, axis=0, mode="clip")
         if _is_image(name, values) if images is None else name in images:
             values = as_float(values)
-        batch[name] = values if there is None else _where(there, values)
+        batch[name] = values if present is None else _where(present, values)
     return batch
 
 
-def _where(there: Array, values: Array) -> Array:
-    """The values [batch, ...] of rows that are there [batch]; of others NaN, or -1 where there is no NaN."""
+def _where(present: Array, values: Array) -> Array:
+    """The values [batch, ...], with NaN (-1 for signed integers) in rows that are not ``present`` [batch]."""
     if jnp.issubdtype(values.dtype, jnp.inexact):
         absent = jnp.nan
     elif jnp.issubdtype(values.dtype, jnp.signedinteger):
         absent = -1
     else:
         return values
-    there = there.reshape(there.shape + (1,) * (values.ndim - there.ndim))
-    return jnp.where(there, values, jnp.asarray(absent, values.dtype))
+    present = present.reshape(present.shape + (1,) * (values.ndim - present.ndim))
+    return jnp.where(present, values, jnp.asarray(absent, values.dtype))

@@ -1,4 +1,4 @@
-"""The training and test set of each seed of a study."""
+"""The training and test rows of each seed of a study."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lrn.data.loader import load
 
 
 class Parts(NamedTuple):
-    """Two parts of a data set.
+    """A training and a test part of a data set.
 
-    train, test: arrays by name, shared by all seeds; train_rows, test_rows: integers [seeds, n], which of
-    their rows a seed uses.
+    train, test: from column to array; all seeds share these arrays.
+    train_rows, test_rows: integers [seeds, n], the rows of ``train`` and of ``test`` that each seed uses.
     """
 
     train: dict[str, Any]
@@ -34,19 +34,20 @@ def for_seeds(
     test_share: float = 0.2,
     most: int | None = None,
 ) -> Parts:
-    """A data set's own training and test split; or, where it is ``drawn``, a split of each seed's own.
+    """The training and test rows of each seed: the data set's own split, or a split drawn for each seed.
 
     Args:
-        name: of the set; it has the splits "train" and "test", or "all" where the split is drawn.
-        seeds: of the study.
-        columns: to keep.
-        drawn: whether each seed draws its split: for small sets, whose one test set would decide.
-        test_share: of rows, where the split is drawn.
-        most: test rows, at most: the first ones.
+        name: the name of the set, which has the splits "train" and "test", or "all" for drawn splits.
+        seeds: the seeds of the study.
+        columns: the columns to keep.
+        drawn: whether each seed draws a split of its own. Draw splits of small sets, where the results would
+            otherwise depend on the one test set.
+        test_share: the share of test rows in a drawn split.
+        most: the largest number of test rows; the first ones are taken.
 
     Raises:
-        InputError: a share outside (0, 1), or ``most`` below 1.
-        DataNotFoundError: the set is not here and cannot be fetched.
+        InputError: ``test_share`` is outside of (0, 1), or ``most`` is below 1.
+        DataNotFoundError: the set is not found and cannot be downloaded.
     """
     check.between("test_share", test_share, 1e-6, 1 - 1e-6)
     if most is not None:

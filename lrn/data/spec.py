@@ -1,4 +1,4 @@
-"""`DataSpec`: what one data set is, and where it lives. Each file of `lrn.data.sets` declares one."""
+"""`DataSpec`: the columns, splits, terms and home of a data set; each file of `lrn.data.sets` has one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at a public home.
+    """A file at a data set's public home.
 
     Attributes:
-        url: its https address, with the revision pinned in it where the home has revisions.
-        digest: "sha256:..." (or another algorithm of hashlib) of the file; None where none is known.
+        url: the file's https address, which includes a pinned revision if the home has revisions.
+        digest: the file's digest, "sha256:..." or of another algorithm of hashlib; None if no digest is
+            known.
     """
 
     url: str
@@ -28,7 +29,12 @@ class Remote:
 
 @dataclass(frozen=True)
 class Split:
-    """A split: how many rows it has, and the remote files it is made from."""
+    """A split.
+
+    Attributes:
+        rows: the number of rows.
+        remotes: the remote files from which the split is made.
+    """
 
     rows: int
     remotes: tuple[Remote, ...] = ()
@@ -36,22 +42,22 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set: its columns and splits, where it lives, and on what terms.
+    """A data set: its columns, splits, terms and home.
 
-    Either ``convert`` (a set that is downloaded) or ``generate`` (a set that needs no file) is given.
+    A set that is downloaded has ``convert``; a set that needs no file has ``generate``.
 
     Attributes:
-        name: what `load` calls it: the name of its file in `lrn.data.sets`.
-        about: one sentence on what it is.
-        columns: name and kind of every column; a file must have exactly these.
-        splits: name and size of every split.
-        license: the terms, or that none are stated.
-        citation: whom to cite.
-        home: the page a person would read.
-        convert: ``convert(spec, paths) -> pyarrow.Table`` makes the table of a split from its downloaded
-            files, given in the order of its remotes.
-        generate: ``generate(split) -> {column: array}`` makes a split without any file.
-        derive: ``derive(columns) -> {column: array}`` adds columns that follow from the others.
+        name: the name for `load`, which is the name of the set's file in `lrn.data.sets`.
+        about: one sentence that describes the set.
+        columns: from the name of a column to its kind; a file must have exactly these columns.
+        splits: from the name of a split to its size and files.
+        license: the terms of use, or a note that none are stated.
+        citation: the publication to cite.
+        home: the address of the set's page.
+        convert: ``convert(spec, paths) -> pyarrow.Table``, which makes the table of a split from its
+            downloaded files, in the order of its remotes.
+        generate: ``generate(split) -> {column: array}``, which makes a split without files.
+        derive: ``derive(columns) -> {column: array}``, which adds columns computed from the others.
     """
 
     name: str

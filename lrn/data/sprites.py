@@ -1,13 +1,13 @@
-"""Sprites: pictures rendered from known factors, as a pure function of them.
+"""Sprites: pictures rendered from known factors, by a pure function of the factors.
 
 The factors are those of dSprites (Matthey, Higgins, Hassabis and Lerchner 2017, "dSprites:
-disentanglement testing sprites dataset"): color, shape (square, ellipse, heart), scale (6 values in
-[0.5, 1]), orientation (40 values in [0, 2π]) and position (32 x 32 values in [0, 1]); with a color
-that varies, which dSprites' white does not. The drawing is ours: edges are anti-aliased, so pictures
-depend smoothly on the factors, at any size.
+disentanglement testing sprites dataset"): shape (square, ellipse, heart), scale (6 values in [0.5, 1]),
+orientation (40 values in [0, 2π]) and position (32 x 32 values in [0, 1]). The color varies too, where
+dSprites has only white. The drawing differs from dSprites: edges are anti-aliased, so pictures depend
+smoothly on the factors, at any size.
 
-Nothing is stored: `render` takes factors to one picture and is safe under jit, vmap and grad;
-`sample` draws factors by key, `grid` lists every combination, as the full dSprites.
+Nothing is stored. `render` maps factors to one picture and may be used under jit, vmap and grad. `sample`
+draws factors by a key, `grid` lists every combination, as in the full dSprites.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from lrn.types import Array, Key
 
 SHAPES = ("square", "ellipse", "heart")
 
-# The values of every factor, in dSprites' order, in which the last factor changes fastest in `grid`.
+# The values of every factor, with the factors in dSprites' order; in `grid` the last factor changes fastest.
 VALUES: dict[str, np.ndarray] = {
     "color": np.arange(8) / 8,
     "shape": np.arange(3),
     "scale": np.linspace(0.5, 1, 6),
-    # As in dSprites both ends are there, so the first and the last orientation look the same.
+    # As in dSprites both ends are included, so the first and the last orientation look the same.
     "orientation": np.linspace(0, 2 * math.pi, 40),
     "x": np.linspace(0, 1, 32),
     "y": np.linspace(0, 1, 32),
 }
 
-# Lengths are in canvas widths. The center moves over the middle half of the canvas, and no sprite
-# reaches further than this from its center at scale 1, so none is ever cut off.
+# The largest distance of a sprite's points from its center at scale 1, in canvas widths. The center moves
+# over the middle half of the canvas, so no sprite is ever cut off.
 REACH = 0.21
-SMALLEST = 16  # pixels; below, a blurred edge would touch the border
+SMALLEST = 16  # the least size in pixels; on a smaller canvas a blurred edge would touch the border
 
 _HALF_SIDE = REACH / math.sqrt(2)
 _SEMI_AXES = (REACH, REACH / 2)
 
 
 class Factors(NamedTuple):
-    """What a sprite looks like; each a scalar for `render`, or arrays of one shape.
+    """The factors of a sprite: scalars for `render`, or arrays of one shape.
 
     color: hue in [0, 1): 0 red, 1/3 green, 2/3 blue.
     shape: index into `SHAPES`.
     scale: in [0.5, 1]; lengths are proportional to it.
-    orientation: angle in radians, counter-clockwise as seen; at 0 the square stands on a side, the
-        ellipse lies, the heart stands on its tip.
-    x: position in [0, 1], left to right, over the middle half of the canvas.
-    y: position in [0, 1], top to bottom, likewise.
+    orientation: angle in radians, counterclockwise as seen; at 0 the square stands on a side, the ellipse is
+        horizontal, the heart stands on its tip.
+    x: position in [0, 1], from left to right over the middle half of the canvas.
+    y: position in [0, 1], from top to bottom over the middle half of the canvas.
     """
 
     color: Any
@@ -68,13 +68,14 @@ class Factors(NamedTuple):
 def render(factors: Factors, size: int = 64, saturation: Any = 1.0) -> Array:
     """Draw one sprite on black.
 
-    A pixel's value is the part of it that the sprite covers, from the signed distance of its center
-    to the outline; the sum over pixels is the area to about a percent at 64 pixels.
+    A pixel's value is the fraction of the pixel that the sprite covers, computed from the signed distance
+    of the pixel's center to the outline. At 64 pixels the sum over pixels is the sprite's area to about a
+    percent.
 
     Args:
-        factors: scalars. Gradients flow to all but the shape.
+        factors: scalars. Gradients flow to all factors but the shape.
         size: width and height in pixels, at least `SMALLEST`; static.
-        saturation: of the color, in [0, 1]; 0 makes dSprites' white sprites.
+        saturation: the saturation of the color, in [0, 1]; 0 gives white sprites, as in dSprites.
 
     Returns:
         float32 [size, size, 3] in [0, 1].
@@ -97,10 +98,10 @@ def sample(key: Key, shape: Sequence[int] = (), continuous: bool = False) -> Fac
     """Factors drawn uniformly and independently.
 
     Args:
-        key: drives the draw.
-        shape: of every factor's array.
-        continuous: draw color, scale, orientation and position from their whole intervals, instead of
-            from `VALUES`.
+        key: the key of the draw.
+        shape: the shape of every factor's array.
+        continuous: whether to draw color, scale, orientation and position from their whole intervals
+            instead of from `VALUES`.
 
     Returns:
         Factors of float32 arrays; the shape index is int32.
@@ -119,17 +120,17 @@ def sample(key: Key, shape: Sequence[int] = (), continuous: bool = False) -> Fac
 
 
 def grid(**values: Sequence[float] | np.ndarray) -> Factors:
-    """Every combination of factor values, the last factor changing fastest.
+    """Every combination of factor values; the last factor changes fastest.
 
     Args:
-        values: for a factor, the values to take; by default those of `VALUES`, and one color: the
-            737,280 combinations of dSprites, in its order.
+        values: from a factor to its values. The default is `VALUES` with one color: the 737,280
+            combinations of dSprites, in the order of dSprites.
 
     Returns:
         Factors of numpy arrays [combinations]: float32, the shape index int32.
 
     Raises:
-        ValueError: no such factor, or an empty list.
+        ValueError: a factor is unknown, or its list of values is empty.
     """
     chosen = {**VALUES, "color": VALUES["color"][:1]}
     for name, choice in values.items():
@@ -143,7 +144,7 @@ def grid(**values: Sequence[float] | np.ndarray) -> Factors:
 
 
 def area(factors: Factors) -> Any:
-    """The exact area of a sprite, as a part of the canvas: scale squared times that of its shape."""
+    """The exact area of a sprite as a fraction of the canvas: squared scale times the area of the shape."""
     unit = jnp.asarray(
         [4 * _HALF_SIDE**2, math.pi * math.prod(_SEMI_AXES), _HEART_AREA * _HEART_UNIT**2], jnp.float32
     )
@@ -151,7 +152,7 @@ def area(factors: Factors) -> Any:
 
 
 def _coverage(factors: Factors, size: int) -> Array:
-    """How much of each pixel the sprite covers, [size, size], rows top to bottom."""
+    """The fraction of each pixel that the sprite covers, [size, size], with rows from top to bottom."""
     pixels = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
     right = pixels[None, :] - (0.25 + factors.x / 2)
     up = (0.25 + factors.y / 2) - pixels[:, None]
@@ -162,7 +163,7 @@ def _coverage(factors: Factors, size: int) -> Array:
 
 
 def _norm(u: Array, v: Array) -> Array:
-    """Length with a gradient at 0 too; the bias of 1e-6 canvas widths is no part of a pixel."""
+    """The length of (u, v), with a finite gradient at 0; its bias of 1e-6 canvas widths is below a pixel."""
     return jnp.sqrt(u * u + v * v + 1e-12)
 
 
@@ -177,15 +178,16 @@ def _square(u: Array, v: Array) -> Array:
 
 
 def _ellipse(u: Array, v: Array) -> Array:
-    """First-order distance g/|∇g| of g = |(u/a, v/b)| - 1: exact on the axes, and near the outline."""
+    """The first-order distance g/|∇g| of g = |(u/a, v/b)| - 1: exact on the axes, and near the outline."""
     a, b = _SEMI_AXES
     ratio = _norm(u / a, v / b)
     return (ratio - 1) * ratio / _norm(u / a**2, v / b**2)
 
 
-# A heart is a square on its tip with a half disc on each upper side. With a side of 1: the area, how far
-# the centroid lies above the tip (that of a half disc of diameter 1 is 2/(3π) beyond its side), and the
-# unit that puts the tip, the point farthest from the centroid, at REACH.
+# A heart is a square on its tip with a half disc on each upper side. For a side of 1 the constants below
+# are the heart's area, the height of its centroid above the tip (the centroid of a half disc of diameter
+# 1 lies 2/(3π) beyond its side), and the unit of length that puts the tip, the point farthest from the
+# centroid, at REACH.
 _DISCS_AREA = math.pi / 4
 _HEART_AREA = 1 + _DISCS_AREA
 _DISCS_HEIGHT = (1.5 + 2 / (3 * math.pi)) / math.sqrt(2)
@@ -194,15 +196,18 @@ _HEART_UNIT = REACH / _CENTROID
 
 
 def _heart(u: Array, v: Array) -> Array:
-    """Signed distance to the union of the square and two whole discs; their inner halves lie within it."""
-    u, v = u / _HEART_UNIT, v / _HEART_UNIT + (_CENTROID - 1 / math.sqrt(2))  # 0 is the square's middle
-    p, q = (u + v) / math.sqrt(2), (v - u) / math.sqrt(2)  # along its two upper sides' normals
+    """Signed distance to the union of a square and two whole discs, whose inner halves lie in the square."""
+    u, v = (
+        u / _HEART_UNIT,
+        v / _HEART_UNIT + (_CENTROID - 1 / math.sqrt(2)),
+    )  # the origin is the square's center
+    p, q = (u + v) / math.sqrt(2), (v - u) / math.sqrt(2)  # coordinates along the normals of the upper sides
     discs = jnp.minimum(_norm(p - 0.5, q), _norm(p, q - 0.5)) - 0.5
     return jnp.minimum(_box(p, q, 0.5), discs) * _HEART_UNIT
 
 
 def _rgb(hue: Any, saturation: Any) -> Array:
-    """The color of full value with a hue and a saturation, [3]; the HSV hexcone of Smith 1978."""
+    """The color [3] of full value with a hue and a saturation, by the HSV hexcone (Smith 1978)."""
     offset = jnp.asarray([0.0, 2 / 3, 1 / 3], jnp.float32)
     ramp = jnp.abs(jnp.mod(hue + offset, 1.0) * 6 - 3) - 1
     return 1 - saturation * (1 - jnp.clip(ramp, 0, 1))

@@ -1,7 +1,7 @@
 """The inner loop: from an initialization to a task's parameters, by a few steps of any optax optimizer.
 
-A pure function of the loss, the parameters and the support set, to be differentiated through (second order),
-or with the inner gradients held constant (first order):
+`adapt` is a pure function of the loss, the parameters and the support set. A meta-gradient differentiates
+through it (second order), or holds the inner gradients constant (first order):
 
     adapted = adapt(loss, params, support, InnerConfig(steps=5, rate=0.01))
     meta_gradient = jax.grad(lambda p: loss(adapt(loss, p, support, inner), query))(params)
@@ -23,20 +23,26 @@ from lrn.meta.slopes import finite_slopes
 from lrn.types import LANES, Array, Batch, Key, Params, PyTree, is_key
 from lrn.xla.parts import axis_size
 
-Loss = Callable[..., Array]  # of the parameters and the support set; with a key also of that
+Loss = Callable[
+    ..., Array
+]  # ``loss(params, support)``, or ``loss(params, support, key)`` with random numbers
 ORDERS = ("first", "second")
-UNROLLED = 10  # steps; a loop costs more than it saves below, and compile time above
+UNROLLED = 10  # steps without a loop; below a loop costs more than it saves, above unrolling compiles slowly
 
 
 @config
 class InnerConfig:
     """Settings of the inner loop (Finn et al. 2017).
 
-    steps: gradient steps, 0 or more.
-    rate: of the inner optimizer.
+    steps: the number of gradient steps, 0 or more.
+    rate: the learning rate of the inner optimizer.
     order: "second" differentiates through the inner gradients; "first" holds them constant (FOMAML).
-    checkpoint: recompute each step on the way back: memory of one step's activations instead of all.
+    checkpoint: whether the backward pass recomputes each step: it then keeps one step's activations in memory
+        instead of those of all steps.
     optimizer: ``optimizer(rate) -> optax.GradientTransformation``.
+
+    Raises:
+        InputError: a field is out of its range.
     """
 
     steps: int = 1
@@ -71,24 +77,24 @@ def adapt(
     rates: PyTree = None,
     key: Key | None = None,
 ) -> Params:
-    """The parameters after ``config.steps`` steps on the support set.
+    """The parameters after ``config.steps`` steps on the support set (Finn et al. 2017).
 
     Args:
         loss: ``loss(params, support) -> scalar``.
-        params: where to start.
+        params: the parameters before the first step.
         support: any pytree that ``loss`` takes.
-        config: of the loop.
-        rates: multiply the update instead of ``config.rate``: as ``params``, leaves [steps] or
-            [steps, *shape of the parameter]: a rate a step and array, or a number (Li et al. 2017,
-            Antoniou et al. 2019).
-        key: of a loss that draws random numbers, which is then called ``loss(params, support, key)``, with
-            another key at each step.
+        config: the settings of the loop.
+        rates: learning rates that replace ``config.rate``: a tree like ``params`` with leaves [steps],
+            one rate for each step and array (Antoniou et al. 2019), or [steps, *shape of the parameter],
+            one rate for each step and number (Li et al. 2017).
+        key: the key of a loss that draws random numbers. Such a loss is called ``loss(params, support, key)``
+            with another key at each step.
 
     Returns:
-        As ``params``.
+        The adapted parameters, of the form of ``params``.
 
     Raises:
-        ValueError: ``rates`` have another number of steps.
+        InputError: ``rates`` is no tree like ``params``, or has another number of steps.
     """
     return adapt_path(loss, params, support, config, lambda params: (), rates, key=key)[0]
 
@@ -103,15 +109,19 @@ def adapt_path(
     unroll: int = UNROLLED,
     key: Key | None = None,
 ) -> tuple[Params, PyTree]:
-    """As `adapt`, with a look at the parameters before each step and after the last.
+    """`adapt`, which also evaluates a function of the parameters before each step and after the last.
 
     Args:
         loss, params, support, config, rates, key: as for `adapt`.
-        look: ``look(params)``, any pytree.
-        unroll: steps in one go of the loop; 1 compiles fastest, more are for what is differentiated.
+        look: ``look(params)``, which returns any pytree of arrays.
+        unroll: the number of steps in one iteration of the loop. 1 compiles fastest; more steps are faster
+            where the loop is differentiated.
 
     Returns:
-        The adapted parameters, and what ``look(params)`` gave, leaves [steps + 1, ...].
+        The adapted parameters, and the results of ``look``, leaves [steps + 1, ...].
+
+    Raises:
+        InputError: as for `adapt`.
     """
     optimizer = config.optimizer(config.rate if rates is None else 1.0)
     update = finite_slopes(optimizer.update)
@@ -135,14 +145,15 @@ def adapt_path(
     if config.checkpoint:
         step, first_step = jax.checkpoint(step), jax.checkpoint(first_step)
     begin, seen = (params, optimizer.init(params)), []
-    # The first step by itself: under a vmap over tasks its parameters are not batched, as a loop would make
-    # them, and what all tasks do with the same parameters stays one product.
+    # The first step stays outside of the loop. Under a vmap over tasks its parameters have no task axis,
+    # so the products of all tasks with these parameters are one product; a loop would give the parameters
+    # a task axis.
     if config.steps:
         begin, first = first_step(begin, jax.tree.map(lambda x: x[0], each))
         seen.append(jax.tree.map(lambda x: jnp.asarray(x)[None], first))
     if config.steps > 1:
         later = jax.tree.map(lambda x: x[1:], each)
-        # Of several steps in one go XLA would keep the activations that it computes again, together.
+        # With several checkpointed steps in one iteration XLA would keep the activations of all of them.
         unroll = 1 if config.checkpoint else min(config.steps, unroll)
         begin, rest = jax.lax.scan(step, begin, later, length=config.steps - 1, unroll=unroll)
         seen.append(rest)
@@ -152,11 +163,11 @@ def adapt_path(
 
 
 def _spread(params: Params, support: Batch) -> Params:
-    """The parameters as they are, large ones written as a product with a one that each task has for itself.
+    """The same parameters, each large array written as a product with a factor 1 that every task has.
 
-    Under a vmap over tasks (the axis `LANES`) its derivative, a sum over the tasks, is a product then. XLA
-    on CPU would make one kernel of a plain sum and the products beside it, in which these take twice their
-    time.
+    The derivative by the parameters is a sum over the tasks. Under a vmap over tasks (the axis `LANES`) this
+    product makes the sum a matrix product. XLA on CPU would fuse a plain sum with neighboring products
+    into one kernel, in which the products take twice their time.
     """
     if jax.default_backend() != "cpu" or axis_size(LANES) == 1:
         return params
@@ -168,13 +179,13 @@ def _spread(params: Params, support: Batch) -> Params:
     def one(x: Array) -> Array:
         if x.size < _LARGE or not jnp.issubdtype(x.dtype, jnp.floating):
             return x
-        factor = 1 + 0 * jnp.isfinite(some).astype(x.dtype)  # that it is one, XLA does not know
+        factor = 1 + 0 * jnp.isfinite(some).astype(x.dtype)  # 1, which XLA cannot know and fold
         return (factor @ x.reshape(1, -1)).reshape(x.shape)
 
     return jax.tree.map(one, params)
 
 
-_LARGE = 1 << 13  # numbers
+_LARGE = 1 << 13  # the least number of entries of a large array
 
 
 def _times(rate: Array, update: Array) -> Array:

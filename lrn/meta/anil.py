@@ -1,7 +1,7 @@
-"""Almost no inner loop (Raghu et al. 2020): only the head is adapted, the body's features are reused.
+"""ANIL, almost no inner loop (Raghu et al. 2020): the inner loop adapts the head; the body's features stay.
 
-Its inner loop sees features, computed once, so its steps cost next to nothing. As good as MAML where MAML's
-gain is reuse of features rather than rapid learning of them.
+The features of the support set are computed once, so inner steps cost next to nothing. ANIL is as good as
+MAML where MAML's gain comes from reuse of features rather than from rapid learning of new features.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from lrn.types import Example
 
 
 def anil(problem: Problem, config: MAMLConfig) -> MetaLearner:
-    """MAML whose inner loop changes the head alone; metrics as for `maml`."""
+    """MAML whose inner loop changes only the head; metrics and errors as for `lrn.meta.maml.maml`."""
     return maml(problem, config, adapted="head")
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     from lrn.meta import maml as module
 
     return module.example_of(anil)

@@ -1,8 +1,9 @@
-"""Adaptive risk minimization by a context (Zhang et al. 2021, ARM-CML): adapts to a task without its labels.
+"""Adaptive risk minimization by a context (Zhang et al. 2021, ARM-CML): adaptation without labels.
 
-A second network maps each unlabeled input of the support set to a few numbers; their mean, the context, goes
-beside every input of the first. Both are trained together on tasks that differ as deployments do, so that
-what is worth knowing of a place (how bright its pictures are, say) is read off a batch of its inputs.
+A context network maps each unlabeled input of the support set to a few numbers. The mean of these
+numbers, the context, is concatenated to every input of the main network. Both networks are trained
+together on tasks that differ as deployments do. The context network thus learns to extract a property of
+the task (the brightness of its pictures, say) from a batch of its inputs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from lrn.types import Array, Batch, Example, Key, Net, NetState, Params, PyTree
 
 @config
 class ARMConfig:
-    """Settings of the training: ``optimizer(meta_rate)``."""
+    """Settings of the training.
+
+    meta_rate: the learning rate. optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``.
+    """
 
     meta_rate: float = 1e-3
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
@@ -35,17 +39,17 @@ class ARMConfig:
 
 
 def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
-    """Learn a classifier, or regression, together with the context that it is told.
+    """Learn a classifier, or a regression, together with the context network.
+
+    The training loss is over support and query set together, as in `lrn.meta.pooled`, and uses the labels of
+    both. Neither the context network nor ``curve`` uses the support labels. Metrics: ``loss`` of the
+    training.
 
     Args:
-        problem: its body takes inputs with the context as further entries of their last axis: vectors
-            [n, d + c], or images [n, height, width, channels + c].
-        context: gives [n, c] for the inputs as the tasks have them; it keeps no statistics.
-        config: of the training.
-
-    The support labels serve the loss of the training, where both sets are learned from, as in
-    `lrn.meta.pooled`; they are never looked at by the context, nor by ``curve``. Metrics: ``loss`` of the
-    training.
+        problem: the main network and the loss. Its body takes inputs with the context as further entries
+            of the last axis: vectors [n, d + c], or images [n, height, width, channels + c].
+        context: the context network, from the inputs [n, ...] of a task to [n, c]; it keeps no statistics.
+        config: the settings.
 
     Raises:
         ValueError: from ``init``: the context network keeps statistics, or does not give [n, c].
@@ -81,15 +85,19 @@ def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
 
 
 def context_of(net: Net, params: Params, x: Array, key: Key | None = None) -> Array:
-    """What a batch of inputs x [n, ...] says about where it is from, [c]: the mean of what each says.
+    """The context [c] of a batch of inputs x [n, ...]: the mean of the context network's outputs.
 
-    A key says that this is training, and drives dropout.
+    Args:
+        net: the context network.
+        params: its parameters.
+        x: the inputs.
+        key: the key of dropout, in training; None in evaluation.
     """
     return net.apply(params, (), x, key=key, train=key is not None)[0].mean(axis=0)
 
 
 def told(x: Array, context: Array) -> Array:
-    """Inputs [n, ..., d] with the context [c] beside each, [n, ..., d + c]."""
+    """Inputs [n, ..., d] with the context [c] concatenated to each, [n, ..., d + c]."""
     beside = jnp.broadcast_to(context, (*x.shape[:-1], context.shape[0])).astype(x.dtype)
     return jnp.concatenate([x, beside], axis=-1)
 
@@ -97,13 +105,13 @@ def told(x: Array, context: Array) -> Array:
 def _check_context(net: Net, params: Params, net_state: NetState, x: Array) -> None:
     if jax.tree.leaves(net_state):
         raise check.InputError(
-            "the context network keeps statistics (BatchNorm), a context of its own; give one without."
+            "the context network keeps statistics (BatchNorm), a second context; give a network without them."
         )
     out = jax.eval_shape(lambda p: net.apply(p, (), x)[0], params)
     if out.ndim != 2 or out.shape[0] != x.shape[0]:
         raise check.InputError(
             f"the context network must map x [n, ...] to [n, c], and gives {list(out.shape)} for "
-            f"{list(x.shape)}; flatten it."
+            f"{list(x.shape)}; flatten its output."
         )
 
 

@@ -1,6 +1,6 @@
-"""Body only in the inner loop (Oh et al. 2021): the head stays, the features move to it.
+"""BOIL, body only in the inner loop (Oh et al. 2021): the inner loop adapts the body; the head stays.
 
-The mirror image of `lrn.meta.anil`: what is learned fast are the features.
+BOIL is the opposite of `lrn.meta.anil`: the features are learned rapidly.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from lrn.types import Example
 
 
 def boil(problem: Problem, config: MAMLConfig) -> MetaLearner:
-    """MAML whose inner loop changes the body alone; metrics as for `maml`."""
+    """MAML whose inner loop changes only the body; metrics and errors as for `lrn.meta.maml.maml`."""
     return maml(problem, config, adapted="body")
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     from lrn.meta import maml as module
 
     return module.example_of(boil)

@@ -1,11 +1,11 @@
-"""Tasks: families of them as pure functions of a key, and the episodes that are learned from.
+"""Families of tasks, as pure functions of a key, and episodes: the examples of a task.
 
     family = sinusoid()
     episode = draw(family, key, 25)  # 25 tasks, leaves [25, n, ...]
     fit(..., sampler=episodes(family, 25))
 
-A family over real data is made of the data, so that its arrays stay arguments of the compiled program:
-``sampler=episodes(lambda data: few_shot(data["image"], data["label"], ways=5, shots=1), 32)``.
+A family over real data is made by a function of the data, so that the data's arrays stay arguments of the
+compiled program: ``sampler=episodes(lambda data: few_shot(data["images"], ways=5, shots=1, queries=1), 32)``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from lrn.types import Array, Batch, Key, PyTree, Sampler
 
 
 class Episode(NamedTuple):
-    """What is seen of a task; of several tasks, with a leading axis [tasks].
+    """Examples of a task, or of several tasks with a leading axis [tasks].
 
-    support, query: ``{"x": [n, ...], "y": [n] int or [n, outputs] float}``, to adapt to and to be judged by.
-    code: [c], what task it is, for those who may know; () in a family without codes.
+    support: the examples to adapt to, ``{"x": [n, ...], "y": [n] int or [n, outputs] float}``.
+    query: the examples on which the adapted learner is judged, of the same form.
+    code: [c], a description of the task for learners that are told the task, such as `lrn.meta.oracle`;
+        () in a family without codes.
     """
 
     support: Batch
@@ -37,12 +39,13 @@ class Episode(NamedTuple):
 
 
 class TaskFamily(NamedTuple):
-    """A distribution over tasks as pure functions.
+    """A distribution over tasks, as pure functions.
 
-    sample: ``sample(key) -> task``, any pytree of arrays.
+    name: a name for messages.
+    sample: ``sample(key) -> task``; a task is any pytree of arrays.
     batch: ``batch(key, task) -> (support, query)``, as in `Episode`.
-    outputs: numbers a network gives: the ways of a classification, or the dimension of y.
-    code: ``code(task) -> [c]``, a full description of the task; None where there is none.
+    outputs: the number of outputs of a network: the ways of a classification, or the dimension of y.
+    code: ``code(task) -> [c]``, a full description of the task; None for a family without codes.
     """
 
     name: str
@@ -62,7 +65,7 @@ def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
     """Episodes of ``tasks`` independent tasks, leaves [tasks, ...].
 
     Raises:
-        ValueError: ``tasks`` is below 1, or what `check_family` says.
+        ValueError: ``tasks`` is below 1, or `check_family` refuses the family.
     """
     check.integer("tasks", tasks, low=1)
     check_family(family)
@@ -71,19 +74,20 @@ def draw(family: TaskFamily, key: Key, tasks: int) -> Episode:
 
 
 def joined(episode: Episode) -> Batch:
-    """Support and query set of a task as one batch."""
+    """The support and query set of a task as one batch, leaves [support + query, ...]."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), episode.support, episode.query)
 
 
 def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sampler:
-    """The ``sampler=`` of `lrn.train.fit`: a meta-batch of fresh tasks at each step.
+    """The ``sampler=`` of `lrn.train.fit`: it draws a meta-batch of new tasks at each step.
 
     Args:
-        family: the tasks, or a function of the data that makes them.
-        tasks: how many a step.
+        family: the family of tasks, or a function from the data to the family.
+        tasks: the number of tasks in a meta-batch.
 
     Raises:
-        ValueError: ``tasks`` is below 1; from ``draw``, before anything compiles, what `check_family` says.
+        ValueError: ``tasks`` is below 1; from ``draw``, before anything compiles, `check_family` refuses the
+            family.
     """
     check.integer("tasks", tasks, low=1)
 
@@ -95,10 +99,11 @@ def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sa
 
 
 def check_family(family: TaskFamily) -> None:
-    """Check the shapes of what a family gives, and, where labels are not drawn, that they are the classes.
+    """Check the shapes of a family's episodes and, where all episodes have the same labels, the labels.
 
     Raises:
-        ValueError: they are not those of an `Episode`, or one is.
+        ValueError: the family gives no `Episode`, a label is none of the classes, or the support set lacks a
+            class.
     """
     if not isinstance(family, TaskFamily):
         raise check.InputError(
@@ -147,9 +152,9 @@ def _check_part(family: TaskFamily, part: str, batch: Any) -> None:
 
 
 def _check_classes(family: TaskFamily, part: int, y: Any, key: Any) -> None:
-    """Where labels are the same in every draw, each must be a class, and each class in the support set.
+    """Where every draw has the same labels, check that each label is a class and each class has support.
 
-    Where they are drawn, a task may well lack a rare one.
+    Labels that are drawn are not checked: a task may lack a rare class.
     """
     if not jnp.issubdtype(y.dtype, jnp.integer):
         return
@@ -171,12 +176,13 @@ def _check_classes(family: TaskFamily, part: int, y: Any, key: Any) -> None:
 
 
 def constant(function: Callable[..., Array], *args: Any) -> Array | None:
-    """The array that ``function`` returns whatever its arguments are; None where it depends on one of them.
+    """The result of ``function`` if it does not depend on the arguments; None if it does.
 
-    Also None where it depends on a value that is traced. Nothing but what the result needs is computed.
+    The result is also None if it depends on a traced value. Only the steps that the result needs are
+    computed.
 
     Args:
-        function: of arrays to one array.
+        function: a function from arrays to one array.
         args: arrays, or their shapes.
     """
     closed = jax.make_jaxpr(function)(*args)

@@ -1,8 +1,8 @@
-"""Few-shot evaluation: many tasks, each adapted to by itself; every task's result is kept.
+"""Few-shot evaluation: the learner adapts to many tasks, each separately, and every task's score is kept.
 
-The protocol of the field (Finn et al. 2017; Triantafillou et al. 2020): 600 tasks, the mean with its 95%
-interval. That interval is over tasks, for one training; the spread over training seeds is another matter, and
-usually the larger one, so runs are repeated over seeds on top.
+The protocol of the field is the mean over 600 tasks with its 95% interval (Finn et al. 2017; Triantafillou et
+al. 2020). This interval is over tasks, for one training. The spread over training seeds is usually larger, so
+studies repeat the training over seeds as well.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from lrn.xla.runtime import jit_brief
 
 T = TypeVar("T")
 
-# A task whose loss is above this, or is not finite, has diverged: a squared error of 1000, where targets are
-# of the order of 1. A finite loss of 1e33 tells as little as an infinite one, and makes a mean as useless.
+# A task diverged if its loss is above this value or not finite; where targets are of the order of 1, the
+# value is an error of 1000, squared. A finite loss of 1e33 makes a mean as useless as an infinite loss.
 DIVERGED_ABOVE = 1e6
 
-# Streams of tasks that no training sees: to choose on, and to be judged by.
+# Streams of tasks that no training sees: the first to choose settings on, the second to judge them.
 VALIDATION, TEST = 601, 600
 
 
@@ -41,17 +41,22 @@ def per_task(
     steps: int,
     tasks_at_once: int = 0,
 ) -> Mapping[str, Array]:
-    """What each task's queries score after 0 to ``steps`` steps of adaptation.
+    """The scores of each task's queries after 0 to ``steps`` steps of adaptation.
 
     Args:
-        learner, problem, state: a trained learner and what it does.
-        episodes: leaves [tasks, ...].
-        steps: of adaptation.
-        tasks_at_once: so many adapted to together; 0 for as many as run fast.
+        learner: the meta-learner.
+        problem: its problem, which defines the scores.
+        state: its trained state.
+        episodes: the tasks, leaves [tasks, ...].
+        steps: the largest number of steps of adaptation.
+        tasks_at_once: the number of tasks adapted to together; 0 for as many as run fast.
 
     Returns:
-        The means over the queries of each task, {name: [tasks, steps + 1]}: "loss", and "accuracy" of a
-        classification.
+        The means over the queries of each task, {name: [tasks, steps + 1]}: "loss", and for a classification
+        "accuracy" in [0, 1].
+
+    Raises:
+        InputError: a count is out of range.
     """
     check.integer("steps", steps, low=0)
     check.integer("tasks_at_once", tasks_at_once, low=0)
@@ -76,21 +81,22 @@ def evaluator(
     """The ``evaluate=`` of `lrn.train.fit` for meta-learners.
 
     Args:
-        problem: what the learner does, or a function of the config that makes it.
-        family: tasks to evaluate on, or a function of the data that makes them.
-        tasks: how many.
-        at: after how many steps of adaptation.
-        tasks_at_once: tasks adapted to together.
-        diverged_above: a task whose loss exceeds this, or is not finite, has diverged.
+        problem: the learner's problem, or a function from the config to the problem.
+        family: the tasks to evaluate on, or a function from the data to the family.
+        tasks: the number of tasks.
+        at: the numbers of steps of adaptation after which to measure.
+        tasks_at_once: the number of tasks adapted to together; 0 for as many as run fast.
+        diverged_above: a task whose loss exceeds this value, or is not finite, diverged.
 
     Returns:
-        A function that measures, for each score and each k of ``at``, its mean over the tasks (``loss@5``),
-        half the width of its 95% interval (``loss@5 halfwidth``), its median (``loss@5 median``), and the
-        fraction of tasks that have diverged (``diverged@5``). The others are of the tasks that have not, NaN
-        where there is none.
+        A function that measures, for each score and each k in ``at``, the mean over the tasks
+        (``loss@5``), half the width of its 95% interval (``loss@5 halfwidth``), the median (``loss@5
+        median``), and the fraction of tasks that diverged (``diverged@5``). Mean, interval and median
+        leave out the tasks that diverged, and are NaN if all did.
 
     Raises:
-        ValueError: a count is out of range; from the function, tasks of other outputs than the problem's.
+        ValueError: a count is out of range; from the function, the tasks and the problem have different
+            numbers of outputs.
     """
     check.integer("tasks", tasks, low=2)
     check.positive("diverged_above", diverged_above)
@@ -102,19 +108,19 @@ def evaluator(
         given = problem if isinstance(problem, Problem) else problem(config)
         _check_outputs(made, given)
         scores = per_task(learner, given, state, draw(made, key, tasks), max(at), tasks_at_once)
-        found: dict[str, Array] = {}
+        metrics: dict[str, Array] = {}
         for k in at:
             fine = scores["loss"][:, k] <= diverged_above
-            found[f"diverged@{k}"] = (~fine).mean(dtype=jnp.float32)
+            metrics[f"diverged@{k}"] = (~fine).mean(dtype=jnp.float32)
             for name, values in scores.items():
-                found |= summary(f"{name}@{k}", values[:, k], fine)
-        return found
+                metrics |= summary(f"{name}@{k}", values[:, k], fine)
+        return metrics
 
     return evaluate
 
 
 def check_at(at: Sequence[int]) -> None:
-    """Raise InputError unless these are numbers of steps, one or more."""
+    """Raise InputError unless ``at`` holds one or more numbers of steps."""
     if not at:
         raise check.InputError("at must hold at least one number of steps, got none; give (0, 1, 5).")
     for k in at:
@@ -122,17 +128,26 @@ def check_at(at: Sequence[int]) -> None:
 
 
 def summary(name: str, values: Array, fine: Array) -> dict[str, Array]:
-    """Mean, half of its 95% interval (Student's) and median of the values [tasks] that are ``fine``."""
+    """The mean, half of its 95% interval (Student's) and the median of some of the values.
+
+    Args:
+        name: the name of the metric.
+        values: [tasks].
+        fine: bool [tasks], true for the values that count.
+
+    Returns:
+        From ``name``, ``{name} halfwidth`` and ``{name} median`` to scalars.
+    """
     count = fine.sum()
     values = jnp.where(fine, values, jnp.nan)
-    # In units of the largest, whose square or sum may be no number any more: one task in a thousand diverges.
-    # (Not beyond 1e36, for its reciprocal to be one.)
+    # The values are divided by the largest, because its square, or a sum, may overflow: one task in a
+    # thousand diverges. The divisor stays below 1e36, so that its reciprocal does not underflow.
     unit = jnp.clip(jnp.nanmax(jnp.abs(values), initial=0.0), 1e-30, 1e36)
     scaled = values / unit
-    mean = jnp.nansum(scaled) / count  # 0 / 0 if none is: no number is better than a perfect one
+    mean = jnp.nansum(scaled) / count  # NaN if no value counts; 0 would look like a perfect loss
     deviation = unit * jnp.sqrt(jnp.nansum((scaled - mean) ** 2) / jnp.maximum(count - 1, 1))
     mean = unit * mean
-    freedom = np.maximum(np.arange(values.size + 1) - 1, 1)  # for each count there can be
+    freedom = np.maximum(np.arange(values.size + 1) - 1, 1)  # degrees of freedom for each possible count
     quantile = jnp.asarray(special.stdtrit(freedom, 0.975), mean.dtype)[count]
     return {
         name: mean,
@@ -145,7 +160,7 @@ def _check_outputs(family: TaskFamily, problem: Problem) -> None:
     if family.outputs != problem.outputs:
         raise check.InputError(
             f"the tasks {family.name} have {family.outputs} outputs and the problem {problem.outputs}; "
-            "make them equal."
+            "make the two equal."
         )
 
 
@@ -161,28 +176,31 @@ def per_seed_and_task(
     steps: int = 10,
     tasks_at_once: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Every task's scores for every seed of a finished training (``fit.arm(name)``).
+    """The scores of every task for every seed of a finished training (``fit.arm(name)``).
 
-    The tasks of a seed are the same whatever was trained, so that methods are compared on paired tasks.
+    A seed's tasks are the same for every method, so that methods are compared on paired tasks.
 
     Args:
-        learner_of, problem, config: what was trained.
-        states: leaves [seeds, ...].
-        family: tasks to evaluate on.
-        seeds: of the training.
-        tasks, steps, tasks_at_once: as for `per_task`.
+        learner_of: the factory that was trained, ``learner_of(config) -> MetaLearner``.
+        problem: the learner's problem.
+        config: the config that was trained.
+        states: the trained states, leaves [seeds, ...].
+        family: the tasks to evaluate on.
+        seeds: the seeds of the training.
+        tasks: the number of tasks for each seed.
+        steps, tasks_at_once: as for `per_task`.
 
     Returns:
         {name: [seeds, tasks, steps + 1]}, on the host.
 
     Raises:
-        ValueError: a count is out of range, there are not as many seeds as states, or the tasks have other
-            outputs than the problem.
+        ValueError: a count is out of range, there is not one state for each seed, or the tasks and the
+            problem have different numbers of outputs.
     """
     check_states(states, seeds)
     score = scorer(learner_of, problem, family, tasks=tasks, steps=steps, tasks_at_once=tasks_at_once)
-    found = [score(config, seed, one) for seed, one in zip(seeds, by_seed(states, len(seeds)))]
-    return {name: np.stack([np.asarray(f[name]) for f in found]) for name in found[0]}
+    scores = [score(config, seed, state) for seed, state in zip(seeds, by_seed(states, len(seeds)))]
+    return {name: np.stack([np.asarray(of_seed[name]) for of_seed in scores]) for name in scores[0]}
 
 
 def scorer(
@@ -197,11 +215,16 @@ def scorer(
 ) -> Callable[[Any, int, State], Mapping[str, Array]]:
     """``score(config, seed, state) -> {name: [tasks, steps + 1]}``, compiled once for all configs and seeds.
 
-    Arguments as for `per_seed_and_task`, which says the errors too. A seed's tasks in one ``stream`` are the
-    same whatever was trained, other than in training, and independent of those of other streams.
+    The compiled programs of the last 16 families and learners are cached, together with the arrays that these
+    close over. The cache is keyed by the function objects, so the functions must be pure, as for `jax.jit`.
 
-    The programs for the last 16 families and learners are kept, with the arrays these close over, and found
-    again by the very same functions: these must be pure, as for `jax.jit`.
+    Args:
+        learner_of, problem, family, tasks, steps, tasks_at_once: as for `per_seed_and_task`.
+        stream: the stream of tasks, `VALIDATION` or `TEST`. A seed's tasks in one stream are the same for
+            every method. They are independent of the tasks in training and in other streams.
+
+    Raises:
+        ValueError: as `per_seed_and_task`.
     """
     check.integer("tasks", tasks, low=1)
     check_family(family)
@@ -216,22 +239,22 @@ def scorer(
 
 
 def _kept(make: Callable[..., T]) -> Callable[..., T]:
-    """The same result for the same arguments, of the last few; those without a hash are not kept."""
-    kept = functools.lru_cache(16)(make)
+    """Cache the last 16 results of ``make``; calls whose arguments have no hash are not cached."""
+    cached = functools.lru_cache(16)(make)
 
     @functools.wraps(make)
-    def found(*args: Any) -> T:
+    def cached_or_made(*args: Any) -> T:
         try:
             hash(args)
         except TypeError:
             return make(*args)
-        return kept(*args)
+        return cached(*args)
 
-    return found
+    return cached_or_made
 
 
-# One program for all that is compared, whatever is tuned. The tasks are drawn apart from what is done with
-# them, since random numbers take longest to compile.
+# Tasks are drawn and scored by two programs: random numbers take longest to compile, and all configs and
+# learners on one family share the program that draws.
 @_kept
 def _drawer(family: TaskFamily, tasks: int) -> Callable[[Any, Any], Episode]:
     return jit_brief(
@@ -256,12 +279,12 @@ def check_states(states: State, seeds: Sequence[int]) -> None:
     if len(seeds) == 0 or any(shape != (len(seeds),) for shape in shapes):
         raise check.InputError(
             f"there are {len(seeds)} seeds and states of {next(iter(shapes), ())}; give the states of an arm "
-            "(fit.arm(name)) and the seeds they were trained with."
+            "(fit.arm(name)) and the seeds of its training."
         )
 
 
 def by_seed(states: State, seeds: int) -> list[State]:
-    """The states of each seed, of states with leaves [seeds, ...]."""
-    # On the host, where an index is no program to compile.
+    """A list of each seed's state, from states with leaves [seeds, ...]."""
+    # On the host an index needs no compiled program.
     host = jax.tree.map(lambda x: x if is_key(x) else np.asarray(x), states)
     return [jax.tree.map(lambda x, i=i: x[i], host) for i in range(seeds)]

@@ -1,8 +1,8 @@
-"""Implicit MAML (Rajeswaran et al. 2019): a meta-gradient that does not see the inner loop's path.
+"""Implicit MAML (Rajeswaran et al. 2019): a meta-gradient that does not depend on the inner loop's path.
 
-The inner loop solves ``min_phi loss(phi) + strength / 2 * |phi - start|^2``. Whatever solved it, the
-solution's derivative follows from the condition that holds there, by conjugate gradients on products with the
-Hessian: memory does not grow with the inner steps.
+The inner loop solves ``min_phi loss(phi) + strength / 2 * |phi - start|^2``. At the solution the gradient is
+zero, and this condition alone determines the solution's derivative. Conjugate gradients compute the
+derivative from products with the Hessian, so memory does not grow with the number of inner steps.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class IMAMLConfig:
     """Settings.
 
-    inner: the solver of the inner problem; its order does not matter. The meta-gradient assumes that it gets
-        there: ``steps * rate * strength`` should be a few units.
-    strength: of the pull towards the initialization; the larger, the closer the adapted parameters stay.
-    cg_steps: conjugate gradient steps of the derivative.
-    meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml`.
+    inner: the solver of the inner problem; its order does not matter. The meta-gradient assumes that the
+        solver converges: ``steps * rate * strength`` should be a few units.
+    strength: the strength of the pull towards the initialization. The larger it is, the closer the adapted
+        parameters stay to the initialization.
+    cg_steps: the number of conjugate gradient steps for the derivative.
+    meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml.MAMLConfig`.
     """
 
     inner: InnerConfig = InnerConfig(steps=16, rate=0.1)
@@ -54,7 +55,7 @@ class IMAMLConfig:
 
 
 def proximal(loss: Loss, start: Params, strength: Any) -> Loss:
-    """``loss(phi, support) + strength / 2 * |phi - start|^2``."""
+    """The loss ``loss(phi, support) + strength / 2 * |phi - start|^2``, a function of phi and support."""
 
     def pulled(params: Params, support: Batch) -> Array:
         apart = jax.tree.map(lambda a, b: a - b, params, start)
@@ -67,15 +68,27 @@ def proximal(loss: Loss, start: Params, strength: Any) -> Loss:
 def implicit_adapt(
     loss: Loss, params: Params, support: Batch, config: InnerConfig, strength: Any, cg_steps: int = 5
 ) -> Params:
-    """As `lrn.meta.adapt.adapt` on the loss with the pull to ``params``, differentiated implicitly.
+    """`lrn.meta.adapt.adapt` on the loss with a pull to ``params``, differentiated implicitly.
 
-    The derivative, in reverse mode, is right where the inner loop has converged, and to the precision of
-    ``cg_steps`` conjugate gradient steps: eq. 6 and 7 of the paper for ``params``, and by the same condition
-    ``grad loss(phi) + strength * (phi - params) = 0`` for ``support``, ``strength`` and what ``loss`` closes
-    over. Where the inner loop has converged nothing depends on its rate.
+    The derivative, in reverse mode, is right where the inner loop has converged, to the precision of
+    ``cg_steps`` conjugate gradient steps. For ``params`` it is that of eq. 6 and 7 of the paper. For
+    ``support``, ``strength`` and arrays over which ``loss`` closes it follows from the same condition,
+    ``grad loss(phi) + strength * (phi - params) = 0``. The derivative by the inner rate is 0.
+
+    Args:
+        loss: ``loss(params, support) -> scalar``.
+        params: the initialization, to which the pull goes.
+        support: any pytree that ``loss`` takes.
+        config: the settings of the inner loop.
+        strength: the strength of the pull.
+        cg_steps: the number of conjugate gradient steps.
+
+    Returns:
+        The adapted parameters, of the form of ``params``.
     """
 
-    # What the loss closes over may be traced; a function with a derivative of its own may close over nothing.
+    # The loss may close over traced arrays, and a function with a custom derivative must not close over
+    # any. So these arrays become arguments.
     closed = jax.make_jaxpr(loss)(params, support)
 
     def pure(params: Params, support: Batch, *consts: Array) -> Array:
@@ -97,7 +110,7 @@ def implicit_adapt(
         end, given = kept
         _, support, strength, consts = given
 
-        # Conjugate gradients want one type, and parameters may be of several.
+        # Conjugate gradients need one dtype; parameters may have several.
         widest = jnp.result_type(*jax.tree.leaves(end))
 
         def wide(v: Params) -> Params:
@@ -111,11 +124,11 @@ def implicit_adapt(
             product = wide(jax.jvp(slope, (end,), (like_end(v),))[1])
             return jax.tree.map(lambda h, x: h / strength.astype(widest) + x, product, v)
 
-        given_back = wide(cotangent)
-        found = jax.scipy.sparse.linalg.cg(curvature, given_back, maxiter=cg_steps, tol=1e-6)[0]
-        # Of what is no number, or has no square, cg would give 0.
-        sound = jnp.isfinite(optax.tree.norm(given_back, squared=True))
-        back = like_end(jax.tree.map(lambda x: jnp.where(sound, x, jnp.nan), found))
+        right_side = wide(cotangent)
+        solution = jax.scipy.sparse.linalg.cg(curvature, right_side, maxiter=cg_steps, tol=1e-6)[0]
+        # Where the right side or its square is not finite, cg would return 0.
+        sound = jnp.isfinite(optax.tree.norm(right_side, squared=True))
+        back = like_end(jax.tree.map(lambda x: jnp.where(sound, x, jnp.nan), solution))
 
         def condition(start: Params, support: Batch, strength: Any, consts: Any) -> Params:
             return jax.grad(pulled(start, strength, consts))(end, support)
@@ -129,11 +142,11 @@ def implicit_adapt(
 
 
 def imaml(problem: Problem, config: IMAMLConfig) -> MetaLearner:
-    """MAML by implicit differentiation; metrics as for `lrn.meta.maml.maml`."""
+    """MAML by implicit differentiation; arguments and metrics as for `lrn.meta.maml.maml`."""
 
     def support_loss(net_state: NetState, key: Key | None = None) -> Loss:
-        # One draw of dropout for all inner steps: what is solved is one problem. (By its bits, for a key that
-        # serves more than once is else taken for a mistake.)
+        # All inner steps use one draw of dropout, because they solve one problem. The key is kept as its
+        # bits: the check for reused keys would take repeated use of the key itself for a mistake.
         bits = None if key is None else jax.random.key_data(key)
 
         def loss(params: Params, support: Batch) -> Array:
@@ -169,8 +182,8 @@ def imaml(problem: Problem, config: IMAMLConfig) -> MetaLearner:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`, by plain gradient descent.
+    """The network and tasks of `lrn.meta.maml.example`, with gradient descent as the outer optimizer.
 
-    Adam's first step is nearly the gradient's sign, hence that of the conjugate gradients' rounding.
+    Adam's first step is nearly the sign of the gradient, which the rounding of conjugate gradients can flip.
     """
     return example_of(imaml, IMAMLConfig(inner=InnerConfig(steps=3), optimizer=optax.sgd))

@@ -1,4 +1,4 @@
-"""The inner loop on a `Problem`: all of the network or a part of it, how it is judged, and its curve."""
+"""The inner loop on a `Problem`, over the whole network or a part; the query loss; the curve over steps."""
 
 from __future__ import annotations
 
@@ -29,16 +29,20 @@ def adapt_part(
     """The inner loop on a part of the network; the features of a fixed body are computed once.
 
     Args:
-        problem, params, net_state, support: the task.
-        config: of the loop.
-        part: "all", "head" or "body"; the rest stays as it is.
-        look: see `lrn.meta.adapt.adapt_path`; it gets all parameters.
-        rates: see there; a tree like the part.
-        unroll: see there.
-        key: of a training, drives dropout; another one at each step, but one for all where the body is fixed.
+        problem: the network and the loss.
+        params: all parameters before the first step.
+        net_state: the network's state.
+        support: the support set.
+        config: the settings of the loop.
+        part: the part that changes: "all", "head" or "body".
+        look: see `lrn.meta.adapt.adapt_path`; its argument is all parameters.
+        rates: see `lrn.meta.adapt.adapt`; a tree like the part.
+        unroll: see `lrn.meta.adapt.adapt_path`.
+        key: the key of dropout, in training. Each step draws anew; with a fixed body all steps share one
+            draw.
 
     Returns:
-        All parameters after the loop, and what was seen, leaves [steps + 1, ...].
+        All parameters after the loop, and the results of ``look``, leaves [steps + 1, ...].
     """
 
     def whole(adapted: Params) -> Params:
@@ -65,7 +69,15 @@ def adapt_part(
 def judged(
     problem: Problem, params: Params, net_state: NetState, episode: Episode, key: Key | None = None
 ) -> tuple[Array, Mapping[str, Array]]:
-    """The loss of a task's queries, and their mean scores; with a key, those of the training."""
+    """The loss of a task's queries, and their mean scores with the loss among them.
+
+    Args:
+        problem: the network and the loss.
+        params: the adapted parameters.
+        net_state: the network's state.
+        episode: the task.
+        key: the key of dropout, in training; None in evaluation.
+    """
     outputs = problem.predict(params, net_state, episode.support, episode.query["x"], key)
     scores = problem.score(outputs, episode.query["y"])
     loss = problem.loss(outputs, episode.query["y"])
@@ -83,14 +95,18 @@ def curve_of(
     part: str = "all",
     rates: PyTree = None,
 ) -> Array:
-    """Outputs for x after 0 to ``steps`` steps of the inner loop, [steps + 1, n, outputs].
+    """The outputs for x [n, ...] after 0 to ``steps`` steps of the inner loop, [steps + 1, n, outputs].
 
-    Arguments as for `adapt_part`; ``rates`` are of ``steps`` steps.
+    Args:
+        problem, params, net_state, support, config, part: as for `adapt_part`.
+        x: the queries.
+        steps: the number of steps, in place of ``config.steps``.
+        rates: as for `adapt_part`, for ``steps`` steps.
     """
 
     def look(params: Params) -> Array:
         return problem.predict(params, net_state, support, x)
 
     longer = dataclasses.replace(config, steps=steps)
-    # Not differentiated: unrolled it would take longer to compile and no less to run.
+    # The curve is not differentiated, so unrolling would only lengthen the compilation.
     return adapt_part(problem, params, net_state, support, longer, part, look, rates, unroll=1)[1]

@@ -1,10 +1,11 @@
 """Invariant risk minimization (Arjovsky et al. 2019, IRMv1): the tasks of a meta-batch are the environments.
 
-One network for all, as in `lrn.meta.pooled`, and a penalty where its outputs could be made better in one
-environment by a scale of that environment's own: the squared derivative of the loss by a factor on the
-outputs, at 1. Squaring a derivative estimated from a few examples would pay for its noise. The product of two
-halves' derivatives does not (their appendix D), nor does the mean product over all pairs of examples, which
-is what that is on average over all ways to halve them.
+One network is trained on all environments, as in `lrn.meta.pooled`, with a penalty for each environment. The
+penalty is the squared derivative of the environment's loss by a factor on the outputs, at factor 1: it is
+positive where a rescaling of the outputs would lower the loss in this environment. The square of a derivative
+that is estimated from a few examples is biased by the noise of the estimate. The product of the
+derivatives on two halves of the examples is unbiased (appendix D of the paper). So is the mean product
+over all pairs of examples, which this file uses; it is the mean over all ways to halve the examples.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class IRMConfig:
     """Settings.
 
-    penalty: its weight; at 0 this is pooled training. Above 1 loss and penalty are divided by it, as the
-        authors do, so that the gradient stays in bounds.
-    begin: the meta-step at which the weight goes from ``before`` to ``penalty``.
-    before: the weight at first.
-    meta_rate, optimizer: of the training.
+    penalty: the weight of the penalty; with 0 the training is pooled training. Where the weight is above
+        1, loss and penalty are divided by it, as in the authors' code, so that the gradient stays bounded.
+    begin: the meta-step at which the weight changes from ``before`` to ``penalty``.
+    before: the weight before that meta-step.
+    meta_rate: the learning rate. optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``.
     """
 
     penalty: float = 1.0
@@ -50,10 +51,17 @@ class IRMConfig:
 
 
 def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
-    """Train one network on all tasks, support and queries together, with IRMv1's penalty in each.
+    """Train one network on all tasks, support and queries together, with IRMv1's penalty for each task.
 
-    It adapts to nothing: all rows of its curve are equal. Metrics: ``loss`` of the training without the
-    penalty, and ``penalty`` (an estimate, which may be negative: see `invariance_penalty`).
+    The learner does not adapt: all rows of its curve are equal. Metrics: ``loss``, the training loss
+    without the penalty; ``penalty``, an estimate that may be negative, see `invariance_penalty`.
+
+    Args:
+        problem: the network and the loss.
+        config: the settings.
+
+    Raises:
+        ValueError: from the training: a task has fewer than two examples.
     """
 
     def loss(key: Key, meta: Params, net_state: NetState, episode: Episode, count: Array) -> Any:
@@ -74,23 +82,29 @@ def irm(problem: Problem, config: IRMConfig) -> MetaLearner:
 
 
 def invariance_penalty(loss: Callable[[Array, Array], Array], outputs: Array, y: Array) -> Array:
-    """The squared derivative of loss(scale * outputs, y) by the scale at 1, estimated without its noise.
+    """An unbiased estimate of the squared derivative of E[loss(scale * outputs, y)] by the scale, at 1.
 
-    With g_i that of one example, the mean of g_i g_j over all pairs i != j: unbiased where the examples of an
-    environment are drawn independently. In a set that was balanced, as `lrn.meta.families.few_shot` is, other
-    examples are less often of the same class, and it is a little too low.
+    The estimate is the mean of g_i g_j over all pairs i != j, where g_i is the derivative on example i. It is
+    unbiased if the examples of an environment are drawn independently. On a balanced set, such as those of
+    `lrn.meta.families.few_shot`, two examples are less often of the same class, and the estimate is a little
+    too low.
 
     Args:
         loss: ``loss(outputs, y) -> scalar``, a mean over the examples.
         outputs: [n, outputs], n at least 2.
         y: [n, ...].
 
+    Returns:
+        A scalar, in the squared unit of the loss.
+
     Raises:
-        ValueError: fewer than two examples.
+        ValueError: there are fewer than two examples.
     """
     n = outputs.shape[0]
     if n < 2:
-        raise check.InputError(f"the penalty needs pairs of an environment's examples, got {n}; give more.")
+        raise check.InputError(
+            f"the penalty needs two examples or more of an environment, got {n}; give more examples."
+        )
 
     def slope(f: Array, y: Array) -> Array:
         return jax.grad(lambda scale: loss(scale * f[None], y[None]))(jnp.ones((), f.dtype))
@@ -100,5 +114,5 @@ def invariance_penalty(loss: Callable[[Array, Array], Array], outputs: Array, y:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(irm, IRMConfig(penalty=10.0, begin=1))

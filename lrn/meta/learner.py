@@ -1,4 +1,4 @@
-"""The shape of a meta-learner: a `lrn.types.Learner` over batches of episodes that can also do a new task."""
+"""The shape of a meta-learner: a `lrn.types.Learner` over episodes that can also adapt to a new task."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class MetaLearner(NamedTuple):
     """A meta-learner as pure functions, made by a factory named after the method; `lrn.train.fit` trains it.
 
     init: ``init(key, episodes) -> state`` for an `Episode` with leaves [tasks, n, ...].
-    step: ``step(key, state, episodes) -> (state, metrics)``; ``loss`` is on the queries after adapting,
-        unless the factory says otherwise: compare methods by an evaluation, not by it.
-    curve: ``curve(state, support, x, code, steps) -> outputs [steps + 1, n, outputs]`` for one task: what is
-        predicted for the queries x [n, ...] after 0 to ``steps`` steps of adaptation (or whatever the method
-        does with the support set; where it takes no steps, all rows are equal). ``code`` is () or the task's
-        code, which only an oracle looks at.
-    divides: how many tasks the step shares among several devices, see `lrn.types.Learner`.
+    step: ``step(key, state, episodes) -> (state, metrics)``. The metric ``loss`` is that of the queries after
+        adaptation, unless the factory says otherwise; compare methods by an evaluation, not by this metric.
+    curve: ``curve(state, support, x, code, steps) -> outputs [steps + 1, n, outputs]`` for one task: the
+        outputs for the queries x [n, ...] after 0 to ``steps`` steps of adaptation to the support set. A
+        method that takes no steps returns equal rows. ``code`` is () or the task's code, which only an
+        oracle uses.
+    divides: the number of tasks that the step shares among several devices, see `lrn.types.Learner`.
     """
 
     init: Callable[[Key, Episode], State]
@@ -37,31 +37,33 @@ class MetaLearner(NamedTuple):
     divides: Callable[[State, Episode], int] | None = None
 
     def adapt(self, state: State, support: Batch, steps: int, code: PyTree = ()) -> Callable[[Array], Array]:
-        """Adapt a trained state to one's own examples; gives a predictor.
+        """Adapt a trained state to the examples of a new task.
 
             predict = maml(problem, config).adapt(state, {"x": x, "y": y}, steps=5)
             labels = predict(new_x).argmax(-1)
 
         Args:
-            state: of one training: of `lrn.train.Fit`, one arm and one seed,
+            state: the state of one training: one arm and one seed of a `lrn.train.Fit`,
                 ``jax.tree.map(lambda leaf: leaf[0], fit.arm(name))``.
-            support: ``{"x": [n, ...], "y": [n] int or [n, outputs] float}``, arrays of JAX or NumPy, x as in
-                training (pixels in [0, 1]).
-            steps: of adaptation; what takes no steps looks at the support set all the same.
-            code: for an oracle, the task's code.
+            support: ``{"x": [n, ...], "y": [n] int or [n, outputs] float}``, arrays of JAX or NumPy; x
+                has the scale of the training, such as pixels in [0, 1].
+            steps: the number of steps of adaptation. A method without steps uses the support set nonetheless.
+            code: the task's code, for an oracle.
 
         Returns:
-            ``predict(x) -> outputs [m, outputs]`` for x [m, ...], compiled for each m by itself.
+            ``predict(x) -> outputs [m, outputs]`` for x [m, ...]; each m compiles separately.
 
         Raises:
-            ValueError: examples and labels do not fit together or to the state, or ``steps`` is below 0; from
-                the predictor, x is of another form than in the support set, or labels do not fit the problem.
+            ValueError: examples and labels do not fit each other or the state, or ``steps`` is below 0;
+                from the predictor: x has another form than in the support set, or the labels do not fit
+                the problem.
         """
         check.integer("steps", steps, low=0)
         support, code = jax.tree.map(jnp.asarray, (support, code))
         _check_support(self, state, support, code)
 
-        # The support set is a constant, so that its labels are looked at before anything compiles.
+        # The support set is a constant of the program, so that its labels are checked before anything
+        # compiles.
         @jax.jit
         def outputs(state: State, x: Array) -> Array:
             return self.curve(state, support, x, code, steps)[-1]
@@ -71,7 +73,7 @@ class MetaLearner(NamedTuple):
             if x.ndim < 1 or x.shape[1:] != form or x.dtype != support["x"].dtype:
                 raise check.InputError(
                     f"x must be {support['x'].dtype} {['m', *form]}, as in the support set, got {x.dtype} "
-                    f"{list(x.shape)}; make them alike."
+                    f"{list(x.shape)}; give x the form of the support set's."
                 )
             return outputs(state, x)
 
@@ -81,8 +83,9 @@ class MetaLearner(NamedTuple):
 class MetaState(NamedTuple):
     """State of a meta-learner.
 
-    meta: what is meta-learned. net_state: of the network, changed only where it keeps running statistics.
-    taken: meta-steps till now.
+    meta: the meta-parameters, such as an initialization.
+    net_state: the network's state, which changes only if the network keeps running statistics.
+    opt_state: the outer optimizer's state. taken: int32 scalar, the number of meta-steps taken.
     """
 
     meta: PyTree
@@ -94,16 +97,18 @@ class MetaState(NamedTuple):
 class Gradient(NamedTuple):
     """The gradient of what is meta-learned, over a batch of tasks.
 
-    of: ``of(key, meta, net_state, episodes, count) -> (gradient of meta, metrics)``, after ``count`` steps.
-    divides: ``divides(meta, net_state, episodes, count) -> n``: among how many tasks `of` divides its work.
+    of: ``of(key, meta, net_state, episodes, count) -> (gradient of meta, metrics)``; ``count`` is the number
+        of meta-steps taken before.
+    divides: ``divides(meta, net_state, episodes, count) -> n``: the number of tasks that `of` shares among
+        several devices; 1 where one device does all.
     """
 
     of: Callable[[Key, PyTree, NetState, Episode, Array], tuple[PyTree, Mapping[str, Array]]]
     divides: Callable[[PyTree, NetState, Episode, Array], int]
 
 
-# ``loss(key, meta, net_state, episode, count) -> (loss, metrics)`` of one task. A metric called `NET_STATE`
-# is what the network is to keep of it; the mean over the tasks is kept.
+# ``loss(key, meta, net_state, episode, count) -> (loss, metrics)`` of one task. A metric with the name
+# `NET_STATE` is the network's new state; the state's mean over the tasks is kept.
 TaskLoss = Callable[[Key, PyTree, NetState, Episode, Array], tuple[Array, Mapping[str, Array]]]
 
 
@@ -113,13 +118,13 @@ def by_gradient(
     curve: Callable[[State, Batch, Array, PyTree, int], Array],
     optimizer: optax.GradientTransformation,
 ) -> MetaLearner:
-    """The meta-learner that follows a gradient.
+    """The meta-learner that follows a gradient of its meta-parameters.
 
     Args:
         start: ``start(key, x) -> (meta, net_state)`` for the support x [n, ...] of one task.
-        gradient: of what is meta-learned; see `of_tasks`.
+        gradient: the gradient by the meta-parameters; `of_tasks` makes one.
         curve: see `MetaLearner`.
-        optimizer: of the meta-parameters.
+        optimizer: the optimizer of the meta-parameters.
     """
 
     def init(key: Key, episodes: Episode) -> MetaState:
@@ -144,20 +149,25 @@ def by_gradient(
 
 
 def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
-    """The gradient of the mean loss over the tasks, so many at a time (0: as many as run fast, see `groups`).
+    """The gradient of the mean loss over the tasks, computed in groups of tasks.
 
-    Their number divides that of the tasks. The result does not depend on it, up to rounding. Several devices
-    of a lane share the tasks (`lrn.xla.parts`); one whose share is smaller than a group, or is not divided by
-    it, takes smaller groups.
+    Up to rounding the result does not depend on the size of the groups. Several devices of a lane share the
+    tasks (`lrn.xla.parts`). A device takes smaller groups if its share of the tasks is smaller than a
+    group, or no multiple of it.
+
+    Args:
+        loss: the loss of one task.
+        tasks_at_once: the number of tasks in a group, which divides the number of tasks; 0 for as many as run
+            fast, see `lrn.meta.groups`.
 
     Raises:
-        ValueError: from the gradient, before anything compiles: the tasks do not divide.
+        ValueError: from the gradient, before anything compiles: the tasks do not divide into groups.
     """
     check.integer("tasks_at_once", tasks_at_once, low=0)
 
     def some(meta: PyTree, net_state: NetState, keys: Key, episodes: Episode, count: Array) -> Any:
         def mean(meta: PyTree) -> Any:
-            if len(keys) == 1:  # products without an axis for the tasks are the faster ones
+            if len(keys) == 1:  # products without a task axis are faster
                 key, episode = jax.tree.map(lambda x: x[0], (keys, episodes))
                 value, metrics = loss(key, meta, net_state, episode, count)
                 metrics = {k: v if k == NET_STATE else jnp.mean(v) for k, v in metrics.items()}
@@ -192,7 +202,10 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         return tasks_at_once or fitting(lambda e: loss(jax.random.key(0), meta, net_state, e, count), first)
 
     def alone(most: int, tasks: int) -> bool:
-        """Whether one device does all: on CPU tasks that one core does together take less than to divide."""
+        """Whether one device does all tasks.
+
+        On CPU a group of tasks takes less time than the exchange of gradients between devices.
+        """
         return jax.default_backend() == "cpu" and most >= tasks
 
     def divides(meta: PyTree, net_state: NetState, episodes: Episode, count: Array) -> int:
@@ -210,8 +223,8 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
         parts = jax.tree.map(lambda x: x.reshape(groups, at_once, *x.shape[1:]), (keys, episodes))
 
         def add(total: Any, part: Any) -> tuple[Any, None]:
-            found = some(meta, net_state, part[0], part[1], count)
-            return jax.tree.map(jnp.add, total, found), None
+            of_group = some(meta, net_state, part[0], part[1], count)
+            return jax.tree.map(jnp.add, total, of_group), None
 
         shape = jax.eval_shape(
             lambda p: some(meta, net_state, p[0], p[1], count), jax.tree.map(lambda x: x[0], parts)
@@ -224,7 +237,7 @@ def of_tasks(loss: TaskLoss, tasks_at_once: int = 0) -> Gradient:
 
 
 def _check_support(learner: MetaLearner, state: State, support: Any, code: PyTree) -> None:
-    """Raise InputError unless a support set is of the form of training, and a state that of one training."""
+    """Raise InputError unless the support set has the training's form, and the state is of one training."""
     if not isinstance(support, dict) or set(support) != {"x", "y"}:
         raise check.InputError('the support set must be {"x": [n, ...], "y": [n, ...]}; give that dict.')
     if not jnp.issubdtype(support["x"].dtype, jnp.floating):
@@ -245,7 +258,7 @@ def _check_support(learner: MetaLearner, state: State, support: Any, code: PyTre
 
 
 def _differing(wanted: PyTree, given: PyTree) -> str:
-    """The first array of another shape, or that the trees are of another form."""
+    """The first difference between two trees of shapes, in words for a message."""
     shapes = [jax.tree_util.tree_flatten_with_path(t, is_leaf=_is_shape) for t in (wanted, given)]
     if shapes[0][1] != shapes[1][1]:
         return "of another form"
@@ -275,26 +288,32 @@ def check_episodes(episodes: Any) -> None:
 
 
 def map_tasks(function: Callable[..., PyTree], tasks: PyTree, at_once: int = 0) -> PyTree:
-    """``function`` of each task, leaves [tasks, ...]; ``at_once`` together, 0 for as many as run fast."""
+    """The results of ``function`` for each task, leaves [tasks, ...].
+
+    Args:
+        function: the computation of one task.
+        tasks: leaves [tasks, ...].
+        at_once: the number of tasks computed together; 0 for as many as run fast.
+    """
     count = jax.tree.leaves(tasks)[0].shape[0]
     at_once = at_once or fitting(function, jax.tree.map(lambda x: x[0], tasks))
     each = jax.vmap(function, axis_name=LANES)
     if at_once >= count:
         return each(tasks)
     groups = -(-count // at_once)
-    # The last group is filled up with its last task.
+    # Repetitions of the last task pad the last group; their results are cut off.
     index = jnp.minimum(jnp.arange(groups * at_once), count - 1).reshape(groups, at_once)
-    found = jax.lax.map(lambda i: each(jax.tree.map(lambda x: x[i], tasks)), index)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
+    grouped = jax.lax.map(lambda i: each(jax.tree.map(lambda x: x[i], tasks)), index)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], grouped)
 
 
 def flat(outputs: Array, steps: int) -> Array:
-    """The curve [steps + 1, n, outputs] of a method that takes no steps."""
+    """The curve [steps + 1, n, outputs] of a method without steps, from its outputs [n, outputs]."""
     return jnp.broadcast_to(outputs[None], (steps + 1, *outputs.shape))
 
 
 def example() -> Example:
-    """A meta-learner of one's own: an initialization that is good as it is, adapted by nothing."""
+    """A meta-learner made by `by_gradient`: it learns an initialization, and does not adapt."""
     from lrn import nets
     from lrn.meta.episode import episodes
     from lrn.meta.families.sinusoid import sinusoid

@@ -1,13 +1,13 @@
-"""Model-agnostic meta-learning (Finn, Abbeel and Levine 2017), second order or first.
+"""Model-agnostic meta-learning (MAML; Finn, Abbeel and Levine 2017), of second or first order.
 
-The meta-gradient is that of the query loss after a few steps on the support set, taken through those steps
-(``order="second"``) or not (``"first"``, FOMAML).
+The meta-gradient is the gradient of the query loss after a few steps on the support set. It is taken through
+these steps (``order="second"``) or not (``"first"``, FOMAML).
 
-What the naive version misses, and this one has:
-- All tasks at once: one vmap, not a loop with a clone of the network for each task.
-- `jax.checkpoint` for long inner loops, groups of tasks for large ones.
-- An inner loop of any length, any optax optimizer, and other lengths at test than in training.
-- BatchNorm's statistics are a choice with a name (`lrn.meta.problem`), not an accident.
+Beyond a naive implementation:
+- One vmap computes all tasks, in place of a loop with a clone of the network for each task.
+- `jax.checkpoint` saves memory in long inner loops, groups of tasks save memory for large networks.
+- The inner loop takes any optax optimizer and any number of steps, at test another number than in training.
+- The source of BatchNorm's statistics is an explicit choice (`lrn.meta.problem`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class MAMLConfig:
     """Settings; the defaults are those of the sinusoids.
 
-    inner: the inner loop.
-    meta_rate: of the outer optimizer. optimizer: ``optimizer(meta_rate)``, the outer one.
-    tasks_at_once: tasks whose gradients are taken together; 0 for as many as run fast.
+    inner: the settings of the inner loop.
+    meta_rate: the learning rate of the outer optimizer.
+    optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``, the outer optimizer.
+    tasks_at_once: the number of tasks whose gradients are computed together, a divisor of the number of
+        tasks; 0 for as many as run fast.
     """
 
     inner: InnerConfig = InnerConfig()
@@ -48,15 +50,20 @@ class MAMLConfig:
 
 
 def maml(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearner:
-    """Learn an initialization from which a few steps on the support set do a task.
+    """Learn an initialization from which a few steps on the support set solve a task.
+
+    Metrics are means over the tasks: ``loss`` of the queries after the inner loop, and the problem's other
+    scores (``accuracy``, in [0, 1], for a classification).
 
     Args:
         problem: the network and the loss.
-        config: of both loops.
-        adapted: what the inner loop changes: "all", "head" (see `lrn.meta.anil`) or "body" (`lrn.meta.boil`).
+        config: the settings of both loops.
+        adapted: the part that the inner loop changes: "all", "head" (see `lrn.meta.anil`) or "body" (see
+            `lrn.meta.boil`).
 
-    Metrics, means over the tasks: ``loss`` of the queries after the inner loop, and what else the problem
-    scores (``accuracy``).
+    Raises:
+        InputError: ``adapted`` is unknown; from the training, the tasks do not divide into groups of
+            ``tasks_at_once``.
     """
     check.choice("adapted", adapted, PARTS)
 

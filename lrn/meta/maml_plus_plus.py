@@ -1,12 +1,14 @@
-"""MAML++ (Antoniou, Edwards and Storkey 2019): what makes MAML train steadily.
+"""MAML++ (Antoniou, Edwards and Storkey 2019): changes to MAML that make its training stable.
 
-- A rate a layer and inner step, learned (LSLR).
-- A loss after every inner step (MSL): equal weights at first, which move to the last step's alone.
-- First order at first, then second (DA). (One lane then takes cheap steps first; of several vmapped ones each
-  takes both, and one is thrown away.)
-- The outer rate falls by a cosine (CA), and its gradient's elements are cut.
+- Learned inner rates, one for each array and inner step (LSLR).
+- A loss after every inner step (MSL), with equal weights at first; the weight moves to the last step's loss.
+- First order at first, second order later (DA). A single lane takes cheap steps first. Lanes under vmap
+compute
+  both gradients at every meta-step and discard one.
+- The outer rate falls by a cosine (CA), and the elements of the outer gradient are clipped.
 
-Batch statistics a step are left to the network (`lrn.meta.problem`); so is their bias.
+BatchNorm's statistics and bias for each inner step are not implemented: see `lrn.meta.problem` for the
+choices.
 """
 
 from __future__ import annotations
@@ -34,14 +36,16 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class MAMLPlusPlusConfig:
     """Settings; the defaults are the authors' for Omniglot, in meta-steps.
 
-    inner: the inner loop; its rate is where all rates begin, its order is that of the late part.
-    meta_rate, final_rate: of Adam, at first and after ``total_steps``.
-    total_steps: of the training.
-    first_order_steps: meta-steps of first order to begin with.
-    multi_step_steps: meta-steps over which the loss moves to the last inner step; 0 for the last alone.
-    learn_rates: whether the rates are learned.
-    clip: of each element of the gradient; 10 is theirs for miniImageNet, on Omniglot they cut nothing.
-    tasks_at_once: as for `lrn.meta.maml`.
+    inner: the inner loop. All learned rates begin at its rate; its order is that after ``first_order_steps``.
+    meta_rate, final_rate: the learning rate of Adam at first, and after ``total_steps``.
+    total_steps: the number of meta-steps of the training.
+    first_order_steps: the number of meta-steps of first order at the beginning.
+    multi_step_steps: the number of meta-steps over which the loss moves to the last inner step; 0 for
+        only the last inner step's loss from the start.
+    learn_rates: whether the inner rates are learned.
+    clip: the largest absolute value of an element of the gradient. The authors clip at 10 on
+        miniImageNet, and do not clip on Omniglot.
+    tasks_at_once: as for `lrn.meta.maml.MAMLConfig`.
     """
 
     inner: InnerConfig = InnerConfig(steps=5, rate=0.1)
@@ -69,10 +73,15 @@ class MAMLPlusPlusConfig:
 
 
 def step_weights(count: Array, steps: int, over: int) -> Array:
-    """The weight of the loss after each of ``steps`` inner steps at a meta-step, [steps]; they add up to 1.
+    """The weights of the losses after each inner step, [steps]; they sum to 1.
 
-    Equal at first; all but the last fall linearly to .03 / steps over ``over`` meta-steps (the authors' code,
-    ``get_per_step_loss_importance_vector``), then to nothing.
+    The weights are equal at first. All but the last fall linearly to .03 / steps over ``over``
+    meta-steps, as in the authors' ``get_per_step_loss_importance_vector``, and are 0 after that.
+
+    Args:
+        count: the number of meta-steps taken.
+        steps: the number of inner steps.
+        over: the number of meta-steps over which the weights fall.
     """
     if over == 0 or steps == 1:
         return jnp.zeros(steps).at[-1].set(1.0)
@@ -85,8 +94,9 @@ def step_weights(count: Array, steps: int, over: int) -> Array:
 def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
     """MAML with learned rates, a loss after every step, and annealing from first to second order.
 
-    What is meta-learned is ``{"params": ..., "rates": ...}``, the rates [steps] for each array. An adaptation
-    longer than in training goes on with the last step's. Metrics as for `lrn.meta.maml.maml`.
+    The meta-parameters are ``{"params": ..., "rates": ...}``, with rates [steps] for each array of
+    parameters. An adaptation longer than in training uses the last step's rates for all further steps.
+    Arguments and metrics are those of `lrn.meta.maml.maml`; ``loss`` is that after the last inner step.
     """
     steps = config.inner.steps
 
@@ -140,7 +150,7 @@ def maml_plus_plus(problem: Problem, config: MAMLPlusPlusConfig) -> MetaLearner:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     settings = MAMLPlusPlusConfig(
         inner=InnerConfig(steps=2, rate=0.01), total_steps=20, first_order_steps=3, multi_step_steps=5
     )

@@ -1,6 +1,6 @@
-"""Meta-SGD (Li et al. 2017): learn the inner rate of every single parameter along with the initialization.
+"""Meta-SGD (Li et al. 2017): learn an inner rate for every single parameter along with the initialization.
 
-A rate may become negative: what is learned is a direction, not only a speed.
+A rate may become negative, so the rates determine the direction of a step as well as its length.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from lrn.types import Array, Batch, Example, Key, NetState, PyTree
 
 
 def meta_sgd(problem: Problem, config: MAMLConfig) -> MetaLearner:
-    """MAML with a rate a parameter, all of which begin at ``config.inner.rate``; metrics as for `maml`.
+    """MAML with a learned rate for each parameter; all rates begin at ``config.inner.rate``.
 
-    What is meta-learned is ``{"params": ..., "rates": ...}``, two trees of one form.
+    The meta-parameters are ``{"params": ..., "rates": ...}``, two trees of the same form. Arguments and
+    metrics are those of `lrn.meta.maml.maml`.
     """
 
     def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
@@ -51,5 +52,5 @@ def meta_sgd(problem: Problem, config: MAMLConfig) -> MetaLearner:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(meta_sgd)

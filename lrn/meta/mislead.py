@@ -12,22 +12,23 @@ from lrn.types import Array, PyTree
 
 
 def wrong_support(episodes: Episode, where: Array | bool = True) -> Episode:
-    """Each task with the support set of the task after it, leaves [tasks, ...], which tells nothing of it.
+    """Episodes in which each task has the support set of the next task, which says nothing about the queries.
 
     Args:
-        episodes: of two tasks or more, the queries stay.
-        where: a scalar; false leaves all as it is, so that one program serves both.
+        episodes: leaves [tasks, ...], of two tasks or more.
+        where: a scalar bool. False leaves the episodes as they are, so that one compiled program serves both.
     """
     rolled = jax.tree.map(lambda x: jnp.where(where, jnp.roll(x, 1, axis=0), x), episodes.support)
     return episodes._replace(support=rolled)
 
 
 def zero_head(params: Mapping[str, PyTree], outputs: int | None = None) -> dict[str, PyTree]:
-    """Parameters ``{"body", "head"}`` with a head of zeros, of another number of outputs where one is given.
+    """Parameters ``{"body", "head"}`` with a head of zeros.
 
     Args:
-        params: leaves [...] or, of several seeds, [seeds, ...]; a head's last axis is that of its outputs.
-        outputs: of the new head; as many as before by default.
+        params: leaves [...], or [seeds, ...] for several seeds. The last axis of the head's arrays is that of
+            the outputs.
+        outputs: the number of outputs of the new head; by default that of the old head.
     """
 
     def empty(x: Array) -> Array:

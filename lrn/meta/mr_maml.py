@@ -1,8 +1,8 @@
-"""Meta-regularized MAML (Yin et al. 2020): noise on what is not adapted, paid for by the nat.
+"""Meta-regularized MAML (Yin et al. 2020): Gaussian weights, with a penalty on their information.
 
-A network that can tell tasks by their inputs may learn them by heart and never look at the support set. Here
-the body's weights are a Gaussian whose divergence from a prior is charged (their MR-MAML on weights, eq. 5):
-so knowing a task by heart costs more than reading it off the support set, to which the head is adapted.
+A network that recognizes tasks by their inputs may memorize the tasks and ignore the support set. Here the
+body's weights are Gaussian, and the loss includes their divergence from a prior (MR-MAML on weights, eq. 5).
+Memorizing a task in the weights then costs more than adapting the head to the support set.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class MRMAMLConfig:
     """Settings.
 
-    inner: the inner loop.
-    beta: weight of the divergence, in units of the loss a nat.
-    prior_std: of the normal prior of the body's weights, of mean 0. initial_std: of the weights at first.
-    adapted: what the inner loop changes: "head", "all" or "body", from the weights drawn.
-    meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml`.
+    inner: the settings of the inner loop.
+    beta: the weight of the divergence, in units of the loss per nat.
+    prior_std: the standard deviation of the body's weights under the prior, a normal of mean 0.
+    initial_std: the standard deviation of the body's weights at the start of the training.
+    adapted: the part that the inner loop changes, from the drawn weights on: "head", "all" or "body".
+    meta_rate, optimizer, tasks_at_once: as for `lrn.meta.maml.MAMLConfig`.
     """
 
     inner: InnerConfig = InnerConfig()
@@ -55,7 +56,13 @@ class MRMAMLConfig:
 
 
 def gaussian_divergence(mean: Params, log_std: Params, prior_std: Any) -> Array:
-    """KL(N(mean, std^2) || N(0, prior_std^2)) in nats, added up over all weights."""
+    """KL(N(mean, std^2) || N(0, prior_std^2)) in nats, summed over all weights, scalar.
+
+    Args:
+        mean: a tree of means.
+        log_std: a tree of the same form, the logarithms of the standard deviations.
+        prior_std: the standard deviation of the prior.
+    """
 
     def each(m: Array, s: Array) -> Array:
         ratio = jnp.exp(2 * s) / prior_std**2
@@ -65,10 +72,11 @@ def gaussian_divergence(mean: Params, log_std: Params, prior_std: Any) -> Array:
 
 
 def mr_maml(problem: Problem, config: MRMAMLConfig) -> MetaLearner:
-    """MAML with a Gaussian body; at test it takes its mean.
+    """MAML with a Gaussian body; an evaluation uses the mean weights.
 
-    What is meta-learned is ``{"params": ..., "log_std": ...}``, the latter of the body's arrays. Metrics as
-    for `lrn.meta.maml.maml`, and ``divergence`` (nats).
+    The meta-parameters are ``{"params": ..., "log_std": ...}``; ``params`` holds the means, ``log_std``
+    has the form of the body. Arguments and metrics are those of `lrn.meta.maml.maml`; a further metric is
+    ``divergence`` (nats).
     """
 
     def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
@@ -102,5 +110,5 @@ def mr_maml(problem: Problem, config: MRMAMLConfig) -> MetaLearner:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(mr_maml, MRMAMLConfig())

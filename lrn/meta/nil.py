@@ -1,7 +1,8 @@
-"""No inner loop (Raghu et al. 2020): train as MAML or ANIL, then throw the head away and compare features.
+"""NIL, no inner loop (Raghu et al. 2020): train as MAML or ANIL, then discard the head and compare features.
 
-A query's class scores are the cosine similarities of its features to the support examples', added up by
-class. Where it does as well as MAML, MAML's gain was in the features and not in adapting.
+A query's score for a class is the sum of the cosine similarities between the query's features and those
+of the class's support examples. Where NIL is as good as MAML, MAML's gain comes from its features and not
+from adaptation.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from lrn.types import Array, Batch, Example, PyTree
 
 
 def nil(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearner:
-    """MAML in training, nearest features at test; arguments and metrics as for `lrn.meta.maml.maml`.
+    """MAML in training, similarity of features at test; arguments and metrics as for `lrn.meta.maml.maml`.
 
     Raises:
-        ValueError: from ``curve``, before anything compiles: tasks without labels.
+        ValueError: from ``curve``, before anything compiles: the tasks have no labels.
     """
     learner = maml(problem, config, adapted)
 
@@ -32,21 +33,21 @@ def nil(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearn
             )
         y = check_labels(support["y"], support["x"].shape[0], problem.outputs)
         body = state.meta["body"]
-        known = problem.features(body, state.net_state, support, support["x"])
-        found = problem.features(body, state.net_state, support, x)
-        alike = _unit(found) @ _unit(known).T
-        return flat(alike @ one_hot_or_nan(y, problem.outputs, alike.dtype), steps)
+        of_support = problem.features(body, state.net_state, support, support["x"])
+        of_queries = problem.features(body, state.net_state, support, x)
+        similarity = _unit(of_queries) @ _unit(of_support).T
+        return flat(similarity @ one_hot_or_nan(y, problem.outputs, similarity.dtype), steps)
 
     return learner._replace(curve=curve)
 
 
 def _unit(features: Array) -> Array:
-    # (The root of a maximum, not the maximum of a root, whose slope at zero is no number.)
+    # The maximum is taken before the root: at zero the slope of a root is not finite.
     return features * jax.lax.rsqrt(jnp.maximum((features**2).sum(axis=1, keepdims=True), 1e-16))
 
 
 def example() -> Example:
-    """As `lrn.meta.prototypical.example`."""
+    """The network and tasks of `lrn.meta.prototypical.example`."""
     from lrn import nets
     from lrn.meta.episode import episodes
     from lrn.meta.families.blobs import blobs

@@ -1,6 +1,7 @@
-"""The task-conditioned oracle: one network that is told which task it is, and adapts to nothing.
+"""The task-conditioned oracle: one network whose input includes the task's code, without adaptation.
 
-The ceiling for learners that must find out by the support set; an arm that beats it is a sign of a fault.
+The oracle is the ceiling for learners that must infer the task from the support set. An arm that beats the
+oracle is a sign of a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from lrn.types import Array, Batch, Example, Key, Metrics, NetState, PyTree
 
 @config
 class OracleConfig:
-    """Settings of the training: ``optimizer(meta_rate)``."""
+    """Settings of the training.
+
+    meta_rate: the learning rate. optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``.
+    """
 
     meta_rate: float = 1e-3
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
@@ -33,12 +37,16 @@ class OracleConfig:
 
 
 def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
-    """Train on all tasks at once, each example [d] with its task's code [c] beside it.
+    """Train one network on all tasks, each input [d] concatenated with its task's code [c].
 
-    The body takes [n, d + c]. Metrics: ``loss`` of the training.
+    Metrics: ``loss`` of the training, over support and query set together.
+
+    Args:
+        problem: the network and the loss; its body takes inputs [n, d + c].
+        config: the settings.
 
     Raises:
-        ValueError: from ``init``: the tasks have no code, or an example is not a vector.
+        ValueError: from ``init``: the tasks have no code, or an input is not a vector.
     """
 
     def loss(key: Key, meta: PyTree, net_state: NetState, episode: Episode, count: Array) -> Any:
@@ -65,14 +73,16 @@ def oracle(problem: Problem, config: OracleConfig) -> MetaLearner:
 
 
 def tell(episodes: Episode) -> Episode:
-    """The same episodes [tasks, ...], each example with its task's code beside it.
+    """The same episodes, leaves [tasks, ...], with each input concatenated with its task's code.
 
     Raises:
-        ValueError: the tasks have no code, or an example is not a vector.
+        ValueError: the tasks have no code, or an input is not a vector.
     """
     check_episodes(episodes)
     if not jax.tree.leaves(episodes.code):
-        raise check.InputError("the oracle is told the task, and these tasks have no code; give them one.")
+        raise check.InputError(
+            "the oracle needs the code of a task, and these tasks have none; give the family a code."
+        )
     shape = episodes.support["x"].shape[2:]
     if len(shape) != 1:
         raise check.InputError(
@@ -89,5 +99,5 @@ def _told(batch: Batch, code: Array) -> Batch:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(oracle, OracleConfig())

@@ -1,12 +1,12 @@
-"""Pooled pretraining and fine-tuning: one network for all tasks, then a tuned adaptation to each.
+"""Pooled pretraining and fine-tuning: one network for all tasks, then a tuned adaptation to each task.
 
-The baseline that meta-learning has to beat. It is trained on the same episodes, support and queries together,
-without any inner loop; at test it is fine-tuned like any pretrained network, by settings of its own
-(``fine_tune``), to be tuned as MAML's are and not copied from it.
+This is the baseline that meta-learning must beat. The network is trained on the same episodes, support and
+query set together, without an inner loop. At test it is fine-tuned like any pretrained network, with
+settings of its own (``fine_tune``). Tune these settings as MAML's are tuned; do not copy them from MAML.
 
-Where the labels of tasks mean different things (few-shot classes), pooling them would teach nothing. Then the
-network is trained to tell all classes of the training set apart, by a head that is thrown away (Chen et al.
-2019, "baseline").
+Where the same label means different classes in different tasks (few-shot classes), labels cannot be
+pooled. The network is then trained to classify all classes of the training set, with a head that is
+discarded afterwards (Chen et al. 2019, "baseline").
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from lrn.types import Array, Batch, Example, Key, NetState, PyTree
 class PooledConfig:
     """Settings.
 
-    fine_tune: at test; as many steps as one asks for.
-    meta_rate, optimizer: of the pretraining.
-    tune: what fine-tuning changes: "all", "head" or "body".
+    fine_tune: the settings of fine-tuning at test; the evaluation chooses the number of steps.
+    meta_rate: the learning rate of the pretraining.
+    optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``, for the pretraining.
+    tune: the part that fine-tuning changes: "all", "head" or "body".
     """
 
     fine_tune: InnerConfig = InnerConfig()
@@ -50,24 +51,25 @@ class PooledConfig:
 
 
 def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLearner:
-    """Pretrain on all tasks as one, fine-tune at test.
-
-    Args:
-        problem: the network and the loss.
-        config: of both stages.
-        classes: of the training set, for tasks whose code is the classes behind their labels, int [ways];
-            then fine-tuning starts from a head of zeros. 0 where labels mean the same in every task.
+    """Pretrain on all tasks together, fine-tune at test.
 
     Metrics: ``loss`` of the pooled training.
 
+    Args:
+        problem: the network and the loss.
+        config: the settings of both stages.
+        classes: the number of classes of the training set, for tasks whose code is the class behind each
+            label, int [ways]; fine-tuning then starts from a head of zeros. 0 where a label means the
+            same class in every task.
+
     Raises:
-        ValueError: fine-tuning of the body alone from a head of zeros, which gives it no gradient; from the
-            training, tasks whose code is no class a label.
+        ValueError: only the body would be fine-tuned, with a head of zeros, which gives the body no gradient;
+            from the training, the code of a task is not the class behind each label.
     """
     check.integer("classes", classes, low=0)
     if classes and config.tune == "body":
         raise check.InputError(
-            "the head is zero before fine-tuning, so its body alone has no gradient; tune 'all' or 'head'."
+            "the head is zero before fine-tuning, so the body has no gradient; tune 'all' or 'head'."
         )
 
     def start(key: Key, x: Array) -> tuple[PyTree, NetState]:
@@ -87,7 +89,8 @@ def pooled(problem: Problem, config: PooledConfig, classes: int = 0) -> MetaLear
         if classes:
             y = check_labels(seen["y"], len(outputs), problem.outputs)
             code = _classes_of(episode, problem.outputs)
-            # A label that is none of the ways is no class either, and not the last.
+            # Indexing would map a label outside of the ways to the last class, so it becomes -1, which is
+            # no class.
             name = jnp.where((y >= 0) & (y < problem.outputs), code[y], -1)
             value = optax.softmax_cross_entropy(outputs, one_hot_or_nan(name, classes, outputs.dtype)).mean()
         else:
@@ -120,5 +123,5 @@ def _classes_of(episode: Episode, ways: int) -> Array:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(pooled, PooledConfig())

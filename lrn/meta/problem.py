@@ -1,12 +1,13 @@
-"""What a network does on a task: its outputs, loss and score, and where BatchNorm's statistics come from.
+"""A network on a task: its outputs, loss and score, and the source of BatchNorm's statistics.
 
-A network is a body, any `Net` that gives features [n, d], and a linear head. So the algorithms that treat the
-two apart (ANIL, BOIL, NIL, prototypes) work with whatever body one has.
+A network is a body, any `Net` that gives features [n, d], and a linear head. Algorithms that treat the
+two parts differently (ANIL, BOIL, NIL, prototypes) thus work with any body.
 
-A body with dropout has it on in meta-training, with fresh random numbers for each meta-step, task and inner
-step, and off in adaptation and prediction after it. A network is told one thing only, whether it trains; so
-with ``statistics="support"`` the queries, whose statistics are given, are without dropout in training too;
-and where statistics are of a batch at test, they are gathered with dropout, as moving averages are.
+Dropout of a body is on in meta-training, with new random numbers for each meta-step, task and inner step.
+It is off in adaptation and prediction at test. ``train`` is the one switch of a `Net` for both dropout
+and batch statistics, which has two consequences. With ``statistics="support"`` the queries, whose
+statistics are given, are computed without dropout in training too. Where a batch gives the statistics at
+test, they are computed with dropout, as moving averages are.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ STATISTICS = ("none", "support", "transductive", "running")
 
 
 class Problem(NamedTuple):
-    """A way to do tasks, as pure functions; `classification` and `regression` make one.
+    """A network with its loss and scores, as pure functions; `classification` and `regression` make one.
 
     init: ``init(key, x) -> (params, net_state)`` for x [n, ...]; params are ``{"body": ..., "head": ...}``.
-    features: ``features(body, net_state, support, x, key=None) -> [n, d]``. ``support`` gives BatchNorm its
-        statistics if they are to come from there. A key says that this is training, and drives dropout.
+    features: ``features(body, net_state, support, x, key=None) -> [n, d]``. With ``statistics="support"``,
+        BatchNorm's statistics come from ``support``. ``key`` is the key of dropout, in training; None at
+        test.
     head: ``head(head_params, features) -> outputs [n, outputs]``.
     loss: ``loss(outputs, y) -> scalar``, a mean over the examples.
-    score: ``score(outputs, y) -> {name: [n]}``, what is reported, per example.
-    outputs: numbers an example.
-    trained: ``trained(body, net_state, x, key=None) -> (features, net_state)`` in training, for a body that
-        keeps running statistics; None for others.
-    draws: ``draws(body, net_state, x)``, whether the body draws random numbers in training; None if it never
-        does.
+    score: ``score(outputs, y) -> {name: [n]}``, the reported scores of each example.
+    outputs: the number of outputs for an example.
+    trained: ``trained(body, net_state, x, key=None) -> (features, net_state)`` in training, for a body with
+        running statistics; None for any other body.
+    draws: ``draws(body, net_state, x) -> bool``: whether the body draws random numbers in training; None
+        if it never does.
     """
 
     init: Callable[[Key, Array], tuple[Params, NetState]]
@@ -55,7 +57,7 @@ class Problem(NamedTuple):
     def training_keys(
         self, key: Key, body: Params, net_state: NetState, x: Array, count: int = 2
     ) -> Sequence[Key | None]:
-        """Keys for so many passes of the training; all None for a body that draws no random numbers."""
+        """Keys for ``count`` passes in training; all None for a body that draws no random numbers."""
         if self.draws is None or not self.draws(body, net_state, x):
             return [None] * count
         return [*jax.random.split(key, count)]
@@ -63,10 +65,10 @@ class Problem(NamedTuple):
     def predict(
         self, params: Params, net_state: NetState, support: Batch, x: Array, key: Key | None = None
     ) -> Array:
-        """The outputs [n, outputs] for x [n, ...]; with a key, those of the training.
+        """The outputs [n, outputs] for x [n, ...]; with a key, in training mode.
 
         Raises:
-            ValueError: the body keeps running statistics, which `lrn.meta.prototypical` alone moves.
+            ValueError: the body keeps running statistics, which only `lrn.meta.prototypical` updates.
         """
         if self.trained is not None:
             raise check.InputError(
@@ -78,26 +80,28 @@ class Problem(NamedTuple):
     def loss_on(
         self, params: Params, net_state: NetState, support: Batch, batch: Batch, key: Key | None = None
     ) -> Array:
-        """The mean loss on a batch; with a key, that of the training."""
+        """The mean loss on a batch; with a key, in training mode."""
         return self.loss(self.predict(params, net_state, support, batch["x"], key), batch["y"])
 
 
 def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
-    """Cross-entropy over ``ways`` classes; labels int [n] in [0, ways).
+    """A classification of ``ways`` classes by cross-entropy (nats), with labels int [n] in [0, ways).
+
+    The scores are "loss" and "accuracy".
 
     Args:
-        body: gives features [n, d].
-        ways: classes of a task. A label outside of them is an error where it is known; where it is traced, it
-            makes the loss NaN, and its gradient too.
-        statistics: of a body with BatchNorm. "none": it has none. "support": from the support set, also for
-            the queries, each of which is then judged alone. "transductive": of whatever batch is looked at,
-            so that the queries of a task help each other, which most published numbers count as free.
-            "running": of the batch in training, moving averages of those after it, so that each query is
-            judged alone; for prototypical networks.
+        body: a network that gives features [n, d].
+        ways: the number of classes of a task. A label outside of [0, ways) raises an error where its value is
+            known; where it is traced it makes loss and gradient NaN.
+        statistics: the source of BatchNorm's statistics. "none": the body has no BatchNorm. "support": the
+            support set, for the queries too, so that each query is judged alone. "transductive": the batch
+            itself, so that the queries of a task help each other, as in most published numbers.
+            "running": the batch in training, and moving averages at test, so that each query is judged
+            alone; only for prototypical networks.
 
     Raises:
-        ValueError: ``ways`` below 2, or an unknown choice of statistics; from ``init``, a body whose state
-            does not fit the choice.
+        ValueError: ``ways`` is below 2, or the choice of statistics is unknown; from ``init``, the body's
+            state does not fit the choice.
     """
     check.integer("ways", ways, low=2)
 
@@ -110,7 +114,7 @@ def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
 
     def score(outputs: Array, y: Array) -> Mapping[str, Array]:
         y = check_labels(y, outputs.shape[0], ways)
-        # What is no number is no answer, though argmax finds its place.
+        # argmax returns the place of a NaN, which must not count as an answer.
         right = (jnp.argmax(outputs, -1) == y) & ~jnp.isnan(outputs).any(-1)
         known = (y >= 0) & (y < ways)
         accuracy = jnp.where(known, right.astype(jnp.float32), jnp.nan)
@@ -120,14 +124,23 @@ def classification(body: Net, ways: int, statistics: str = "none") -> Problem:
 
 
 def regression(body: Net, outputs: int = 1, statistics: str = "none") -> Problem:
-    """Mean squared error; y float [n, outputs]. Arguments as for `classification`."""
+    """A regression by mean squared error, with targets y float [n, outputs]; the score is "loss".
+
+    Args:
+        body: a network that gives features [n, d].
+        outputs: the number of outputs.
+        statistics: as for `classification`.
+
+    Raises:
+        ValueError: as for `classification`; from the loss, y has another shape than the outputs.
+    """
     check.integer("outputs", outputs, low=1)
 
     def squares(given: Array, y: Array) -> Array:
         if given.shape != y.shape:
             raise check.InputError(
                 f"a regression of {outputs} outputs needs y float {list(given.shape)}, got {y.dtype} "
-                f"{list(y.shape)}; make outputs those of the tasks."
+                f"{list(y.shape)}; set outputs to those of the tasks."
             )
         return (given - y) ** 2
 
@@ -141,32 +154,33 @@ def regression(body: Net, outputs: int = 1, statistics: str = "none") -> Problem
 
 
 def check_labels(y: Array, count: int, ways: int) -> Array:
-    """Labels [count] of ``ways`` classes, of a type that holds the number of classes.
+    """Labels [count] of ``ways`` classes, as integers of 32 bits or more.
 
     Raises:
-        ValueError: they are not int [count], or, where they are known, one of them is no class.
+        ValueError: the labels are not int [count], or a label whose value is known is outside of [0, ways).
     """
     if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer) or y.shape[0] != count:
         raise check.InputError(
             f"a classification needs labels int [n], here [{count}], got {y.dtype} {list(y.shape)}; "
-            "give one whole number an example, or use regression, or other tasks."
+            "give one whole number for each example, or use regression, or other tasks."
         )
     if not isinstance(y, Tracer):
         known = np.asarray(y)
         wrong = known[(known < 0) | (known >= ways)]
         if len(wrong):
             raise check.InputError(
-                f"label {wrong[0]} is none of {ways} classes, which are 0 to {ways - 1}; number them anew, "
-                "or change the ways."
+                f"label {wrong[0]} is none of {ways} classes, which are 0 to {ways - 1}; number the classes "
+                "from 0, or change the ways."
             )
     return y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
 
 
 def one_hot_or_nan(y: Array, ways: int, dtype: Any = jnp.float32) -> Array:
-    """The classes of labels [n] as rows [n, ways], 1 at the class and 0 elsewhere; NaN where it is none.
+    """Labels [n] as one-hot rows [n, ways]; the row of a label outside of [0, ways) is NaN.
 
-    A row of zeros would cost nothing. So such a label is seen at once, also by an inner loop, which looks at
-    gradients alone. (Added, not multiplied by: of a product with a 0 that was a bool XLA makes a 0.)
+    A row of zeros would have no loss, and hide the wrong label. A row of NaN shows in the loss and in every
+    gradient of an inner loop. NaN is added to the row and not multiplied: XLA simplifies a product with a
+    bool that is 0 to 0.
     """
     known = (y >= 0) & (y < ways)
     return jax.nn.one_hot(y, ways, dtype=dtype) + jnp.where(known, 0.0, jnp.nan).astype(dtype)[:, None]
@@ -216,7 +230,7 @@ def _problem(body: Net, outputs: int, statistics: str, loss: Any, score: Any) ->
 
 
 def draws(net: Net, params: Params, net_state: NetState, x: Array) -> bool:
-    """Whether a network draws random numbers in training; found in its trace."""
+    """Whether a network draws random numbers in training, by its trace."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     closed = jax.make_jaxpr(lambda key: net.apply(params, net_state, x, key=key, train=True))(key)
     return dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))[1][0]
@@ -225,16 +239,21 @@ def draws(net: Net, params: Params, net_state: NetState, x: Array) -> bool:
 def batch_statistics(
     net: Net, params: Params, net_state: NetState, x: Array, key: Key | None = None
 ) -> NetState:
-    """The statistics of one batch, from a network that only gives moving averages of them.
+    """The statistics of one batch, from a network that only returns moving averages of statistics.
 
-    An average moves to ``m * old + (1 - m) * new``: from an old one of zero, by the momentum m, which is the
-    derivative by the old one, follows the new. (As a difference of two averages m would be lost where they
-    are large.)
+    A moving average changes to ``m * old + (1 - m) * new`` with momentum m. With ``old`` zero the result is
+    ``(1 - m) * new``, and m is the derivative by ``old``; both give ``new``. (A difference of two
+    averages would lose m to rounding where the averages are large.)
 
     Args:
-        net, params, net_state: the network.
+        net: the network.
+        params: its parameters.
+        net_state: its state, which gives the form of the result.
         x: the batch, [n, ...].
-        key: of a network that draws random numbers in training; by default always the same.
+        key: the key of a network that draws random numbers in training; by default always the same key.
+
+    Returns:
+        A state of the form of ``net_state``, with the statistics of ``x``.
     """
     if key is None and draws(net, params, net_state, x):
         key = jax.random.key(0)
@@ -255,9 +274,9 @@ def batch_statistics(
 
 
 def _rest(momentum: Array) -> Array:
-    """1 - m as it was before m was rounded, for an m of as many decimals as its type tells apart.
+    """1 - m without the rounding error of m, for an m with no more decimals than its dtype resolves.
 
-    The rounding of .9999 is a thousandth of the rest.
+    In float32 the rounding error of .9999 is a thousandth of 1 - .9999.
     """
     unit = 10.0 ** round(-np.log10(float(jnp.finfo(momentum.dtype).eps)))
     return jnp.round((1 - momentum) * unit) / unit
@@ -268,13 +287,13 @@ def _check_body(out: Any, x: Array, net_state: NetState, statistics: str) -> Non
         raise check.InputError(
             f"the body must map x [n, ...] to features [n, d], and gives "
             f"{list(out.shape) if hasattr(out, 'shape') else type(out).__name__} for {list(x.shape)}; "
-            "flatten it."
+            "flatten its output."
         )
     keeps = bool(jax.tree.leaves(net_state))
     if keeps and statistics == "none":
         raise check.InputError(
             "the body keeps statistics (BatchNorm) and statistics='none'; choose 'support', "
-            "'transductive' or 'running', or a body without."
+            "'transductive' or 'running', or a body without BatchNorm."
         )
     if not keeps and statistics != "none":
         raise check.InputError(

@@ -1,4 +1,4 @@
-"""Prototypical networks (Snell, Swersky and Zemel 2017): a class is the mean of its features."""
+"""Prototypical networks (Snell, Swersky and Zemel 2017): the mean of its features represents a class."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
 class PrototypicalConfig:
     """Settings; the defaults are the authors' for Omniglot.
 
-    meta_rate: of Adam; halved every ``halve_every`` meta-steps, 0 for never.
-    tasks_at_once: as for `lrn.meta.maml`.
+    meta_rate: the learning rate of Adam at the start.
+    halve_every: the number of meta-steps after which the rate is halved, each time; 0 for never.
+    tasks_at_once: as for `lrn.meta.maml.MAMLConfig`.
     """
 
     meta_rate: float = 1e-3
@@ -38,9 +39,12 @@ class PrototypicalConfig:
 def prototypes(features: Array, y: Array, ways: int) -> Array:
     """The mean feature of each class, [ways, d], from features [n, d] and labels int [n].
 
+    Where labels are traced and cannot be checked, a class without examples gets the mean of all features,
+    and a label outside of the classes makes all prototypes NaN.
+
     Raises:
-        ValueError: the labels are not int [n], or, where they are known, a class has no example or a label is
-            no class. Where they are traced, the former gets the mean of all, and the latter makes all NaN.
+        ValueError: the labels are not int [n]; or their values are known, and a class has no example or a
+            label is outside of the classes.
     """
     y = check_labels(y, features.shape[0], ways)
     if not isinstance(y, Tracer):
@@ -56,28 +60,32 @@ def prototypes(features: Array, y: Array, ways: int) -> Array:
 
 
 def prototype_logits(features: Array, centers: Array) -> Array:
-    """Minus the squared Euclidean distance of features [n, d] to prototypes [ways, d]: [n, ways]."""
+    """Minus the squared Euclidean distances of features [n, d] to prototypes [ways, d], [n, ways]."""
     cross = features @ centers.T
     squares = (features**2).sum(1)[:, None] + (centers**2).sum(1)[None]
     return 2 * cross - squares
 
 
 def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
-    """Learn features in which the nearest class mean of the support set is the answer.
+    """Learn features in which the nearest class mean of the support set is the class of a query.
 
-    The problem's head is not used: the distances are to the body's features, and what is learned is the body.
-    So the ways of training and test may differ, as with the authors (60 to train, 5 or 20 to test): train
-    with a problem of the one, evaluate a learner with a problem of the other.
+    Only the body is learned: distances are between the body's features, and the problem's head is not
+    used. The ways of training and test may therefore differ, as in the paper (60 in training, 5 or 20 at
+    test): train with a problem of the one number of ways, and evaluate a learner with a problem of the other.
 
-    Metrics as for `lrn.meta.maml.maml`.
+    Args:
+        problem: the body and the loss.
+        config: the settings.
+
+    Metrics are those of `lrn.meta.maml.maml`.
     """
 
     def start(key: Key, x: Array) -> tuple[Params, NetState]:
         params, net_state = problem.init(key, x)
         return params["body"], net_state
 
-    def logits(known: Array, y: Array, found: Array) -> Array:
-        return prototype_logits(found, prototypes(known, y, problem.outputs))
+    def logits(of_support: Array, y: Array, of_queries: Array) -> Array:
+        return prototype_logits(of_queries, prototypes(of_support, y, problem.outputs))
 
     def features(
         meta: Params, net_state: NetState, support: Batch, x: Array, keys: Any = (None, None)
@@ -93,19 +101,19 @@ def prototypical(problem: Problem, config: PrototypicalConfig) -> MetaLearner:
         support, query = episode.support, episode.query
         kept = {}
         keys = problem.training_keys(key, meta, net_state, support["x"])
-        if problem.trained:  # one batch for the statistics, as with the authors
+        if problem.trained:  # one batch gives the statistics, as in the authors' code
             both, kept[NET_STATE] = problem.trained(meta, net_state, joined(episode)["x"], keys[0])
-            known, found = jnp.split(both, [support["x"].shape[0]])
+            of_support, of_queries = jnp.split(both, [support["x"].shape[0]])
         else:
-            known, found = features(meta, net_state, support, query["x"], keys)
-        outputs = logits(known, support["y"], found)
+            of_support, of_queries = features(meta, net_state, support, query["x"], keys)
+        outputs = logits(of_support, support["y"], of_queries)
         scores = problem.score(outputs, query["y"])
         return problem.loss(outputs, query["y"]), {**{k: v.mean() for k, v in scores.items()}, **kept}
 
     def curve(state: MetaState, support: Batch, x: Array, code: PyTree, steps: int) -> Array:
         del code
-        known, found = features(state.meta, state.net_state, support, x)
-        return flat(logits(known, support["y"], found), steps)
+        of_support, of_queries = features(state.meta, state.net_state, support, x)
+        return flat(logits(of_support, support["y"], of_queries), steps)
 
     rate = optax.constant_schedule(config.meta_rate)
     if config.halve_every:

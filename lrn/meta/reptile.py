@@ -1,8 +1,8 @@
-"""Reptile (Nichol, Achiam and Schulman 2018): move towards where the inner loop ends.
+"""Reptile (Nichol, Achiam and Schulman 2018): move the initialization towards the end of the inner loop.
 
-No gradient of a gradient: the meta-gradient is ``start - end``, a mean over the tasks. With one inner step it
-is joint training on all tasks; what it meta-learns comes from the later ones. Every inner step sees the whole
-set; the authors' see minibatches of it, so their numbers are not this one's.
+The meta-gradient is ``start - end``, a mean over the tasks; no gradient of a gradient is taken. With one
+inner step Reptile is joint training on all tasks; with more steps it meta-learns. Every inner step here
+uses the whole set, where the authors use minibatches of the set, so their numbers do not apply.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from lrn.xla.parts import mean_of_parts
 class ReptileConfig:
     """Settings.
 
-    inner: the inner loop; its order does not matter.
-    meta_rate: how far to move towards the end of the inner loop. optimizer: ``optimizer(meta_rate)``.
-    join: train the inner loop on support and query set together, as the authors do, who draw no queries in
-        training; otherwise on the support set alone.
+    inner: the settings of the inner loop; its order does not matter.
+    meta_rate: the share of the way to the end of the inner loop, under plain gradient descent.
+    optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``, the outer optimizer.
+    join: whether the inner loop trains on support and query set together. The authors do so: they draw no
+        queries in training. False trains on the support set alone.
     """
 
     inner: InnerConfig = InnerConfig(steps=5)
@@ -51,9 +52,10 @@ class ReptileConfig:
 
 
 def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
-    """Learn an initialization that is near to where each task's training ends.
+    """Learn an initialization that is near to the end of each task's training.
 
-    Metrics as for `lrn.meta.maml.maml`; with ``join`` the queries have been trained on.
+    Arguments and metrics are those of `lrn.meta.maml.maml`; with ``join`` the metrics are on queries that the
+    inner loop trained on.
     """
 
     def gradient(key: Key, meta: Params, net_state: NetState, episodes: Episode, count: Array) -> Any:
@@ -84,5 +86,5 @@ def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(reptile, ReptileConfig(inner=InnerConfig(steps=2)))

@@ -1,6 +1,7 @@
-"""Training from scratch: a fresh network on the support set of each task, nothing learned from other tasks.
+"""Training from scratch: each task trains a randomly initialized network on its support set.
 
-The floor: what adaptation alone can do. Its settings are tuned like everyone's.
+No task learns from other tasks, so this baseline shows what adaptation alone achieves. Tune its settings like
+those of every other arm.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
 class ScratchConfig:
     """Settings.
 
-    train: the training on a support set; as many steps as one asks for.
+    train: the settings of the training on a support set; the evaluation chooses the number of steps.
     """
 
     train: InnerConfig = InnerConfig()
@@ -32,9 +33,15 @@ class ScratchConfig:
 
 
 def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
-    """No meta-learning: steps change nothing, and each task begins at the random initialization.
+    """A learner without meta-learning: its steps change nothing, and each task begins at the initialization.
 
-    Metrics: ``loss`` of the queries before any training; not a number where that of the support set is none.
+    Metrics: the scores of the queries before any training. ``loss`` is NaN where the loss of the support
+        set is
+    NaN.
+
+    Args:
+        problem: the network and the loss.
+        config: the settings.
     """
 
     def init(key: Key, episodes: Episode) -> MetaState:
@@ -62,5 +69,5 @@ def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
 
 
 def example() -> Example:
-    """As `lrn.meta.maml.example`."""
+    """The network and tasks of `lrn.meta.maml.example`."""
     return example_of(scratch, ScratchConfig())

@@ -1,14 +1,14 @@
-"""Derivatives of optimizers where a root or a quotient of zero has none.
+"""Derivatives of optimizers at zero gradients, where roots and quotients have no derivative.
 
-An optimizer divides by roots of sums of squares. Where a gradient is exactly zero (a unit that is never on,
-an input that is never there) the chain rule gives 0 * inf for their derivative, which is not a number, and so
-is the meta-gradient of every parameter. The derivative there is 0: a norm has 0 among its slopes at 0, and
-what is divided by it has no say.
+An optimizer divides by roots of sums of squares. Where a gradient is exactly zero (a unit that is never
+active, an input that is always zero) the chain rule gives 0 * inf = NaN for the derivative of the root,
+and the meta-gradient of every parameter becomes NaN. This module sets the derivative to 0 there: 0 is a
+subgradient of a norm at 0, and the derivative of a quotient by this norm becomes 0 too.
 
-Two plainer ways are wrong. The derivative at a gradient moved a little off zero is that of the other side of
-a jump, in LAMB, LARS and Adafactor, which scale a step by its norm and one of zero not at all (finite
-differences in tests/meta/test_meta_slopes.py). And 0 in place of what is no number is no linear map of the
-tangents, so reverse mode has no such thing.
+Two simpler remedies are wrong. The first moves the gradient a little off zero: LAMB, LARS and Adafactor
+scale a step by its norm and do not scale a zero step, so the derivative is that of the other side of a
+jump (finite differences in tests/meta/test_meta_slopes.py). The second replaces NaN by 0 in the result:
+this is no linear map of the tangents, so reverse mode cannot transpose it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from jax.extend.core import ClosedJaxpr, Literal
 
 from lrn.types import Array
 
-# Primitives, and which of their operands makes an infinite slope by being zero.
+# From a primitive to the index of the operand whose zero makes a slope infinite.
 _OPERAND = {"sqrt": 0, "rsqrt": 0, "cbrt": 0, "log": 0, "div": 1, "pow": 0, "integer_pow": 0}
 
 
 def finite_slopes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of pytrees of arrays, with a slope of 0 where one of its steps has none.
+    """The same function of pytrees of arrays, with derivative 0 where a step has no finite derivative.
 
-    Such steps are roots, logarithms and powers of exactly zero (and roots of less), and quotients by it. All
-    values, and all derivatives elsewhere, are those of the function. Steps with a derivative of their own
-    (`jax.custom_jvp`) keep it.
+    Such steps are roots, logarithms and powers of exactly zero, roots and logarithms of negative numbers, and
+    quotients with divisor zero. All values, and all derivatives elsewhere, are those of ``function``.
+    Steps with a derivative of their own (`jax.custom_jvp`) keep that derivative.
     """
 
     def guarded(*args: Any) -> Any:
@@ -56,7 +56,7 @@ def _run(closed: ClosedJaxpr, *args: Any) -> list[Any]:
 
 
 def _step(equation: Any, operands: list[Any]) -> Sequence[Any]:
-    """The results of one step; where it has no slope, those of constants."""
+    """The results of one step; where the step has no finite slope, its operands are held constant."""
     if equation.primitive.name in ("jit", "pjit"):
         return _run(equation.params["jaxpr"], *operands)
     steep = _steep(equation, operands)
@@ -69,7 +69,7 @@ def _step(equation: Any, operands: list[Any]) -> Sequence[Any]:
 
 
 def _steep(equation: Any, operands: list[Any]) -> Array | None:
-    """Where the step has no slope; None for one that has it everywhere."""
+    """The mask of entries at which the step has no finite slope; None for a step with finite slopes."""
     name = equation.primitive.name
     which = _OPERAND.get(name)
     if which is None or not jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.inexact):
@@ -77,21 +77,21 @@ def _steep(equation: Any, operands: list[Any]) -> Array | None:
     if isinstance(equation.invars[which], Literal) or equation.params.get("y", -1) >= 0:  # x ** y
         return None
     x = operands[which]
-    if name == "pow":  # of a high power the slope at zero is finite
+    if name == "pow":  # powers of 1 and above have a finite slope at zero
         return (x == 0) & (operands[1] < 1)
     return x <= 0 if name in ("sqrt", "rsqrt", "log") else x == 0
 
 
 def _bound(equation: Any, operands: list[Any]) -> Sequence[Any]:
-    """The step as it is; of loops and branches, with finite slopes of the functions in them."""
+    """The results of a step; functions inside of a loop or a branch get finite slopes too."""
     primitive, params = equation.primitive, equation.params
     if not primitive.name.startswith("custom"):
         params = {name: _inside(value) for name, value in params.items()}
     params = primitive.get_bind_params(params)
-    # The functions of a call apart or among the parameters, as the version of JAX has it.
+    # Some versions of JAX return the functions of a call separately, others among the parameters.
     functions, params = params if isinstance(params, tuple) else ((), params)
-    found = primitive.bind(*functions, *operands, **params)
-    return found if primitive.multiple_results else [found]
+    results = primitive.bind(*functions, *operands, **params)
+    return results if primitive.multiple_results else [results]
 
 
 def _inside(value: Any) -> Any:

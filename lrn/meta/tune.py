@@ -1,9 +1,9 @@
-"""Methods compared fairly: each has its candidates, the best on validation tasks is measured on test tasks.
+"""A fair comparison of methods: each method's best candidate on validation tasks is measured on test tasks.
 
-A candidate is a config with trained states: one training under several settings of adaptation (pretraining
-with many rates of fine-tuning), or several trainings (MAML with many inner rates). Methods compared get
-equally many. Which one is best is asked for each number of steps by itself, so that a method that is made for
-one step is not judged by ten with settings for one, and neither is its baseline.
+A candidate is a config with trained states. The candidates of a method are one training under several
+settings of adaptation (pretraining with many rates of fine-tuning), or several trainings (MAML with many
+inner rates). Give every method the same number of candidates. The best candidate is chosen for each
+number of steps separately, so that no method is judged after ten steps with the settings that suit one step.
 """
 
 from __future__ import annotations
@@ -38,29 +38,32 @@ def tuned(
     tasks_at_once: int = 0,
     diverged_above: float = DIVERGED_ABOVE,
 ) -> dict[str, np.ndarray]:
-    """Scores after 0 to ``steps`` steps, each by the candidate that does best then on validation tasks.
+    """Scores on test tasks after 0 to ``steps`` steps, each by the best candidate for that number of steps.
 
     Args:
-        learner_of, problem: what was trained; the configs differ in floats only.
-        candidates: settings to choose from; one choice for all seeds.
-        seeds: of the trainings.
-        validation: tasks to choose on.
-        test: tasks to measure on, or several families of them, named.
-        steps: of adaptation, the most.
-        validation_tasks, test_tasks: how many a seed, the same for whatever is compared; of each family.
-        tasks_at_once: so many adapted to together; 0 for as many as run fast.
-        diverged_above: a task whose loss exceeds this, or is not finite, has diverged; its loss counts as
-            this.
+        learner_of: the factory that was trained, ``learner_of(config) -> MetaLearner``.
+        problem: the learner's problem.
+        candidates: the candidates; their configs differ only in floats. All seeds share one choice.
+        seeds: the seeds of the trainings.
+        validation: the tasks on which the candidate is chosen.
+        test: the tasks on which it is measured, or several families of tasks by name.
+        steps: the largest number of steps of adaptation.
+        validation_tasks: the number of validation tasks for each seed; all candidates have the same tasks.
+        test_tasks: the number of test tasks for each seed and family; all methods have the same tasks.
+        tasks_at_once: the number of tasks adapted to together; 0 for as many as run fast.
+        diverged_above: a task whose loss exceeds this value, or is not finite, diverged; its loss counts
+            as this value.
 
     Returns:
-        ``chosen``, int [steps + 1], the candidate for each number of steps: that of the least mean loss over
-        seeds and validation tasks. Further, for each score its mean over all test tasks, those that have
-        diverged among them, [seeds, steps + 1], and ``diverged``, their fraction; for several families
-        {f"{family}: {score}"}.
+        ``chosen``, int [steps + 1]: for each number of steps, the index of the candidate with the least
+        mean loss over seeds and validation tasks. For each score, its mean over all test tasks, [seeds,
+        steps + 1]. ``diverged``, [seeds, steps + 1]: the fraction of test tasks that diverged. With
+        several families the names are {f"{family}: {score}"}.
 
     Raises:
-        ValueError: no candidates, candidates that differ in more than floats, states of other seeds, a count
-            out of range, or tasks of other outputs than the problem's.
+        ValueError: there are no candidates, the candidates differ in more than floats, the states are not
+            those of the seeds, a count is out of range, or tasks and problem have different numbers of
+            outputs.
     """
     check.positive("diverged_above", diverged_above)
     if not candidates:
@@ -68,20 +71,20 @@ def tuned(
     form = jax.tree.structure(candidates[0][0])
     if any(jax.tree.structure(config) != form for config, _ in candidates[1:]):
         raise check.InputError(
-            "candidates differ in more than floats; compare one method's settings, and others in other calls."
+            "candidates differ in more than floats; compare other settings by a call of their own."
         )
     for _, states in candidates:
         check_states(states, seeds)
 
     def bounded(losses: Any) -> np.ndarray:
-        """With what a diverged task counts as; to leave it out would reward a method that diverges."""
+        """The losses, ``diverged_above`` for a diverged task; leaving it out would reward divergence."""
         losses = np.asarray(losses, np.float64)
         return np.where(losses <= diverged_above, losses, diverged_above)
 
     def measure(
         family: TaskFamily, tasks: int, stream: int, which: Sequence[int]
     ) -> dict[int, list[Mapping[str, Any]]]:
-        """Of each of these candidates, for each seed {name: [tasks, steps + 1]}."""
+        """From the index of a candidate to a list with each seed's scores, {name: [tasks, steps + 1]}."""
         score = scorer(
             learner_of, problem, family, tasks=tasks, steps=steps, tasks_at_once=tasks_at_once, stream=stream
         )
@@ -98,7 +101,7 @@ def tuned(
         1
     )
     chosen = losses.argmin(0)  # [steps + 1]
-    found: dict[str, np.ndarray] = {"chosen": chosen}
+    results: dict[str, np.ndarray] = {"chosen": chosen}
     families = {"": test} if isinstance(test, TaskFamily) else test
     for family, tasks in families.items():
         scores = measure(tasks, test_tasks, TEST, sorted(set(chosen.tolist())))
@@ -109,8 +112,8 @@ def tuned(
             for name in scores[chosen[0]][0]
         }  # [seeds, steps + 1, tasks]
         prefix = f"{family}: " if family else ""
-        found[f"{prefix}diverged"] = 1 - (best["loss"] <= diverged_above).mean(-1)
+        results[f"{prefix}diverged"] = 1 - (best["loss"] <= diverged_above).mean(-1)
         best["loss"] = bounded(best["loss"])
         for name, values in best.items():
-            found[prefix + name] = values.mean(-1)
-    return found
+            results[prefix + name] = values.mean(-1)
+    return results

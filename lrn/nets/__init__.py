@@ -1,7 +1,7 @@
 """Networks as `Net(init, apply)`: an MLP, small CNNs, ResNet-18, and bridges from flax and plain functions.
 
-This package alone imports flax; cores see only `lrn.types.Net`. `conv` holds the convolution and the
-pooling, whose form is chosen per backend by measurement.
+Only this package imports flax; cores see only `lrn.types.Net`. `conv` holds convolution and pooling in
+the forms that measurements found to be fastest on each backend.
 """
 
 from lrn.nets.bridge import from_flax, from_function

@@ -1,4 +1,4 @@
-"""Make a `Net` of a flax module or of plain functions."""
+"""A `Net` from a flax module, or from plain functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flax import linen as nn
 from lrn.check import InputError
 from lrn.types import Array, Key, Net, NetState, Params
 
-# The names by which modules ask whether they train, and the value each expects while training.
+# Names of arguments and fields that tell a module whether it trains, with their values in training.
 _TRAIN_ARGUMENTS = {
     "train": True,
     "training": True,
@@ -40,23 +40,26 @@ _MISFITS = (
 
 
 def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
-    """Wrap a `flax.linen` module.
+    """The `Net` of a `flax.linen` module.
 
-    Whether to train reaches a module by the name it asks for: an argument of its ``__call__``, or else a
-    field, called ``train``, ``training``, ``is_training``, ``is_train``, ``train_mode``, ``update_stats``,
-    ``deterministic``, ``use_running_average``, ``inference``, ``eval``, ``is_eval`` or ``eval_mode``. The
-    state is every collection but "params" and "intermediates" that `init` makes (BatchNorm: "batch_stats"),
-    and () when there is none. The key serves every name of random numbers that the module asks for.
+    A module learns whether it trains from an argument of its ``__call__``, or else from a field, of one
+    of these
+    names: ``train``, ``training``, ``is_training``, ``is_train``, ``train_mode``, ``update_stats``,
+    ``deterministic``, ``use_running_average``, ``inference``, ``eval``, ``is_eval``, ``eval_mode``. The
+    network's state is all collections that the module's `init` makes, except "params" and "intermediates"
+    (for BatchNorm: "batch_stats"), or () if there are none. One key serves all random streams of the module.
 
     Args:
-        module: the module, built.
-        fixed_mode: True for a module with flax layers that are not to follow the mode, such as a BatchNorm
-            that is frozen or a dropout that is always on. Else they are taken for a flag that gets lost.
+        module: an instance of the module.
+        fixed_mode: True for a module with flax layers that must not follow the mode, such as a frozen
+            BatchNorm, or dropout that is always on. With False such a layer raises an error, because it
+            looks like a layer that the module forgot to tell its mode.
 
     Raises:
-        ValueError: ``module`` is no flax.linen module, or asks for an argument of another name; or, from
-            `init` and `apply`, the parameters or the state do not fit the input, a random layer got no key,
-            a BatchNorm, a dropout or the state does not follow the mode, or the state changes its form.
+        ValueError: ``module`` is no instance of a flax.linen module, or its ``__call__`` has an unknown
+            argument without a default; from `init` and `apply`: parameters or state do not fit the input,
+            a random layer has no key, a BatchNorm, a dropout or the state does not follow the mode, or
+            the state changes its form.
     """
     if not isinstance(module, nn.Module):
         raise InputError(_no_module(module))
@@ -65,7 +68,7 @@ def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
     fields = [] if fixed_mode else _fields(module, flags)
 
     def told(train: bool) -> tuple[nn.Module, dict[str, Any]]:
-        """The module, and the arguments of its call."""
+        """The module with its fields set, and the arguments of its call, for training or evaluation."""
         values = {flag: value is train for flag, value in _TRAIN_ARGUMENTS.items()}
         changed: dict[str, Any] = {flag: values[flag] for flag in fields}
         model = module.clone(**changed) if fields else module
@@ -73,9 +76,9 @@ def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
 
     def init(key: Key, x: Array) -> tuple[Params, NetState]:
         model, arguments = told(False)
-        try:  # to make the parameters without computing the network's output
+        try:  # lazy_init makes the parameters without computing the network's output
             variables = dict(model.lazy_init(key, x, **arguments))
-        except errors.LazyInitError:  # they depend on the values of x
+        except errors.LazyInitError:  # the parameters depend on the values of x
             variables = dict(model.init(key, x, **arguments))
         params = variables.pop("params", {})
         variables.pop("intermediates", None)
@@ -118,8 +121,8 @@ def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
 
 
 def _no_module(module: Any) -> str:
-    got = getattr(module, "__qualname__", type(module).__name__)
-    wanted = f"module must be an instance of flax.linen.Module, got {got}; "
+    name = getattr(module, "__qualname__", type(module).__name__)
+    wanted = f"module must be an instance of flax.linen.Module, got {name}; "
     if isinstance(module, type) and issubclass(module, nn.Module):
         return wanted + "build the module first."
     if any(kind.__module__.startswith("flax.nnx") for kind in inspect.getmro(type(module))):
@@ -131,7 +134,7 @@ def _no_module(module: Any) -> str:
 
 
 def _arguments(module: nn.Module) -> tuple[list[str], list[str]]:
-    """Arguments of ``__call__`` after its input: those by which it asks whether it trains, and the others."""
+    """The arguments of ``__call__`` after its input: those of the training mode, and all others."""
     parameters = list(inspect.signature(module.__call__).parameters.values())[1:]
     flags = [p.name for p in parameters if p.name in _TRAIN_ARGUMENTS]
     others = [p for p in parameters if p.name not in _TRAIN_ARGUMENTS]
@@ -145,14 +148,14 @@ def _arguments(module: nn.Module) -> tuple[list[str], list[str]]:
 
 
 def _fields(module: nn.Module, flags: list[str]) -> list[str]:
-    """The fields by which a module asks whether it trains, but those that are arguments of its call too."""
+    """The fields of a module for the training mode, without those that are arguments of its call too."""
     names = [field.name for field in dataclasses.fields(module)]  # pyright: ignore[reportArgumentType]
     known = [name for name in names if name in _TRAIN_ARGUMENTS and name not in flags]
     return [name for name in known if isinstance(getattr(module, name), bool | None)]
 
 
 def _watch(name: str, train: bool, others: list[str], fixed_mode: bool) -> Callable[..., Any]:
-    """An interceptor of flax that raises for a layer which does not follow the mode."""
+    """An interceptor of flax that raises an error at a layer that does not follow the mode."""
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         flag = None if fixed_mode or context.method_name != "__call__" else _flag(context.module)
@@ -173,7 +176,7 @@ def _watch(name: str, train: bool, others: list[str], fixed_mode: bool) -> Calla
 
 
 def _flag(layer: nn.Module) -> str | None:
-    """The argument that tells a layer of flax whether it trains; None for one to which it is all the same."""
+    """The argument that sets the mode of a flax layer; None for a layer that is the same in both modes."""
     if isinstance(layer, nn.BatchNorm):
         return "use_running_average"
     if isinstance(layer, nn.SpectralNorm):
@@ -187,7 +190,7 @@ def _flag(layer: nn.Module) -> str | None:
 
 
 def _check_state(name: str, old: Mapping, new: Mapping) -> None:
-    """Raise ValueError unless the state keeps its form, as a loop over training steps needs."""
+    """Raise ValueError unless the state keeps its shapes and dtypes, which a loop over steps requires."""
 
     def form(tree: Any) -> list:
         return [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
@@ -205,15 +208,16 @@ def _unmoved(old: Mapping, new: Mapping) -> bool:
 
 
 def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params, Array], Any]) -> Net:
-    """Wrap plain functions of a network without state or randomness.
+    """The `Net` of plain functions, for a network without state or random numbers.
 
     Args:
         init: ``init(key, x) -> params``.
-        apply: ``apply(params, x) -> output`` for ``x`` of shape [batch, ...]; may be a tuple of arrays.
+        apply: ``apply(params, x) -> output`` for ``x`` of shape [batch, ...]; the output is an array or a
+            tuple of arrays.
 
     Raises:
-        ValueError: an argument is not callable, belongs to a flax module, or ``apply`` asks for a key or
-            whether it trains, which it would never be told.
+        ValueError: an argument is not callable or belongs to a flax module, or ``apply`` has an argument
+            for a key or for the training mode, which it would never receive.
     """
     for name, function in {"init": init, "apply": apply}.items():
         if not callable(function):
@@ -236,7 +240,7 @@ def from_function(init: Callable[[Key, Array], Params], apply: Callable[[Params,
 
 
 def _parameters(function: Callable) -> list[str]:
-    """The names of a function's parameters but the first two, and but those that a partial has set."""
+    """The names of a function's parameters, without the first two and those that a partial has set."""
     try:
         names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some builtins have no signature

@@ -1,4 +1,4 @@
-"""A small convolutional network: convolution, pooling, ReLU; then dense layers."""
+"""A small convolutional network: layers of convolution, pooling and ReLU, followed by dense layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lrn.types import Array, Key, Net
 
 
 class CNN(nn.Module):
-    """3x3 convolutions, each halving the image by max pooling, and a dense head."""
+    """3x3 convolutions, each followed by max pooling that halves the image, and a dense head."""
 
     classes: int
     widths: Sequence[int] = (32, 64)
@@ -40,12 +40,13 @@ class CNN(nn.Module):
 
         def features(x: Array) -> Array:
             for layer in layers:
-                # Bias and ReLU are monotone, so pooling first gives the same for a quarter of the work.
+                # Bias and ReLU are monotone, so pooling before them gives the same for a quarter of the work.
                 pooled = max_pool(conv2d(x, layer["kernel"], conv=self.conv))
                 x = nn.relu(pooled + layer["bias"].reshape(1, 1, 1, -1))
             return x
 
-        # All layers on one block before the next: no activation of the full batch leaves the cache.
+        # Each block of examples goes through all layers before the next block, so activations stay in the
+        # cache.
         blocked = convolution.resolve(self.conv) == "matmul" and layers
         x = in_blocks(features, x, max(sizes)) if blocked else features(x)
         x = dropout(self, x.reshape(x.shape[0], -1), self.dropout, train)
@@ -70,20 +71,21 @@ def cnn(
     std: PerChannel = None,
     conv: str = "auto",
 ) -> Net:
-    """A small CNN on images [batch, height, width, channels], of at least 2 ** len(widths) pixels a side.
+    """A small CNN on images [batch, height, width, channels] with sides of at least 2 ** len(widths) pixels.
 
     Args:
-        classes: number of outputs.
-        widths: channels of the 3x3 convolutions; 2x2 max pooling follows each.
-        hidden: widths of dense layers before the last one.
-        dropout: probability to drop an input of a dense layer while training, in [0, 1); may be traced.
-        mean: subtracted from the pixels; one number, or one a channel.
-        std: the centerd pixels are divided by it; one number, or one a channel.
+        classes: the number of outputs.
+        widths: the channels of the 3x3 convolutions; 2x2 max pooling follows each convolution.
+        hidden: the widths of the dense layers before the last layer.
+        dropout: the probability that an input of a dense layer is dropped in training, in [0, 1); may be
+            traced.
+        mean: subtracted from the pixels: one number, or one for each channel.
+        std: divides the centered pixels: one number, or one for each channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:
-        ValueError: a width, rate, std or form is not valid; from the net, ``x`` is no batch of float
-            images, or they are too small.
+        ValueError: a width, rate, std or form is out of range; from the net: ``x`` is no batch of float
+            images, or the images are too small.
     """
     check_network(classes, dropout, mean, std, widths=widths, hidden=hidden)
     convolution.resolve(conv)

@@ -1,12 +1,14 @@
-"""Convolution and pooling, in the form that is fast where they run.
+"""Convolution and pooling, in the form that is fastest on the backend.
 
-``lax`` is the compiler's convolution. ``matmul`` gathers the shifted inputs of every output pixel
-into a matrix of patches and multiplies it by the kernel, over blocks of examples small enough that
-the patches stay in cache; the backward pass gathers them again instead of storing them.
-``auto`` takes matmul on CPU; elsewhere lax, or matmul where the weights are vmapped (see `LANES`).
+``lax`` is the compiler's convolution. ``matmul`` gathers the shifted inputs of every output pixel into a
+matrix of patches and multiplies the matrix by the kernel. It does so over blocks of examples that are
+small enough for the patches to stay in the cache; the backward pass gathers the patches again instead of
+storing them. ``auto`` chooses matmul on CPU. On other backends it chooses lax, or matmul if the weights
+are vmapped (see `LANES`).
 
-Measured on two cores (AMD EPYC, Zen 5), jax 0.10.2, by ``python -m experiments.bench conv --peers``:
-ms a seed-step (forward, backward, SGD) of the CNN at its defaults, 28x28, batch 128.
+The first table has milliseconds for each seed and step (forward, backward, SGD) of the CNN with its
+defaults, on 28x28 images in batches of 128. It was measured on two cores (AMD EPYC, Zen 5) with jax
+0.10.2, by ``python -m experiments.bench conv --peers``.
 
 =====================  ======  ======  =======================================
 form                   matmul  lax     PyTorch 2.13: contiguous, channels last
@@ -18,8 +20,9 @@ scan, 8 seeds             19    2161
 scan, 8, axis unnamed     24
 =====================  ======  ======  =======================================
 
-One 3x3 layer, value and both gradients in a scan: ms of one core, and MB of working memory, against
-other ways to write the matmul (whole batch at once; nine products; `lax.conv_general_dilated_patches`).
+The second table has milliseconds of one core, and MB of working memory, for the value and both gradients
+of one 3x3 layer in a scan. It compares other ways to write the matmul: the whole batch at once, nine
+products, and `lax.conv_general_dilated_patches`.
 
 ===========================  ========  ========  ========  ========
 layer                        matmul    whole     nine      patches
@@ -31,8 +34,9 @@ the same, 8 seeds             31, 206   51, 566   64, 669   93, 566
 32 x 4x4, 512 -> 512          43,  29   50,  29   53,  28   64,  31
 ===========================  ========  ========  ========  ========
 
-ResNet-18, 32x32, batch 32, jitted steps: matmul 492 ms, lax 616, PyTorch 372 and 319. The rule for
-GPU and TPU follows from how XLA compiles there and has not been measured: measure before relying on it.
+A jitted step of ResNet-18 on 32x32 images in batches of 32 takes 492 ms with matmul, 616 with lax, 372
+and 319 with PyTorch. The rule for GPU and TPU follows from how XLA compiles there and has not been
+measured: measure before you rely on it.
 """
 
 from __future__ import annotations
@@ -57,19 +61,19 @@ Form = str
 
 FORMS = ("auto", "lax", "matmul")
 
-# Patches in flight, all lanes together: larger ones leave the cache; smaller ones, in one lane, leave
-# the processor in overheads.
+# The bytes of a block's patches: at most BLOCK_BYTES over all lanes, so that the patches stay in the
+# cache; at least LEAST_BYTES in one lane, because the overhead of smaller blocks dominates.
 BLOCK_BYTES = 2 << 20
 LEAST_BYTES = 512 << 10
 
 
 def lanes() -> int:
-    """How many copies of the weights the innermost axis named "lanes" vmaps here; 1 without one."""
+    """The number of copies of the weights under the innermost vmap with the axis name `LANES`, or 1."""
     return axis_size(LANES)
 
 
 def resolve(conv: Form) -> Form:
-    """The form that ``conv`` stands for here: ``"lax"`` or ``"matmul"``.
+    """The form that ``conv`` chooses on this backend: ``"lax"`` or ``"matmul"``.
 
     Raises:
         ValueError: ``conv`` is not one of "auto", "lax", "matmul".
@@ -91,11 +95,12 @@ def conv2d(
     """Cross-correlate images with a kernel.
 
     Args:
-        x: [batch, height, width, in], float.
+        x: images [batch, height, width, in], float.
         kernel: [rows, columns, in, out].
-        stride: step between outputs, in pixels, in both directions.
-        padding: "SAME" (ceil(size / stride) outputs), "VALID" (none) or zeros to add on every side.
-        conv: "auto", "lax" or "matmul"; they agree to rounding, and in derivatives of any order.
+        stride: the step between outputs, in pixels, in both directions.
+        padding: "SAME" (ceil(size / stride) outputs), "VALID" (no padding), or the number of zeros on
+            every side.
+        conv: "auto", "lax" or "matmul"; the forms agree up to rounding, also in derivatives of any order.
 
     Returns:
         [batch, height', width', out].
@@ -129,28 +134,28 @@ def conv2d(
             x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    # The product is not needed backwards, so rematerialising costs one more gather and no matmul.
+    # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
     @jax.checkpoint
     def multiply(x: Array) -> Array:
         patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
         flat = patches.reshape(-1, patches.shape[-1])
         weights = kernel.reshape(-1, kernel.shape[3])
-        # (With fewer inputs than outputs the product that `_product` avoids is the faster one.)
+        # (With fewer inputs than outputs the product that `_product` avoids is faster.)
         out = flat @ weights if weights.shape[0] < weights.shape[1] else _product(flat, weights.T)
         return out.reshape(*patches.shape[:3], -1)
 
-    # Each block reads the kernel and adds to its gradient, so a block smaller than the kernel does not pay.
+    # Each block reads the kernel and adds to its gradient, so blocks smaller than the kernel gain nothing.
     per_example = patch_bytes((height, width), kernel.shape[:2], x.shape[3], dtype)
     return in_blocks(multiply, x, per_example, least_bytes=kernel.nbytes)
 
 
 @jax.custom_jvp
 def _product(rows: Array, kernel: Array) -> Array:
-    """Rows [r, k] times a kernel [n, k], so written that backwards no product runs at half speed on CPU.
+    """Rows [r, k] times a transposed kernel [n, k], which makes the backward pass faster on CPU.
 
-    There the product of columns, ``rows.T @ d_out``, takes 1.5 times as long as ``d_out.T @ rows``, which is
-    what the derivative by a turned kernel is. XLA would turn it back, and make one product of it and
-    of another of its size by copying both together; the barrier keeps it from doing so.
+    The derivative by a kernel [k, n] is ``rows.T @ d_out``, which takes 1.5 times as long as ``d_out.T @
+    rows``, the derivative by the transposed kernel. XLA would transpose the kernel back, and would copy
+    it together with another operand to make one product of two; the barrier in the derivative prevents both.
     """
     return jnp.einsum("rk,nk->rn", rows, kernel)
 
@@ -167,7 +172,7 @@ def _product_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) ->
 def _pads(
     sizes: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: Padding
 ) -> list[tuple[int, int]]:
-    """Zeros before and after, per direction."""
+    """The number of zeros before and after the pixels, for each direction."""
     if isinstance(padding, str):
         check.choice("padding", padding, ("SAME", "VALID"))
         return list(lax.padtype_to_pads(sizes, kernel, (stride, stride), padding))
@@ -178,7 +183,7 @@ def _pads(
 def _patches(
     x: Array, kernel: tuple[int, ...], pads: list[tuple[int, int]], stride: int, size: tuple[int, int]
 ) -> Array:
-    """The inputs of every output pixel, [batch, height', width', rows * columns * in], in kernel order."""
+    """The inputs of each output pixel [batch, height', width', rows * columns * in], in kernel order."""
     if any(map(any, pads)):
         x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, columns = ((n - 1) * stride + 1 for n in size)
@@ -191,27 +196,27 @@ def _patches(
 
 
 def patch_bytes(size: tuple[int, ...], kernel: tuple[int, ...], channels: int, dtype: Any) -> int:
-    """Bytes of one example's patches, for ``size`` output pixels."""
+    """The bytes of one example's patches, for output images of ``size`` (height, width)."""
     return math.prod(size) * math.prod(kernel) * channels * jnp.dtype(dtype).itemsize
 
 
 def in_blocks(f: Callable[[Array], Array], x: Array, bytes_per_example: int, least_bytes: int = 0) -> Array:
-    """Map ``f`` over the leading axis of ``x`` in blocks whose intermediates stay in cache.
+    """Map ``f`` over the leading axis of ``x`` in blocks whose intermediate arrays stay in the cache.
 
     Args:
-        f: maps [block, ...] to [block, ...] example by example.
+        f: a function from [block, ...] to [block, ...] that treats each example separately.
         x: [batch, ...].
-        bytes_per_example: size of the largest intermediate of one example.
-        least_bytes: size below which a block gains nothing.
+        bytes_per_example: the bytes of the largest intermediate array of one example.
+        least_bytes: the bytes below which a smaller block gains nothing.
 
     Returns:
-        ``f(x)``. Off CPU, or when one block holds the batch, it is called as it is.
+        ``f(x)``. On other backends than CPU, or if the batch fits into one block, ``f`` is called once.
     """
     batch = x.shape[0]
     limit = max(1, max(BLOCK_BYTES // lanes(), LEAST_BYTES, least_bytes) // bytes_per_example)
     if batch <= limit or not _on_cpu():
         return f(x)
-    # A size that divides the batch costs nothing; else equal blocks, the last filled up with zeros.
+    # A block size that divides the batch needs no padding; otherwise zeros pad the last of equal blocks.
     size = next((n for n in range(limit, limit // 2, -1) if batch % n == 0), None)
     blocks = -(-batch // (size or limit))
     size = size or -(-batch // blocks)
@@ -221,13 +226,13 @@ def in_blocks(f: Callable[[Array], Array], x: Array, bytes_per_example: int, lea
 
 
 def max_pool(x: Array, window: int = 2) -> Array:
-    """Maximum over non-overlapping square windows; pixels that fill no window are dropped.
+    """The maximum over non-overlapping square windows; pixels that fill no window are dropped.
 
     The derivative goes to the first maximum of a window, as in `lax.reduce_window`.
 
     Args:
-        x: [batch, height, width, channels].
-        window: side of a window, in pixels.
+        x: images [batch, height, width, channels], float.
+        window: the side of a window, in pixels.
 
     Returns:
         [batch, height // window, width // window, channels].
@@ -253,20 +258,20 @@ def _pool(x: Array) -> Array:
 
 
 def _max_and_argmax(x: Array) -> tuple[Array, Array]:
-    """Over axes 2 and 4 of [batch, rows, window, columns, window, channels]; the first maximum wins."""
+    """The maximum and its first place over axes 2, 4 of [batch, rows, window, columns, window, channels]."""
     window = x.shape[2]
     best = x[:, :, 0, :, 0]
     argmax = jnp.zeros_like(best, jnp.int32)
     for n in range(1, window * window):
         value = x[:, :, n // window, :, n % window]
         argmax = jnp.where(value > best, n, argmax)
-        best = jnp.maximum(best, value)  # keeps a NaN, which a comparison would drop
+        best = jnp.maximum(best, value)  # jnp.maximum keeps a NaN, which a comparison would drop
     return best, argmax
 
 
 @_pool.defjvp
 def _pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # A mask over positions, so that the transpose is one broadcast instead of four scattered writes.
+    # The transpose of a mask over positions is one broadcast; an index would give four scattered writes.
     (x,), (dx,) = primals, tangents
     best, argmax = _max_and_argmax(x)
     window = x.shape[2]
@@ -275,9 +280,9 @@ def _pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 
 class Conv(nn.Module):
-    """`conv2d` with a kernel [rows, columns, in, features], He-normal, and a bias.
+    """`conv2d` as a flax layer, with a He-normal kernel [rows, columns, in, features] and a bias [features].
 
-    Parameters have the names and shapes of `flax.linen.Conv`.
+    The parameters have the names and shapes of those of `flax.linen.Conv`.
     """
 
     features: int

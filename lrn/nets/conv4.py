@@ -66,22 +66,24 @@ def conv4(
     """The few-shot network on images [batch, height, width, channels].
 
     Args:
-        classes: number of outputs; None leaves out the last layer, and the outputs are features.
-        width: channels of every block; at most 8, or a multiple of 8, for "group".
-        blocks: how often the image is halved.
-        down: "stride" (a quarter of the work; MAML's for Omniglot, with ``reduce="mean"``) or "pool"
-            (prototypical networks').
-        norm: "none"; "batch", by the statistics of a batch (which one: `lrn.meta.problem`); "group", of 8
-            groups of channels; "layer", of all of an example. The last two judge each example alone.
-        momentum: what a moving average of batch statistics keeps of the old; below 1, 0 for the last batch's.
-        reduce: "flatten" what the last block gives, or its "mean" over the image.
-        mean: subtracted from the pixels; one number, or one a channel.
-        std: the centerd pixels are divided by it; one number, or one a channel.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
+        width: the channels of every block; for "group" at most 8, or a multiple of 8.
+        blocks: the number of blocks, each of which halves the image.
+        down: the way to halve the image: "stride", with a quarter of the work, as in MAML on Omniglot
+            (together with ``reduce="mean"``); or "pool", as in prototypical networks.
+        norm: "none"; "batch", with the statistics of a batch (`lrn.meta.problem` chooses the batch);
+            "group", over 8 groups of channels; "layer", over all values of an example. The last two treat
+            each example separately.
+        momentum: the weight of the old value in a moving average of batch statistics, in [0, 1); 0 keeps
+            only the last batch's statistics.
+        reduce: "flatten" returns all outputs of the last block, "mean" their mean over the image.
+        mean: subtracted from the pixels: one number, or one for each channel.
+        std: divides the centered pixels: one number, or one for each channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:
-        ValueError: a width or choice is not valid; from the net, ``x`` is no batch of float images, or they
-            are too small.
+        ValueError: a width or choice is out of range; from the net: ``x`` is no batch of float images, or the
+            images are too small.
     """
     check_network(1 if classes is None else classes, 0.0, mean, std, width=(width,))
     check.integer("blocks", blocks, low=1)

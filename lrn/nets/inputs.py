@@ -1,4 +1,4 @@
-"""What a network's input must be, and its normalization."""
+"""Checks of a network's input, and its normalization."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from lrn.types import Array
 
-# None, one number for every channel, or one a channel; in the units of the pixels.
+# None, one number for all channels, or one number for each channel, in the unit of the pixels.
 PerChannel = Sequence[float] | float | None
 
 
 def images(name: str, x: Array, least: int = 1) -> None:
-    """Raise ValueError unless ``x`` is a batch of float images with ``least`` pixels a side or more."""
+    """Raise ValueError unless ``x`` is a batch of float images with sides of ``least`` pixels or more."""
     floating(name, x)
     if x.ndim != 4:
         raise ValueError(
@@ -41,7 +41,11 @@ def floating(name: str, x: Array) -> None:
 
 
 def normalize(x: Array, mean: PerChannel, std: PerChannel) -> Array:
-    """(x - mean) / std over the last axis, inside the network: attacks and users stay in pixel space.
+    """(x - mean) / std over the last axis. Networks normalize inside, so that attacks and users use pixels.
+
+    Args:
+        x: [..., channels].
+        mean, std: None, one number, or one number for each channel.
 
     Raises:
         ValueError: the number of means or standard deviations is neither 1 nor the channels of ``x``.
@@ -51,7 +55,7 @@ def normalize(x: Array, mean: PerChannel, std: PerChannel) -> Array:
         value = jnp.asarray(value, x.dtype).reshape(-1)
         if value.size not in (1, x.shape[-1]):
             raise ValueError(
-                f"{name} has {value.size} values for {x.shape[-1]} channels; give one, or one a channel."
+                f"{name} has {value.size} values for {x.shape[-1]} channels; give one, or one for each."
             )
         return value.reshape((1,) * (x.ndim - 1) + (-1,))
 

@@ -1,4 +1,4 @@
-"""What the networks share: initializers, dropout, and checks of their settings."""
+"""Initializers, dropout, and checks of settings, which the networks share."""
 
 from __future__ import annotations
 
@@ -16,25 +16,32 @@ from lrn.types import Array, Key
 
 
 def he_normal(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """Normal weights of variance 2 / fan-in, for layers before a ReLU (He et al., 2015); [..., out]."""
+    """Normal weights [..., out] of variance 2 / fan-in, for layers before a ReLU (He et al., 2015)."""
     return _normal(key, shape, dtype, 2.0)
 
 
 def lecun_normal(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """Normal weights of variance 1 / fan-in, for linear layers (LeCun et al., 1998); [..., out]."""
+    """Normal weights [..., out] of variance 1 / fan-in, for linear layers (LeCun et al., 1998)."""
     return _normal(key, shape, dtype, 1.0)
 
 
 def _normal(key: Key, shape: Sequence[int], dtype: Any, gain: float) -> Array:
-    # Drawn flat: on CPU, a draw of four axes takes the compiler three to five times as long.
+    # A draw of one axis: on CPU a draw of four axes takes three to five times as long to compile.
     scale = math.sqrt(gain / math.prod(shape[:-1]))
     return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
 def dropout(module: nn.Module, x: Array, rate: float, train: bool) -> Array:
-    """While training, zero each element with probability ``rate`` and divide the rest by 1 - rate.
+    """In training, set each element to 0 with probability ``rate`` and divide the others by 1 - rate.
 
-    The rate may be a traced float of a swept config, on which `flax.linen.Dropout` would branch.
+    The rate may be a traced float of a swept config; `flax.linen.Dropout` branches on its rate and fails
+    there.
+
+    Args:
+        module: the module that calls this, whose stream "dropout" gives the key.
+        x: an array of any shape.
+        rate: a probability in [0, 1).
+        train: whether the module trains.
     """
     if not train or (isinstance(rate, (int, float)) and rate == 0):
         return x

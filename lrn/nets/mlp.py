@@ -18,7 +18,7 @@ ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gel
 
 
 class MLP(nn.Module):
-    """Dense layers, each with its activation and dropout, and a linear layer to the outputs."""
+    """Dense layers, each followed by its activation and dropout, and a linear layer to the outputs."""
 
     classes: int | None
     hidden: Sequence[int] = (256, 256)
@@ -50,7 +50,7 @@ class MLP(nn.Module):
 
 
 def _times(scale: float, initial: Initializer) -> Initializer:
-    """The initializer, its weights times a number."""
+    """An initializer whose weights are multiplied by ``scale``."""
     if isinstance(scale, (int, float)) and scale == 1:
         return initial
     return lambda key, shape, dtype: scale * initial(key, shape, dtype)
@@ -71,21 +71,22 @@ def mlp(
     """A multilayer perceptron on flattened inputs [batch, ...].
 
     Args:
-        classes: number of outputs; None leaves out the last layer, and the outputs are features.
-        hidden: widths of the hidden layers; () is a linear model.
-        dropout: probability to drop a hidden unit while training, in [0, 1); may be traced.
-        mean: subtracted from the input; one number, or one for each entry of its last axis.
-        std: the centerd input is divided by it; one number, or one for each entry of its last axis.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
+        hidden: the widths of the hidden layers; () is a linear model.
+        dropout: the probability that a hidden unit is dropped in training, in [0, 1); may be traced.
+        mean: subtracted from the input: one number, or one for each entry of the last axis.
+        std: divides the centered input: one number, or one for each entry of the last axis.
         activation: "relu", "tanh", "silu" or "gelu".
-        layer_norm: normalize each hidden layer before its activation.
-        head_scale: start from orthogonal weights, the last layer's of this gain, as is usual for agents
-            (0.01 for a policy, 1 for a value); normal weights of variance 1 or 2 / fan-in by default.
-        initial_scale: all first weights are multiplied by this; may be traced. At 0.5 hidden layers begin
-            about as PyTorch's do, and an inner loop on inputs of up to 5 does not diverge.
+        layer_norm: whether each hidden layer is normalized before its activation.
+        head_scale: the gain of the last layer's orthogonal initial weights, as usual for agents (.01 for
+            a policy, 1 for a value); the other layers are then orthogonal with gain sqrt(2). None gives
+            normal weights of variance 2 / fan-in, and 1 / fan-in in the last layer.
+        initial_scale: a factor on all initial weights; may be traced. With .5 the hidden layers begin
+            about as in PyTorch, and an inner loop on inputs of up to 5 does not diverge.
 
     Raises:
-        ValueError: a width, rate or std is out of range; from the net, ``x`` has no batch axis, holds
-            no floats, or is empty.
+        ValueError: a width, rate or std is out of range; from the net: ``x`` has no batch axis, holds no
+            floats, or is empty.
     """
     check_network(1 if classes is None else classes, dropout, mean, std, hidden=hidden)
     check.choice("activation", activation, ACTIVATIONS)

@@ -12,7 +12,10 @@ from lrn.types import Array, Key, Params, PyTree, RecurrentNet
 
 
 class GRU(nn.Module):
-    """A dense layer, a GRU (Cho et al. 2014), and linear layers to each output."""
+    """A dense layer, a GRU (Cho et al. 2014), and a linear layer for each output.
+
+    outputs: the size of each output. hidden: the width of the embedding and of the memory.
+    """
 
     outputs: tuple[int, ...]
     hidden: int
@@ -28,14 +31,14 @@ class GRU(nn.Module):
 
 
 def gru_actor_critic(policy: int, hidden: int = 64) -> RecurrentNet:
-    """A recurrent actor-critic: each step gives ``(policy [batch, policy], value [batch])``.
+    """A recurrent actor-critic, whose output at each step is ``(policy [batch, policy], value [batch])``.
 
     Args:
-        policy: outputs of the policy.
-        hidden: width of the embedding and of the memory.
+        policy: the number of outputs of the policy.
+        hidden: the width of the embedding and of the memory.
 
     Raises:
-        ValueError: a count below one.
+        ValueError: a count is below one.
     """
     check.integer("policy", policy, low=1)
     check.integer("hidden", hidden, low=1)

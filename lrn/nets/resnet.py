@@ -19,7 +19,7 @@ Norm = Callable[..., nn.Module]
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with normalization, added to the input (projected where shapes differ)."""
+    """Two 3x3 convolutions with normalization, added to the input (projected if the shapes differ)."""
 
     features: int
     stride: int
@@ -80,20 +80,21 @@ def resnet18(
     std: PerChannel = None,
     conv: str = "auto",
 ) -> Net:
-    """ResNet-18 with a 3x3 stem for images [batch, height, width, channels] of 8 pixels a side or more.
+    """ResNet-18 with a 3x3 stem, for images [batch, height, width, channels] with sides of 8 pixels or more.
 
     Args:
-        classes: number of outputs.
-        width: channels of the first stage; 64 is the paper's, 11,173,962 parameters for 10 classes in color.
-        norm: "batch" (statistics of the batch in training, momentum .9; the net then keeps state) or
-            "group" (Wu & He, 2018; at most 32 groups; no state).
-        mean: subtracted from the pixels; one number, or one a channel.
-        std: the centerd pixels are divided by it; one number, or one a channel.
+        classes: the number of outputs.
+        width: the channels of the first stage. The paper has 64, which gives 11,173,962 parameters for 10
+            classes and images in color.
+        norm: "batch" (the batch's statistics in training, moving averages of momentum .9 in evaluation;
+            the net then has a state) or "group" (Wu & He, 2018; at most 32 groups; no state).
+        mean: subtracted from the pixels: one number, or one for each channel.
+        std: divides the centered pixels: one number, or one for each channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
 
     Raises:
-        ValueError: a size, std, normalization or form is not valid; from the net, ``x`` is no batch of
-            float images, or they are too small.
+        ValueError: a size, std, normalization or form is out of range; from the net: ``x`` is no batch of
+            float images, or the images are too small.
     """
     check_network(classes, mean=mean, std=std, width=(width,))
     check.choice("norm", norm, ("batch", "group"))

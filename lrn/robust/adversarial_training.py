@@ -1,4 +1,4 @@
-"""Adversarial training: fit the network to inputs that an attack finds against it (Madry et al. 2018)."""
+"""Adversarial training: train the network on the inputs that an attack finds for it (Madry et al. 2018)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetStat
 
 @config
 class AdversarialTrainingConfig:
-    """Optimizer settings; the attack has a config of its own.
+    """Settings of the optimizer; the attack has a config of its own.
 
-    momentum: of sgd (Nesterov's when ``nesterov``); unused by adam.
-    weight_decay: decoupled from the gradient for adam (adamw), added to it for sgd.
-    schedule: "constant", or "cosine" to 0 over ``steps``, after a linear warm-up over ``warmup`` steps.
+    optimizer: "sgd" or "adam". learning_rate: the rate after the warm-up.
+    momentum: the momentum of sgd; unused by adam. nesterov: whether it is Nesterov's momentum.
+    weight_decay: the coefficient of the decay. Under sgd it adds an L2 term to the gradient; under adam it is
+        decoupled from the gradient (adamw).
+    schedule: the learning rate after the warm-up: "constant", or "cosine", which falls to 0 at step
+        ``steps``.
+    steps: the length of the training in steps, warm-up included.
+    warmup: the length in steps of a linear rise of the learning rate; 0 for none.
     """
 
     optimizer: str = "sgd"
@@ -49,7 +54,7 @@ class AdversarialTrainingConfig:
 
 
 class TrainState(NamedTuple):
-    """State of adversarial training."""
+    """State of adversarial training: the network's parameters and state, and the optimizer's state."""
 
     params: Params
     net_state: NetState
@@ -59,20 +64,25 @@ class TrainState(NamedTuple):
 def adversarial_training(
     net: Net, config: AdversarialTrainingConfig, attack: Attack | None = None
 ) -> Learner:
-    """Train ``net`` on the attack's inputs in place of the clean ones; ``attack=None`` is standard training.
+    """Train ``net`` on the attack's inputs in place of the clean inputs.
 
     The attack sees the network in evaluation mode (BatchNorm's running statistics, no dropout), so that each
-    example is attacked on its own; the update then runs in training mode, and its statistics are those of the
+    example is attacked separately. The update runs in training mode, with the batch statistics of the
     attacked inputs. No gradient flows through the attack (Danskin's theorem).
 
     Batches are ``{"image": float [batch, ...] in [0, 1], "label": int [batch]}``.
 
-    Metrics, all on the inputs trained on: ``loss`` (cross-entropy, nats), ``accuracy``, and ``gradient_norm``
-    (L2, over all parameters).
+    The metrics are those of the attacked inputs: ``loss`` (cross-entropy, nats), ``accuracy`` in [0, 1], and
+    ``gradient_norm``, the L2 norm over all parameters.
 
-    A pixel outside [0, 1] or a label that is none of the classes is refused where it can be read; within a
-    jitted training it makes loss and parameters NaN. `lrn.robust.attack.check_batch` on the whole set, before
-    the training, says what is wrong.
+    A pixel outside of [0, 1] or a label outside of the classes raises an error where its value can be
+    read; within a jitted training it makes loss and parameters NaN. Call `lrn.robust.attack.check_batch`
+    on the whole set before the training to find such values.
+
+    Args:
+        net: the network, whose logits are [batch, classes].
+        config: the settings; its floats may be swept.
+        attack: the attack; None is standard training on clean inputs.
 
     Raises:
         ValueError: at trace time, for a batch that `check_inputs` refuses.

@@ -1,4 +1,4 @@
-"""What an attack is, and the checks on what it is given."""
+"""The form of an attack, and checks of its inputs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LogitsFn = Callable[[Array], Array]  # [batch, ...] -> [batch, classes], each ex
 
 
 class Attack(Protocol):
-    """``attack(key, logits_fn, x, y) -> x_adv``: inputs near ``x`` that the network gets wrong.
+    """``attack(key, logits_fn, x, y) -> x_adv``: a pure function that returns inputs which fool a network.
 
-    ``x`` is [batch, ...] in pixel space [0, 1], ``y`` the true labels [batch], ``logits_fn`` maps [batch,
-    ...] to [batch, classes] and treats each example on its own (so BatchNorm in evaluation mode). ``x_adv``
-    has the shape and dtype of ``x``, lies in [0, 1] and in the attack's ball around ``x``. A pure function:
-    jit, vmap over eps, seeds or parameters, and scan all apply.
+    ``x`` is [batch, ...] in [0, 1], and ``y`` holds the true labels [batch]. ``logits_fn`` maps
+    [batch, ...] to [batch, classes] and treats each example separately (BatchNorm in evaluation mode).
+    ``x_adv`` has the shape and dtype of ``x`` and lies in [0, 1] and in the attack's ball around ``x``. An
+    attack may be used under jit, scan, and vmap over eps, seeds or parameters.
 
-    A pixel outside [0, 1] or a label outside 0..classes-1 is refused with a ValueError. Where the values
-    cannot be read, under jit, the ``x_adv`` of such an example is NaN. Half-precision inputs are attacked in
-    float32 and rounded towards ``x``, so that rounding never leaves the ball.
+    A pixel outside of [0, 1] or a label outside of 0..classes-1 raises a ValueError. Under jit, where
+    values cannot be read, the ``x_adv`` of such an example is NaN. Half-precision inputs are attacked in
+    float32, and the result is rounded towards ``x``, so that it stays in the ball.
     """
 
     def __call__(self, key: Key, logits_fn: LogitsFn, x: Array, y: Array, /) -> Array:
@@ -36,15 +36,15 @@ class Attack(Protocol):
 
 
 def no_attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
-    """Return ``x`` itself: the attack under which accuracy is clean accuracy."""
+    """The attack that returns ``x``; accuracy under this attack is clean accuracy."""
     del key
     return check_examples(logits_fn, x, y)[0]
 
 
 def check_eps(eps: Any, norm: str) -> None:
-    """Raise ValueError for a negative eps, or a Linf eps above 1 (the whole pixel range).
+    """Raise ValueError for a negative eps, or for an Linf eps above 1, the whole pixel range.
 
-    The likely mistake is eps on the 0..255 scale.
+    An eps above 1 is probably on the 0..255 scale.
     """
     check.non_negative("eps", eps)
     if norm == "linf" and isinstance(eps, numbers.Real) and float(eps) > 1:
@@ -55,13 +55,12 @@ def check_eps(eps: Any, norm: str) -> None:
 
 
 def check_inputs(x: Any, y: Any) -> tuple[Array, Array]:
-    """``x`` and ``y`` as arrays, ready for an attack.
+    """``x`` and ``y`` as checked arrays.
 
-    Where the pixels cannot be read, under jit or vmap, an example with a pixel outside [0, 1] becomes NaN,
-    and so does all that is computed from it.
+    Under jit or vmap, where the pixels cannot be read, an example with a pixel outside of [0, 1] becomes NaN.
 
     Raises:
-        ValueError: x is not float or has no axis after the batch, y is not a 1-d integer array, their batch
+        ValueError: x is not float or has no axis after the batch, y is no 1-d integer array, their batch
             sizes differ, the batch is empty, or a pixel is not finite or not in [0, 1].
     """
     x, y = _structure(x, y)
@@ -69,10 +68,10 @@ def check_inputs(x: Any, y: Any) -> tuple[Array, Array]:
 
 
 def check_examples(logits_fn: LogitsFn, x: Any, y: Any) -> tuple[Array, Array]:
-    """What `check_inputs` does, and the same for labels that are none of the classes ``logits_fn`` knows.
+    """`check_inputs`, with a check of the labels against the number of classes of ``logits_fn``.
 
     Raises:
-        ValueError: what `check_inputs` raises; the logits are not [batch, classes], or a label lies outside
+        ValueError: as `check_inputs`; or the logits are not [batch, classes], or a label lies outside of
             0..classes-1.
     """
     x, y = check_inputs(x, y)
@@ -82,13 +81,18 @@ def check_examples(logits_fn: LogitsFn, x: Any, y: Any) -> tuple[Array, Array]:
 
 
 def check_batch(x: Any, y: Any, classes: int) -> None:
-    """Check a whole data set once, on the host, before it goes to a learner.
+    """Check a whole data set once, on the host, before the training.
 
-    Under jit the values cannot be seen: what is out of range becomes NaN there, and this says why.
+    Within a jitted training values cannot be read, and values out of range silently become NaN.
+
+    Args:
+        x: inputs [n, ...].
+        y: labels [n].
+        classes: the number of classes.
 
     Raises:
-        ValueError: what `check_inputs` raises; or a label outside 0..classes-1, or traced arrays, whose
-            values cannot be read.
+        ValueError: as `check_inputs`; or a label lies outside of 0..classes-1, or the arrays are traced,
+            so that their values cannot be read.
     """
     check.integer("classes", classes, 2)
     if isinstance(x, Tracer) or isinstance(y, Tracer):
@@ -100,10 +104,10 @@ def check_batch(x: Any, y: Any, classes: int) -> None:
 
 
 def check_box(x: Array) -> Array:
-    """``x`` itself, with NaN for examples outside the box where the pixels cannot be read, under jit.
+    """``x`` after a check that it lies in the box [0, 1]; under jit examples outside of the box become NaN.
 
     Raises:
-        ValueError: a pixel is not finite or not in [0, 1].
+        ValueError: a pixel that can be read is not finite or not in [0, 1].
     """
     if not readable(x):
         return _nan_unless(in_box(x), x)
@@ -125,7 +129,7 @@ def check_box(x: Array) -> Array:
 
 
 def check_labels(y: Array, classes: int) -> None:
-    """Raise ValueError for a label outside 0..classes-1; labels that cannot be read, under jit, pass."""
+    """Raise ValueError for a label outside of 0..classes-1; labels that cannot be read, under jit, pass."""
     if not readable(y):
         return
     labels = np.asarray(y)
@@ -146,15 +150,20 @@ def check_label_form(y: Array) -> None:
 
 
 def check_logits(logits: Any, batch: int, classes: int = 2) -> int:
-    """The number of classes of logits (an array, or its shape and dtype).
+    """The number of classes of logits.
+
+    Args:
+        logits: an array [batch, classes], or its shape and dtype.
+        batch: the expected batch size.
+        classes: the least number of classes.
 
     Raises:
-        ValueError: no array [batch, classes], or fewer classes than ``classes``.
+        ValueError: ``logits`` is no array [batch, classes], or has fewer classes than ``classes``.
     """
     if not hasattr(logits, "shape"):
         raise check.InputError(
             f"logits must be one array [batch, classes], got {type(logits).__name__}; "
-            "of what Net.apply returns, logits and state, take the first."
+            "Net.apply returns logits and state: take the logits."
         )
     shape = tuple(logits.shape)
     if len(shape) != 2 or shape[0] != batch:
@@ -175,7 +184,7 @@ def is_class(y: Array, classes: int) -> Array:
 
 
 def wide_labels(y: Array) -> Array:
-    """Labels in a dtype that can count all classes: 8 bits end at 127 or 255."""
+    """Labels in a dtype that holds any number of classes; 8 bits hold only 127 or 255."""
     return y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
 
 
@@ -185,12 +194,12 @@ def in_box(x: Array) -> Array:
 
 
 def readable(array: Any) -> bool:
-    """Whether the values of an array are known now, on this host: not under jit, vmap or grad."""
+    """Whether the values of an array can be read here: not under jit, vmap or grad, nor on other hosts."""
     return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
 
 
 def as_array(value: Any) -> Array:
-    """As an array, whose values stay readable where a jitted function closes over them."""
+    """``value`` as an array; a constant stays readable where a jitted function closes over it."""
     if isinstance(value, Tracer):
         return value
     with jax.ensure_compile_time_eval():
@@ -198,7 +207,7 @@ def as_array(value: Any) -> Array:
 
 
 def _structure(x: Any, y: Any) -> tuple[Array, Array]:
-    """Both as arrays, after the checks that need no values."""
+    """``x`` and ``y`` as arrays, after the checks of shapes and dtypes."""
     x, y = as_array(x), as_array(y)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise check.InputError(
@@ -212,7 +221,7 @@ def _structure(x: Any, y: Any) -> tuple[Array, Array]:
     if x.shape[0] != y.shape[0]:
         raise check.InputError(
             f"x and y must have one batch size, got {x.shape[0]} inputs and {y.shape[0]} labels; "
-            "pair them up."
+            "give one label for each input."
         )
     if x.size == 0:
         raise check.InputError(f"the batch is empty, of shape {x.shape}; pass at least one example.")

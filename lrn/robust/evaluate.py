@@ -16,24 +16,24 @@ from lrn.types import Array, Key
 def robust_accuracy(
     key: Key, logits_fn: LogitsFn, x: Array, y: Array, attacks: Mapping[str, Attack], batch_size: int = 256
 ) -> dict[str, Array]:
-    """Share of the test set that stays correct under each attack, and under all of them.
+    """The accuracy on a test set under each attack, and under all attacks together.
 
     Args:
-        key: typed key; each attack gets its own.
-        logits_fn: [batch, ...] -> [batch, classes], in evaluation mode.
+        key: the key from which each attack gets a key of its own.
+        logits_fn: the network in evaluation mode, [batch, ...] -> [batch, classes].
         x: test inputs [n, ...] in [0, 1].
         y: labels [n].
-        attacks: name -> attack; `no_attack` gives clean accuracy.
-        batch_size: examples attacked at once: memory grows with it, the number of examples does not matter.
+        attacks: from name to attack; `no_attack` gives clean accuracy.
+        batch_size: the number of examples attacked at once. Memory grows with this number, not with n.
 
     Returns:
-        Name -> accuracy in [0, 1], and under "worst" the share of examples that no attack fools: the figure
-        to quote as robust accuracy. All are NaN where a pixel is outside [0, 1] or a label is none of the
-        classes, and neither can be read, under jit.
+        From name to accuracy in [0, 1]. "worst" is the share of examples that no attack fools; report
+        this share as robust accuracy. Under jit, where values cannot be read, all accuracies are NaN if a
+        pixel lies outside of [0, 1] or a label outside of the classes.
 
     Raises:
-        ValueError: no attacks, an attack called "worst", a batch size below 1, or ``x`` and ``y`` that
-            `check_examples` refuses.
+        ValueError: there are no attacks, an attack has the name "worst", the batch size is below 1, or
+            `check_examples` refuses ``x`` and ``y``.
     """
     if not attacks:
         raise check.InputError(
@@ -57,14 +57,19 @@ def robust_accuracy(
 def correct_under_attack(
     key: Key, logits_fn: LogitsFn, x: Array, y: Array, attack: Attack, batch_size: int = 256
 ) -> Array:
-    """Whether each example of a test set [n, ...] is still classified correctly under the attack; bool [n].
+    """Whether each example of a test set is classified correctly under the attack, bool [n].
 
-    The set goes through ``lax.map`` in batches of ``batch_size``, the last one filled up with copies of the
-    first example; batch i is attacked with ``fold_in(key, i)``. Safe under jit, and under vmap over keys or
-    parameters. An example whose pixels or label are out of range is wrong, where neither can be read.
+    ``lax.map`` runs over batches of ``batch_size``; copies of the first example pad the last batch. Batch
+    i is attacked with ``fold_in(key, i)``. The function may be used under jit, and under vmap over keys
+    or parameters. Under jit, where values cannot be read, an example with a pixel or a label out of range
+    counts as wrong.
+
+    Args:
+        key, logits_fn, x, y, batch_size: as for `robust_accuracy`.
+        attack: the attack.
 
     Raises:
-        ValueError: a batch size below 1, or ``x`` and ``y`` that `check_examples` refuses.
+        ValueError: the batch size is below 1, or `check_examples` refuses ``x`` and ``y``.
     """
     check.integer("batch_size", batch_size, 1)
     x, y, valid = _checked(logits_fn, x, y)
@@ -84,6 +89,6 @@ def correct_under_attack(
 
 
 def _checked(logits_fn: LogitsFn, x: Array, y: Array) -> tuple[Array, Array, Array]:
-    """The data as arrays, and which examples are in range: all, where the values can be read; bool [n]."""
+    """The checked data, and bool [n], which is false for examples out of range that could not be refused."""
     x, y = check_examples(logits_fn, x, y)
-    return x, y, in_box(x)  # what is out of range is NaN by now
+    return x, y, in_box(x)  # `check_examples` has made examples out of range NaN

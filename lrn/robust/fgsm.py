@@ -1,4 +1,4 @@
-"""FGSM: one step of full size along the sign of the gradient (Goodfellow et al. 2015)."""
+"""FGSM: one step of size eps along the sign of the gradient (Goodfellow et al. 2015)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from lrn.types import Array, Key
 
 @config
 class FGSMConfig:
-    """FGSM settings; eps is in pixel space, where pixels lie in [0, 1]."""
+    """FGSM settings.
+
+    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
+    norm: "linf"; or "l2", which gives the fast gradient method.
+    loss: the loss to maximize, one of `lrn.robust.losses.LOSSES`.
+    """
 
     eps: float = 8 / 255
-    norm: str = "linf"  # "l2" gives the fast gradient method
+    norm: str = "linf"
     loss: str = "cross_entropy"
 
     def __post_init__(self):
@@ -28,7 +33,7 @@ class FGSMConfig:
 
 
 def fgsm(config: FGSMConfig) -> Attack:
-    """Fast gradient sign method: x + eps * sign(grad loss), clipped to the box; one gradient per example."""
+    """The fast gradient sign method: x + eps * sign(grad loss), clipped to the box."""
     loss = loss_function(config.loss)
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:

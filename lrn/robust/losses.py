@@ -1,8 +1,8 @@
-"""Losses an attack raises: each maps logits [batch, classes] and labels [batch] to losses [batch].
+"""Losses that attacks maximize: each maps logits [batch, classes] and labels [batch] to losses [batch].
 
-All grow as the network gets worse at the true label, so every attack maximizes. All refuse labels that are no
-integers, not [batch], or none of the classes; the loss of a label that is none of the classes and cannot be
-read, under jit, is NaN, and so is its gradient.
+A loss is larger where the network is worse at the true label. Every loss raises an error for labels that
+are no integers, have another shape, or lie outside of the classes. Under jit, where labels cannot be
+read, loss and gradient are NaN for a label outside of the classes.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ LOSSES = ("cross_entropy", "margin", "dlr")
 
 
 def _prepare(logits: Array, y: Array, classes: int = 2) -> tuple[Array, Array]:
-    """Logits of at least float32 and the mask of the true label, both [batch, classes].
+    """The logits in float32 or wider, and the mask of the true label, both [batch, classes].
 
-    A label that is none of the classes is refused; where it cannot be read, under jit, its logits become
-    NaN in value and gradient, for a mask without a true label would pass for a network that is right.
+    Under jit the logits of a label outside of the classes become NaN in value and gradient. A mask
+    without a true label would otherwise look like a network that is right.
     """
     y = as_array(y)
     check_label_form(y)
     check_labels(y, check_logits(logits, y.shape[0], classes))
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    if not readable(y):  # times, not where: the gradient of what `where` drops is 0
+    if not readable(y):  # a product makes the gradient NaN too; `where` would make it 0
         logits = logits * jnp.where(is_class(y, logits.shape[1]), 1, jnp.nan).astype(logits.dtype)[:, None]
     return logits, jax.nn.one_hot(wide_labels(y), logits.shape[1], dtype=bool)
 
@@ -47,23 +47,23 @@ def _true_and_best_other(logits: Array, true: Array) -> tuple[Array, Array]:
 
 
 def cross_entropy(logits: Array, y: Array) -> Array:
-    """Minus the log-probability of the true label, in nats; [batch].
+    """The cross-entropy: minus the log-probability of the true label, in nats, [batch].
 
     Raises:
         ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
     """
     logits, true = _prepare(logits, y)
-    # softplus(logsumexp of the others - z_true) is the textbook logsumexp(z) - z_true, but stays exact
-    # where the network is sure: there p_true - 1 rounds to 0 in float32, and the attack would lose half of
-    # its gradient.
+    # softplus(logsumexp of the other logits - z_true) equals logsumexp(z) - z_true, and stays exact where the
+    # network is confident. There p_true - 1 rounds to 0 in float32, and the attack would lose half of its
+    # gradient.
     others = jax.nn.logsumexp(logits, axis=1, where=~true)
     return jax.nn.softplus(others - jnp.sum(logits, axis=1, where=true))
 
 
 def margin(logits: Array, y: Array) -> Array:
-    """Largest other logit minus the true one, above 0 exactly when misclassified; [batch].
+    """The largest other logit minus the true logit, [batch]; positive exactly where the network is wrong.
 
-    The loss of Carlini & Wagner (2017), and what random-search attacks compare.
+    This is the loss of Carlini & Wagner (2017), and the score of random-search attacks.
 
     Raises:
         ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
@@ -73,11 +73,11 @@ def margin(logits: Array, y: Array) -> Array:
 
 
 def dlr(logits: Array, y: Array) -> Array:
-    """Difference of logits ratio (Croce & Hein 2020, eq. 6); [batch].
+    """The difference of logits ratio (Croce & Hein 2020, eq. 6), [batch].
 
-    The margin over the gap between the largest and third largest logit: unlike cross-entropy it changes
-    neither with a shift nor with the scale of the logits, so a network cannot hide its gradient by being
-    confident.
+    The loss is the margin divided by the gap between the largest and the third largest logit. Unlike
+    cross-entropy it does not change with a shift or the scale of the logits, so a confident network
+    cannot hide its gradient.
 
     Raises:
         ValueError: logits are not [batch, classes] with at least 3 classes, or labels are refused.
@@ -89,9 +89,9 @@ def dlr(logits: Array, y: Array) -> Array:
 
 
 def is_correct(logits: Array, y: Array) -> Array:
-    """Whether the true label's logit is above all others; bool [batch].
+    """Whether the true label's logit is above all others, bool [batch].
 
-    Ties, NaN, and labels that are none of the classes, where they cannot be read, count as wrong.
+    Ties and NaN count as wrong; so do, under jit, labels outside of the classes.
 
     Raises:
         ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
@@ -100,10 +100,10 @@ def is_correct(logits: Array, y: Array) -> Array:
 
 
 def loss_function(name: str) -> Callable[[Array, Array], Array]:
-    """The loss of that name, one of `LOSSES`.
+    """The loss with the given name.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: the name is not in `LOSSES`.
     """
     check.choice("loss", name, LOSSES)
     return {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}[name]

@@ -1,11 +1,11 @@
-"""Geometry of the threat models: Linf and L2 balls of radius eps, cut by the pixel box [0, 1].
+"""Geometry of the threat models: Linf and L2 balls of radius eps, intersected with the pixel box [0, 1].
 
-Everything is per example: the first axis is the batch, the norm is over all the others. The box is fixed:
-a network that wants other ranges rescales inside.
+The first axis is the batch, and the norm is over all other axes of each example. The box is fixed; a
+network that needs other ranges rescales its inputs inside.
 
-float16 and bfloat16 are computed in float32 (`widen`) and come back rounded towards the original (`narrow`),
-so that a point stays in the ball. Near 1 bfloat16 has steps of 1/256: a ball smaller than that holds the
-original alone.
+float16 and bfloat16 inputs are computed in float32 (`widen`), and the result is rounded towards the original
+(`narrow`), so that it stays in the ball. Near 1 the steps of bfloat16 are 1/256, so a smaller ball holds
+only the original.
 """
 
 from __future__ import annotations
@@ -28,38 +28,40 @@ def _reduce(reduction, x: Array) -> Array:
 
 
 def _l2(x: Array) -> Array:
-    # Scaled by the largest entry first: squares of gradients as small as 1e-25 would underflow to 0.
+    # Division by the largest entry keeps the squares of entries as small as 1e-25 from underflow.
     largest = _reduce(jnp.max, jnp.abs(x))
     scaled = x / jnp.where(largest > 0, largest, 1)
     return largest * jnp.sqrt(_reduce(jnp.sum, scaled**2))
 
 
 def widen(x: Array) -> Array:
-    """``x`` in float32 at least: what all geometry is computed in."""
+    """``x`` in float32 or wider, the dtype of all geometry."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def narrow(z: Array, x: Array) -> Array:
-    """``z``, which lies in [0, 1], in the dtype of ``x``, each pixel rounded towards that of ``x``.
+    """``z`` in the dtype of ``x``, each pixel rounded towards the pixel of ``x``; ``z`` lies in [0, 1].
 
-    To nearest could leave the ball by half a step of the dtype: near 1 that is .002 in bfloat16, a quarter
-    of 2/255.
+    Rounding to the nearest number could leave the ball by half a step of the dtype: near 1 this is .002 in
+    bfloat16, a quarter of 2/255.
     """
     if z.dtype == x.dtype:
         return z
-    # Rounded by arithmetic, for a compiler may skip a cast to half precision and back.
+    # The rounding is arithmetic, because a compiler may skip a cast to half precision and back.
     info = jnp.finfo(x.dtype)
     least = max(int(info.minexp), int(jnp.finfo(z.dtype).minexp) + int(info.nmant))
-    exponent = jnp.maximum(jnp.frexp(z)[1] - 1, least)  # of the leading bit; the step itself is not below
+    exponent = jnp.maximum(
+        jnp.frexp(z)[1] - 1, least
+    )  # the exponent of the leading bit, large enough for the step
     step = jnp.ldexp(jnp.ones((), z.dtype), exponent - int(info.nmant))
     return (step * jnp.where(z > x.astype(z.dtype), jnp.floor(z / step), jnp.ceil(z / step))).astype(x.dtype)
 
 
 def distance(x_adv: Array, x: Array, norm: str) -> Array:
-    """Distance of each example from its original, [batch], in float32 at least.
+    """The distance of each example from its original, [batch], in float32 or wider.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: the norm is unknown.
     """
     check.choice("norm", norm, NORMS)
     delta = widen(x_adv) - widen(x)
@@ -68,15 +70,16 @@ def distance(x_adv: Array, x: Array, norm: str) -> Array:
 
 
 def project(x_adv: Array, x: Array, eps: Array | float, norm: str) -> Array:
-    """Bring ``x_adv`` into the eps-ball around ``x`` and the box [0, 1]; both are [batch, ...], x in the box.
+    """Move ``x_adv`` [batch, ...] into the eps-ball around ``x`` [batch, ...] and into the box [0, 1].
 
-    For Linf this is the Euclidean projection on the intersection. For L2 it is the projection on the ball,
-    then on the box: since x lies in the box the second moves every pixel towards x, so the result is in
-    both sets, but is not the nearest such point (the usual choice: Madry et al. 2018, AutoAttack, foolbox).
-    The result has the dtype of ``x``, and is NaN where ``x`` lies outside the box and cannot be read.
+    For Linf the result is the Euclidean projection on the intersection. For L2 it is the projection on
+    the ball, followed by that on the box. Since ``x`` lies in the box, the second projection moves every
+    pixel towards ``x``, so the result lies in both sets; it is not the nearest such point. This is the
+    usual choice (Madry et al. 2018, AutoAttack, foolbox). The result has the dtype of ``x``. Under jit,
+    where ``x`` cannot be read, it is NaN for pixels of ``x`` outside of the box.
 
     Raises:
-        ValueError: an unknown norm, or ``x`` outside the box.
+        ValueError: the norm is unknown, or ``x`` lies outside of the box.
     """
     check.choice("norm", norm, NORMS)
     if readable(x):
@@ -93,13 +96,14 @@ def project(x_adv: Array, x: Array, eps: Array | float, norm: str) -> Array:
 
 
 def steepest_direction(gradient: Array, norm: str) -> Array:
-    """The unit step that raises a linear function most: sign(g) for Linf, g / |g| for L2; [batch, ...].
+    """The unit step that raises a linear function most, [batch, ...]: sign(g) for Linf, g / |g| for L2.
 
-    In float32 at least: the squares of a float16 gradient underflow. Entries that are not finite count as
-    zero, and a zero gradient gives a zero step: the iterate stays a valid image whatever the network returns.
+    The result is in float32 or wider, because the squares of a float16 gradient underflow. Entries that
+    are not finite count as zero, and a zero gradient gives a zero step, so the iterate stays a valid
+    image whatever the network returns.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: the norm is unknown.
     """
     check.choice("norm", norm, NORMS)
     gradient = widen(jnp.where(jnp.isfinite(gradient), gradient, 0))
@@ -112,10 +116,10 @@ def steepest_direction(gradient: Array, norm: str) -> Array:
 
 
 def random_start(key: Key, x: Array, eps: Array | float, norm: str) -> Array:
-    """A point drawn uniformly from the eps-ball around each example, then clipped to the box; [batch, ...].
+    """A point drawn uniformly from the eps-ball around each example and clipped to the box, [batch, ...].
 
     Raises:
-        ValueError: an unknown norm, or ``x`` outside the box.
+        ValueError: the norm is unknown, or ``x`` lies outside of the box.
     """
     check.choice("norm", norm, NORMS)
     original = widen(x)
@@ -123,7 +127,7 @@ def random_start(key: Key, x: Array, eps: Array | float, norm: str) -> Array:
     if norm == "linf":
         delta = jax.random.uniform(key, x.shape, original.dtype, -1, 1)
     else:
-        # Uniform in the ball: a uniform direction, at a radius whose distribution function is r^dim.
+        # A uniform direction and a radius with distribution function r^dim are uniform in the ball.
         direction_key, radius_key = jax.random.split(key)
         direction = steepest_direction(jax.random.normal(direction_key, x.shape, original.dtype), norm)
         u = jax.random.uniform(radius_key, (x.shape[0], *(1,) * (x.ndim - 1)), original.dtype)

@@ -15,17 +15,24 @@ from lrn.robust.losses import LOSSES, is_correct, loss_function
 from lrn.robust.norms import NORMS, narrow, project, random_start, steepest_direction, widen
 from lrn.types import Array, Key
 
-# Input [batch, ...] -> (loss [batch], fooled [batch]): what to raise, and whether the network is wrong there.
+# Input [batch, ...] -> (loss [batch], fooled bool [batch]): the loss to maximize, and whether the network
+# is wrong.
 Objective = Callable[[Array], tuple[Array, Array]]
 
 
 @config
 class PGDConfig:
-    """PGD settings; eps and step_size are in pixel space, where pixels lie in [0, 1].
+    """PGD settings.
 
-    keep: "best" returns the best of all points visited, the clean one included, misclassified first and
-        then by loss, so restarts and steps never hurt; "last" returns the last iterate, as training does,
-        and saves the extra evaluations.
+    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
+    step_size: the length of a step, in the same unit.
+    steps: the number of steps. restarts: the number of starts.
+    norm: "linf" or "l2". random_start: whether to start at a random point of the ball; else at the clean
+        input.
+    keep: "best" returns the best point visited, the clean input included: a misclassified point if there
+        is one, and the point with the largest loss among equals. More restarts and steps then never hurt.
+        "last" returns the last iterate, as in adversarial training, and saves the extra evaluations.
+    loss: the loss to maximize, one of `lrn.robust.losses.LOSSES`.
     """
 
     eps: float = 8 / 255
@@ -57,16 +64,20 @@ class PGDConfig:
 
 
 class Candidate(NamedTuple):
-    """The point to return, so far, for each example."""
+    """The best point found so far for each example.
 
-    x: Array  # [batch, ...]
-    loss: Array  # [batch]
-    fooled: Array  # bool [batch]
+    x: the points [batch, ...]. loss: their losses [batch]. fooled: bool [batch], whether the network is
+        wrong there.
+    """
+
+    x: Array
+    loss: Array
+    fooled: Array
 
 
 def _better(old: Candidate, new: Candidate) -> Candidate:
-    """Per example, the one that is misclassified; the higher loss if both or neither are."""
-    # A NaN loss never wins on loss, and an old NaN always gives way.
+    """The better candidate of each example: the misclassified one, or among equals the larger loss."""
+    # A new NaN never counts as a larger loss, and any new loss replaces an old NaN.
     higher = (new.loss > old.loss) | jnp.isnan(old.loss)
     take = (new.fooled & ~old.fooled) | ((new.fooled == old.fooled) & higher)
     wide = take.reshape(-1, *(1,) * (new.x.ndim - 1))
@@ -78,26 +89,26 @@ def _better(old: Candidate, new: Candidate) -> Candidate:
 
 
 def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple[Array, Array]:
-    """Projected gradient ascent on any objective; `pgd` is this with a loss of logits and labels.
+    """Projected gradient ascent on any objective; `pgd` uses it with a loss of logits and labels.
 
-    Restarts run one after the other, so memory does not grow with them; restart i draws from
-    ``fold_in(key, i)``, so more restarts only add to fewer.
+    Restarts run one after another, so memory does not grow with their number. Restart i draws from
+    ``fold_in(key, i)``, so a larger number of restarts includes those of a smaller number.
 
     Args:
-        key: typed key; unused without a random start.
-        objective: input [batch, ...] -> (loss [batch], fooled bool [batch]), each example on its own.
-        x: [batch, ...] in [0, 1].
+        key: the key of the random starts; unused without a random start.
+        objective: [batch, ...] -> (loss [batch], fooled bool [batch]), which treats each example separately.
+        x: the clean inputs [batch, ...] in [0, 1].
         config: see `PGDConfig`.
 
     Returns:
-        The adversarial input [batch, ...], and the loss of every iterate [restarts, steps + 1, batch],
-        which has only the first ``steps`` (the points where a gradient was taken) under keep="last".
+        The adversarial input [batch, ...], and the loss of every iterate [restarts, steps + 1, batch]. With
+        keep="last" the losses are [1, steps, batch], those of the points where a gradient was taken.
 
     Raises:
-        ValueError: ``x`` outside the box; where it cannot be read, under jit, the result is NaN.
+        ValueError: ``x`` lies outside of the box. (Under jit, where ``x`` cannot be read, the result is NaN.)
     """
     x = check_box(x)
-    original = widen(x)  # the iterates too: in half precision small steps would be rounded away
+    original = widen(x)  # iterates are wide too, because half precision would round small steps away
     eps = jnp.asarray(config.eps, original.dtype)
     step_size = jnp.asarray(config.step_size, original.dtype)
 
@@ -106,7 +117,7 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
         return jnp.sum(loss), (loss, fooled)
 
     def climb(start: Array, best: Candidate | None) -> tuple[Array, Candidate | None, Array]:
-        """From one start: the last iterate, the best point so far, and the losses [steps, batch]."""
+        """The ascent from one start: the last iterate, the best candidate, and the losses [steps, batch]."""
 
         def step(carry, _):
             z, best = carry
@@ -141,7 +152,8 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
 def pgd(config: PGDConfig) -> Attack:
     """Projected gradient descent: signed (Linf) or normalized (L2) steps, projected to ball and box.
 
-    Costs restarts * steps gradients per example, and 1 + restarts more evaluations when it keeps the best.
+    The attack takes restarts * steps gradients for each example. With keep="best" it takes 1 + restarts
+    further evaluations of the network.
     """
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
@@ -152,7 +164,13 @@ def pgd(config: PGDConfig) -> Attack:
 
 
 def classification_objective(logits_fn: LogitsFn, y: Array, loss: str) -> Objective:
-    """The objective of an untargeted attack: raise the loss of the true label, fooled when misclassified."""
+    """The objective of an untargeted attack: the loss of the true label, and whether the network is wrong.
+
+    Args:
+        logits_fn: the network in evaluation mode, [batch, ...] -> [batch, classes].
+        y: labels [batch].
+        loss: one of `lrn.robust.losses.LOSSES`.
+    """
     function = loss_function(loss)
 
     def objective(x: Array) -> tuple[Array, Array]:

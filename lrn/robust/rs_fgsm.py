@@ -15,10 +15,15 @@ from lrn.types import Array, Key
 
 @config
 class RSFGSMConfig:
-    """RS-FGSM settings; eps is in pixel space, where pixels lie in [0, 1]."""
+    """RS-FGSM settings.
+
+    eps: the radius of the Linf ball, in the unit of the pixels, which lie in [0, 1].
+    step_ratio: the step size as a multiple of eps; 1.25 is the paper's alpha = 10/255 for eps = 8/255.
+    loss: the loss to maximize, one of `lrn.robust.losses.LOSSES`.
+    """
 
     eps: float = 8 / 255
-    step_ratio: float = 1.25  # step size as a multiple of eps; the paper's alpha = 10/255 for eps = 8/255
+    step_ratio: float = 1.25
     loss: str = "cross_entropy"
 
     def __post_init__(self):
@@ -28,7 +33,7 @@ class RSFGSMConfig:
 
 
 def rs_fgsm(config: RSFGSMConfig) -> Attack:
-    """A uniform start in the Linf ball, one signed step of 1.25 eps, then back to ball and box."""
+    """A uniform start in the Linf ball, one signed step of ``step_ratio`` eps, then the projection."""
     loss = loss_function(config.loss)
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:

@@ -1,6 +1,6 @@
-"""Square attack: random search on the margin with square patches, no gradients (Andriushchenko et al. 2020).
+"""The Square attack (Andriushchenko et al. 2020): random search on the margin, without gradients.
 
-A network that looks robust to PGD and falls to Square hides its gradients instead of being robust.
+A network that resists PGD and not Square hides its gradients and is not robust.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from lrn.robust.losses import margin
 from lrn.robust.norms import narrow, widen
 from lrn.types import Array, Key
 
-# The patch area is halved when these many of 10,000 queries are spent (section 5 of the paper).
+# The numbers of queries, out of 10,000, after which the area of the patches is halved (section 5 of the
+# paper).
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @config
 class SquareConfig:
-    """Square settings, Linf; eps is in pixel space, where pixels lie in [0, 1].
+    """Settings of the Square attack in the Linf ball.
 
-    queries: evaluations of the network per example, the striped start included (the check of the clean input,
-        which the attack leaves alone if it is misclassified, is not counted).
-    initial_fraction: the share of the image that the first patches cover (the paper's p).
+    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
+    queries: the number of evaluations of the network for each example, with that of the striped start. The
+        evaluation of the clean input, which stays as it is if the network is wrong there, does not count.
+    initial_fraction: the share of the image that the first patches cover (p in the paper).
     """
 
     eps: float = 8 / 255
@@ -41,10 +43,10 @@ class SquareConfig:
 
 
 def square(config: SquareConfig) -> Attack:
-    """Random search over square patches: one an example and query, kept where the margin grows.
+    """The attack: each query changes one square patch of each example, and keeps it if the margin grows.
 
-    ``x`` is [batch, height, width, channels]. The number of queries is fixed, so that the attack compiles to
-    one loop; an example that is misclassified already stays as it is.
+    ``x`` is [batch, height, width, channels]. The number of queries is fixed, so that the attack compiles
+    to one loop; an example stays as it is once the network is wrong.
     """
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
@@ -54,31 +56,35 @@ def square(config: SquareConfig) -> Attack:
 
 
 def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConfig) -> tuple[Array, Array]:
-    """The search of `square`, with the margin it has reached after every query.
+    """The search of `square`, with the margin after every query.
+
+    Args:
+        key, logits_fn, x, y: as for an `Attack`.
+        config: the settings.
 
     Returns:
-        The adversarial input [batch, height, width, channels] and the best margin [queries, batch]: 0 or more
-        once misclassified.
+        The adversarial input [batch, height, width, channels], and the best margin so far [queries,
+        batch], which is 0 or more once the network is wrong.
 
     Raises:
-        ValueError: x is not [batch, height, width, channels], or another fault that `check_examples` finds.
+        ValueError: x is not [batch, height, width, channels], or `check_examples` refuses ``x`` and ``y``.
     """
     x, y = check_examples(logits_fn, x, y)
     if x.ndim != 4:
         raise check.InputError(
             f"the Square attack needs images [batch, height, width, channels], got shape {x.shape}; "
-            "reshape them."
+            "reshape x."
         )
     batch, height, width, channels = x.shape
     original = widen(x)
     eps = jnp.asarray(config.eps, original.dtype)
-    # The search sets pixels to these alone.
+    # The search sets pixels only to the two ends of their range in the ball.
     low, high = narrow(jnp.maximum(original - eps, 0), x), narrow(jnp.minimum(original + eps, 1), x)
     rows, columns = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
 
     def score(z: Array) -> Array:
         value = margin(logits_fn(z), y)
-        return jnp.where(jnp.isnan(value), jnp.inf, value)  # a NaN is a wrong answer, as in `is_correct`
+        return jnp.where(jnp.isnan(value), jnp.inf, value)  # NaN counts as wrong, as in `is_correct`
 
     start_key, search_key = jax.random.split(key)
     clean = score(x)
@@ -94,7 +100,7 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
         corner = jax.random.randint(corner_key, (batch, 2), 0, free)[:, :, None, None, None]
         top, left = corner[:, 0], corner[:, 1]
         patch = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
-        # The paper adds +-2 eps and projects: from inside the ball that lands on one of its two faces.
+        # The paper adds +-2 eps and projects, which sets a pixel of the ball to one of these two ends.
         sign = jax.random.bernoulli(sign_key, shape=(batch, 1, 1, channels))
         proposal = jnp.where(patch, jnp.where(sign, high, low), z)
         value = score(proposal)
@@ -109,11 +115,11 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
 
 
 def patch_sides(config: SquareConfig, height: int, width: int) -> Array:
-    """Side of the square patch at each query, in pixels, int [queries].
+    """The side of the square patch at each query, in pixels, int [queries].
 
-    The schedule is for 10,000 queries and is stretched to the budget.
+    The paper's schedule for 10,000 queries is scaled to ``config.queries``.
     """
     spent = np.arange(config.queries) * 10_000 // config.queries
-    halvings = np.searchsorted(_HALVINGS, spent)  # the number of thresholds strictly below what is spent
+    halvings = np.searchsorted(_HALVINGS, spent)  # how many thresholds are below the number of queries spent
     area = config.initial_fraction * 0.5 ** jnp.asarray(halvings, jnp.float32) * (height * width)
     return jnp.clip(jnp.round(jnp.sqrt(area)).astype(jnp.int32), 1, min(height, width))

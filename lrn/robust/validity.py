@@ -1,8 +1,9 @@
-"""Is the attack any good? Checks that belong beside every robust accuracy.
+"""Checks that an attack works, to be reported beside every robust accuracy.
 
-A weak attack and a robust network look the same. These four figures tell them apart: the loss should rise
-along PGD's path, an attack that may change every pixel at will should succeed always, gradients should not
-vanish, and a black-box attack should not beat a white-box one (Athalye et al. 2018; Carlini et al. 2019).
+A weak attack and a robust network give the same accuracy. Four checks tell them apart: the loss should
+rise along PGD's path, an attack that may change every pixel to any value should always succeed, gradients
+should not vanish, and a black-box attack should not beat a white-box attack (Athalye et al. 2018; Carlini
+et al. 2019).
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from lrn.types import Array, Key
 
 
 def loss_by_step(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: PGDConfig) -> Array:
-    """Mean loss of PGD's iterates after 0..steps steps, averaged over examples and restarts; [steps + 1].
+    """The mean loss of PGD's iterates after 0..steps steps, over examples and restarts, [steps + 1].
 
-    Of the iterates themselves, not of the best so far, which rises whatever the attack does.
+    The loss is that of the iterates themselves. The loss of the best point so far would rise under any
+    attack.
+
+    Args:
+        key, logits_fn, x, y: as for an `Attack`.
+        config: PGD's settings; ``keep`` does not matter.
 
     Raises:
-        ValueError: ``x`` and ``y`` that `check_examples` refuses; NaN where they cannot be read, under jit.
+        ValueError: `check_examples` refuses ``x`` and ``y``. (Under jit the result is NaN instead.)
     """
     x, y = check_examples(logits_fn, x, y)
     config = dataclasses.replace(config, keep="best")
@@ -32,10 +38,13 @@ def loss_by_step(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: PGDC
 
 
 def largest_drop(losses: Array) -> Array:
-    """Largest fall of the loss below a value it had reached, as a share of its total range; scalar in [0, 1].
+    """The largest fall of the loss below an earlier value, as a share of the loss's range; scalar in [0, 1].
 
-    0 for a path that only rises, 1 for one that only falls; ``losses`` is [steps + 1]. A constant path
-    gives 0, a loss that is NaN or infinite gives NaN.
+    A path that only rises gives 0, as does a constant path; a path that only falls gives 1. A loss that
+    is NaN or infinite gives NaN.
+
+    Args:
+        losses: [steps + 1].
     """
     fall = jnp.max(jax.lax.cummax(losses) - losses)
     spread = jnp.max(losses) - jnp.min(losses)
@@ -43,10 +52,11 @@ def largest_drop(losses: Array) -> Array:
 
 
 def unbounded(config: PGDConfig) -> Attack:
-    """The same PGD with Linf eps = 1: it can reach every image there is, so accuracy under it must be 0.
+    """The same PGD with Linf eps = 1, which can reach every image: accuracy under this attack must be 0.
 
-    The step becomes 1/10 of the pixel range: with the step of a small eps it could not get far enough. One
-    start has to do: where every image is in reach, an attack that needs luck is not working.
+    The step size becomes 1/10 of the pixel range, because the step size of a small eps would not reach
+    far enough. There is one restart: an attack that can reach every image and needs several starts does
+    not work.
     """
     return pgd(dataclasses.replace(config, eps=1.0, step_size=0.1, norm="linf", restarts=1))
 
@@ -54,13 +64,20 @@ def unbounded(config: PGDConfig) -> Attack:
 def zero_gradient_fraction(
     logits_fn: LogitsFn, x: Array, y: Array, loss: str = "cross_entropy", tolerance: float = 0.0
 ) -> Array:
-    """Share of examples whose input gradient is no larger than ``tolerance`` anywhere, or not finite; scalar.
+    """The share of examples without a usable input gradient, scalar in [0, 1].
 
-    Such an example cannot be attacked by gradient: its accuracy under FGSM and PGD says nothing.
+    An entry of the gradient is usable if it is finite and its size is above ``tolerance``. An example
+    without usable entries cannot be attacked by its gradient, and its accuracy under FGSM and PGD means
+    nothing.
+
+    Args:
+        logits_fn, x, y: as for an `Attack`.
+        loss: one of `lrn.robust.losses.LOSSES`.
+        tolerance: the largest absolute value of an entry that counts as zero.
 
     Raises:
-        ValueError: an unknown loss, or ``x`` and ``y`` that `check_examples` refuses; NaN where they cannot
-            be read, under jit.
+        ValueError: the loss is unknown, or `check_examples` refuses ``x`` and ``y``. (Under jit the
+            result is NaN instead.)
     """
     x, y = check_examples(logits_fn, x, y)
     function = loss_function(loss)
@@ -71,10 +88,13 @@ def zero_gradient_fraction(
 
 
 def masking_gap(white_box: Array, black_box: Array) -> Array:
-    """Share of examples that the black-box attack fools and the white-box attack does not; scalar.
+    """The share of examples that the black-box attack fools and the white-box attack does not, in [0, 1].
 
-    Takes the two masks of `correct_under_attack`, bool [n]. A gradient attack that works leaves almost
-    nothing for one without gradients to find; a large share means that gradients are masked and the
-    white-box accuracy is not robustness.
+    A white-box attack that works leaves almost no examples that only an attack without gradients fools. A
+    large share means that gradients are masked, and that the accuracy under the white-box attack is no
+    robustness.
+
+    Args:
+        white_box, black_box: bool [n], the results of `correct_under_attack` for the two attacks.
     """
     return jnp.mean(white_box & ~black_box, dtype=jnp.float32)

@@ -8,10 +8,12 @@ Tests       `mean_test`, `equivalence_test` (skewed or not), `sign_flip_test` (s
 Effects     `hedges_g`, `hedges_g_independent`, `probability_of_improvement`, `iqm`, `skewness`
 All at once `paired_comparison`
 
-Entry i of a sample is the run of seed i, and arms compared with each other share their seeds. Nothing here
-draws hidden randomness: what resamples takes a seed. Degenerate samples have defined answers, never NaN and
-never a warning: no spread makes an interval a point, no difference makes p = 1, and no p is 0. Masked values
-are refused. Importing this package costs numpy; scipy is imported by the functions that need it.
+Entry i of a sample is the run of seed i, and arms that are compared share their seeds. Functions that
+resample take a seed; there is no hidden randomness. Degenerate samples have defined results, never NaN
+and never a
+warning: an interval of values without spread is a point, a test of zero differences gives p = 1, and no p
+    is 0.
+Masked values are refused. Importing this package imports numpy; the functions that need scipy import it.
 """
 
 from lrn.stats.aggregate import iqm, iqm_interval

@@ -1,4 +1,4 @@
-"""Checks on samples, done before any statistic: one clear sentence for each way input can be bad."""
+"""Checks of samples before any statistic is computed; each raises one clear sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def numbers(name: str, values: Any) -> np.ndarray:
-    """``values`` as float64 of any rank, every one of them finite; truth values count as 0 and 1."""
+    """``values`` as float64, of any rank; truth values count as 0 and 1.
+
+    Raises:
+        ValueError: a value is masked, no real number, or not finite.
+    """
     if _masked(values):
         raise ValueError(
             f"{name} has masked values, which would count as if they were not; "
@@ -133,10 +137,10 @@ def number(name: str, value: Any, infinite: bool = False) -> float:
 
 
 def differences(x: Any, y: Any = None, margin: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """x - y - margin [n], or x - margin, and how large each can be by rounding alone [n].
+    """x - y - margin [n], or x - margin where y is None, and a bound [n] on the rounding error of each.
 
-    0.97 - 0.96 and 0.96 - 0.95 differ in the sixteenth digit of the *minuends*, which only the caller of
-    both knows.
+    0.97 - 0.96 and 0.96 - 0.95 differ in the sixteenth digit of the *minuends*, so the bound needs x and
+    y; the differences alone do not give it.
 
     Raises:
         ValueError: as `paired`, the margin is no finite number, or a difference overflows.
@@ -152,9 +156,10 @@ def differences(x: Any, y: Any = None, margin: float = 0.0) -> tuple[np.ndarray,
 
 
 def unit(*arrays: np.ndarray) -> tuple[int, list[np.ndarray]]:
-    """The arrays over a common 2^e, so that the largest value lies in [.5, 1); e first.
+    """The exponent e, and the arrays divided by 2^e, so that the largest absolute value lies in [.5, 1).
 
-    Digits stay as they are, while squares and cubes of values near 1e-170 or 1e170 remain floats.
+    The division changes no digits. Without it squares and cubes of values near 1e-170 or 1e170 would
+    underflow or overflow.
     """
     largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
     exponent = int(np.frexp(largest)[1])
@@ -162,7 +167,7 @@ def unit(*arrays: np.ndarray) -> tuple[int, list[np.ndarray]]:
 
 
 def constant(values: np.ndarray) -> bool:
-    """Whether all entries of [n] are equal up to rounding, so that their spread carries no information.
+    """Whether all entries of ``values`` [n] are equal up to rounding, so that their spread means nothing.
 
     Differences of equal numbers, such as 0.3 - 0.2 and 0.4 - 0.3, differ in the last digits; a standard
     deviation of 1e-17 would make an interval absurdly narrow and an effect size absurdly large.

@@ -13,8 +13,9 @@ from lrn.stats.intervals import Interval
 def iqm(x: ArrayLike) -> float:
     """Interquartile mean of all values of x, of any shape: the mean of the middle half.
 
-    Drops floor(n / 4) values at each end, as scipy's ``trim_mean(x, 0.25)``: robust to outlying runs, and
-    less variable than the median (Agarwal et al., 2021). Fewer than four values give the mean.
+    The mean leaves out floor(n / 4) values at each end, as scipy's ``trim_mean(x, 0.25)``. It is robust to
+    outlying runs, and less variable than the median (Agarwal et al., 2021). Fewer than four values give the
+    plain mean.
 
     Raises:
         ValueError: no values, or non-finite values.
@@ -26,10 +27,11 @@ def iqm(x: ArrayLike) -> float:
 def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
     """IQM of scores [runs, tasks] with its stratified bootstrap interval (Agarwal et al., 2021).
 
-    Runs are resampled within each task on their own, so the interval speaks of new runs on the same tasks.
-    Scores of different tasks must share a scale: normalize them first. [runs] is taken as one task.
-    Percentile interval: a nominal 95% covers about 89% with 5 runs, 93% with 10 and 94% with 20 (normal
-    runs, three tasks). Tasks whose runs are all equal give the point.
+    Runs are resampled within each task separately, so the interval holds for new runs on the same tasks.
+    Scores of different tasks must share a scale: normalize them first. Scores [runs] are those of one
+    task. The interval is a percentile interval: a nominal 95% covers about 89% with 5 runs, 93% with 10
+    and 94% with 20 (normal runs, three tasks). Where all runs of each task are equal, the interval is a
+    point.
 
     Raises:
         ValueError: fewer than two runs, no task, non-finite values, wrong rank, a level outside (0, 1), fewer
@@ -46,7 +48,7 @@ def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000
 
     exponent, (array,) = _input.unit(array)
     result = bootstrap(
-        tuple(array.T),  # one sample a task: scipy resamples each on its own
+        tuple(array.T),  # one sample for each task: scipy resamples each sample separately
         lambda *tasks, axis: _middle_mean(np.concatenate(tasks, axis=axis), axis),
         n_resamples=resamples,
         batch=max(1, 1_000_000 // array.size),

@@ -14,23 +14,23 @@ from lrn.stats.mean import mean_test
 
 
 class PairedComparison(NamedTuple):
-    """What there is to say about x against y over n shared seeds; positive differences favor x."""
+    """A comparison of x with y over shared seeds; positive differences favor x."""
 
-    n: int
-    difference: Interval  # mean of x - y, t interval, in the units of the metric
-    p: float  # of the difference against the margin, by `mean_test`
+    n: int  # the number of seeds
+    difference: Interval  # the mean of x - y with its t interval, in the units of the metric
+    p: float  # the p-value of the difference against the margin, by `mean_test`
     hedges_g: Interval  # g_z of x - y
-    probability_of_improvement: Interval  # a run of x against a run of y
+    probability_of_improvement: Interval  # P(a run of x is above a run of y)
 
 
 def paired_comparison(
     x: ArrayLike, y: ArrayLike, margin: float = 0.0, alternative: str = "two-sided", level: float = 0.95
 ) -> PairedComparison:
-    """Compare x [n] with y [n], the same metric of two arms, entry i of both from the same seed.
+    """Compare x [n] with y [n], the same metric of two arms; entry i of both is the run of seed i.
 
-    p is that of `mean_test`, which holds its level where the differences are skewed. With "greater", it tests
-    for mean(x - y) above ``margin`` (superiority by a margin); "less" for below. It is not adjusted for other
-    comparisons: see `holm`.
+    p comes from `mean_test`, which holds its level where the differences are skewed. "greater" tests whether
+    mean(x - y) is above ``margin`` (superiority by a margin), "less" whether it is below. p is not
+    adjusted for other comparisons: see `holm`.
 
     Raises:
         ValueError: fewer than three pairs, lengths that differ, non-finite values, wrong rank, a margin that
@@ -49,9 +49,9 @@ def paired_comparison(
 
 
 def paired_differences(x: ArrayLike, y: ArrayLike) -> np.ndarray:
-    """x - y [n], equal where the differences differ by rounding alone.
+    """The differences x - y [n]; all become their median where they differ by rounding alone.
 
-    0.97 - 0.96 and 0.96 - 0.95 are not the same float; the spread of such differences would give an interval
+    0.97 - 0.96 and 0.96 - 0.95 are not the same float; the spread of such differences would make an interval
     absurdly narrow and an effect size absurdly large.
 
     Raises:

@@ -14,13 +14,13 @@ from lrn.stats.intervals import Interval
 def hedges_g(d: ArrayLike, level: float = 0.95) -> Interval:
     """Hedges g of paired differences d [n]: g_z = J(n - 1) mean(d) / sd(d), sd with n - 1.
 
-    This is Cohen's d_z (Lakens, 2013; standardized by the spread of the *differences*, not d_av) times
-    the exact correction J(m) = Γ(m/2) / (sqrt(m/2) Γ((m-1)/2)) that makes it unbiased (Hedges, 1981, eq. 6e).
-    It grows with the correlation between the arms: compare it across studies of the same design only.
+    g is Cohen's d_z (Lakens, 2013; standardized by the spread of the *differences*, not d_av) times the exact
+    correction J(m) = Γ(m/2) / (sqrt(m/2) Γ((m-1)/2)), which makes it unbiased (Hedges, 1981, eq. 6e). g grows
+    with the correlation between the arms: compare it only across studies of the same design.
 
     The interval is for the population value mean/sd and is exact for normal data: it inverts the noncentral
-    t distribution of sqrt(n) d_z (Steiger and Fouladi, 1997), so it is not symmetric about g. All zero
-    gives 0; equal non-zero differences have no spread and give ±inf.
+    t distribution of sqrt(n) d_z (Steiger and Fouladi, 1997), so it is not symmetric about g. Zero
+    differences give 0; equal differences other than zero have no spread and give ±inf.
 
     Raises:
         ValueError: fewer than three values (J(1) = 0), non-finite values, wrong rank, or a level outside
@@ -37,9 +37,9 @@ def hedges_g(d: ArrayLike, level: float = 0.95) -> Interval:
 def hedges_g_independent(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """Hedges g of independent samples x [n], y [m]: J(n + m - 2) (mean(x) - mean(y)) / pooled sd.
 
-    Cohen's d_s (Lakens, 2013) times Hedges's exact correction; positive where x is larger. The
-    interval is for the population value and exact for normal data of equal variance (noncentral t). Two
-    constant samples give 0 where they agree and ±inf where they do not.
+    g is Cohen's d_s (Lakens, 2013) times Hedges's exact correction, and positive where x is larger. The
+    interval is for the population value and is exact for normal data of equal variance (noncentral t). Two
+    constant samples give 0 if they are equal and ±inf if they are not.
 
     Raises:
         ValueError: fewer than two values in a sample, non-finite values, wrong rank, or a level outside
@@ -61,7 +61,7 @@ def _without_spread(difference: float) -> Interval:
 
 
 def _standardized(d: float, scale: float, degrees: int, level: float) -> Interval:
-    """g with its interval; d / scale is noncentral t with ``degrees``, of noncentrality delta / scale."""
+    """g with its interval, where d / scale has a noncentral t distribution of noncentrality delta / scale."""
     correction = math.exp(math.lgamma(degrees / 2) - math.lgamma((degrees - 1) / 2)) / math.sqrt(degrees / 2)
     low, high = _noncentrality(d / scale, degrees, level)
     return Interval(correction * d, low * scale, high * scale)
@@ -77,9 +77,10 @@ def _noncentrality(t: float, degrees: int, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     if t <= 300:
         return float(nctdtrinc(degrees, 1 - tail, t)), float(nctdtrinc(degrees, tail, t))
-    # Scipy's inversion loses its digits and then its speed at large t. There t = (z + delta) / s, with z
-    # standard normal and s^2 a chi-square over its degrees, is ruled by s; adding the two half-widths in
-    # quadrature (Zou and Donner, 2008) is right to a part in a thousand.
+    # At large t scipy's inversion loses its digits and then its speed. t is (z + delta) / s, with z standard
+    # normal and s^2 a chi-square over its degrees of freedom; at large t the spread of s dominates. The
+    # square root of the sum of the two squared half-widths (Zou and Donner, 2008) is right to a part in a
+    # thousand.
     by_spread = t * np.sqrt(chdtri(degrees, np.array([1 - tail, tail])) / degrees)
     half = np.hypot(t - by_spread, ndtri(tail))
     return float(t - half[0]), float(t + half[1])
@@ -88,11 +89,12 @@ def _noncentrality(t: float, degrees: int, level: float) -> tuple[float, float]:
 def probability_of_improvement(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """P(X > Y) + P(X = Y) / 2 for a run of arm x [n] against a run of arm y [m], with its interval.
 
-    The Mann-Whitney U over n m; .5 is no difference (Agarwal et al., 2021). The interval is
-    Newcombe's method 5 (Statistics in Medicine 25, 2006, part 2): a score interval on the Hanley-McNeil
-    variance, which unlike a bootstrap has width when the arms do not overlap, as few seeds often do not. A
-    nominal 95% covers 93 to 98% from 5 runs on (normal and exponential runs). It takes runs as independent:
-    for arms that share seeds and go up and down together it is too wide (98 to 99% at a correlation of .5).
+    The estimate is the Mann-Whitney U divided by n m; .5 means no difference (Agarwal et al., 2021). The
+    interval is Newcombe's method 5 (Statistics in Medicine 25, 2006, part 2): a score interval on the
+    Hanley-McNeil variance. Unlike a bootstrap interval it has width when the arms do not overlap, as happens
+    often with few seeds. A nominal 95% covers 93 to 98% from 5 runs on (normal and exponential runs). The
+    interval takes runs as independent, so it is too wide for arms that share seeds and correlate (98 to 99%
+    at a correlation of .5).
 
     Raises:
         ValueError: an empty sample, non-finite values, wrong rank, or a level outside (0, 1).
@@ -110,7 +112,7 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike, level: float = 0.95) 
 
 
 def _score_limit(estimate: float, n: int, m: int, z: float) -> float:
-    """The theta in [0, estimate] from which the estimate is z standard errors away, by bisection."""
+    """The theta in [0, estimate] that lies z standard errors below the estimate, by bisection."""
 
     def inside(theta: float) -> bool:
         shape = (1 - theta) / (2 - theta) + theta / (1 + theta)

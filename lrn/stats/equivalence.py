@@ -19,11 +19,12 @@ from lrn.stats.permutation import smallest_sign_flip_p
 def equivalence_test(x: ArrayLike, y: ArrayLike | None = None, *, low: float, high: float) -> float:
     """P-value for "the mean of x [n], or of x - y, lies strictly between low and high".
 
-    The larger p of two one-sided tests by `mean_test`, mean <= low and mean >= high: it holds its level
-    where skew makes that of `tost` too bold, and is never 0. An infinite bound tests one side.
+    p is the larger p of two one-sided tests by `mean_test`, of mean <= low and of mean >= high. The test
+    holds its level on skewed data, where `tost` rejects too often. p is never 0. With an infinite bound
+    only the other side is tested.
 
     Raises:
-        ValueError: as `mean_test`, or bounds that are not low < high or both infinite.
+        ValueError: as `mean_test`, or the bounds are not low < high, or both are infinite.
     """
     low, high = _bounds(low, high)
     return max(
@@ -36,14 +37,14 @@ def equivalence_test(x: ArrayLike, y: ArrayLike | None = None, *, low: float, hi
 def tost(d: ArrayLike, low: float, high: float) -> float:
     """P-value for "the mean of d [n] lies strictly between low and high" (Schuirmann, 1987).
 
-    The larger p of two one-sided t tests, mean <= low and mean >= high, for normal data; `equivalence_test`
-    asks for less. d are paired differences or one sample; low and high, in the same units, are the largest
-    differences that do not matter and are to be fixed before the run. Equal values tell nothing of a spread:
-    between the bounds they give what as many signs can, 2^-n, elsewhere 1.
+    p is the larger p of two one-sided t tests, of mean <= low and of mean >= high. The t tests assume normal
+    data; `equivalence_test` does not. d are paired differences or one sample. low and high, in the unit of d,
+    are the largest differences that do not matter; fix them before the run. Equal values say nothing about a
+    spread: between the bounds they give 2^-n, the least p of n signs, elsewhere 1.
 
     Raises:
-        ValueError: fewer than two values, non-finite or masked values, wrong rank, or bounds that are not
-            low < high or both infinite.
+        ValueError: fewer than two values, non-finite or masked values, wrong rank, or the bounds are not
+            low < high, or both are infinite.
     """
     d = _input.sample("d", d, least=2)
     bounds = _bounds(low, high)

@@ -1,4 +1,4 @@
-"""Confidence intervals for a mean, a difference of means, any statistic, and a proportion."""
+"""Confidence intervals for a mean, for a difference of means, and for any statistic."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Interval(NamedTuple):
 def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     """Student's interval for the mean of x [n]: mean ± t(n - 1) s / sqrt(n).
 
-    Exact for normal data at every n >= 2, which no bootstrap is: at 3, 5, 10 and 20 seeds a nominal 95%
-    percentile bootstrap covers about 76, 85, 90 and 93%. Equal values give the point.
+    The interval is exact for normal data at every n >= 2. A bootstrap interval is not: at 3, 5, 10 and 20
+    seeds a nominal 95% percentile bootstrap covers about 76, 85, 90 and 93%. Equal values give a point.
 
     Raises:
         ValueError: fewer than two values, non-finite values, wrong rank, or a level outside (0, 1).
@@ -41,8 +41,8 @@ def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
 def welch_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """Welch's interval for mean(x) - mean(y) of independent samples [n], [m], variances not assumed equal.
 
-    Degrees of freedom by Welch (1947) and Satterthwaite (1946). For arms that share their seeds take
-    `t_interval` of the differences: it is narrower. Two constant samples give the point.
+    The degrees of freedom are those of Welch (1947) and Satterthwaite (1946). For arms that share their seeds
+    use `t_interval` of the differences, which is narrower. Two constant samples give a point.
 
     Raises:
         ValueError: fewer than two values in a sample, non-finite values, wrong rank, or a level outside
@@ -55,7 +55,7 @@ def welch_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     vx, vy = (0.0 if _input.constant(v) else float(v.var(ddof=1)) / len(v) for v in (x, y))
     if vx + vy == 0:
         return _student(difference, 0.0, 1.0, level, exponent)
-    share = vx / (vx + vy)  # of the variance; squares of the variances themselves could underflow
+    share = vx / (vx + vy)  # a share, because squares of the variances themselves could underflow
     degrees = 1 / (share**2 / (len(x) - 1) + (1 - share) ** 2 / (len(y) - 1))
     return _student(difference, math.sqrt(vx + vy), degrees, level, exponent)
 
@@ -63,7 +63,7 @@ def welch_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
 def _student(
     estimate: float, standard_error: float, degrees: float, level: float, exponent: int = 0
 ) -> Interval:
-    """The interval in units of 2^exponent; without a standard error the point."""
+    """The t interval of an estimate, times 2^exponent; a point where the standard error is 0."""
     from scipy.special import stdtrit
 
     half = float(stdtrit(degrees, (1 + level) / 2)) * standard_error if standard_error else 0.0
@@ -79,13 +79,13 @@ def bca_interval(
 ) -> Interval:
     """Bias-corrected and accelerated bootstrap interval for statistic(x), x [n] (Efron, 1987).
 
-    For statistics that have no t interval (a median, a trimmed mean, a ratio), or skewed data. With few
-    seeds it is too narrow: a nominal 95% interval of a normal mean covers about 90% at n = 10 and 93% at
-    n = 20, so take `t_interval` for means.
+    Use this interval for statistics that have no t interval (a median, a trimmed mean, a ratio), or for
+    skewed data. With few seeds it is too narrow: a nominal 95% interval of a normal mean covers about 90%
+    at n = 10 and 93% at n = 20, so use `t_interval` for means.
 
-    ``statistic`` maps [n] to a scalar; one that takes ``axis`` (as numpy's do) is called on all resamples at
-    once. Equal values give the point. Where the correction does not exist (a jackknife without spread, as
-    for the median of tied data), the answer is the percentile interval of the same resamples.
+    ``statistic`` maps [n] to a scalar; a statistic that takes ``axis`` (as numpy's do) is called on all
+    resamples at once. Equal values give a point. Where the correction does not exist (a jackknife without
+    spread, as for the median of tied data), the result is the percentile interval of the same resamples.
 
     Raises:
         ValueError: fewer than two values, non-finite or masked values, values so large or small that their

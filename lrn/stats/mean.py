@@ -1,4 +1,4 @@
-"""The test of a mean behind the verdicts: sign flips, guarded against the skew that makes them too bold."""
+"""The test of a mean on which verdicts rest: sign flips, guarded against skew."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ def mean_test(
 ) -> float:
     """P-value of the mean of x [n], or of the paired differences x - y, against ``margin``.
 
-    Flips of sign about the margin are exact for symmetric differences. Where differences are skewed to the
-    left, few seeds miss the rare low values, and flips find a mean above the margin that lies on it: with
-    ten seeds and at a nominal .05 in .13 (exponential) to .21 (log-normal) of studies. So p is a power of
-    theirs,
+    Flips of sign about the margin are exact for symmetric differences. Where the differences are skewed
+    to the left, few seeds miss the rare low values, and the flips reject too often: with ten seeds, a
+    nominal .05 and a mean on the margin they reject in .13 (exponential) to .21 (log-normal) of studies.
+    p is therefore a power of the flips' p,
 
         p = p_flips^(k s),   s = clip(max(M / (.46 + 1.3 / n), u / 5), 1 - n^(-1/4), 1).
 
-    M is the mean of max(z, 0)^4 over the standardized values z: 1.5 for normal values, .9 for uniform ones,
-    and less where the right tail is short (.17 for values exponential to the left). u is how many standard
-    deviations the mean lies above the margin. So a sample that may hide a tail counts for s n seeds.
-    k = 1 + .6 / max(n, 10) gives back what chance takes from symmetric samples. "less" mirrors the values,
-    and "two-sided" doubles the smaller p.
+    M is the mean of max(z, 0)^4 over the standardized values z: 1.5 for normal values, .9 for uniform values,
+    and less where the right tail is short (.17 for values exponential to the left). u is the distance of the
+    mean above the margin in standard deviations. A sample that may hide a left tail thus counts for s n
+    seeds. The factor k = 1 + .6 / max(n, 10) makes up for symmetric samples that look skewed by chance.
+    "less" mirrors the values, and "two-sided" doubles the smaller p.
 
-    What this buys at .05 (`python -m experiments.bench stats`, where other tests are compared): .06 at most
-    for *any* symmetric distribution, and about .05 for normal data. Less than half of what flips give for
-    exponential, log-normal and chi-square data skewed to the left, from 8 to 40 seeds: .06, .10 and .05 with
-    ten, .05, .08 and .05 with twenty. Long tails on both sides of which the left is longer gain less (.09
-    with ten seeds, in place of .12). Power for normal data is .95 of that of flips with ten seeds, .91 with
-    eight, and the same from 15 on; effects on data skewed to the left take more seeds than flips pretended.
+    The level at a nominal .05 (`python -m experiments.bench stats` compares other tests): at most .06 for
+    *any* symmetric distribution, and about .05 for normal data. For exponential, log-normal and
+    chi-square data skewed to the left it is less than half of the flips' level from 8 to 40 seeds: .06,
+    .10 and .05 with ten, .05, .08 and .05 with twenty. It gains less where both tails are long and the
+    left tail is longer (.09 with ten seeds, in place of .12). The power for normal data is .95 of that of
+    the flips with ten seeds, .91 with eight, and equal from 15 on. Effects on data skewed to the left
+    take more seeds than under the flips.
 
-    p falls as the margin moves away from the mean, and is never below `smallest_sign_flip_p`, which samples
+    p falls as the margin moves away from the mean. p is never below `smallest_sign_flip_p`, which samples
     without spread beyond the margin attain. Values on the margin give 1.
 
     Raises:
@@ -73,7 +74,7 @@ def guard(d: np.ndarray) -> np.ndarray:
     spread = np.sqrt(((d - mean) ** 2).mean(axis=-1, keepdims=True))
     right_tail = (np.maximum((d - mean) / spread, 0) ** 4).mean(axis=-1)
     distance = (mean / spread)[..., 0]
-    # Chosen by simulation; `experiments/bench/stats.py` shows what for.
+    # The constants were chosen by simulation; `experiments/bench/stats.py` measures the resulting levels.
     counted = np.maximum(right_tail / (0.46 + 1.3 / n), distance / 5)
     return (1 + 0.6 / max(n, 10)) * np.clip(counted, 1 - n**-0.25, 1)
 
@@ -88,6 +89,6 @@ def skewness(x: ArrayLike) -> float:
     if _input.constant(x):
         return 0.0
     n, (scaled,) = len(x), _input.unit(x)[1]
-    centerd = scaled - scaled.mean()
-    g = (centerd**3).mean() / (centerd**2).mean() ** 1.5
+    centered = scaled - scaled.mean()
+    g = (centered**3).mean() / (centered**2).mean() ** 1.5
     return float(g * np.sqrt(n * (n - 1)) / (n - 2))

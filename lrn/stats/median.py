@@ -16,12 +16,13 @@ def sign_test(
 ) -> float:
     """P-value of the median of x [n], or of the paired differences x - y, against ``margin``.
 
-    Exact at every n and for every distribution, however skewed: under the null a value lies above the margin
-    with probability at most 1/2, so their number is binomial (Arbuthnott, 1710). It asks about the median,
-    from which skew moves the mean away. With ten seeds it takes nine on one side, and finds a normal mean one
-    standard deviation above the margin in .51 of studies, where `mean_test` finds it in .86. Values equal
-    to the margin up to rounding count against the alternative: to drop them, as is often done, would ask
-    whether more values lie above than below, which they can do with the median on the margin.
+    The test is exact at every n and for every distribution, however skewed: under the null hypothesis a value
+    lies above the margin with probability at most 1/2, so the number of such values is binomial (Arbuthnott,
+    1710). The test is about the median; the mean of skewed data lies elsewhere. With ten seeds it rejects if
+    nine values lie on one side. It finds a normal mean one standard deviation above the margin in .51 of
+    studies, `mean_test` in .86. Values equal to the margin up to rounding count against the alternative.
+    Dropping them, as is often done, would test whether more values lie above than below, which can be true
+    with the median on the margin.
 
     Raises:
         ValueError: no values, lengths that differ, non-finite or masked values, wrong rank, a margin that is
@@ -39,9 +40,9 @@ def sign_test(
 def median_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     """The median of x [n] with its exact interval: the k-th smallest to the k-th largest value.
 
-    k is the largest for which the interval covers the median with probability at least ``level``, whatever
-    the distribution; it holds the margins that `sign_test` does not reject at 1 - level. Few values have no
-    such interval (fewer than 6 at .95): its limits are infinite.
+    k is the largest number for which the interval covers the median with probability at least ``level``,
+    whatever the distribution. The interval holds the margins that `sign_test` does not reject at 1 - level.
+    Where the values are too few for such an interval (fewer than 6 at .95), its limits are infinite.
 
     Raises:
         ValueError: no values, non-finite or masked values, wrong rank, or a level outside (0, 1).
@@ -52,7 +53,7 @@ def median_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     estimate = float(np.ldexp(np.median(scaled), exponent))
     from scipy.special import bdtr
 
-    # The k-th smallest lies above the median with the chance that fewer than k of n coins show heads.
+    # The k-th smallest value lies above the median with the probability of fewer than k heads in n tosses.
     misses = 2 * bdtr(np.arange(len(x) // 2), len(x), 0.5)
     k = int((misses <= 1 - level).sum())
     low, high = (float(x[k - 1]), float(x[-k])) if k else (-math.inf, math.inf)

@@ -12,7 +12,8 @@ def holm(p: ArrayLike) -> np.ndarray:
     """Holm-adjusted p-values [k], in the order given (Holm, 1979).
 
     Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection at or below
-    alpha, whatever the dependence between the tests; uniformly stronger than Bonferroni.
+    alpha, whatever the dependence between the tests. The procedure is uniformly more powerful than
+    Bonferroni's.
 
     Raises:
         ValueError: no p-values, wrong rank, or a value outside [0, 1].
@@ -29,8 +30,8 @@ def hochberg(p: ArrayLike) -> np.ndarray:
     """Hochberg-adjusted p-values [k], in the order given (Hochberg, 1988).
 
     Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection at or below
-    alpha for tests that are independent or depend positively on each other (Sarkar, 1998), as those of one
-    set of seeds do. Where all raw values are at most alpha all are rejected.
+    alpha for tests that are independent or depend positively on each other (Sarkar, 1998), as tests on
+    one set of seeds do. Where all raw values are at most alpha, all hypotheses are rejected.
 
     Raises:
         ValueError: as `holm`.

@@ -1,4 +1,4 @@
-"""Shares of seeds: how many of n runs did something, as exact binomial tests and intervals."""
+"""Shares of seeds, such as the share of runs that diverged: exact binomial tests and intervals."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from lrn.stats.intervals import Interval
 
 
 def share_test(k: int, n: int, bound: float, alternative: str = "greater") -> float:
-    """One-sided p of "the true share is above ``bound``" ("greater") or below it ("less"), k of n seen.
+    """The one-sided p of "the true share is above ``bound``" ("greater") or below it ("less").
 
-    Exact: at every true share on the boundary the chance of p <= alpha is at most alpha.
+    The test is exact: for a true share equal to the bound the chance of p <= alpha is at most alpha.
+
+    Args:
+        k: the number of runs in which the event happened.
+        n: the number of runs.
+        bound: a share, in [0, 1].
+        alternative: "greater" or "less".
 
     Raises:
-        ValueError: k or n out of range, a bound outside [0, 1], or an unknown alternative.
+        ValueError: k or n is out of range, the bound is outside [0, 1], or the alternative is unknown.
     """
     _counts(k, n)
     check.between("bound", bound, 0.0, 1.0)

@@ -13,13 +13,18 @@ from numpy.typing import ArrayLike
 from lrn.stats import _input
 from lrn.stats.intervals import Interval, t_interval
 
-EXACT_LEVELS, EXACT_WORK = 10, 30_000  # levels, and seeds * levels^3: the distribution takes .2 s at most
+# The exact distribution is computed up to this many levels and this much seeds * levels^3: .2 s at most.
+EXACT_LEVELS, EXACT_WORK = 10, 30_000
 
 
 class Trend(NamedTuple):
-    """A trend: mean slope over seeds with its t interval, and the p-value and statistic of Page's test."""
+    """A trend over levels.
 
-    slope: Interval  # change of the value per unit of level
+    slope: the mean slope over seeds with its t interval, in the metric's unit per unit of level.
+    p: the p-value of Page's test. page_l: its statistic L.
+    """
+
+    slope: Interval
     p: float
     page_l: float
 
@@ -27,19 +32,21 @@ class Trend(NamedTuple):
 def trend_test(
     values: ArrayLike, levels: ArrayLike | None = None, alternative: str = "two-sided", level: float = 0.95
 ) -> Trend:
-    """Does the metric rise ("greater") or fall ("less") with the level? values [seeds, levels].
+    """Test whether a metric rises ("greater") or falls ("less") with the level, on values [seeds, levels].
 
-    p is Page's (1963) test: within each seed the values are ranked (midranks for ties) and
-    L = sum over levels j of j times the rank sum at level j; under the null every order of a seed's values is
-    equally likely. Up to 10 levels (with 30 seeds; 240 at 5 levels) the distribution of L is exact, given
-    the ties; beyond, it is the normal approximation with the tie-corrected variance, by then right to .003.
-    The test asks for a monotone tendency, not for a straight line. L takes few values when levels are few: at
-    10 seeds and a two-sided alpha of .05 it rejects a true null with probability .031 for 3 levels, .041 for
-    4, .045 for 5 and .049 for 6.
+    p is that of Page's (1963) test. Within each seed the values are ranked (midranks for ties), and L is
+    the sum over levels j of j times the rank sum at level j. Under the null hypothesis every order of a
+    seed's values is equally likely. Up to 10 levels (with 30 seeds; with 240 at 5 levels) the
+    distribution of L is exact, given the ties; beyond, it is the normal approximation with the
+    tie-corrected variance, whose p is then right to .003. The test is for a monotone tendency, not for a
+    straight line. L takes few values when there are few
+    levels: at 10 seeds and a two-sided alpha of .05 it rejects a true null hypothesis with probability
+        .031 for
+    3 levels, .041 for 4, .045 for 5 and .049 for 6.
 
-    The slope is a least-squares slope over ``levels`` [levels] for each seed, and the t interval over seeds.
-    ``levels`` are the values of the swept quantity (default 0, 1, 2, ...), in any order. Seeds whose values
-    are all equal give slope 0 and p = 1.
+    The slope is the mean over seeds of each seed's least-squares slope over ``levels`` [levels], with its t
+    interval. ``levels`` are the values of the swept quantity (default 0, 1, 2, ...), in any order. Seeds
+    whose values are all equal give slope 0 and p = 1.
 
     Raises:
         ValueError: fewer than two seeds or three levels, values or levels that are not finite, wrong rank,
@@ -67,16 +74,17 @@ def _slope(values: np.ndarray, x: np.ndarray, level: float) -> Interval:
     """The t interval over seeds of the least-squares slope of values [seeds, levels] over x [levels]."""
     up, (values,) = _input.unit(values)
     along, (x,) = _input.unit(x - x[0])
-    centerd = x - x.mean()
-    # Measuring from the first level makes a constant seed's slope exactly 0.
-    slopes = (values - values[:, :1]) @ centerd / (centerd @ centerd)
+    centered = x - x.mean()
+    # Subtracting the first level's value makes the slope of a constant seed exactly 0.
+    slopes = (values - values[:, :1]) @ centered / (centered @ centered)
     return Interval(*(float(v) for v in np.ldexp(t_interval(slopes, level), up - along)))
 
 
 def _page(values: np.ndarray, alternative: str) -> tuple[float, float]:
     """Page's L and its p-value for values [seeds, levels], levels in ascending order."""
     seeds, levels = values.shape
-    # Twice the midrank, from 0: 2 (values below) + (values equal) - 1. Whole numbers: ties in L are exact.
+    # Twice the midrank, counted from 0: 2 (values below) + (values equal) - 1. These are whole numbers,
+    # so ties in L are exact.
     one, other = values[:, :, np.newaxis], values[:, np.newaxis, :]
     ranks = 2 * (one > other).sum(axis=2) + (one == other).sum(axis=2) - 1
     weights = np.arange(1, levels + 1)
@@ -99,10 +107,10 @@ def _page(values: np.ndarray, alternative: str) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=256)
 def _row_distribution(ranks: tuple[int, ...]) -> np.ndarray:
-    """Probabilities of sum_j j r_j over all orders of one seed's doubled ranks; index = the sum.
+    """The probability of each value of sum_j j r_j over all orders of one seed's doubled ranks r.
 
-    By dynamic programming over which ranks the first levels have taken: levels 2^levels additions in the
-    place of levels! orders.
+    Dynamic programming over the set of ranks that the first levels have takes levels 2^levels additions,
+    where a list of all orders would take levels! of them.
     """
     levels = len(ranks)
     largest = sum(j * r for j, r in enumerate(sorted(ranks), 1))
@@ -115,7 +123,7 @@ def _row_distribution(ranks: tuple[int, ...]) -> np.ndarray:
                 step = size * rank
                 # The last of `size` levels holds rank i with chance 1 / size.
                 taken[subset, step:] += taken[subset ^ (1 << i), : largest + 1 - step] / size
-    return taken[-1].copy()  # what is cached must not keep the whole table alive
+    return taken[-1].copy()  # a view would keep the whole table alive in the cache
 
 
 def _normal_tail(deviation: float, ranks: np.ndarray, weights: np.ndarray) -> float:

@@ -1,8 +1,8 @@
-"""A study: one claim of the notes, what it predicts, and the verdict that the data then give.
+"""A study: one claim of the notes, its predictions, and the verdict that the data then give.
 
-Predictions are data, stated before the run and hashed into its folder; the verdict follows from them
-and from the table of results alone. This package imports no jax, so that studies can be listed and
-described at once: a study file keeps its heavy imports inside `run` and `figure`.
+Predictions are data. They are stated before the run and hashed into the run's folder; the verdict follows
+from the predictions and the table of results alone. Importing this package imports no jax, so that `list`
+answers at once.
 """
 
 from lrn.study.claim import SECTIONS, Study

@@ -1,4 +1,4 @@
-"""A study: one claim of the notes with all that decides it."""
+"""`Study`: one claim of the notes, with its predictions, controls, presets and training."""
 
 from __future__ import annotations
 
@@ -24,22 +24,33 @@ SECTIONS = ("Concepts", "Insights", "Failure modes", "Trade-offs", "Observations
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """One claim with all that decides it.
+    """One claim of the notes, with its predictions, controls, presets and training.
 
-    title: a few words; claim: the statement of the notes, in our words; claim_id: its row there ("O3").
-    section: the section of the notes. regime: data, models and budgets that the verdict speaks of.
-    presets: "smoke" (seconds, never a verdict), "quick" (about a minute on two cores), "full": one frozen
-        dataclass each, of one class.
-    regimes: where the claim is asked, or a function from the config to them; none where the notes ask an open
-        ``question``, whose verdict is "answered".
-    controls: a tuple, or a function from the config to one.
-    run: ``run(config, context)`` trains and records. figure: ``figure(table, config) -> Figure``.
-    answer: ``answer(findings) -> str``, one to three plain sentences, from the findings alone.
-    ranges: from metric to the least and the largest value it can have; relations: inequalities between cells
-        that follow from what they are. By these the tests show that each prediction can come out either way.
-    seeds: how many paired seeds each preset takes by default.
-    tour: whether `make run` includes it.
-    exploratory: why its verdict is exploratory whatever it is run with; "" for a study of this form.
+    title: a few words.
+    claim: the statement of the notes, in our words. claim_id: the statement's row in the notes ("O3").
+    section: the statement's section in the notes, one of `SECTIONS`.
+    regime: the data, models and budgets of which the verdict speaks.
+    presets: configs by name, instances of one frozen dataclass: "smoke" (seconds, never a verdict), "quick"
+        (about a minute on two cores), "full".
+    run: ``run(config, context)`` trains the arms and records their metrics.
+    figure: ``figure(table, config) -> Figure``.
+    regimes: the regimes with their predictions, or a function from the config to the regimes.
+    controls: the controls, or a function from the config to the controls.
+    answer: ``answer(findings) -> str``: one to three plain sentences, from the findings alone.
+    question: whether the notes ask an open question. Such a study may have no regimes; its verdict is
+        "answered".
+    ranges: from a metric to the least and the largest value that the metric can have.
+    relations: inequalities between cells that follow from the definition of the cells, or a function from the
+        config to such inequalities. `lrn.study.satisfiable` needs ranges and relations.
+    seeds: from a preset to its number of paired seeds; 10 for a preset that is not named.
+    alpha: the level of the tests.
+    tour: whether `make run` includes the study.
+    exploratory: the reason why every verdict of this study is exploratory; "" for a study that can be
+        registered.
+
+    Raises:
+        ValueError: a field is out of its range, or a preset has no regime, too many regimes, or too many
+            primary predictions.
     """
 
     title: str
@@ -62,7 +73,7 @@ class Study:
     exploratory: str = ""
 
     def __post_init__(self) -> None:
-        """Check what can be checked before a run."""
+        """Check the fields, and the regimes of every preset."""
         if self.section:
             check.choice("section", self.section, SECTIONS)
         check.between("alpha", self.alpha, 1e-6, 0.5)
@@ -83,7 +94,7 @@ class Study:
         return list(self.regimes(config) if callable(self.regimes) else self.regimes)
 
     def predicted(self, config: Any) -> list[Prediction]:
-        """All predictions for a config, secondary ones too."""
+        """All predictions for a config: gates, primary and secondary predictions."""
         return [p for regime in self.asked(config) for _, p in regime.all]
 
     def controlled(self, config: Any) -> list[Control]:
@@ -95,5 +106,5 @@ class Study:
         return list(self.relations(config) if callable(self.relations) else self.relations)
 
     def seeds_for(self, preset: str) -> int:
-        """How many seeds a preset takes by default."""
+        """The default number of seeds of a preset."""
         return self.seeds.get(preset, 10)

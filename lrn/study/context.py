@@ -1,4 +1,4 @@
-"""What a study's `run` gets: seeds, training that resumes, and a place for results."""
+"""`Context`, the argument of a study's ``run``: seeds, training that resumes, and recorded results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from lrn.table import Table
 
 
 class Context:
-    """What a study's ``run`` gets: seeds, training that resumes, and a place for results.
+    """The argument of a study's ``run``: seeds, training that resumes, and recorded results.
 
-    ``run`` is replayed from its top after an interruption. So everything in it must follow from the
-    config and the seeds; what takes long goes through `fit` or `once`, which remember.
+    After an interruption ``run`` is called again from its beginning. Everything in ``run`` must therefore
+    follow from the config and the seeds. `fit` and `once` keep their results in the run's folder; long
+    computations go through these two.
+
+    folder: the run's folder. preset: the name of the preset. seeds: the seeds, ints.
+    say: prints one sentence to the user. failures: the lanes of `fit` that became non-finite, as dicts.
     """
 
     def __init__(
@@ -39,8 +43,8 @@ class Context:
         self._tables: list[Table] = []
         self._names: set[str] = set()
         self._recorded: set[tuple[str, str, int]] = set()
-        self._trained_on: dict[str, list[Mapping[str, Any]]] = {}  # the options of the fits of an arm
-        self._given: dict[tuple[str, str], np.ndarray] = {}  # by arm and budget, [seeds]
+        self._trained_on: dict[str, list[Mapping[str, Any]]] = {}  # from arm to the options of its fits
+        self._given: dict[tuple[str, str], np.ndarray] = {}  # from (arm, metric of a budget) to [seeds]
         self.failures: list[dict[str, Any]] = []
 
     def fit(
@@ -51,16 +55,19 @@ class Context:
         name: str | None = None,
         **options: Any,
     ) -> Any:
-        """`lrn.train.fit` over this run's seeds, resumable, its metrics recorded.
+        """Train by `lrn.train.fit` over this run's seeds, resumably, and record the metrics and budgets.
 
         Args:
             factory: see `lrn.train.fit`.
-            arms: from arm name to config.
-            name: what to call it; must be given when the same arms are trained twice.
+            arms: from the name of an arm to its config.
+            name: the name of this fit, unique in the run; by default made of the arms' names.
             options: see `lrn.train.fit`.
 
         Returns:
             The `lrn.train.Fit`.
+
+        Raises:
+            ValueError: the name was used before in this run, or `lrn.train.fit` refuses an argument.
         """
         from lrn import train
 
@@ -87,18 +94,21 @@ class Context:
         return result
 
     def given(self, arm: str, amounts: Mapping[str, Any]) -> None:
-        """Add to what an arm was given, by the names of `lrn.study.BUDGETS`; the sums are recorded.
+        """Add to the budgets that an arm was given; the sums are recorded as metrics.
 
-        `fit` does so for what it trains. For arms that are made otherwise, count what was used where it was
-        used (visits in a state, rows of an array), not what was asked for.
+        `fit` calls this for the arms that it trains. For other arms count the amounts where they are used
+        (visits in a state, rows of an array), not where they are requested.
 
         Args:
             arm: the arm.
-            amounts: from name to one number, or to one a seed.
+            amounts: from a name in `lrn.study.BUDGETS` to one number for all seeds, or to numbers [seeds].
+
+        Raises:
+            InputError: a name is not in `lrn.study.BUDGETS`.
         """
         for what, amount in amounts.items():
-            each = np.broadcast_to(np.asarray(amount, float), len(self.seeds))
-            self._given[arm, given(what)] = self._given.get((arm, given(what)), 0.0) + each
+            by_seed = np.broadcast_to(np.asarray(amount, float), len(self.seeds))
+            self._given[arm, given(what)] = self._given.get((arm, given(what)), 0.0) + by_seed
 
     def judged_on(
         self,
@@ -110,21 +120,23 @@ class Context:
         seen: Callable[[Any], Any] = lambda batch: batch,
         by_seed: bool = False,
     ) -> None:
-        """Record how many of the items that an arm is judged on it was also trained on.
+        """Record how many of the items that an arm is judged on were also in its training data.
+
+        `lrn.study.no_overlap` is the control that reads this metric.
 
         Args:
             arm: the arm.
-            items: array [items, ...] of what it is judged on, as the network sees it, such as pictures.
-            trained_on: nested arrays [..., *item] of what it was trained on; by default some batches, drawn
-                as `fit` drew them for the arm, or its data where it had no sampler.
-            trained_like: the arm that was trained, where it bears another name.
-            seen: what the arm takes of a drawn batch.
-            by_seed: whether each seed has its own items, [seeds, items, ...].
+            items: the judged items [items, ...], such as pictures, as the network sees them.
+            trained_on: nested arrays [..., *item] of training items. By default these are some batches
+                that the arm's `fit` would draw, or the data of a `fit` without a sampler.
+            trained_like: the name under which the arm was trained, if it is another name.
+            seen: a function from a drawn batch to the part that the network sees.
+            by_seed: whether each seed has its own items; ``items`` is then [seeds, items, ...].
 
         Raises:
-            ValueError: nothing that the arm was trained on has the shape of an item.
+            ValueError: no training array has the shape of an item.
         """
-        each = np.asarray(items) if by_seed else np.asarray(items)[None]
+        own_items = np.asarray(items) if by_seed else np.asarray(items)[None]
 
         def overlap(own: np.ndarray, i: int) -> float:
             shape = own.shape[1:]
@@ -133,25 +145,39 @@ class Context:
                 data = [
                     [seen(x) for x in _drawn(options, i)] for options in self._trained_on[trained_like or arm]
                 ]
-            found = [rows for rows in _arrays(data) if rows.shape[max(rows.ndim - len(shape), 0) :] == shape]
-            if not shape or not found:
+            like_items = [
+                rows for rows in _arrays(data) if rows.shape[max(rows.ndim - len(shape), 0) :] == shape
+            ]
+            if not shape or not like_items:
                 raise ValueError(
                     f"nothing that {arm!r} was trained on has the shape {list(shape)} of an item; pass "
-                    "trained_on= the arrays that it was trained on, or compare rows by judged_on_rows."
+                    "trained_on= the training arrays, or compare rows by judged_on_rows."
                 )
-            known = {item for rows in found for item in _fingerprints(rows, shape)}
+            known = {item for rows in like_items for item in _fingerprints(rows, shape)}
             return float(sum(item in known for item in _fingerprints(own, shape)))
 
-        both = [overlap(own, i) for i, own in enumerate(each)]
+        both = [overlap(own, i) for i, own in enumerate(own_items)]
         self.record(arm, OVERLAP, np.broadcast_to(both, len(self.seeds)))
 
     def judged_on_rows(self, arm: str, rows: Any, trained_on: Any) -> None:
-        """The same for one data set, of which each seed takes rows: both integers [seeds, n]."""
+        """Record the same metric as `judged_on`, where each seed takes its rows from one data set.
+
+        Args:
+            arm: the arm.
+            rows: integers [seeds, n], the rows that the arm is judged on.
+            trained_on: integers [seeds, m], the rows that the arm was trained on.
+        """
         both = [np.isin(mine, seen).sum() for mine, seen in zip(np.asarray(rows), np.asarray(trained_on))]
         self.record(arm, OVERLAP, np.asarray(both, float))
 
     def judged_on_parts(self, arm: str, parts: Parts, column: str) -> None:
-        """The same for the test rows of `lrn.data.seeded.for_seeds`, against each seed's training rows."""
+        """Record the same metric as `judged_on`, for the parts of `lrn.data.seeded.for_seeds`.
+
+        Args:
+            arm: the arm.
+            parts: the training and test rows of each seed.
+            column: the column of the data that the network sees, such as "image".
+        """
         pictures = [np.asarray(x[column]) for x in (parts.train, parts.test)]
         if pictures[0] is pictures[1]:
             self.judged_on_rows(arm, parts.test_rows, parts.train_rows)
@@ -160,12 +186,14 @@ class Context:
             self.judged_on(arm, judged, trained_on=seen)
 
     def judged_state(self, arm: str, judged: Any, trained: Any) -> None:
-        """Record how many arrays of what is judged under an arm differ from what was trained under it.
+        """Record how many judged arrays of an arm differ from the arrays that were trained under its name.
+
+        `lrn.study.own_state` is the control that reads this metric.
 
         Args:
             arm: the arm.
-            judged: arrays [seeds, ...] as they are handed to the judge.
-            trained: the same of the training that bears the arm's name, from `lrn.train.Fit.arm`.
+            judged: arrays [seeds, ...] as the evaluation receives them.
+            trained: the arrays [seeds, ...] that were trained under the arm's name, from `lrn.train.Fit.arm`.
         """
         import jax
 
@@ -174,20 +202,20 @@ class Context:
         self.record(arm, MISTAKEN, np.sum(np.asarray(jax.device_get(differ), float), 0))
 
     def record(self, arm: str, metric: str | Mapping[str, Any], values: Any = None, step: int = 0) -> None:
-        """Record one value a seed, of one metric or of several.
+        """Record a value for each seed, of one metric or of several.
 
         Args:
             arm: the arm.
-            metric: the metric; or a dict from metric to values.
-            values: [seeds], in the order of ``seeds``; None with a dict.
-            step: where on the arm's axis of steps.
+            metric: the name of the metric, or a dict from metrics to values.
+            values: the values [seeds] in the order of ``seeds``; None with a dict.
+            step: the step of the arm at which the values were measured.
 
         Raises:
-            ValueError: another number of values than of seeds, or a metric that was recorded before.
+            ValueError: there is not one value for each seed, or the metric was recorded before at this step.
         """
         if isinstance(metric, Mapping):
-            for name, each in metric.items():
-                self.record(arm, name, each, step)
+            for name, by_seed in metric.items():
+                self.record(arm, name, by_seed, step)
             return
         values = np.asarray(values, np.float64)
         if values.shape != (len(self.seeds),):
@@ -201,7 +229,11 @@ class Context:
         self._tables.append(tables.rows(arm, self.seeds, step, metric, values))
 
     def chosen(self, arm: str, choice: Choice, candidates: int) -> None:
-        """Record what `lrn.study.select.select` chose for an arm: how many candidates it had, and an edge."""
+        """Record the choice of `lrn.study.select.select` for an arm.
+
+        The metrics are the number of candidates and the number of axes along which the choice lies at the
+        edge, which `lrn.study.select.interior_choice` reads.
+        """
         self.given(arm, {"candidates": candidates})
         seeds = len(self.seeds)
         self.record(arm, EDGE, np.full(seeds, float(choice.edge)))
@@ -214,30 +246,40 @@ class Context:
         shared: Any = None,
         lost: Any = None,
     ) -> dict[str, np.ndarray]:
-        """What ``function`` gives for every seed, computed once in a run's life and over all devices.
+        """Map a function over the seeds, on all devices; the results are kept in the run's folder.
 
         Args:
-            name: unique in the run.
-            function: ``function(own, shared) -> {name: array}``, pure, of one seed.
-            each: leaves [seeds, ...], such as the states of an arm; a seed sees its own.
+            name: the name of this computation, unique in the run.
+            function: ``function(own, shared) -> {name: array}``, pure, for one seed.
+            each: arrays with leaves [seeds, ...], such as the states of an arm; ``own`` is one seed's part.
             shared: arrays that every seed sees whole.
-            lost: bool [seeds], from `lrn.train.Fit.lost`: what is found for these seeds is NaN.
+            lost: bool [seeds], from `lrn.train.Fit.lost`; the results of these seeds become NaN.
 
         Returns:
             From name to array [seeds, ...].
         """
-        found = self.once(name, lambda: self.over_seeds(function)(each, shared))
+        results = self.once(name, lambda: self.over_seeds(function)(each, shared))
         if lost is None or not np.any(lost):
-            return found
-        marked = {name: np.array(x, float) for name, x in found.items()}
+            return results
+        marked = {name: np.array(x, float) for name, x in results.items()}
         for x in marked.values():
             x[np.asarray(lost, bool)] = np.nan
         return marked
 
     def once(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The arrays that ``compute`` returns; computed once in a run's life, then read back.
+        """The arrays that ``compute`` returns, computed once and kept in the run's folder.
 
-        For what takes long outside of `fit`, such as an attack. ``name`` must be unique in the run.
+        Use this for long computations outside of `fit`, such as an attack.
+
+        Args:
+            name: the name of this computation, unique in the run.
+            compute: ``compute() -> {name: array}``.
+
+        Returns:
+            From name to array, in the order of the names.
+
+        Raises:
+            ValueError: the name was used before in this run, or the processes of a job do not share a folder.
         """
         from lrn.train import checkpoint, job
 
@@ -261,11 +303,11 @@ class Context:
         """A pure function mapped over the seeds, laid over all devices and compiled once.
 
         Args:
-            function: ``function(one, shared)`` on arrays without a seed axis.
+            function: ``function(own, shared)`` on arrays without a seed axis.
 
         Returns:
-            ``mapped(each, shared)``: ``each`` has leaves [seeds, ...], every seed sees ``shared`` whole; the
-            result is host arrays [seeds, ...].
+            ``mapped(each, shared)``: ``each`` has leaves [seeds, ...], every seed sees ``shared`` whole,
+            and the results are host arrays [seeds, ...].
         """
         from lrn.train.lanes import Lanes
 
@@ -274,7 +316,7 @@ class Context:
         return lambda each, shared: lanes.get(jitted(lanes.put(each), lanes.replicate(shared)))
 
     def table(self) -> Table:
-        """All rows recorded so far."""
+        """The table of all values recorded so far, the budgets among them."""
         sums = [tables.rows(arm, self.seeds, 0, what, x) for (arm, what), x in self._given.items()]
         return tables.concat([*self._tables, *sums])
 
@@ -288,7 +330,15 @@ class Context:
 
 
 def budgets(config: Any, options: Mapping[str, Any]) -> dict[str, float]:
-    """What one arm of a fit is given: steps; samples, if it draws batches; environment steps of an agent."""
+    """The budgets of one arm of a fit: steps, an agent's environment steps, samples where it draws batches.
+
+    Args:
+        config: the arm's config; an agent's config has ``interactions``, environment steps per step.
+        options: the options of `lrn.train.fit`.
+
+    Returns:
+        From a name in `lrn.study.BUDGETS` to an amount over the whole training.
+    """
     steps = float(options["steps"])
     amounts = {"steps": steps}
     if isinstance(played := getattr(config, "interactions", None), int):
@@ -299,7 +349,7 @@ def budgets(config: Any, options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int | None:
-    """The leading axis of what a sampler draws at a step; None where it draws a key or other scalars."""
+    """The length of a drawn batch's leading axis; None where the sampler draws a key or other scalars."""
     import jax
 
     batch = jax.eval_shape(sampler.draw, jax.random.key(0), _data_of(options, 0))
@@ -307,7 +357,7 @@ def _batch_size(sampler: Any, options: Mapping[str, Any]) -> int | None:
 
 
 def _drawn(options: Mapping[str, Any], seed: int, batches: int = 8) -> list[Any]:
-    """Some batches as a fit of these options draws them for a seed; the data alone, if it draws none."""
+    """Some batches as a fit with these options draws them for one seed; its data where it has no sampler."""
     import jax
 
     data = _data_of(options, seed)
@@ -318,7 +368,7 @@ def _drawn(options: Mapping[str, Any], seed: int, batches: int = 8) -> list[Any]
 
 
 def _data_of(options: Mapping[str, Any], seed: int) -> Any:
-    """What one seed of a fit sees, by its place among the seeds."""
+    """The data that one seed of a fit sees; ``seed`` is the seed's place among the seeds."""
     import jax
 
     from lrn.train.program import merge
@@ -337,12 +387,17 @@ def _arrays(data: Any) -> list[np.ndarray]:
 
 
 def _fingerprints(rows: np.ndarray, shape: tuple[int, ...]) -> list[bytes]:
-    """One string of bytes an item, the same for numbers that differ by their dtype or by rounding alone."""
+    """The bytes of each item; items that differ only by dtype or rounding have the same bytes.
+
+    Args:
+        rows: [..., *shape].
+        shape: the shape of an item.
+    """
     rounded = np.round(np.asarray(rows, np.float64), 4) + 0.0  # no negative zero
     return [item.tobytes() for item in np.ascontiguousarray(rounded.reshape(-1, *shape), np.float32)]
 
 
 def _slug(name: str) -> str:
-    """A file name for a part of a run; what is too long for one is cut and told apart by a hash."""
+    """A file name for a part of a run; a name that is too long is cut and gets a hash."""
     slug = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "part"
     return slug if len(slug) <= 100 else f"{slug[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

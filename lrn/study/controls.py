@@ -1,4 +1,4 @@
-"""What must hold for an experiment to mean anything, and what each arm was given."""
+"""Controls: conditions without which an experiment means nothing, and the budgets that each arm was given."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Literal
 from lrn import check
 from lrn.study.predictions import Cell, Exact, Prediction, Same
 
-# What an arm can be given, each a metric "given: ..." of the arm. `Context.fit` records the first three.
-# steps: of the learner. samples: examples or tasks drawn, over all steps. environment steps, pulls: in all.
-# gradient steps, updates (of tables): where they are counted apart from steps. candidates: settings tried.
+# The budgets of an arm, each recorded as its metric "given: ..."; `Context.fit` records the first three.
+# steps: steps of the learner. samples: examples or tasks drawn over all steps. environment steps, pulls: over
+# the whole training. gradient steps, updates (of tables): where a study counts them apart from the learner's
+# steps. candidates: settings that were tried.
 BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "updates", "pulls", "candidates")
 OVERLAP = "judged items that were trained on"
 MISTAKEN = "judged arrays that were not trained under this name"
@@ -19,9 +20,10 @@ MISTAKEN = "judged arrays that were not trained under this name"
 
 @dataclass(frozen=True)
 class Control:
-    """Something that must hold for the experiment to mean anything, whatever the claim.
+    """A condition without which the experiment means nothing, whether or not the claim is true.
 
-    consequence: "invalid" when its failure voids the verdict, "flag" when it only marks a row.
+    check: the condition, as a prediction.
+    consequence: "invalid" if the control's failure voids the verdict, "flag" if it only marks a row.
     """
 
     check: Prediction
@@ -40,14 +42,14 @@ def given(what: str) -> str:
     """The metric under which an arm's budget is recorded.
 
     Raises:
-        ValueError: no such budget.
+        InputError: ``what`` is not in `BUDGETS`.
     """
     check.choice("budget", what, BUDGETS)
     return f"given: {what}"
 
 
 def equal_budgets(what: str, arms: Sequence[str]) -> Control:
-    """A control: the arms were given the same ``what``, exactly."""
+    """A control: the arms were given exactly the same amount of the budget ``what``, one of `BUDGETS`."""
     arms = tuple(dict.fromkeys(arms))
     return Control(
         Same(
@@ -58,18 +60,24 @@ def equal_budgets(what: str, arms: Sequence[str]) -> Control:
 
 
 def exact_budget(what: str, arm: str, amount: float, within: float = 0.0) -> Control:
-    """A control: the arm was given ``amount`` of ``what``, give or take ``within``, as a last rollout."""
+    """A control: the arm was given ``amount`` of the budget ``what``, plus or minus ``within``.
+
+    ``within`` allows for steps that cannot be divided, such as those of a last rollout.
+    """
     statement = f"{arm} was given {amount:g} {what}" + (f", within {within:g}." if within else ".")
     return Control(Exact(statement=statement, cell=Cell(arm, given(what)), value=amount, atol=within))
 
 
 def no_overlap(arm: str) -> Control:
-    """A control: nothing that the arm was judged on is among what it was trained on."""
+    """A control: the arm was judged on no item that it was trained on; see `Context.judged_on`."""
     statement = f"{arm} was judged on nothing that it was trained on."
     return Control(Exact(statement=statement, cell=Cell(arm, OVERLAP), value=0.0))
 
 
 def own_state(arm: str) -> Control:
-    """A control: what was judged under the arm's name was trained under it."""
+    """A control: the arrays judged under the arm's name were trained under this name.
+
+    See `Context.judged_state`.
+    """
     statement = f"What was judged as {arm} was trained as such."
     return Control(Exact(statement=statement, cell=Cell(arm, MISTAKEN), value=0.0))

@@ -1,4 +1,4 @@
-"""Where curves cross and when they first reach a level. What does not happen stays censored: infinity."""
+"""Where curves cross, and when they first reach a level; infinity (censored) for what never happens."""
 
 from __future__ import annotations
 
@@ -9,42 +9,48 @@ from lrn import check
 
 
 def crossing(levels: ArrayLike, lead: ArrayLike) -> np.ndarray:
-    """Where a lead ends for good, [seeds]: the last change from above zero to not above, by a straight line.
+    """The level at which a lead ends for good: its last change from positive to zero or negative.
+
+    Between two levels the lead is interpolated by a straight line.
 
     Args:
-        levels: [levels], increasing; give logarithms for a line in them.
-        lead: [seeds, levels], who is ahead by how much.
+        levels: [levels], increasing; give logarithms for a line over the logarithm of the level.
+        lead: [seeds, levels], by how much one arm is ahead of another.
 
     Returns:
-        The level of the crossing; infinity where the lead lasts to the end, minus infinity where there never
-        is one.
+        The levels [seeds] of the crossings; infinity where the lead lasts to the last level, minus infinity
+        where there is no lead at any level.
 
     Raises:
-        InputError: shapes that do not fit, levels that do not increase, or values that are not finite.
+        InputError: the shapes do not fit, the levels do not increase, or a value is not finite.
     """
     at, lead = _curve(levels, lead)
-    found = np.full(len(lead), -np.inf)
+    crossings = np.full(len(lead), -np.inf)
     for row, values in enumerate(lead):
         ahead = np.flatnonzero(values > 0)
         if len(ahead) and ahead[-1] == len(at) - 1:
-            found[row] = np.inf
+            crossings[row] = np.inf
         elif len(ahead):
             i = ahead[-1]
-            found[row] = at[i] + (at[i + 1] - at[i]) * values[i] / (values[i] - values[i + 1])
-    return found
+            crossings[row] = at[i] + (at[i + 1] - at[i]) * values[i] / (values[i] - values[i + 1])
+    return crossings
 
 
 def first_time(steps: ArrayLike, values: ArrayLike, level: float, sustained: int = 1) -> np.ndarray:
-    """The first step from which so many values in a row are at least ``level``, [seeds]; infinity for never.
+    """The first step from which ``sustained`` values in a row are at least ``level``.
 
     Args:
         steps: [steps], increasing.
         values: [seeds, steps].
-        level: to be reached.
-        sustained: how many values in a row; one alone may be luck.
+        level: the level to reach, in the unit of ``values``.
+        sustained: the number of values in a row, 1 or more; a single value may be luck.
+
+    Returns:
+        The steps [seeds]; infinity for a seed that never reaches the level.
 
     Raises:
-        InputError: shapes that do not fit, steps that do not increase, or a run of less than one.
+        InputError: the shapes do not fit, the steps do not increase, or ``sustained`` is below 1 or above the
+            number of steps.
     """
     at, values = _curve(steps, values, finite=False)
     check.integer("sustained", sustained, 1)
@@ -57,6 +63,7 @@ def first_time(steps: ArrayLike, values: ArrayLike, level: float, sustained: int
 
 
 def _curve(levels: ArrayLike, values: ArrayLike, finite: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """The levels [levels] and values [seeds, levels] as float arrays, once they are checked."""
     at, rows = np.asarray(levels, float), np.asarray(values, float)
     if at.ndim != 1 or rows.ndim != 2 or rows.shape[1] != len(at) or not len(at):
         raise check.InputError(

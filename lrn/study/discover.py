@@ -1,4 +1,4 @@
-"""Studies are found by their files: ``experiments/<area>/<name>.py`` with a ``STUDY``, or any path."""
+"""Finding and loading studies: ``experiments/<area>/<name>.py`` with a ``STUDY``, or any other file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from lrn.study import Study, literals, source
 
 
 class StudyFile(NamedTuple):
-    """A study and where it stands.
+    """A loaded study with its file.
 
-    id: ``<area>.<name>``, or the file's name for a study outside the package. doc: the module's docstring.
-    code: what it is made of, as it was when it was loaded (see `hashed`); None where nobody asked yet.
+    id: ``<area>.<name>``, or the file's name for a study outside of ``experiments``.
+    path: the file. study: its ``STUDY``. doc: the module's docstring.
+    code: the hashes of the study's code at the time of loading; None before `hashed` reads them.
     """
 
     id: str
@@ -28,18 +29,18 @@ class StudyFile(NamedTuple):
     code: source.Code | None = None
 
     def hashed(self) -> StudyFile:
-        """The same, with ``code``."""
+        """The same study file with ``code``."""
         return self if self.code else self._replace(code=source.read(self.path))
 
     @property
     def is_ours(self) -> bool:
-        """Whether it comes with lrn, so that its id tells it from every other study."""
+        """Whether the study comes with lrn, so that its id is unique among studies."""
         known = find().get(self.id)
         return known is not None and known.resolve() == self.path.resolve()
 
 
 def find() -> dict[str, Path]:
-    """The studies that come with lrn, from id to file; nothing is imported."""
+    """The studies that come with lrn, from id to file. Nothing is imported."""
     spec = importlib.util.find_spec("experiments")
     roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
     return {
@@ -54,7 +55,7 @@ def claims() -> Path:
     """The file that lists the claims of the notes.
 
     Raises:
-        InputError: the experiments are not here.
+        InputError: there is no package ``experiments``, as where lrn alone is installed.
     """
     spec = importlib.util.find_spec("experiments")
     for root in (spec.submodule_search_locations or ()) if spec else ():
@@ -63,7 +64,9 @@ def claims() -> Path:
 
 
 def described(name: str, path: Path) -> dict[str, Any]:
-    """What `list` shows of a study that comes with lrn: title, claim and the like, and its presets.
+    """The fields of a study that `list` shows: those of `literals.FIELDS`, and the names of its presets.
+
+    The study is imported only where its fields are computed.
 
     Raises:
         ValueError: the file does not define a study.
@@ -93,9 +96,9 @@ def load(name: str) -> StudyFile:
         known = {p.resolve(): i for i, p in find().items()}
         if path in known:
             return load(known[path])
-        found = _study_file(path.stem, path, _import_path(path)).hashed()
-        prepare(found)
-        return found
+        study_file = _study_file(path.stem, path, _import_path(path)).hashed()
+        prepare(study_file)
+        return study_file
     studies = find()
     if name not in studies:
         raise ValueError(f"there is no study {name!r}; {check.nearest(name, studies)}")
@@ -104,14 +107,14 @@ def load(name: str) -> StudyFile:
 
 
 def _import_path(path: Path) -> object:
-    """Import a file outside the package; its folder is importable, as for a script."""
+    """Import a file outside of ``experiments``. Its folder becomes importable, as for a script."""
     _importable(path.parent)
     name = f"_lrn_study_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module here
     try:
         _imported(f"the study file {path}", lambda: spec.loader.exec_module(module))  # pyright: ignore
     except BaseException:
@@ -121,10 +124,10 @@ def _import_path(path: Path) -> object:
 
 
 def _imported(what: str, run: Callable[[], Any]) -> Any:
-    """What ``run`` returns, which runs a study's file.
+    """The result of ``run``, which executes a study's file.
 
     Raises:
-        ValueError: whatever the file raised; also SystemExit, or a KeyboardInterrupt that nobody typed.
+        ValueError: the file raised an error, SystemExit, or a KeyboardInterrupt that no signal caused.
     """
     with interrupt.noticed() as typed:
         try:
@@ -138,17 +141,17 @@ def _imported(what: str, run: Callable[[], Any]) -> Any:
 
 
 def apart(studies: Sequence[StudyFile]) -> None:
-    """Check that studies that one process is to run do not hide each other's helper files.
+    """Check that studies to be run in one process do not import different files by the same name.
 
     Raises:
-        InputError: two of them import different files by one name; Python would give both the first.
+        InputError: two studies do so. Python would give both of them the file imported first.
     """
     seen: dict[str, Path] = {}
-    for found in studies:
-        for name, path in _helpers(found).items():
+    for study_file in studies:
+        for name, path in _helpers(study_file).items():
             if seen.setdefault(name, path) != path:
                 raise check.InputError(
-                    f"{found.path} imports {name} from {path} and another study imports it from "
+                    f"{study_file.path} imports {name} from {path} and another study imports it from "
                     f"{seen[name]}; run them by two commands."
                 )
 
@@ -157,7 +160,7 @@ def prepare(found: StudyFile) -> None:
     """Make the files beside a study importable, before it runs.
 
     Raises:
-        InputError: this process has imported another file by the name of one of them.
+        InputError: this process has already imported another file by the name of such a file.
     """
     if not found.is_ours:
         _importable(found.path.parent)
@@ -166,19 +169,19 @@ def prepare(found: StudyFile) -> None:
         if loaded and Path(loaded).resolve() != path and not source.is_installed(Path(loaded)):
             raise check.InputError(
                 f"{found.path} imports {name} from {path}, and in this process {loaded} has that name; "
-                "use another process for it."
+                "run the study in another process."
             )
 
 
 def _helpers(found: StudyFile) -> dict[str, Path]:
-    """The files of its own tree that a study imports, by their modules' names."""
+    """From the names of the modules of its own tree that a study imports to their files."""
     code = found.hashed().code
     assert code is not None
     return {name: path for name, path in code.paths.items() if path != found.path.resolve()}
 
 
 def _importable(folder: Path) -> None:
-    """Let a folder be the first that Python looks in, as for a script."""
+    """Put a folder first on Python's search path, as for a script."""
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
 
 

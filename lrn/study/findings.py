@@ -1,4 +1,4 @@
-"""What an answer is made of: the findings of a run by the keys of its predictions, and words for them."""
+"""The findings of a run by the keys of its predictions, for a study's ``answer`` to put into words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from lrn import check
 
 
 class Found(NamedTuple):
-    """One finding: the effect with its 95% interval, the outcome ("holds", "fails", "open"), how it fails."""
+    """One finding.
+
+    effect: the estimate, in the metric's unit. low, high: the ends of its 95% interval.
+    outcome: "holds", "fails" or "open". how: the way in which the prediction fails, see `Finding`; else "".
+    n: the number of seeds.
+    """
 
     effect: float
     low: float
@@ -28,24 +33,27 @@ class Found(NamedTuple):
 
 
 class Findings:
-    """The findings of a finished run, from its ``verdict.json`` alone."""
+    """The findings of a finished run, from its ``verdict.json`` alone.
+
+    verdict: the study's verdict. regimes: from a regime's name to its outcome.
+    """
 
     def __init__(self, verdict: Mapping[str, Any]):
         self.verdict: str = verdict["verdict"]
         self.regimes: dict[str, str] = {r["name"]: r["outcome"] for r in verdict["regimes"]}
-        self._found = {p["key"]: _found(p) for p in verdict["predictions"] if p["key"]}
+        self._found = {entry["key"]: _found(entry) for entry in verdict["predictions"] if entry["key"]}
 
     def __getitem__(self, key: str) -> Found:
         """The finding of the prediction with that key.
 
         Raises:
-            InputError: no prediction has it.
+            InputError: no prediction has that key.
         """
         check.choice("key", key, self._found)
         return self._found[key]
 
     def __iter__(self) -> Any:
-        """The keys."""
+        """The keys of the predictions."""
         return iter(self._found)
 
 

@@ -1,4 +1,4 @@
-"""What a study file says of itself in literals, read without an import: so `list` needs no jax."""
+"""Literals of a study file, read from its syntax tree without an import, so that `list` needs no jax."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ FIELDS = {"title": "", "claim": "", "claim_id": "", "section": "", "tour": False
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The fields of `FIELDS` and the presets' names in ``STUDY = Study(...)``; None where they are computed.
+    """The fields of `FIELDS` and the names of the presets in ``STUDY = Study(...)``.
+
+    Returns:
+        From field to value, and from "presets" to a list of names; None where the file has no such call or
+        computes one of these values.
 
     Raises:
         OSError: the file cannot be read.
-        SyntaxError: it is no Python (ValueError where it holds null bytes).
+        SyntaxError: the file is no Python (ValueError where it holds null bytes).
     """
     calls = [call for s in parse(path.read_bytes()).body if (call := study_call(s)) is not None]
     if not calls:
@@ -24,11 +28,11 @@ def read(path: Path) -> dict[str, Any] | None:
     call = calls[-1]
     given = {k.arg: k.value for k in call.keywords}
     try:
-        found = {k: ast.literal_eval(given[k]) if k in given else default for k, default in FIELDS.items()}
+        fields = {k: ast.literal_eval(given[k]) if k in given else default for k, default in FIELDS.items()}
         presets = given["presets"]
         if not isinstance(presets, ast.Dict) or any(k is None for k in presets.keys):
             return None
         names = [ast.literal_eval(k) for k in presets.keys if k is not None]
-    except (KeyError, ValueError):  # something is computed
+    except (KeyError, ValueError):  # no presets, or a value that is no literal
         return None
-    return {**found, "presets": names}
+    return {**fields, "presets": names}

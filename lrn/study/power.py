@@ -1,9 +1,10 @@
-"""How many seeds a study takes: the chance that each regime holds or fails, simulated from pilot seeds.
+"""How many seeds decide a study: the chance that each regime holds or fails, simulated from pilot seeds.
 
-A simulated study draws its seeds with replacement from those of a pilot run, all cells of a seed together, so
-that predictions depend on each other as they do in the pilot. A little normal noise (Silverman, 1986) stands
-for values that few seeds do not show, and makes up for the spread that draws with replacement lack. Where an
-effect is stated beforehand, the pilot's values are shifted to it: the pilot then gives the spread alone.
+A simulated study draws its seeds with replacement from the seeds of a pilot run. All cells of a seed are
+drawn together, so that predictions depend on each other as in the pilot. A little normal noise (the smoothed
+bootstrap; Silverman, 1986) adds values between those of the pilot, and makes up for the spread that draws
+with replacement lack. Where an effect is stated beforehand, the pilot's values are shifted to have this
+effect; the pilot then gives only the spread.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ COUNTS = (8, 10, 12, 15, 20, 30, 40, 60)
 
 
 class Chance(NamedTuple):
-    """Of one regime with so many seeds: the shares of simulated studies in which it holds, fails, is open."""
+    """The simulated outcomes of one regime at one number of seeds.
+
+    holds, fails, open: the shares of simulated studies with that outcome; they sum to 1. ``open`` includes
+    "not applicable".
+    """
 
     regime: str
     seeds: int
@@ -41,27 +46,30 @@ def chances(
     studies: int = 400,
     seed: int = 0,
 ) -> list[Chance]:
-    """The chances of each regime, for each number of seeds.
+    """The chance of each regime's outcomes, for each number of seeds.
 
     Args:
-        study: whose regimes are judged; gates too, controls not.
-        config: of the pilot run.
-        pilot: its table, of eight seeds or more.
-        effects: from the key of a prediction to the effect that is stated for it, in the unit of its metric;
-            the others have the pilot's.
-        counts: numbers of seeds.
-        studies: how many studies to simulate for each.
-        seed: of the random numbers.
+        study: the study. Its gates are judged with the regimes; its controls are not judged.
+        config: the config of the pilot run.
+        pilot: the table of the pilot run, of eight seeds or more.
+        effects: from the key of a prediction to the effect stated for it, in the unit of its metric; all
+            other predictions have the effect of the pilot.
+        counts: the numbers of seeds.
+        studies: how many studies to simulate for each number of seeds.
+        seed: the seed of the random numbers.
+
+    Returns:
+        A `Chance` for each number of seeds and each regime.
 
     Raises:
-        InputError: a key that no prediction has, too few pilot seeds, or a failed one.
+        InputError: no prediction has a given key, the pilot has fewer than eight seeds, or a seed failed.
     """
     regimes = study.asked(config)
     predictions = [p for r in regimes for role, p in r.all if role != "secondary"]
     for key in effects or {}:
         check.choice("key", key, [p.key for p in predictions if p.key])
     values = {id(p): _values(p, pilot, (effects or {}).get(p.key)) for p in predictions}
-    found = []
+    rows = []
     for count in counts:
         rng = np.random.default_rng([seed, count])
         outcomes = [
@@ -70,12 +78,16 @@ def chances(
         for i, regime in enumerate(regimes):
             share = {o: float(np.mean([row[i] == o for row in outcomes])) for o in ("holds", "fails")}
             rest = 1.0 - share["holds"] - share["fails"]
-            found.append(Chance(regime.name, count, share["holds"], share["fails"], rest))
-    return found
+            rows.append(Chance(regime.name, count, share["holds"], share["fails"], rest))
+    return rows
 
 
 def enough(found: Sequence[Chance], power: float = POWER) -> dict[str, int | None]:
-    """The least number of seeds that decide a regime, either way, with that chance; None if none does."""
+    """The least number of seeds that decides each regime, for or against, with the chance ``power``.
+
+    Returns:
+        From a regime's name to a number of seeds; None where no simulated number suffices.
+    """
     names = dict.fromkeys(c.regime for c in found)
     return {
         name: min(
@@ -90,10 +102,12 @@ def _values(prediction: Prediction, pilot: Table, effect: float | None) -> np.nd
     values = np.stack(prediction.values(pilot))
     if values.shape[1] < MIN_SEEDS:
         raise check.InputError(
-            f"the pilot has {values.shape[1]} seeds and a spread takes {MIN_SEEDS}; run it with more."
+            f"the pilot has {values.shape[1]} seeds and a spread takes {MIN_SEEDS}; run the pilot with more."
         )
     if not np.isfinite(values).all():
-        raise check.InputError(f"seeds of the pilot failed in {prediction.statement!r}; mend them first.")
+        raise check.InputError(
+            f"seeds of the pilot failed in {prediction.statement!r}; run a pilot whose seeds are finite."
+        )
     if effect is None:
         return values
     return prediction.shifted(values, effect)
@@ -102,10 +116,10 @@ def _values(prediction: Prediction, pilot: Table, effect: float | None) -> np.nd
 def _study(
     regimes: Sequence[Any], values: Mapping[int, np.ndarray], count: int, alpha: float, rng: Any
 ) -> list[Any]:
-    """One simulated study."""
+    """The judged regimes of one simulated study with ``count`` seeds."""
     pilots = next(iter(values.values())).shape[1]
     rows = rng.integers(0, pilots, count)
-    width = (4 / (3 * pilots)) ** 0.2 / 2  # half of Silverman's: seeds are few, tails are not to be made up
+    width = (4 / (3 * pilots)) ** 0.2 / 2  # half of Silverman's width, so that noise makes up no tails
 
     def find(prediction: Prediction) -> Finding:
         own = values.get(id(prediction))

@@ -1,4 +1,4 @@
-"""Where a claim is asked: a regime, with the primary predictions that say what the claim says there."""
+"""A regime: a condition under which a claim is asked, with the predictions that the claim makes there."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ OLD_FORM = "the study is of the old form: its seeds were seen before its predict
 
 @dataclass(frozen=True, kw_only=True)
 class Regime:
-    """A data set, the end of a dial, a family of tasks: a place where the claim is asked.
+    """A condition under which the claim is asked: a data set, the end of a dial, a family of tasks.
 
-    name: a few words. primary: what the claim says there; the regime holds where all of these hold.
-    gate: what must hold for the question to arise, such as an advantage that is to vanish; where it is not
-        shown the regime is not applicable. secondary: shown, never counted.
+    name: a few words, unique in a study.
+    primary: the predictions of the claim in this regime; the regime holds where all of them hold.
+    gate: the condition for the question to arise, such as an advantage that is to vanish. The regime is not
+        applicable unless the data show that the gate holds.
+    secondary: predictions that are shown and never counted.
     """
 
     name: str
@@ -28,7 +30,7 @@ class Regime:
     secondary: tuple[Prediction, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the primaries."""
+        """Check that there is a primary prediction."""
         if not self.primary:
             raise check.InputError(f"the regime {self.name!r} predicts nothing; give a primary prediction.")
 
@@ -52,10 +54,10 @@ class Regime:
 
 
 def restored_regime(spec: Mapping[str, Any]) -> Regime:
-    """The regime that `Regime.spec` gave, from JSON.
+    """The regime whose `Regime.spec` is ``spec``.
 
     Raises:
-        ValueError: a prediction is of a kind that lrn does not know.
+        ValueError: lrn does not know the kind of a prediction.
     """
     return Regime(
         name=spec["name"],
@@ -66,7 +68,15 @@ def restored_regime(spec: Mapping[str, Any]) -> Regime:
 
 
 def by_regime(predictions: Callable[[Any], Sequence[Prediction]]) -> Callable[[Any], list[Regime]]:
-    """Regimes, by config, of predictions that name theirs: how studies of the old form are carried over."""
+    """The ``regimes`` of a study of the old form, whose predictions each name a regime.
+
+    Args:
+        predictions: from a config to the predictions.
+
+    Returns:
+        A function from a config to its regimes, in which every prediction is primary. A prediction without a
+        regime is a regime of its own, named after its statement.
+    """
 
     def regimes(config: Any) -> list[Regime]:
         groups: dict[str, list[Prediction]] = {}
@@ -78,7 +88,7 @@ def by_regime(predictions: Callable[[Any], Sequence[Prediction]]) -> Callable[[A
 
 
 def check_few(title: str, regimes: Sequence[Regime]) -> None:
-    """Raise InputError where there are too many regimes or primaries for one verdict, or names are twice."""
+    """Raise InputError where there are too many regimes or primaries, or where two share a name or a key."""
     if len(regimes) > MOST_REGIMES:
         raise check.InputError(
             f"the study {title!r} has {len(regimes)} regimes and a verdict takes at most {MOST_REGIMES}; "

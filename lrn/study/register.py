@@ -1,8 +1,8 @@
-"""Registering a study: a hash of all that it states beforehand, and the seeds that are drawn from it.
+"""Registering a study: a hash of its statements, and the seeds that are drawn from this hash.
 
-Whoever changes a prediction, a control, the claim or a preset gets other seeds, so that a study cannot be
-tuned on the seeds that judge it. A small file beside the study, ``<study>.registered.json``, says which hash
-was registered; a run of anything else is exploratory.
+The hash covers claim, predictions, controls and presets. A change of any of them gives other seeds, so that
+nobody can tune a study on the seeds that judge it. The file ``<study>.registered.json`` beside the study
+keeps the registered hash; a run of a study with another hash is exploratory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lrn.study.claim import Study
 from lrn.study.discover import StudyFile
 from lrn.study.verdict import predictions_sha256
 
-FIRST_DRAWN = 1_000_000  # seeds below are for pilots
+FIRST_DRAWN = 1_000_000  # the least drawn seed; smaller seeds are for pilots
 
 
 def registration(study: Study) -> str:
-    """The SHA-256 of what a study states beforehand: claim, predictions, controls and presets."""
+    """The SHA-256, in hex, of a study's claim, level, predictions, controls, presets and numbers of seeds."""
     presets = {
         name: [store.plain(config), predictions_sha256(study, config)]
         for name, config in sorted(study.presets.items())
@@ -32,9 +32,14 @@ def registration(study: Study) -> str:
 
 
 def drawn_seeds(sha256: str, preset: str, count: int) -> tuple[int, ...]:
-    """The first ``count`` seeds of a registration and a preset, distinct, from `FIRST_DRAWN` to 2^32 - 1.
+    """The seeds of a registration and a preset: distinct, from `FIRST_DRAWN` to 2^32 - 1.
 
-    More seeds begin with the same ones.
+    A larger ``count`` adds seeds after those of a smaller one.
+
+    Args:
+        sha256: the hash of `registration`.
+        preset: the name of the preset.
+        count: the number of seeds.
     """
     seeds: dict[int, None] = {}
     number = 0
@@ -46,21 +51,21 @@ def drawn_seeds(sha256: str, preset: str, count: int) -> tuple[int, ...]:
 
 
 def record_path(path: Path) -> Path:
-    """Where a study's registration is kept."""
+    """The path of the registration of the study in the file ``path``."""
     return path.with_suffix(".registered.json")
 
 
 def register(found: StudyFile) -> Path:
-    """Write the registration of a study beside it.
+    """Write the registration of a study beside its file, and return the path.
 
     Raises:
-        InputError: the study says itself that it is exploratory.
+        InputError: the study is exploratory (`Study.exploratory`).
         OSError: the file cannot be written.
     """
     if found.study.exploratory:
         raise check.InputError(
-            f"{found.id} cannot be registered ({found.study.exploratory}); rebuild it, and leave "
-            "exploratory= out."
+            f"{found.id} cannot be registered ({found.study.exploratory}); bring the study into the present "
+            "form, and leave exploratory= out."
         )
     path = record_path(found.path)
     record = {"study": found.id, "sha256": registration(found.study)}
@@ -69,10 +74,10 @@ def register(found: StudyFile) -> Path:
 
 
 def registered(found: StudyFile) -> str | None:
-    """The hash that was registered for a study; None where there is none.
+    """The hash that was registered for a study; None for a study without a registration.
 
     Raises:
-        InputError: the file is no registration.
+        InputError: the study's file of registration cannot be read as one.
     """
     path = record_path(found.path)
     try:
@@ -82,13 +87,20 @@ def registered(found: StudyFile) -> str | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise check.InputError(
-            f"{path} is no registration; write it again: `register {found.id}`."
+            f"{path} is no registration; write the file again: `register {found.id}`."
         ) from error
     return str(sha256)
 
 
 def exploratory(found: StudyFile, preset: str, config: Any, seeds: Sequence[int]) -> str:
-    """Why a run of a study is exploratory; "" for a run of what was registered, on the drawn seeds."""
+    """The reason why a run is exploratory; "" for a run of the registered study on its drawn seeds.
+
+    Args:
+        found: the study.
+        preset: the name of the run's preset.
+        config: the run's config.
+        seeds: the run's seeds.
+    """
     study = found.study
     if study.exploratory:
         return study.exploratory

@@ -1,7 +1,7 @@
-"""Runs a study into its folder: predictions first, then the training, the verdict last.
+"""Running a study into its folder: first its predictions are written, then it trains, last comes the verdict.
 
-The folder's ``verdict.json`` is written last and marks the run as finished. Whatever happens before,
-the same command goes on from the last checkpoint and ends with the same bytes.
+``verdict.json`` is written last and marks the run as finished. If the run stops before, the same command
+goes on from the last checkpoint and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from lrn.table import Table
 
 
 class Outcome(NamedTuple):
-    """Where a run lies and what came out; ``reused`` when it had been finished before."""
+    """A finished run.
+
+    folder: the run's folder. verdict: the object in its verdict.json; {} in a process of a job other than the
+    main process, if reused. reused: whether the run had been finished before.
+    """
 
     folder: Path
     verdict: dict[str, Any]
@@ -48,25 +52,26 @@ def run(
     sinks: Sequence[Any] = (),
     command: str = "",
 ) -> Outcome:
-    """Run a study, or go on with it, or return what it found before.
+    """Run a study, or resume its run, or return the outcome of its finished run.
 
     Args:
         found: the study, from `lrn.study.discover.load`.
-        preset: the name of the preset ``config`` came from.
+        preset: the name of the preset from which ``config`` came.
         config: the study's config.
         seeds: distinct seeds.
         out: the folder of all runs.
-        fresh: forget what an earlier run of the same settings left.
-        progress: show progress.
-        say: is told what happens, one sentence each.
-        save_seconds: seconds between checkpoints.
-        sinks: where metrics go as they come, besides the folder.
-        command: what reproduces the run, for the report.
+        fresh: whether to remove an earlier run of the same settings first.
+        progress: whether to show progress.
+        say: prints one sentence to the user.
+        save_seconds: the seconds between checkpoints.
+        sinks: receivers of metrics during the training, see `lrn.train.sinks`.
+        command: the command line that repeats the run, for the report.
 
     Raises:
         store.Busy: another process runs in the same folder.
         interrupt.Interrupted: a signal asked to stop; the run can be resumed.
-        ValueError: the run was begun by another version of the code, or files of it are damaged.
+        ValueError: the run was begun by other code, or its files are damaged.
+        Exception: what the study's ``run`` raises; provenance.json then notes the error.
     """
     from lrn.train import job
     from lrn.xla.runtime import enable_compilation_cache
@@ -120,15 +125,15 @@ def run(
             job.on_main(lambda: begun and _finish(folder, found, config, table, verdict, begun, say))
         except BaseException as error:
             with contextlib.suppress(OSError):
-                # A signal may come right after the verdict: what it seals is written to no more.
+                # A signal may come after the verdict is written; files that the verdict seals stay untouched.
                 if begun is not None and not (folder / "verdict.json").exists():
-                    begun.write(folder, failed=_failure(error))  # with what it has cost until now
+                    begun.write(folder, failed=_failure(error))
             raise
         return Outcome(folder, verdict, reused=False)
 
 
 def folder_of(found: StudyFile, preset: str, config: Any, seeds: Sequence[int], out: Path) -> Path:
-    """The folder of a run."""
+    """The folder of a study's run with these settings, in the folder of all runs ``out``."""
     code = found.hashed().code
     assert code is not None
     name = store.run_hash(found.id, preset, config, tuple(seeds), code.sha256, _where(found, out))
@@ -136,23 +141,26 @@ def folder_of(found: StudyFile, preset: str, config: Any, seeds: Sequence[int], 
 
 
 def _where(found: StudyFile, out: Path) -> str:
-    """The path of a study that is not ours from the folder of all runs on: both can be moved together."""
+    """The path of a study outside of ``experiments``, relative to ``out``: both can be moved together."""
     return "" if found.is_ours else os.path.relpath(found.path.resolve(), Path(out).resolve())
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw the figure of a finished run again, from its table, by the study's code as it is now.
+    """Draw the figure of a finished run again, from the run's table and the study's present code.
 
-    Nothing is trained. Stopped at any moment, the folder has its figure or none.
+    Nothing is trained. A process that is killed here leaves the old figure, the new figure, or none.
+
+    Args:
+        folder: the folder of the run.
 
     Returns:
         The paths of the figure's files.
 
     Raises:
         store.Busy: another process uses the folder.
-        ValueError: it holds no finished run, files other than the figure's are damaged, or code that the
-            training could use has changed.
-        Exception: what the study's ``figure`` raises; the figure before is then as it was.
+        ValueError: the folder holds no finished run, a file other than the figure is damaged, or code
+            that the training could use has changed.
+        Exception: what the study's ``figure`` raises; the old figure then stays.
     """
     folder = Path(folder)
     if not (folder / "verdict.json").is_file():
@@ -163,10 +171,10 @@ def draw(folder: Path) -> list[Path]:
         stack.enter_context(interrupt.handled())
         stack.enter_context(store.owned(folder))
         store.clean(folder)
-        found = seal.look(folder)
-        if found.wrongs and not found.only_figures:
-            raise _damaged(folder, found)
-        if not found.sealed or found.verdict is None:
+        state = seal.look(folder)
+        if state.wrongs and not state.only_figures:
+            raise _damaged(folder, state)
+        if not state.sealed or state.verdict is None:
             raise check.InputError(
                 f"{folder} was made before runs were sealed, so its figure stays; run the study again."
             )
@@ -174,8 +182,8 @@ def draw(folder: Path) -> list[Path]:
         assert study.code is not None
         table = tables.read(folder / "metrics.parquet")
         contents = figures.render(lambda: study.study.figure(table, config))
-        verdict = {**found.verdict, "text_sha256": study.code.text_sha256, "figure_failed": None}
-        # First a verdict without a figure, so that it seals what is there at any moment.
+        verdict = {**state.verdict, "text_sha256": study.code.text_sha256, "figure_failed": None}
+        # A verdict without a figure is written first, so that the seal is right at every moment.
         between = {**verdict, "figure_failed": "The drawing was interrupted."}
         files.write_bytes(folder / "verdict.json", seal.sealed(between, folder, without=seal.FIGURES))
         for name, content in contents.items():
@@ -185,7 +193,13 @@ def draw(folder: Path) -> list[Path]:
 
 
 def study_of(folder: Path) -> tuple[StudyFile, Any]:
-    """The study of a finished run, whose training is still that of the run, and the run's config."""
+    """The study and the config of a finished run.
+
+    Raises:
+        InputError: the study's code has changed in more than its figure and texts, or the config cannot be
+            read back.
+        ValueError: the study cannot be loaded.
+    """
     registered = json.loads((folder / "config.json").read_bytes())
     name = registered["study"]
     if where := registered["study_where"]:
@@ -210,7 +224,7 @@ def study_of(folder: Path) -> tuple[StudyFile, Any]:
 
 
 def _restored(like: Any, value: Any) -> Any:
-    """JSON back into a value of the form of ``like``: a config, or what stands in one."""
+    """A config, or a value in a config, from its JSON; ``like`` is a value of the same form."""
     if dataclasses.is_dataclass(like) and not isinstance(like, type) and isinstance(value, dict):
         fields = {f.name: getattr(like, f.name) for f in dataclasses.fields(like) if f.init}
         return dataclasses.replace(like, **{k: _restored(v, value.get(k)) for k, v in fields.items()})
@@ -221,14 +235,18 @@ def _restored(like: Any, value: Any) -> Any:
 
 
 class _Begun(NamedTuple):
-    """What the main process found and noted when it began: a verdict means that nothing is left to do."""
+    """A run at its beginning.
+
+    verdict: that of a finished run; None where the study is still to be run. provenance: code, versions and
+    machine. clock: measures the run's cost.
+    """
 
     verdict: dict[str, Any] | None
     provenance: dict[str, Any]
     clock: store.Clock
 
     def write(self, folder: Path, finished: str | None = None, failed: str | None = None) -> float:
-        """Note in the folder what the run rests on, has cost and failed with; returns its seconds."""
+        """Write provenance.json: provenance, cost so far, and end or error. Returns the cost in seconds."""
         cost = self.clock.cost()
         note = {
             **self.provenance,
@@ -242,7 +260,7 @@ class _Begun(NamedTuple):
 
 
 def _failure(error: BaseException) -> str | None:
-    """What to note of a run that ended by an error; None where it was only stopped."""
+    """A sentence on the error that ended a run; None where a signal stopped the run."""
     if not isinstance(error, (Exception, SystemExit)):
         return None
     what = (
@@ -253,9 +271,7 @@ def _failure(error: BaseException) -> str | None:
 
 
 def _answer(found: StudyFile, verdict: Mapping[str, Any], say: Callable[[str], None]) -> str | None:
-    """The study's answer from the findings; None where it gives none, or where a bug in it must not cost a
-    verdict.
-    """
+    """The study's answer from its findings; None for a smoke run, or if ``answer`` is missing or raises."""
     if found.study.answer is None or verdict["verdict"] == "smoke":
         return None
     try:
@@ -274,7 +290,7 @@ def _finish(
     begun: _Begun,
     say: Callable[[str], None],
 ) -> None:
-    """Write the results; the verdict last, because it says that all the others are there, and seals them."""
+    """Write table, figure and provenance, and last the verdict, which seals the other files."""
     assert found.code is not None
     table.write(folder / "metrics.parquet")
     verdict["text_sha256"] = found.code.text_sha256
@@ -283,7 +299,7 @@ def _finish(
         figures.save(lambda: found.study.figure(table, config), folder)
     except files.WriteError:
         raise
-    except (Exception, SystemExit) as error:  # a bug in a figure costs no training
+    except (Exception, SystemExit) as error:  # a bug in a figure must not lose the training
         for name in seal.FIGURES:
             (folder / name).unlink(missing_ok=True)
         verdict["figure_failed"] = _failure(error)
@@ -307,6 +323,7 @@ def _say_figure(
 def _preregister(
     found: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], command: str, where: str
 ) -> dict[str, Any]:
+    """The object in config.json: the study's statements, its settings, and the hashes of its code."""
     study, code = found.study, found.code
     assert code is not None
     return {
@@ -335,7 +352,11 @@ def _preregister(
 
 
 def _finished(found: StudyFile, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The verdict of a finished run of which no file has changed since."""
+    """The verdict of a finished run.
+
+    Raises:
+        InputError: a file of the run has changed since it was written.
+    """
     looked = seal.look(folder)
     if looked.wrongs or looked.verdict is None:
         raise _damaged(folder, looked)
@@ -356,6 +377,7 @@ def _finished(found: StudyFile, folder: Path, say: Callable[[str], None]) -> dic
 
 
 def _damaged(folder: Path, looked: seal.Sealed) -> check.InputError:
+    """The error for a finished run with faulty files."""
     redraw = (
         f"python -m experiments draw {folder} draws it again, or "
         if looked.sealed and looked.only_figures
@@ -367,7 +389,11 @@ def _damaged(folder: Path, looked: seal.Sealed) -> check.InputError:
 
 
 def _unfinished(folder: Path) -> dict[str, Any] | None:
-    """The provenance of a run that was begun; None where none was."""
+    """The provenance of an unfinished run; None where no run was begun.
+
+    Raises:
+        InputError: a file of the run is missing or damaged.
+    """
     path, registration = folder / "provenance.json", folder / "config.json"
 
     def damaged(name: str, what: str) -> check.InputError:
@@ -377,7 +403,8 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
         )
 
     if not path.exists():
-        # It is written before anything is trained. A killed process may have left a config.json alone.
+        # provenance.json is written before anything is trained. A process that was killed earlier may have
+        # left a config.json alone.
         if any((folder / name).exists() for name in ("checkpoints", "metrics.parquet")):
             raise damaged("provenance.json", "is missing")
         return None
@@ -393,6 +420,7 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
 
 
 def _check_registered(found: StudyFile, config: Any, folder: Path) -> None:
+    """Raise InputError unless the study's predictions are those in the run's config.json."""
     registered = json.loads((folder / "config.json").read_bytes())
     if registered.get("predictions_sha256") != predictions_sha256(found.study, config):
         raise check.InputError(
@@ -402,11 +430,11 @@ def _check_registered(found: StudyFile, config: Any, folder: Path) -> None:
 
 
 def _check_same_code(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """A run that began under other code would end as neither the one nor the other."""
+    """Raise InputError unless the run was begun by the present code of lrn, of Python and of its packages."""
     for what in ("lrn_sha256", "python", "packages"):
         if before.get(what) != now[what]:
             named = "lrn's code" if what == "lrn_sha256" else what
             raise check.InputError(
                 f"{folder} was begun with other code ({named} has changed since); "
-                "go back to it to resume, or use --fresh to begin again."
+                "go back to that code to resume, or use --fresh to begin again."
             )

@@ -1,9 +1,9 @@
-"""Whether the predictions of a study can come out either way, while its controls hold: linear programs.
+"""Whether each prediction of a study can hold and can fail while the controls hold, by linear programs.
 
-The unknowns are the means of the cells. They lie in the ranges of their metrics (`Study.ranges`), obey the
-relations that follow from what the cells are (`Study.relations`), and satisfy every control that voids a
-verdict. A prediction that no such means fulfil is impossible by construction, one that all of them fulfil is
-certain; neither is a prediction.
+The unknowns are the means of the cells. These means lie in the ranges of their metrics (`Study.ranges`), obey
+the relations between cells (`Study.relations`), and satisfy every control that voids a verdict. A prediction
+that no such means satisfy is impossible by construction; a prediction that all such means satisfy is certain.
+A study must have neither kind.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ import numpy as np
 from lrn.study.claim import Study
 from lrn.study.predictions import Cell, Prediction
 
-_LEAST = 1e-9  # a slack that counts, in the unit of the metric
-_FAR = 1e6  # how far means of metrics without a range may lie
+_LEAST = 1e-9  # slacks up to this count as zero; in the unit of the metric
+_FAR = 1e6  # the mean of a metric without a range lies between -_FAR and _FAR
 
 
 def unsatisfiable(study: Study, config: Any) -> list[str]:
-    """What cannot come out, one sentence each; empty for a study that is right."""
+    """The outcomes that the study's own ranges, relations and controls rule out.
+
+    Returns:
+        One sentence for each prediction that cannot hold or cannot fail, and for each regime whose primary
+        predictions cannot hold together; empty for a study without such faults.
+    """
     given = [c.check for c in study.controlled(config) if c.consequence == "invalid"]
     fixed = [*given, *study.related(config)]
     wrong = []
@@ -45,12 +50,12 @@ def _possible(
     beyond: Sequence[Prediction] = (),
     short_of: Prediction | None = None,
 ) -> bool:
-    """Whether means exist that fulfil ``fixed``, lie beyond the margins of ``beyond``, short of another."""
+    """Whether means that satisfy ``fixed`` exist beyond the margins of ``beyond``, short of ``short_of``."""
     rows = [(p, w, least, False) for p in fixed for w, least in p.bounds()]
     rows += [(p, w, least, True) for p in beyond for w, least in p.bounds()]
     if short_of is None:
         return _slack(study, rows) > _LEAST if beyond else _slack(study, rows) >= 0
-    # It fails where one of its inequalities does.
+    # A prediction fails where one of its inequalities is violated.
     opposite = [tuple(-x for x in w) for w, _ in short_of.bounds()]
     least = [-value for _, value in short_of.bounds()]
     return not opposite or any(
@@ -59,7 +64,12 @@ def _possible(
 
 
 def _slack(study: Study, rows: Sequence[tuple[Prediction, Sequence[float], float, bool]]) -> float:
-    """The largest slack that all rows marked for it can have at once; -1 where the others cannot be met."""
+    """The largest slack that all marked inequalities can have at once; -1 where no means satisfy the rows.
+
+    Args:
+        study: gives the ranges of the metrics.
+        rows: inequalities (prediction, weights, least, marked) over the means of the prediction's sides.
+    """
     from scipy.optimize import linprog
 
     cells = sorted({c for p, *_ in rows for c in p.cells}, key=str)
@@ -76,11 +86,11 @@ def _slack(study: Study, rows: Sequence[tuple[Prediction, Sequence[float], float
         a.append(-row)
         b.append(-least)
     ranges = [study.ranges.get(cell.metric, (-_FAR, _FAR)) for cell in cells]
-    found = linprog(
+    optimum = linprog(
         np.r_[np.zeros(len(cells)), -1.0],
         A_ub=np.array(a) if a else None,
         b_ub=np.array(b) if b else None,
         bounds=[*ranges, (0.0, _FAR)],
         method="highs",
     )
-    return float(found.x[-1]) if found.status == 0 else -1.0
+    return float(optimum.x[-1]) if optimum.status == 0 else -1.0

@@ -1,11 +1,12 @@
-"""Seals: what was written into a run folder is told from what was changed, cut or removed since.
+"""Seals: checksums that show which files of a run folder were changed, cut or removed later.
 
-While a run goes on, ``provenance.json`` carries the SHA-256 of ``config.json``, its registration, and of
-itself. When it ends, ``verdict.json`` carries the size and the SHA-256 of every other file of the run, and
-its own SHA-256. (Checkpoints have manifests of their own, and may be removed from a finished run.) A JSON
-file's own hash is that of its canonical JSON without it; besides, its bytes must be those that lrn writes.
+While a run goes on, ``provenance.json`` holds the SHA-256 of ``config.json`` and its own SHA-256. When
+the run ends, ``verdict.json`` holds the size and the SHA-256 of every other file of the run, and its own
+SHA-256. (Checkpoints have manifests of their own, and may be removed from a finished run.) The own hash
+of a JSON file is the hash of its canonical JSON without the entry of that hash; in addition the bytes of
+the file must be those that lrn writes.
 
-A seal tells damage and careless edits. It is no signature: who means to can compute it anew.
+A seal shows damage and careless edits. A seal is no signature: anybody can compute a new one.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from typing import Any
 
 from lrn import files
 
-FORMAT = 2  # in config.json: the first whose finished runs are sealed
+FORMAT = 2  # the format in config.json; runs of format 2 and above are sealed when they end
 FIGURES = ("figure.png", "figure.svg", "figure-dark.png")
 SEALED = ("config.json", "provenance.json", "metrics.parquet", *FIGURES)
-LIMITS = {".json": 2**24, ".parquet": 2**32, ".png": 2**26, ".svg": 2**30}  # bytes that a file may have
-DEPTH = 32  # of lists and objects in each other
+LIMITS = {".json": 2**24, ".parquet": 2**32, ".png": 2**26, ".svg": 2**30}  # the most bytes that are read
+DEPTH = 32  # the most levels of nested lists and objects in a JSON file
 
 _SELF = "sha256"
 
 
 class Broken(ValueError):
-    """A file is not as it was written; the message says in what, as the end of a sentence on it."""
+    """A file is not as it was written. The message ends a sentence about the file: "is missing"."""
 
 
 @dataclass
 class Sealed:
-    """What a look at a finished run's folder found.
+    """The state of a finished run's folder.
 
-    verdict: the object in verdict.json; None when it cannot be read.
-    sealed: whether it carries a seal; a run of before there were seals does not.
-    wrongs: from file to what is wrong with it, as the end of a sentence.
+    verdict: the object in verdict.json; None if the file cannot be read.
+    sealed: whether verdict.json has a seal; runs of format 1 have none.
+    wrongs: from a file to its fault, as the end of a sentence whose subject is the file.
     """
 
     verdict: dict[str, Any] | None = None
@@ -46,26 +47,26 @@ class Sealed:
 
     @property
     def sentence(self) -> str:
-        """All that is wrong."""
+        """All faults, as one sentence without its full stop."""
         return "; ".join(f"{name} {wrong}" for name, wrong in self.wrongs.items())
 
     @property
     def only_figures(self) -> bool:
-        """Whether drawing again mends it."""
+        """Whether only figures are faulty, which can be drawn again."""
         return bool(self.wrongs) and set(self.wrongs) <= set(FIGURES)
 
 
 def stamped(value: Mapping[str, Any]) -> bytes:
-    """A JSON file's bytes that carry the hash of their own content."""
+    """The bytes of a JSON file with ``value`` and the hash of ``value``."""
     body = {k: v for k, v in value.items() if k != _SELF}
     return files.json_bytes({**body, _SELF: files.sha256_json(body)})
 
 
 def read_stamped(path: Path) -> dict[str, Any]:
-    """The object in a file of `stamped`.
+    """The object in a file whose bytes `stamped` made.
 
     Raises:
-        Broken: it is missing or not as it was written.
+        Broken: the file is missing or not as it was written.
     """
     content = _content(path)
     value = _object(content)
@@ -76,7 +77,7 @@ def read_stamped(path: Path) -> dict[str, Any]:
 
 
 def sealed(verdict: Mapping[str, Any], folder: Path, without: Iterable[str] = ()) -> bytes:
-    """The bytes of verdict.json that seal the files now in ``folder``; ``without``: files to leave out."""
+    """The bytes of a verdict.json that seals the files now in ``folder``, except those in ``without``."""
     names = [n for n in SEALED if n not in set(without) and (folder / n).is_file()]
     seal = {"files": {n: [(folder / n).stat().st_size, files.sha256(folder / n)] for n in names}}
     body = {**{k: v for k, v in verdict.items() if k != "seal"}, "seal": seal}
@@ -84,37 +85,37 @@ def sealed(verdict: Mapping[str, Any], folder: Path, without: Iterable[str] = ()
 
 
 def look(folder: Path) -> Sealed:
-    """Check a finished run's folder against its seal; never raises for what is in it."""
-    found = Sealed()
+    """Check a finished run's folder against its seal; whatever the folder holds, this raises nothing."""
+    state = Sealed()
     try:
         content = _content(folder / "verdict.json")
-        verdict = found.verdict = _object(content)
+        verdict = state.verdict = _object(content)
     except Broken as broken:
-        found.wrongs["verdict.json"] = str(broken)
-        return found
+        state.wrongs["verdict.json"] = str(broken)
+        return state
     if "seal" not in verdict:
         if _expects_seal(folder):
-            found.wrongs["verdict.json"] = "has lost its seal"
-        return found
-    found.sealed = True
+            state.wrongs["verdict.json"] = "has lost its seal"
+        return state
+    state.sealed = True
     seal = verdict["seal"] if isinstance(verdict["seal"], dict) else {}
     body = {**verdict, "seal": {k: v for k, v in seal.items() if k != _SELF}}
     if seal.get(_SELF) != files.sha256_json(body) or files.json_bytes(verdict) != content:
-        found.wrongs["verdict.json"] = "does not match its own checksum"
+        state.wrongs["verdict.json"] = "does not match its own checksum"
     listed = seal.get("files")
     if not isinstance(listed, dict):
         listed = {}
     if not set(SEALED) - set(FIGURES) <= set(listed) <= set(SEALED):
-        found.wrongs.setdefault("verdict.json", "has a seal of another form")
+        state.wrongs.setdefault("verdict.json", "has a seal of another form")
     for name in sorted(set(listed) & set(SEALED)):
         size, digest = listed[name] if isinstance(listed[name], list) and len(listed[name]) == 2 else (0, "")
         if wrong := _wrong(folder / name, size, digest):
-            found.wrongs[name] = wrong
-    return found
+            state.wrongs[name] = wrong
+    return state
 
 
 def _wrong(path: Path, size: Any, digest: Any) -> str:
-    """What is wrong with a sealed file; "" when nothing is."""
+    """The fault of a sealed file, as the end of a sentence; "" for a file without a fault."""
     try:
         if not path.is_file():
             return "is missing"
@@ -128,7 +129,7 @@ def _wrong(path: Path, size: Any, digest: Any) -> str:
 
 
 def too_large(path: Path) -> str:
-    """What is said of a file above its limit, as the end of a sentence; "" of one that is not."""
+    """The fault of a file above its limit of `LIMITS`, as the end of a sentence; "" for a smaller file."""
     limit = LIMITS[path.suffix]
     size = path.stat().st_size
     return f"has {size:,} bytes, and {limit:,} are the most that are read" if size > limit else ""
@@ -158,7 +159,7 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 def depth(value: Any) -> int:
-    """How deep lists and objects are nested, without recursion: what follows recurses."""
+    """The number of levels of nested lists and objects, counted without recursion; later code recurses."""
     levels, level = 0, [value]
     while level:
         levels += 1
@@ -172,7 +173,7 @@ def depth(value: Any) -> int:
 
 
 def _expects_seal(folder: Path) -> bool:
-    """Whether the run is of a version that seals, by its other files."""
+    """Whether other files of the run show that lrn sealed it when it ended."""
     for name, key in (("config.json", "format"), ("provenance.json", _SELF)):
         try:
             if key in _object(_content(folder / name)):

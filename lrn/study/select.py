@@ -1,7 +1,7 @@
-"""Choosing settings on validation data: one rule for all studies.
+"""Choosing settings on validation data, by one rule for all studies.
 
-Every arm has equally many candidates; a candidate that diverged in a seed is worse than any that did not; a
-choice at the end of its menu is flagged, for a better one may lie beyond.
+Every arm has the same number of candidates. A candidate that diverged in more seeds is worse than any that
+diverged in fewer. A choice at the edge of its menu is flagged, because a better setting may lie beyond.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ EDGE = "choices at the edge of the menu"
 
 
 class Choice(NamedTuple):
-    """What was chosen for one arm.
+    """The candidate that was chosen for one arm.
 
-    place: its indices in the menu, one an axis. score: its mean over seeds. diverged: in how many of them it
-    did. edge: along how many axes of three or more values it is the first or the last.
+    place: the candidate's indices in the menu, one for each axis.
+    score: its mean score over the seeds that did not diverge; NaN if all diverged.
+    diverged: the number of seeds in which it diverged.
+    edge: the number of axes, of three or more values, along which the candidate is the first or the last.
     """
 
     place: tuple[int, ...]
@@ -33,7 +35,7 @@ class Choice(NamedTuple):
 
     @property
     def only(self) -> int:
-        """The place in a menu of one axis."""
+        """The index of the candidate in a menu with one axis."""
         (place,) = self.place
         return place
 
@@ -46,16 +48,16 @@ def select(
     """The candidate of each arm with the best mean over seeds of a validation score.
 
     Args:
-        validation: from arm to scores [*menu, seeds]; the axes of a menu are ordered, as rates are. What is
-            not finite has diverged.
-        better: whether higher or lower scores are.
-        free: axes along which an edge means nothing, such as one that is no scale.
+        validation: from arm to scores [*menu, seeds]. The axes of a menu are ordered, as rates are. A score
+            that is not finite marks a candidate that diverged in that seed.
+        better: whether higher or lower scores are better.
+        free: the axes along which an edge means nothing, such as an axis without an order.
 
     Returns:
-        From arm to its choice; the first of equals.
+        From arm to its choice. Among equal candidates the first is chosen.
 
     Raises:
-        InputError: arms with different numbers of candidates, an arm without any, or without seeds.
+        InputError: the arms have different numbers of candidates, or an arm has no candidates or no seeds.
     """
     check.choice("better", better, ("higher", "lower"))
     scores = {arm: np.asarray(values, float) for arm, values in validation.items()}
@@ -75,7 +77,7 @@ def _best(scores: np.ndarray, better: str, free: Sequence[int]) -> Choice:
     fine = np.isfinite(scores)
     lost = (~fine).sum(-1)
     kept = np.where(fine, scores, 0.0).sum(-1) / np.maximum(fine.sum(-1), 1)
-    # By seeds lost first, then by the mean of the others.
+    # The number of lost seeds decides first, then the mean over the other seeds.
     order = np.lexsort((-kept.ravel(), lost.ravel()))
     place = tuple(int(i) for i in np.unravel_index(order[0], kept.shape))
     edge = sum(
@@ -89,6 +91,6 @@ def _best(scores: np.ndarray, better: str, free: Sequence[int]) -> Choice:
 
 
 def interior_choice(arm: str) -> Control:
-    """A control that flags an arm whose setting lies at the edge of its menu; see `Context.chosen`."""
+    """A control that flags an arm whose chosen setting lies at the edge of its menu; see `Context.chosen`."""
     statement = f"The setting chosen for {arm} lies inside of its menu."
     return Control(Exact(statement=statement, cell=Cell(arm, EDGE), value=0.0), "flag")

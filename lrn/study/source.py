@@ -1,13 +1,13 @@
-"""What a study is made of: its file and every file of its own tree that it imports, without running any.
+"""Hashes of a study's code: of its file and of every file of its own tree that it imports. No file is run.
 
-A study is hashed in two parts. The first is all that training, predictions and controls could use. The second
-is the figure, the answer and the texts, which can be mended after a run without making its results another's:
-functions and constants that only they use, titles, docstrings. Whatever might belong to both counts as the
-first. Comments and layout count in neither.
+A study is hashed in two parts. The first part is all code that training, predictions and controls could
+use. The second part is the figure, the answer and the texts (titles, docstrings), with the functions and
+constants that only they use; this part may be changed after a run, and the run's results stay valid. Code
+that could belong to both parts counts as the first. Comments and layout count in neither part.
 
-"Of its own tree" is what is neither lrn (which is hashed whole, see `lrn.study.store`), nor the standard
-library, nor installed. Imports are read from the syntax tree, those within functions too; a file that is
-imported by a name made up at run time is not found.
+A study's own tree is all files that belong neither to lrn (which is hashed whole, see `lrn.study.store`),
+nor to the standard library, nor to an installed package. Imports are read from the syntax tree, those
+within functions too. An import whose name is computed at run time is not seen.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from lrn import files
 
 _LRN = Path(__file__).resolve().parents[1]
 _DRAWING = ("figure", "answer")  # arguments of Study that are called when all is trained
-_TEXTS = ("title", "claim_id", "section", "tour", "exploratory")  # and those that are only shown
-# A module that looks at itself could use any part of itself.
+_TEXTS = ("title", "claim_id", "section", "tour", "exploratory")  # arguments of Study that are only shown
+# A module that uses one of these names could read any part of itself.
 _MIRRORS = {"globals", "locals", "vars", "eval", "exec", "inspect", "modules", "__doc__", "__dict__"}
 
 
 class Code(NamedTuple):
-    """What a study is made of.
+    """The hashes of a study's code, in hex.
 
-    sha256: of all that its training, predictions and controls could use.
-    text_sha256: of the rest, that is the figure, the answer and the texts.
-    files: from the name of a module to the hash of what the first covers of it.
-    paths: from the name of a module to its file; the study's own comes first.
+    sha256: the hash of the first part: all code that training, predictions and controls could use.
+    text_sha256: the hash of the second part: the figure, the answer and the texts.
+    files: from the name of a module to the hash of the module's share in the first part.
+    paths: from the name of a module to its file; the study's own file comes first.
     """
 
     sha256: str
@@ -49,11 +49,11 @@ class Code(NamedTuple):
 
 
 def read(path: Path) -> Code:
-    """Hash a study and what it imports.
+    """Hash the study in the file ``path`` and the files of its own tree that it imports.
 
     Raises:
         OSError: a file cannot be read.
-        SyntaxError: the study is no Python (ValueError where it holds null bytes).
+        SyntaxError: the study's file is no Python (ValueError where it holds null bytes).
     """
     path = Path(path).resolve()
     parse(path.read_bytes())
@@ -62,7 +62,8 @@ def read(path: Path) -> Code:
     training, drawing = _split(study.tree)
     used = finder.closure(training, study)
     if any(module.path == path for module in used.values()):
-        training, drawing = study.tree.body, []  # a file it imports imports the study: any part may be used
+        # A file that the study imports imports the study in turn, and could use any part of it.
+        training, drawing = study.tree.body, []
         used = finder.closure(training, study)
     used = {name: module for name, module in used.items() if module.path != path}
     drawn = finder.closure(drawing, study)
@@ -78,7 +79,7 @@ def read(path: Path) -> Code:
 
 
 class _Module:
-    """A file of Python, parsed once. What is no Python is hashed as it is, and imports nothing."""
+    """A file of Python, parsed once. A file that is no Python is hashed as bytes, and imports nothing."""
 
     def __init__(self, name: str, path: Path, package: str):
         self.name, self.path, self.package = name, path, package
@@ -91,38 +92,38 @@ class _Module:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of its code."""
+        """The hash of the module's code."""
         return _sha256(self.tree.body, self.texts_count)
 
     @functools.cached_property
     def text_sha256(self) -> str:
-        """Of its code and its docstrings."""
+        """The hash of the module's code and docstrings."""
         return _sha256(self.tree.body, True)
 
 
 def parse(content: bytes) -> ast.Module:
-    """The syntax tree of a file, without the warnings that its own import gives.
+    """The syntax tree of a file's content; warnings on its syntax are left to the import of the file.
 
     Raises:
-        SyntaxError: it is no Python (ValueError where it holds null bytes).
+        SyntaxError: the content is no Python (ValueError where it holds null bytes).
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(content)
 
 
-# Where modules are
+# The files of modules
 
 
 class _Place(NamedTuple):
-    """Where a module is: its file, if it has one, and the folders of its own modules, if it is a package."""
+    """The place of a module: its file, if it has one, and the folders of its modules, if it is a package."""
 
     path: Path | None
     folders: tuple[Path, ...]
 
 
 class _Finder:
-    """Finds the modules of a study's own tree, as Python would when it runs the study."""
+    """Finds the modules of a study's own tree by the rules by which Python finds them when the study runs."""
 
     def __init__(self, study: Path):
         self._folder = study.parent
@@ -138,24 +139,24 @@ class _Finder:
         self._modules: dict[str, _Module] = {}
 
     def closure(self, nodes: Iterable[ast.AST], module: _Module) -> dict[str, _Module]:
-        """The modules of the tree that ``nodes`` of a module import, and those that they import in turn."""
-        found: dict[str, _Module] = {}
+        """The modules of the tree that ``nodes`` of a module import, directly or through other modules."""
+        reached: dict[str, _Module] = {}
         waiting = [*self._imported(nodes, module)]
-        if self.package:  # whose packages are imported before it is
+        if self.package:  # Python imports the packages around the study before the study
             waiting += self._named(self.package)
         while waiting:
             other = waiting.pop()
-            if other.name not in found:
-                found[other.name] = other
+            if other.name not in reached:
+                reached[other.name] = other
                 waiting += self._imported([other.tree], other)
-        return found
+        return reached
 
     def _imported(self, nodes: Iterable[ast.AST], module: _Module) -> Iterator[_Module]:
         for name in sorted(_import_names(nodes, module.package)):
             yield from self._named(name)
 
     def _named(self, name: str) -> Iterator[_Module]:
-        """The module of a dotted name and the packages it lies in, as far as there are such files here."""
+        """The module of a dotted name and the packages around it, as far as their files are in the tree."""
         parts = name.split(".")
         for count in range(1, len(parts) + 1):
             name = ".".join(parts[:count])
@@ -185,25 +186,25 @@ class _Finder:
         ours = self.package.split(".")[0]
         if name == ours:
             return _look(name, (self._root,))
-        # First the study's folder, as for a script.
-        if (found := _look(name, (self._folder,))) is not None:
-            return None if _installed(found) else found
+        # Python looks in the study's folder first, as for a script.
+        if (place := _look(name, (self._folder,))) is not None:
+            return None if _installed(place) else place
         if name in sys.stdlib_module_names:
             return None
         try:
-            spec = importlib.util.find_spec(name)  # of a name without a dot, it imports nothing
+            spec = importlib.util.find_spec(name)  # imports nothing, because the name has no dot
         except (ImportError, ValueError, AttributeError):
             return None
         if spec is None:
             return _look(name, (self._folder,), bare=True)
         folders = tuple(Path(folder).resolve() for folder in spec.submodule_search_locations or ())
         path = Path(spec.origin).resolve() if spec.has_location and spec.origin else None
-        found = _Place(path if path is None or path.suffix == ".py" else None, folders)
-        return None if _installed(found) or (path is None and not folders) else found
+        place = _Place(path if path is None or path.suffix == ".py" else None, folders)
+        return None if _installed(place) or (path is None and not folders) else place
 
 
 def _look(name: str, folders: Iterable[Path], bare: bool = False) -> _Place | None:
-    """A module in one of the folders; with ``bare`` a package without a file of its own."""
+    """The place of a module in one of the folders; with ``bare``, of a package without ``__init__.py``."""
     if bare:
         spaces = tuple(folder / name for folder in folders if (folder / name).is_dir())
         return _Place(None, spaces) if spaces else None
@@ -226,7 +227,7 @@ def _installed(place: _Place) -> bool:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file is one of Python's own or of an installed package."""
+    """Whether a file belongs to Python's standard library or to an installed package."""
     return any(path.is_relative_to(root) for root in _installed_roots()) or not {
         "site-packages",
         "dist-packages",
@@ -234,7 +235,7 @@ def is_installed(path: Path) -> bool:
 
 
 def _import_names(nodes: Iterable[ast.AST], package: str) -> set[str]:
-    """The dotted names of all that the code may import; ``package``: what it lies in."""
+    """The dotted names of all modules that the code may import; ``package`` is the package of the code."""
     names: set[str] = set()
     for node in (inner for outer in nodes for inner in ast.walk(outer)):
         if isinstance(node, ast.Import):
@@ -254,14 +255,14 @@ def _import_names(nodes: Iterable[ast.AST], package: str) -> set[str]:
     }
 
 
-# What of a study its training can use
+# The part of a study that its training can use
 
 
 def _split(tree: ast.Module) -> tuple[list[Any], list[Any]]:
-    """The statements that training, predictions and controls could use, and what is left.
+    """The statements that training, predictions and controls could use, and all others.
 
-    A function, or a constant that a name is given, can go to the second part: neither does anything when the
-    module is imported. It does if no name in the first part is its own.
+    Functions and assignments of constants do nothing when the module is imported. Such a statement goes
+    to the second part if no statement of the first part mentions its name.
     """
     if _looks_at_itself(tree):
         return tree.body, []
@@ -285,7 +286,7 @@ def _split(tree: ast.Module) -> tuple[list[Any], list[Any]]:
         waiting = [entry for entry in waiting if not entry[0] & used]
         kept += [statement for _, statement in needed]
         used |= _names([statement for _, statement in needed])
-    if "STUDY" in used:  # which has all there is
+    if "STUDY" in used:  # STUDY refers to all parts
         return tree.body, []
     places = {id(statement): place for place, statement in enumerate(tree.body)}
     kept.sort(key=lambda statement: places.get(id(statement), len(places)))
@@ -293,7 +294,7 @@ def _split(tree: ast.Module) -> tuple[list[Any], list[Any]]:
 
 
 def _movable(statement: ast.stmt) -> set[str]:
-    """The names that a statement gives to a function or a constant; empty if it does anything else."""
+    """The names that a statement gives to a function or a constant; empty for any other statement."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
         a = statement.args
         annotations = [x.annotation for x in (*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg) if x]
@@ -304,7 +305,7 @@ def _movable(statement: ast.stmt) -> set[str]:
             if part is not None
             for inner in ast.walk(part)
         )
-        hook = statement.name.startswith("__")  # a module's __getattr__ is called by others
+        hook = statement.name.startswith("__")  # Python calls a module's __getattr__ without naming it
         return set() if runs or hook or statement.decorator_list else {statement.name}
     if isinstance(statement, ast.Assign):
         targets, value = statement.targets, statement.value
@@ -341,7 +342,7 @@ def study_call(statement: ast.stmt) -> ast.Call | None:
 
 
 def _is_shown(keyword: ast.keyword) -> bool:
-    """Whether an argument of Study is only used when all is trained. A call could do something at once."""
+    """Whether an argument of Study is used only after the training; a call could act before, so it is not."""
     if keyword.arg in _DRAWING:
         return isinstance(keyword.value, (ast.Name, ast.Attribute, ast.Lambda))
     return keyword.arg in _TEXTS and _is_constant(keyword.value)
@@ -378,7 +379,7 @@ def dump(node: Any, texts: bool = True) -> str:
 
     Args:
         node: a node, or a list of them.
-        texts: whether strings that are statements, such as docstrings, count.
+        texts: whether to include strings that are statements, such as docstrings.
     """
     if isinstance(node, ast.AST):
         fields = [(k, v) for k, v in ast.iter_fields(node) if v is not None and v != []]
@@ -397,11 +398,14 @@ def _texts(tree: ast.Module) -> list[str]:
     return [node.value.value for node in ast.walk(tree) if _is_text(node)]  # pyright: ignore
 
 
-# Where an error is
+# The line of an error
 
 
 def line(error: BaseException) -> str:
-    """Where in a user's code an error came up, as ``FILE, line N, in FUNCTION``; "" if in none of it."""
+    """The line of a user's code that raised an error, as ``FILE, line N, in FUNCTION``.
+
+    The line is the innermost one that is neither lrn's nor of an installed package; "" if there is none.
+    """
     if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
         return f"{error.filename}, line {error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -419,11 +423,11 @@ def _is_users(name: str) -> bool:
 
 
 def study_sha256(path: Path) -> str:
-    """A hash of a study file's code without its docstrings: by it runs of before `source` are known.
+    """The hash of a study file's code without docstrings, by which old runs name their study.
 
     Raises:
         OSError: the file cannot be read.
-        SyntaxError: it is no Python.
+        SyntaxError: the file is no Python.
     """
     tree = parse(Path(path).read_bytes())
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Run folders: ``<out>/<study>/<hash>/``, written atomically, owned by one process at a time."""
+"""Run folders ``<out>/<study>/<hash>/``: their names, locks, costs and provenance."""
 
 from __future__ import annotations
 
@@ -37,16 +37,22 @@ _PACKAGES = (
 
 
 class Busy(RuntimeError):
-    """Another process is running in this folder."""
+    """Another process runs in a folder."""
 
 
 def run_hash(
     study: str, preset: str, config: Any, seeds: tuple[int, ...], study_sha256: str, where: str = ""
 ) -> str:
-    """The name of a run's folder: the same study, settings, seeds and code are the same run.
+    """The name of a run's folder: the first 12 hex digits of a hash of study, settings, seeds and code.
 
-    ``where``: of a study that does not come with lrn the path of its file from the folder of all runs, for
-    another folder may have a file of that name.
+    Args:
+        study: the study's id.
+        preset: the name of the preset.
+        config: the study's config.
+        seeds: the seeds.
+        study_sha256: the hash of the study's code.
+        where: the path of the study's file relative to the folder of all runs, for a study that does not come
+            with lrn, because another folder may have a file of that name.
     """
     identity = [study, preset, plain(config), list(seeds), study_sha256, *([where] if where else [])]
     return files.sha256_json(identity)[:12]
@@ -67,14 +73,15 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it however the process ends.
+    """Hold the folder's lock; the system releases the lock however the process ends.
 
     Raises:
-        Busy: another process holds it.
+        Busy: another process holds the lock.
+        InputError: the folder of all runs cannot be made.
     """
     from filelock import FileLock, Timeout
 
-    # Beside the folder, not in it: a fresh start removes the folder.
+    # The lock lies beside the folder, because a fresh start removes the folder.
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,20 +100,20 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def clean(folder: Path, fresh: bool = False) -> None:
-    """Remove what a killed process left half written in a folder that is `owned`; if ``fresh``, all of it."""
+    """Remove killed processes' temporary files from a folder that is `owned`; if ``fresh``, the folder."""
     removed = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(removed, ignore_errors=True)
     if fresh and folder.exists():
-        os.replace(folder, removed)  # at once: half a run must not be taken for one to resume
+        os.replace(folder, removed)  # atomic, so that a half removed run is never resumed
         shutil.rmtree(removed, ignore_errors=True)
     files.remove_temporary(folder)
 
 
 @functools.cache
 def source_sha256() -> str:
-    """A hash of the lrn package's own code: a run is resumed by the code that began it.
+    """The SHA-256, in hex, of the lrn package's code; only the code that began a run may resume the run.
 
-    Taken once in a process, which goes on with the code that it has imported whatever is edited meanwhile.
+    The hash is taken once in a process, because the process keeps the code that it has imported.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
@@ -117,7 +124,11 @@ def source_sha256() -> str:
 
 
 class Clock:
-    """What a run costs, summed over the times it was resumed."""
+    """The cost of a run, summed over all processes that began or resumed it.
+
+    Args:
+        before: the provenance that the last process wrote; None for a new run.
+    """
 
     def __init__(self, before: dict[str, Any] | None):
         before = before or {}
@@ -129,8 +140,8 @@ class Clock:
         self._begin, self._cpu_begin = time.monotonic(), time.process_time()
 
     def cost(self) -> dict[str, Any]:
-        """Seconds, CPU seconds and peak memory so far."""
-        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+        """The cost so far: wall seconds, CPU seconds, peak memory in bytes, first start, times resumed."""
+        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
         return {
             "started": self.started,
             "resumed": self.resumed,
@@ -141,12 +152,12 @@ class Clock:
 
 
 def now() -> str:
-    """The time, ISO 8601, UTC."""
+    """The present time in UTC, as ISO 8601 with seconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def provenance() -> dict[str, Any]:
-    """What the results depend on besides the config: code, versions, machine."""
+    """The code, the versions of packages and the machine on which the results depend, as JSON values."""
     import jax
 
     from lrn.xla.runtime import processors
@@ -178,7 +189,7 @@ def _cpu_name() -> str:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """The commit lrn runs from and whether it was edited since; None when it is not a checkout."""
+    """The commit of lrn's checkout, and whether tracked files differ from it; None outside of a checkout."""
 
     def git(*args: str) -> str | None:
         try:
@@ -193,20 +204,21 @@ def _git() -> tuple[str | None, bool | None]:
             return None
         return done.stdout.strip()
 
-    inside = git("ls-files", "--error-unmatch", str(Path(__file__)))  # not merely a checkout around a .venv
+    # lrn's files must be tracked: another project's checkout may contain the .venv in which lrn is installed.
+    inside = git("ls-files", "--error-unmatch", str(Path(__file__)))
     commit = git("rev-parse", "HEAD") if inside else None
     status = git("status", "--porcelain", "--untracked-files=no") if commit else None
     return commit, None if status is None else bool(status)
 
 
 def failures(out: Path) -> dict[str, str]:
-    """What the newest run of a study failed with, for the studies whose newest run failed."""
+    """From the studies whose newest run in the folder ``out`` failed to the error of that run."""
     newest: dict[str, tuple[str, str]] = {}
     for path in sorted(out.glob("*/*/provenance.json")) if out.is_dir() else ():
         try:
             value = seal.read_stamped(path)
         except seal.Broken:
-            continue  # the report says it
+            continue  # the report names damaged files
         told = str(value.get("started") or ""), str(value.get("failed") or "")
         newest[path.parent.parent.name] = max(newest.get(path.parent.parent.name, ("", "")), told)
     return {study: failed for study, (_, failed) in newest.items() if failed}

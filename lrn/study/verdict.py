@@ -1,8 +1,9 @@
 """The verdict of a study, from its regimes and the table of results alone.
 
-Within a regime all primary predictions must hold, each at alpha (an intersection-union test, which needs no
-correction); a regime fails where one of them fails after Holm's correction. Over regimes Hochberg's
-correction runs, for holding and for failing: they share their seeds, hence depend positively on each other.
+A regime holds where all its primary predictions hold, each at alpha: an intersection-union test (Berger,
+1982) needs no correction. A regime fails where one of its primary predictions fails after Holm's
+correction (1979). Over the regimes Hochberg's correction (1988) applies, once to holding and once to
+failing; it is valid because the regimes share their seeds, and their tests depend positively on each other.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from lrn.study.predictions import Finding, Prediction, plain, restored
 from lrn.study.regimes import Regime, restored_regime
 from lrn.table import Table
 
-MIN_SEEDS = 8  # below, a spread over seeds is hardly known
-POWER = 0.8  # the chance that the numbers of seeds and the effects in a verdict speak of
-MOST_SEEDS = 1000  # beyond, the number of seeds that would decide is not told
+MIN_SEEDS = 8  # the least number of seeds of a verdict; fewer seeds say little about the spread
+POWER = 0.8  # the chance of a decision, for the numbers of seeds and the effects that a verdict names
+MOST_SEEDS = 1000  # the largest number of seeds that a verdict names
 Outcome = Literal["holds", "fails", "open", "not applicable"]
 Verdict = Literal[
     "supported",
@@ -37,11 +38,11 @@ Verdict = Literal[
     "underpowered",
     "smoke",
 ]
-VERSION = 2  # of what `judge` gives
+VERSION = 2  # the version of the rules and of the object that `judge` returns
 
 
 class Judged(NamedTuple):
-    """A prediction with its role in a regime ("gate", "primary", "secondary"), finding and outcome."""
+    """A prediction with its role in a regime ("gate", "primary" or "secondary"), finding and outcome."""
 
     role: str
     prediction: Prediction
@@ -50,9 +51,11 @@ class Judged(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A regime with what was found in it.
+    """A regime with its findings and its outcome.
 
-    p_holds, p_fails: of the regime by itself; the adjusted ones are corrected over the regimes.
+    name: the regime's name. judged: its predictions with their findings.
+    p_holds, p_fails: the p of "the regime holds" and of "the regime fails", before correction over regimes.
+    adjusted_holds, adjusted_fails: the same after Hochberg's correction over the regimes.
     """
 
     name: str
@@ -65,26 +68,35 @@ class Place(NamedTuple):
 
     @property
     def primaries(self) -> list[Judged]:
-        """What decides."""
+        """The primary predictions, which decide the regime's outcome."""
         return [j for j in self.judged if j.role == "primary"]
 
 
 def judge(study: Study, config: Any, preset: str, table: Table) -> dict[str, Any]:
-    """The verdict and everything it rests on, as JSON values, from the table alone.
+    """The verdict, with the findings of all predictions and controls, as JSON values.
+
+    Args:
+        study: the study.
+        config: the run's config.
+        preset: the name of the run's preset; "smoke" never gives a verdict.
+        table: the run's results.
+
+    Returns:
+        From "verdict", "reason", "regimes", "predictions", "controls" and "cautions" to their values.
 
     Raises:
-        ValueError: the table lacks something that a prediction or control looks at.
+        ValueError: the table lacks a cell of a prediction or of a control, or its cells have different seeds.
     """
     regimes, controls = study.asked(config), study.controlled(config)
     return _judged(regimes, controls, study.alpha, study.question, preset, table)
 
 
 def judge_again(registered: Mapping[str, Any], table: Table) -> dict[str, Any]:
-    """What `judge` says, from what a run registered in its config.json in place of the study.
+    """The result of `judge` for a run whose study is not at hand, from the object in the run's config.json.
 
     Raises:
-        ValueError: the table lacks something, or a prediction is of a kind that lrn does not have, or the
-            run was registered before there were regimes.
+        ValueError: the table lacks a cell, lrn does not know the kind of a prediction, or the run is
+            older than regimes.
     """
     if "regimes" not in registered:
         raise ValueError("it was judged by rules of an earlier version of lrn.")
@@ -95,7 +107,7 @@ def judge_again(registered: Mapping[str, Any], table: Table) -> dict[str, Any]:
 
 
 def predictions_sha256(study: Study, config: Any) -> str:
-    """A hash of what was predicted and of what was to be controlled."""
+    """The SHA-256, in hex, of a study's regimes, controls, claim and level at one config."""
     return files.sha256_json(
         [
             [r.spec() for r in study.asked(config)],
@@ -108,19 +120,26 @@ def predictions_sha256(study: Study, config: Any) -> str:
 
 
 def places(regimes: Iterable[Regime], find: Callable[[Prediction], Finding], alpha: float) -> list[Place]:
-    """What holds in which regime."""
-    found = [_place(regime, find, alpha) for regime in regimes]
-    if not found:
+    """The regimes with their outcomes.
+
+    Args:
+        regimes: the regimes of a study.
+        find: from a prediction to its finding.
+        alpha: the level of the tests.
+    """
+    alone = [_place(regime, find, alpha) for regime in regimes]
+    if not alone:
         return []
-    up = stats.hochberg([place.p_holds for place in found])
-    down = stats.hochberg([place.p_fails for place in found])
+    up = stats.hochberg([place.p_holds for place in alone])
+    down = stats.hochberg([place.p_fails for place in alone])
     return [
         place._replace(adjusted_holds=float(h), adjusted_fails=float(f), outcome=_decided(place, h, f, alpha))
-        for place, h, f in zip(found, up, down)
+        for place, h, f in zip(alone, up, down)
     ]
 
 
 def _place(regime: Regime, find: Callable[[Prediction], Finding], alpha: float) -> Place:
+    """One regime with its findings, before the correction over regimes."""
     findings = {id(p): find(p) for _, p in regime.all}
     primary = [findings[id(p)] for p in regime.primary]
     failing = dict(zip(map(id, regime.primary), stats.holm([_fails(f) for f in primary])))
@@ -145,11 +164,12 @@ def _decided(place: Place, holds: float, fails: float, alpha: float) -> Outcome:
 
 
 def _holds(finding: Finding) -> float:
-    """The p for holding; 0 or 1 where nothing is random."""
+    """The p of "the prediction holds"; 0 or 1 where nothing is random."""
     return float(not finding.holds) if finding.p_holds is None else finding.p_holds
 
 
 def _fails(finding: Finding) -> float:
+    """The p of "the prediction fails"; 0 or 1 where nothing is random."""
     return float(bool(finding.holds)) if finding.p_fails is None else finding.p_fails
 
 
@@ -162,8 +182,10 @@ def _outcome(finding: Finding, failing: float | None, alpha: float) -> Outcome:
 def checked(
     controls: Sequence[Control], find: Callable[[Prediction], Finding], alpha: float
 ) -> list[tuple[Control, Finding, Outcome]]:
-    """The controls with their findings; Holm's correction over the guards for failing, so that many of them
-    void a study no more often than one. Exact ones have no chance to err, and are not counted.
+    """The controls with their findings and outcomes.
+
+    Holm's correction runs over the controls that can void the verdict, so that many of them void a sound
+    study no more often than one would. Exact controls make no test, and are not counted.
     """
     findings = [find(c.check) for c in controls]
     random = [f.p_fails is not None for f in findings]
@@ -184,17 +206,17 @@ def _judged(
     def find(prediction: Prediction) -> Finding:
         return prediction.find(table)
 
-    found = places(regimes, find, alpha)
+    judged_regimes = places(regimes, find, alpha)
     checks = checked(controls, find, alpha)
     seeds = len(table.seeds)
-    verdict, reason = decide(preset, seeds, found, checks, alpha, question)
+    verdict, reason = decide(preset, seeds, judged_regimes, checks, alpha, question)
     guards = [c for c in checks if c[0].consequence == "invalid" and c[2] == "open"]
     return {
         "judge": VERSION,
         "verdict": verdict,
         "reason": reason,
-        "regimes": [_regime(place) for place in found],
-        "predictions": [_prediction(place.name, j, alpha) for place in found for j in place.judged],
+        "regimes": [_regime(place) for place in judged_regimes],
+        "predictions": [_prediction(place.name, j, alpha) for place in judged_regimes for j in place.judged],
         "controls": [{**c.spec(), **_finding(f), "outcome": o, "passed": o == "holds"} for c, f, o in checks],
         "cautions": [c.check.statement for c, _, _ in guards],
     }
@@ -208,7 +230,16 @@ def decide(
     alpha: float = 0.05,
     question: bool = False,
 ) -> tuple[Verdict, str]:
-    """The verdict, and why in one sentence."""
+    """The verdict, and its reason in one sentence.
+
+    Args:
+        preset: the name of the run's preset.
+        seeds: the number of seeds.
+        found: the regimes with their outcomes, from `places`.
+        checks: the controls with their outcomes, from `checked`.
+        alpha: the level of the tests.
+        question: whether the notes ask an open question.
+    """
     if preset == "smoke":
         return "smoke", "The smoke preset shows that the study runs; it is too small for a verdict."
     broken = [c for c, _, outcome in checks if c.consequence == "invalid" and outcome == "fails"]
@@ -224,7 +255,7 @@ def decide(
 
 
 def _out_of_reach(found: Sequence[Place], seeds: int, alpha: float) -> str:
-    """A primary prediction that could not hold, or not fail, by itself after all corrections; or ""."""
+    """The statement of a primary prediction that cannot hold, or cannot fail, with so few seeds; or ""."""
     for place in found:
         for judged in place.primaries:
             holds, fails = judged.prediction.smallest_p(seeds)
@@ -235,6 +266,7 @@ def _out_of_reach(found: Sequence[Place], seeds: int, alpha: float) -> str:
 
 
 def _over_regimes(found: Sequence[Place]) -> tuple[Verdict, str]:
+    """The verdict and its reason, from the outcomes of the regimes alone."""
     by = {o: [p for p in found if p.outcome == o] for o in ("holds", "fails", "open", "not applicable")}
     holds, fails = by["holds"], by["fails"]
     rest = "; ".join(
@@ -304,9 +336,15 @@ def _prediction(regime: str, judged: Judged, alpha: float) -> dict[str, Any]:
 
 
 def seeds_needed(finding: Finding, alpha: float = 0.05, power: float = POWER) -> int | None:
-    """How many seeds would decide with that power, at the effect and the spread seen, by a one-sided z test.
+    """How many seeds would decide an open prediction, by a one-sided z test.
 
-    None where no mean is tested, or where more than `MOST_SEEDS` are needed.
+    Args:
+        finding: gives the effect and the spread.
+        alpha: the level of the test.
+        power: the chance of a decision.
+
+    Returns:
+        The number of seeds; None where no mean is tested, or where more than `MOST_SEEDS` are needed.
     """
     if finding.spread is None or not finding.distance or not math.isfinite(finding.distance):
         return None
@@ -317,7 +355,16 @@ def seeds_needed(finding: Finding, alpha: float = 0.05, power: float = POWER) ->
 
 
 def detectable(finding: Finding, alpha: float = 0.05, power: float = POWER) -> float | None:
-    """The least distance from the margin that these seeds would have shown with that power; None as above."""
+    """The least distance from the margin that the finding's seeds would have shown, by a one-sided t test.
+
+    Args:
+        finding: gives the spread and the number of seeds.
+        alpha: the level of the test.
+        power: the chance of a decision.
+
+    Returns:
+        The distance, in the metric's unit; None where no mean is tested.
+    """
     if finding.spread is None or finding.n < 2 or not math.isfinite(finding.spread):
         return None
     from scipy.special import stdtrit

@@ -1,6 +1,7 @@
-"""What every supervised learner shares, one idea a file.
+"""Supervised learning: the training of a network on labeled batches, and its evaluation.
 
-`learner` trains a network on labeled batches; `losses` and `targets` say on what, `optimizers` and
-`schedules` how, `averages` and `early_stopping` which weights are kept, `evaluate` and `probes` how good they
-are. Every function is pure, and every float of a config may be swept under vmap.
+`learner` trains a network. `losses` and `targets` define the objective, `optimizers` and `schedules` the
+update. `averages` and `early_stopping` keep averaged or best weights. `evaluate` measures loss and
+accuracy, `probes` measure representations. Every function is pure, and every float of a config may be
+swept under vmap.
 """

@@ -16,12 +16,16 @@ METHODS = ("ema", "none", "swa")
 
 @config
 class AverageConfig:
-    """Which weights are averaged, and how.
+    """The kind of average, and the steps whose weights enter it.
 
-    method: "none"; "ema", exponentially with ``decay``; or "swa", uniformly.
-    decay: of the EMA, in [0, 1): about the last 1 / (1 - decay) averaged weights count.
+    method: "none"; "ema", an exponential average with ``decay``; or "swa", a uniform average.
+    decay: the decay of the EMA, in [0, 1). The average covers about the last 1 / (1 - decay) averaged
+        weights.
     start: the first step, counted from 1, whose weights are averaged.
-    every: from there on the weights of each ``every``-th step are.
+    every: from ``start`` on, the weights of every ``every``-th step are averaged.
+
+    Raises:
+        InputError: a field is out of its range.
     """
 
     method: str = "none"
@@ -37,10 +41,10 @@ class AverageConfig:
 
 
 class Average(NamedTuple):
-    """A mean of trees.
+    """A running mean of trees.
 
-    value: the mean, its floats in float32 or wider; before anything was averaged, what `begin` got.
-    weight: float32 scalar. Under `ema` 1 - decay^n after n trees, under `swa` n; 0 where value is no mean.
+    value: the mean, with floats of float32 or wider; before the first tree, the argument of `begin`.
+    weight: float32 scalar: after n trees 1 - decay^n under `ema`, n under `swa`; 0 before the first tree.
     """
 
     value: PyTree
@@ -48,7 +52,7 @@ class Average(NamedTuple):
 
 
 def check_decay(decay: Any) -> None:
-    """Raise InputError unless 0 <= ``decay`` < 1; a traced one passes."""
+    """Raise InputError unless 0 <= ``decay`` < 1; a traced decay passes."""
     check.between("decay", decay, 0, 1)
     if isinstance(decay, (int, float)) and decay == 1:
         raise check.InputError(
@@ -57,16 +61,16 @@ def check_decay(decay: Any) -> None:
 
 
 def begin(tree: PyTree) -> Average:
-    """The average of nothing yet, for trees like this one."""
+    """An average before its first tree, for trees of the form of ``tree``."""
     return Average(jax.tree.map(_wide, tree), jnp.zeros(()))
 
 
 def ema(average: Average, tree: PyTree, decay: Array | float) -> Average:
-    """Take ``tree`` into an exponential moving average, bias-corrected as Adam's moments are.
+    """Add ``tree`` to an exponential moving average, with the bias correction of Adam (Kingma and Ba 2015).
 
     After n trees the value is ``sum_i decay^(n - i) tree_i / sum_i decay^(n - i)``: a mean whose weights sum
-    to 1, and after the first tree that tree itself. The decay may change from call to call. Arrays that hold
-    no floats (counters) are the newest.
+    to 1. After the first tree the value is this tree. The decay may change from call to call. Arrays that
+    hold no floats (counters) are not averaged: the newest replaces the older ones.
 
     Raises:
         InputError: the decay is not in [0, 1).
@@ -77,19 +81,22 @@ def ema(average: Average, tree: PyTree, decay: Array | float) -> Average:
 
 
 def swa(average: Average, tree: PyTree) -> Average:
-    """Take ``tree`` into a uniform mean: after n trees the value is their sum over n."""
+    """Add ``tree`` to a uniform mean: after n trees the value is their sum divided by n."""
     weight = average.weight + 1.0
     return Average(_towards(average.value, tree, 1.0 / weight), weight)
 
 
 def update(config: AverageConfig, average: PyTree, tree: PyTree, step: Array) -> PyTree:
-    """Take in ``tree``, the weights after step ``step`` (from 1 on), if the config averages that step.
+    """Add ``tree`` to the average if the config averages the weights of this step.
 
     Args:
-        config: its method "none" keeps ``average`` as it is.
+        config: with the method "none" the average stays as it is.
         average: from `begin` or this function; () under "none".
-        tree: like those before.
-        step: int scalar.
+        tree: the weights after the step, of the form of the trees before.
+        step: int scalar, the step, counted from 1.
+
+    Returns:
+        The new average.
     """
     if config.method == "none":
         return average
@@ -99,7 +106,7 @@ def update(config: AverageConfig, average: PyTree, tree: PyTree, step: Array) ->
 
 
 def averaged(average: PyTree, current: PyTree) -> PyTree:
-    """The mean in the dtypes of ``current``, or ``current`` itself where nothing was averaged yet."""
+    """The mean, in the dtypes of ``current``; ``current`` itself if no tree was averaged yet."""
     if not isinstance(average, Average):
         return current
     return jax.tree.map(
@@ -108,17 +115,20 @@ def averaged(average: PyTree, current: PyTree) -> PyTree:
 
 
 def refresh(net: Net, params: Params, net_state: NetState, x: Array, key: Key) -> NetState:
-    """BatchNorm's statistics for weights that were never trained themselves, as an average's never were.
+    """BatchNorm's statistics for averaged weights, which no training step has used (Izmailov et al. 2018).
 
-    One pass in training mode over batches, in order, which changes the state alone. Statistics that run with
-    momentum .9, as those of `lrn.nets` do, have forgotten 99% of the old ones after 44 batches.
+    The network runs in training mode over the batches in order, which changes only its state. With a momentum
+    of .9, as in `lrn.nets`, the old statistics have lost 99% of their weight after 44 batches.
 
     Args:
         net: the network.
         params: the averaged weights.
-        net_state: to start from.
-        x: [batches, batch, ...].
-        key: for dropout.
+        net_state: the state to start from.
+        x: inputs [batches, batch, ...].
+        key: the key of dropout.
+
+    Returns:
+        The new state.
     """
 
     def take(state: NetState, given: tuple[Key, Array]) -> tuple[NetState, None]:

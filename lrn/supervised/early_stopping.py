@@ -1,4 +1,4 @@
-"""Early stopping as a state: the best weights so far, and whether patience is over (Prechelt 1998)."""
+"""Early stopping as a state: the best weights so far, and whether training has stopped (Prechelt 1998)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lrn.types import Array, PyTree
 
 
 class EarlyStopping(NamedTuple):
-    """What early stopping remembers.
+    """The state of early stopping.
 
-    best: the tree (weights) with the best metric; before the first evaluation, what `begin` got.
-    metric: float32 scalar, the best one; NaN before the first that is a number.
-    at: int32 scalar, the evaluation that gave it, counted from 1; 0 before.
-    evaluations: int32 scalar, those until the stop.
-    stopped: bool scalar; from then on nothing changes.
+    best: the tree (weights) with the best metric; before the first evaluation, the argument of `begin`.
+    metric: float32 scalar, the best metric; NaN before the first metric that is a number.
+    at: int32 scalar, the evaluation that gave the best metric, counted from 1; 0 before.
+    evaluations: int32 scalar, the number of evaluations until the stop.
+    stopped: bool scalar, whether training has stopped; from the stop on no field changes.
     """
 
     best: PyTree
@@ -30,7 +30,7 @@ class EarlyStopping(NamedTuple):
 
 
 def begin(tree: PyTree) -> EarlyStopping:
-    """Nothing evaluated yet; for trees like this one."""
+    """The state before the first evaluation, for trees of the form of ``tree``."""
     zero = jnp.zeros((), jnp.int32)
     tree = jax.tree.map(jnp.asarray, tree)
     return EarlyStopping(tree, jnp.full((), jnp.nan, jnp.float32), zero, zero, jnp.zeros((), bool))
@@ -45,21 +45,24 @@ def update(
     larger_is_better: bool,
     least: ArrayLike = 0.0,
 ) -> EarlyStopping:
-    """Take in one evaluation.
+    """Add one evaluation.
 
-    A training stops at the ``patience``-th evaluation in a row that is no better than the best; a later one
-    is not looked at, however good, so that a scan over all evaluations gives what a loop that stops gives.
+    Training stops at the ``patience``-th evaluation in a row that is no better than the best. Later
+    evaluations are ignored, so that a scan over all evaluations gives the result of a loop that stops.
 
     Args:
-        state: so far.
+        state: the state before.
         tree: the weights that were evaluated.
-        metric: on validation data, scalar. NaN is no better than anything.
+        metric: their metric on validation data, scalar. NaN is never better.
         patience: in evaluations, 1 or more; may be traced.
         larger_is_better: True for an accuracy, False for a loss.
-        least: the metric must be better than the best by more than this; may be traced.
+        least: the metric must be better than the best metric by more than this; may be traced.
+
+    Returns:
+        The new state.
 
     Raises:
-        InputError: the patience is below 1, or least is negative.
+        InputError: the patience is below 1, or ``least`` is negative.
     """
     check.boolean("larger_is_better", larger_is_better)
     check.non_negative("least", least)

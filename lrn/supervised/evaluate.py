@@ -1,4 +1,4 @@
-"""Loss and accuracy over a whole set, in one compiled program whose memory is that of one batch."""
+"""Loss and accuracy over a whole set, in one compiled program with the memory of one batch."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ def evaluate(
     loss: Loss = cross_entropy,
     batch_size: int = 256,
 ) -> dict[str, Array]:
-    """The mean loss and, for labels, the accuracy, in evaluation mode, with neither smoothing nor mixup.
+    """The mean loss and, for labels, the accuracy, in evaluation mode, without smoothing or mixup.
 
-    Safe under jit, and under vmap over parameters.
+    The function may be called under jit, and under vmap over parameters.
 
     Args:
         net: the network.
         params: its parameters.
         net_state: its state.
         x: inputs [n, ...].
-        y: labels [n] of integers, or targets [n, ...] of floats.
-        loss: ``loss(output, target) -> [batch]``; labels reach it as probabilities [batch, classes].
-        batch_size: examples at once, which bounds the memory.
+        y: integer labels [n], or float targets [n, ...].
+        loss: ``loss(output, target) -> [batch]``; labels are passed as probabilities [batch, classes].
+        batch_size: the number of examples at once, which bounds the memory.
 
     Returns:
-        ``loss``, scalar, and for labels ``accuracy`` in [0, 1], for which ties count as wrong.
+        ``loss``, scalar, in the unit of ``loss``; for labels also ``accuracy``, scalar in [0, 1]. Ties
+        for the largest logit count as wrong.
 
     Raises:
-        InputError: the batch size is below 1, or the set is empty or does not fit together.
+        InputError: the batch size is below 1, the set is empty, or inputs and targets differ in number.
     """
     check.integer("batch_size", batch_size, 1)
     x, y = targets.read({"x": x, "y": y})
     n = x.shape[0]
     size = min(batch_size, n)
 
-    # The last batch is filled up with the first example, which counts nothing there.
+    # The last batch is padded with the first example; the padding is masked out of the sums.
     index = jnp.arange(-(-n // size) * size).reshape(-1, size)
 
     def sums(index: Array) -> dict[str, Array]:

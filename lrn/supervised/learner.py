@@ -19,12 +19,17 @@ from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetStat
 
 @config
 class SupervisedConfig:
-    """How to train.
+    """Settings of supervised training.
 
-    optimizer, average: configs of their own.
-    smoothing: of labels, in [0, 1]: each class gets this over the number of classes, the true one the rest.
-    mixup: train on mixtures of two inputs and of their targets.
-    alpha: of mixup's Beta(alpha, alpha), unused without; small ones give mixtures close to one of the two.
+    optimizer: the optimizer's config. average: the config of the averaged weights.
+    smoothing: label smoothing in [0, 1]. Each class gets the probability ``smoothing / classes``, the
+        true class the rest besides.
+    mixup: whether to train on mixtures of two inputs and of their targets (Zhang et al. 2018).
+    alpha: the parameter of mixup's Beta(alpha, alpha). A small alpha gives mixtures close to one of the two
+        inputs. Unused without mixup.
+
+    Raises:
+        InputError: a field is out of its range.
     """
 
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -42,8 +47,9 @@ class SupervisedConfig:
 class SupervisedState(NamedTuple):
     """State of supervised learning.
 
-    average: an `lrn.supervised.averages.Average` of parameters and network state; () without one.
-    step: int32 scalar, the steps taken.
+    params, net_state: the parameters and the state of the network. opt_state: the optimizer's state.
+    average: an `lrn.supervised.averages.Average` of (params, net_state); () where nothing is averaged.
+    step: int32 scalar, the number of steps taken.
     """
 
     params: Params
@@ -56,23 +62,23 @@ class SupervisedState(NamedTuple):
 def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None = None) -> Learner:
     """Train ``net`` by the gradient of the mean of ``loss``.
 
-    Batches are ``{"image" or "x": [batch, ...], "label" or "y": [batch, ...]}``. Integer targets are labels:
-    the loss gets them as probabilities [batch, classes], smoothed and mixed; it gets targets of floats as
-    they are, or mixed.
+    Batches are ``{"image" or "x": [batch, ...], "label" or "y": [batch, ...]}``. Integer targets are
+    labels; the loss receives labels as probabilities [batch, classes], after smoothing and mixup. The
+    loss receives float targets as they are, or after mixup.
 
-    Metrics, of the batch in training mode: ``loss`` (mixed and smoothed as it is minimized); ``accuracy``,
-    for labels, which under mixup counts each of the two labels by its share; ``gradient_norm`` (L2, over all
-    parameters, before clipping).
+    The metrics are those of the batch in training mode. ``loss``: the minimized loss, with smoothing and
+    mixup. ``accuracy``, for labels, in [0, 1]: under mixup each of the two labels counts by its share.
+    ``gradient_norm``: the L2 norm over all parameters, before clipping.
 
     Args:
-        net: ``apply`` gives one array [batch, ...]; logits [batch, classes] for labels.
-        loss: ``loss(output, target) -> [batch]``, as `lrn.supervised.losses` has them.
-        config: its floats may be swept.
-        mask: which parameters decay, in place of what the optimizer's config says.
+        net: a network whose ``apply`` gives one array [batch, ...]; logits [batch, classes] for labels.
+        loss: ``loss(output, target) -> [batch]``, such as those in `lrn.supervised.losses`.
+        config: the settings; its floats may be swept.
+        mask: the parameters that decay, in place of the optimizer's config.
 
     Raises:
-        InputError: at trace time, for a batch, an output or a loss of the wrong form, and for label smoothing
-            of targets that are no labels. A label that is none of the classes is refused where it can be
+        InputError: at trace time, if a batch, an output or a loss has the wrong form, or if labels are to be
+            smoothed and the targets are floats. A label outside of the classes is refused where it can be
             read; within a jitted training it makes loss and parameters NaN.
     """
     transform = optimizer(config.optimizer, mask)
@@ -119,12 +125,12 @@ def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None
 
 
 def weights(state: SupervisedState) -> tuple[Params, NetState]:
-    """Parameters and network state to evaluate: the average where there is one, else the last."""
+    """The parameters and the network state to evaluate: the averaged ones if there are any, else the last."""
     return averages.averaged(state.average, (state.params, state.net_state))
 
 
 def _target(output: Array | jax.ShapeDtypeStruct, y: Array, config: SupervisedConfig) -> Array:
-    """What the loss compares the output with, before it is mixed and smoothed."""
+    """The target of the loss before smoothing and mixup: probabilities of labels, or float targets."""
     if not hasattr(output, "shape"):
         raise check.InputError(
             f"the network must give one array, got {type(output).__name__}; wrap it so that it gives one."

@@ -1,4 +1,4 @@
-"""Losses of examples: each maps outputs and targets [batch, ...] to losses [batch]."""
+"""Losses: each function maps outputs and targets [batch, ...] to one loss for each example, [batch]."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Loss = Callable[[Array, Array], Array]
 
 
 def cross_entropy(logits: Array, target: Array) -> Array:
-    """``-sum_c target_c log softmax(logits)_c`` in nats; [batch].
+    """The cross-entropy ``-sum_c target_c log softmax(logits)_c`` in nats, [batch].
 
     Args:
-        logits: [batch, classes]; a class of logit -inf and target 0 counts nothing.
+        logits: [batch, classes]; a class with logit -inf and target 0 adds nothing to the loss.
         target: probabilities [batch, classes].
 
     Raises:
@@ -26,14 +26,18 @@ def cross_entropy(logits: Array, target: Array) -> Array:
     if logits.ndim != 2 or logits.shape != target.shape:
         raise check.InputError(
             f"cross_entropy needs logits and targets [batch, classes], got shapes {logits.shape} and "
-            f"{target.shape}; make targets of labels by lrn.supervised.targets.one_hot."
+            f"{target.shape}; turn labels into targets by lrn.supervised.targets.one_hot."
         )
     log_p = jax.nn.log_softmax(_wide(logits))
     return -jnp.sum(jnp.where(target == 0, 0.0, target * log_p), axis=1)
 
 
 def squared_error(output: Array, target: Array) -> Array:
-    """The mean over all but the first axis of ``(output - target)^2``; [batch].
+    """The mean of ``(output - target)^2`` over all axes but the first, [batch].
+
+    Args:
+        output: [batch, ...].
+        target: of the shape of ``output``.
 
     Raises:
         InputError: the shapes differ, which broadcasting would hide.
@@ -47,10 +51,10 @@ def squared_error(output: Array, target: Array) -> Array:
 
 
 def hits(logits: Array, target: Array) -> Array:
-    """The target's probability of the class whose logit is above all others; [batch].
+    """The target's probability of the class with the largest logit, [batch].
 
-    For labels that is 1 where the network is right and 0 where it is wrong. Ties for the largest logit and
-    NaN count as wrong.
+    For labels this probability is 1 where the network is right and 0 where it is wrong. Ties for the largest
+    logit and NaN count as wrong.
 
     Args:
         logits: [batch, classes].

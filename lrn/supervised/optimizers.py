@@ -1,4 +1,4 @@
-"""Optimizers of optax from one small config, whose every float may be swept under vmap."""
+"""Optimizers of optax, made from one small config; every float of the config may be swept under vmap."""
 
 from __future__ import annotations
 
@@ -30,21 +30,27 @@ class OptimizerConfig:
 
     name: "sgd" (Sutskever et al. 2013), "adam" (Kingma and Ba 2015), "adamw" (Loshchilov and Hutter 2019),
         "lars" (You et al. 2017) or "lamb" (You et al. 2020).
-    learning_rate: the largest one, after the warm-up.
-    weight_decay: added to the gradient (L2) for sgd, adam and lars; decoupled from it for adamw and lamb,
-        and then times the learning rate.
-    decayed: "matrices", weights of two axes or more, which leaves out biases and the scales of norms; or
-        "all". The others also keep their plain step under lars.
-    clip: gradients of a greater global norm are scaled down to it, before anything else; inf never does so.
-    warmup: in steps, a linear rise before the schedule begins.
-    schedule: "constant"; "linear" or "cosine" to ``end`` times the rate at step ``steps``; or "piecewise",
-        the rate times ``drop`` from each step in ``drops`` on.
-    steps: the length of the training, warm-up included; linear and cosine need it.
-    end: a share of the learning rate.
-    drops: in steps from the start of the training, ascending.
-    momentum, nesterov: of sgd and lars.
-    b1, b2, eps: of adam, adamw and lamb.
+    learning_rate: the rate after the warm-up, the largest of the training.
+    weight_decay: the coefficient of the decay. Under sgd, adam and lars it adds an L2 term to the gradient;
+        under adamw and lamb it is decoupled from the gradient and multiplied by the learning rate.
+    decayed: the parameters that decay: "matrices", all arrays of two axes or more, which leaves out
+        biases and the scales of norms; or "all". Under lars, parameters that do not decay take the step
+        without the trust ratio.
+    clip: the largest global norm of the gradient. Before all else a gradient with a larger norm is scaled to
+        this norm; inf clips nothing.
+    warmup: the length in steps of a linear rise before the schedule begins.
+    schedule: "constant"; "linear" or "cosine", from the rate to ``end`` times the rate at step ``steps``; or
+        "piecewise", which multiplies the rate by ``drop`` at each step in ``drops``.
+    steps: the length of the training in steps, warm-up included; "linear" and "cosine" need it.
+    end: the last rate of "linear" and "cosine", as a share of ``learning_rate``.
+    drops: the steps of "piecewise", counted from the start of the training, ascending.
+    drop: the factor of "piecewise".
+    momentum, nesterov: settings of sgd and lars.
+    b1, b2, eps: settings of adam, adamw and lamb.
     trust: the trust coefficient of lars.
+
+    Raises:
+        InputError: a field is out of its range, or the fields of the schedule contradict each other.
     """
 
     name: str = "adamw"
@@ -108,11 +114,11 @@ class OptimizerConfig:
 
 
 def optimizer(config: OptimizerConfig, mask: Mask | None = None) -> optax.GradientTransformation:
-    """The optimizer that the config says.
+    """The optimizer of a config.
 
     Args:
-        config: its floats may be traced; the form of the state does not depend on them.
-        mask: which parameters decay, in place of what ``config.decayed`` says.
+        config: the settings; its floats may be traced, and the form of the state does not depend on them.
+        mask: the parameters that decay, in place of ``config.decayed``.
     """
     chosen = mask or (matrices if config.decayed == "matrices" else everything)
     decay = optax.add_decayed_weights(config.weight_decay, chosen)
@@ -131,7 +137,7 @@ def optimizer(config: OptimizerConfig, mask: Mask | None = None) -> optax.Gradie
 
 
 def learning_rate(config: OptimizerConfig) -> Schedule:
-    """The learning rate as a function of the step, 0 at the first."""
+    """The learning rate as a function of the step; the first step is step 0."""
     peak, rest = config.learning_rate, config.steps - config.warmup
     if config.schedule == "linear":
         after = schedules.linear(peak, peak * config.end, rest)
@@ -146,14 +152,14 @@ def learning_rate(config: OptimizerConfig) -> Schedule:
 
 
 def clip_by_norm(largest: ArrayLike) -> optax.GradientTransformation:
-    """`optax.clip_by_global_norm` that keeps the dtype of each array under a traced norm, and takes inf."""
+    """Like `optax.clip_by_global_norm`, but keeps each array's dtype under a traced norm, and accepts inf."""
 
     def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
         del params
         squares = [jnp.sum(jnp.square(x.astype(jnp.float32))) for x in jax.tree.leaves(updates)]
         square = sum(squares, jnp.zeros(()))
         over = square > jnp.square(jnp.asarray(largest, jnp.float32))
-        # The norm of a gradient that is not scaled is not divided by: it may be 0, and the largest inf.
+        # Where the gradient is not scaled, the divisor is 1: the norm may be 0, and ``largest`` inf.
         scale = jnp.where(over, largest / jnp.sqrt(jnp.where(over, square, 1.0)), 1.0)
         return jax.tree.map(lambda x: x * scale.astype(x.dtype), updates), state
 

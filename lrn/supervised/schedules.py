@@ -1,9 +1,9 @@
-"""Schedules: functions of a step count, whose every number may be traced.
+"""Schedules: functions of a step count; every number of a schedule may be traced.
 
-All lengths and boundaries are in steps, none is a fraction of the training, and none need be whole. A
-schedule is ``schedule(count) -> value``, float32, where the count is 0 at the first step and may be an array;
-an optax optimizer takes it as its learning rate. optax's own linear and cosine schedules branch on their
-lengths, which a sweep traces.
+All lengths and boundaries are in steps, never in fractions of the training, and need not be whole numbers. A
+schedule is ``schedule(count) -> value``, float32. The count is 0 at the first step and may be an array.
+An optax optimizer accepts a schedule as its learning rate. optax's own linear and cosine schedules branch
+on their lengths in Python, which fails when a sweep traces the lengths.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Schedule = Callable[[ArrayLike], Array]
 
 
 def progress(count: ArrayLike, steps: ArrayLike) -> Array:
-    """The share of ``steps`` that is over: 0 at count 0, 1 from ``steps`` on; 0 steps are over at once."""
+    """The completed share of ``steps``: 0 at count 0, 1 from ``steps`` on; always 1 for 0 steps."""
     at_once = jnp.asarray(steps) == 0
     share = jnp.clip(jnp.asarray(count, jnp.float32) / jnp.where(at_once, 1.0, steps), 0.0, 1.0)
     return jnp.where(at_once, 1.0, share)
@@ -37,7 +37,7 @@ def constant(value: ArrayLike) -> Schedule:
 
 
 def linear(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
-    """From ``start`` at step 0 straight to ``end`` at step ``steps``, and constant from there.
+    """A straight line from ``start`` at step 0 to ``end`` at step ``steps``, then constant.
 
     Raises:
         InputError: steps is negative.
@@ -48,7 +48,9 @@ def linear(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
 
 
 def cosine(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
-    """From ``start`` to ``end`` over ``steps`` steps by half a cosine (Loshchilov and Hutter 2017).
+    """Half a cosine from ``start`` to ``end`` over ``steps`` steps (Loshchilov and Hutter 2017).
+
+    After ``steps`` steps the value is ``end``.
 
     Raises:
         InputError: steps is negative.
@@ -59,7 +61,7 @@ def cosine(start: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
 
 
 def exponential(start: ArrayLike, end: ArrayLike, half_life: ArrayLike) -> Schedule:
-    """From ``start`` at step 0 towards ``end``; the distance halves every ``half_life`` steps.
+    """From ``start`` at step 0 towards ``end``; every ``half_life`` steps the distance to ``end`` halves.
 
     Raises:
         InputError: half_life is not positive.
@@ -76,14 +78,14 @@ def inverse_power(start: ArrayLike, rate: ArrayLike, power: ArrayLike) -> Schedu
 
 
 def piecewise(values: Sequence[ArrayLike], boundaries: Sequence[ArrayLike]) -> Schedule:
-    """``values[0]``, then ``values[i + 1]`` from step ``boundaries[i]`` on.
+    """``values[0]`` first, then ``values[i + 1]`` from step ``boundaries[i]`` on.
 
     Args:
-        values: one more than there are boundaries.
-        boundaries: in steps, ascending.
+        values: the values, one more than boundaries.
+        boundaries: steps, ascending.
 
     Raises:
-        InputError: the lengths do not fit, or the boundaries do not ascend.
+        InputError: there is not one value more than boundaries, or the boundaries do not ascend.
     """
     if len(values) != len(boundaries) + 1:
         raise check.InputError(
@@ -108,8 +110,8 @@ def piecewise(values: Sequence[ArrayLike], boundaries: Sequence[ArrayLike]) -> S
 def warm_up(schedule: Schedule, steps: ArrayLike) -> Schedule:
     """A linear rise over the first ``steps`` steps, after which ``schedule`` begins at its own step 0.
 
-    Step ``count`` of the rise has the share ``(count + 1) / steps`` of the schedule's first value (Goyal et
-    al. 2017): no step has a rate of 0, and the last of the rise has the whole.
+    Step ``count`` of the rise has ``(count + 1) / steps`` times the schedule's first value (Goyal et al.
+    2017): no step has a rate of 0, and the last step of the rise has the whole first value.
 
     Raises:
         InputError: steps is negative.

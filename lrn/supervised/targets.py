@@ -1,4 +1,4 @@
-"""Batches as inputs and targets, and what makes targets soft: label smoothing and mixup."""
+"""Inputs and targets of batches, and soft targets: one-hot labels, label smoothing, mixup."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def read(batch: Any) -> tuple[Array, Array]:
     """Inputs and targets of a batch ``{"image" or "x": [batch, ...], "label" or "y": [batch, ...]}``.
 
     Raises:
-        InputError: the batch has not exactly one of each, the two differ in size or are empty, targets
-            are neither integers nor floats, or integer labels have more than one axis.
+        InputError: the batch lacks inputs or targets or has two of them, the two differ in number or are
+            empty, the targets are neither integers nor floats, or integer labels have more than one axis.
     """
     if not isinstance(batch, Mapping):
         raise check.InputError(
@@ -34,12 +34,12 @@ def read(batch: Any) -> tuple[Array, Array]:
         raise check.InputError(f"inputs must be [batch, ...], got shape {x.shape}; add the missing axis.")
     if y.ndim < 1 or x.shape[0] != y.shape[0] or x.size == 0:
         raise check.InputError(
-            f"inputs and targets must have one batch size above 0, got shapes {x.shape} and {y.shape}; pair "
-            "them up."
+            f"inputs and targets must have one batch size above 0, got shapes {x.shape} and {y.shape}; give "
+            "one target for each input."
         )
     if not is_labels(y) and not jnp.issubdtype(y.dtype, jnp.floating):
         raise check.InputError(
-            f"targets must be integer labels or floats, got dtype {y.dtype}; convert them to one of the two."
+            f"targets must be integer labels or floats, got dtype {y.dtype}; convert the targets."
         )
     if is_labels(y) and y.ndim != 1:
         raise check.InputError(
@@ -49,21 +49,23 @@ def read(batch: Any) -> tuple[Array, Array]:
 
 
 def is_labels(y: Array) -> bool:
-    """Whether targets are class indices, not numbers to be predicted."""
+    """Whether targets are class indices rather than numbers to be predicted."""
     return jnp.issubdtype(y.dtype, jnp.integer)
 
 
 def readable(x: Array) -> bool:
-    """Whether the values of an array can be looked at: it is not traced, and all of it is in this process."""
+    """Whether the values of an array can be read: the array is not traced, and lies whole in this process."""
     return not isinstance(x, Tracer) and getattr(x, "is_fully_addressable", True)
 
 
 def check_range(name: str, y: Array, classes: int, remedy: str) -> None:
-    """Raise InputError where labels can be read and one of them is none of the classes.
+    """Raise InputError if labels can be read and one of them is below 0, or ``classes`` or above.
 
     Args:
-        name: of the labels, as they begin the sentence. y: integers [n]. classes: their number.
-        remedy: the end of the sentence: what to do besides relabeling.
+        name: the name of the labels, which begins the message.
+        y: integer labels [n].
+        classes: the number of classes.
+        remedy: the end of the message: what to do if the labels are right.
     """
     if not readable(y):
         return
@@ -78,11 +80,11 @@ def check_range(name: str, y: Array, classes: int, remedy: str) -> None:
 def one_hot(y: Array, classes: int) -> Array:
     """Labels [batch] as probabilities [batch, classes], float32.
 
-    The row of a label that is none of the classes is NaN where it cannot be read, under jit: a row of zeros
-    would have a loss of 0.
+    Under jit a label outside of the classes cannot be refused, and its row is NaN; a row of zeros would
+    have a loss of 0.
 
     Raises:
-        InputError: a label that can be read is none of the classes.
+        InputError: a label that can be read is outside of the classes.
     """
     check_range("labels", y, classes, "give the network more outputs")
     wide = y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
@@ -91,37 +93,41 @@ def one_hot(y: Array, classes: int) -> Array:
 
 
 def smooth(target: Array, smoothing: Array | float) -> Array:
-    """``(1 - smoothing) target + smoothing / classes`` (Szegedy et al. 2016), of [batch, classes]."""
+    """``(1 - smoothing) target + smoothing / classes`` for targets [batch, classes] (Szegedy et al. 2016)."""
     return (1.0 - smoothing) * target + smoothing / target.shape[1]
 
 
 def mixup_share(key: Key, alpha: ArrayLike) -> Array:
-    """The share of an example itself in its mixture, from Beta(alpha, alpha); scalar (Zhang et al. 2018)."""
+    """The share of an example in its mixture, a scalar drawn from Beta(alpha, alpha) (Zhang et al. 2018)."""
     return jax.random.beta(key, alpha, alpha)
 
 
 def mix(x: Array, share: ArrayLike) -> Array:
-    """Each row times ``share`` plus its partner times the rest; [batch, ...] of floats.
+    """Mixtures ``share * x + (1 - share) * partner`` of rows with partners, [batch, ...].
 
-    The partner is the row at the same place from the end. In a batch that was drawn at random that is as
-    good as a random one, and the same for inputs and targets.
+    The partner of row i is row i from the end. In a batch that was drawn at random this partner is as
+    good as a random one, and inputs and targets have the same partners.
+
+    Args:
+        x: floats [batch, ...].
+        share: the share of the row itself, scalar in [0, 1].
 
     Raises:
         InputError: the rows hold no floats.
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise check.InputError(
-            f"mixup needs inputs of floats, got dtype {x.dtype}; convert them, or do without."
+            f"mixup needs inputs of floats, got dtype {x.dtype}; convert the inputs, or turn mixup off."
         )
     share = jnp.asarray(share, x.dtype)
     return share * x + (1 - share) * x[::-1]
 
 
 def _only(batch: Mapping[str, Any], names: tuple[str, ...]) -> Array:
-    there = [name for name in names if name in batch]
-    if len(there) != 1:
+    present = [name for name in names if name in batch]
+    if len(present) != 1:
         raise check.InputError(
             f"a batch must have either {names[0]!r} or {names[1]!r}, got {sorted(batch)}; rename its entries."
         )
-    value = batch[there[0]]
+    value = batch[present[0]]
     return value if isinstance(value, Tracer) else jnp.asarray(value)

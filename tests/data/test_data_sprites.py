@@ -110,7 +110,7 @@ def test_coverage_equals_supersampling(shape):
     assert ((drawn > 0.5) == (exact > 0.5)).mean() > 0.999
 
 
-def test_mass_is_centerd_at_the_position():
+def test_mass_is_centered_at_the_position():
     for shape in range(3):
         for x, y, orientation in ((0, 0, 0.3), (1, 0.2, 2.0), (0.37, 1, 5.0), (0.5, 0.5, 0)):
             weight = mask(shape=shape, x=x, y=y, orientation=orientation, scale=0.8)
@@ -212,7 +212,7 @@ def test_gradients_are_finite_and_right():
 
     slopes = jax.jit(jax.vmap(jax.jacobian(moments)))
     drawn = sample(jax.random.key(0), (600,), continuous=True)
-    # Among them one centerd on a pixel's center, where square roots might have no slope.
+    # Among them one centered on a pixel's center, where square roots might have no slope.
     points = jnp.stack([drawn.color, drawn.scale, drawn.orientation, drawn.x, drawn.y], 1)
     points = points.at[0].set(jnp.asarray([0.1, 1.0, 0.0, 0.5 + 1 / 64, 0.5 + 1 / 64]))
     assert jnp.isfinite(slopes(points, drawn.shape)).all()

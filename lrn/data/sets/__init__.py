@@ -1,1 +1,1 @@
-"""The data sets, one file each: ``lrn/data/sets/<name>.py`` declares ``SPEC`` and is found by its name."""
+"""The data sets: each file ``lrn/data/sets/<name>.py`` declares a ``SPEC``, which `load` finds by name."""

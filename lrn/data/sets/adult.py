@@ -1,7 +1,7 @@
 """Adult: does a person of the 1994 US census earn more than 50,000 dollars (Becker and Kohavi 1996)?
 
-``income`` is the target. A "?" marks a missing ``workclass``, ``occupation`` or ``native-country``,
-which most studies keep as a category of its own.
+``income`` is the target. A "?" marks a missing ``workclass``, ``occupation`` or ``native-country``; most
+studies treat it as a category of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _HOME = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"
 
 
 def _convert(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
-    """No header; ", " between fields; in the test file a comment on top and a full stop after the label."""
+    """The table of a file without a header, with ", " between fields.
+
+    The test file also has a comment in its first line, and a full stop after each label.
+    """
     import pyarrow as pa
 
     (path,) = paths

@@ -1,7 +1,7 @@
 """CIFAR-10: small color photographs in ten classes (Krizhevsky 2009).
 
-Copies that were compressed again as JPEG are in use too; accuracies on them can differ slightly, so
-say beside a number which file it came from (``Dataset.sha256``).
+Some copies of the set were compressed again as JPEG. Accuracies on such copies can differ slightly, so
+report the file (``Dataset.sha256``) beside a number.
 """
 
 from functools import partial

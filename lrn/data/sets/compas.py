@@ -1,7 +1,7 @@
 """COMPAS: risk scores and two-year recidivism in Broward County, Florida (ProPublica 2016).
 
-``two_year_recid`` is the target. Names, birth dates and case numbers are dropped on the way in.
-`propublica_filter` leaves the 6,172 people that nearly every study uses.
+``two_year_recid`` is the target. Names, birth dates and case numbers are dropped when the file is converted.
+`propublica_filter` keeps the 6,172 people that nearly every study uses.
 """
 
 from lrn.data import convert
@@ -11,14 +11,15 @@ from lrn.data.spec import DataSpec, Remote, Split
 
 
 def propublica_filter(compas: Dataset) -> Dataset:
-    """Keep the rows that ProPublica's analysis kept: 6,172 of 7,214.
+    """Keep the rows of ProPublica's analysis: 6,172 of 7,214.
 
-    Kept: screened within 30 days of the arrest (``days_b_screening_arrest``), known recidivism
-    (``is_recid`` not -1), no ordinary traffic offence (``c_charge_degree`` not "O") and a score.
+    A row is kept if the person was screened within 30 days of the arrest (``days_b_screening_arrest``), the
+    recidivism is known (``is_recid`` not -1), the charge is no ordinary traffic offense
+    (``c_charge_degree`` not "O"), and there is a score.
     Source: Larson, Mattu, Kirchner and Angwin, How we analyzed the COMPAS recidivism algorithm, 2016.
 
     Raises:
-        ValueError: it is another data set.
+        ValueError: ``compas`` is another data set.
     """
     if compas.name != "compas":
         raise ValueError(f"propublica_filter applies to compas, got {compas.name}; load('compas').")

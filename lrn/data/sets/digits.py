@@ -1,9 +1,9 @@
 """Digits: 1,797 handwritten digits, 8x8 gray, that come with scikit-learn (Alpaydin and Kaynak 1998).
 
-Splits: "all" is every row, for studies that split anew for each seed (`lrn.data.split`); "train" is
-the first 1,415 rows and "test" the last 382. Rows stand writer by writer, some 130 each, and the cut
-falls between two writers, so that "test" is harder than the test part of a shuffled split. Ink
-levels 0..16 are spread over 0..255.
+The split "all" has every row, for studies that draw a split for each seed (`lrn.data.split`). "train" has
+the first 1,415 rows, "test" the last 382. The rows are ordered by writer, with about 130 rows each, and
+the cut lies between two writers, so "test" is harder than the test part of a shuffled split. Ink levels
+0..16 are scaled to 0..255.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Dutch census: who held a prestigious occupation in 2001 (Statistics Netherlands; Žliobaitė et al. 2011).
 
-``occupation`` is the target, 1 for a high-level one. All but ``sex`` are codes of the census: the
-numbers of ``age`` (five-year groups) and ``edu_level`` are in order, the others are only names.
+``occupation`` is the target, 1 for a high-level occupation. All columns but ``sex`` are codes of the
+census. The codes of ``age`` (five-year groups) and ``edu_level`` are ordered; the other codes have no order.
 """
 
 from lrn.data import convert

@@ -1,7 +1,7 @@
 """Emoji: 1,911 emoji with names and keywords, each drawn twice: by Google (Noto) and by Twitter (Twemoji).
 
-Real pairs of image and text, and of two views of one thing. Keywords are joined by "|", in the order
-of the alphabet.
+The set has real pairs of an image and a text, and of two views of one object. Keywords are joined by "|", in
+alphabetical order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SIZE = 48
-_TILE, _GAP = 64, 1  # pixels of an emoji in a sheet, and of the border around it
+_TILE, _GAP = 64, 1  # the side of an emoji in a sheet, and the width of the border around it, in pixels
 
 _SHEETS = "https://raw.githubusercontent.com/iamcal/emoji-data/v16.0.0/"
 _WORDS = "https://raw.githubusercontent.com/milesj/emojibase/a5fc630a91ca42cddf3f4a66492965600fd3bce8/packages/data/"
@@ -48,7 +48,7 @@ def _convert(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
 
 
 def _bare(codepoints: str) -> str:
-    """Without the selector that asks for a colored picture, which not every source writes."""
+    """The code points without the selector of a colored picture, which only some sources write."""
     return codepoints.replace("-FE0F", "")
 
 
@@ -89,8 +89,8 @@ SPEC = DataSpec(
                     _SHEETS + "emoji.json",
                     "sha256:1d602e65be88772bf8cc368ce16b855d719eeddbafe128d471b80203f494d29f",
                 ),
-                # Not pinned by digest: the sheets were compared as the project's package of the same
-                # version carries them, not as they lie in its repository.
+                # These files have no pinned digest: the sheets were compared in the project's package of
+                # the same version, not in its repository.
                 Remote(_SHEETS + "sheet_google_64.png"),
                 Remote(_SHEETS + "sheet_twitter_64.png"),
                 Remote(

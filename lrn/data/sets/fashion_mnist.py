@@ -1,10 +1,10 @@
-"""Fashion-MNIST: pictures of clothes in the form of MNIST (Xiao, Rasul and Vollgraf 2017)."""
+"""Fashion-MNIST: pictures of clothes in the format of MNIST (Xiao, Rasul and Vollgraf 2017)."""
 
 from lrn.data import convert
 from lrn.data.columns import Image, Label
 from lrn.data.spec import DataSpec, Remote, Split
 
-# Pinned by the Hub's revision; the SHA-256 of its two files was not to be had when this was written.
+# The address pins the Hub's revision; the SHA-256 of the two files was not available.
 _HOME = (
     "https://huggingface.co/datasets/zalando-datasets/fashion_mnist/resolve/"
     "531be5e2ccc9dba0c201ad3ae567a4f3d16ecdd2/fashion_mnist/"

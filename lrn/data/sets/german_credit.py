@@ -1,7 +1,7 @@
-"""German credit: is a loan a good risk (Hofmann 1994)? With codes spelled out by Le Quy et al. 2022.
+"""German credit: is a loan a good risk (Hofmann 1994)? Le Quy et al. 2022 replaced the codes by words.
 
-``class-label`` is the target, 1 for a good risk (700 of 1,000). ``sex`` and ``marital-status`` were
-taken apart from one attribute of the original, so that "divorced/separated" covers single men too.
+``class-label`` is the target, 1 for a good risk (700 of 1,000). ``sex`` and ``marital-status`` were one
+attribute in the original, so "divorced/separated" includes single men.
 """
 
 from lrn.data import convert

@@ -1,7 +1,7 @@
 """Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people (Lake et al. 2015).
 
-``label`` numbers the characters of a split, (alphabet, character) in the order of the alphabet: 0 to
-963 in "background", 0 to 658 in "evaluation". Ink is 0 and paper 255.
+``label`` numbers the characters of a split in the alphabetical order of (alphabet, character): 0 to 963 in
+"background", 0 to 658 in "evaluation". Ink is 0 and paper 255.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOME = (
 
 
 def _convert(spec: DataSpec, paths: Sequence[Path]) -> pa.Table:
-    """A zip of <folder>/<alphabet>/<character>/<id>_<drawer>.png."""
+    """The table of a zip with files <folder>/<alphabet>/<character>/<id>_<drawer>.png."""
     import pyarrow as pa
 
     (path,) = paths
@@ -61,7 +61,7 @@ SPEC = DataSpec(
         "drawer": Numeric(whole=True),
     },
     splits={
-        # The MD5s are those torchvision has published for years; the commit pins the content besides.
+        # The MD5s are those in torchvision; the commit in the address pins the content too.
         "background": Split(
             19_280, (Remote(_HOME + "images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718"),)
         ),

@@ -1,8 +1,8 @@
-"""Sprites: pictures rendered from known factors (`lrn.data.sprites`), as a fixed sample that needs no file.
+"""Sprites: a fixed sample of pictures rendered from known factors (`lrn.data.sprites`); it needs no file.
 
-4,096 and 1,024 pictures of 64x64 RGB whose factors were drawn uniformly from dSprites' values and
-eight colors; the columns besides ``image`` are the factors. A study that needs other factors, or
-more, renders its own.
+The splits have 4,096 and 1,024 pictures of 64x64 RGB. The factors were drawn uniformly from dSprites'
+values and eight colors; they are the columns besides ``image``. A study that needs other or more factors
+renders its own pictures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BATCH = 512
 
 @functools.cache
 def _draw() -> Callable[[Any], Any]:
-    """Factors [pictures] to uint8 [pictures, H, W, 3], compiled once; made late, for jax is imported late."""
+    """The compiled function from factors [pictures] to uint8 [pictures, H, W, 3]; only this imports jax."""
     import jax
     import jax.numpy as jnp
 

@@ -1,1 +1,1 @@
-"""Families of tasks, one a file; each is a `lrn.meta.episode.TaskFamily`."""
+"""Families of tasks; each file has a function that makes a `lrn.meta.episode.TaskFamily`."""

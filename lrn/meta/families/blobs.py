@@ -1,9 +1,10 @@
 """Gaussian classes in a space where few directions matter: few-shot classification with a known optimum.
 
-A task is ``ways`` centers, drawn from a normal of deviation ``apart`` in the first ``signal`` dimensions and
-zero in the others; an example is its center plus unit noise, in every dimension, times ``nuisance`` in the
-others. All of it is turned by one rotation that the tasks share, which is what there is to meta-learn: who
-knows the directions needs but the distances in them.
+A task is ``ways`` centers. In the first ``signal`` dimensions the centers are normal with standard deviation
+``apart``; in the other dimensions they are zero. An example is the center of its class plus normal noise, of
+standard deviation 1 in the first dimensions and ``nuisance`` in the others. One rotation, which all tasks
+share, turns all examples. This rotation is the structure to meta-learn: a learner that knows the signal's
+directions needs only the distances along them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lrn.types import Array, Batch, Key, PyTree
 
 
 def rotation(dim: int, seed: int = 0) -> np.ndarray:
-    """The orthogonal matrix [dim, dim] that tasks of a seed share; row i is where dimension i goes."""
+    """The orthogonal matrix [dim, dim] of a seed; row i is the direction to which it turns dimension i."""
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0].T.astype(np.float32)
 
 
@@ -36,21 +37,25 @@ def blobs(
     """Classification of points [dim] into ``ways`` classes.
 
     Args:
-        ways: classes; shots, queries: examples of each in the support and the query set.
-        dim, signal: dimensions, and how many of them tell the classes apart.
-        apart: deviation of the centers. nuisance: of the noise in the other dimensions.
-        seed: of the rotation that all tasks share.
+        ways: the number of classes.
+        shots: the number of examples of each class in the support set.
+        queries: the number of examples of each class in the query set.
+        dim: the number of dimensions.
+        signal: the number of dimensions in which the classes differ.
+        apart: the standard deviation of the centers.
+        nuisance: the standard deviation of the noise in the other dimensions.
+        seed: the seed of the rotation that all tasks share.
 
     The code of a task is its centers in the signal dimensions, [ways * signal].
 
     Raises:
-        ValueError: a count or deviation is out of range.
+        ValueError: a count or a deviation is out of range.
     """
     check.integer("ways", ways, low=2)
     for name, value in {"shots": shots, "queries": queries, "dim": dim, "signal": signal}.items():
         check.integer(name, value, low=1)
     if signal > dim:
-        raise check.InputError(f"signal must be at most dim = {dim}, got {signal}; choose fewer.")
+        raise check.InputError(f"signal must be at most dim = {dim}, got {signal}; choose a smaller signal.")
     check.positive("apart", apart)
     check.non_negative("nuisance", nuisance)
     turn = rotation(dim, seed)

@@ -1,11 +1,11 @@
-"""Few-shot classification of images: a task is a few classes out of many, under new labels.
+"""Few-shot classification of images: a task is a few classes out of many, with new labels.
 
     family = few_shot(images, ways=5, shots=1, queries=15)  # images [classes, examples, h, w, c]
     sampler = episodes(lambda data: few_shot(data["images"], 5, 1, 1, rotations=True), 32)
 
-Everything is drawn on the device: classes without repeats, their order (so that a label means nothing by
-itself), examples without repeats. With ``rotations`` a class turned by 90, 180 and 270 degrees is three more
-classes, as is the convention for Omniglot (Santoro et al. 2016).
+The device draws classes without repeats, the order of the classes (so that a label carries no information
+about its class), and examples without repeats. With ``rotations`` a class turned by 90, 180 and 270
+degrees counts as three more classes, the convention for Omniglot (Santoro et al. 2016).
 """
 
 from __future__ import annotations
@@ -30,21 +30,24 @@ def few_shot(
     rotations: bool = False,
     shuffled: bool = True,
 ) -> TaskFamily:
-    """Tasks of ``ways`` classes with ``shots`` examples each to adapt to and ``queries`` to be judged by.
+    """Tasks of ``ways`` classes with ``shots`` support examples and ``queries`` query examples of each class.
 
     Args:
-        images: uint8 (0 to 255, scaled to [0, 1]) or float (as they are), [classes, examples, height, width,
-            channels].
-        ways, shots, queries: of a task.
-        rotations: whether a turned class is another class; needs square images.
-        shuffled: whether labels are drawn anew for each task. If not, a label is a class's number modulo
-            ``ways``: tasks do not contradict each other, and a network can learn them by heart.
+        images: [classes, examples, height, width, channels], uint8 in 0 to 255, which are scaled to [0,
+            1], or floats, which stay as they are.
+        ways: the number of classes of a task.
+        shots: the number of examples of each class in the support set.
+        queries: the number of examples of each class in the query set.
+        rotations: whether a turned class counts as another class; needs square images.
+        shuffled: whether labels are drawn anew for each task. If not, a label is the class's number modulo
+            ``ways``; tasks then do not contradict each other, and a network can memorize them.
 
-    The code of a task is the numbers of its classes, int [ways], below classes (times 4 with rotations).
+    The code of a task is the numbers of its classes, int [ways], from 0 to classes - 1 (4 classes - 1 with
+    rotations).
 
     Raises:
-        ValueError: more ways or examples than there are, a count below 1 (below 2 for ways), or images of
-            another shape or type.
+        ValueError: the data has fewer classes or examples than a task needs, a count is below 1 (``ways``
+            below 2), or the images have another shape or type.
     """
     images = class_table(images, shots, queries)
     classes, examples, height, width, _ = images.shape

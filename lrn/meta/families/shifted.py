@@ -1,11 +1,11 @@
-"""One classification through many shifts: of the pictures, of how common classes are, of what labels mean.
+"""One classification under many shifts: of the pictures, of class frequencies, of the meaning of labels.
 
-A task is a place where a classifier is deployed. All tasks have the same classes; what differs is, each with
-a dial of its own that is 0 for none:
+A task is a deployment of a classifier. All tasks have the same classes and differ by three kinds of
+shift. Each shift has a dial, which is 0 for no shift:
 
 - covariate shift: the pictures are turned, brightened, faded, tinted or noisy (``turn`` and so on);
 - label shift: some classes are common and others rare (``imbalance``);
-- concept shift: some labels have changed places (``renamed``).
+- concept shift: some classes have exchanged their labels (``renamed``).
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ def shifted(
     imbalance: Any = 0.0,
     renamed: Any = 0.0,
 ) -> TaskFamily:
-    """Tasks of all classes, under shifts drawn from ranges that the dials give.
+    """Tasks of all classes under shifts, whose sizes are drawn uniformly up to the dials.
 
     Args:
-        images: uint8 (0 to 255, scaled to [0, 1]) or float in [0, 1], [classes, examples, height, width,
-            channels].
-        shots, queries: examples in the support and the query set, of all classes together.
-        turn: most degrees, either way.
-        brightness: most that is added to all pixels, either way.
-        contrast: most that the distance from mid gray is lessened by, as a fraction.
-        tint: most that a channel is scaled up or down by, as a fraction, each channel by itself.
-        noise: greatest deviation of normal noise on each pixel.
-        imbalance: 1 / concentration of the Dirichlet distribution that class frequencies are drawn from.
-        renamed: fraction of the classes whose names are handed round among them, at random; rounded to whole
-            classes, and one alone keeps its name.
+        images: [classes, examples, height, width, channels], uint8 in 0 to 255, which are scaled to [0,
+            1], or floats in [0, 1].
+        shots, queries: the number of examples in the support and in the query set, over all classes.
+        turn: the largest rotation, in degrees, in either direction.
+        brightness: the largest number that is added to all pixels or subtracted from them.
+        contrast: the largest fraction by which the distance of pixels from mid gray shrinks.
+        tint: the largest fraction by which a channel is scaled up or down; channels are scaled independently.
+        noise: the largest standard deviation of normal noise on each pixel.
+        imbalance: 1 / concentration of the Dirichlet distribution of class frequencies.
+        renamed: the fraction of classes that exchange their labels in a cycle, at random. The fraction is
+            rounded to whole classes; a single class keeps its label.
 
-    The code of a task is (angle / 180, brightness, contrast, noise, tints, frequencies, names one-hot).
+    The code of a task is (angle / 180, brightness, contrast, noise, tints, frequencies, labels one-hot).
 
     Raises:
-        ValueError: fewer examples than a task needs, a count below 1, a dial out of range, images of another
-            type, or floats (where they are known) outside of [0, 1].
+        ValueError: the data has fewer examples than a task needs, a count is below 1, a dial is out of
+            range, the images have another type, or floats whose values are known lie outside of [0, 1].
     """
     images = class_table(images, shots, queries)
     _check_pixels(images)
@@ -69,7 +69,7 @@ def shifted(
 
     def sample(key: Key) -> PyTree:
         angle, light, fade, tints, grain, often, names = jax.random.split(key, 7)
-        # Side by side, which compiles sooner.
+        # One vmapped draw compiles faster than four draws.
         keys, least = jnp.stack([angle, light, fade, grain]), jnp.array([-1.0, -1.0, 0.0, 0.0])
         angle, light, fade, grain = jax.vmap(lambda k, low: jax.random.uniform(k, minval=low))(keys, least)
         concentration = 1 / jnp.maximum(imbalance, 1e-3)
@@ -91,7 +91,7 @@ def shifted(
         x = as_pixels(images[y, permute(example_key, jnp.arange(count), examples)])
         x = jax.vmap(lambda picture: rotated(picture, task["angle"]))(x)
         x = 0.5 + (1 - task["contrast"]) * (x - 0.5) + task["brightness"]
-        # Drawn flat: on CPU, a draw of four axes takes the compiler several times as long.
+        # A draw of one axis: on CPU a draw of four axes takes several times as long to compile.
         noise = jax.random.normal(noise_key, (x.size,)).reshape(x.shape)
         x = x * (1 + task["tint"]).reshape(1, 1, 1, -1) + task["noise"] * noise
         x, y = jnp.clip(x, 0, 1), task["name"][y].astype(jnp.int32)
@@ -106,7 +106,7 @@ def shifted(
 
 
 def _check_pixels(images: Array) -> None:
-    """Raise InputError for floats that shifted pictures, which end at 0 and 1, would be cut off at."""
+    """Raise InputError for floats outside of [0, 1], to which the shifted pictures are clipped."""
     if isinstance(images, Tracer) or images.dtype == jnp.uint8 or not images.size:
         return
     low, high = np.asarray(images).min(), np.asarray(images).max()
@@ -117,7 +117,7 @@ def _check_pixels(images: Array) -> None:
 
 
 def rotated(picture: Array, degrees: Array) -> Array:
-    """A picture [height, width, channels] turned anticlockwise about its middle; what comes in is 0."""
+    """A picture [height, width, channels] turned counterclockwise about its center; new pixels are 0."""
     height, width, _ = picture.shape
     angle = jnp.deg2rad(degrees)
     y, x = ((jnp.arange(n) - (n - 1) / 2).reshape(s) for n, s in ((height, (height, 1)), (width, (1, width))))
@@ -129,7 +129,7 @@ def rotated(picture: Array, degrees: Array) -> Array:
 
 
 def _handed_round(key: Key, classes: int, fraction: Any) -> Array:
-    """The new name of each class, int [classes]: some keep theirs, the others' move on by one among them."""
+    """The label of each class, int [classes]: a random part of the classes shift their labels in a cycle."""
     order = jax.random.permutation(key, classes)
     moving = jnp.round(fraction * classes).astype(jnp.int32)
     place = jnp.arange(classes)

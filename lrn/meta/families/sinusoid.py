@@ -1,6 +1,6 @@
-"""Sinusoids of random amplitude and phase (Finn et al. 2017), with a dial for what they share.
+"""Sinusoids of random amplitude and phase (Finn et al. 2017), with a dial for their shared structure.
 
-``y = amplitude * sin(x + phase)``, x uniform in [-5, 5], amplitude uniform in [.1, 5], phase in [0, pi].
+``y = amplitude * sin(x + phase)``, with x uniform in [-5, 5], amplitude in [.1, 5] and phase in [0, pi].
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ def sinusoid(
     """Regression of one number from one number.
 
     Args:
-        shots, queries: points in the support and the query set.
-        amplitude, phase: ranges; an interval elsewhere is another distribution of tasks.
-        noise: deviation of what is added to y.
-        unshared: from 0 to 1, the fraction of the variance of y that is a random function of x instead,
-            drawn anew for each task and too rough to be guessed from the support set (64 waves of wavelengths
-            .02 to .2): at 1 tasks share nothing, at an equal spread of targets.
+        shots, queries: the number of points in the support and in the query set.
+        amplitude, phase: ranges (low, high) of uniform distributions; the phase is in radians.
+        noise: the standard deviation of the noise on y.
+        unshared: the fraction, in [0, 1], of the variance of y that comes from a random function of x
+            instead of the sine. Each task draws its function anew; it is too rough to be inferred from a
+            support set (64 waves with wavelengths of .02 to .2). At 1 the tasks share no structure, and y
+            has the same variance.
 
     The code of a task is (amplitude, sin phase, cos phase).
 
     Raises:
-        ValueError: a count below 1, an empty range, or ``unshared`` outside [0, 1].
+        ValueError: a count is below 1, a range is empty, or ``unshared`` is outside of [0, 1].
     """
     check.integer("shots", shots, low=1)
     check.integer("queries", queries, low=1)
     check.non_negative("noise", noise)
     check.between("unshared", unshared, 0.0, 1.0)
     for name, (low, high) in {"amplitude": amplitude, "phase": phase}.items():
-        known = isinstance(low, Real) and isinstance(high, Real)  # and not swept
+        known = isinstance(low, Real) and isinstance(high, Real)  # a swept end is traced and not known
         if known and not low < high:
             raise check.InputError(f"{name} must be a range, got {(low, high)}; choose low < high.")
 
@@ -56,7 +57,7 @@ def sinusoid(
     def sample(key: Key) -> PyTree:
         keys = jax.random.split(key, 3)
         low, high = (jnp.stack([jnp.asarray(x, jnp.float32) for x in ends]) for ends in zip(amplitude, phase))
-        # Side by side: a draw by itself takes the compiler a tenth of a second and more.
+        # One vmapped draw: each separate draw takes a tenth of a second or more to compile.
         a, p = jax.vmap(_between)(keys[:2], low, high)
         task = {"amplitude": a, "phase": p}
         return task | ({"waves": jax.random.uniform(keys[2], (2, _WAVES))} if rough else {})
@@ -65,7 +66,7 @@ def sinusoid(
         x_key, noise_key = jax.random.split(key)
         x = jax.random.uniform(x_key, (shots + queries, 1), minval=LOW, maxval=HIGH)
         y = jnp.sin(x + task["phase"])
-        if rough:  # most of the cost of a task
+        if rough:  # the random function is most of the cost of a task
             y = jnp.sqrt(1 - unshared) * y + jnp.sqrt(unshared) * _rough(task["waves"], x)
         y = task["amplitude"] * y
         y = y + noise * jax.random.normal(noise_key, y.shape)

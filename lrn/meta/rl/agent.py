@@ -1,4 +1,4 @@
-"""The shape of a meta-agent: a `lrn.types.Learner` that plays its own tasks, with an adaptation."""
+"""The shape of a meta-agent: a `lrn.types.Learner` that plays its own tasks and can adapt to a new task."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lrn.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
 
 class Adapted(NamedTuple):
-    """What adapting to one task led to.
+    """The result of an adaptation to one task.
 
-    params: after the last step.
+    params: the parameters after the last step.
     returns: [steps + 1], the mean undiscounted return of the episodes played after 0, 1, ... steps.
     """
 
@@ -22,10 +22,11 @@ class Adapted(NamedTuple):
 class MetaAgent(NamedTuple):
     """A meta-agent as pure functions, made by a factory named after the method; `lrn.train.fit` trains it.
 
-    init: ``init(key, batch) -> state``; there is no batch: None.
-    step: ``step(key, state, batch) -> (state, metrics)``: one meta-step, which draws and plays its tasks.
-    adapt: ``adapt(key, state, task, steps) -> Adapted``: play a task of the family and adapt, ``steps``
-        times.
+    init: ``init(key, batch) -> state``; ``batch`` is None.
+    step: ``step(key, state, batch) -> (state, metrics)``: one meta-step, which draws and plays its tasks;
+        ``batch`` is None.
+    adapt: ``adapt(key, state, task, steps) -> Adapted``: ``steps`` times, play a task of the family and
+        adapt.
     """
 
     init: Callable[[Key, Batch], State]

@@ -1,4 +1,4 @@
-"""A baseline fitted anew to each batch of episodes: linear, so that a task's few episodes are enough."""
+"""A linear baseline, fitted to each batch of episodes; the few episodes of a task suffice for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from lrn.types import Array
 
 
 def features(observation: Array) -> Array:
-    """The observation, its square, and the time in three powers [time, n, 2 d + 3] (Duan et al. 2016).
+    """The features of the baseline, [time, n, 2 d + 3] (Duan et al. 2016).
+
+    The features are the observation, clipped to [-10, 10], its square, and three powers of the time. The
+    time is a fraction of the episodes' length, from 0.
 
     Args:
-        observation: [time, n, ...], of d numbers each, cut to [-10, 10]; time counts from 0 in fractions of
-            the whole.
+        observation: [time, n, ...], of d numbers each.
     """
     time, n, *_ = observation.shape
     x = jnp.clip(as_float(observation).reshape(time, n, -1), -10.0, 10.0)
@@ -24,24 +26,26 @@ def features(observation: Array) -> Array:
 
 
 def fit_values(observation: Array, returns: Array, counted: Array, ridge: ArrayLike = 1e-3) -> Array:
-    """The values [time, n] that ridge regression on `features` gives, fitted to the steps that count.
+    """Values [time, n] by ridge regression of the returns on `features`, fitted to the steps that count.
 
-    They are fitted to the returns of the very episodes that they are then a baseline for (as Duan et al. do),
-    which biases a gradient by an amount that falls as one over the number of episodes.
+    The values are fitted to the returns of the same episodes for which they are the baseline, as in Duan
+    et al. This biases the policy gradient by an amount that is inversely proportional to the number of
+    episodes.
 
     Args:
         observation: [time, n, ...].
-        returns: [time, n], the rewards to go.
-        counted: [time, n], 1 for the steps to fit, 0 for the others, which get a value that means nothing.
-        ridge: penalty relative to a feature's variance.
+        returns: [time, n], the discounted sums of rewards from each step on.
+        counted: [time, n], 1 for the steps to fit, 0 for all others; the values of the others mean nothing.
+        ridge: the penalty, relative to a feature's variance.
     """
     x, weight = features(observation), counted / counted.sum()
 
     def mean(values: Array) -> Array:
         return jnp.einsum("tn,tn...->...", weight, values, precision=_EXACT)
 
-    # Centerd and scaled: the penalty is then fair to all features, and spares the constant; and the matrix is
-    # well enough conditioned for float32 even where features repeat each other, as one-hot ones do.
+    # Features are centered and scaled. The penalty is then the same for all features, and leaves out the
+    # constant. The matrix stays well conditioned in float32 even if features are dependent, as one-hot
+    # ones are.
     x = x - mean(x)[None, None]
     x = x / jnp.sqrt(mean(x**2) + 1e-12)[None, None]
     center = mean(returns)
@@ -50,4 +54,5 @@ def fit_values(observation: Array, returns: Array, counted: Array, ridge: ArrayL
     return center + jnp.einsum("tni,i->tn", x, slope, precision=_EXACT)
 
 
-_EXACT = jax.lax.Precision.HIGHEST  # products of 8 bits, a GPU's and TPU's default, can undo the penalty
+# By default GPUs and TPUs round factors to as few as 8 bits; this error can exceed the penalty.
+_EXACT = jax.lax.Precision.HIGHEST

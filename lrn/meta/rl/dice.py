@@ -1,27 +1,30 @@
-"""Objectives whose derivatives of any order are estimates of those of the expected return.
+"""Objectives whose derivatives of any order estimate the derivatives of the expected return.
 
-The usual surrogate, ``log pi * advantage``, has the right gradient, and a wrong second derivative: the
-dependence of what was sampled on the parameters is gone after the first. A meta-gradient through a policy
-gradient needs the second.
+The usual surrogate, ``log pi * advantage``, has the right gradient but a wrong second derivative: its first
+derivative no longer contains the dependence of the samples on the parameters. A meta-gradient through a
+policy gradient needs the second derivative.
 
-The magic box (`magic_box`) is 1, and its derivative is that of the log-probability, times itself: as a
-function of the parameters it is the ratio by which a trajectory would be likelier under others. So for a
-trajectory sampled at the parameters where the derivatives are taken
+The value of the magic box (`magic_box`) is 1, and its derivative is the box times the derivative of the
+log-probability. As a function of the parameters the box is the ratio of the trajectory's probabilities under
+these parameters and under the parameters that sampled it. For a trajectory that was sampled at the parameters
+where the derivatives are taken, the following equations hold, together with all their derivatives:
 
     dice         E[sum_t discount^t box(a_0..a_t) r_t]                  = J
     loaded_dice  E[sum_t discount^t (box(a_0..a_t) - box(a_0..a_t-1)) A_t] = J - J(where it was sampled)
 
-hold with all derivatives: the first by importance sampling, the second by the performance difference lemma
-(Kakade and Langford 2002), if ``E[A_t | s_t, a_t]`` is the action value less any function of the state.
-Monte-Carlo returns less a baseline are such, and generalized advantages with the true values; with others
-the usual bias of ``lambda < 1`` remains. Much less variance: advantages are small, returns are not.
+The first equation is importance sampling. The second is the performance difference lemma (Kakade and Langford
+2002); it needs advantages A_t for which ``E[A_t | s_t, a_t]`` is the action value minus a function of the
+state. Monte-Carlo returns minus a baseline are such advantages, and so are generalized advantages with
+the true values. With estimated values the usual bias of ``lambda < 1`` remains. `loaded_dice` has much
+less variance, because advantages are smaller than returns.
 
-Arrays are [time, ...], and may span several episodes: ``ended`` [time, ...] says where one ends, and nothing
-reaches across. The results are sums over time, [...], to be maximized. Rewards and advantages are held
-constant. The box is 1 whatever was sampled, so the value of `loaded_dice` is 0: only derivatives count.
+Arrays are [time, ...] and may span several episodes: ``ended`` [time, ...] marks the last step of an
+episode, and no sum crosses such a step. The results are sums over time, [...], to be maximized. Rewards
+and advantages are held constant. The box is 1 for every sample, so the value of `loaded_dice` is 0, and
+only its derivatives matter.
 
 Sources: Foerster et al. 2018 (DiCE), Farquhar, Whiteson and Foerster 2019 (loaded DiCE), Rothfuss et al. 2019
-(the low-variance curvature; what the terms of E-MAML do), Stadie et al. 2018 (E-MAML).
+(the low-variance curvature; the roles of E-MAML's terms), Stadie et al. 2018 (E-MAML).
 """
 
 from __future__ import annotations
@@ -36,7 +39,10 @@ from lrn.types import Array
 
 
 def magic_box(log_prob: Array) -> Array:
-    """1 of the same shape, with the derivatives of ``exp`` of the sum that ``log_prob`` is."""
+    """Ones of the shape of ``log_prob``, with the derivatives of its exponential (Foerster et al. 2018).
+
+    The derivatives are those of ``exp(log_prob - c)`` for a constant c equal to ``log_prob``.
+    """
     return jnp.exp(log_prob - jax.lax.stop_gradient(log_prob))
 
 
@@ -44,10 +50,10 @@ def dice(log_prob: Array, reward: ArrayLike, ended: ArrayLike, discount: ArrayLi
     """The discounted return from each episode's start, [...], with derivatives of any order.
 
     Args:
-        log_prob: of the actions taken, differentiable.
-        reward: for them; 0 where nothing is to count.
-        ended: whether an episode ends with this step.
-        discount: a step.
+        log_prob: the log-probabilities of the actions taken, [time, ...], differentiable.
+        reward: the rewards for these actions, [time, ...]; 0 for steps that do not count.
+        ended: bool [time, ...], whether an episode ends with this step.
+        discount: the discount factor of one step.
 
     Raises:
         InputError: the shapes differ, or there is no time axis.
@@ -64,19 +70,19 @@ def loaded_dice(
     discount: ArrayLike = 1.0,
     dependence: ArrayLike = 1.0,
 ) -> Array:
-    """The same derivatives from advantages, [...]; the value is 0.
+    """The same derivatives as `dice`, from advantages, [...]; the value is 0.
 
     Args:
         log_prob, ended: as for `dice`.
-        advantage: of the actions taken; 0 where nothing is to count.
-        discount: weighs step t by ``discount^t``, as the exact derivatives want; 1 leaves that out, as most
-            code does (see `lrn.rl.reinforce`).
-        dependence: how much of what an action owes to the one a step before it is kept, in [0, 1]. 1 is
-            unbiased; less has less variance and a bias from the second derivative on. 0 is the
-            low-variance curvature. The first derivative is the same for all.
+        advantage: the advantages of the actions taken, [time, ...]; 0 for steps that do not count.
+        discount: the factor per step of the weights ``discount^t``, which the exact derivatives need; 1
+            leaves the weights out, as most code does (see `lrn.rl.reinforce`).
+        dependence: the factor, in [0, 1], by which the dependence of an action on earlier actions decays with
+            each step. 1 is unbiased. Less than 1 has less variance, and a bias from the second derivative on.
+            0 is the low-variance curvature. The first derivative is the same for all values.
 
     Raises:
-        InputError: the shapes differ, there is no time axis, or a dependence outside [0, 1].
+        InputError: the shapes differ, there is no time axis, or the dependence is outside of [0, 1].
     """
     check.between("dependence", dependence, 0.0, 1.0)
     advantage, over = _checked(log_prob, "advantage", advantage, ended)
@@ -87,21 +93,22 @@ def loaded_dice(
 def score_function(
     log_prob: Array, advantage: ArrayLike, ended: ArrayLike, discount: ArrayLike = 1.0
 ) -> Array:
-    """The usual surrogate, [...]: right first derivative, wrong second; arguments as for `loaded_dice`.
+    """The usual surrogate, [...], with the right first derivative and a wrong second derivative.
 
-    Its second derivative is that at fixed samples, which is what E-MAML wants beside its `sampling_term`.
+    The second derivative is that for fixed samples, which E-MAML needs together with its `sampling_term`.
+    Arguments and errors are those of `loaded_dice`.
     """
     advantage, over = _checked(log_prob, "advantage", advantage, ended)
     return (episode_discounts(over, discount) * log_prob * advantage).sum(0)
 
 
 def sampling_term(log_likelihood: Array, outcome: Array) -> Array:
-    """E-MAML's term, [tasks]: what adapting to these episodes came to is credited to having sampled them.
+    """E-MAML's term, [tasks]: credit for the sampling of episodes, by the return after adaptation.
 
     Args:
-        log_likelihood: of all that was adapted to, [tasks], differentiable.
-        outcome: what the adapted policy achieved, [tasks]; held constant. The mean of the other tasks, which
-            are independent, serves as its baseline.
+        log_likelihood: the log-likelihood of all episodes of the adaptation, [tasks], differentiable.
+        outcome: the return of the adapted policy, [tasks]; held constant. The mean over the other tasks,
+            which are independent, is its baseline.
 
     Raises:
         InputError: the shapes differ.
@@ -109,16 +116,16 @@ def sampling_term(log_likelihood: Array, outcome: Array) -> Array:
     if jnp.ndim(log_likelihood) != 1 or jnp.shape(log_likelihood) != jnp.shape(outcome):
         raise check.InputError(
             f"log_likelihood and outcome must have one shape [tasks], got {list(jnp.shape(log_likelihood))} "
-            f"and {list(jnp.shape(outcome))}; give one number of each for a task."
+            f"and {list(jnp.shape(outcome))}; give one number of each for every task."
         )
     others = (outcome.sum() - outcome) / max(outcome.size - 1, 1)
     return magic_box(log_likelihood) * jax.lax.stop_gradient(outcome - others)
 
 
 def dependences(log_prob: Array, ended: Array, dependence: ArrayLike) -> tuple[Array, Array]:
-    """Log-probabilities summed over the episode so far: before each step and through it, [time, ...] both.
+    """Sums of log-probabilities within an episode, both [time, ...]: before each step, and through it.
 
-    What is carried from one step to the next is multiplied by ``dependence``.
+    From each step to the next the sum is multiplied by ``dependence``.
     """
 
     def body(held: Array, now: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
@@ -131,7 +138,7 @@ def dependences(log_prob: Array, ended: Array, dependence: ArrayLike) -> tuple[A
 def _checked(log_prob: Array, name: str, weight: ArrayLike, ended: ArrayLike) -> tuple[Array, Array]:
     shape = jnp.shape(log_prob)
     if not shape:
-        raise check.InputError("log_prob must have a time axis, [time, ...], got a scalar; give it one.")
+        raise check.InputError("log_prob must have a time axis, [time, ...], got a scalar; add the axis.")
     for other, array in ((name, weight), ("ended", ended)):
         if jnp.shape(array) != shape:
             raise check.InputError(

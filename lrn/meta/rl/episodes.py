@@ -1,4 +1,4 @@
-"""Whole episodes of one task, and what they say about each action."""
+"""Whole episodes of one task, and the advantages of their actions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from lrn.types import Array, Key, Net, NetState, Params
 
 
 class Seen(NamedTuple):
-    """Episodes of one task; leaves [time, episodes, ...], constants to any derivative.
+    """Episodes of one task, with leaves [time, episodes, ...] that are constant for every derivative.
 
-    action: as sampled. reward, advantage: 0 after the end. counted: 1 up to and with the end, 0 after it.
-    ended: whether the episode ends with this step, or a later one played on. scale: what the advantages
-    were divided by, a scalar.
+    observation: the observations. action: the actions as sampled.
+    reward, advantage: 0 after the end of the episode.
+    counted: 1 up to the last step of the episode and at it, 0 afterwards.
+    ended: whether an episode ends with this step: the first of a column, or a later one.
+    scale: the divisor of the advantages, a scalar.
     """
 
     observation: Array
@@ -37,12 +39,21 @@ class Seen(NamedTuple):
 def play_episodes(
     env: Env, net: Net, head: PolicyHead, params: Params, net_state: NetState, key: Key, episodes: int
 ) -> play.Trajectory:
-    """Play for the horizon from a reset, [time, episodes, ...]; the policy is ``params["net"], ["head"]``.
+    """Play from a reset for the whole horizon, [time, episodes, ...].
 
-    What follows the first end of an episode is another one, and not to be counted.
+    Steps after the first end in a column belong to another episode and must not be counted.
+
+    Args:
+        env: the environment.
+        net: the network of the policy.
+        head: the policy's distribution over actions.
+        params: ``{"net": ..., "head": ...}``, the parameters of both.
+        net_state: the network's state.
+        key: the key of all random numbers.
+        episodes: the number of episodes.
     """
     start_key, noise_key, env_key = jax.random.split(key, 3)
-    params = jax.lax.stop_gradient(params)  # what is sampled is data: derivatives come from its probability
+    params = jax.lax.stop_gradient(params)  # samples are data; derivatives come from their log-probabilities
 
     def act(noise: Array, observation: Array, memory: tuple[()]) -> tuple[Array, Array, tuple[()]]:
         out, _ = net.apply(params["net"], net_state, as_float(observation))
@@ -58,16 +69,17 @@ def play_episodes(
 def judge(
     played: play.Trajectory, discount: ArrayLike, gae_lambda: ArrayLike, ridge: ArrayLike, normalize: bool
 ) -> Seen:
-    """Advantages of the actions in the first episode of each column.
+    """The first episode of each column, with the advantages of its actions.
 
-    The horizon is part of the task, and the baseline knows the time: nothing is bootstrapped at its end,
-    whether the environment calls that a truncation or says nothing.
+    The horizon is part of the task, and the time is a feature of the baseline. So the end of the horizon
+    counts as an end of the episode, without a bootstrapped value, even where the environment calls it a
+    truncation.
 
     Args:
-        played: from `play_episodes`; ``extra`` holds the actions as sampled.
-        discount, gae_lambda: of generalized advantages.
+        played: the result of `play_episodes`; ``extra`` holds the actions as sampled.
+        discount, gae_lambda: the discount factor and lambda of generalized advantages (Schulman et al. 2016).
         ridge: see `fit_values`.
-        normalize: to mean 0 and deviation 1 over the steps that count.
+        normalize: whether to normalize advantages to mean 0 and deviation 1 over the steps that count.
     """
     counted = first_episodes(played.ended)
     ended = played.ended.at[-1].set(True)
@@ -78,7 +90,7 @@ def judge(
     advantage = returns.gae(reward, values, following, ended, ended, discount, gae_lambda)
     scale = jnp.ones(())
     if normalize:
-        same = alike(advantage, counted)  # but for rounding, which is not to be blown up
+        same = alike(advantage, counted)  # equal advantages differ by rounding, which must not be scaled up
         advantage = jnp.where(same, 0.0, advantage - average(advantage, counted))
         scale = jnp.where(same, 1.0, jnp.sqrt(average(advantage**2, counted)) + 1e-8)
     weight = advantage * counted / scale
@@ -87,9 +99,9 @@ def judge(
 
 
 def log_probs(net: Net, head: PolicyHead, params: Params, net_state: NetState, seen: Seen) -> Array:
-    """Log-probabilities [time, episodes] of the actions under a policy, 0 after the end; differentiable."""
+    """Differentiable log-probabilities [time, episodes] of the actions under a policy; 0 after the end."""
     time, episodes = seen.reward.shape
-    # One product over all steps instead of one for each.
+    # One pass of the network over all steps.
     flat = seen.observation.reshape(time * episodes, *seen.observation.shape[2:])
     out, _ = net.apply(params["net"], net_state, as_float(flat))
     out = out.reshape(time, episodes, -1)

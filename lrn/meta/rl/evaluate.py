@@ -1,7 +1,7 @@
-"""Evaluation of meta-agents: returns on fresh tasks after 0, 1, ... steps of adaptation.
+"""Evaluation of meta-agents: returns on new tasks after 0, 1, ... steps of adaptation.
 
-The policy samples its actions, as in the papers: it must explore to adapt, and the episodes that a step
-learns from are those whose return is reported before it.
+The policy samples its actions, as in the papers, because it must explore to adapt. The return reported
+before a step of adaptation is that of the episodes from which the step learns.
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ def per_task(
     steps: int = 3,
     tasks_at_once: int = 0,
 ) -> Array:
-    """The mean undiscounted return on each of ``tasks`` fresh tasks, [tasks, steps + 1].
+    """The mean undiscounted return on each of ``tasks`` new tasks, [tasks, steps + 1].
 
     Args:
-        agent, state: what was trained.
-        family: tasks to evaluate on; need not be those of the training.
-        key: draws the tasks and plays them.
-        tasks, steps: how many, and of adaptation.
-        tasks_at_once: tasks adapted to together; 0 for as many as run fast.
+        agent: the meta-agent.
+        family: the tasks to evaluate on, which may differ from those of the training.
+        key: the key that draws and plays the tasks.
+        state: the trained state.
+        tasks: the number of tasks.
+        steps: the number of steps of adaptation.
+        tasks_at_once: the number of tasks adapted to together; 0 for as many as run fast.
 
     Raises:
-        ValueError: a count out of range, or no family.
+        ValueError: a count is out of range, or ``family`` is no `RLTaskFamily`.
     """
     check.integer("tasks", tasks, low=1)
     check.integer("steps", steps, low=0)
@@ -63,18 +65,19 @@ def evaluator(
     """The ``evaluate=`` of `lrn.train.fit` for meta-agents.
 
     Args:
-        family_of: tasks to evaluate on, or a function of the config that makes them.
-        tasks, tasks_at_once: as for `per_task`; two tasks or more.
-        at: after how many steps of adaptation.
+        family_of: the tasks to evaluate on, or a function from the config to the family.
+        tasks: the number of tasks, two or more.
+        at: the numbers of steps of adaptation after which to measure.
+        tasks_at_once: as for `per_task`.
 
     Returns:
-        A function that measures, for each k of ``at``, the mean return over the tasks (``return@1``), half
-        the width of its 95% interval (``return@1 halfwidth``) and its median (``return@1 median``); for k > 0
-        also the gain over the unadapted policy on the same tasks (``gain@1`` and so on). The
-        intervals are over tasks, for one training; the spread over training seeds comes on top.
+        A function that measures, for each k in ``at``, the mean return over the tasks (``return@1``),
+        half the width of its 95% interval (``return@1 halfwidth``) and the median (``return@1 median``);
+        for k > 0 also the gain over the unadapted policy on the same tasks (``gain@1`` and so on). The
+        intervals are over tasks, for one training; the spread over training seeds is not in them.
 
     Raises:
-        ValueError: a count out of range.
+        ValueError: a count is out of range.
     """
     check.integer("tasks", tasks, low=2)
     check.integer("tasks_at_once", tasks_at_once, low=0)
@@ -84,12 +87,12 @@ def evaluator(
         del data
         family = family_of if isinstance(family_of, RLTaskFamily) else family_of(config)
         returns = per_task(agent, family, key, state, tasks=tasks, steps=max(at), tasks_at_once=tasks_at_once)
-        found: dict[str, Array] = {}
+        metrics: dict[str, Array] = {}
         for k in at:
             fine = jnp.isfinite(returns[:, k])
-            found |= summary(f"return@{k}", returns[:, k], fine)
+            metrics |= summary(f"return@{k}", returns[:, k], fine)
             if k:
-                found |= summary(f"gain@{k}", returns[:, k] - returns[:, 0], fine)
-        return found
+                metrics |= summary(f"gain@{k}", returns[:, k] - returns[:, 0], fine)
+        return metrics
 
     return evaluate

@@ -1,24 +1,27 @@
 """MAML for reinforcement learning (Finn, Abbeel and Levine 2017), wholly on the accelerator.
 
-Learn a policy from which a few policy-gradient steps, each on fresh episodes, do a task. All tasks of a
-meta-step are played and adapted to at once; the gradient goes through every inner step.
+The agent learns a policy from which a few policy-gradient steps, each on new episodes, solve a task. All
+tasks of a meta-step are played and adapted to together; the meta-gradient goes through every inner step.
 
-Which derivatives are in is the choice of ``surrogate`` (Rothfuss et al. 2019 compare them):
+``surrogate`` chooses the derivatives in the meta-gradient (Rothfuss et al. 2019 compare them):
 
-- "dice": of ``J(theta + rate * grad J(theta))``, all of them: the inner gradient also depends on theta in
-  that it was sampled there, which `lrn.meta.rl.dice` keeps, as much as ``dependence`` says: 1 for all, 0 for
-  the low-variance curvature. Credit for the sampling as such is not in.
-- "e-maml": of the mean of ``J(theta + rate * sampled gradient)`` over what is sampled: credit for the
-  sampling is in, so that a policy is paid for episodes that are good to learn from (Stadie et al. 2018). The
-  inner step may be of few episodes and biased in any way; the variance is large.
-- "naive": the samples as if they did not depend on theta, as the first implementations have it: biased.
+- "dice": all derivatives of ``J(theta + rate * grad J(theta))``. The inner gradient was sampled under
+theta and
+  depends on theta through this sampling; `lrn.meta.rl.dice` keeps this dependence by the factor
+  ``dependence``: 1 keeps all, 0 is the low-variance curvature. There is no credit for sampling episodes
+  from which the policy learns well.
+- "e-maml": the derivative of the mean of ``J(theta + rate * sampled gradient)`` over samples, with credit for
+  sampling episodes from which the policy learns well (Stadie et al. 2018). The estimate is unbiased even
+  if the inner step is biased or uses few episodes; its variance is large.
+- "naive": the samples count as independent of theta, as in the first implementations; biased.
 
-``"dice", dependence=1, discount_states=True, normalize=False, gae_lambda=1`` is the exact estimator, but for
-what falls as one over the episodes of a task: one sampled gradient stands for its mean, and the baseline is
-fitted to the episodes that it judges. The defaults are those that learn. On the point robot (horizon 20, 10
-episodes, inner rate 1, ``tanh`` 32-32) 100 meta-steps at rate 3e-3 lead from -7.9 before the step to this
-after it, means of eight seeds: -5.9 at a dependence of 1, -4.6 at .9, -4.0 at 0; -4.3 for "e-maml" and
--3.8 for "naive". Variance costs more than bias there.
+``"dice", dependence=1, discount_states=True, normalize=False, gae_lambda=1`` is exact up to errors that are
+inversely proportional to the number of episodes of a task: one sampled gradient stands for its mean, and the
+baseline is fitted to the episodes that it judges. The defaults learn better. On the point robot (horizon
+20, 10 episodes, inner rate 1, ``tanh`` 32-32) the return before the inner step is -7.9. After 100
+meta-steps at rate 3e-3 the return after the inner step, a mean of eight seeds, is -5.9 at a dependence of
+1, -4.6 at .9 and -4.0 at 0; it is -4.3 for "e-maml" and -3.8 for "naive". In this task variance costs
+more than bias.
 """
 
 from __future__ import annotations
@@ -56,18 +59,21 @@ class MAMLRLConfig:
 
     A meta-step plays ``tasks * (inner.steps + 1) * episodes`` episodes.
 
-    inner: the inner loop: steps, rate, order, optimizer. Its gradient is of the return divided by the
-        horizon, so that a rate means the same for short and long episodes.
-    tasks, episodes: tasks a meta-step, and episodes of each before an inner step (and after the last).
-    discount, gae_lambda: of the advantages.
+    inner: the inner loop: steps, rate, order, optimizer. The inner gradient is that of the return divided by
+        the horizon, so that a rate suits short and long episodes alike.
+    tasks: the number of tasks in a meta-step.
+    episodes: the number of episodes of each task before every inner step, and after the last.
+    discount, gae_lambda: the discount factor and lambda of the advantages.
     surrogate: "dice", "e-maml" or "naive"; see the module.
-    dependence: of "dice", in [0, 1]: 1 is unbiased, less has less variance; see `lrn.meta.rl.dice`.
-    discount_states: weigh step t by ``discount^t``, as the exact gradient does.
-    normalize: advantages to mean 0 and deviation 1 over the episodes of a task.
-    ridge: penalty of the linear baseline.
-    meta_rate: of the outer optimizer. optimizer: ``optimizer(meta_rate)``, the outer one.
-    max_grad_norm: the meta-gradient's global norm is cut here.
-    initial_log_std: of the policy over continuous actions, in half ranges.
+    dependence: a setting of "dice", in [0, 1]: 1 is unbiased, less has less variance; see `lrn.meta.rl.dice`.
+    discount_states: whether to weight step t by ``discount^t``, as the exact gradient does.
+    normalize: whether to normalize advantages to mean 0 and deviation 1 over the episodes of a task.
+    ridge: the penalty of the linear baseline.
+    meta_rate: the learning rate of the outer optimizer.
+    optimizer: ``optimizer(meta_rate) -> optax.GradientTransformation``, the outer optimizer.
+    max_grad_norm: the largest global norm of the meta-gradient; a larger gradient is scaled down.
+    initial_log_std: the initial log standard deviation of continuous actions, in units of half the
+        actions' range.
     """
 
     inner: InnerConfig = InnerConfig(rate=0.1)
@@ -100,18 +106,19 @@ class MAMLRLConfig:
 def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
     """Learn a policy that a few policy-gradient steps adapt to a task, for discrete and continuous actions.
 
+    Metrics: ``unadapted_return`` and ``adapted_return``, the undiscounted returns before the first inner
+        step and
+    after the last, means over tasks and episodes; ``gradient_norm``, the L2 norm of the meta-gradient.
+
     Args:
         family: the tasks.
-        net: the policy, from observations [batch, ...] to [batch, k], k the number of actions or of their
-            dimensions.
-        config: settings.
-
-    Metrics, means over tasks and episodes: ``unadapted_return`` and ``adapted_return``, undiscounted, before
-    the first inner step and after the last; ``gradient_norm`` of the meta-gradient.
+        net: the policy's network, from observations [batch, ...] to [batch, k], where k is the number of
+            actions or of their dimensions.
+        config: the settings.
 
     Raises:
-        ValueError: the network's output does not fit the tasks, these are no family, or a task has one step
-            and its advantage is to be normalized.
+        ValueError: the network's output does not fit the tasks, ``family`` is no `RLTaskFamily`, or
+            advantages are to be normalized and a task has only one step.
     """
     shapes = check_family(family)
     check_output("the policy of maml_rl", net, shapes.observation_shape, policy_size(shapes))
@@ -139,7 +146,12 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
         return -gain.mean() / len(seen.reward), log_prob.sum()
 
     def path(key: Key, meta: Params, net_state: PyTree, task: PyTree, steps: int) -> Any:
-        """Adapt: the parameters after, the episodes then, returns [steps + 1], the likelihood of the rest."""
+        """Adapt to a task.
+
+        Returns:
+            The adapted parameters, the policy's head, the episodes after adaptation, the returns [steps + 1],
+            and the log-likelihood of the episodes before.
+        """
         env = family.env(task)
         head = policy_head(env, config.initial_log_std)
         inner_key, last_key = jax.random.split(key)
@@ -169,7 +181,9 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
 
         losses, returns, likelihood, outcome, scale = jax.vmap(one, axis_name=LANES)(keys, tasks)
         total = losses.mean()
-        if config.surrogate == "e-maml":  # in the units of the loss: a step, and normalized as advantages are
+        if (
+            config.surrogate == "e-maml"
+        ):  # the term gets the unit of the loss: per step, in normalized advantages
             total = total - (sampling_term(likelihood, outcome) / (scale * shapes.horizon)).mean()
         return total, returns
 
@@ -193,12 +207,12 @@ def maml_rl(family: RLTaskFamily, net: Net, config: MAMLRLConfig) -> MetaAgent:
 
 
 def _mean_return(seen: Seen) -> Array:
-    """The undiscounted return, a mean over the episodes."""
+    """The mean undiscounted return over the episodes."""
     return seen.reward.sum(0).mean()
 
 
 def example() -> Example:
-    """A small policy for the point robot, five steps an episode."""
+    """A small policy for the point robot, with five steps in an episode."""
     from lrn import nets
     from lrn.meta.rl.point_robot import point_robot
 

@@ -1,4 +1,4 @@
-"""Classic control with unknown physics: what stays the same is the job, what differs is the machine."""
+"""Classic control with unknown physics: tasks have the same goal and other masses, lengths and forces."""
 
 from __future__ import annotations
 
@@ -24,16 +24,22 @@ def cartpole(
     *,
     horizon: int = 200,
 ) -> RLTaskFamily:
-    """CartPole-v1 of other gravity (m/s^2), pole (half its length, m) and push (N); by default 9.8, .5, 10.
+    """CartPole-v1 with other physics; gymnax has a gravity of 9.8, a half length of .5 and a force of 10.
 
-    A task is ``{"force": ..., "gravity": ..., "length": ...}``, each uniform in its range.
+    A task is ``{"force": ..., "gravity": ..., "length": ...}``; each number is uniform in its range.
+
+    Args:
+        gravity: the range of the gravity, m/s^2.
+        length: the range of half the pole's length, m.
+        force: the range of the pushing force, N.
+        horizon: the number of steps of an episode.
 
     Raises:
-        ValueError: an empty range, or one that reaches 0; ``horizon`` below 1.
+        ValueError: a range is empty or reaches 0, or ``horizon`` is below 1.
     """
 
     def settings(task: PyTree) -> dict[str, Any]:
-        # gymnax keeps the product of the pole's mass and length beside them, where it would stay as it was.
+        # gymnax stores the product of the pole's mass and length as a number of its own.
         return {
             "gravity": task["gravity"],
             "length": task["length"],
@@ -51,13 +57,19 @@ def pendulum(
     *,
     horizon: int = 200,
 ) -> RLTaskFamily:
-    """Pendulum-v1 of other mass (kg), length (m) and gravity (m/s^2); by default 1, 1 and 10.
+    """Pendulum-v1 with other physics; gymnax has mass 1, length 1 and gravity 10.
 
-    A task is ``{"gravity": ..., "length": ..., "mass": ...}``, each uniform in its range. A heavy and long
-    one takes more swings.
+    A task is ``{"gravity": ..., "length": ..., "mass": ...}``; each number is uniform in its range. A
+    heavy and long pendulum needs more swings.
+
+    Args:
+        mass: the range of the mass, kg.
+        length: the range of the length, m.
+        gravity: the range of the gravity, m/s^2.
+        horizon: the number of steps of an episode.
 
     Raises:
-        ValueError: an empty range, or one that reaches 0; ``horizon`` below 1.
+        ValueError: a range is empty or reaches 0, or ``horizon`` is below 1.
     """
 
     def settings(task: PyTree) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The point robot: walk in the plane to a goal that one cannot see, only feel (Finn et al. 2017).
+"""The point robot: a walk in the plane to a goal that the observation does not show (Finn et al. 2017).
 
-The reward alone tells where the goal is, so a policy must try, and adapt. The reward is minus the distance,
-as in the authors' code (their paper says its square); episodes last the whole horizon, where theirs end
-within .01 of the goal.
+Only the reward depends on the goal, so a policy must explore and adapt. The reward is minus the distance
+to the goal, as in the authors' code (their paper has the squared distance). Episodes last the whole
+horizon; the authors' episodes end within .01 of the goal.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lrn.meta.rl.tasks import RLTaskFamily
 from lrn.rl.env import Box, Env, Step
 from lrn.types import Array, Key, PyTree
 
-SPEED = 0.1  # the longest move a step along an axis
+SPEED = 0.1  # the largest move in a step along an axis
 GOALS = ("square", "circle")
 
 
 class Robot(NamedTuple):
-    """Where it is, [2], and the steps taken."""
+    """The state of the robot: its position [2], and the number of steps taken."""
 
     position: Array
     time: Array
@@ -32,17 +32,17 @@ class Robot(NamedTuple):
 def point_robot(
     goals: str = "square", size: float = 0.5, *, sparse: float | None = None, horizon: int = 100
 ) -> RLTaskFamily:
-    """Goals at random; a task is its goal [2].
+    """Point robots with random goals; a task, and its code, is the goal [2].
 
     Args:
-        goals: uniform in a "square" of side ``2 * size`` around the start, or on a "circle" of radius
-            ``size``.
-        size: of either.
+        goals: the distribution of goals: uniform in a "square" of side ``2 * size`` around the start, or on a
+            "circle" of radius ``size`` around it.
+        size: the size of the square or the circle.
         sparse: see `robot_env`.
-        horizon: steps of an episode.
+        horizon: the number of steps of an episode.
 
     Raises:
-        ValueError: an unknown choice, or a number out of range.
+        ValueError: ``goals`` is unknown, or a number is out of range.
     """
     check.choice("goals", goals, GOALS)
     check.positive("size", size)
@@ -60,15 +60,18 @@ def point_robot(
 
 
 def robot_env(goal: ArrayLike, sparse: float | None = None, horizon: int = 100) -> Env:
-    """One goal. Observes the position [2]; an action [2] is a move, cut to .1 either way along each axis.
+    """The environment with one goal.
+
+    The observation is the position [2]. An action [2] is a move, clipped to [-.1, .1] along each axis.
 
     Args:
-        goal: [2], may be traced.
-        sparse: None for a reward of minus the distance to the goal; a radius for 1 within it and 0 elsewhere.
-        horizon: steps after which the episode is truncated.
+        goal: [2]; may be traced.
+        sparse: None for a reward of minus the distance to the goal; a radius for a reward of 1 within this
+            distance of the goal and 0 elsewhere.
+        horizon: the number of steps after which the episode is truncated.
 
     Raises:
-        ValueError: a goal of another shape, or a number out of range.
+        ValueError: the goal has another shape, or a number is out of range.
     """
     _check(sparse, horizon)
     place = jnp.asarray(goal, jnp.float32)
@@ -83,7 +86,7 @@ def robot_env(goal: ArrayLike, sparse: float | None = None, horizon: int = 100) 
         del key
         position = state.position + jnp.clip(action, -SPEED, SPEED)
         after = Robot(position, state.time + 1)
-        # Taken of squares that cannot be 0, since the derivative of a root there is not a number.
+        # The sum of squares is kept above 0, where the root has no finite derivative.
         distance = jnp.sqrt(jnp.sum((position - place) ** 2) + 1e-12)
         reward = -distance if sparse is None else (distance <= sparse).astype(jnp.float32)
         return after, Step(reward, jnp.array(False), after.time >= horizon, position)

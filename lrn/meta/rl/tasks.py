@@ -17,12 +17,13 @@ from lrn.types import Array, Key, PyTree
 
 
 class RLTaskFamily(NamedTuple):
-    """A distribution over environments that differ in numbers only.
+    """A distribution over environments that differ only in numbers.
 
-    sample: ``sample(key) -> task``, any pytree of arrays.
-    env: ``env(task) -> Env``; observations, actions and horizon have the same shape in every task, and the
-        task may be traced. Unless its observation shows it the task is hidden from the policy.
-    code: ``code(task) -> [c]``, a full description of the task, for those who may know; None for none.
+    name: a name for messages.
+    sample: ``sample(key) -> task``; a task is any pytree of arrays.
+    env: ``env(task) -> Env``. Observations, actions and horizon have the same shape in every task, and
+        the task may be traced. The policy sees the task only if the observation shows it.
+    code: ``code(task) -> [c]``, a full description of the task; None for a family without codes.
     """
 
     name: str
@@ -32,10 +33,10 @@ class RLTaskFamily(NamedTuple):
 
 
 def check_family(family: RLTaskFamily) -> Env:
-    """One of the environments, for its shapes: its functions belong to a task that is only traced.
+    """An environment of the family, of which only the shapes may be used: its task is a tracer.
 
     Raises:
-        ValueError: this is no family, or what it makes is no environment.
+        ValueError: ``family`` is no `RLTaskFamily`, or its ``env`` does not return an `Env`.
     """
     if not isinstance(family, RLTaskFamily):
         raise check.InputError(
@@ -57,10 +58,10 @@ def check_family(family: RLTaskFamily) -> Env:
 
 
 def check_ranges(ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Check that every range (low, high) holds positive numbers and is not empty.
+    """Check that every range (low, high) is not empty and holds only positive numbers.
 
     Raises:
-        ValueError: one is no pair, is empty, or reaches 0.
+        ValueError: a range is no pair, is empty, or reaches 0.
     """
     for name, given in ranges.items():
         if not isinstance(given, tuple) or len(given) != 2:

@@ -1,6 +1,6 @@
-"""Probes: how much of the labels a fixed representation gives away.
+"""Probes: how well a simple classifier predicts labels from a fixed representation.
 
-`linear` fits a linear classifier, `knn` asks the nearest neighbors; both take features [n, dim].
+`linear` fits a linear classifier, `knn` takes the votes of nearest neighbors; both take features [n, dim].
 """
 
 from lrn.supervised.probes.knn import knn_votes

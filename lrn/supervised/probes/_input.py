@@ -14,11 +14,11 @@ from lrn.types import Array
 
 
 def features(name: str, x: Any, dim: int | None = None) -> Array:
-    """``x`` as a float array [n, dim] of float32 or wider, n >= 1.
+    """``x`` as an array [n, dim] of float32 or wider, n >= 1.
 
     Raises:
-        InputError: another shape or dtype, another dim than the one given, or, where the values can be read,
-            one that is not finite.
+        InputError: the shape or dtype is wrong, the number of features is not ``dim``, or a value that can be
+            read is not finite.
     """
     x = x if isinstance(x, Tracer) else jnp.asarray(x)
     if x.ndim != 2 or x.size == 0 or not jnp.issubdtype(x.dtype, jnp.floating):
@@ -40,7 +40,7 @@ def labels(name: str, y: Any, n: int, classes: int) -> Array:
     """``y`` as int32 labels [n].
 
     Raises:
-        InputError: another shape or dtype, or, where the values can be read, none of the classes.
+        InputError: the shape or dtype is wrong, or a label that can be read is outside of the classes.
     """
     y = y if isinstance(y, Tracer) else jnp.asarray(y)
     if y.shape != (n,) or not jnp.issubdtype(y.dtype, jnp.integer):

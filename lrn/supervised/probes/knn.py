@@ -27,14 +27,14 @@ def knn_votes(
     temperature: ArrayLike = 0.07,
     chunk: int = 256,
 ) -> Array:
-    """The share of the votes of the k most similar training examples for each class.
+    """Each class's share of the votes of the k most similar training examples, by cosine similarity.
 
-    The prediction is ``votes.argmax(1)``. "exponential" with k = 20 is the setting of Wu et al. (2018) with
-    DINO's k (Caron et al. 2021): a neighbor votes with weight exp(similarity / temperature). "majority" gives
-    each neighbor one vote, as is common with k = 200.
+    The prediction is ``votes.argmax(1)``. "exponential" with k = 20 is the setting of Wu et al. (2018)
+    with the k of DINO (Caron et al. 2021): a neighbor votes with weight exp(similarity / temperature).
+    "majority" gives each neighbor one vote, as is common with k = 200.
 
-    Ties are decided by order: of equally similar training examples the first ones are neighbors, and of
-    classes with equal votes ``argmax`` takes the lowest. The zero vector has similarity 0 to everything.
+    Order decides ties: among equally similar training examples the first ones are neighbors, and among
+    classes with equal votes ``argmax`` takes the lowest. The zero vector has similarity 0 to every vector.
 
     Args:
         x_train: features [n_train, dim].
@@ -43,14 +43,14 @@ def knn_votes(
         classes: number of classes.
         k: number of neighbors, at most n_train.
         weights: "exponential" or "majority".
-        temperature: of "exponential", above 0; may be traced.
-        chunk: rows of ``x`` at once; the memory is that of [chunk, n_train] similarities.
+        temperature: the temperature of "exponential", above 0; may be traced.
+        chunk: the number of rows of ``x`` at once; the similarities [chunk, n_train] must fit into memory.
 
     Returns:
-        Float [n, classes], each row of sum 1.
+        Floats [n, classes]; each row sums to 1.
 
     Raises:
-        InputError: features, labels or settings are not valid.
+        InputError: features, labels or settings are wrong.
     """
     check.integer("classes", classes, 2)
     check.integer("k", k, 1)
@@ -67,13 +67,13 @@ def knn_votes(
     bank = _unit(x_train)
 
     def of(row: Array) -> Array:
-        # In full precision: TF32 and bfloat16 products reorder neighbors.
+        # The highest precision is needed, because products in TF32 or bfloat16 reorder neighbors.
         similarity, nearest = jax.lax.top_k(jnp.dot(bank, row, precision="highest"), k)
         if weights == "majority":
             weight = jnp.ones_like(similarity)
-        else:  # the largest exponent is 0, so that no temperature overflows
+        else:  # the largest exponent is 0, so that no temperature makes exp overflow
             weight = jnp.exp((similarity - similarity[0]) / temperature)
-        # Divided at the end: sums of 1 are exact, so that equal counts are ties, and sums of 1 / k are not.
+        # The division comes last: sums of 1 are exact, so equal counts are ties; sums of 1 / k are not exact.
         votes = jnp.dot(weight, jax.nn.one_hot(y_train[nearest], classes), precision="highest")
         return votes / jnp.sum(weight)
 
@@ -81,6 +81,6 @@ def knn_votes(
 
 
 def _unit(x: Array) -> Array:
-    # By the largest entry first, so that squares neither overflow nor vanish.
+    # The division by the largest entry keeps the squares from overflow and underflow.
     x = x / jnp.maximum(jnp.max(jnp.abs(x), axis=1, keepdims=True), _TINY)
     return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), _TINY)

@@ -21,15 +21,16 @@ MENU = tuple(float(10.0**p) for p in range(-6, 2))
 
 
 class LinearProbe(NamedTuple):
-    """A linear classifier on standardized features, and how it was chosen.
+    """A linear classifier on standardized features, and the choice of its penalty.
 
     weight: [dim, classes].
-    bias: [classes], of sum 0.
-    mean, std: [dim], of the training features; 1 for the std of a constant one.
-    chosen: int scalar, the place in ``l2`` of the penalty that was taken.
+    bias: [classes]; its entries sum to 0.
+    mean, std: [dim], the mean and standard deviation of the training features; std is 1 for a constant
+        feature.
+    chosen: int scalar, the index in ``l2`` of the chosen penalty.
     l2: [penalties], the menu, largest first.
-    accuracy: [penalties], on validation data.
-    gradient_norm: [penalties], the largest entry of the objective's gradient where the fit ended.
+    accuracy: [penalties], the accuracy on validation data, in [0, 1].
+    gradient_norm: [penalties], the largest absolute entry of the objective's gradient at the end of the fit.
     """
 
     weight: Array
@@ -42,13 +43,17 @@ class LinearProbe(NamedTuple):
     gradient_norm: Array
 
     def logits(self, x: Any) -> Array:
-        """Logits [n, classes] of features [n, dim]; raises InputError for what are none."""
+        """Logits [n, classes] of features [n, dim].
+
+        Raises:
+            InputError: the features have a wrong shape or dtype, or are not finite.
+        """
         x = _input.features("x", x, self.weight.shape[0])
         return _logits((self.weight, self.bias), _standardized(x, self.mean, self.std))
 
     @property
     def at_edge(self) -> Array:
-        """Whether the penalty is the largest or the smallest of the menu: a wider menu may do better."""
+        """Whether the chosen penalty is the menu's largest or smallest: a wider menu may do better."""
         return (self.chosen == 0) | (self.chosen == self.l2.shape[0] - 1)
 
 
@@ -63,12 +68,13 @@ def linear_probe(
     steps: int = 200,
     tolerance: ArrayLike = 1e-6,
 ) -> LinearProbe:
-    """Fit a probe under each penalty of a menu, all at once, and keep the one best on validation data.
+    """Fit a probe for each penalty of a menu, all at once, and return the best probe on validation data.
 
-    Minimized is the mean cross-entropy plus ``l2 / 2 * |weight|^2``; the bias is not penalized, and features
-    are standardized by the training split's mean and std. That is scikit-learn's `LogisticRegression` with
-    ``C = 1 / (l2 * n_train)``, which for two classes, having one weight vector for both, needs twice that.
-    Of penalties with equal validation accuracy the largest is taken.
+    The objective is the mean cross-entropy in nats plus ``l2 / 2 * |weight|^2``. The bias is not penalized.
+    Features are standardized by the training split's mean and std. The fit is that of scikit-learn's
+    `LogisticRegression` with ``C = 1 / (l2 * n_train)``; for two classes scikit-learn has one weight vector
+    instead of two, and C must be twice as large. Among penalties with equal validation accuracy the
+    largest is chosen.
 
     Args:
         x_train: features [n_train, dim].
@@ -76,12 +82,12 @@ def linear_probe(
         x_validation: features [n_validation, dim].
         y_validation: labels [n_validation].
         classes: number of classes.
-        l2: the menu, in any order.
-        steps: of L-BFGS, at most.
-        tolerance: a fit ends where no entry of the gradient is larger.
+        l2: the menu of penalties, in any order.
+        steps: the largest number of steps of L-BFGS.
+        tolerance: a fit ends when no absolute entry of the gradient is larger.
 
     Raises:
-        InputError: features, labels or settings are not valid.
+        InputError: features, labels or settings are wrong.
     """
     check.integer("classes", classes, 2)
     check.integer("steps", steps, 1)
@@ -113,7 +119,7 @@ def _fit(
 ) -> LinearProbe:
     mean = jnp.mean(x, axis=0)
     std = jnp.std(x, axis=0)
-    # A constant feature has no scale; its std is rounding alone, or 0.
+    # A constant feature has no scale: its std is 0, or a rounding error.
     std = jnp.where(std > 1e-6 * jnp.max(jnp.abs(x), axis=0), std, 1.0)
     z, target = _standardized(x, mean, std), jax.nn.one_hot(y, classes, dtype=x.dtype)
     solver = optax.lbfgs()
@@ -146,7 +152,7 @@ def _fit(
     (weight, bias), largest = jax.vmap(fit)(menu)
     valid = _standardized(x_validation, mean, std), jax.nn.one_hot(y_validation, classes)
     right = jax.vmap(lambda *theta: jnp.mean(hits(_logits(theta, valid[0]), valid[1])))(weight, bias)
-    chosen = jnp.argmax(right)  # the first of equals, which is the largest penalty
+    chosen = jnp.argmax(right)  # argmax takes the first of equals, which has the largest penalty
     return LinearProbe(weight[chosen], bias[chosen], mean, std, chosen, menu, right, largest)
 
 

@@ -1,0 +1,131 @@
+"""The commands and their options, as `tyro` reads them: a class for each command, a field for each option.
+
+The docstring of a class is the help text of its command, the string below a field that of its option.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+
+@dataclasses.dataclass
+class List:
+    """List the studies."""
+
+    json: bool = False
+    """Print JSON."""
+    out: Path = Path("runs")
+    """The folder of all runs; a study whose newest run failed is marked."""
+
+
+@dataclasses.dataclass
+class Describe:
+    """Print what a study claims, predicts and controls."""
+
+    id: tyro.conf.Positional[str]
+    """A study's id, or the path of its file."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclasses.dataclass
+class Run:
+    """Run studies: train, test the predictions, give the verdict. The same command resumes a stopped run."""
+
+    ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids of studies, or paths of study files."""
+    preset: str = "quick"
+    """smoke (seconds, no verdict), quick (about a minute on two cores) or full."""
+    seeds: int | None = None
+    """How many paired seeds; the preset's own number by default. A verdict takes at least 8."""
+    first_seed: int | None = None
+    """Use the seeds from this number on; the verdict is then exploratory. By default the seeds are drawn \
+from a hash of the study's claim, predictions, controls and presets."""
+    out: Path = Path("runs")
+    """The folder of all runs."""
+    fresh: bool = False
+    """Begin again; the default resumes or reuses an earlier run of the same settings."""
+    tour: bool = False
+    """Run the studies of the tour, and build the report."""
+    progress: bool = True
+    """Show progress."""
+    save_seconds: float = 20.0
+    """Seconds between checkpoints."""
+    sinks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Also stream metrics to tensorboard or wandb. For both: --sinks tensorboard wandb."""
+
+
+@dataclasses.dataclass
+class New:
+    """Write a template of a study: commented, and ready to run."""
+
+    file: tyro.conf.Positional[Path]
+    """The path of the new file; its name ends in .py."""
+
+
+@dataclasses.dataclass
+class Status:
+    """List the runs, newest first, each with its answer or the reason why it failed."""
+
+    out: Path = Path("runs")
+    """The folder of all runs."""
+
+
+@dataclasses.dataclass
+class Publish:
+    """Write the results of finished runs as pages of the documentation: one page for each area."""
+
+    out: Path = Path("runs")
+    """The folder of all runs."""
+    docs: Path = Path("docs/results")
+    """The folder of the pages."""
+
+
+@dataclasses.dataclass
+class Register:
+    """Register studies: write a hash of claim, predictions, controls and presets beside the study's file."""
+
+    ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids of studies, or paths of study files."""
+
+
+@dataclasses.dataclass
+class Power:
+    """Say how many seeds decide a study: simulate its regimes from the seeds of a pilot run."""
+
+    pilot: tyro.conf.Positional[Path]
+    """The folder of a finished run of the study, on pilot seeds (--first-seed 0)."""
+    effect: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE: the effect assumed for the prediction with that key, in the unit of its metric. All other \
+predictions have the effect of the pilot."""
+    studies: int = 400
+    """How many studies to simulate for each number of seeds."""
+
+
+@dataclasses.dataclass
+class Draw:
+    """Draw the figures of finished runs again, after a study's figure has changed. Nothing is trained."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Run folders."""
+
+
+@dataclasses.dataclass
+class Report:
+    """Build the report, one page of HTML, from the run folders."""
+
+    out: Path = Path("runs")
+    """The folder of all runs."""
+
+
+@dataclasses.dataclass
+class Compare:
+    """Show two runs side by side, with intervals."""
+
+    a: tyro.conf.Positional[Path]
+    """A run folder."""
+    b: tyro.conf.Positional[Path]
+    """Another run folder."""
