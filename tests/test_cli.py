@@ -17,6 +17,7 @@ from toy import same
 
 import lrn
 from lrn import cli, report, table
+from lrn.cli import words
 from lrn.study import seal
 from lrn.study.register import FIRST_DRAWN, drawn_seeds, registration
 
@@ -452,8 +453,8 @@ def test_ids_are_never_cut(columns, capsys, monkeypatch):
 def test_sinks_do_not_take_the_study_for_one(capsys):
     code, _, err = call("run", "--sinks", "tensorboard", "robust.atack_transfer", capsys=capsys)
     assert (code, "no study 'robust.atack_transfer'" in err) == (2, True)
-    for words in (["tensorboard", "wandb"], ["tensorboard", "--sinks", "wandb"]):
-        given = cli.words.repeat_sinks(["run", "--sinks", *words, "an.id", "--preset", "x"])
+    for names in (["tensorboard", "wandb"], ["tensorboard", "--sinks", "wandb"]):
+        given = words.repeat_sinks(["run", "--sinks", *names, "an.id", "--preset", "x"])
         assert given == ["run", "--sinks", "tensorboard", "--sinks", "wandb", "an.id", "--preset", "x"]
     code, _, err = call("run", STUDY, "--sinks", "wandbb", capsys=capsys)
     assert (code, "sink 'wandbb' is not known" in err) == (2, True)

@@ -15,7 +15,6 @@ import pytest
 import scipy.stats
 from scipy.integrate import quad
 from scipy.special import chdtri, ndtr
-from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
@@ -53,44 +52,6 @@ def test_welch_interval_is_scipys_and_statsmodels(n, m):
     assert ours[1:] == pytest.approx(peer)
     peer = CompareMeans(DescrStatsW(x), DescrStatsW(y)).tconfint_diff(0.1, usevar="unequal")
     assert ours[1:] == pytest.approx(peer)
-
-
-@pytest.mark.parametrize("statistic", [np.mean, np.std, lambda v: float(np.exp(v).mean())])
-def test_bca_interval_is_efrons_formula_on_all_resamples(statistic):
-    x = np.array([0.1, 0.4, 0.5, 1.3, 2.9])
-    every = np.array([statistic(x[list(i)]) for i in itertools.product(range(5), repeat=5)])
-    estimate = statistic(x)
-    below = ((every < estimate).mean() + (every <= estimate).mean()) / 2
-    bias = peers.norm.ppf(below)
-    left_out = np.array([statistic(np.delete(x, i)) for i in range(5)])
-    centered = left_out.mean() - left_out
-    acceleration = (centered**3).sum() / (6 * (centered**2).sum() ** 1.5)
-    z = bias + peers.norm.ppf([0.05, 0.95])
-    percentiles = peers.norm.cdf(bias + z / (1 - acceleration * z))
-    ours = stats.bca_interval(x, 0.9, statistic, resamples=40_000)
-    assert ours.estimate == pytest.approx(estimate)
-    for limit, percentile in zip(ours[1:], percentiles):  # .01 is four Monte Carlo standard errors
-        assert (every < limit - 1e-9).mean() - 0.01 < percentile < (every <= limit + 1e-9).mean() + 0.01
-
-
-def test_bca_interval_is_scipys_and_repeats_itself():
-    x = np.exp(normal(12))
-    rng = np.random.default_rng(7)
-    peer = peers.bootstrap((x,), np.median, n_resamples=2_000, method="BCa", rng=rng)
-    ours = stats.bca_interval(x, statistic=np.median, resamples=2_000, seed=7)
-    assert ours[1:] == pytest.approx(peer.confidence_interval)
-    assert ours == stats.bca_interval(x, statistic=np.median, resamples=2_000, seed=7)
-    assert ours != stats.bca_interval(x, resamples=2_000, seed=8)
-
-
-def test_bca_interval_without_a_jackknife_spread_is_the_percentile_interval():
-    x = np.array(
-        [0.0, 0, 0, 0, 1]
-    )  # leaving any one out leaves the median at 0; P(resampled median = 1) = .058
-    assert stats.bca_interval(x, 0.9, np.median) == (0, 0, 1)
-    assert stats.bca_interval(x, 0.85, np.median) == (0, 0, 0)
-    assert stats.bca_interval(-x, 0.9, np.median) == (0, -1, 0)
-    assert stats.bca_interval(-x, 0.85, np.median) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 10), (499, 1000)])
@@ -179,7 +140,6 @@ def test_sign_flip_counts_ties_at_any_spread(d, alternative):
 def test_an_outlier_makes_no_ties():
     d = np.array([1e10] + [0.1] * 9)
     assert stats.sign_flip_test(d) == stats.mean_test(d) == 2 / 1024
-    assert stats.paired_comparison(d, np.zeros(10)).p == 2 / 1024
     assert stats.sign_flip_test(-d, "less") == stats.mean_test(-d, alternative="less") == 1 / 1024
     many = np.r_[d, [0.1] * 30]
     assert stats.sign_flip_test(many, resamples=999) == 2 / 1000
@@ -340,9 +300,7 @@ def test_paired_values_tell_what_is_rounding():
     assert stats.mean_test(x, y, 0.01) == 1
     assert stats.mean_test(x, y, 0.009, "greater") == 2**-5
     assert stats.sign_test(x, y, 0.01, "greater") == stats.sign_test(x, y, 0.01, "less") == 1
-    comparison = stats.paired_comparison(x, y)
-    assert comparison.hedges_g == (math.inf,) * 3
-    assert comparison.difference == (d[0],) * 3
+    assert stats.hedges_g(d) == (math.inf,) * 3
     mixed = stats.paired_differences([0.97, 0.5], [0.96, 0.25])
     assert (mixed == [0.97 - 0.96, 0.25]).all()
 
@@ -445,18 +403,6 @@ def test_tost_with_an_infinite_bound_is_a_one_sided_t_test():
     assert stats.tost(d, -math.inf, 1.0) == pytest.approx(peer)
 
 
-@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
-def test_tost_rejects_exactly_where_its_interval_lies_within_the_bounds(alpha):
-    decisions = set()
-    for seed in range(50):
-        d = normal(8, seed=seed, mean=0)
-        interval = stats.tost_interval(d, alpha)
-        inside = interval.low > -0.8 and interval.high < 0.8
-        assert (stats.tost(d, -0.8, 0.8) < alpha) == inside
-        decisions.add(inside)
-    assert decisions == {True, False}
-
-
 # Effect sizes
 
 
@@ -496,18 +442,6 @@ def test_hedges_g_interval_excludes_zero_where_the_t_interval_does():
     assert outcomes == {True, False}
 
 
-@pytest.mark.parametrize(("n", "m"), [(8, 8), (4, 20)])
-def test_hedges_g_independent_is_statsmodels(n, m):
-    x, y = normal(n, seed=1), 2 * normal(m, seed=2)
-    ours = stats.hedges_g_independent(x, y)
-    peer, _ = effectsize_smd(x.mean(), x.std(ddof=1), n, y.mean(), y.std(ddof=1), m)
-    assert ours.estimate == pytest.approx(peer, rel=2e-3)  # statsmodels takes Hedges's approximate correction
-    t = peers.ttest_ind(x, y).statistic
-    root = math.sqrt(n * m / (n + m))
-    assert noncentral_t_cdf(t, n + m - 2, ours.low * root) == pytest.approx(0.975, abs=1e-4)
-    assert noncentral_t_cdf(t, n + m - 2, ours.high * root) == pytest.approx(0.025, abs=1e-4)
-
-
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 8), (10, 10)])
 def test_probability_of_improvement_is_the_count_of_pairs_and_mann_whitneys_u(n, m):
     rng = np.random.default_rng(n)
@@ -544,30 +478,6 @@ def test_probability_of_improvement_mirrors_and_ignores_monotone_scales():
     ours, swapped = stats.probability_of_improvement(x, y), stats.probability_of_improvement(y, x)
     assert ours == pytest.approx((1 - swapped.estimate, 1 - swapped.high, 1 - swapped.low))
     assert ours == stats.probability_of_improvement(np.exp(x), np.exp(y))
-
-
-@pytest.mark.parametrize("shape", [(1,), (3,), (4,), (10,), (37,), (10, 7)])
-def test_iqm_is_scipys_trimmed_mean(shape):
-    x = normal(*shape, seed=4)
-    assert stats.iqm(x) == pytest.approx(peers.trim_mean(x, 0.25, axis=None))
-
-
-def test_iqm_interval_is_the_percentile_of_all_stratified_resamples():
-    scores = np.array([[0.0, 10.0], [1.0, 17.0], [5.0, 11.0]])
-    draws = list(itertools.product(range(3), repeat=3))
-    every = [
-        peers.trim_mean(np.r_[scores[list(i), 0], scores[list(j), 1]], 0.25) for i in draws for j in draws
-    ]
-    ours = stats.iqm_interval(scores, 0.8, resamples=40_000)
-    assert ours.estimate == pytest.approx(peers.trim_mean(scores, 0.25, axis=None))
-    assert ours[1:] == pytest.approx(np.quantile(every, [0.1, 0.9]), abs=1e-9)
-
-
-def test_iqm_interval_keeps_tasks_apart():
-    apart = np.broadcast_to([0.0, 1.0, 100.0], (6, 3))  # tasks differ, runs do not
-    assert stats.iqm_interval(apart) == (stats.iqm(apart),) * 3
-    runs = normal(8)
-    assert stats.iqm_interval(runs) == stats.iqm_interval(runs[:, np.newaxis])
 
 
 # Trend
@@ -660,20 +570,6 @@ def test_trend_test_sorts_the_levels():
     assert stats.trend_test(values, x) == stats.trend_test(values[:, order], x[order])
 
 
-# Together
-
-
-def test_paired_comparison_is_its_parts():
-    x, y = normal(10, seed=3, mean=1), normal(10, seed=4, mean=0)
-    ours = stats.paired_comparison(x, y, margin=0.5, alternative="greater", level=0.9)
-    assert ours.n == 10
-    assert ours.difference == stats.t_interval(x - y, 0.9)
-    assert ours.p == stats.mean_test(x, y, 0.5, "greater")
-    assert ours.p > stats.mean_test(x, y, 0, "greater") > stats.smallest_sign_flip_p(10, "greater")
-    assert ours.hedges_g == stats.hedges_g(x - y, 0.9)
-    assert ours.probability_of_improvement == stats.probability_of_improvement(x, y, 0.9)
-
-
 def test_importing_the_package_costs_only_numpy():
     code = "import sys, lrn.stats; print([m for m in ('scipy', 'jax', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -682,8 +578,6 @@ def test_importing_the_package_costs_only_numpy():
 
 def test_nothing_touches_numpys_global_generator():
     before = pickle.dumps(np.random.get_state())  # noqa: NPY002
-    stats.bca_interval(normal(5), resamples=50)
-    stats.iqm_interval(normal(5), resamples=50)
     stats.sign_flip_test(normal(40), resamples=50)
     assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
 
@@ -692,14 +586,14 @@ def test_answers_are_plain_floats_and_inputs_are_untouched():
     x, y = normal(6, seed=1).astype(np.float32), normal(6, seed=2).astype(np.float32)
     before = x.copy()
     answers = [
-        *stats.t_interval(x), *stats.welch_interval(x, y), *stats.bca_interval(x, resamples=50),
-        *stats.share_interval(2, 5), stats.sign_flip_test(x), stats.tost(x, -1, 1), *stats.tost_interval(x),
-        *stats.hedges_g(x), *stats.hedges_g_independent(x, y), *stats.probability_of_improvement(x, y),
-        stats.iqm(x), *stats.iqm_interval(x, resamples=50), stats.smallest_sign_flip_p(5),
+        *stats.t_interval(x), *stats.welch_interval(x, y),
+        *stats.share_interval(2, 5), stats.sign_flip_test(x), stats.tost(x, -1, 1),
+        *stats.hedges_g(x), *stats.probability_of_improvement(x, y),
+        stats.smallest_sign_flip_p(5),
         *stats.trend_test([x, y]).slope, *stats.trend_test([x, y])[1:],
         stats.mean_test(x, y), stats.mean_test(x, alternative="less"), stats.sign_test(x), stats.skewness(x),
         stats.sign_test(x, alternative="less"), *stats.median_interval(x), *stats.median_interval([1, 2]),
-        stats.equivalence_test(x, low=-1, high=1), stats.iqm_interval([1, 1])[0], stats.tost([1, 1], -2, 2),
+        stats.equivalence_test(x, low=-1, high=1), stats.tost([1, 1], -2, 2),
     ]  # fmt: skip
     assert {type(a) for a in answers} == {float}
     assert (x == before).all()
@@ -714,10 +608,6 @@ TENTHS = np.array([0.3, 0.4, 0.9, 0.7]) - np.array([0.2, 0.3, 0.8, 0.6])  # 0.1 
     "interval",
     [
         stats.t_interval,
-        stats.tost_interval,
-        stats.bca_interval,
-        stats.iqm_interval,
-        lambda x: stats.bca_interval(x, statistic=np.median),
         lambda x: stats.welch_interval(x, np.zeros(3)),
     ],
 )
@@ -760,9 +650,6 @@ def test_effect_sizes_without_spread():
     assert stats.hedges_g(np.zeros(5)) == (0, 0, 0)
     assert stats.hedges_g(TENTHS) == (math.inf,) * 3
     assert stats.hedges_g(-TENTHS) == (-math.inf,) * 3
-    assert stats.hedges_g_independent([1, 1], [1, 1]) == (0, 0, 0)
-    assert stats.hedges_g_independent([1, 1], [2, 2]) == (-math.inf,) * 3
-    assert stats.hedges_g_independent(TENTHS, [0.1, 0.1]) == (0, 0, 0)
 
 
 def test_probability_of_improvement_has_width_where_a_bootstrap_has_none():
@@ -787,7 +674,6 @@ def test_one_seed():
     assert stats.mean_test([2.0]) == stats.sign_test([2.0]) == 1
     assert stats.mean_test([2.0], alternative="greater") == 0.5
     assert stats.sign_flip_test([2.0], "greater") == 0.5
-    assert stats.iqm([3.0]) == 3
 
 
 # Bad input
@@ -814,16 +700,6 @@ BAD = {
     "level nan": (lambda: loose.t_interval([1, 2], math.nan), "level must lie between"),
     "welch short": (lambda: loose.welch_interval([1, 2], [1]), "y must have at least 2"),
     "welch nan": (lambda: loose.welch_interval(NAN, [1, 2]), "x has 1 non-finite"),
-    "bca short": (lambda: loose.bca_interval([1]), "x must have at least 2"),
-    "bca resamples": (lambda: loose.bca_interval([1, 2], resamples=0), "resamples must be at least 1"),
-    "bca seed": (lambda: loose.bca_interval([1, 2], seed=-1), "seed must be at least 0"),
-    "bca float resamples": (lambda: loose.bca_interval([1, 2], resamples=1e4), "whole number"),
-    "bca statistic": (
-        lambda: loose.bca_interval([0, 1, 2], statistic=lambda v: math.inf if v[0] == v[-1] else 1.0),
-        "statistic is not finite on some resamples",
-    ),
-    "bca undefined": (lambda: loose.bca_interval([1, 1], statistic=lambda v: math.nan), "not a finite"),
-    "bca vector": (lambda: loose.bca_interval([0, 1], statistic=np.cumsum), r"one number, got shape \(2,\)"),
     "k above n": (lambda: loose.share_interval(4, 3), "k must be at most n, got 4 successes out of 3"),
     "k negative": (lambda: loose.share_interval(-1, 3), "k must be at least 0"),
     "k float": (lambda: loose.share_interval(0.5, 3), "k must be a whole number"),
@@ -842,16 +718,9 @@ BAD = {
     "tost nan bound": (lambda: loose.tost([1, 2], math.nan, 1), "low must"),
     "tost text bound": (lambda: loose.tost([1, 2], 0, "1"), "high must be a number"),
     "tost short": (lambda: loose.tost([1], -1, 1), "d must have at least 2"),
-    "tost alpha": (lambda: loose.tost_interval([1, 2], 0.5), "alpha must lie strictly between 0 and 0.5"),
     "g short": (lambda: loose.hedges_g([1, 2]), "d must have at least 3"),
-    "g independent short": (lambda: loose.hedges_g_independent([1, 2], [1]), "y must have at least 2"),
     "poi empty": (lambda: loose.probability_of_improvement([], [1]), "x must have at least 1"),
     "poi nan": (lambda: loose.probability_of_improvement([1], NAN), "y has 1 non-finite"),
-    "iqm empty": (lambda: loose.iqm([]), "x must have at least 1"),
-    "iqm nan": (lambda: loose.iqm(NAN), "x has 1 non-finite"),
-    "iqm one run": (lambda: loose.iqm_interval([[1, 2]]), "scores must have at least 2 runs, got 1"),
-    "iqm no task": (lambda: loose.iqm_interval(np.ones((3, 0))), "scores must have at least 1 tasks"),
-    "iqm cube": (lambda: loose.iqm_interval(np.ones((3, 2, 2))), r"two-dimensional \[runs, tasks\]"),
     "trend vector": (lambda: loose.trend_test([1, 2, 3]), r"two-dimensional \[seeds, levels\]"),
     "trend one seed": (lambda: loose.trend_test([[1, 2, 3]]), "at least 2 seeds, got 1"),
     "trend two levels": (lambda: loose.trend_test([[1, 2], [1, 2]]), "at least 3 levels, got 2"),
@@ -882,13 +751,8 @@ BAD = {
     ),
     "tost open": (lambda: loose.tost([1, 2], -math.inf, math.inf), "both infinite"),
     "level array": (lambda: loose.t_interval([1, 2], np.array([0.9, 0.8])), "level must be one number"),
-    "bca tiny": (lambda: loose.bca_interval([1e-170, 2e-170]), "its cube is no float"),
-    "bca huge": (lambda: loose.bca_interval([1e170, 2e170]), "its cube is no float"),
     "object text": (lambda: loose.t_interval(np.array(["1", "2"], object)), "real numbers"),
     "huge int": (lambda: loose.t_interval([10**400, 1]), "real numbers"),
-    "paired lengths": (lambda: loose.paired_comparison([1, 2, 3], [1, 2, 3, 4]), "got 3 and 4 values"),
-    "paired short": (lambda: loose.paired_comparison([1, 2], [1, 2]), "x must have at least 3"),
-    "paired margin": (lambda: loose.paired_comparison([1, 2, 4], [0, 0, 0], math.nan), "margin must"),
 }  # fmt: skip
 
 
@@ -907,7 +771,6 @@ EVERY = {
     "t_interval": loose.t_interval,
     "welch_interval, x": lambda x: loose.welch_interval(x, [1.0, 2.0, 4.0]),
     "welch_interval, y": lambda x: loose.welch_interval([1.0, 2.0, 4.0], x),
-    "bca_interval": lambda x: loose.bca_interval(x, resamples=99),
     "median_interval": loose.median_interval,
     "mean_test": loose.mean_test,
     "mean_test, y": lambda x: loose.mean_test([1.0, 2.0, 4.0], x),
@@ -916,21 +779,14 @@ EVERY = {
     "sign_flip_test": loose.sign_flip_test,
     "equivalence_test": lambda x: loose.equivalence_test(x, low=-1, high=2.5),
     "tost": lambda x: loose.tost(x, -1, 2.5),
-    "tost_interval": loose.tost_interval,
     "hedges_g": loose.hedges_g,
-    "hedges_g_independent, x": lambda x: loose.hedges_g_independent(x, [1.0, 2.0, 4.0]),
-    "hedges_g_independent, y": lambda x: loose.hedges_g_independent([1.0, 2.0, 4.0], x),
     "probability_of_improvement": lambda x: loose.probability_of_improvement(x, [1.0, 2.0, 4.0]),
     "skewness": loose.skewness,
-    "iqm": loose.iqm,
-    "iqm_interval": lambda x: loose.iqm_interval(x, resamples=99),
     "holm": loose.holm,
-    "paired_comparison": lambda x: loose.paired_comparison(x, [1.0, 2.0, 4.0]),
     "paired_differences": lambda x: loose.paired_differences(x, [1.0, 2.0, 4.0]),
     "trend_test": lambda x: loose.trend_test([x, [1.0, 2.0, 4.0]]),
     "trend_test, levels": lambda x: loose.trend_test(np.arange(6.0).reshape(2, 3), x),
 }
-MATRICES = ("iqm", "iqm_interval")  # which take two dimensions
 REFUSED = {
     "masked": np.ma.array([0.5, 99.0, 1.0], mask=[False, True, False]),
     "masked, in a list": [0.5, np.ma.masked, 1.0],
@@ -960,8 +816,6 @@ TAKEN = {  # values that are 0, 1, 1 or .5, .25, 1 in another form
 @pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("name", EVERY)
 def test_every_function_refuses_what_is_no_sample(name, kind):
-    if name == "iqm" and kind == "three dimensions":
-        return  # it takes any shape
     with pytest.raises(ValueError, match=r"must|has|real numbers") as caught:
         EVERY[name](REFUSED[kind])
     assert "\n" not in str(caught.value)
@@ -995,16 +849,11 @@ SCALED = {  # how the answer grows with the values, which all have the unit of t
     "sign_flip_test": (lambda x, y: stats.sign_flip_test(x), 0),
     "equivalence_test": (lambda x, y: stats.equivalence_test(x, y, low=-abs(x[0]), high=abs(x[0])), 0),
     "tost": (lambda x, y: stats.tost(x, -3 * abs(x[0]), 3 * abs(x[0])), 0),
-    "tost_interval": (lambda x, y: stats.tost_interval(x), 1),
     "hedges_g": (lambda x, y: stats.hedges_g(x), 0),
-    "hedges_g_independent": (stats.hedges_g_independent, 0),
     "probability_of_improvement": (stats.probability_of_improvement, 0),
     "skewness": (lambda x, y: stats.skewness(x), 0),
-    "iqm": (lambda x, y: stats.iqm(x), 1),
-    "iqm_interval": (lambda x, y: stats.iqm_interval(x, resamples=99), 1),
     "trend_test, values": (lambda x, y: stats.trend_test([x, y]).slope, 1),
     "trend_test, levels": (lambda x, y: stats.trend_test([x, y], levels=x).slope, 0),
-    "paired_comparison": (lambda x, y: stats.paired_comparison(x, y)[2:], 0),
 }
 
 
@@ -1021,21 +870,16 @@ def test_the_unit_of_the_metric_changes_nothing_else(name, exponent):
 MOVED = {  # whether a shift of all values moves the answer
     "t_interval": (lambda x, y: stats.t_interval(x), 1),
     "welch_interval": (stats.welch_interval, 0),
-    "bca_interval": (lambda x, y: stats.bca_interval(x, resamples=99), 1),
     "median_interval": (lambda x, y: stats.median_interval(x), 1),
     "mean_test": (stats.mean_test, 0),
     "mean_test, margin": (lambda x, y: stats.mean_test(x, margin=y[0]), 0),
     "sign_test": (stats.sign_test, 0),
     "equivalence_test": (lambda x, y: stats.equivalence_test(x, y, low=-1, high=2), 0),
     "tost": (lambda x, y: stats.tost(x, y[0] - 1, y[0] + 2), 0),
-    "hedges_g_independent": (stats.hedges_g_independent, 0),
     "probability_of_improvement": (stats.probability_of_improvement, 0),
     "skewness": (lambda x, y: stats.skewness(x), 0),
-    "iqm": (lambda x, y: stats.iqm(x), 1),
-    "iqm_interval": (lambda x, y: stats.iqm_interval(x, resamples=99), 1),
     "trend_test, values": (lambda x, y: stats.trend_test([x, y]), 0),
     "trend_test, levels": (lambda x, y: stats.trend_test([x, y], levels=x).slope, 0),
-    "paired_comparison": (stats.paired_comparison, 0),
 }
 
 

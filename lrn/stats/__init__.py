@@ -1,26 +1,22 @@
 """Statistics for a handful of paired seeds: intervals, exact tests, effect sizes; arrays in, floats out.
 
-Intervals   `t_interval`, `welch_interval`, `bca_interval`, `share_interval`, `iqm_interval`
-            `median_interval`
+Intervals   `t_interval`, `welch_interval`, `share_interval`, `median_interval`
 Tests       `mean_test`, `equivalence_test` (skewed or not), `sign_flip_test` (symmetric), `tost` (normal),
             `sign_test` (medians), `share_test` (shares), `trend_test`,
             and `holm`, `hochberg` for several at once
-Effects     `hedges_g`, `hedges_g_independent`, `probability_of_improvement`, `iqm`, `skewness`
-All at once `paired_comparison`
+Effects     `hedges_g`, `probability_of_improvement`, `skewness`
 
 Entry i of a sample is the run of seed i, and arms that are compared share their seeds. Functions that
 resample take a seed; there is no hidden randomness. Degenerate samples have defined results, never NaN
-and never a
-warning: an interval of values without spread is a point, a test of zero differences gives p = 1, and no p
-    is 0.
-Masked values are refused. Importing this package imports numpy; the functions that need scipy import it.
+and never a warning: an interval of values without spread is a point, a test of zero differences gives p = 1,
+and no p is 0. Masked values are refused. Importing this package imports numpy; the functions that need scipy
+import it.
 """
 
-from lrn.stats.aggregate import iqm, iqm_interval
-from lrn.stats.comparison import PairedComparison, paired_comparison, paired_differences
-from lrn.stats.effects import hedges_g, hedges_g_independent, probability_of_improvement
-from lrn.stats.equivalence import equivalence_test, tost, tost_interval
-from lrn.stats.intervals import Interval, bca_interval, t_interval, welch_interval
+from lrn.stats.comparison import paired_differences
+from lrn.stats.effects import hedges_g, probability_of_improvement
+from lrn.stats.equivalence import equivalence_test, tost
+from lrn.stats.intervals import Interval, t_interval, welch_interval
 from lrn.stats.mean import mean_test, skewness
 from lrn.stats.median import median_interval, sign_test
 from lrn.stats.multiplicity import hochberg, holm
@@ -30,19 +26,13 @@ from lrn.stats.trend import Trend, trend_test
 
 __all__ = [
     "Interval",
-    "PairedComparison",
     "Trend",
-    "bca_interval",
     "equivalence_test",
     "hedges_g",
-    "hedges_g_independent",
     "hochberg",
     "holm",
-    "iqm",
-    "iqm_interval",
     "mean_test",
     "median_interval",
-    "paired_comparison",
     "paired_differences",
     "probability_of_improvement",
     "share_interval",
@@ -53,7 +43,6 @@ __all__ = [
     "smallest_sign_flip_p",
     "t_interval",
     "tost",
-    "tost_interval",
     "trend_test",
     "welch_interval",
 ]

@@ -34,27 +34,6 @@ def hedges_g(d: ArrayLike, level: float = 0.95) -> Interval:
     return _standardized(mean / float(d.std(ddof=1)), 1 / math.sqrt(len(d)), len(d) - 1, level)
 
 
-def hedges_g_independent(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
-    """Hedges g of independent samples x [n], y [m]: J(n + m - 2) (mean(x) - mean(y)) / pooled sd.
-
-    g is Cohen's d_s (Lakens, 2013) times Hedges's exact correction, and positive where x is larger. The
-    interval is for the population value and is exact for normal data of equal variance (noncentral t). Two
-    constant samples give 0 if they are equal and ±inf if they are not.
-
-    Raises:
-        ValueError: fewer than two values in a sample, non-finite values, wrong rank, or a level outside
-            (0, 1).
-    """
-    _, (x, y) = _input.unit(_input.sample("x", x, least=2), _input.sample("y", y, least=2))
-    _input.level(level)
-    n, m = len(x), len(y)
-    difference = float(x.mean() - y.mean())
-    if _input.constant(x) and _input.constant(y):
-        return _without_spread(0.0 if _input.constant(np.concatenate([x, y])) else difference)
-    pooled = math.sqrt(((n - 1) * x.var(ddof=1) + (m - 1) * y.var(ddof=1)) / (n + m - 2))
-    return _standardized(difference / pooled, math.sqrt(1 / n + 1 / m), n + m - 2, level)
-
-
 def _without_spread(difference: float) -> Interval:
     g = math.copysign(math.inf, difference) if difference else 0.0
     return Interval(g, g, g)

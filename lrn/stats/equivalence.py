@@ -1,4 +1,4 @@
-"""Equivalence: two one-sided tests, and the interval that decides the same question."""
+"""Equivalence: two one-sided tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lrn import check
 from lrn.stats import _input
-from lrn.stats.intervals import Interval, t_interval
 from lrn.stats.mean import mean_test
 from lrn.stats.permutation import smallest_sign_flip_p
 
@@ -59,18 +57,6 @@ def tost(d: ArrayLike, low: float, high: float) -> float:
     mean = float(scaled.mean())
     nearest = min(mean - bounds[0], bounds[1] - mean)  # the bound that is harder to reject
     return max(float(stdtr(len(d) - 1, -nearest / standard_error)), sys.float_info.min)
-
-
-def tost_interval(d: ArrayLike, alpha: float = 0.05) -> Interval:
-    """The t interval of level 1 - 2 alpha: it lies strictly within (low, high) exactly where tost(d) < alpha.
-
-    Raises:
-        ValueError: fewer than two values, non-finite values, wrong rank, or alpha outside (0, 0.5).
-    """
-    check.between("alpha", alpha, 0, 0.5)
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}; choose for example 0.05.")
-    return t_interval(d, level=1 - 2 * alpha)
 
 
 def _bounds(low: Any, high: Any) -> tuple[float, float]:

@@ -1,16 +1,13 @@
-"""Confidence intervals for a mean, for a difference of means, and for any statistic."""
+"""Confidence intervals for a mean and for a difference of means."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lrn import check
 from lrn.stats import _input
 
 
@@ -68,68 +65,3 @@ def _student(
 
     half = float(stdtrit(degrees, (1 + level) / 2)) * standard_error if standard_error else 0.0
     return Interval(*(float(v) for v in np.ldexp([estimate, estimate - half, estimate + half], exponent)))
-
-
-def bca_interval(
-    x: ArrayLike,
-    level: float = 0.95,
-    statistic: Callable[..., Any] = np.mean,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """Bias-corrected and accelerated bootstrap interval for statistic(x), x [n] (Efron, 1987).
-
-    Use this interval for statistics that have no t interval (a median, a trimmed mean, a ratio), or for
-    skewed data. With few seeds it is too narrow: a nominal 95% interval of a normal mean covers about 90%
-    at n = 10 and 93% at n = 20, so use `t_interval` for means.
-
-    ``statistic`` maps [n] to a scalar; a statistic that takes ``axis`` (as numpy's do) is called on all
-    resamples at once. Equal values give a point. Where the correction does not exist (a jackknife without
-    spread, as for the median of tied data), the result is the percentile interval of the same resamples.
-
-    Raises:
-        ValueError: fewer than two values, non-finite or masked values, values so large or small that their
-            cubes are no floats, wrong rank, a level outside (0, 1), fewer than one resample, a negative seed,
-            or a statistic that is not one finite number on every resample.
-    """
-    x = _input.sample("x", x, least=2)
-    _input.level(level)
-    if x.any() and not 1e-90 < np.abs(x).max() < 1e90:  # a statistic need not scale with its values
-        raise ValueError(
-            f"the largest value of x is {np.abs(x).max():.3g} in size, and its cube is no float; give the "
-            "metric in other units."
-        )
-    check.integer("resamples", resamples, 1)
-    check.integer("seed", seed)
-    value = np.asarray(statistic(x))
-    if value.ndim:
-        raise ValueError(f"statistic must map [n] to one number, got shape {value.shape}; use np.mean, say.")
-    estimate = float(value)
-    if not math.isfinite(estimate):
-        raise ValueError(
-            f"the statistic of x is {estimate}, not a finite number; use one defined for this x."
-        )
-    if _input.constant(x):
-        return Interval(estimate, estimate, estimate)
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        result = bootstrap(
-            (x,),
-            statistic,
-            n_resamples=resamples,
-            batch=max(1, 1_000_000 // len(x)),
-            confidence_level=level,
-            method="BCa",
-            rng=np.random.default_rng(seed),
-        )
-    if not np.isfinite(result.bootstrap_distribution).all():
-        raise ValueError(
-            "the statistic is not finite on some resamples of x; use one that is defined for tied values."
-        )
-    low, high = (float(v) for v in result.confidence_interval)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        tail = (1 - level) / 2
-        low, high = (float(v) for v in np.quantile(result.bootstrap_distribution, [tail, 1 - tail]))
-    return Interval(estimate, low, high)
