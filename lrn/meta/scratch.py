@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
@@ -23,12 +24,15 @@ class ScratchConfig:
     """Settings.
 
     train: the training on a support set; as many steps as one asks for.
+    scale: of the first weights, times what the network draws.
     """
 
     train: InnerConfig = InnerConfig()
+    scale: float = 1.0
 
     def __post_init__(self):
         check_inner("train", self.train)
+        check.positive("scale", self.scale)
 
 
 def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
@@ -40,6 +44,7 @@ def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
     def init(key: Key, episodes: Episode) -> MetaState:
         check_episodes(episodes)
         params, net_state = problem.init(key, episodes.support["x"][0])
+        params = jax.tree.map(lambda x: config.scale * x, params)
         return MetaState(params, net_state, (), jnp.int32(0))
 
     def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:

@@ -12,7 +12,10 @@ from lrn.study.predictions import Cell, Exact, Prediction, Same
 # What an arm can be given, each a metric "given: ..." of the arm. `Context.fit` records the first three.
 # steps: of the learner. samples: examples or tasks drawn, over all steps. environment steps, pulls: in all.
 # gradient steps, updates (of tables): where they are counted apart from steps. candidates: settings tried.
-BUDGETS = ("steps", "samples", "environment steps", "gradient steps", "updates", "pulls", "candidates")
+# gradients: of one example, where steps of methods cost unequally (`lrn.meta.compute`).
+BUDGETS = (
+    "steps", "samples", "environment steps", "gradient steps", "gradients", "updates", "pulls", "candidates",
+)  # fmt: skip
 OVERLAP = "judged items that were trained on"
 MISTAKEN = "judged arrays that were not trained under this name"
 
