@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.config import config
 from lrn.meta.adapt import InnerConfig, check_inner
 from lrn.meta.episode import Episode
@@ -24,12 +25,15 @@ class ScratchConfig:
     """Settings.
 
     train: the settings of the training on a support set; the evaluation chooses the number of steps.
+    scale: a factor of the first weights that the network draws.
     """
 
     train: InnerConfig = InnerConfig()
+    scale: float = 1.0
 
     def __post_init__(self):
         check_inner("train", self.train)
+        check.positive("scale", self.scale)
 
 
 def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
@@ -47,6 +51,7 @@ def scratch(problem: Problem, config: ScratchConfig) -> MetaLearner:
     def init(key: Key, episodes: Episode) -> MetaState:
         check_episodes(episodes)
         params, net_state = problem.init(key, episodes.support["x"][0])
+        params = jax.tree.map(lambda x: config.scale * x, params)
         return MetaState(params, net_state, (), jnp.int32(0))
 
     def step(key: Key, state: MetaState, episodes: Episode) -> tuple[MetaState, Metrics]:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lrn import nets
 from lrn.meta.episode import draw
@@ -37,3 +38,9 @@ def test_a_head_of_zeros():
     several = zero_head(jax.tree.map(lambda x: jnp.stack([x] * 6), params), 7)
     assert jax.tree.map(jnp.shape, several["head"]) == {"bias": (6, 7), "kernel": (6, 4, 7)}
     assert net_state == ()
+    # One program for both: the switch may be traced.
+    for where, expected in ((True, empty), (False, params)):
+        switched = jax.jit(lambda on: zero_head(params, where=on))(where)
+        jax.tree.map(np.testing.assert_array_equal, switched, expected)
+    with pytest.raises(ValueError, match="leave where out"):
+        zero_head(params, 7, where=False)

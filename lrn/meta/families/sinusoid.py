@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.meta.episode import TaskFamily
+from lrn.meta.episode import Episode, TaskFamily
 from lrn.types import Array, Batch, Key, PyTree
 
 LOW, HIGH = -5.0, 5.0
@@ -76,6 +76,16 @@ def sinusoid(
         return jnp.stack([task["amplitude"], jnp.sin(task["phase"]), jnp.cos(task["phase"])])
 
     return TaskFamily("sinusoid", sample, batch, 1, code)
+
+
+def shared_part(episode: Episode, unshared: float | Array = 0.0) -> Array:
+    """The best prediction for the queries of a task [n, 1] by who is told the task, its code: [n, 1].
+
+    ``unshared`` is that of the family. The rest, ``unshared`` times the variance of y, nobody can predict.
+    """
+    x = episode.query["x"]
+    amplitude, sine, cosine = episode.code
+    return jnp.sqrt(1 - unshared) * amplitude * (jnp.sin(x) * cosine + jnp.cos(x) * sine)
 
 
 def _between(key: Key, low: Array, high: Array) -> Array:
