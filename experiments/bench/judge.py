@@ -75,7 +75,7 @@ def differences(
 
 
 def p_values(d: np.ndarray) -> np.ndarray:
-    """P-values of "above 0" and of "below 0", [2, studies, predictions], of d [studies, predictions, seeds]."""
+    """P-values [2, studies, predictions] of "above 0" and "below 0", for d [studies, predictions, seeds]."""
     sides = ("greater", "less")
     return np.array([[[stats.mean_test(x, None, 0.0, s) for x in study] for study in d] for s in sides])
 
