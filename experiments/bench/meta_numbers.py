@@ -69,7 +69,7 @@ class Args:
     iterations: int = 0
     """The number of meta-iterations in place of the line's, for trials."""
     part: str = "test"
-    """The characters to evaluate on: "test", trained on "development", or "validation", trained on "train"."""
+    """The characters to evaluate on: "test" after training on "development", "validation" after "train"."""
     tasks: int = 600
     """The number of tasks to evaluate on."""
     save: Path | None = None
