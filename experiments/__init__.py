@@ -1,1 +1,1 @@
-"""The studies: ``experiments/<area>/<study>.py``, found by their files."""
+"""The studies, one in each file ``experiments/<area>/<study>.py``; `lrn.study.discover` finds the files."""

@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m experiments.bench NAME``; each is a file with ``main(argv) -> int``."""
+"""Benchmarks: ``python -m experiments.bench NAME`` runs the ``main(argv) -> int`` of the file NAME."""

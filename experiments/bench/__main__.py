@@ -1,4 +1,4 @@
-"""``python -m experiments.bench NAME [options]``: a benchmark is a file here with ``main(argv)``."""
+"""``python -m experiments.bench NAME [options]``: runs the ``main(argv)`` of a file in this folder."""
 
 import importlib
 import sys
@@ -8,7 +8,13 @@ from lrn import check
 
 
 def main(argv: list[str]) -> int:
-    """Run the benchmark that ``argv[0]`` names (a dot for a subfolder) with the rest as its options."""
+    """Run the benchmark that ``argv[0]`` names, with the other words as its options.
+
+    A dot in the name stands for a subfolder: ``rl.speed``.
+
+    Returns:
+        The exit code: that of the benchmark, or 2 if the name or an option is wrong.
+    """
     root = Path(__file__).parent
     known = sorted(
         ".".join(path.relative_to(root).with_suffix("").parts)

@@ -1,13 +1,14 @@
-"""The PyTorch peers of the meta-learning benchmark: ``python _meta_torch.py THREADS``, a process of its own.
+"""The PyTorch peers of the meta-learning benchmark, in their own process: ``python _meta_torch.py THREADS``.
 
-First a line with the libraries that are there and their versions; then lines ``library part iterations`` are
-read, and each is answered with seconds a meta-iteration, of MAML with second order, one inner step and Adam:
+The process prints a line with the installed libraries and their versions. Then it reads lines ``library part
+iterations``, and answers each with seconds per meta-iteration of second-order MAML with one inner step
+and Adam:
 
-sinusoid: 25 tasks of 10 + 10 points, 1-40-40-1, ReLU.
-omniglot: 32 tasks, 5 ways, one shot and one query each, four strided blocks of 64.
+sinusoid: 25 tasks of 10 + 10 points, a perceptron 1-40-40-1 with ReLU.
+omniglot: 32 tasks of 5 ways with one shot and one query, four strided blocks of 64 channels.
 
-Tasks are drawn anew in every iteration, as they are in ours (the pictures are noise: what they show costs
-nothing).
+Every iteration draws new tasks, as lrn's does. The pictures are noise, because their content does not
+change the time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def perceptron() -> Any:
 
 
 def convolutional() -> Any:
-    """Four strided blocks without normalization, as ``nets.conv4()``."""
+    """Four strided blocks without normalization, like ``nets.conv4()``."""
     layers: list[Any] = []
     for channels in (1, 64, 64, 64):
         layers += [nn.Conv2d(channels, 64, 3, stride=2, padding=1), nn.ReLU()]
@@ -39,7 +40,7 @@ def convolutional() -> Any:
 
 
 def sinusoids() -> Task:
-    """25 tasks, each of the four [25, 10, 1]."""
+    """25 tasks; each of the four arrays is [25, 10, 1]."""
     amplitude, phase = 0.1 + 4.9 * torch.rand(25, 1, 1), torch.pi * torch.rand(25, 1, 1)
     x = 10 * torch.rand(25, 20, 1) - 5
     y = amplitude * torch.sin(x + phase)
@@ -57,7 +58,7 @@ def pictures() -> Task:
     return IMAGES[classes, examples[..., 0]], y, IMAGES[classes, examples[..., 1]], y
 
 
-# part: network, tasks, loss, inner rate
+# From the name of a part to its network, tasks, loss and inner rate.
 PARTS: dict[str, tuple[Callable[[], Any], Callable[[], Task], Any, float]] = {
     "sinusoid": (perceptron, sinusoids, F.mse_loss, 0.01),
     "omniglot": (convolutional, pictures, F.cross_entropy, 0.4),
@@ -65,7 +66,7 @@ PARTS: dict[str, tuple[Callable[[], Any], Callable[[], Task], Any, float]] = {
 
 
 def with_vmap(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
-    """torch.func: all tasks by one vmap."""
+    """The meta-loss by torch.func: one vmap over all tasks."""
     from torch.func import functional_call, grad, vmap  # pyright: ignore[reportMissingImports]
 
     params = dict(net.named_parameters())
@@ -82,7 +83,7 @@ def with_vmap(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
 
 
 def with_loop(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
-    """Plain PyTorch: a loop over tasks, a functional copy of the network for each."""
+    """The meta-loss in plain PyTorch: a loop over tasks, each with a functional copy of the network."""
     from torch.func import functional_call  # pyright: ignore[reportMissingImports]
 
     params, losses = dict(net.named_parameters()), []
@@ -95,7 +96,7 @@ def with_loop(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
 
 
 def with_higher(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
-    """higher: a context for each task."""
+    """The meta-loss by higher: a context for each task."""
     import higher  # pyright: ignore[reportMissingImports]
 
     inner, losses = torch.optim.SGD(net.parameters(), lr=rate), []
@@ -107,7 +108,7 @@ def with_higher(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
 
 
 def with_torchopt(net: Any, loss: Any, rate: float, tasks: Task) -> Any:
-    """TorchOpt: the network is adapted in place and put back, for each task."""
+    """The meta-loss by TorchOpt: for each task the network is adapted in place and restored."""
     import torchopt  # pyright: ignore[reportMissingImports]
 
     inner, losses = torchopt.MetaSGD(net, lr=rate), []
@@ -130,7 +131,7 @@ LIBRARIES: dict[str, tuple[str, Callable[..., Any]]] = {
 
 
 def trainer(library: str, part: str) -> Callable[[int], None]:
-    """A function that meta-trains for a number of iterations."""
+    """A function that meta-trains for a given number of iterations."""
     make, draw, loss, rate = PARTS[part]
     net, meta_loss = make(), LIBRARIES[library][1]
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -145,21 +146,21 @@ def trainer(library: str, part: str) -> Callable[[int], None]:
     return run
 
 
-def there() -> dict[str, str]:
-    """The libraries that can be imported, and their versions."""
-    found = {}
+def installed() -> dict[str, str]:
+    """From the libraries that can be imported to their versions."""
+    versions = {}
     for name, (module, _) in LIBRARIES.items():
         try:
-            found[name] = getattr(importlib.import_module(module), "__version__", "")
+            versions[name] = getattr(importlib.import_module(module), "__version__", "")
         except ImportError:
             continue
-    return found
+    return versions
 
 
 def main() -> None:
-    """Answer requests until the input ends."""
+    """Answer the lines of the input until it ends."""
     torch.set_num_threads(int(sys.argv[1]))
-    print(" ".join(f"{name}={version}" for name, version in there().items()), flush=True)
+    print(" ".join(f"{name}={version}" for name, version in installed().items()), flush=True)
     trainers: dict[tuple[str, str], Callable[[int], None]] = {}
     for line in sys.stdin:
         library, part, iterations = line.split()

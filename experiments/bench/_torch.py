@@ -1,6 +1,6 @@
 """The PyTorch peer of the convolution benchmark, in a process of its own: ``python _torch.py THREADS``.
 
-Reads lines ``network layout optimizer steps`` and answers each with milliseconds a step.
+The process reads lines ``network layout optimizer steps`` and answers each with milliseconds per step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
 
 def small_cnn() -> Any:
-    """The network of `lrn.nets.cnn` at its defaults, on 28x28."""
+    """The network of `lrn.nets.cnn` with its defaults, for 28x28 images."""
     layers: list[Any] = []
     for channels, features in ((1, 32), (32, 64)):
         layers += [nn.Conv2d(channels, features, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 def resnet18() -> Any:
-    """The network of `lrn.nets.resnet18` at its defaults."""
+    """The network of `lrn.nets.resnet18` with its defaults."""
     layers: list[Any] = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     channels = 64
     for stage in range(4):
@@ -55,12 +55,12 @@ def resnet18() -> Any:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
 
 
-# name: network, input [batch, channels, height, width]
+# From the name of a network to the network and the shape of its input, [batch, channels, height, width].
 NETWORKS = {"cnn": (small_cnn, (128, 1, 28, 28)), "resnet": (resnet18, (32, 3, 32, 32))}
 
 
 def trainer(network: str, layout: str, optimizer: str, batches: int = 4) -> Callable[[int], None]:
-    """A function that trains the network for a number of steps."""
+    """A function that trains the network for a given number of steps."""
     make, shape = NETWORKS[network]
     order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     net = make().to(memory_format=order)
@@ -84,7 +84,7 @@ def trainer(network: str, layout: str, optimizer: str, batches: int = 4) -> Call
 
 
 def main() -> None:
-    """Answer requests until the input ends."""
+    """Answer the lines of the input until it ends."""
     torch.set_num_threads(int(sys.argv[1]))
     print(torch.__version__, flush=True)
     trainers: dict[tuple[str, ...], Callable[[int], None]] = {}

@@ -1,14 +1,17 @@
-"""``python -m experiments.bench conv [cnn|layers|resnet] [--peers] [--json FILE]``: what convolutions cost.
+"""``python -m experiments.bench conv [cnn|layers|resnet] [--peers] [--json FILE]``: the cost of convolutions.
 
-cnn: one training step (forward, backward, optimizer) of the small CNN, 28x28, batch 128, in each form of
-the convolution; jitted steps in a Python loop and inside a scan, one seed and eight vmapped.
-resnet: one training step of ResNet-18, 32x32x3, batch 32.
-layers: value and both gradients of single layers inside a scan, in our form and three others.
+cnn: one training step (forward, backward, optimizer) of the small CNN on 28x28 images in batches of 128,
+    for each
+form of the convolution; as jitted steps in a Python loop and inside a scan, for one seed and for eight
+vmapped.
+resnet: one training step of ResNet-18 on 32x32x3 images in batches of 32.
+layers: the value and both gradients of single layers inside a scan, in lrn's form and in four others.
 
-With --peers the same step in PyTorch, which trains in a process of its own, with as many threads as
-there are processors, and idles while ours is measured. Ours and the peer take turns, round after round;
-quoted are medians over the rounds, and of the ratios within a round to the faster of PyTorch's two
-memory layouts. Exit code 1 when a scan of the small CNN costs more than 1.25 times PyTorch.
+With --peers the benchmark measures the same step in PyTorch too. PyTorch runs in a process of its own
+with one thread for each processor, and is idle while lrn is measured. lrn and PyTorch are measured in
+turn in every round. The table has medians over the rounds, and medians of the ratios within a round to
+the faster of PyTorch's two memory layouts. The exit code is 1 if a scan of the small CNN takes more than
+1.25 times PyTorch's time.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from lrn import nets
 from lrn.types import Array, Net
 from lrn.xla.runtime import processors
 
-LIMIT = 1.25  # of PyTorch's time a seed-step
+LIMIT = 1.25  # the largest ratio of a seed-step's time to PyTorch's
 
 
 @dataclasses.dataclass
@@ -44,25 +47,28 @@ class Args:
     """What to measure."""
 
     part: Annotated[Literal["cnn", "layers", "resnet"], tyro.conf.Positional] = "cnn"
-    """Which figures."""
+    """The part to measure."""
     peers: bool = False
-    """Measure PyTorch in the same rounds; it must be importable."""
+    """Measure PyTorch in the same rounds; torch must be installed."""
     optimizer: Literal["sgd", "adam"] = "sgd"
-    """SGD with momentum .9, or Adam; the same in both."""
+    """SGD with momentum .9, or Adam, for lrn and PyTorch."""
     rounds: int = 7
-    """How often each way is measured."""
+    """The number of rounds."""
     steps: int = 10
-    """Steps of one measurement of a fast way; the slow ones take 2."""
+    """Steps in one measurement of a fast form; slow forms take 2."""
     seeds: int = 8
-    """Seeds where they are vmapped."""
+    """The number of vmapped seeds."""
     lax: bool = True
-    """Also the compiler's convolution, which in a scan on CPU takes minutes."""
+    """Measure the compiler's convolution too, which takes minutes in a scan on CPU."""
     json: Path | None = None
-    """Also write the figures here."""
+    """A file for the figures, as JSON."""
 
 
 class Way(NamedTuple):
-    """Something to time: a call, the seed-steps it makes, and its working memory."""
+    """A computation to time.
+
+    call: runs it. steps: the number of seed-steps in a call. temporary_bytes: its working memory.
+    """
 
     call: Callable[[], Any]
     steps: int
@@ -79,7 +85,7 @@ class Peer:
         self.version = self._read()
 
     def __call__(self, network: str, layout: str, optimizer: str, steps: int) -> float:
-        """Milliseconds a step."""
+        """Train for some steps, and return the milliseconds per step."""
         assert self._process.stdin
         self._process.stdin.write(f"{network} {layout} {optimizer} {steps}\n")
         self._process.stdin.flush()
@@ -97,7 +103,7 @@ class Peer:
 def training(
     net: Net, shape: tuple[int, ...], optimizer: str, way: str, seeds: int, steps: int, name_axis: bool
 ) -> Way:
-    """Training steps in a Python "loop" or a "scan", of one network or of ``seeds`` vmapped."""
+    """Training steps of ``seeds`` vmapped networks in a Python "loop" or in a "scan"."""
     update = optax.adam(1e-3) if optimizer == "adam" else optax.sgd(1e-2, momentum=0.9)
 
     def init(key: Array) -> Any:
@@ -150,13 +156,13 @@ def _temporary_bytes(compiled: Any) -> int:
 
 
 def unblocked(x: Array, kernel: Array) -> Array:
-    """Our form over the whole batch at once, patches stored for the backward pass."""
+    """The matmul form over the whole batch at once; the backward pass stores the patches."""
     flat = jnp.concatenate([s for row in _shifted(x) for s in row], axis=-1)
     return flat @ kernel.reshape(-1, kernel.shape[3])
 
 
 def sum_of_nine(x: Array, kernel: Array) -> Array:
-    """One product for each of the nine shifts, added up."""
+    """The sum of nine products, one for each shift."""
     return sum(
         (s @ kernel[i, j] for i, row in enumerate(_shifted(x)) for j, s in enumerate(row)), jnp.zeros(())
     )
@@ -175,7 +181,7 @@ def _shifted(x: Array) -> list[list[Array]]:
     return [[padded[:, i : i + x.shape[1], j : j + x.shape[2]] for j in range(3)] for i in range(3)]
 
 
-LAYERS = {  # input [batch, height, width, channels], output channels
+LAYERS = {  # the shape of the input [batch, height, width, channels], and the output channels
     "cnn conv_1": ((128, 14, 14, 32), 64),
     "resnet stage 0": ((32, 32, 32, 64), 64),
     "resnet stage 1": ((32, 16, 16, 128), 128),
@@ -191,7 +197,7 @@ FORMS: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def layer(form: str, shape: tuple[int, ...], features: int, seeds: int, steps: int) -> Way:
-    """The value and both gradients of a sum of squares of one 3x3 layer, inside a scan."""
+    """The value and both gradients of the sum of squares of one 3x3 layer's outputs, inside a scan."""
 
     def loss(x: Array, kernel: Array) -> Array:
         return jnp.sum(FORMS[form](x, kernel) ** 2)
@@ -214,7 +220,7 @@ def layer(form: str, shape: tuple[int, ...], features: int, seeds: int, steps: i
 
 
 def ways(args: Args) -> dict[str, Way]:
-    """Everything of ours to time."""
+    """The computations of lrn to time, by name."""
     if args.part == "layers":
         return {
             f"{name}, {form}{f', {seeds} seeds' if seeds > 1 else ''}": layer(form, *shape, seeds, 2)
@@ -247,7 +253,7 @@ def ways(args: Args) -> dict[str, Way]:
 
 
 def milliseconds(way: Way) -> float:
-    """One measurement, a seed-step."""
+    """One measurement: the milliseconds of a seed-step."""
     begin = time.perf_counter()
     jax.block_until_ready(way.call())
     return (time.perf_counter() - begin) / way.steps * 1e3

@@ -1,8 +1,8 @@
-"""``python -m experiments.bench driver [--json FILE]``: what `lrn.train.fit` costs.
+"""``python -m experiments.bench driver [--json FILE]``: the cost of `lrn.train.fit`.
 
-The same training three ways, in turn, round after round: `fit`, a loop written by hand as one jitted
-scan, and (for the seeds) one run after the other. Quoted are medians over the rounds and ratios within
-a round, since a shared machine's speed drifts.
+Every round runs the same training in several ways: by a loop written by hand as one jitted scan, by `fit`
+with several options, and by `fit` with one seed after another. The table has medians over the rounds, and
+medians of the ratios within a round, because the speed of a shared machine drifts.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Args:
     seeds: int = 10
     """Seeds on the batch axis."""
     width: int = 128
-    """Width of the two hidden layers."""
+    """The width of the two hidden layers."""
     batch: int = 128
-    """Rows a batch."""
+    """Rows in a batch."""
     rounds: int = 7
-    """How often each way is measured."""
+    """The number of rounds."""
     json: Path | None = None
-    """Also write the figures here."""
+    """A file for the figures, as JSON."""
 
 
 @config
@@ -89,7 +89,7 @@ def learner(config: SGD) -> Learner:
 
 
 def by_hand(args: Args, data: Any, draw: Callable[..., Any]) -> Callable[[jax.Array], Any]:
-    """The loop a researcher writes: one jitted scan under vmap, metrics stacked."""
+    """A loop as researchers write it: one jitted scan under vmap, with stacked metrics."""
     made = learner(SGD(width=args.width))
 
     def one(seed: jax.Array, data: Any) -> Any:
@@ -135,7 +135,7 @@ def main(argv: list[str]) -> int:
         )  # fmt: skip
         jax.block_until_ready(made.state)
         wall = time.perf_counter() - begin
-        # Everything that is not the running program counts as preparation.
+        # All time outside of the running program counts as preparation.
         running = made.timing["train"] + made.timing["evaluate"] + made.timing["save"]
         return wall - running, running
 

@@ -1,15 +1,21 @@
-"""``python -m experiments.bench judge [--json FILE]``: how often a whole study errs, and its power.
+"""``python -m experiments.bench judge [--json FILE]``: the error rates and the power of a whole study.
 
-level: how often any regime holds, and how often any fails, at a nominal .05, with every true effect on its
-margin: for 1, 2 and 4 regimes of 1 and 3 primary predictions, whose differences correlate by .5 over seeds
-(or not at all), on normal and on skewed data. power: how often all regimes hold, and how often one does, with
-normal effects .5, 1 and 2 standard deviations beyond the margin. shares: the largest level of the exact
-binomial at any true share on the boundary. Exit code 1 when
+level: how often any regime holds, and how often any regime fails, at a nominal .05 if every true effect
+    lies on its
+margin. This is simulated for 1, 2 and 4 regimes of 1 and 3 primary predictions, whose differences
+correlate over seeds by .5 or 0, on normal, uniform and skewed data.
+power: how often all regimes hold, and how often any regime holds, for normal effects .5, 1 and 2 standard
+    deviations
+beyond the margin.
+shares: the largest level of the exact binomial test for a true share equal to the bound.
+
+The exit code is 1 if
 
     any regime holds, or any fails, in more than .06 of studies on normal or uniform data, or
-    a share has a level above .05.
+    the test of a share has a level above .05.
 
-On skewed data the level is that of the test of one mean (`python -m experiments.bench stats`). Three minutes.
+On skewed data the level is that of the test of one mean (`python -m experiments.bench stats`). The
+benchmark takes three minutes.
 """
 
 from __future__ import annotations
@@ -39,16 +45,16 @@ class Args:
     """What to simulate."""
 
     studies: int = 2_000
-    """For each figure."""
+    """The number of simulated studies for each figure."""
     seeds: tuple[int, ...] = (10, 20)
-    """How many seeds a study has."""
+    """The numbers of seeds in a study."""
     seed: int = 0
-    """Of the random numbers."""
+    """The seed of the random numbers."""
     json: Path | None = None
-    """Also write the figures here."""
+    """A file for the figures, as JSON."""
 
 
-# From standard normal values to a distribution of mean 0; skewed ones both ways.
+# Functions from standard normal values to a distribution of mean 0.
 FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "normal": lambda z: z,
     "uniform": lambda z: ndtr(z) - 0.5,
@@ -62,20 +68,26 @@ FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def differences(
     form: str, correlation: float, shape: tuple[int, int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Differences [studies, predictions, seeds], correlated over the predictions of a study."""
+    """Differences [studies, predictions, seeds]; those of one study correlate between predictions."""
     studies, _, seeds = shape
     shared, own = rng.standard_normal((studies, 1, seeds)), rng.standard_normal(shape)
     return FORMS[form](np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own)
 
 
 def p_values(d: np.ndarray) -> np.ndarray:
-    """Of "above 0" and of "below 0", for each study and prediction: [2, studies, predictions]."""
+    """P-values [2, studies, predictions] of "above 0" and "below 0", for d [studies, predictions, seeds]."""
     sides = ("greater", "less")
     return np.array([[[stats.mean_test(x, None, 0.0, s) for x in study] for study in d] for s in sides])
 
 
 def outcomes(p: np.ndarray, regimes: int, primaries: int) -> dict[str, float]:
-    """How often any regime holds, all hold and any fails, from the first of p [2, studies, predictions]."""
+    """The shares of studies in which any regime holds, all hold and any fails.
+
+    Args:
+        p: p-values [2, studies, predictions], from `p_values`; the first predictions are used.
+        regimes: the number of regimes.
+        primaries: the number of primary predictions in each regime.
+    """
     asked = [
         Regime(
             name=str(r),
@@ -86,23 +98,23 @@ def outcomes(p: np.ndarray, regimes: int, primaries: int) -> dict[str, float]:
         )
         for r in range(regimes)
     ]
-    found = []
+    by_study = []
     for study in np.moveaxis(p, 1, 0):
 
         def find(prediction: Any, study: np.ndarray = study) -> Finding:
             holds, fails = study[:, int(prediction.cell.arm)]
             return Finding(0.0, (0.0, 0.0), 0, float(holds), float(fails))
 
-        found.append([place.outcome for place in places(asked, find, ALPHA)])
+        by_study.append([place.outcome for place in places(asked, find, ALPHA)])
     return {
-        "any holds": float(np.mean(["holds" in o for o in found])),
-        "all hold": float(np.mean([set(o) == {"holds"} for o in found])),
-        "any fails": float(np.mean(["fails" in o for o in found])),
+        "any holds": float(np.mean(["holds" in o for o in by_study])),
+        "all hold": float(np.mean([set(o) == {"holds"} for o in by_study])),
+        "any fails": float(np.mean(["fails" in o for o in by_study])),
     }
 
 
 def levels(args: Args) -> tuple[dict[str, Any], list[str]]:
-    """Print how often a study errs with every effect on its margin."""
+    """Print the error rates of studies in which every effect lies on its margin."""
     figures, short = {}, []
     most = max(REGIMES) * max(PRIMARIES)
     kinds = [(form, correlation) for form in FORMS for correlation in (0.0, 0.5)]
@@ -114,18 +126,18 @@ def levels(args: Args) -> tuple[dict[str, Any], list[str]]:
             p = p_values(differences(form, correlation, (args.studies, most, n), rng))
             row = {(r, k): outcomes(p, r, k) for r in REGIMES for k in PRIMARIES}
             name = f"{form}, {correlation:g}, {n} seeds"
-            figures[name] = {f"{r} x {k}": found for (r, k), found in row.items()}
+            figures[name] = {f"{r} x {k}": rates for (r, k), rates in row.items()}
             cells = (f"{f['any holds']:.3f} / {f['any fails']:.3f}" for f in row.values())
             print(f"{name:32}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
-            for (r, k), found in row.items():
-                worst = max(found["any holds"], found["any fails"])
+            for (r, k), rates in row.items():
+                worst = max(rates["any holds"], rates["any fails"])
                 if form in ("normal", "uniform") and worst > 0.06:
                     short.append(f"{worst:.3f} for {r} x {k}, {name}")
     return figures, short
 
 
 def powers(args: Args) -> dict[str, Any]:
-    """Print how often regimes hold whose effects lie beyond the margin."""
+    """Print how often regimes hold if all effects lie beyond their margins."""
     figures = {}
     most = max(REGIMES) * max(PRIMARIES)
     print("all regimes hold / any holds, normal effects beyond the margin, correlated by .5")
@@ -142,7 +154,7 @@ def powers(args: Args) -> dict[str, Any]:
 
 
 def shares() -> tuple[dict[str, float], list[str]]:
-    """Print the largest level of a test of a share, over every bound from .05 to .95."""
+    """Print the largest level of the test of a share, over bounds from .05 to .95 and 8 to 40 seeds."""
     bounds = np.linspace(0.05, 0.95, 19)
     figures = {}
     for n in range(8, 41):

@@ -1,17 +1,21 @@
-"""``python -m experiments.bench meta [sinusoid|omniglot|memory|seeds] [--peers]``: what meta-learning costs.
+"""``python -m experiments.bench meta [sinusoid|omniglot|memory|seeds] [--peers]``: the cost of meta-learning.
 
-sinusoid: meta-iterations a second of MAML, second order, 25 tasks of 10 + 10 points, 1 inner step, 1-40-40-1.
-omniglot: seconds a meta-step, second order, 32 tasks, 5 ways, one shot and one query, four strided blocks.
-memory: working memory against inner steps, with the inner loop checkpointed and not, on the omniglot network.
-seeds: what eight seeds in one call cost, against one. On a GPU or TPU also 64, and the omniglot network by
-the compiler's convolution and by matrix products (``--conv``).
+sinusoid: meta-iterations per second of second-order MAML with 25 tasks of 10 + 10 points, 1 inner step and a
+perceptron 1-40-40-1.
+omniglot: seconds per meta-step of second-order MAML with 32 tasks of 5 ways, one shot and one query, and four
+strided blocks.
+memory: working memory of the omniglot network for several numbers of inner steps, with and without
+    checkpoints in
+the inner loop.
+seeds: the time of eight seeds in one call, relative to one seed. On a GPU or TPU also of 64 seeds, and of the
+omniglot network with the compiler's convolution and with matrix products (``--conv``).
 
-Ours are trained by `lrn.train.fit`, tasks drawn on the device; compilation is apart. Sinusoids are on one CPU
-device, for which all processors work; the large network has a device for each of them. With --peers the same
-in PyTorch by torch.func with vmap, by a plain loop, and by higher and TorchOpt where they are installed, in a
-process of its own with as many threads as there are processors (``--python`` names its interpreter). Ours
-and theirs take turns, round after round: quoted are medians, and the ratio within a round to the best of
-them. Exit code 1 when a limit is missed.
+`lrn.train.fit` trains, and tasks are drawn on the device; compilation is measured separately. On CPU the
+sinusoids use one device with all processors; the large network uses one device for each processor. With
+--peers the benchmark measures PyTorch too: torch.func with vmap, a plain loop, and higher and TorchOpt
+where these are installed. PyTorch runs in a process of its own with one thread for each processor
+(``--python`` names its interpreter). lrn and the peers are measured in turn in every round. The tables
+have medians, and medians of the ratios within a round. The exit code is 1 if a limit is missed.
 """
 
 from __future__ import annotations
@@ -43,9 +47,10 @@ from lrn.meta.problem import Problem, classification, regression
 from lrn.types import Sampler
 from lrn.xla.runtime import device_per_processor, processors
 
-# Least ratio to the best peer (to higher for omniglot), and the absolute limit.
+# The least ratio of the best peer's time (for omniglot: of higher's) to lrn's, and the most seconds per
+# iteration.
 LIMITS = {"sinusoid": (5.0, 1 / 1500), "omniglot": (5.0, 0.3)}
-SEEDS_LIMIT = 8.5  # times one, for eight in one call
+SEEDS_LIMIT = 8.5  # the largest ratio of the time of eight seeds in one call to that of one seed
 
 
 @dataclasses.dataclass
@@ -58,23 +63,23 @@ class Args:
         "memory",
         "seeds",
     )
-    """Which figures; all by default."""
+    """The parts to measure; all by default."""
     peers: bool = False
     """Measure PyTorch's libraries in the same rounds."""
     python: Path = Path(sys.executable)
-    """The interpreter that has them."""
+    """The Python interpreter that has PyTorch's libraries."""
     rounds: int = 5
-    """How often each way is measured."""
+    """The number of rounds."""
     seeds: tuple[int, ...] = ()
-    """In one call, for the part of that name; by default 8, and elsewhere than on CPU 8 and 64."""
+    """The numbers of seeds for the part "seeds"; by default 8 on CPU, and 8 and 64 elsewhere."""
     conv: tuple[Literal["auto", "lax", "matmul"], ...] = ()
-    """For the part "seeds", see `lrn.nets.conv`; by default auto, elsewhere than on CPU lax and matmul."""
+    """The forms of the convolution for the part "seeds"; by default auto on CPU, else lax and matmul."""
     json: Path | None = None
-    """Also write the figures here."""
+    """A file for the figures, as JSON."""
 
 
 class Peers:
-    """PyTorch and its libraries in their own process."""
+    """PyTorch and its libraries in a process of their own."""
 
     def __init__(self, python: Path) -> None:
         threads = str(processors())
@@ -87,7 +92,7 @@ class Peers:
             )
 
     def __call__(self, library: str, part: str, iterations: int) -> float:
-        """Seconds a meta-iteration."""
+        """Meta-train for some iterations, and return the seconds per meta-iteration."""
         assert self._process.stdin
         self._process.stdin.write(f"{library} {part} {iterations}\n")
         self._process.stdin.flush()
@@ -107,7 +112,11 @@ class Peers:
 
 @dataclasses.dataclass
 class Part:
-    """A training of ours: a problem, its tasks, and iterations of ours and of a peer's measurement."""
+    """A training to measure.
+
+    iterations, peer_iterations: the number of meta-iterations in a measurement of lrn, and of a peer.
+    devices: the number of CPU devices to use; None for all.
+    """
 
     problem: Problem
     config: MAMLConfig
@@ -115,11 +124,11 @@ class Part:
     data: Any
     iterations: int
     peer_iterations: int
-    devices: int | None = None  # of a CPU's processors; all of them
+    devices: int | None = None
 
 
 def parts(conv: str = "auto") -> dict[str, Part]:
-    """What is trained; ``conv`` as for `lrn.nets.conv4`."""
+    """The trainings by name; ``conv`` is the form of the convolution, as for `lrn.nets.conv4`."""
     images = np.random.default_rng(0).integers(0, 256, (200, 20, 28, 28, 1), np.uint8)
 
     def characters(data: Any) -> TaskFamily:
@@ -147,7 +156,7 @@ def parts(conv: str = "auto") -> dict[str, Part]:
 
 
 def ours(part: Part, seeds: int = 1) -> dict[str, float]:
-    """Seconds a meta-iteration of all seeds together, and CPU-seconds; seconds of compilation."""
+    """Seconds and CPU-seconds per meta-iteration of all seeds together, and seconds of compilation."""
     with contextlib.redirect_stdout(io.StringIO()):
         fit = train.fit(
             lambda config: maml(part.problem, config), part.config, range(seeds), steps=part.iterations,
@@ -165,7 +174,7 @@ def _devices(part: Part) -> Any:
 
 
 def compare(name: str, part: Part, peers: Peers | None, rounds: int) -> tuple[dict[str, Any], bool]:
-    """Ours and the peers' in turn; whether the limits hold."""
+    """Measure lrn and the peers in turn, and print; returns the figures, and whether the limits hold."""
     rows = []
     for _ in range(rounds):
         row: dict[str, Any] = {"lrn": ours(part)}
@@ -195,10 +204,10 @@ def compare(name: str, part: Part, peers: Peers | None, rounds: int) -> tuple[di
 
 
 def memory(part: Part) -> dict[str, Any]:
-    """Working memory of a meta-step in MiB against inner steps, checkpointed and not."""
+    """The working memory of a meta-step in MiB by number of inner steps, without and with checkpoints."""
     key = jax.random.key(0)
     batch = part.sampler.draw(key, jax.tree.map(jnp.asarray, part.data))
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     print("\nmemory: MiB of a meta-step\n  inner steps    kept    checkpointed")
     for steps in (1, 5, 10, 20):
         row = []
@@ -208,14 +217,18 @@ def memory(part: Part) -> dict[str, Any]:
             state = jax.eval_shape(learner.init, key, batch)
             compiled = jax.jit(learner.step).lower(key, state, batch).compile()
             row.append(getattr(compiled.memory_analysis(), "temp_size_in_bytes", float("nan")) / 2**20)
-        found[str(steps)] = row
+        figures[str(steps)] = row
         print(f"  {steps:>11}{row[0]:>8.0f}{row[1]:>16.0f}", flush=True)
-    return found
+    return figures
 
 
 def many_seeds(rounds: int, counts: tuple[int, ...], forms: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
-    """What several seeds in one call cost, in times of one; whether the limit for eight holds."""
-    good, found = True, {}
+    """Measure the time of several seeds in one call, relative to one seed.
+
+    Returns:
+        The figures of every round by training, and whether the limit for eight seeds holds.
+    """
+    good, figures = True, {}
     print(f"\nseeds in one call{'':<13}{'ms of one':>12}" + "".join(f"{f'{n}, times':>12}" for n in counts))
     ways = {"sinusoid": parts()["sinusoid"]}
     ways |= {f"omniglot, {form}": parts(form)["omniglot"] for form in forms}
@@ -224,12 +237,12 @@ def many_seeds(rounds: int, counts: tuple[int, ...], forms: tuple[str, ...]) -> 
         for _ in range(rounds):
             one = ours(part)["seconds"]
             rows.append({"seconds": one, **{str(n): ours(part, n)["seconds"] / one for n in counts}})
-        found[name] = rows
+        figures[name] = rows
         middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
         good &= middle.get("8", 0) <= SEEDS_LIMIT
         times = "".join(f"{middle[str(n)]:>12.2f}" for n in counts)
         print(f"  {name:<28}{middle['seconds'] * 1e3:>12.2f}{times}", flush=True)
-    return found, good
+    return figures, good
 
 
 def main(argv: list[str]) -> int:
@@ -242,22 +255,22 @@ def main(argv: list[str]) -> int:
     peers = Peers(args.python) if args.peers else None
     versions = "".join(f", {name} {version}" for name, version in (peers.versions if peers else {}).items())
     print(f"{platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}{versions}")
-    found: dict[str, Any] = {"load": os.getloadavg(), "versions": peers.versions if peers else {}}
+    figures: dict[str, Any] = {"load": os.getloadavg(), "versions": peers.versions if peers else {}}
     good = True
     for name in args.parts:
         if name in LIMITS:
-            found[name], held = compare(name, parts()[name], peers, args.rounds)
+            figures[name], held = compare(name, parts()[name], peers, args.rounds)
             good &= held
     if peers:
         peers.close()
     if "memory" in args.parts:
-        found["memory"] = memory(parts()["omniglot"])
+        figures["memory"] = memory(parts()["omniglot"])
     if "seeds" in args.parts:
         cpu = jax.default_backend() == "cpu"
         counts = args.seeds or ((8,) if cpu else (8, 64))
         forms = args.conv or (("auto",) if cpu else ("lax", "matmul"))
-        found["seeds"], held = many_seeds(args.rounds, counts, forms)
+        figures["seeds"], held = many_seeds(args.rounds, counts, forms)
         good &= held
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+        args.json.write_text(json.dumps(figures, indent=1))
     return int(not good)

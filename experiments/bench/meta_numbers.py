@@ -1,20 +1,23 @@
 """``python -m experiments.bench meta_numbers [--only NAME ...] [--slow] [--json FILE]``: published numbers.
 
-Each line meta-trains by a protocol of the literature and is judged on 600 new tasks a seed. What is held
-against the known figure is the mean over seeds; with several seeds its 95% t interval is given, with one the
-interval over the tasks. The exit code is 1 if any line falls short. Seeds 0 to 9 are for this alone: what the
-literature leaves open was chosen on validation characters with seeds from 1000 on.
+Each line meta-trains by a protocol of the literature and evaluates on 600 new tasks for each seed. The
+mean over seeds is compared with the published figure, and shown with its 95% t interval; with one seed
+the interval is over tasks. The exit code is 1 if any line falls short. Seeds 0 to 9 are only for this
+comparison: settings that the literature leaves open were chosen on validation characters, with seeds from
+    1000 on.
 
-Sinusoids (Finn et al. 2017): K = 10, two layers of 40, meta-batch 25, Adam 1e-3, 30,000 iterations; the
-mean squared error after 1, 5 and 10 steps. Its mean can be that of a few tasks which diverged, so the median
-and the fraction of such tasks are shown beside it.
+Sinusoids (Finn et al. 2017): K = 10, two layers of 40, meta-batches of 25, Adam with rate 1e-3, 30,000
+iterations. The figure is the mean squared error after 1, 5 and 10 steps. A few diverged tasks can
+determine a mean, so the median and the fraction of diverged tasks are shown too.
 
-Omniglot: 1,200 characters to train, 423 to test, turned by quarters; 28 x 28. Every query is judged by
-itself, unless a line says "transductive": then BatchNorm takes the statistics of all queries of a task, as
-many of a class as there are shots, as in the published figures of MAML and MAML++ (whose BatchNorm has
-parameters for each inner step; ours has not). Lines with ``budget`` in their name are cut to what two cores
-do in 40 minutes, by networks without normalization. ``--slow`` runs the published networks and budgets, which
-want a GPU: an hour to days of one core each. With ``--save`` a line goes on where it was stopped.
+Omniglot: 1,200 characters for training and 423 for test, with quarter turns, at 28 x 28 pixels. Every
+    query is
+judged alone, except in lines with "transductive" in their name. There BatchNorm takes the statistics of
+all queries of a task, with as many queries of a class as shots, as in the published figures of MAML and
+MAML++ (whose BatchNorm has parameters for each inner step; lrn's has not). Lines with ``budget`` in their
+name use networks without normalization and a budget that two cores manage in 40 minutes. ``--slow`` runs
+the published networks and budgets, each of which takes an hour to days on one core; use a GPU. With
+``--save`` a stopped line can be resumed.
 """
 
 from __future__ import annotations
@@ -56,32 +59,33 @@ class Args:
     """What to run."""
 
     only: tuple[str, ...] = ()
-    """Names of lines, or parts of names; all that are not slow by default."""
+    """Names of lines, or parts of names; by default all lines that are not slow."""
     slow: bool = False
-    """Also the published budgets on Omniglot."""
+    """Run the published budgets on Omniglot too."""
     seeds: int = 0
-    """How many; by default ten for sinusoids and one for Omniglot."""
+    """The number of seeds; by default ten for sinusoids and one for Omniglot."""
     first_seed: int = 0
-    """The first of them; from 1000 on for trials."""
+    """The first seed; use 1000 and above for trials."""
     iterations: int = 0
-    """Cut the training, for trials."""
+    """The number of meta-iterations in place of the line's, for trials."""
     part: str = "test"
-    """The characters to judge on: "test" after training on "development", "validation" after "train"."""
+    """The characters to evaluate on: "test" after training on "development", "validation" after "train"."""
     tasks: int = 600
-    """To judge on."""
+    """The number of tasks to evaluate on."""
     save: Path | None = None
-    """Keep checkpoints here; the same call goes on from them."""
+    """A folder for checkpoints, from which the same command resumes."""
     json: Path | None = None
-    """Also write the figures here; lines of an earlier run stay in it."""
+    """A file for the figures, as JSON; lines of earlier runs stay in the file."""
 
 
-Tasks = TaskFamily | Callable[[Any], TaskFamily]  # the latter of the data
+Tasks = TaskFamily | Callable[[Any], TaskFamily]  # a family, or a function from the data to a family
 
 
 class Judged(NamedTuple):
-    """What a trained learner is judged on, and what is known of it.
+    """An evaluation of a trained learner.
 
-    known: by number of steps, the figure to reach: a loss from above, an accuracy from below.
+    known: from a number of steps to the published figure: the most for a loss, the least for an accuracy.
+    learner: ``learner(config)``, the learner to evaluate. problem: its problem. family: the tasks.
     """
 
     known: Mapping[int, float]
@@ -91,7 +95,12 @@ class Judged(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A training, and by name what it is judged on: one of name "", or several."""
+    """A training with its evaluations.
+
+    learner: ``learner(config)``, the learner to train. config: its config. family: its tasks.
+    tasks: the number of tasks in a meta-batch. iterations: the number of meta-iterations.
+    judged: the evaluations by name; a single evaluation has the name "".
+    """
 
     learner: Callable[[Any], MetaLearner]
     config: Any
@@ -102,7 +111,7 @@ class Line(NamedTuple):
 
     @property
     def score(self) -> str:
-        """What is compared."""
+        """The score that is compared: "loss" or "accuracy"."""
         return "loss" if all(j.problem.outputs == 1 for j in self.judged.values()) else "accuracy"
 
 
@@ -124,16 +133,16 @@ def main(argv: list[str]) -> int:
     reached = True
     for name in chosen:
         row = measure(known[name](), args, name)
-        for k, found in row["at"].items():
-            interval = f"{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
-            goal = f"{found['known']:g}" if found["known"] is not None else ""
-            mark = "" if found["reached"] else "  short of it"
+        for k, figure in row["at"].items():
+            interval = f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
+            goal = f"{figure['known']:g}" if figure["known"] is not None else ""
+            mark = "" if figure["reached"] else "  short of it"
             print(
-                f"{name:<34}{k:>12}{interval:>28}{goal:>8}{found['median']:>9.4g}{found['diverged']:>10.2%}"
+                f"{name:<34}{k:>12}{interval:>28}{goal:>8}{figure['median']:>9.4g}{figure['diverged']:>10.2%}"
                 f"{row['seconds'] / 60:>9.1f}{mark}",
                 flush=True,
             )
-            reached &= found["reached"]
+            reached &= figure["reached"]
         if args.json:
             before = json.loads(args.json.read_text()) if args.json.exists() else {}
             args.json.write_text(json.dumps({**before, name: row}, indent=1))
@@ -152,7 +161,7 @@ def measure(line: Line, args: Args, name: str) -> dict[str, Any]:
     if args.save:
         folder = args.save / "_".join(f"{name} {args.part}".replace(",", "").split())
     clock = _Clock(folder)
-    # Small networks of many seeds are faster together on one device.
+    # Many seeds of a small network train fastest on one device.
     devices = jax.devices()[:1] if small and jax.default_backend() == "cpu" else None
     fit = train.fit(
         line.learner,
@@ -185,7 +194,7 @@ def measure(line: Line, args: Args, name: str) -> dict[str, Any]:
 
 
 class _Clock:
-    """Seconds spent on a training, by all the processes that went on with it."""
+    """The seconds of a training, summed over the processes that began and resumed it."""
 
     def __init__(self, folder: Path | None):
         self._file = folder / "seconds" if folder else None
@@ -193,16 +202,16 @@ class _Clock:
         self._begin, self._trained = time.perf_counter(), False
 
     def write(self, table: Any) -> None:
-        """As a sink of `lrn.train.fit`: something was trained."""
+        """Note that something was trained; `lrn.train.fit` calls this as on every sink."""
         del table
         self._trained = True
         self.seconds()
 
     def close(self) -> None:
-        """As a sink of `lrn.train.fit`; nothing is open."""
+        """Do nothing; `lrn.train.fit` calls this as on every sink."""
 
     def seconds(self) -> float:
-        """Till now; what only finds a finished training takes none."""
+        """The seconds so far; a process that only finds a finished training adds none."""
         spent = self._before + self._trained * (time.perf_counter() - self._begin)
         if self._file and self._trained:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +259,7 @@ def _figures(table: Any, score: str, test: str, k: int, known: float) -> dict[st
 
 
 def _smaller(net: Net, factor: float) -> Net:
-    """The network with its first weights scaled by a factor."""
+    """The network with its initial weights multiplied by a factor."""
 
     def init(key: Key, x: Array) -> tuple[Params, NetState]:
         params, state = net.init(key, x)
@@ -260,8 +269,9 @@ def _smaller(net: Net, factor: float) -> Net:
 
 
 def _sinusoid(known: tuple[float, ...], learner: Any, config: Any) -> Line:
-    # Half of He's deviation, about what PyTorch begins with. From the whole, inputs of up to 5 curve the loss
-    # so much that five steps of .01 diverge: training of every second seed ends within 500 iterations.
+    # The initial weights have half of He's standard deviation, about as in PyTorch. With the whole
+    # deviation and inputs of up to 5 the loss has such a curvature that five steps of .01 diverge: the
+    # training of every second seed ends within 500 iterations.
     problem = regression(_smaller(nets.mlp(None, (40, 40)), 0.5))
     made = functools.partial(learner, problem)
     judged = Judged(dict(zip((1, 5, 10), known)), made, problem, sinusoid())
@@ -276,7 +286,7 @@ SINUSOID: dict[str, Callable[[], Line]] = {
     "sinusoid MAML, 1 step": lambda: _sinusoid((0.507, 0.324, 0.251), maml, _maml(1, 0.01)),
     "sinusoid MAML, 5 steps": lambda: _sinusoid((0.665, 0.180, 0.140), maml, _maml(5, 0.01)),
     "sinusoid FOMAML, 1 step": lambda: _sinusoid((0.561, 0.290, 0.210), maml, _maml(1, 0.01, "first")),
-    # For comparison: no figure to reach, and a rate that was not tuned.
+    # These two lines are for comparison, without a published figure; the rate was not tuned.
     "sinusoid MAML, rate .001": lambda: _sinusoid((np.inf,) * 3, maml, _maml(1, 0.001)),
     "sinusoid pooled": lambda: _sinusoid(
         (np.inf,) * 3, pooled, PooledConfig(fine_tune=InnerConfig(rate=0.001))
@@ -299,7 +309,7 @@ def _omniglot(
     at: int,
     statistics: str = "transductive",
 ) -> Line:
-    """A learner with an inner loop: as many queries of a class as shots, four strided blocks."""
+    """A line of a learner with an inner loop, with four strided blocks and one query of a class per shot."""
     body = nets.conv4() if statistics == "none" else nets.conv4(norm="batch", reduce="mean")
     problem = classification(body, ways, statistics)
     made = functools.partial(learner, problem)
@@ -311,7 +321,7 @@ def _omniglot(
 def _prototypes(
     shots: int, iterations: int, known: Mapping[int, float], body: Net, statistics: str, ways: int = 60
 ) -> Line:
-    """Trained with more ways than it is tested with, an episode a step (Snell et al. 2017)."""
+    """A line of prototypical networks, with one episode per step and more ways in training than at test."""
 
     def learner(ways: int) -> tuple[Callable[[Any], MetaLearner], Problem]:
         problem = classification(body, ways, statistics)
@@ -326,14 +336,14 @@ def _prototypes(
 
 
 def _queries(shots: int) -> int:
-    return min(15, 20 - shots)  # there are 20 drawings of a character
+    return min(15, 20 - shots)  # a character has 20 drawings
 
 
 def _falling(rate: Any) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(rate, BUDGET))
 
 
-BUDGET = 24_000  # meta-steps of MAML that two cores do in 40 minutes, with time to spare
+BUDGET = 24_000  # meta-steps of MAML, which two cores do in less than 40 minutes
 
 OMNIGLOT: dict[str, Callable[[], Line]] = {
     "omniglot prototypes 5w1s, budget": lambda: _prototypes(1, 4_000, {5: 0.97}, nets.conv4(), "none"),
@@ -344,7 +354,7 @@ OMNIGLOT: dict[str, Callable[[], Line]] = {
 
 
 def _published(shots: int, known: Mapping[int, float]) -> Line:
-    # What PyTorch keeps, .9 of the old.
+    # PyTorch's moving averages keep .9 of the old value.
     return _prototypes(shots, 20_000, known, nets.conv4(down="pool", norm="batch", momentum=0.9), "running")
 
 

@@ -1,19 +1,23 @@
 """``python -m experiments.bench stats [level|skewness] [--json FILE]``: level and power of tests of a mean.
 
-level: how often each test finds a mean above the margin, at a nominal .05: with the true mean on the margin
-(its level; distributions skewed to the right and to the left), and with a normal mean .5, 1 and 2 standard
-deviations above it (its power). flips: plain sign flips, the test until `lrn.stats.mean_test` replaced it; t:
-one of the two one-sided t tests of `lrn.stats.tost`; guarded: `mean_test`. Exit code 1 when the guarded test
+level: how often each test rejects "the mean is at most the margin" at a nominal .05. With the true mean
+    on the margin
+this is the test's level, for distributions skewed to the right and to the left; with a normal mean .5, 1
+and 2 standard deviations above the margin it is the test's power. The tests are flips, the plain sign
+flips that `lrn.stats.mean_test` replaced; t, one of the two one-sided t tests of `lrn.stats.tost`; and
+guarded, `mean_test`. The exit code is 1 if the guarded test
 
-    exceeds .06 on normal or uniform data, or .09 on exponential data with 20 seeds, or
-    exceeds half of what plain flips give where they give .13 or more, or
-    has less than .95 of their power with 10 or 20 seeds.
+    has a level above .06 on normal or uniform data, or above .09 on exponential data with 20 seeds, or
+    has more than half of the level of plain flips where this is .13 or more, or
+    has less than .95 of the power of plain flips with 10 or 20 seeds.
 
-skewness: the level of the guarded test in populations of many forms, beside the skewness that their samples
-mostly show, and how often normal samples show more than `lrn.study.SKEWED`.
+skewness: the level of the guarded test for many populations, beside the median skewness of their samples,
+    and the
+share of normal samples whose skewness is above `lrn.study.predictions.SKEWED`.
 
-Other tests were tried with ten seeds, where those limits are hard to meet together; levels on exponential,
-log-normal and chi-square data skewed to the left, then the least power ratio:
+Other tests were tried with ten seeds, where these limits are hard to meet together. The columns are the
+levels on exponential, log-normal and chi-square data skewed to the left, and the least power relative to
+plain flips:
 
     bootstrap-t                                         .080  .119  .092   .95
     Johnson's and Hall's corrections of t, normal limits .077  .116  .070   .95
@@ -22,8 +26,8 @@ log-normal and chi-square data skewed to the left, then the least power ratio:
     any test that knows the four distributions          .065  .103  .042   .97 (.92 with eight seeds)
 
 The last line is the optimum of a linear program over tests that do not depend on the unit: no test that
-halves the levels with eight seeds has more than .92 of the power of plain flips. Sign flips are taken all up
-to ten seeds, and 1,999 at random beyond. Two minutes on one core.
+halves the levels with eight seeds has more than .92 of the power of plain flips. Up to ten seeds all sign
+flips are used, beyond 1,999 random ones. The benchmark takes two minutes on one core.
 """
 
 from __future__ import annotations
@@ -52,40 +56,40 @@ class Args:
     """What to simulate."""
 
     part: Annotated[Literal["level", "skewness"], tyro.conf.Positional] = "level"
-    """Which figures."""
+    """The part to simulate."""
     studies: int = 20_000
-    """Samples for each figure."""
+    """The number of samples for each figure."""
     seeds: tuple[int, ...] = SEEDS
-    """How many values in a sample."""
+    """The numbers of values in a sample."""
     seed: int = 0
-    """Of the random numbers."""
+    """The seed of the random numbers."""
     json: Path | None = None
-    """Also write the figures here."""
+    """A file for the figures, as JSON."""
 
 
 def lognormal(spread: float) -> Draw:
-    """Log-normal minus its mean."""
+    """A log-normal distribution minus its mean."""
     mean = np.exp(spread**2 / 2)
     return lambda rng, shape: np.exp(spread * rng.standard_normal(shape)) - mean
 
 
 def gamma(form: float) -> Draw:
-    """Gamma minus its mean."""
+    """A gamma distribution minus its mean."""
     return lambda rng, shape: rng.gamma(form, size=shape) - form
 
 
 def laplace(right: float) -> Draw:
-    """Two exponential tails, the right ``right`` times as long as the left, minus their mean."""
+    """Two exponential tails, the right one ``right`` times as long as the left one, minus the mean."""
     return lambda rng, shape: right * (rng.exponential(size=shape) - 1) - (rng.exponential(size=shape) - 1)
 
 
 def exponential_and_normal(right: float) -> Draw:
-    """An exponential of mean ``right`` plus a standard normal, minus the mean."""
+    """An exponential distribution of mean ``right`` plus a standard normal one, minus the mean."""
     return lambda rng, shape: right * (rng.exponential(size=shape) - 1) + rng.standard_normal(shape)
 
 
 def left(draw: Draw) -> Draw:
-    """Mirrored about the mean."""
+    """The distribution mirrored about its mean."""
     return lambda rng, shape: -draw(rng, shape)
 
 
@@ -114,7 +118,7 @@ FORMS = {
 
 
 def p_values(d: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """P-values of each test for a mean of d [studies, n] above 0, by name."""
+    """From each test to its p-values [studies] for a mean of d [studies, n] above 0."""
     n = d.shape[1]
     flips = np.concatenate([_flips(part, rng) for part in _parts(d)])
     t = d.mean(1) / d.std(1, ddof=1) * np.sqrt(n)
@@ -131,7 +135,7 @@ def _parts(d: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _flips(d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of the assignments of signs, how many have a sum as large as that of d [studies, n], as a fraction."""
+    """The fraction of sign assignments with a sum as large as that of d [studies, n], for each study."""
     n = d.shape[1]
     if n <= 10:
         signs = 1.0 - 2.0 * (np.arange(2**n)[:, np.newaxis] >> np.arange(n) & 1)
@@ -143,16 +147,16 @@ def _flips(d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def rates(draws: dict[str, Draw], n: int, args: Args) -> dict[str, dict[str, float]]:
     """How often each test finds a mean above 0 at .05, by distribution and test."""
-    found = {}
+    shares = {}
     for index, (name, draw) in enumerate(draws.items()):
         rng = np.random.default_rng([args.seed, n, index])
         p = p_values(draw(rng, (args.studies, n)), rng)
-        found[name] = {test: float((p[test] <= 0.05).mean()) for test in TESTS}
-    return found
+        shares[name] = {test: float((p[test] <= 0.05).mean()) for test in TESTS}
+    return shares
 
 
 def short_of(n: int, found: dict[str, dict[str, float]]) -> list[str]:
-    """What of the limits above is not met with n seeds, one line each."""
+    """The limits above that are missed with n seeds, one line each."""
     short = []
     for name, rate in found.items():
         flips, guarded = rate["flips"], rate["guarded"]
@@ -170,7 +174,7 @@ def short_of(n: int, found: dict[str, dict[str, float]]) -> list[str]:
 
 
 def levels(args: Args) -> tuple[dict, list[str]]:
-    """Print levels and powers as they are found."""
+    """Print the levels and the powers."""
     figures, short = {}, []
     print(f"{'':24}" + "".join(f"{f'{n} seeds':>24}" for n in args.seeds))
     print(f"{'':24}" + "".join(f"{'':3}" + "".join(f"{test:>7}" for test in TESTS) for _ in args.seeds))
@@ -187,7 +191,7 @@ def levels(args: Args) -> tuple[dict, list[str]]:
 
 
 def by_skewness(args: Args) -> dict:
-    """Print what skewness samples show, and the level."""
+    """Print the median skewness of samples and the level, for each population."""
     figures = {}
     print(f"{'skewness, level':24}" + "".join(f"{f'{n} seeds':>16}" for n in args.seeds))
     for index, (name, draw) in enumerate(FORMS.items()):

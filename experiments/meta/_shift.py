@@ -1,8 +1,8 @@
-"""Initializations tried on other tasks than they were trained on: what the studies of shift share.
+"""What the studies of shift share: errors of initializations on other tasks than those of their training.
 
-MAML, pooled pretraining and scratch all adapt by gradient descent from an initialization at a rate, and
-differ in where both come from. So one compiled program tries them all, on any tasks that a family's floats or
-data describe: a dial needs no program for each of its positions.
+MAML, pooled pretraining and scratch all adapt by gradient descent, and differ only in the source of the
+initialization and of the rate. One compiled program therefore measures all of them, on all tasks that
+differ in the floats or the data of a family: the positions of a dial share one program.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lrn.meta.problem import Problem
 from lrn.types import Array, Batch, Key, Metrics, PyTree
 from lrn.xla.runtime import jit_brief
 
-CAP = 4.0  # squares of the target: an answer of the right size and the wrong sign costs as much
+CAP = 4.0  # in mean squares of the targets; an answer of the right size and the wrong sign has this error
 
 
 class Candidate(NamedTuple):
@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
 
 
 def note_origin(context: Any, name: str, candidates: Sequence[Candidate], trained: Sequence[PyTree]) -> None:
-    """Record under an arm whether its candidates are what was trained for it, leaves [seeds, ...] each."""
+    """Record under an arm whether its candidates are the trained parameters, leaves [seeds, ...] each."""
     context.judged_state(name, [c.params for c in candidates], list(trained))
 
 
@@ -54,21 +54,22 @@ def trials(
     tasks: int,
     steps: int = 10,
 ) -> Trial:
-    """Errors of an initialization after 0 to ``steps`` steps of adaptation, on any world of tasks.
+    """A function that measures an initialization after 0 to ``steps`` steps of adaptation, in any world.
 
     Args:
-        problem: of which the initializations are.
+        problem: the problem of the initializations.
         family_of: ``family_of(world) -> TaskFamily``, pure.
-        seeds: of the trainings; a seed's tasks are the same for all candidates and, as far as can be, in all
-            worlds.
-        tasks: how many a seed.
-        steps: the most.
+        seeds: the seeds of the trainings. A seed's tasks are the same for all candidates, and drawn by
+            the same keys in all worlds.
+        tasks: the number of tasks for each seed.
+        steps: the largest number of steps.
 
     Returns:
-        ``trial(candidate, worlds)``, the mean over tasks, [seeds, steps + 1], of the fraction of wrong
-        answers; or, in a regression, of the squared error over the mean square of the targets, where a task
-        counts at most `CAP` times that mean, so that a rare divergence does not decide. ``worlds`` has leaves
-        [seeds, ...]. With ``wrong`` the support set is another task's.
+        ``trial(candidate, worlds)``: means over tasks, [seeds, steps + 1]. For a classification these are
+        means of the fraction of wrong answers; for a regression, of the squared error over the mean
+        square of the targets, where a task counts at most `CAP` times that mean square, so that a rare
+        divergence does not decide. ``worlds`` has leaves [seeds, ...]. With ``wrong`` each task has
+        another task's support set.
     """
 
     @jit_brief
@@ -95,7 +96,7 @@ def trials(
 
 
 def chosen(errors: np.ndarray) -> np.ndarray:
-    """Which of the candidates has the least mean error over seeds, for each number of steps.
+    """The index of the candidate with the least mean error over seeds, for each number of steps, [steps + 1].
 
     Args:
         errors: [candidates, seeds, steps + 1].
@@ -104,26 +105,27 @@ def chosen(errors: np.ndarray) -> np.ndarray:
 
 
 def taken(errors: np.ndarray, choice: np.ndarray) -> np.ndarray:
-    """The errors [seeds, steps + 1] of the candidate that was chosen for each number of steps."""
+    """The errors [seeds, steps + 1] of the candidate chosen for each number of steps."""
     return np.stack([errors[c, :, k] for k, c in enumerate(choice)], 1)
 
 
 def fresh(problem: Problem, x: Array, seeds: Sequence[int]) -> PyTree:
-    """Random initializations for inputs like x [n, ...], leaves [seeds, ...]."""
+    """Random initializations for inputs of the form of x [n, ...], leaves [seeds, ...]."""
     make = jit_brief(lambda seed: problem.init(jax.random.fold_in(jax.random.key(602), seed), x)[0])
     found = [make(np.uint32(seed)) for seed in seeds]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
 
 def headless(problem: Problem, params: PyTree) -> PyTree:
-    """Pretrained parameters, leaves [seeds, ...], with a head of zeros in place of that of all classes."""
+    """Pretrained parameters, leaves [seeds, ...], with a head of zeros for the ways of a task."""
     return mislead.zero_head(params, problem.outputs)
 
 
 class Waves(NamedTuple):
-    """A world of sinusoids: ``amplitude * sin(frequency * x + phase)``.
+    """A world of sinusoids ``amplitude * sin(frequency * x + phase)``.
 
-    Centers and half widths of the ranges; both halves are scaled by one number from U(low, high).
+    phase, amplitude: the centers of the ranges. phase_half, amplitude_half: the half widths of the ranges.
+    low, high: a number drawn from U(low, high) for each task scales both half widths.
     """
 
     phase: Any
@@ -136,7 +138,7 @@ class Waves(NamedTuple):
 
 
 def waves(world: Waves) -> TaskFamily:
-    """The sinusoids of a world, whose numbers may be traced."""
+    """The family of a world's sinusoids; the world's numbers may be traced."""
     plain = sinusoid()
 
     def sample(key: Key) -> PyTree:
@@ -160,7 +162,7 @@ def waves(world: Waves) -> TaskFamily:
 
 
 def known_waves(seeds: Sequence[int], worlds: Sequence[Waves], tasks: int) -> np.ndarray:
-    """Errors [worlds, seeds] of one who knows that tasks are sinusoids: least squares on sine and cosine."""
+    """Errors [worlds, seeds] of least squares on sine and cosine, which knows that tasks are sinusoids."""
 
     def numbers(world: Waves) -> Waves:
         return jax.tree.map(np.float32, world)
@@ -185,7 +187,10 @@ def _known_waves(tasks: int, seed: Array, world: Waves) -> Array:
 
 
 class InOrder(NamedTuple):
-    """State of `in_order`."""
+    """State of `in_order`.
+
+    inner: the learner's state. stream: the key data of the lessons. order: a random order, int [iterations].
+    """
 
     inner: MetaState
     stream: Array
@@ -200,18 +205,19 @@ def in_order(
     tasks: int,
     iterations: int,
 ) -> MetaLearner:
-    """A meta-learner taught by a curriculum; it draws its own episodes, so `fit` needs no sampler.
+    """A meta-learner that is trained by a curriculum; it draws its own episodes, so `fit` needs no sampler.
 
     Args:
-        learner: what is taught.
-        family_at: ``family_at(breadth)``, tasks of a breadth from 0 to 1.
-        course: (first, last, order). Lesson i of n has breadth first + (last - first) i / (n - 1) and tasks
-            that depend on the seed and on i alone; order 0 goes through the lessons in their order, 1
-            backwards, 2 in a random one. So courses of different orders have the very same tasks.
-        tasks: of a lesson.
-        iterations: how many lessons; training is as long.
+        learner: the meta-learner.
+        family_at: ``family_at(breadth)``, the tasks of a breadth from 0 to 1.
+        course: (first, last, order). Lesson i of n has the breadth first + (last - first) i / (n - 1),
+            and tasks that depend only on the seed and on i. With order 0 the lessons come in their order,
+            with 1 backwards, with 2 in a random order. Courses with different orders thus have the same
+            tasks.
+        tasks: the number of tasks in a lesson.
+        iterations: the number of lessons, and of meta-steps.
 
-    Metrics: those of the learner, ``breadth`` of the lesson, and ``size``, the mean square of its targets.
+    Metrics: those of the learner; ``breadth`` of the lesson; ``size``, the mean square of its targets.
     """
     first, last, direction = course
 
@@ -241,8 +247,8 @@ def side_by_side(learner: MetaLearner, which: Any) -> MetaLearner:
     """A meta-learner that sees one of several batches of episodes, leaves [batches, tasks, ...].
 
     Args:
-        learner: what is taught.
-        which: the batch; may be traced, so that trainings on different data are one program.
+        learner: the meta-learner.
+        which: the index of the batch; may be traced, so that trainings on different data share one program.
     """
 
     def seen(episodes: Episode) -> Episode:

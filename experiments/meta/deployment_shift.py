@@ -1,46 +1,53 @@
 """Which adaptation pays under which deployment shift, and for how many labels? (Q5)
 
-Open question, so no claim is on trial: the predictions are what the literature says, and each may fall.
+The question is open, so no claim is tested: the predictions are those of the literature, and each may fail.
 
 Design. A deployment is an environment of handwritten digits (MNIST at 10x10) with one kind of shift.
-Covariate: pictures turned by up to 60 degrees, brighter or darker, faded, noisy. Label: class frequencies
-drawn from a Dirichlet distribution of concentration 1/3. Concept: six of the ten classes have their names
-handed round. Training sees 480 environments a seed, of all kinds and none in equal numbers, with half of
-these shifts; so what was learned about shifts must reach further than it was learned. Deployments are new
-environments of pictures never seen, at the full shift.
+Covariate
+shift: the pictures are turned by up to 60 degrees, brighter or darker, faded, and noisy. Label shift: the
+    class
+frequencies are drawn from a Dirichlet distribution of concentration 1/3. Concept shift: six of the ten
+classes exchange their labels in a cycle. A seed trains on 480 environments, with equal numbers of each
+kind of shift and of no shift, at half of these shifts. Deployments are new environments with new pictures
+at the full shift, so a method must extrapolate.
 
-All methods are trained side by side with Adam at one rate on the same pictures, for the same number of steps.
-Frozen: one network for all. Fine-tuned: that network, on n labels by gradient steps. MAML (Finn et al. 2017):
-the same with a meta-learned start. Ensemble: three networks, averaged. IRM (Arjovsky et al. 2019). ARM (Zhang
-et al. 2021): a context from 50 unlabeled pictures. Batch-norm statistics (Schneider et al. 2020): a network
-with batch normalization, its training statistics replaced by those of the same 50 pictures, against itself
-frozen; the queries are not among them. Oracle: told the shift, it undoes it before the network and puts names
-and class frequencies right behind it (by Bayes' rule), and was trained so.
+All methods are trained side by side on the same pictures, by Adam at one rate, for the same number of steps.
+Frozen: one network for all environments. Fine-tuned: this network, adapted to n labels by gradient steps.
+    MAML (Finn
+et al. 2017): the same from a meta-learned initialization. Ensemble: the average of three networks. IRM
+(Arjovsky et al. 2019). ARM (Zhang et al. 2021): a context from 50 unlabeled pictures. Batch-norm
+statistics (Schneider et al. 2020): a network with batch normalization, whose training statistics are
+replaced by those of the same 50 pictures; it is compared with the same network frozen. The queries are
+not among the 50 pictures. Oracle: it knows the shift. It undoes the shift of the pictures before the
+network, corrects class frequencies (by Bayes' rule) and labels after the network, and was trained in this
+way.
 
-Regret: the oracle's accuracy minus a method's, in points, on the same queries. Labels used: 0 to 50. Methods
-with a setting of their own have three candidates of it (IRM's penalty, rates of fine-tuning and of MAML; of
-these two also the number of steps, 0 to 20), chosen by the loss on new environments with the shifts of
-training, one choice for all kinds, since nobody knows which shift will come.
+Regret is the oracle's accuracy minus a method's accuracy on the same queries, in points. Methods use 0 to
+50 labels. A method with a setting has three candidates for it: IRM its penalty, fine-tuning and MAML
+their rates. For the last two the number of steps, 0 to 20, is chosen too. The loss on new environments
+with the shifts of training chooses one candidate for all kinds of shift, since nobody knows which shift
+will come.
 
 Predictions. Under covariate shift statistics of the target (Schneider et al.) and ARM at least halve the
-frozen network's regret, an ensemble takes off over a point (Ovadia et al. 2019), IRM is no different from
-pooling (Gulrajani and Lopez-Paz 2021: within 2 points). Under label shift statistics of the target cost over
-2 points (Niu et al. 2023). Under concept shift nothing without labels helps (within 2 points), 50 labels at
-least halve the regret by fine-tuning, and with 10 MAML has over 2 points less than fine-tuning.
+frozen network's regret; an ensemble lowers the regret by over a point (Ovadia et al. 2019); IRM is within
+2 points of pooling (Gulrajani and Lopez-Paz 2021). Under label shift statistics of the target cost over 2
+points (Niu et al. 2023). Under concept shift methods without labels stay within 2 points of the frozen
+network, fine-tuning on 50 labels at least halves the regret, and with 10 labels MAML has over 2 points
+less regret than fine-tuning.
 
-Set beforehand, not blind: a pilot on seeds 1000 to 1002 set shifts, budgets and the range of candidates, and
-showed that covariate shift costs some 20 points of which neither statistics nor ARM win back half; the
-predictions were written before it and stay. The smallest of IRM's penalties did best there, as a smaller
-one would be pooling. (The penalty was then estimated by two halves. With that of all pairs of examples, which
-replaced it, all outcomes are what they were.)
+Set beforehand, not blind: a pilot on seeds 1000 to 1002 set shifts, budgets and the ranges of candidates.
+It showed that covariate shift costs about 20 points, of which neither statistics nor ARM win back half.
+The predictions were written before the pilot and were not changed. The smallest of IRM's penalties did
+best in the pilot; a still smaller penalty would be pooling. (The penalty was then estimated from two
+halves of the examples. It is now estimated from all pairs of examples, and all outcomes are the same.)
 
-Controls. The network does the task; nobody beats the oracle by over a point; each kind of shift costs
-something; shuffled labels do not help; without a shift ARM and fine-tuning stay near the frozen network (a
-flag).
+Controls. The network solves the task. No method beats the oracle by over a point. Each kind of shift costs
+something. Shuffled labels do not help. Without a shift ARM and fine-tuning stay near the frozen network
+(a flag).
 
     python -m experiments.meta.deployment_shift --preset quick
 
-takes about a minute and a half on one core, of which a third is compiling. Expected: mixed.
+takes about a minute and a half on one core, a third of it for compilation. Expected: mixed.
 """
 
 from __future__ import annotations
@@ -73,7 +80,7 @@ if TYPE_CHECKING:
     from lrn.table import Table
 
 KINDS = ("none", "covariate", "label", "concept")
-# The greatest shift at deployment, in the order of KINDS; in training half of it.
+# The largest shift at deployment, in the order of KINDS; training has half of it.
 SHIFTS = {
     "turn": (0.0, 60.0, 0.0, 0.0),
     "brightness": (0.0, 0.3, 0.0, 0.0),
@@ -84,16 +91,16 @@ SHIFTS = {
 }
 CLASSES, QUERIES = 10, 50
 WIDTHS = (64, 64)
-RATE = 3e-3  # of Adam, for all
+RATE = 3e-3  # the learning rate of Adam, for all methods
 MEMBERS = 3
-STEPS = 20  # of fine-tuning, at most; how many is chosen
+STEPS = 20  # the largest number of steps of fine-tuning; the number is chosen
 FROZEN, TUNED, MAML, SHUFFLED = "frozen", "fine-tuned", "MAML", "fine-tuned, shuffled labels"
 NORMED, STATISTICS = "frozen, batch norm", "batch-norm statistics"
 ARM, IRM, ENSEMBLE = "ARM", "IRM", "ensemble"
 TRAININGS = tuple(f"training: {name}" for name in (IRM, MAML, ARM, NORMED, "oracle"))
 LABEL_FREE = (FROZEN, NORMED, STATISTICS, ARM, IRM, ENSEMBLE)
 LABELED = (TUNED, MAML)
-# What each method may choose from on validation tasks.
+# The candidates of each method, of which validation tasks choose one.
 PENALTIES = (0.1, 1.0, 10.0)
 FINE_TUNE_RATES = (0.05, 0.2, 0.8)
 INNER_RATES = (0.05, 0.2, 0.8)
@@ -104,13 +111,15 @@ POINTS = 2.0  # of accuracy, in percent
 class Config:
     """Settings.
 
-    size: side of the pictures. train_steps: of every training.
-    environments: of a training step. context, queries: pictures that it takes of each, to adapt to and to be
-        judged by.
-    labels: numbers of labels used at deployment; each divides the last, which is also how many unlabeled
-        pictures there are.
-    deployments: environments a seed and kind of shift, to choose on and again to be judged by.
-    rounds: as many again, so often, to train on.
+    size: the side of the pictures, in pixels. train_steps: the number of steps of every training.
+    environments: the number of environments in a training step.
+    context, queries: the numbers of pictures that a training step takes from each environment, as support
+        set and as query set.
+    labels: the numbers of labels used at deployment. Each divides the last, which is also the number of
+        unlabeled pictures.
+    deployments: the number of environments for each seed and kind of shift, for validation and again for
+        test.
+    rounds: the number of training environments, in multiples of ``deployments``.
     """
 
     size: int = 10
@@ -142,12 +151,12 @@ class Config:
 
 
 def regret(kind: str, labels: int) -> str:
-    """The metric: points of accuracy short of the oracle with so many labels."""
+    """The metric of the regret with so many labels: the oracle's accuracy minus the method's, in points."""
     return f"{kind}: regret@{labels}"
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the literature says of each kind of shift."""
+    """The predictions of the literature for each kind of shift."""
     some, most = config.labels[1], config.labels[-1]
 
     def halves(statement: str, kind: str, method: str, base: str, labels: int) -> Prediction:
@@ -214,7 +223,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """The network works, the oracle is the ceiling, shifts cost something, and wrong labels do not help."""
+    """The network works, the oracle is the ceiling, shifts cost accuracy, and wrong labels do not help."""
     most = config.labels[-1]
     return [
         Control(
@@ -315,7 +324,7 @@ def run(config: Config, context: Context) -> None:
 
 
 def _pictures(config: Config) -> dict[str, np.ndarray]:
-    """Handwritten digits by class, uint8 [classes, examples, size, size, 1], for three purposes."""
+    """Digits by class for training, validation and test, uint8 [classes, examples, size, size, 1]."""
     from lrn import data
     from lrn.data.few_shot import by_class, shrink
 
@@ -326,7 +335,7 @@ def _pictures(config: Config) -> dict[str, np.ndarray]:
 
 
 def _family(images: Any, support: int, queries: int, kind: Any, strength: Any) -> Any:
-    """Environments of a kind, a number that may be traced; pictures are flattened."""
+    """The environments of one kind of shift, with flattened pictures; the index ``kind`` may be traced."""
     import jax.numpy as jnp
 
     from lrn.meta.episode import TaskFamily
@@ -383,7 +392,7 @@ def _problem() -> Any:
 
 
 def _normed() -> Any:
-    """The same network with batch normalization; its state is the statistics of the last batch."""
+    """The network of `_problem` with batch normalization; its state is the statistics of the last batch."""
     import jax
     import jax.numpy as jnp
 
@@ -416,7 +425,7 @@ def _normed() -> Any:
 
 
 def _oracle(size: int) -> Any:
-    """Pooled training for one who is told the shift, and undoes it before and after the network."""
+    """Pooled training of a network that knows the shift, and undoes it before and after its layers."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -434,7 +443,8 @@ def _oracle(size: int) -> Any:
         pictures = jnp.clip(x, 0, 1).reshape(-1, size, size, 1)
         x = jax.vmap(lambda picture: rotated(picture, -angle))(pictures).reshape(x.shape)
         true = problem.predict(params, net_state, {"x": x}, x)
-        # By Bayes' rule: the network need not know how common classes are; then they get their names here.
+        # Bayes' rule adds the class frequencies, so the network need not know them; then labels are
+        # exchanged.
         return (true + jnp.log(jnp.maximum(frequency, 1e-4))[None]) @ names
 
     def loss(key: Any, meta: Any, net_state: Any, episode: Any, count: Any) -> Any:
@@ -452,7 +462,7 @@ def _oracle(size: int) -> Any:
 def _train(config: Config, context: Context, pool: Any) -> dict[str, Any]:
     """The trained states of all methods, leaves [seeds, ...] or [seeds, candidates or members, ...].
 
-    All are trained side by side, as one learner, on the same pictures of the same environments at each step.
+    One learner trains all methods side by side, at each step on the same pictures of the same environments.
     """
     import jax
     import jax.numpy as jnp
@@ -472,11 +482,12 @@ def _train(config: Config, context: Context, pool: Any) -> dict[str, Any]:
         return optax.chain(optax.clip_by_global_norm(10.0), optax.adam(rate))
 
     def mixed(given: Episode) -> Episode:
-        """All environments of a step as one batch, whose statistics are of all of them."""
+        """All environments of a step as one batch, whose statistics are over all environments."""
         given = given._replace(code=())
         return jax.tree.map(lambda a: a.reshape(1, -1, *a.shape[2:]), given)
 
-    # A factory, what it is given for each of its networks, and which initial weights these share.
+    # For each method: a factory, the value that each of its networks receives, the number of each
+    # network's initial weights, and the form of its batches.
     same = lambda given: given  # noqa: E731
     penalties = jnp.array([0.0] * MEMBERS + list(PENALTIES))
     members = jnp.array([*range(MEMBERS), *([0] * len(PENALTIES))])
@@ -497,7 +508,7 @@ def _train(config: Config, context: Context, pool: Any) -> dict[str, Any]:
         for name, (factory, values, numbers, form) in trainings.items():
             seen = form(given)
             start = lambda v, n, f=factory, g=seen: f(v).init(jax.random.fold_in(key, n), g)  # noqa: E731
-            # Where all start alike, one draw of initial weights serves all.
+            # Networks that all start alike share one draw of initial weights.
             alike = numbers is None
             states[name] = jax.vmap(start, (0, None if alike else 0))(values, 0 if alike else numbers)
         return states
@@ -512,7 +523,7 @@ def _train(config: Config, context: Context, pool: Any) -> dict[str, Any]:
         return after, metrics
 
     def some(key: Any, data: Any) -> Episode:
-        """A few environments, and of each as many pictures as asked for, in a row from a random one on."""
+        """Some environments with consecutive pictures of each, from a random picture on."""
         which_key, begin_key = jax.random.split(key)
         which = jax.random.randint(which_key, (config.environments,), 0, data["code"].shape[0])
         begin = jax.random.randint(begin_key, (), 0, config.labels[-1])
@@ -542,7 +553,7 @@ def _context() -> Any:
 def _deploy(
     config: Config, context: Context, states: Any, known: Any, validation: Any, test: Any
 ) -> dict[str, np.ndarray]:
-    """Accuracy in percent, [seeds, kinds, 1 or 1 + labels], of each method by its choice on validation."""
+    """The accuracy of each method, in percent, [seeds, kinds, 1 or 1 + labels], with its chosen candidate."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -555,7 +566,8 @@ def _deploy(
     problem, normed, oracle = _problem(), _normed(), _oracle(config.size)
     told = arm(problem, _context(), ARMConfig(RATE))
     most, seeds = config.labels[-1], np.array(context.seeds, np.uint32)
-    # What is tuned: from which start, at which rate, with how many labels, and whether these are shuffled.
+    # The adaptations to measure: the index of start and rate, the number of labels, whether labels are
+    # shuffled.
     starts, every = len(FINE_TUNE_RATES), len(FINE_TUNE_RATES) + len(INNER_RATES)
     rates = np.array([*FINE_TUNE_RATES, *INNER_RATES], np.float32)
     plan = [(i, n, False) for i in range(every) for n in config.labels]
@@ -568,19 +580,19 @@ def _deploy(
         return jnp.stack([losses.mean(-1), 100 * (outputs.argmax(-1) == y).mean(-1)])
 
     def tuned(meta: Any, support: Any, x: Any, y: Any) -> Any:
-        """Outputs [plan, steps + 1, n, classes]; y [2, labels] are the labels, right and shuffled."""
+        """Outputs [plan, steps + 1, n, classes]; y [2, labels] holds the right and the shuffled labels."""
 
         def one(which: Any, n: Any, shuffled: Any) -> Any:
             params = jax.tree.map(lambda a: a[which], meta)
             rate: Any = jnp.array(rates)[which]
-            first = jnp.arange(most) % n  # each of them equally often
+            first = jnp.arange(most) % n  # every label equally often
             few = {"x": support["x"][first], "y": y[shuffled.astype(jnp.int32)][first]}
             return curve_of(problem, params, (), few, x, InnerConfig(STEPS, rate), STEPS)
 
         return jax.vmap(one)(*(jnp.array(column) for column in zip(*plan)))
 
     def of_task(given: Any, seen: Any, key: Any, episode: Any) -> Any:
-        """Scores of everything that may be chosen, {method: [2, candidates, labels or 1, steps + 1 or 1]}."""
+        """The scores of all candidates, {method: [2, candidates, labels or 1, steps + 1 or 1]}."""
         x, y, support = episode.query["x"], episode.query["y"], episode.support
         first = lambda name: jax.tree.map(lambda a: a[0], given[name])  # noqa: E731
         plain = jax.vmap(lambda params: problem.predict(params, (), support, x))(given[IRM].meta)
@@ -596,7 +608,7 @@ def _deploy(
             "oracle": oracle.curve(first("oracle"), support, x, episode.code, 0),
         }
         found = {name: scores(each, y)[:, :, None, None] for name, each in outputs.items()}
-        # MAML's rates are those that it was trained with.
+        # MAML adapts with the rates of its trainings.
         pool = jax.tree.map(lambda a: jnp.stack([a[0]] * starts), given[IRM].meta)
         begin = jax.tree.map(lambda *a: jnp.concatenate(a), pool, given[MAML].meta)
         names = jnp.stack([support["y"], jax.random.permutation(key, support["y"])])
@@ -608,7 +620,7 @@ def _deploy(
         return found
 
     def of_seed(one: Any, shared: Any) -> Any:
-        """Means over environments, {method: [kinds, *as above]}."""
+        """The means over environments, {method: [kinds, *shape of `of_task`]}."""
         del shared
         given, seed, known, new = one
         seen = jax.vmap(joined)(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), known))
@@ -628,7 +640,7 @@ def _deploy(
     new = context.once("deployment", lambda: measured((states, seeds, known, test), ()))
     found = {}
     for name, values in new.items():  # [seeds, kinds, 2, candidates, labels, steps]
-        # One choice for all kinds, as nobody knows which will come; with shuffled labels that of true ones.
+        # There is one choice for all kinds of shift. Shuffled labels use the choice of the right labels.
         losses = (seen[TUNED][..., -1:, :] if name == SHUFFLED else seen[name])[:, :, 0].mean((0, 1))
         losses = np.where(np.isfinite(losses), losses, np.inf)
         columns, c = [], 0
@@ -640,14 +652,14 @@ def _deploy(
             context.record(name, "steps", np.full(len(seeds), s), step=count)
         if name == TUNED:
             columns.insert(0, new[FROZEN][:, :, 1, 0, 0, 0])
-        if name == MAML:  # before any step, by the candidate chosen for most labels
+        if name == MAML:  # without a step MAML uses the candidate chosen for the most labels
             columns.insert(0, values[:, :, 1, c, -1, 0])
         found[name] = np.stack(columns, -1)
     return found
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Regret by kind of shift: over the labels used above, of the methods without labels below."""
+    """Regret by kind of shift: above over the number of labels, below of the methods without labels."""
     import numpy as np
 
     from lrn import figures, stats

@@ -1,47 +1,52 @@
-"""Fast adaptation or a specialist: who is better, and from how many labeled points on? (T5)
+"""Fast adaptation or a specialist: which is better, and from how many labeled points on? (T5)
 
 Claim. Meta-learners adapt fast and trail specialists in distribution.
 
-Design. Tasks are sinusoids (Finn et al. 2017) with noise of deviation .3 on the labeled points and none on
-the test points. A task has N of them, 5 to 1000, the same for all methods; smaller N are the first of larger.
-Three networks of one shape differ in where they start: MAML (the authors' one inner step of .01) and pooled
-pretraining, trained once on the same 3,000 meta-batches of 25 other tasks, and the specialist, a fresh
-network that sees its own task alone. From there all are adapted by one procedure: batches of 20 points, SGD
-at a constant rate or Adam at a rate that falls to 0, six candidates and six numbers of steps, of which
-validation tasks choose for each method and N by itself. So data a task, points a step and tuning are equal.
-What the generalists have more is the other tasks, 1.5 million points of 75,000 tasks.
+Design. Tasks are sinusoids (Finn et al. 2017). The labeled points have noise of deviation .3, the test
+points have none. A task has N labeled points, 5 to 1000, the same for all methods; the points of a
+smaller N are the first of a larger N. Three networks of one shape differ in their initialization. MAML
+(with the authors' one inner step of .01) and pooled pretraining are trained once, on the same 3,000
+meta-batches of 25 other tasks. The specialist is a random network that sees only its own task. All three
+are then adapted by one procedure: batches of 20 points, SGD at a constant rate or Adam at a rate that
+falls to 0, with six candidates and six numbers of steps, which validation tasks choose for each method
+and N separately. The data of a task, the points in a step and the tuning are thus equal. The generalists
+have in addition the other tasks, 1.5 million points of 75,000 tasks.
 
-Three comparisons, since the trap is unequal compute. Equal steps: ten each, the rate tuned. Each its steps:
-rate and number tuned, up to 2,000, or 8,000 with 1000 points; MAML may take as many as the specialist. And
-the one often made: MAML after ten steps against the specialist after as many as it likes. Ten steps see 200
-points at most, so larger N change nothing there.
+There are three comparisons, because unequal compute would decide the outcome. Equal steps: ten steps
+each, with a tuned rate. Each its steps: rate and number of steps are tuned, with up to 2,000 steps, or
+8,000 for 1000 points; MAML may take as many steps as the specialist. The third comparison is common in
+the literature: MAML after ten steps against the specialist after a tuned number of steps. Ten steps see
+at most 200 points, so larger N change nothing for MAML there.
 
-Measured. The mean over test tasks of log10 of a task's error against the true function, so that neither
-rare divergence nor large amplitudes decide; a diverged task counts as an error of 1000. Lead: the
-specialist's minus the generalist's. N*, for each seed, is where the lead ends, interpolated in log N. A
-generalist that leads to the end has none: it counts as three times the largest N, hence outside of the range,
-and one that never leads as a third of the smallest; ``crossed`` says how many seeds cross.
+Measures. The error of a method is the mean over test tasks of log10 of the task's error against the true
+function, so that neither rare divergence nor large amplitudes decide; a diverged task counts as an error
+of 1000. The lead is the specialist's error minus the generalist's. N* of a seed is the N at which the
+lead ends, interpolated in log N. A generalist that leads to the end has no N*: it counts as three times
+the largest N, outside of the range. A generalist that never leads counts as a third of the smallest N.
+``crossed`` is the share of seeds with a crossing.
 
-Set beforehand. An error counts as larger when it is over 1.25 times the other (.0969 in log10). The claim
-gives: generalists ahead at N = 5 and 10, behind at 1000, the lead shrinking, N* in between, for ten steps
-against many and for each its steps alike; at ten steps each only that MAML leads with few points. These
-predictions were written before any run, and stay. Not blind, though: pilots on seeds 1000 to 1009 set budgets
-and rates (SGD at .03 loses one task in nine), and an earlier form, with at most 2,000 steps, was run on seeds
-0 to 9. There MAML was ahead with 1000 points too, because the specialist had not converged: on the pilot's
-seeds it takes 8,000 steps, with a falling rate. So these were given to all, and the predictions run again.
+Set beforehand. An error counts as larger if it is over 1.25 times the other error (.0969 in log10). The claim
+predicts, for ten steps against many and for each its steps: generalists are ahead at N = 5 and 10 and
+behind at 1000, the lead shrinks, and N* lies in between. For ten steps each it predicts only that MAML
+leads with few points. These predictions were written before any run and were not changed. They are not
+blind: pilots on seeds 1000 to 1009 set budgets and rates (SGD at .03 loses one task in nine), and an
+    earlier form with at most 2,000 steps was run on seeds 0
+to 9. In that form MAML was ahead with 1000 points too, because the specialist had not converged: on the
+pilot's seeds it needs 8,000 steps with a falling rate. All methods were therefore given 8,000 steps, and
+the study was run again.
 
-Controls. Least squares on sin x and cos x, which knows the family, has its known error, 2 noise^2 / N, and
-less than all networks; the specialist learns; with another task's points MAML is no better than predicting 0;
-a network that is told the task beats MAML after ten steps on ten points (a flag only).
+Controls. Least squares on sin x and cos x, which knows the family, has the known error 2 noise^2 / N, and
+a smaller error than all networks. The specialist learns. With another task's points MAML is no better
+than predicting 0. A network that is told the task beats MAML after ten steps on ten points (only a flag).
 
     python -m experiments.meta.generalist_vs_specialist --preset quick
 
-takes about a minute and a half on one core, of which a quarter is compiling. Expected: mixed. MAML leads
-with few points, and trails from some 25 on if it stops after ten steps; given as many steps as the specialist
-it comes out equal with 1000, and there is no crossing to speak of.
+takes about a minute and a half on one core, a quarter of it for compilation. Expected: mixed. MAML leads
+with few points, and trails from about 25 points on if it stops after ten steps. With as many steps as the
+specialist it is equal at 1000 points, and there is no clear crossing.
 
-On seeds 100 to 109, which nobody had seen (``--first-seed 100``), it is mixed again: each outcome the same
-but that MAML with tuned steps against specialists at N = 1000 fails there, which was undecided.
+On seeds 100 to 109, which nobody had seen (``--first-seed 100``), the study is mixed again. Each outcome
+is the same but one: "MAML with tuned steps trails specialists at N = 1000" fails there, and was undecided.
 """
 
 from __future__ import annotations
@@ -78,18 +83,18 @@ WIDTHS = (40, 40)
 FEW = 10
 MAML, POOLED, SPECIALIST = "MAML", "pooled", "specialist"
 GENERALISTS = (MAML, POOLED)
-# How many steps: all the same few, or each its own best number.
+# The numbers of steps: the same few for all methods, or the best number for each method.
 EQUAL, TUNED = f"{FEW} steps", "tuned steps"
 REGRESSION, TOLD, NOTHING, WRONG = "sine regression", "told the task", "predicting 0", "another task's points"
-# The adaptation, the same for all: SGD at a constant rate, as in MAML's inner loop, or Adam at a falling one.
+# The candidates of all methods: SGD at a constant rate, as in MAML's inner loop, or Adam at a falling rate.
 CANDIDATES = (
     *(("adam", rate) for rate in (1e-3, 4e-3, 1.5e-2, 6e-2)),
     *(("sgd", rate) for rate in (3e-3, 1e-2)),
 )
-LEAST = 1.25  # an error this many times another is worse
+LEAST = 1.25  # the ratio from which on an error counts as larger
 MARGIN = round(math.log10(LEAST), 4)
-LOST = 1e3  # what a diverged task counts as
-BEYOND = 3.0  # N* counts as so many times the last count where there is no crossing, or the first over it
+LOST = 1e3  # the error of a diverged task
+BEYOND = 3.0  # without a crossing N* is the largest N times this factor, or the smallest N divided by it
 
 
 class Comparison(NamedTuple):
@@ -104,12 +109,12 @@ class Comparison(NamedTuple):
 
 
 def arm(method: str, steps: str) -> str:
-    """The arm of a method with that many steps."""
+    """The name of the arm of a method with a number of steps, `EQUAL` or `TUNED`."""
     return f"{method}, {steps}"
 
 
 def comparisons() -> dict[str, Comparison]:
-    """By regime."""
+    """The comparisons by regime."""
     return {
         f"MAML, {EQUAL} each": Comparison(arm(MAML, EQUAL), arm(SPECIALIST, EQUAL)),
         "MAML, each its steps": Comparison(arm(MAML, TUNED), arm(SPECIALIST, TUNED)),
@@ -126,12 +131,12 @@ FAIR, UNFAIR = "MAML, each its steps", f"MAML, {EQUAL} against as many as it lik
 class Config:
     """Settings.
 
-    counts: labeled points of a task, N.
-    batch: points a step of adaptation, the same for all methods and N.
-    steps: numbers of steps of adaptation to choose from, the few among them; and one more, the larger of
+    counts: the numbers N of labeled points of a task.
+    batch: the number of points in a step of adaptation, the same for all methods and N.
+    steps: the numbers of steps of adaptation to choose from, `FEW` among them. A further one is the larger of
         ``longest`` and ``per_point`` times N.
-    meta_steps: of the meta-training, 25 tasks each.
-    tasks: a seed, to choose settings on; three times as many other ones are for the test.
+    meta_steps: the number of steps of the meta-training, with 25 tasks each.
+    tasks: the number of validation tasks of a seed; the test has three times as many other tasks.
     """
 
     counts: tuple[int, ...] = (5, 10, 50, 200, 1000)
@@ -158,12 +163,12 @@ class Config:
             )
 
     def menu(self, count: int) -> tuple[int, ...]:
-        """The numbers of steps that one may choose from with so many points."""
+        """The numbers of steps to choose from with ``count`` points."""
         return (*self.steps, max(self.longest, self.per_point * count))
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """Generalists are ahead with few points and behind with many; where they meet."""
+    """Generalists are ahead with few points and behind with many; the lead shrinks and ends in between."""
     few, many, named = config.counts[:2], config.counts[-1], comparisons()
     fair, unfair = named[FAIR], named[UNFAIR]
     equal = named[f"MAML, {EQUAL} each"]
@@ -215,7 +220,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """Who knows the family is ahead of all, at its known error; the wrong points do not help."""
+    """Least squares that knows the family is best, at its known error; another task's points do not help."""
     few, many = config.counts[1], f"log10 error@{config.counts[-1]}"
     return [
         Control(
@@ -264,7 +269,7 @@ def controls(config: Config) -> Sequence[Control]:
 
 
 def _treated_alike(config: Config) -> list[Control]:
-    """As much meta-training for all who have it, as many settings for all; each judged as itself."""
+    """Equal meta-training, equal numbers of settings; each method is judged by its own states."""
     methods = (MAML, POOLED, SPECIALIST)
     equal = [arm(method, name) for method in methods for name in (EQUAL, TUNED)]
     return [
@@ -275,10 +280,15 @@ def _treated_alike(config: Config) -> list[Control]:
 
 
 def crossings(lead: np.ndarray, counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the generalist's lead ends, from leads [seeds, counts]: log10 N* [seeds], and whether it crosses.
+    """Where the generalist's lead ends: log10 N* [seeds], and 1 or 0 [seeds] with or without a crossing.
 
-    N* is the last change from ahead to not ahead, by a line in log N. Who is ahead with most points has none,
-    and counts as `BEYOND` times them; who never is, as the fewest divided by it.
+    N* is the last change of the lead from positive to zero or negative, by a line in log N. A generalist
+    that leads with the most points has no N*, and counts as `BEYOND` times that number; a generalist that
+    never leads counts as the fewest points divided by `BEYOND`.
+
+    Args:
+        lead: [seeds, counts].
+        counts: the numbers N.
     """
     import numpy as np
 
@@ -298,7 +308,7 @@ def crossings(lead: np.ndarray, counts: Sequence[int]) -> tuple[np.ndarray, np.n
 
 
 def run(config: Config, context: Context) -> None:
-    """Meta-train, adapt all three with every N, compare."""
+    """Meta-train, adapt the three methods with every N, and record errors and leads."""
 
     starts, told = _meta_trained(config, context)
     errors: dict[str, np.ndarray] = {}  # log10 error [seeds, counts]
@@ -328,7 +338,7 @@ def _problem() -> Any:
 
 
 def _meta_trained(config: Config, context: Context) -> tuple[dict[str, Any], Any]:
-    """Where the three methods start, leaves [seeds, ...], and the network that is told the task."""
+    """The three methods' initializations, leaves [seeds, ...], and the network that is told the task."""
     import jax
     import numpy as np
     import optax
@@ -344,7 +354,7 @@ def _meta_trained(config: Config, context: Context) -> tuple[dict[str, Any], Any
     learned = {}
 
     def clipped(rate: Any) -> Any:
-        """Once in thousands of steps an inner loop explodes; its gradient must not end the training."""
+        """Adam with clipping: once in thousands of steps an inner loop diverges, with a huge gradient."""
         return optax.chain(optax.clip_by_global_norm(10.0), optax.adam(rate))
 
     inner = InnerConfig(steps=1, rate=0.01)
@@ -370,13 +380,13 @@ def _meta_trained(config: Config, context: Context) -> tuple[dict[str, Any], Any
 
 
 def _tasks(config: Config, seed: Any, stream: int, count: int) -> Any:
-    """Episodes of a seed: as many noisy points as the largest N, and queries without noise."""
+    """A seed's episodes, with noisy support points, as many as the largest N, and queries without noise."""
     import jax
 
     from lrn.meta.episode import TaskFamily, draw
     from lrn.meta.families.sinusoid import sinusoid
 
-    # The same key gives both the same points, one with noise and one without.
+    # The same key gives both families the same points, with and without noise.
     noisy, clean = (sinusoid(config.counts[-1], 100, noise=noise) for noise in (NOISE, 0.0))
 
     def batch(key: Any, task: Any) -> Any:
@@ -386,7 +396,7 @@ def _tasks(config: Config, seed: Any, stream: int, count: int) -> Any:
     return draw(family, jax.random.fold_in(jax.random.key(stream), seed), count)
 
 
-VALIDATION, TEST = 601, (602, 603, 604)  # streams of tasks
+VALIDATION, TEST = 601, (602, 603, 604)  # streams of keys for tasks
 
 
 def _log10(errors: Any) -> Any:
@@ -396,7 +406,7 @@ def _log10(errors: Any) -> Any:
 
 
 def _adapt(config: Config, params: Any, episode: Any, setting: Any) -> Any:
-    """A task's log10 query error after adaptation; ``setting``: points, whether Adam, rate, steps."""
+    """A task's log10 query error after adaptation; ``setting`` is (points, whether Adam, rate, steps)."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -409,7 +419,7 @@ def _adapt(config: Config, params: Any, episode: Any, setting: Any) -> Any:
 
     def step(t: Any, carry: Any) -> Any:
         params, opt_state = carry
-        # Round and round the points, which are in random order; all of them where a batch has room.
+        # Batches cycle through the points, which are in random order.
         index = (t * config.batch + jnp.arange(config.batch)) % count
         gradient = jax.grad(loss)(params, jax.tree.map(lambda a: a[index], episode.support))
         direction, opt_state = moments.update(gradient, opt_state)
@@ -424,8 +434,8 @@ def _adapt(config: Config, params: Any, episode: Any, setting: Any) -> Any:
 def _program(config: Config, context: Context) -> Any:
     """``program((params, seeds), (settings, stream, wrong)) -> log10 errors [seeds, settings, tasks]``.
 
-    Compiled once: settings, and hence numbers of steps and points, are arrays. With ``wrong`` each task is
-    adapted to by the points of another.
+    The program compiles once, because settings, with the numbers of steps and points, are arrays. With
+    ``wrong`` 1 each task adapts to the points of another task.
     """
     import jax
     import jax.numpy as jnp
@@ -445,7 +455,7 @@ def _program(config: Config, context: Context) -> Any:
 def _adapted(
     config: Config, context: Context, program: Any, method: str, params: Any
 ) -> dict[str, np.ndarray]:
-    """The arms of a method: settings chosen for each N on validation tasks, errors on test tasks."""
+    """The errors of a method's arms on test tasks, with settings chosen for each N on validation tasks."""
     import numpy as np
 
     seeds, counts = np.array(context.seeds, np.uint32), np.array(config.counts, np.int32)
@@ -456,7 +466,7 @@ def _adapted(
     few_at = config.steps.index(FEW)
 
     def errors(which: Any, k: int, streams: Sequence[int], wrong: int = 0) -> np.ndarray:
-        """[seeds, counts, tasks] by a candidate for each N, after the k-th of its numbers of steps."""
+        """Errors [seeds, counts, tasks] of one candidate for each N, after the k-th number of steps."""
         settings = counts, adam[which], rate[which], menus[:, k]
         parts = [program((params, seeds), (settings, np.uint32(s), np.int32(wrong))) for s in streams]
         return np.concatenate(parts, 2)
@@ -501,7 +511,7 @@ def _adapted(
 
 
 def _known(config: Config, context: Context, told: Any) -> dict[str, np.ndarray]:
-    """Those that know the family or the task, and the one that predicts nothing."""
+    """The errors of least squares on the family, of the network told the task, and of predicting 0."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -518,7 +528,7 @@ def _known(config: Config, context: Context, told: Any) -> dict[str, np.ndarray]
 
         def regressed(count: int) -> Any:
             f = features(episode.support["x"][:count])
-            (a, b), (_, c) = f.T @ f  # by Cramer's rule
+            (a, b), (_, c) = f.T @ f  # solved by Cramer's rule
             u, v = f.T @ episode.support["y"][:count]
             weights = jnp.stack([c * u - b * v, a * v - b * u]) / (a * c - b * b)
             return jnp.mean((features(x) @ weights - y) ** 2)
@@ -546,7 +556,7 @@ def _known(config: Config, context: Context, told: Any) -> dict[str, np.ndarray]
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Error against N for equal and for tuned steps, leads, and curves of adaptation with fewest and most."""
+    """Error over N for equal and for tuned steps, MAML's leads, and error over steps at the largest N."""
     from lrn import figures
 
     fig, axes = figures.subplots(2, 2, height=7.5)

@@ -1,55 +1,63 @@
 """Is few-shot success memorization, do more tasks prevent it, and does MR-MAML cure it? (O8)
 
-Claim. Success in few-shot learning is often memorization: where a network can tell which task it is from the
-inputs, it learns the tasks by heart and does not use the support set. The more tasks, the less it can.
+Claim. Success in few-shot learning is often memorization: a network that can recognize a task by its inputs
+memorizes the tasks and does not use the support set. With more tasks it memorizes less.
 
-Design. Sinusoids (Finn et al. 2017) from a finite pool of 10, 100 or 2,000, of which each seed draws its own;
-5 points to adapt to, 10 to be judged by. Beside x the network gets eight more numbers, drawn from a normal:
-- code: drawn once for each task of the pool. They name the task and say nothing about it, as a picture of a
-  known object names its class. A new task comes with new ones.
-- random code: drawn anew at each episode. As distracting, and no use.
+Design. The tasks are sinusoids (Finn et al. 2017) from a finite pool of 10, 100 or 2,000, which each seed
+draws for itself. A task has 5 support points and 10 query points. Beside x the network receives eight
+numbers, drawn from a normal distribution:
+- code: drawn once for each task of the pool. The code identifies the task and says nothing else about it,
+as a
+  picture of a known object identifies its class. A new task has a new code.
+- random code: drawn anew at each episode. It distracts as much, and identifies nothing.
 - no code: zeros.
-Trap (Yin et al. 2020): tasks that contradict each other cannot be learned by heart by construction. That
-holds without a code and with a random one, and in few-shot classification where labels are shuffled. So those
-are the comparison here, and what a code does is seen against the random one, not against none.
+Tasks that contradict each other cannot be memorized, by construction (Yin et al. 2020). This is the case
+without a code, with a random code, and in few-shot classification with shuffled labels. The effect of a
+code is therefore measured against the random code, not against no code.
 
-Every arm is MAML, second order, one inner step in training, on 1-40-40-1 with eight more inputs. MR-MAML
-(Yin et al. 2020, on weights) gets the code too: noise on the body's weights, whose divergence from a prior is
-charged. Every arm has four candidates: MAML its inner rate, MR-MAML the weight of its charge at an inner rate
-of .01. The candidate is the one of the least error after five steps on validation tasks, which are new ones.
+Every arm is second-order MAML with one inner step in training, on a perceptron 1-40-40-1 with eight more
+inputs. MR-MAML (Yin et al. 2020, on weights) receives the code too; it has noise on the body's weights,
+and a penalty on their divergence from a prior. Every arm has four candidates: MAML four inner rates,
+MR-MAML four weights of the penalty at an inner rate of .01. The candidate with the least error after five
+steps on validation tasks, which are new tasks, is used.
 
-Measured after 0 to 5 steps, as a fraction of the variance of y over all tasks, so that 1 is what knowing
-nothing gives: the error on new tasks and on tasks of the pool, with right and wrong support set (values of
-another task). A task's error counts as 10 at most, so that single divergences do not decide.
+Measures. The error is measured after 0 to 5 steps as a fraction of the variance of y over all tasks, so
+that a prediction without knowledge has error 1. It is measured on new tasks and on tasks of the pool,
+with the right support set and with a wrong one (values of another task). A task's error counts at most
+10, so that single divergences do not decide.
 
-What decides. With a code and 10 tasks these are known before any step (error below .2), and the support set
-gains over .5 less than without a code. On new tasks the code costs over .1, with 10 and with 100 tasks. The
-more tasks the less is known by heart, and with 2,000 the code costs less than .1. MR-MAML betters MAML by
-over .1 at 10 and at 100 tasks, and takes back more than half of what the code costs.
+What decides. With a code the network knows 10 tasks before any step (error below .2), and the support set
+gains over .5 less than without a code. On new tasks the code costs over .1, with pools of 10 and of 100
+tasks. With more tasks the network knows less by heart, and with 2,000 tasks the code costs less than .1.
+MR-MAML has over .1 less error than MAML with 10 and with 100 tasks, and recovers more than half of the
+code's cost.
 
-Set beforehand: pilots on seeds 1000 and 1001 fixed sizes, the outer rate, and for MR-MAML what it adapts
-(all, not the head alone), its prior and the range of its charge, each in its favor. They had shown
-memorization with 10 tasks, and MR-MAML to take back about half of the cost. They also showed that a wrong
-support set is no test of memorization here: gradient steps on wrong values spoil what is known by heart, too.
-So it serves as a control, and what the right one gains decides.
+Set beforehand: pilots on seeds 1000 and 1001 fixed sizes, the outer rate, and for MR-MAML, in its favor,
+the adapted part (all, not only the head), the prior and the range of the penalty. The pilots had shown
+memorization with 10 tasks, and that MR-MAML recovers about half of the cost. They had also shown that a
+wrong support set does not test memorization here: gradient steps on wrong values spoil memorized
+knowledge too. The wrong support set is therefore a control, and the gain from the right support set decides.
 
-Controls. Without a code or with a random one ten tasks are not known better before adapting than one function
-for all of them can be, whose error is exact. Without a code MAML does new tasks, far better than the same
-steps from untrained weights, and fails on them with a wrong support set. A code that was never seen tells
-nothing: with it the error on new tasks before any step is above .8. (On seeds 0 to 9 the study was first run
-with .5 in place of the exact error, which was too much: the mean of ten sinusoids alone may explain more. It
-came out invalid by that control; nothing else has been changed since.)
+Controls. Without a code, or with a random code, a network before adaptation knows ten tasks no better
+than one function for all of them can; the least error of one function is computed exactly. Without a code
+MAML solves new tasks, far better than the same steps from untrained weights, and fails on them with a
+wrong support set. A new code carries no information: with it the error on new tasks before any step is
+above .8. (On seeds 0 to 9 the study was first run with .5 in place of the exact error, which was too
+much, because the mean of ten sinusoids alone may explain more. The study was invalid by that control;
+nothing else has been changed since.)
 
     python -m experiments.meta.memorization --preset quick
 
-takes about a minute on two cores, a quarter of it compiling. Expected: partly supported. With 10 tasks memory
-is complete and MR-MAML takes back most of what it costs (.35 of .41); with 100 tasks, half known by heart,
-the code costs less than .1 within this training, so that there is little to cure, and with 2,000 nothing.
-That the support set gains .5 less stays open, since without a code ten tasks leave it .36 to gain.
+takes about a minute on two cores, a quarter of it for compilation. Expected: partly supported. With 10 tasks
+memorization is complete, and MR-MAML recovers most of its cost (.35 of .41). With 100 tasks, which are half
+memorized, the code costs less than .1 within this training, so there is little to recover; with 2,000
+tasks it costs nothing. Whether the support set gains .5 less stays open, because without a code the
+support set of ten tasks can gain only .36.
 
-On seeds 100 to 109, which nobody had seen (``--first-seed 100``), it is partly supported too, and less clear:
-MR-MAML betters MAML by .21 of the .35 that a code costs with 10 tasks, but that it takes back over half is
-certain neither there nor with 100 tasks.
+On seeds 100 to 109, which nobody had seen (``--first-seed 100``), the study is partly supported too, less
+clearly: with 10 tasks MR-MAML recovers .21 of the .35 that a code costs, and neither with 10 nor with 100
+    tasks is it certain
+that MR-MAML recovers over half.
 """
 
 from __future__ import annotations
@@ -83,11 +91,13 @@ if TYPE_CHECKING:
 CODE, RANDOM, NONE, REGULARIZED = "code", "random code", "no code", "code, MR-MAML"
 INNER = (0.003, 0.01, 0.02, 0.04)
 CHARGE = (1e-4, 1e-3, 1e-2, 1e-1)
-NUMBERS = 8  # in a code
+NUMBERS = 8  # the length of a code
 STEPS = 5
-MARGIN = 0.1  # of error: what matters
-MOST = 10.0  # that an error counts
-VARIANCE = (5.0**3 - 0.1**3) / (3 * 4.9) / 2  # of y: of amplitudes uniform in [.1, 5], at any phase
+MARGIN = 0.1  # the smallest difference of errors that matters
+MOST = 10.0  # the largest error that counts
+VARIANCE = (
+    (5.0**3 - 0.1**3) / (3 * 4.9) / 2
+)  # the variance of y, for amplitudes uniform in [.1, 5] and any phase
 TASKS, RIGHT, WRONG = "tasks of the pool", "right support", "wrong support"
 NEW = "new tasks"
 
@@ -96,9 +106,9 @@ NEW = "new tasks"
 class Config:
     """Settings.
 
-    pools: numbers of training tasks, three or more, increasing. MR-MAML is trained with all but the last.
-    meta_steps: of training. tasks: of a meta-step.
-    measured: tasks of each kind, a seed.
+    pools: the numbers of training tasks, three or more, increasing. MR-MAML is trained with all but the last.
+    meta_steps: the number of meta-steps. tasks: the number of tasks in a meta-step.
+    measured: the number of tasks of each kind in the evaluation of a seed.
     """
 
     pools: tuple[int, ...] = (10, 100, 2000)
@@ -124,7 +134,7 @@ def arm(kind: str, pool: int) -> str:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says of memory, of the number of tasks, and of MR-MAML."""
+    """The predictions of the claim on memorization, on the number of tasks, and on MR-MAML."""
     few, *_, many = config.pools
     some = config.pools[:-1]
     found: list[Prediction] = [
@@ -186,7 +196,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that the learner is broken, or that memory or a code are not what they should be."""
+    """Controls that detect a broken learner, and a code that carries more than the task's identity."""
     few, *_, many = config.pools
     best = arm(NONE, many)
     checks: list[Prediction] = [
@@ -233,7 +243,7 @@ def candidates_of(name: str) -> list[str]:
 
 
 def _treated_alike(config: Config) -> list[Control]:
-    """As many steps and candidates for all arms; the floor is what a sum over a grid gives."""
+    """All arms have equally many steps and candidates; the exact floor equals a sum over a grid."""
     few = config.pools[0]
     plain = [arm(kind, pool) for kind in (CODE, RANDOM, NONE) for pool in config.pools]
     arms = [*plain, *(arm(REGULARIZED, pool) for pool in config.pools[:-1])]
@@ -255,7 +265,7 @@ def _treated_alike(config: Config) -> list[Control]:
 
 
 def run(config: Config, context: Context) -> None:
-    """MAML in every arm as one program, MR-MAML as another."""
+    """Train MAML's arms in one program and MR-MAML's in another, and record the errors."""
     from lrn.config import config as pytree
     from lrn.meta.adapt import InnerConfig
     from lrn.meta.maml import MAMLConfig, maml
@@ -263,7 +273,12 @@ def run(config: Config, context: Context) -> None:
 
     @pytree
     class Arm:
-        """Tasks in the pool; whether there is a code, and whether it is drawn anew; what is tuned."""
+        """An arm's settings.
+
+        pool: the number of tasks in the pool. coded: 1 with a code, else 0. anew: 1 for a code that is
+            drawn anew,
+        else 0. tuned: the inner rate, or MR-MAML's weight of the penalty.
+        """
 
         pool: float
         coded: float
@@ -314,7 +329,7 @@ def _train(config: Config, context: Context, name: str, learner: Any, arms: dict
     problem = regression(nets.mlp(None, (40, 40)))
 
     def made(c: Any) -> MetaLearner:
-        """The learner on tasks of its pool: what is sampled is the key that they are drawn by."""
+        """The learner on tasks of its pool; a batch holds the key by which the learner draws its tasks."""
         inner = learner(problem, c)
 
         def drawn(batch: Any) -> Any:
@@ -345,13 +360,13 @@ def _train(config: Config, context: Context, name: str, learner: Any, arms: dict
 
 
 def family(pool: Any, c: Any, new: Any = False, wrong: Any = False) -> Any:
-    """Tasks of a pool or new ones, each with its code beside x.
+    """Tasks of a pool, or new tasks, whose inputs hold the code beside x.
 
     Args:
-        pool: the number of the pool, uint32; it holds the first ``c.pool`` of its tasks.
-        c: ``pool`` tasks, ``coded`` times a code, which is drawn ``anew`` at each episode.
-        new: whether tasks are outside of the pool.
-        wrong: whether the values of the support set are another task's.
+        pool: the number of the pool, uint32.
+        c: the arm's settings; the pool has ``c.pool`` tasks.
+        new: whether the tasks are outside of the pool; may be traced.
+        wrong: whether the support set has the values of another task; may be traced.
     """
     import jax
     import jax.numpy as jnp
@@ -369,7 +384,7 @@ def family(pool: Any, c: Any, new: Any = False, wrong: Any = False) -> Any:
     def batch(key: Any, task: Any) -> Any:
         support, query = base.batch(key, task["wave"])
         other, fresh = jax.random.split(jax.random.fold_in(key, 1))
-        if wrong is not False:  # or traced
+        if wrong is not False:  # true or traced
             misled, _ = base.batch(key, base.sample(other))
             support = {**support, "y": jnp.where(wrong, misled["y"], support["y"])}
         code = c.coded * jnp.where(c.anew > 0, jax.random.normal(fresh, (NUMBERS,)), task["code"])
@@ -384,16 +399,16 @@ def family(pool: Any, c: Any, new: Any = False, wrong: Any = False) -> Any:
 
 
 def _key_of(pool: Any, number: Any) -> Any:
-    """What a task of a pool is drawn by."""
+    """The key of a task of a pool."""
     import jax
 
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(_POOL), pool), number)
 
 
 def least(seeds: Sequence[int], size: int) -> Any:
-    """The least mean error that one function has on all tasks of a pool, for each seed, exactly.
+    """The least mean error of one function for all tasks of a pool, exactly, [seeds].
 
-    A sinusoid is a sum of sin x and cos x; the best function is that of their mean coefficients.
+    A sinusoid is a weighted sum of sin x and cos x; the best function has the mean weights.
     """
     import numpy as np
 
@@ -406,7 +421,7 @@ def least(seeds: Sequence[int], size: int) -> Any:
 
 
 def waves_of(seeds: Sequence[int], size: int) -> tuple[Any, Any]:
-    """Amplitudes and phases of the first tasks of each seed's pool, float64 [seeds, size]."""
+    """The amplitudes and phases of the first tasks of each seed's pool, both float64 [seeds, size]."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -424,7 +439,7 @@ def waves_of(seeds: Sequence[int], size: int) -> tuple[Any, Any]:
 
 
 def least_on_a_grid(seeds: Sequence[int], size: int, points: int = 4001) -> Any:
-    """`least` without its algebra: at each x the best answer is the mean over tasks."""
+    """`least` computed on a grid: at each x the best answer is the mean over tasks."""
     import numpy as np
 
     from lrn.meta.families.sinusoid import HIGH
@@ -435,8 +450,9 @@ def least_on_a_grid(seeds: Sequence[int], size: int, points: int = 4001) -> Any:
     return y.var(1).mean(-1) / VARIANCE
 
 
-_POOL = 77  # a stream of keys for pools
-# Name, and whether tasks are new, the support set is wrong, and which keys are used.
+_POOL = 77  # the stream of keys for pools
+# Kinds of tasks: name, whether the tasks are new, whether the support set is wrong, and the index of the
+# keys.
 _KINDS = (
     ("validation", True, False, 0),
     (f"{NEW}, {RIGHT}", True, False, 1),
@@ -447,7 +463,7 @@ _KINDS = (
 
 
 def _measure(config: Config, problem: Any) -> Any:
-    """An evaluation on every kind of tasks at once: mean errors after 0 to 5 steps, and what diverged."""
+    """An evaluation on all kinds of tasks: mean errors after 0 to 5 steps, and the share that diverged."""
     import jax
     import jax.numpy as jnp
 
@@ -471,7 +487,7 @@ def _measure(config: Config, problem: Any) -> Any:
 
 
 def _scores(table: Table, candidate: str) -> dict[str, Any]:
-    """What was measured of a candidate, before and after training: [seeds, 2, steps + 1] of each kind."""
+    """A candidate's errors before and after training, [seeds, 2, steps + 1] for each kind of tasks."""
     import numpy as np
 
     return {
@@ -481,7 +497,7 @@ def _scores(table: Table, candidate: str) -> dict[str, Any]:
 
 
 def _record(context: Context, name: str, scores: Sequence[dict[str, Any]]) -> None:
-    """Record an arm by the candidate of the least validation error after the last step."""
+    """Record an arm by the candidate with the least validation error after the last step."""
     import numpy as np
 
     def chosen(trained: int) -> int:
@@ -506,7 +522,7 @@ def _record(context: Context, name: str, scores: Sequence[dict[str, Any]]) -> No
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Adaptation on the pool's tasks and on new ones with few tasks; errors by the number of tasks."""
+    """Above adaptation on tasks of the smallest pool and on new tasks; below errors by size of the pool."""
     import numpy as np
 
     from lrn import figures

@@ -1,41 +1,45 @@
-"""Prototypical networks against MAML on the same few-shot tasks: who is right more often, at what cost? (C6)
+"""Prototypical networks against MAML on the same few-shot tasks: which is more accurate, at what cost? (C6)
 
-Claim. Taking the mean of a class's features for the class does what adaptation by gradients does: it is as
-accurate as MAML on the same few-shot tasks, and cheaper, since nothing is differentiated twice.
+Claim. Representing a class by the mean of its features does what adaptation by gradients does: it is as
+accurate as MAML on the same few-shot tasks, and cheaper, because it needs no second derivatives.
 
-Design. Omniglot, 5 ways with 1 and with 5 shots: one draw of 1,100 characters to train, 100 to validate and
-423 to test, and turned characters as further classes in training. Prototypical networks (Snell et al. 2017)
-and MAML (Finn et al. 2017) have the same body and see the same episodes: as many, with the same pictures, in
-the same order. Each has three candidates: for prototypes three rates of the outer optimizer, for MAML three
-inner rates at the best outer one of a pilot. MAML takes one inner step in training, as its authors' did on
-Omniglot. The candidate, and for MAML the number of steps at test (1 to 10), is the one with the best accuracy
-on validation characters, at each length of training by itself; that MAML has more to choose from is in its
-favor. First-order MAML is in the full preset only: in the pilot its meta-step cost as much as that of
-prototypes, and it was right in 53 and 66 percent where MAML was in 66 and 80. Pooled pretraining is another
-question (I8).
+Design. The tasks are from Omniglot, 5 ways with 1 and with 5 shots. One draw gives 1,100 characters for
+training, 100 for validation and 423 for test; in training turned characters are further classes.
+Prototypical networks (Snell et al. 2017) and MAML (Finn et al. 2017) have the same body and see the same
+episodes, with the same pictures in the same order. Each method has three candidates: prototypes three
+rates of the outer optimizer, MAML three inner rates at the outer rate that was best in a pilot. MAML
+takes one inner step in training, as its authors did on Omniglot. The accuracy on validation characters
+chooses the candidate, and for MAML also the number of steps at test (1 to 10), for each length of
+training separately; MAML's larger choice is in its favor. First-order MAML is only in the full preset: in
+the pilot its meta-step cost as much as that of prototypes, and its accuracy was 53 and 66 percent where
+MAML had 66 and 80. Pooled pretraining is compared in another study (I8).
 
-Cost is arithmetic as XLA counts it in one lowered meta-step (floating-point operations, the drawing of tasks
-apart), exact and repeatable. CPU-seconds are told during the run and decide nothing. Accuracy is measured at
-each third of the training. At equal arithmetic means: MAML stopped where it has done as many operations as
-prototypes have at their end, its accuracy there interpolated between two thirds.
+The cost is the number of floating-point operations in one lowered meta-step as XLA counts it, without the
+drawing of tasks; it is exact and repeatable. CPU-seconds are printed during the run and decide nothing.
+The accuracy is measured at each third of the training. The comparison at equal arithmetic stops MAML
+where it has done as many operations as prototypes at their end, and interpolates its accuracy there
+between two thirds.
 
-What decides. Prototypes are not worse by over two points at equal episodes. They are better at equal
-arithmetic. And they reach MAML's final accuracy with less than half of its arithmetic; where they never do,
+What decides. At equal episodes prototypes are not worse by over two points. At equal arithmetic they are
+better. They reach MAML's final accuracy with less than half of MAML's arithmetic; if they never reach it,
 they count as if they needed twice the training.
 
-Set beforehand: pilots on seeds 1000 and 1001 fixed the body, the number of meta-steps and ranges of
-candidates around the best ones (for MAML outer rates of 1e-3 and 1e-2 were worse, and an inner one of .8; for
-prototypes a rate of 3e-2). They had shown prototypes ahead by some points; margins follow from the claim.
+Set beforehand: pilots on seeds 1000 and 1001 fixed the body, the number of meta-steps, and the ranges of
+candidates around the best ones (for MAML outer rates of 1e-3 and 1e-2 and an inner rate of .8 were worse;
+for prototypes a rate of 3e-2). The pilots had shown prototypes ahead by some points; the margins follow
+from the claim.
 
-Controls. Given the support set of other characters every method is at chance. Training betters prototypes,
-and MAML is better than the same steps from untrained weights. XLA's count of a prototypical meta-step is what
-counting by hand gives (for the mlp body). For information: nearest features of MAML's body (NIL).
+Controls. With the support set of other characters every method is at chance. Training improves
+prototypes, and MAML is better than the same steps from untrained weights. XLA's count of a prototypical
+meta-step equals a count by hand (for the mlp body). NIL, the nearest features of MAML's body, is shown
+for information.
 
     python -m experiments.meta.prototypes --preset quick
 
-takes about a minute on two cores, half of it compiling. Expected: partly supported, one regime of six open.
-Prototypes are ahead by 3 points with one shot and by 4 with five, by 4 and 6 at equal arithmetic; to MAML's
-accuracy they need .29 of its arithmetic with five shots, and with one about the half that is the limit.
+takes about a minute on two cores, half of it for compilation. Expected: partly supported, with one regime
+of six open. Prototypes are ahead by 3 points with one shot and by 4 with five, and by 4 and 6 at equal
+arithmetic. With five shots they reach MAML's accuracy with .29 of its arithmetic; with one shot they need
+about half, which is the limit.
 """
 
 from __future__ import annotations
@@ -66,14 +70,14 @@ if TYPE_CHECKING:
     from lrn.table import Table
 
 PROTOTYPES, MAML, FIRST = "prototypes", "MAML", "first-order MAML"
-# Outer rate, and inner rate for those who have one: as many candidates for each method.
+# The candidates, equally many for each method: outer rates, and pairs of an outer and an inner rate.
 RATES = (1e-3, 3e-3, 1e-2)
 PAIRS = ((3e-3, 0.1), (3e-3, 0.2), (3e-3, 0.4))
 WAYS = 5
-PARTS = 3  # of the training, at whose ends accuracy is measured
+PARTS = 3  # the number of parts of the training; accuracy is measured at the end of each part
 POINTS = 0.02
 BODIES = ("mlp", "conv4")
-# An alphabet for each part, for a trial where Omniglot is not at hand.
+# An alphabet for each part, for trials without Omniglot.
 GLYPHS = {"train": "cyrillic", "validation": "hebrew", "test": "greek"}
 
 
@@ -81,14 +85,15 @@ GLYPHS = {"train": "cyrillic", "validation": "hebrew", "test": "greek"}
 class Config:
     """Settings.
 
-    shots: of the tasks, one number or several.
-    meta_steps: a multiple of 3. tasks: of a meta-step.
-    steps: of adaptation at test, at most.
-    first_order: whether first-order MAML is trained, too.
-    data: "omniglot", or "glyphs", an alphabet for each part, for a trial without data.
-    body: "mlp", two layers, or "conv4". width: of its layers. size: side of the pictures.
-    queries: of a class, in training and at test.
-    measured: test tasks, a seed. validated: validation tasks, a seed.
+    shots: the numbers of shots, one or several.
+    meta_steps: the number of meta-steps, a multiple of 3. tasks: the number of tasks in a meta-step.
+    steps: the largest number of steps of adaptation at test.
+    first_order: whether first-order MAML is trained too.
+    data: "omniglot", or "glyphs", an alphabet for each part, for trials without data.
+    body: "mlp", two layers, or "conv4". width: the width of its layers. size: the side of the pictures,
+        in pixels.
+    queries: the number of queries of a class, in training and at test.
+    measured: the number of test tasks of a seed. validated: the number of validation tasks of a seed.
     """
 
     shots: tuple[int, ...] = (1, 5)
@@ -108,7 +113,7 @@ class Config:
         """Check the ranges."""
         for name in ("tasks", "steps", "width", "size", "queries", "validated"):
             check.integer(name, getattr(self, name), low=1)
-        check.integer("measured", self.measured, low=2)  # one gives its support set to another
+        check.integer("measured", self.measured, low=2)  # a wrong support set needs a second task
         check.integer("meta_steps", self.meta_steps, low=PARTS)
         if self.meta_steps % PARTS:
             raise check.InputError(
@@ -130,7 +135,7 @@ class Config:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """What is compared."""
+        """The names of the compared methods."""
         return (PROTOTYPES, MAML, FIRST) if self.first_order else (PROTOTYPES, MAML)
 
 
@@ -140,7 +145,7 @@ def arm(method: str, shots: int) -> str:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """What the claim says, of either number of shots."""
+    """The predictions of the claim for each number of shots."""
     found: list[Prediction] = []
     for shots in config.shots:
         prototypes, regime = Cell(arm(PROTOTYPES, shots), "accuracy"), f"{shots}-shot"
@@ -175,7 +180,7 @@ def predictions(config: Config) -> Sequence[Prediction]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """What shows that labels leak, that nothing was learned, or that the count is wrong."""
+    """Controls that detect leaking labels, a training without effect, and a wrong count of operations."""
     checks: list[Prediction] = []
     for shots in config.shots:
         checks += [
@@ -214,7 +219,7 @@ def candidate(method: str, shots: int, i: int) -> str:
 
 
 def _treated_alike(config: Config) -> list[Control]:
-    """As many steps, tasks and candidates for all methods, and no test character among the training ones."""
+    """All methods have equally many steps, tasks and candidates; no test character is in training."""
     found = []
     for shots in config.shots:
         methods = [arm(method, shots) for method in config.methods]
@@ -226,7 +231,7 @@ def _treated_alike(config: Config) -> list[Control]:
 
 
 def run(config: Config, context: Context) -> None:
-    """One and five shots, one after the other."""
+    """Run the comparison for each number of shots."""
     data = _pictures(config)
     for shots in config.shots:
         _few_shot(config, context, shots, data)
@@ -240,13 +245,13 @@ def _pictures(config: Config) -> dict[str, Any]:
         return {part: glyphs(script, size=config.size).images for part, script in GLYPHS.items()}
     from lrn.data.few_shot import omniglot
 
-    # What is to develop on ends with the 100 characters to validate on.
+    # The last 100 characters of "development" are those for validation.
     development, test = (omniglot(part, size=config.size).images for part in ("development", "test"))
     return {"train": development[:-100], "validation": development[-100:], "test": test}
 
 
 def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, Any]) -> None:
-    """Train the three on tasks of so many shots, and record what they come to."""
+    """Train all methods on tasks with ``shots`` shots, and record their accuracy and cost."""
     import jax
     import numpy as np
 
@@ -309,7 +314,7 @@ def _few_shot(config: Config, context: Context, shots: int, data: Mapping[str, A
 
 
 def _tasks(config: Config, shots: int, data: Any, part: str) -> Any:
-    """The tasks of a part of the characters; turned ones are further classes in training alone."""
+    """The tasks of a part of the characters; only in training turned characters are further classes."""
     from lrn.meta.families.few_shot import few_shot
 
     return few_shot(data[part], WAYS, shots, config.queries, rotations=part == "train")
@@ -324,7 +329,7 @@ def _body(config: Config) -> Any:
 
 
 def _measure(config: Config, problem: Any, shots: int, others: Mapping[str, Any]) -> Any:
-    """An evaluation on validation tasks, test tasks, and test tasks with a wrong support set, all at once."""
+    """An evaluation on validation tasks, on test tasks, and on test tasks with a wrong support set."""
     import jax
     import jax.numpy as jnp
 
@@ -338,7 +343,7 @@ def _measure(config: Config, problem: Any, shots: int, others: Mapping[str, Any]
         seen, new = (_tasks(config, shots, data, part) for part in ("validation", "test"))
         keys = jax.random.split(key, 2)
         tasks = draw(new, keys[1], config.measured)
-        # The support set of the task after it, of other characters: the labels then mean nothing.
+        # Each task gets the support set of the next task, whose labels stand for other characters.
         misled = jax.tree.map(lambda x: x[:wrong], wrong_support(tasks))
         parts = [draw(seen, keys[0], config.validated), tasks, misled]
         every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
@@ -357,7 +362,7 @@ def _measure(config: Config, problem: Any, shots: int, others: Mapping[str, Any]
 
 
 def _scores(fit: Any, steps: int, others: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured: of each part [candidates, seeds, points, steps + 1]; of others without the last."""
+    """The accuracies of each part, [candidates, seeds, points, steps + 1], and of others, without steps."""
     import numpy as np
 
     def curve(name: str, metric: str) -> Any:
@@ -385,7 +390,7 @@ def best(validation: Any) -> tuple[int, int]:
 
 
 def at_share(values: Any, share: float) -> Any:
-    """Values [..., points, steps + 1] at a share of the training, between the points around it."""
+    """Values [..., points, steps + 1] at a share of the training, interpolated between measured points."""
     import numpy as np
 
     place = min(max(share, 0.0), 1.0) * (values.shape[-2] - 1)
@@ -395,13 +400,13 @@ def at_share(values: Any, share: float) -> Any:
 
 
 def _chosen(scores: Mapping[str, Any], share: float, part: str = "test") -> Any:
-    """A part's accuracy [seeds] at a share of the training, by what is best on validation tasks then."""
+    """A part's accuracy [seeds] at a share of the training, by the choice of validation tasks there."""
     candidate, steps = best(at_share(scores["validation"], share))
     return at_share(scores[part][candidate], share)[:, steps]
 
 
 def _record(context: Context, config: Config, name: str, scores: Mapping[str, Any], share: float) -> None:
-    """Record an arm; ``share`` of its training costs as much as all of that of prototypes."""
+    """Record an arm; ``share`` of its training costs as much as the whole training of prototypes."""
     import numpy as np
 
     for i in range(PARTS + 1):
@@ -425,7 +430,7 @@ def _record(context: Context, config: Config, name: str, scores: Mapping[str, An
 def _record_reached(
     context: Context, config: Config, shots: int, scores: Mapping[str, Any], cost: Mapping[str, float]
 ) -> None:
-    """How much of MAML's arithmetic prototypes take to MAML's final accuracy."""
+    """Record the share of MAML's arithmetic with which prototypes reach MAML's final accuracy."""
     import numpy as np
 
     target = _chosen(scores[MAML], 1.0).mean()
@@ -437,7 +442,7 @@ def _record_reached(
 
 
 def reached(curve: Any, target: float) -> float:
-    """The share of the training at which a curve [points] first is at the target; 2 if it never is."""
+    """The share of the training at which a curve [points] first reaches the target; 2 if it never does."""
     import numpy as np
 
     above = np.flatnonzero(np.asarray(curve) >= target)
@@ -450,7 +455,7 @@ def reached(curve: Any, target: float) -> float:
 
 
 def _arithmetic(config: Config, learner: Any, problem: Any, method: str, family: Any) -> tuple[float, float]:
-    """Floating-point operations of a meta-step, and of adapting to a new task by one step, as XLA counts."""
+    """The floating-point operations of a meta-step, and of one step of adaptation to a task, as XLA counts."""
     import jax
 
     from lrn.meta.adapt import InnerConfig
@@ -491,7 +496,7 @@ def _by_hand(config: Config, shots: int) -> float:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Accuracy over arithmetic, and over steps of adaptation; one shot left, five right."""
+    """Accuracy over arithmetic, and over steps of adaptation; on the left one shot, on the right five."""
     from lrn import figures
 
     fig, axes = figures.subplots(2, len(config.shots), height=7.0, squeeze=False)

@@ -1,50 +1,57 @@
 """Does MAML find an initialization that adapts in few steps, and is it adaptation or reuse? (I8)
 
-Claim. MAML (Finn et al. 2017) learns an initialization from which few gradient steps on few examples do a new
-task, better than what one has without meta-learning.
+Claim. MAML (Finn et al. 2017) learns an initialization from which few gradient steps on few examples
+solve a new task, better than methods without meta-learning.
 
-Two regimes. Sinusoids: 10 points of a sine of random amplitude and phase, two layers of 40 units, the query
-MSE. Glyphs: 5 letters, one picture of 14x14 pixels each, of letters that were never seen in training, one
-layer of 64 units, the query loss. All methods train on the same episodes (on glyphs but for the oracle) for
-equally many steps of Adam, and all are measured on the same test tasks after 0, 1, ..., 10 steps of SGD.
+Regimes. Sinusoids: the tasks have 10 points of a sine of random amplitude and phase, the network has two
+layers of 40 units, and the measure is the query MSE. Glyphs: the tasks have 5 letters that training never
+saw, with one picture of 14x14 pixels each, the network has one layer of 64 units, and the measure is the
+query loss. All methods but the oracle on glyphs train on the same episodes, for equally many steps of
+Adam. All are measured on the same test tasks after 0, 1, ..., 10 steps of SGD.
 
-Arms. MAML, first-order MAML, and ANIL, which adapts the head alone. Without meta-learning: a network trained
-on all tasks pooled (on glyphs: to tell all training letters apart, Chen et al. 2019) and fine-tuned, all of
-it or its head; a fresh network trained on the support set. An oracle is told the task: amplitude and phase,
-or which letters are to be told apart, having been trained on them.
+Arms. With meta-learning: MAML, first-order MAML, and ANIL, which adapts only the head. Without
+meta-learning: a network that is trained on all tasks pooled (on glyphs: to classify all training letters,
+Chen et al. 2019) and then fine-tuned, as a whole or only the head; and a random network that is trained
+on the support set. An oracle is told the task: amplitude and phase, or the letters of the task, on which
+it was trained.
 
-The trap is to give baselines MAML's inner rate. Here each method has its own, chosen on validation tasks, for
-each number of steps by itself. MAML, first-order MAML and ANIL have three candidates: three inner rates, each
-with its own training. Pooling has three trainings too, at three rates of Adam (the others have one), each
-with six rates of fine-tuning on sinusoids and five on glyphs; scratch has as many rates. The best baseline is
-the best of the three for each number of steps in hindsight, on the test tasks. So whatever unfairness is left
-favors the baselines. MAML trains with one inner step.
+Baselines with MAML's inner rate would be at a disadvantage. So each method has a rate of its own, chosen
+on validation tasks for each number of steps separately. MAML, first-order MAML and ANIL have three
+candidates: three inner rates, each with its own training. Pooling has three trainings too, at three rates
+    of Adam (the other methods have one rate),
+each with six rates of fine-tuning on sinusoids and five on glyphs; scratch has as many rates. The best
+baseline is the best of the three on the test tasks, in hindsight, for each number of steps. The remaining
+unfairness thus favors the baselines. MAML trains with one inner step.
 
-Predicted: on sinusoids MAML's loss is below half of the best baseline's after 1, 5 and 10 steps; on glyphs it
-is below by over .1 nats. Within ten steps the best baseline does not come to where MAML is after one. And one
-step brings over half of what ten bring, on sinusoids (on glyphs nothing can be known before the first).
+Predicted: on sinusoids MAML's loss is below half of the best baseline's after 1, 5 and 10 steps; on
+    glyphs it is lower
+by over .1 nats. Within ten steps the best baseline does not reach MAML's loss after one step. On
+sinusoids one step brings over half of the gain of ten steps (on glyphs nothing can be known before the
+first step).
 
-Reuse or adaptation? The other trap is to take what the features do for what adapting does. So figure and
-table also have: what is there before the first step; MAML with the body frozen at test, so that the head
-alone adapts; NIL on glyphs (Raghu et al. 2020: no head, the nearest picture by MAML's features); pooled
-features with the head alone. "share with the body frozen" is (scratch - frozen) / (scratch - MAML), in loss.
-Predicted, as Raghu et al. found: on glyphs ANIL is as accurate as MAML, within .05.
+Reuse or adaptation? The effect of features must not be taken for an effect of adaptation. So figure and
+table also
+show: the loss before the first step; MAML with the body frozen at test, so that only the head adapts; NIL
+    on glyphs
+(Raghu et al. 2020: no head, the nearest picture by MAML's features); and pooled features with only the
+head adapted. "share with the body frozen" is (scratch - frozen) / (scratch - MAML), in loss. Predicted,
+as Raghu et al. found: on glyphs ANIL is as accurate as MAML, within .05.
 
-Controls. The oracle is better than MAML after ten steps; adapted to another task's support set MAML is worse
-than the pooled network unadapted, on sinusoids, and at chance, on glyphs; so is MAML on glyphs before the
-first step; training from scratch is worse than MAML (this is only flagged).
+Controls. After ten steps the oracle is better than MAML. Adapted to another task's support set MAML is
+worse than the unadapted pooled network on sinusoids, and at chance on glyphs. Before the first step MAML
+is at chance on glyphs. Training from scratch is worse than MAML (only a flag).
 
-Set beforehand, not blind: sizes, MAML's rate of Adam and the ranges of the rates, on pilots of seeds 1000 to
-1002, in which the baselines came close to MAML on glyphs after ten steps. After the first of them glyphs were
-compared by loss with a margin of .1 nats instead of by accuracy with one of .05, since settings are chosen by
-loss. Otherwise the predictions are kept, as they are what the claim says.
+Set beforehand, not blind: sizes, MAML's rate of Adam and the ranges of the rates, on pilots with seeds
+1000 to 1002, in which the baselines came close to MAML on glyphs after ten steps. After the first pilot
+glyphs were compared by loss with a margin of .1 nats, in place of accuracy with a margin of .05, because
+settings are chosen by loss. The other predictions were kept, because they are those of the claim.
 
     python -m experiments.meta.rapid_adaptation --preset quick
 
-takes 80 CPU-seconds on a loaded core. Expected: mixed. On glyphs MAML is ahead after one step, fine-tuning
-comes to within .1 nats in five, and frozen features do as well as adapted ones. On sinusoids a body frozen at
-test is hardly better than a pooled one, and MAML's loss is about a third of the best baseline's; whether that
-is surely below half can hang on one seed in ten that trains badly.
+takes 80 CPU-seconds on a loaded core. Expected: mixed. On glyphs MAML is ahead after one step,
+fine-tuning comes within .1 nats after five, and frozen features are as good as adapted ones. On sinusoids
+a body frozen at test is hardly better than a pooled body, and MAML's loss is about a third of the best
+baseline's; a single seed in ten that trains badly can leave open whether the loss is below half.
 """
 
 from __future__ import annotations
@@ -80,7 +87,7 @@ AT = (1, 5, 10)
 SINE, GLYPH = "sinusoids", "glyphs"
 BASELINES = ("pooled", "pooled, head", "scratch")
 FROZEN = ("MAML, body frozen at test", "ANIL", "pooled, head")
-# Rates of the inner loop; rates of fine-tuning and, of the rate of Adam, multiples for pretraining.
+# Rates of the inner loop; below rates of fine-tuning, and factors on the rate of Adam in pretraining.
 META_RATES = {
     SINE: {"MAML": (0.003, 0.01, 0.03), "FOMAML": (0.001, 0.003, 0.01), "ANIL": (0.001, 0.003, 0.01)},
     GLYPH: {"MAML": (0.3, 1.0, 3.0), "FOMAML": (0.1, 0.3, 1.0), "ANIL": (0.3, 1.0, 3.0)},
@@ -96,9 +103,10 @@ CHANCE = 1 / WAYS
 class Config:
     """Settings.
 
-    sine_steps, glyph_steps: of meta-training. sine_tasks, glyph_tasks: a step.
-    sine_rate, glyph_rate: of Adam. sine_tests, glyph_tests: tasks a seed to measure on, and as many to choose
-        settings on.
+    sine_steps, glyph_steps: the number of steps of meta-training.
+    sine_tasks, glyph_tasks: the number of tasks in a step.
+    sine_rate, glyph_rate: the learning rate of Adam.
+    sine_tests, glyph_tests: the number of test tasks of a seed, and of validation tasks.
     """
 
     sine_steps: int = 2000
@@ -126,7 +134,7 @@ def arm(regime: str, method: str) -> str:
 
 
 def predictions(config: Config) -> Sequence[Prediction]:
-    """Better than the best baseline by a margin, early, and by reuse where Raghu et al. found it."""
+    """MAML beats the best baseline by a margin and early, and reuses features where Raghu et al. found it."""
     maml, best = arm(GLYPH, "MAML"), arm(GLYPH, "best baseline")
     return [
         *(
@@ -186,7 +194,7 @@ def training_arms(regime: str, method: str) -> list[str]:
 
 
 def _treated_alike() -> list[Control]:
-    """As many steps and tasks for all trainings; what is judged as MAML is MAML; no letter is seen before."""
+    """Trainings have equally many steps and tasks; methods are judged by their own states, on new letters."""
     found = []
     for regime in (SINE, GLYPH):
         every = [name for m in ("MAML", "FOMAML", "ANIL", "pooled") for name in training_arms(regime, m)]
@@ -196,7 +204,7 @@ def _treated_alike() -> list[Control]:
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """The tasks can be done, and adapting uses the support set."""
+    """The tasks can be solved, and adaptation uses the support set."""
     low, high = CHANCE - 0.03, CHANCE + 0.03
     return [
         Control(
@@ -257,7 +265,7 @@ def controls(config: Config) -> Sequence[Control]:
 
 
 def run(config: Config, context: Context) -> None:
-    """The sinusoids, then the glyphs."""
+    """Compare all methods on sinusoids, then on glyphs."""
     _sinusoids(config, context)
     _glyphs(config, context)
 
@@ -309,7 +317,7 @@ def _glyphs(config: Config, context: Context) -> None:
 
 
 def _named(problem: Any, config: Any, classes: int) -> Any:
-    """The oracle on letters: trained on those of the test, it answers among the task's."""
+    """The oracle on letters: it is trained on the test letters, and answers among the letters of the task."""
     from lrn.meta.learner import flat
     from lrn.meta.pooled import pooled
 
@@ -321,7 +329,7 @@ def _named(problem: Any, config: Any, classes: int) -> Any:
 
 
 def _start(params: Any, outputs: int = 0) -> Any:
-    """What adaptation starts from, leaves [seeds, ...]; with a head of zeros for so many outputs, if any."""
+    """The state from which adaptation starts, leaves [seeds, ...]; with ``outputs`` its head is zero."""
     import jax.numpy as jnp
 
     from lrn.meta.learner import MetaState
@@ -334,7 +342,7 @@ def _start(params: Any, outputs: int = 0) -> Any:
 
 
 def wrong_support(family: TaskFamily) -> TaskFamily:
-    """The same queries, and the support set of an independent task: nothing adapted to it can be right."""
+    """The family's queries with the support set of an independent task, which says nothing about them."""
     import jax
 
     def sample(key: Any) -> Any:
@@ -351,11 +359,15 @@ def wrong_support(family: TaskFamily) -> TaskFamily:
 
 
 class _Regime:
-    """One kind of tasks: trains the methods, tunes them and records their curves."""
+    """One kind of tasks: trains the methods, tunes them and records their curves.
+
+    train: the options of the trainings. rate: the learning rate of Adam.
+    judged: the pictures of test tasks; None for tasks without pictures.
+    """
 
     train: dict[str, Any]
     rate: float
-    judged: Any = None  # pictures of test tasks, where tasks are made of pictures
+    judged: Any = None
 
     def __init__(
         self,
@@ -372,10 +384,10 @@ class _Regime:
         self.found: dict[str, Any] = {}  # query losses [seeds, steps + 1]
 
     def compare(self, oracle: Any, oracle_config: Any, oracle_train: Any = None) -> None:
-        """All methods of a regime.
+        """Train and measure all methods of the regime.
 
-        Whoever adapts by gradients differs, once trained, by initialization and rate alone: so two programs
-        measure all of them, one that adapts the whole network and one for the head.
+        After training, methods that adapt by gradients differ only in initialization and rate. So two
+        programs measure all of them: one adapts the whole network, the other the head.
         """
         from lrn.meta.anil import anil
         from lrn.meta.maml import MAMLConfig, maml
@@ -428,7 +440,7 @@ class _Regime:
         self.summarize()
 
     def note(self, method: str, fit: Any, starts: Sequence[Any], outputs: int = 0) -> None:
-        """Record how long a method trained, and whether what is adapted is what it trained."""
+        """Record a method's gradient steps, and whether adaptation starts from the states that it trained."""
         names = training_arms(self.name, method)
         for name in names:
             self.context.given(name, {"gradient steps": fit.arm(name).taken})
@@ -436,13 +448,13 @@ class _Regime:
         self.context.judged_state(arm(self.name, method), [start.meta for start in starts], trained)
 
     def inner(self, rate: float, order: str = "second") -> Any:
-        """One step in training; in tests as many as one looks at."""
+        """The inner loop with one step, in training; evaluations choose their number of steps."""
         from lrn.meta.adapt import InnerConfig
 
         return InnerConfig(steps=1, rate=rate, order=order)
 
     def fresh(self) -> Any:
-        """Untrained networks, leaves [seeds, ...]."""
+        """Random networks, leaves [seeds, ...]."""
         import jax
         import jax.numpy as jnp
 
@@ -454,7 +466,7 @@ class _Regime:
         return _start(start(jnp.array(self.context.seeds, jnp.uint32)))
 
     def measure(self, method: str, factory: Any, candidates: Sequence[Any], wrong: bool = False) -> None:
-        """Choose on validation tasks, record on test tasks, perhaps also under wrong support sets."""
+        """Choose on validation tasks, record on test tasks; with ``wrong`` also under wrong support sets."""
         import numpy as np
 
         from lrn.meta.tune import tuned
@@ -483,7 +495,7 @@ class _Regime:
             self.context.record(arm(self.name, method), "candidate", values, step=k)
 
     def record_curves(self, name: str, scores: Mapping[str, Any]) -> None:
-        """Record scores [seeds, steps + 1] at each number of steps, those predicted by names of their own."""
+        """Record scores [seeds, steps + 1] at each number of steps; predictions have metrics of their own."""
         for metric, values in scores.items():
             for k in range(values.shape[1]):
                 self.context.record(name, metric, values[:, k], step=k)
@@ -491,7 +503,7 @@ class _Regime:
                 self.context.record(name, f"{metric}@{k}", values[:, k])
 
     def summarize(self) -> None:
-        """The best baseline, and what the predictions and the question of reuse compare."""
+        """Record the best baseline, and the ratios and shares of the predictions and of feature reuse."""
         import numpy as np
 
         record, found = self.context.record, self.found
@@ -513,7 +525,7 @@ class _Regime:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Adaptation curves: methods above, reuse against adaptation below; sinusoids left, glyphs right."""
+    """Adaptation curves: above the methods, below reuse and adaptation; left sinusoids, right glyphs."""
     from lrn import figures
 
     fig, axes = figures.subplots(2, 2, height=7.6)

@@ -81,7 +81,7 @@ def tell(episodes: Episode) -> Episode:
     check_episodes(episodes)
     if not jax.tree.leaves(episodes.code):
         raise check.InputError(
-            "the oracle needs the code of a task, and these tasks have none; give the family a code."
+            "the oracle needs the code of a task, and these tasks have no code; give their family a code."
         )
     shape = episodes.support["x"].shape[2:]
     if len(shape) != 1:

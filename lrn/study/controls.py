@@ -12,7 +12,8 @@ from lrn.study.predictions import Cell, Exact, Prediction, Same
 # The budgets of an arm, each recorded as its metric "given: ..."; `Context.fit` records the first three.
 # steps: steps of the learner. samples: examples or tasks drawn over all steps. environment steps, pulls: over
 # the whole training. gradient steps, updates (of tables): where a study counts them apart from the learner's
-# steps. gradients: of one example, where the steps of methods cost unequally (`lrn.meta.compute`). candidates: settings that were tried.
+# steps. gradients: of one example, where the steps of methods cost unequally (`lrn.meta.compute`).
+# candidates: settings that were tried.
 BUDGETS = (
     "steps", "samples", "environment steps", "gradient steps", "gradients", "updates", "pulls", "candidates",
 )  # fmt: skip

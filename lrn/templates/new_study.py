@@ -2,11 +2,12 @@
 
 Claim. With outliers the median of a sample lies closer to the center of its distribution than the mean does.
 
-Design. Samples of ``n`` values from a normal distribution around 0; a share of them is ten times as wide. The
-error of a guess is its distance from 0, averaged over ``samples``. Both guesses see the same samples.
+Design. A sample has ``n`` values from a normal distribution around 0. A share of the values, the
+outliers, has ten times the standard deviation. The error of a guess is its distance from 0, averaged over
+``samples``. Both guesses see the same samples.
 
-Set beforehand. A tenth of the mean's error without outliers (.018 for 20 values): less is no reason to
-change.
+Set beforehand. The margin is a tenth of the mean's error without outliers (.018 for 20 values): a smaller
+gain is no reason to change the guess.
 """
 
 from dataclasses import dataclass
@@ -24,14 +25,14 @@ MARGIN = 0.018
 
 @dataclass(frozen=True)
 class Config:
-    """n: values in a sample. samples: a seed. outliers: their share, with and without."""
+    """n: values in a sample. samples: the number of samples in a seed. outliers: the shares of outliers."""
 
     n: int = 20
     samples: int = 200
     outliers: tuple[float, ...] = (0.0, 0.1)
 
     def __post_init__(self):
-        """Check the ranges: one sentence before anything runs."""
+        """Check the ranges; a wrong value stops the command with one sentence before anything runs."""
         check.counts(self, "n", "samples")
 
 
@@ -41,7 +42,7 @@ def arm(guess, share):
 
 
 def regimes(config):
-    """Where the claim is asked: a regime for each share. Each can hold, and each can fail."""
+    """The regimes in which the claim is asked: one for each share of outliers. Each can hold and can fail."""
     return [
         Regime(
             name=f"{share:.0%} outliers",
@@ -60,7 +61,7 @@ def regimes(config):
 
 
 def controls(config):
-    """What is known: the mean of n standard normal values has an expected distance of sqrt(2 / (pi n))."""
+    """A value from theory: the mean of n standard normal values has the expected error sqrt(2 / (pi n))."""
     known = float(np.sqrt(2 / (np.pi * config.n)))
     cell = Cell(arm("mean", 0.0), "error")
     statement = "Without outliers the mean has the error that theory gives, +- 10%."
@@ -68,26 +69,26 @@ def controls(config):
 
 
 def run(config, context):
-    """Record a number a seed for every cell that a prediction looks at."""
+    """Record a number for each seed in every cell that a prediction names."""
 
     def errors(seed, shared):
-        found = {}
+        by_arm = {}
         for i, share in enumerate(config.outliers):
             keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), 2)
             wide = jax.random.bernoulli(keys[0], share, (config.samples, config.n))
             x = jax.random.normal(keys[1], wide.shape) * jnp.where(wide, 10.0, 1.0)
-            found[arm("mean", share)] = jnp.abs(x.mean(-1)).mean()
-            found[arm("median", share)] = jnp.abs(jnp.median(x, -1)).mean()
-        return found
+            by_arm[arm("mean", share)] = jnp.abs(x.mean(-1)).mean()
+            by_arm[arm("median", share)] = jnp.abs(jnp.median(x, -1)).mean()
+        return by_arm
 
     seeds = np.asarray(context.seeds, np.uint32)
-    for name, values in context.per_seed("errors", errors, seeds).items():  # kept: a resumed run goes on
+    for name, values in context.per_seed("errors", errors, seeds).items():  # a resumed run reads the results
         context.given(name, {"samples": config.samples})
         context.record(name, "error", values)
 
 
 def figure(table, config):
-    """Both errors, with their seeds, at each share."""
+    """Both errors of every seed, for each share of outliers."""
     fig, axes = figures.subplots(1, len(config.outliers), squeeze=False)
     for ax, share in zip(axes[0], config.outliers):
         names = [arm(guess, share) for guess in ("mean", "median")]

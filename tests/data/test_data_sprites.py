@@ -53,7 +53,7 @@ def test_grid_of_chosen_values():
     ]  # fmt: skip
     assert len(chosen.x) == 12
     with pytest.raises(ValueError, match="did you mean color"):
-        grid(color=[0])
+        grid(colr=[0])
     for bad in ([], 0.5):
         with pytest.raises(ValueError, match="values of x must be a list"):
             grid(x=bad)  # pyright: ignore[reportArgumentType]

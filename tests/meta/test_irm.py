@@ -164,5 +164,5 @@ def test_bad_settings(settings, message):
 
 
 def test_one_example_has_no_pairs():
-    with pytest.raises(ValueError, match="needs pairs"):
+    with pytest.raises(ValueError, match="needs two examples or more"):
         invariance_penalty(PROBLEM.loss, jnp.ones((1, 1)), jnp.ones((1, 1)))
