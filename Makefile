@@ -22,7 +22,7 @@ run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, a
 	$(PY) -m experiments run --tour --preset quick
 
 test: $(VENV)/.dev lint  ## ruff, pyright and the fast tests
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist loadfile --durations 15
 
 # As users' programs are compiled; the fast tests compile in haste (tests/conftest.py).
 test-slow: export XLA_FLAGS =

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import tempfile
@@ -20,6 +21,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import jax.numpy as jnp
 import pytest
+from jax import monitoring
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
@@ -54,3 +56,56 @@ def float16():
     """Skip a test of float16 where it does not compile."""
     if not _float16_compiles():
         pytest.skip("XLA has no float16 on this processor")
+
+
+# What compiling costs: `make test` has a time limit, and compiles are most of its time.
+
+_PHASES = {
+    "/jax/core/compile/jaxpr_trace_duration": "trace",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+    "/jax/core/compile/backend_compile_duration": "compile",
+}
+_spent: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)  # by file of tests
+_current = {"file": "while tests are collected"}
+
+
+def _add(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del kwargs
+    if event in _PHASES:
+        spent = _spent[_current["file"]]
+        spent[_PHASES[event]] += duration_secs  # pyright: ignore[reportArgumentType]
+        spent["programs"] += event.endswith("backend_compile_duration")
+
+
+monitoring.register_event_duration_secs_listener(_add)
+
+
+def pytest_runtest_logstart(nodeid: str, location: object) -> None:
+    """Note the file whose tests run."""
+    _current["file"] = nodeid.split("::")[0]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand a worker's counts to the process that reports."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["spent"] = {file: dict(spent) for file, spent in _spent.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """Take a worker's counts."""
+    for file, spent in getattr(node, "workeroutput", {}).get("spent", {}).items():
+        _spent[file].update(spent)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many programs were compiled, and which files compile longest."""
+    total = sum(_spent.values(), collections.Counter())
+    if not total["programs"]:
+        return
+    terminalreporter.section("programs compiled")
+    longest = sorted(_spent, key=lambda file: -sum(_spent[file][p] for p in _PHASES.values()))[:15]
+    for file, spent in [("all", total), *((file, _spent[file]) for file in longest)]:
+        phases = ", ".join(f"{phase} {spent[phase]:.0f} s" for phase in _PHASES.values())
+        terminalreporter.write_line(f"{spent['programs']:>6} programs: {phases}  {file}")
