@@ -455,7 +455,7 @@ def reached(curve: Any, target: float) -> float:
 
 
 def _arithmetic(config: Config, learner: Any, problem: Any, method: str, family: Any) -> tuple[float, float]:
-    """The floating-point operations of a meta-step, and of one step of adaptation to a task, as XLA counts."""
+    """The floating-point operations of a meta-step, and of one step of adaptation, as XLA counts."""
     import jax
 
     from lrn.meta.adapt import InnerConfig
