@@ -28,10 +28,9 @@ def iqm_interval(scores: ArrayLike, level: float = 0.95, resamples: int = 10_000
     """IQM of scores [runs, tasks] with its stratified bootstrap interval (Agarwal et al., 2021).
 
     Runs are resampled within each task separately, so the interval holds for new runs on the same tasks.
-    Scores of different tasks must share a scale: normalize them first. Scores [runs] are those of one
-    task. The interval is a percentile interval: a nominal 95% covers about 89% with 5 runs, 93% with 10
-    and 94% with 20 (normal runs, three tasks). Where all runs of each task are equal, the interval is a
-    point.
+    Scores of different tasks must share a scale: normalize them first. Scores [runs] are those of one task.
+    The interval is a percentile interval: a nominal 95% covers about 89% with 5 runs, 93% with 10 and 94%
+    with 20 (normal runs, three tasks). Where all runs of each task are equal, the interval is a point.
 
     Raises:
         ValueError: fewer than two runs, no task, non-finite values, wrong rank, a level outside (0, 1), fewer
