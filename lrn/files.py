@@ -32,8 +32,8 @@ class BusyError(RuntimeError):
 def locked(folder: Path | str) -> Iterator[None]:
     """Make a folder and hold its lock; the system releases the lock however the process ends.
 
-    Where the folder cannot be written, or its file system has no locks, no lock is held and the body still
-    runs.
+    Where the folder cannot be written, or its file system has no locks, no lock is held and the
+    body still runs.
 
     Raises:
         BusyError: another process, or another call in this process, holds the lock.

@@ -68,12 +68,12 @@ class Table(NamedTuple):
             ValueError: the arm, the metric or the step is not in the table.
         """
         mine = self._rows(arm, metric)
-        there = mine & (self.step == step)
-        if not there.any():
+        at_step = mine & (self.step == step)
+        if not at_step.any():
             known = ", ".join(map(str, sorted(set(self.step[mine].tolist()))[:20]))
             raise check.InputError(f"{metric} of {arm} was not recorded at step {step}; choose from {known}.")
-        order = np.argsort(self.seed[there], kind="stable")
-        return self.seed[there][order], self.value[there][order]
+        order = np.argsort(self.seed[at_step], kind="stable")
+        return self.seed[at_step][order], self.value[at_step][order]
 
     def curve(self, arm: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps [steps] of a metric and its values [seeds, steps], NaN where a seed has none.

@@ -280,7 +280,7 @@ def test_the_list_shows_the_answer_or_the_reason(gallery):
     rows = Page(re.search('<section id="claims".*?</section>', gallery[1], re.DOTALL)[0]).text  # pyright: ignore
     assert "Trained on FGSM, accuracy falls 82 points [80, 84] from FGSM to PGD." in rows
     assert "answered The curvature is highest after FGSM training." in rows
-    assert "flagged It holds (multi-step training) and fails (one-step training)." in rows
+    assert "flagged The claim holds (multi-step training) and fails (one-step training)." in rows
     assert "failed mnist/train was not found." in rows
 
 
@@ -706,7 +706,7 @@ def test_damage_is_named_and_hides_nothing_else(case, tmp_path):
     part = Page(article(html, "made_up.attack_transfer")).text.replace(sentence, "")
     assert not re.search(r"\b(nan|inf|null|None)\b", part)
     whole = Page(article(html, "another.study")).text
-    assert "It holds in every regime." in whole
+    assert "The claim holds in every regime." in whole
     assert "damaged" not in whole
 
 
@@ -801,7 +801,7 @@ def test_a_sealed_run_has_no_mark_and_an_old_one_has(gallery):
         [],
     )
     part = Page(article(html, "made_up.old")).text
-    assert "supported It holds in every regime. unsealed Made before runs were sealed" in part
+    assert "supported The claim holds in every regime. unsealed Made before runs were sealed" in part
 
 
 @pytest.mark.parametrize(
@@ -1411,7 +1411,7 @@ def test_run_report_and_compare(tmp_path, capsys):
     assert str(page_path) in capsys.readouterr().out.replace("\n", "")
     part = Page(article(page_path.read_text(), "mine")).text
     assert "Arm a scores higher than arm b." in part
-    assert "supported It holds." in part  # not the run with changed settings
+    assert "supported The claim holds." in part  # not the run with changed settings
     assert "changed settings" in part.split("Earlier and smaller runs (1)")[1]
     assert "deviated" not in part
     assert "damaged" not in part

@@ -2,8 +2,8 @@
 
 cnn: one training step (forward, backward, optimizer) of the small CNN on 28x28 images in batches of 128,
     for each
-form of the convolution; as jitted steps in a Python loop and inside a scan, for one seed and for eight
-vmapped.
+form of the convolution; as jitted steps in a Python loop and inside a scan, for one seed and
+for eight vmapped.
 resnet: one training step of ResNet-18 on 32x32x3 images in batches of 32.
 layers: the value and both gradients of single layers inside a scan, in lrn's form and in four others.
 

@@ -47,8 +47,8 @@ from lrn.meta.problem import Problem, classification, regression
 from lrn.types import Sampler
 from lrn.xla.runtime import device_per_processor, processors
 
-# The least ratio of the best peer's time (for omniglot: of higher's) to lrn's, and the most seconds per
-# iteration.
+# The least ratio of the best peer's time (for omniglot: of higher's) to lrn's, and the most
+# seconds per iteration.
 LIMITS = {"sinusoid": (5.0, 1 / 1500), "omniglot": (5.0, 0.3)}
 SEEDS_LIMIT = 8.5  # the largest ratio of the time of eight seeds in one call to that of one seed
 

@@ -210,10 +210,9 @@ def in_order(
     Args:
         learner: the meta-learner.
         family_at: ``family_at(breadth)``, the tasks of a breadth from 0 to 1.
-        course: (first, last, order). Lesson i of n has the breadth first + (last - first) i / (n - 1),
-            and tasks that depend only on the seed and on i. With order 0 the lessons come in their order,
-            with 1 backwards, with 2 in a random order. Courses with different orders thus have the same
-            tasks.
+        course: (first, last, order). Lesson i of n has the breadth first + (last - first) i / (n - 1), and
+            tasks that depend only on the seed and on i. With order 0 the lessons come in their order, with 1
+            backwards, with 2 in a random order. Courses with different orders thus have the same tasks.
         tasks: the number of tasks in a lesson.
         iterations: the number of lessons, and of meta-steps.
 

@@ -15,12 +15,11 @@ All methods are trained side by side on the same pictures, by Adam at one rate, 
 Frozen: one network for all environments. Fine-tuned: this network, adapted to n labels by gradient steps.
     MAML (Finn
 et al. 2017): the same from a meta-learned initialization. Ensemble: the average of three networks. IRM
-(Arjovsky et al. 2019). ARM (Zhang et al. 2021): a context from 50 unlabeled pictures. Batch-norm
-statistics (Schneider et al. 2020): a network with batch normalization, whose training statistics are
-replaced by those of the same 50 pictures; it is compared with the same network frozen. The queries are
-not among the 50 pictures. Oracle: it knows the shift. It undoes the shift of the pictures before the
-network, corrects class frequencies (by Bayes' rule) and labels after the network, and was trained in this
-way.
+(Arjovsky et al. 2019). ARM (Zhang et al. 2021): a context from 50 unlabeled pictures. Batch-norm statistics
+(Schneider et al. 2020): a network with batch normalization, whose training statistics are replaced by those
+of the same 50 pictures; it is compared with the same network frozen. The queries are not among the 50
+pictures. Oracle: it knows the shift. It undoes the shift of the pictures before the network, corrects class
+frequencies (by Bayes' rule) and labels after the network, and was trained in this way.
 
 Regret is the oracle's accuracy minus a method's accuracy on the same queries, in points. Methods use 0 to
 50 labels. A method with a setting has three candidates for it: IRM its penalty, fine-tuning and MAML
@@ -117,8 +116,8 @@ class Config:
         set and as query set.
     labels: the numbers of labels used at deployment. Each divides the last, which is also the number of
         unlabeled pictures.
-    deployments: the number of environments for each seed and kind of shift, for validation and again for
-        test.
+    deployments: the number of environments for each seed and kind of shift, for validation and
+        again for test.
     rounds: the number of training environments, in multiples of ``deployments``.
     """
 
@@ -443,8 +442,8 @@ def _oracle(size: int) -> Any:
         pictures = jnp.clip(x, 0, 1).reshape(-1, size, size, 1)
         x = jax.vmap(lambda picture: rotated(picture, -angle))(pictures).reshape(x.shape)
         true = problem.predict(params, net_state, {"x": x}, x)
-        # Bayes' rule adds the class frequencies, so the network need not know them; then labels are
-        # exchanged.
+        # Bayes' rule adds the class frequencies, so the network need not know them; then labels
+        # are exchanged.
         return (true + jnp.log(jnp.maximum(frequency, 1e-4))[None]) @ names
 
     def loss(key: Any, meta: Any, net_state: Any, episode: Any, count: Any) -> Any:
@@ -566,8 +565,8 @@ def _deploy(
     problem, normed, oracle = _problem(), _normed(), _oracle(config.size)
     told = arm(problem, _context(), ARMConfig(RATE))
     most, seeds = config.labels[-1], np.array(context.seeds, np.uint32)
-    # The adaptations to measure: the index of start and rate, the number of labels, whether labels are
-    # shuffled.
+    # The adaptations to measure: the index of start and rate, the number of labels, whether
+    # labels are shuffled.
     starts, every = len(FINE_TUNE_RATES), len(FINE_TUNE_RATES) + len(INNER_RATES)
     rates = np.array([*FINE_TUNE_RATES, *INNER_RATES], np.float32)
     plan = [(i, n, False) for i in range(every) for n in config.labels]

@@ -451,8 +451,8 @@ def least_on_a_grid(seeds: Sequence[int], size: int, points: int = 4001) -> Any:
 
 
 _POOL = 77  # the stream of keys for pools
-# Kinds of tasks: name, whether the tasks are new, whether the support set is wrong, and the index of the
-# keys.
+# Kinds of tasks: name, whether the tasks are new, whether the support set is wrong, and the
+# index of the keys.
 _KINDS = (
     ("validation", True, False, 0),
     (f"{NEW}, {RIGHT}", True, False, 1),

@@ -89,8 +89,8 @@ def _zip_members(path: Path, limit: int) -> Iterator[tuple[PurePosixPath, bytes]
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            # If the archive was made on Unix, the upper 16 bits of the external attributes are the file's
-            # mode.
+            # If the archive was made on Unix, the upper 16 bits of the external attributes are
+            # the file's mode.
             kinds = [stat.S_IFMT(entry.external_attr >> 16) for entry in entries]
             plain = [kind in (0, stat.S_IFREG, stat.S_IFDIR) for kind in kinds]
             names = _checked(

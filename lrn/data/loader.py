@@ -247,15 +247,15 @@ def _table(path: Path, names: list[str], pictures: bool = False) -> pa.Table:
         raise DataError(f"it is damaged ({type(error).__name__})") from error
 
 
-def _check_schema(found: list[str], expected: Mapping[str, Column]) -> None:
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
+def _check_schema(present: list[str], expected: Mapping[str, Column]) -> None:
+    missing = [name for name in expected if name not in present]
+    extra = [name for name in present if name not in expected]
     parts = []
     if missing:
         parts.append(f"lacks {', '.join(missing)}")
     if extra:
         parts.append(f"has {', '.join(extra)} besides")
-    if len(set(found)) != len(found):
+    if len(set(present)) != len(present):
         parts.append("repeats a column")
     if parts:
         raise DataError(

@@ -52,8 +52,8 @@ def minibatch(
         columns: the names of the entries that make a batch; other entries (test rows, other arrays of
             indices) are left out.
         replace: whether a row may occur twice in a batch. Batches are independent of each other in any case.
-        images: the names of the columns to rescale from 0..255 to [0, 1], all uint8; see the module for the
-            default.
+        images: the names of the columns to rescale from 0..255 to [0, 1], all uint8; see the
+            module for the default.
 
     Returns:
         A sampler whose ``draw(key, data)`` gives {column: [batch_size, ...]}. Before anything compiles,

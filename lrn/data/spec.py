@@ -19,8 +19,8 @@ class Remote:
 
     Attributes:
         url: the file's https address, which includes a pinned revision if the home has revisions.
-        digest: the file's digest, "sha256:..." or of another algorithm of hashlib; None if no digest is
-            known.
+        digest: the file's digest, "sha256:..." or of another algorithm of hashlib; None if no
+            digest is known.
     """
 
     url: str

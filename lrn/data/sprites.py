@@ -68,9 +68,9 @@ class Factors(NamedTuple):
 def render(factors: Factors, size: int = 64, saturation: Any = 1.0) -> Array:
     """Draw one sprite on black.
 
-    A pixel's value is the fraction of the pixel that the sprite covers, computed from the signed distance
-    of the pixel's center to the outline. At 64 pixels the sum over pixels is the sprite's area to about a
-    percent.
+    A pixel's value is the fraction of the pixel that the sprite covers, computed from the signed
+    distance of the pixel's center to the outline. At 64 pixels the sum over pixels is the sprite's
+    area to about a percent.
 
     Args:
         factors: scalars. Gradients flow to all factors but the shape.

@@ -41,9 +41,9 @@ class ARMConfig:
 def arm(problem: Problem, context: Net, config: ARMConfig) -> MetaLearner:
     """Learn a classifier, or a regression, together with the context network.
 
-    The training loss is over support and query set together, as in `lrn.meta.pooled`, and uses the labels of
-    both. Neither the context network nor ``curve`` uses the support labels. Metrics: ``loss`` of the
-    training.
+    The training loss is over support and query set together, as in `lrn.meta.pooled`, and uses the
+    labels of both. Neither the context network nor ``curve`` uses the support labels. Metrics:
+    ``loss`` of the training.
 
     Args:
         problem: the main network and the loss. Its body takes inputs with the context as further entries

@@ -86,8 +86,8 @@ def episodes(family: TaskFamily | Callable[[Any], TaskFamily], tasks: int) -> Sa
         tasks: the number of tasks in a meta-batch.
 
     Raises:
-        ValueError: ``tasks`` is below 1; from ``draw``, before anything compiles, `check_family` refuses the
-            family.
+        ValueError: ``tasks`` is below 1; from ``draw``, before anything compiles,
+            `check_family` refuses the family.
     """
     check.integer("tasks", tasks, low=1)
 
@@ -102,8 +102,8 @@ def check_family(family: TaskFamily) -> None:
     """Check the shapes of a family's episodes and, where all episodes have the same labels, the labels.
 
     Raises:
-        ValueError: the family gives no `Episode`, a label is none of the classes, or the support set lacks a
-            class.
+        ValueError: the family gives no `Episode`, a label is none of the classes, or the
+            support set lacks a class.
     """
     if not isinstance(family, TaskFamily):
         raise check.InputError(
@@ -178,8 +178,8 @@ def _check_classes(family: TaskFamily, part: int, y: Any, key: Any) -> None:
 def constant(function: Callable[..., Array], *args: Any) -> Array | None:
     """The result of ``function`` if it does not depend on the arguments; None if it does.
 
-    The result is also None if it depends on a traced value. Only the steps that the result needs are
-    computed.
+    The result is also None if it depends on a traced value. Only the steps that the result
+    needs are computed.
 
     Args:
         function: a function from arrays to one array.

@@ -38,8 +38,8 @@ def adapt_part(
         look: see `lrn.meta.adapt.adapt_path`; its argument is all parameters.
         rates: see `lrn.meta.adapt.adapt`; a tree like the part.
         unroll: see `lrn.meta.adapt.adapt_path`.
-        key: the key of dropout, in training. Each step draws anew; with a fixed body all steps share one
-            draw.
+        key: the key of dropout, in training. Each step draws anew; with a fixed body all steps
+            share one draw.
 
     Returns:
         All parameters after the loop, and the results of ``look``, leaves [steps + 1, ...].

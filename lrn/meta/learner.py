@@ -62,8 +62,7 @@ class MetaLearner(NamedTuple):
         support, code = jax.tree.map(jnp.asarray, (support, code))
         _check_support(self, state, support, code)
 
-        # The support set is a constant of the program, so that its labels are checked before anything
-        # compiles.
+        # The support set is a constant of the program, so its labels are checked before anything compiles.
         @jax.jit
         def outputs(state: State, x: Array) -> Array:
             return self.curve(state, support, x, code, steps)[-1]
@@ -73,7 +72,7 @@ class MetaLearner(NamedTuple):
             if x.ndim < 1 or x.shape[1:] != form or x.dtype != support["x"].dtype:
                 raise check.InputError(
                     f"x must be {support['x'].dtype} {['m', *form]}, as in the support set, got {x.dtype} "
-                    f"{list(x.shape)}; give x the form of the support set's."
+                    f"{list(x.shape)}; give x that dtype and shape."
                 )
             return outputs(state, x)
 

@@ -7,8 +7,8 @@ compute
   both gradients at every meta-step and discard one.
 - The outer rate falls by a cosine (CA), and the elements of the outer gradient are clipped.
 
-BatchNorm's statistics and bias for each inner step are not implemented: see `lrn.meta.problem` for the
-choices.
+BatchNorm's statistics and bias for each inner step are not implemented: see `lrn.meta.problem`
+for the choices.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ class Problem(NamedTuple):
     """A network with its loss and scores, as pure functions; `classification` and `regression` make one.
 
     init: ``init(key, x) -> (params, net_state)`` for x [n, ...]; params are ``{"body": ..., "head": ...}``.
-    features: ``features(body, net_state, support, x, key=None) -> [n, d]``. With ``statistics="support"``,
-        BatchNorm's statistics come from ``support``. ``key`` is the key of dropout, in training; None at
-        test.
+    features: ``features(body, net_state, support, x, key=None) -> [n, d]``. With
+        ``statistics="support"``, BatchNorm's statistics come from ``support``. ``key`` is the key of
+        dropout, in training; None at test.
     head: ``head(head_params, features) -> outputs [n, outputs]``.
     loss: ``loss(outputs, y) -> scalar``, a mean over the examples.
     score: ``score(outputs, y) -> {name: [n]}``, the reported scores of each example.

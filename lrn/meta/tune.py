@@ -61,9 +61,9 @@ def tuned(
         several families the names are {f"{family}: {score}"}.
 
     Raises:
-        ValueError: there are no candidates, the candidates differ in more than floats, the states are not
-            those of the seeds, a count is out of range, or tasks and problem have different numbers of
-            outputs.
+        ValueError: there are no candidates, the candidates differ in more than floats, the states
+            are not those of the seeds, a count is out of range, or tasks and problem have
+            different numbers of outputs.
     """
     check.positive("diverged_above", diverged_above)
     if not candidates:

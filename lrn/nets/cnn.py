@@ -45,8 +45,8 @@ class CNN(nn.Module):
                 x = nn.relu(pooled + layer["bias"].reshape(1, 1, 1, -1))
             return x
 
-        # Each block of examples goes through all layers before the next block, so activations stay in the
-        # cache.
+        # Each block of examples goes through all layers before the next block, so activations
+        # stay in the cache.
         blocked = convolution.resolve(self.conv) == "matmul" and layers
         x = in_blocks(features, x, max(sizes)) if blocked else features(x)
         x = dropout(self, x.reshape(x.shape[0], -1), self.dropout, train)
@@ -77,8 +77,8 @@ def cnn(
         classes: the number of outputs.
         widths: the channels of the 3x3 convolutions; 2x2 max pooling follows each convolution.
         hidden: the widths of the dense layers before the last layer.
-        dropout: the probability that an input of a dense layer is dropped in training, in [0, 1); may be
-            traced.
+        dropout: the probability that an input of a dense layer is dropped in training, in [0,
+            1); may be traced.
         mean: subtracted from the pixels: one number, or one for each channel.
         std: divides the centered pixels: one number, or one for each channel.
         conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.

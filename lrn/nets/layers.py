@@ -34,8 +34,8 @@ def _normal(key: Key, shape: Sequence[int], dtype: Any, gain: float) -> Array:
 def dropout(module: nn.Module, x: Array, rate: float, train: bool) -> Array:
     """In training, set each element to 0 with probability ``rate`` and divide the others by 1 - rate.
 
-    The rate may be a traced float of a swept config; `flax.linen.Dropout` branches on its rate and fails
-    there.
+    The rate may be a traced float of a swept config; `flax.linen.Dropout` branches on its rate
+    and fails there.
 
     Args:
         module: the module that calls this, whose stream "dropout" gives the key.

@@ -24,8 +24,8 @@ class AdversarialTrainingConfig:
     momentum: the momentum of sgd; unused by adam. nesterov: whether it is Nesterov's momentum.
     weight_decay: the coefficient of the decay. Under sgd it adds an L2 term to the gradient; under adam it is
         decoupled from the gradient (adamw).
-    schedule: the learning rate after the warm-up: "constant", or "cosine", which falls to 0 at step
-        ``steps``.
+    schedule: the learning rate after the warm-up: "constant", or "cosine", which falls to 0 at
+        step ``steps``.
     steps: the length of the training in steps, warm-up included.
     warmup: the length in steps of a linear rise of the learning rate; 0 for none.
     """

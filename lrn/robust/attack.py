@@ -71,8 +71,8 @@ def check_examples(logits_fn: LogitsFn, x: Any, y: Any) -> tuple[Array, Array]:
     """`check_inputs`, with a check of the labels against the number of classes of ``logits_fn``.
 
     Raises:
-        ValueError: as `check_inputs`; or the logits are not [batch, classes], or a label lies outside of
-            0..classes-1.
+        ValueError: as `check_inputs`; or the logits are not [batch, classes], or a label lies
+            outside of 0..classes-1.
     """
     x, y = check_inputs(x, y)
     classes = check_logits(jax.eval_shape(logits_fn, x), y.shape[0])

@@ -53,9 +53,9 @@ def cross_entropy(logits: Array, y: Array) -> Array:
         ValueError: logits are not [batch, classes] with at least 2 classes, or labels are refused.
     """
     logits, true = _prepare(logits, y)
-    # softplus(logsumexp of the other logits - z_true) equals logsumexp(z) - z_true, and stays exact where the
-    # network is confident. There p_true - 1 rounds to 0 in float32, and the attack would lose half of its
-    # gradient.
+    # softplus(logsumexp of the other logits - z_true) equals logsumexp(z) - z_true, and stays exact
+    # where the network is confident. There p_true - 1 rounds to 0 in float32, and the attack would
+    # lose half of its gradient.
     others = jax.nn.logsumexp(logits, axis=1, where=~true)
     return jax.nn.softplus(others - jnp.sum(logits, axis=1, where=true))
 

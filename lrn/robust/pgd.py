@@ -27,8 +27,8 @@ class PGDConfig:
     eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
     step_size: the length of a step, in the same unit.
     steps: the number of steps. restarts: the number of starts.
-    norm: "linf" or "l2". random_start: whether to start at a random point of the ball; else at the clean
-        input.
+    norm: "linf" or "l2". random_start: whether to start at a random point of the ball; else at
+        the clean input.
     keep: "best" returns the best point visited, the clean input included: a misclassified point if there
         is one, and the point with the largest loss among equals. More restarts and steps then never hurt.
         "last" returns the last iterate, as in adversarial training, and saves the extra evaluations.

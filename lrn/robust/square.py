@@ -16,8 +16,8 @@ from lrn.robust.losses import margin
 from lrn.robust.norms import narrow, widen
 from lrn.types import Array, Key
 
-# The numbers of queries, out of 10,000, after which the area of the patches is halved (section 5 of the
-# paper).
+# The numbers of queries, out of 10,000, after which the area of the patches is halved (section
+# 5 of the paper).
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 

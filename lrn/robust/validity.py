@@ -22,8 +22,8 @@ from lrn.types import Array, Key
 def loss_by_step(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: PGDConfig) -> Array:
     """The mean loss of PGD's iterates after 0..steps steps, over examples and restarts, [steps + 1].
 
-    The loss is that of the iterates themselves. The loss of the best point so far would rise under any
-    attack.
+    The loss is that of the iterates themselves. The loss of the best point so far would rise
+    under any attack.
 
     Args:
         key, logits_fn, x, y: as for an `Attack`.
@@ -66,9 +66,8 @@ def zero_gradient_fraction(
 ) -> Array:
     """The share of examples without a usable input gradient, scalar in [0, 1].
 
-    An entry of the gradient is usable if it is finite and its size is above ``tolerance``. An example
-    without usable entries cannot be attacked by its gradient, and its accuracy under FGSM and PGD means
-    nothing.
+    An entry of the gradient is usable if it is finite and its size is above ``tolerance``. An example without
+    usable entries cannot be attacked by its gradient, and its accuracy under FGSM and PGD means nothing.
 
     Args:
         logits_fn, x, y: as for an `Attack`.
@@ -90,9 +89,9 @@ def zero_gradient_fraction(
 def masking_gap(white_box: Array, black_box: Array) -> Array:
     """The share of examples that the black-box attack fools and the white-box attack does not, in [0, 1].
 
-    A white-box attack that works leaves almost no examples that only an attack without gradients fools. A
-    large share means that gradients are masked, and that the accuracy under the white-box attack is no
-    robustness.
+    A white-box attack that works leaves almost no examples that only an attack without gradients
+    fools. A large share means that gradients are masked, and that the accuracy under the white-box
+    attack is no robustness.
 
     Args:
         white_box, black_box: bool [n], the results of `correct_under_attack` for the two attacks.

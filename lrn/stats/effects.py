@@ -56,10 +56,10 @@ def _noncentrality(t: float, degrees: int, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     if t <= 300:
         return float(nctdtrinc(degrees, 1 - tail, t)), float(nctdtrinc(degrees, tail, t))
-    # At large t scipy's inversion loses its digits and then its speed. t is (z + delta) / s, with z standard
-    # normal and s^2 a chi-square over its degrees of freedom; at large t the spread of s dominates. The
-    # square root of the sum of the two squared half-widths (Zou and Donner, 2008) is right to a part in a
-    # thousand.
+    # At large t scipy's inversion loses its digits and then its speed. t is (z + delta) / s, with z
+    # standard normal and s^2 a chi-square over its degrees of freedom; at large t the spread of s
+    # dominates. The square root of the sum of the two squared half-widths (Zou and Donner, 2008) is right
+    # to a part in a thousand.
     by_spread = t * np.sqrt(chdtri(degrees, np.array([1 - tail, tail])) / degrees)
     half = np.hypot(t - by_spread, ndtri(tail))
     return float(t - half[0]), float(t + half[1])

@@ -45,8 +45,8 @@ class Study:
     seeds: from a preset to its number of paired seeds; 10 for a preset that is not named.
     alpha: the level of the tests.
     tour: whether `make run` includes the study.
-    exploratory: the reason why every verdict of this study is exploratory; "" for a study that can be
-        registered.
+    exploratory: the reason why every verdict of this study is exploratory; "" for a study that
+        can be registered.
 
     Raises:
         ValueError: a field is out of its range, or a preset has no regime, too many regimes, or too many

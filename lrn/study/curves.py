@@ -56,8 +56,8 @@ def first_time(steps: ArrayLike, values: ArrayLike, level: float, sustained: int
     check.integer("sustained", sustained, 1)
     if sustained > len(at):
         raise check.InputError(f"sustained is {sustained} and there are {len(at)} steps; choose fewer.")
-    there = np.asarray(values >= level)
-    windows = np.lib.stride_tricks.sliding_window_view(there, sustained, axis=1)
+    reached = np.asarray(values >= level)
+    windows = np.lib.stride_tricks.sliding_window_view(reached, sustained, axis=1)
     runs = windows.min(axis=-1)
     return np.where(runs.max(axis=1), at[runs.argmax(axis=1)], np.inf)
 

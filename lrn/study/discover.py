@@ -173,11 +173,11 @@ def prepare(found: StudyFile) -> None:
             )
 
 
-def _helpers(found: StudyFile) -> dict[str, Path]:
+def _helpers(study_file: StudyFile) -> dict[str, Path]:
     """From the names of the modules of its own tree that a study imports to their files."""
-    code = found.hashed().code
+    code = study_file.hashed().code
     assert code is not None
-    return {name: path for name, path in code.paths.items() if path != found.path.resolve()}
+    return {name: path for name, path in code.paths.items() if path != study_file.path.resolve()}
 
 
 def _importable(folder: Path) -> None:

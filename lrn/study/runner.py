@@ -140,9 +140,9 @@ def folder_of(found: StudyFile, preset: str, config: Any, seeds: Sequence[int], 
     return Path(out) / found.id / name
 
 
-def _where(found: StudyFile, out: Path) -> str:
+def _where(study_file: StudyFile, out: Path) -> str:
     """The path of a study outside of ``experiments``, relative to ``out``: both can be moved together."""
-    return "" if found.is_ours else os.path.relpath(found.path.resolve(), Path(out).resolve())
+    return "" if study_file.is_ours else os.path.relpath(study_file.path.resolve(), Path(out).resolve())
 
 
 def draw(folder: Path) -> list[Path]:
@@ -205,22 +205,22 @@ def study_of(folder: Path) -> tuple[StudyFile, Any]:
     if where := registered["study_where"]:
         here = Path(registered["study_path"])
         name = str(here if here.is_file() else folder.resolve().parent.parent / where)
-    found = discover.load(name).hashed()
-    assert found.code is not None
-    if found.code.sha256 != registered["study_sha256"]:
+    study_file = discover.load(name).hashed()
+    assert study_file.code is not None
+    if study_file.code.sha256 != registered["study_sha256"]:
         files_then = registered.get("study_files") or {}
-        changed = [n for n, h in found.code.files.items() if files_then.get(n) != h]
+        changed = [n for n, h in study_file.code.files.items() if files_then.get(n) != h]
         raise check.InputError(
             f"{folder} cannot be used again: {' and '.join(changed) or 'the study'} has changed since in "
             "more than its figure and texts; run the study again."
         )
-    preset = found.study.presets.get(registered["preset"])
+    preset = study_file.study.presets.get(registered["preset"])
     config = _restored(preset, registered["config"])
     if config is None or store.plain(config) != registered["config"]:
         raise check.InputError(
             f"{folder} cannot be used again: its settings cannot be read back; run it again."
         )
-    return found, config
+    return study_file, config
 
 
 def _restored(like: Any, value: Any) -> Any:
@@ -270,20 +270,20 @@ def _failure(error: BaseException) -> str | None:
     return " ".join(what.split())[:1000].removesuffix(".") + (f" ({where})" if where else "") + "."
 
 
-def _answer(found: StudyFile, verdict: Mapping[str, Any], say: Callable[[str], None]) -> str | None:
+def _answer(study_file: StudyFile, verdict: Mapping[str, Any], say: Callable[[str], None]) -> str | None:
     """The study's answer from its findings; None for a smoke run, or if ``answer`` is missing or raises."""
-    if found.study.answer is None or verdict["verdict"] == "smoke":
+    if study_file.study.answer is None or verdict["verdict"] == "smoke":
         return None
     try:
-        return found.study.answer(Findings(verdict))
+        return study_file.study.answer(Findings(verdict))
     except Exception as error:
-        say(f"{found.id}: the verdict stands, and there is no answer: {_failure(error)}")
+        say(f"{study_file.id}: the verdict stands, and there is no answer: {_failure(error)}")
         return None
 
 
 def _finish(
     folder: Path,
-    found: StudyFile,
+    study_file: StudyFile,
     config: Any,
     table: Table,
     verdict: dict[str, Any],
@@ -291,12 +291,12 @@ def _finish(
     say: Callable[[str], None],
 ) -> None:
     """Write table, figure and provenance, and last the verdict, which seals the other files."""
-    assert found.code is not None
+    assert study_file.code is not None
     table.write(folder / "metrics.parquet")
-    verdict["text_sha256"] = found.code.text_sha256
+    verdict["text_sha256"] = study_file.code.text_sha256
     verdict["figure_failed"] = None
     try:
-        figures.save(lambda: found.study.figure(table, config), folder)
+        figures.save(lambda: study_file.study.figure(table, config), folder)
     except files.WriteError:
         raise
     except (Exception, SystemExit) as error:  # a bug in a figure must not lose the training
@@ -305,36 +305,36 @@ def _finish(
         verdict["figure_failed"] = _failure(error)
         if os.environ.get("LRN_DEBUG"):
             traceback.print_exc()
-        _say_figure(verdict, found, folder, say)
+        _say_figure(verdict, study_file, folder, say)
     verdict["seconds"] = begun.write(folder, finished=store.now())
     files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
 
 
 def _say_figure(
-    verdict: Mapping[str, Any], found: StudyFile, folder: Path, say: Callable[[str], None]
+    verdict: Mapping[str, Any], study_file: StudyFile, folder: Path, say: Callable[[str], None]
 ) -> None:
     if failed := verdict.get("figure_failed"):
         say(
-            f"{found.id}: the verdict stands, and there is no figure: {failed} "
+            f"{study_file.id}: the verdict stands, and there is no figure: {failed} "
             f"When that is mended, python -m experiments draw {folder} draws it and trains nothing."
         )
 
 
 def _preregister(
-    found: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], command: str, where: str
+    study_file: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], command: str, where: str
 ) -> dict[str, Any]:
     """The object in config.json: the study's statements, its settings, and the hashes of its code."""
-    study, code = found.study, found.code
+    study, code = study_file.study, study_file.code
     assert code is not None
     return {
         "format": seal.FORMAT,
-        "study": found.id,
+        "study": study_file.id,
         "title": study.title,
         "claim": study.claim,
         "claim_id": study.claim_id,
         "section": study.section,
         "regime": study.regime,
-        "doc": found.doc,
+        "doc": study_file.doc,
         "preset": preset,
         "seeds": list(seeds),
         "config": store.plain(config),
@@ -345,13 +345,13 @@ def _preregister(
         "predictions_sha256": predictions_sha256(study, config),
         "study_sha256": code.sha256,
         "study_files": code.files,
-        "study_path": str(found.path),
+        "study_path": str(study_file.path),
         "study_where": where,
         "command": command,
     }
 
 
-def _finished(found: StudyFile, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _finished(study_file: StudyFile, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The verdict of a finished run.
 
     Raises:
@@ -368,11 +368,11 @@ def _finished(found: StudyFile, folder: Path, say: Callable[[str], None]) -> dic
             "use --fresh to run it again."
         )
     if not looked.sealed:
-        say(f"{found.id}: {folder} was made before runs were sealed, so changes of its files cannot be told.")
+        say(f"{study_file.id}: {folder} was made before runs were sealed, so changes of files do not show.")
         return verdict
     if seal.read_stamped(folder / "provenance.json").get("lrn_sha256") != store.source_sha256():
-        say(f"{found.id}: {folder} was made by other code of lrn; --fresh runs it again.")
-    _say_figure(verdict, found, folder, say)
+        say(f"{study_file.id}: {folder} was made by other code of lrn; --fresh runs it again.")
+    _say_figure(verdict, study_file, folder, say)
     return verdict
 
 
@@ -419,13 +419,13 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
     return before
 
 
-def _check_registered(found: StudyFile, config: Any, folder: Path) -> None:
+def _check_registered(study_file: StudyFile, config: Any, folder: Path) -> None:
     """Raise InputError unless the study's predictions are those in the run's config.json."""
     registered = json.loads((folder / "config.json").read_bytes())
-    if registered.get("predictions_sha256") != predictions_sha256(found.study, config):
+    if registered.get("predictions_sha256") != predictions_sha256(study_file.study, config):
         raise check.InputError(
-            f"{found.id} predicts other things than {folder} registered when it was begun, though its code "
-            "is the same; predictions must follow from the config alone. Use --fresh to begin again."
+            f"{study_file.id} predicts other things than {folder} registered when it was begun, though its "
+            "code is the same; predictions must follow from the config alone. Use --fresh to begin again."
         )
 
 

@@ -254,20 +254,20 @@ def decide(
     return _over_regimes(found)
 
 
-def _out_of_reach(found: Sequence[Place], seeds: int, alpha: float) -> str:
+def _out_of_reach(regimes: Sequence[Place], seeds: int, alpha: float) -> str:
     """The statement of a primary prediction that cannot hold, or cannot fail, with so few seeds; or ""."""
-    for place in found:
+    for place in regimes:
         for judged in place.primaries:
             holds, fails = judged.prediction.smallest_p(seeds)
             tests = len(place.primaries)
-            if judged.finding.p_holds is not None and len(found) * max(holds, tests * fails) > alpha:
+            if judged.finding.p_holds is not None and len(regimes) * max(holds, tests * fails) > alpha:
                 return judged.prediction.statement
     return ""
 
 
-def _over_regimes(found: Sequence[Place]) -> tuple[Verdict, str]:
+def _over_regimes(regimes: Sequence[Place]) -> tuple[Verdict, str]:
     """The verdict and its reason, from the outcomes of the regimes alone."""
-    by = {o: [p for p in found if p.outcome == o] for o in ("holds", "fails", "open", "not applicable")}
+    by = {o: [p for p in regimes if p.outcome == o] for o in ("holds", "fails", "open", "not applicable")}
     holds, fails = by["holds"], by["fails"]
     rest = "; ".join(
         f"{word}: {_names(by[outcome])}"
@@ -275,17 +275,17 @@ def _over_regimes(found: Sequence[Place]) -> tuple[Verdict, str]:
         if by[outcome]
     )
     if holds and fails:
-        both = f"It holds ({_names(holds)}) and fails ({_names(fails)})."
+        both = f"The claim holds ({_names(holds)}) and fails ({_names(fails)})."
         return "mixed", both + (rest and f" Also {rest}.")
-    if len(holds) == len(found):
-        return "supported", "It holds" + (" in every regime." if len(found) > 1 else ".")
+    if len(holds) == len(regimes):
+        return "supported", "The claim holds" + (" in every regime." if len(regimes) > 1 else ".")
     if holds:
-        return "partly supported", f"It holds ({_names(holds)}); {rest}."
+        return "partly supported", f"The claim holds ({_names(holds)}); {rest}."
     how = " and ".join(dict.fromkeys(_ways(fails)))
-    if len(fails) == len(found) and fails:
-        return "refuted", f"It fails{' in every regime' if len(found) > 1 else ''}: {how}."
+    if len(fails) == len(regimes) and fails:
+        return "refuted", f"The claim fails{' in every regime' if len(regimes) > 1 else ''}: {how}."
     if fails:
-        return "partly refuted", f"It fails ({_names(fails)}: {how}); {rest}."
+        return "partly refuted", f"The claim fails ({_names(fails)}: {how}); {rest}."
     return "open", f"No regime is decided ({rest})."
 
 
@@ -302,8 +302,8 @@ def _ways(fails: Sequence[Place]) -> list[str]:
     return [_WAYS[j.finding.how] for place in fails for j in place.primaries if j.outcome == "fails"]
 
 
-def _names(found: Sequence[Place]) -> str:
-    return "; ".join(place.name for place in found)
+def _names(regimes: Sequence[Place]) -> str:
+    return "; ".join(place.name for place in regimes)
 
 
 def _regime(place: Place) -> dict[str, Any]:

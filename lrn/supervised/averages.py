@@ -19,8 +19,8 @@ class AverageConfig:
     """The kind of average, and the steps whose weights enter it.
 
     method: "none"; "ema", an exponential average with ``decay``; or "swa", a uniform average.
-    decay: the decay of the EMA, in [0, 1). The average covers about the last 1 / (1 - decay) averaged
-        weights.
+    decay: the decay of the EMA, in [0, 1). The average covers about the last 1 / (1 - decay)
+        averaged weights.
     start: the first step, counted from 1, whose weights are averaged.
     every: from ``start`` on, the weights of every ``every``-th step are averaged.
 

@@ -1,4 +1,4 @@
-"""Adaptive risk minimization: the context is a mean over inputs alone; one that says nothing is pooling."""
+"""Adaptive risk minimization: the context is a mean over inputs; ARM with a constant context is pooling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def close(a, b, rtol=1e-5, atol=1e-6):
 
 
 def test_a_context_that_says_nothing_is_pooled_training():
-    """With constant zeros beside the inputs, the loss, the step and the predictions are those of pooled."""
+    """With a context of zeros the loss, the step and the predictions equal those of pooled."""
     given = draw(sinusoid(), jax.random.key(0), 4)
     learner = arm(PROBLEM, SILENT, ARMConfig(meta_rate=0.1, optimizer=optax.sgd))
     state = learner.init(jax.random.key(1), given)
@@ -69,7 +69,7 @@ def test_context_by_hand():
 
 
 def test_it_learns_what_only_the_batch_tells():
-    """y = x - (mean of the task's inputs): no single input tells the mean, a batch of them does."""
+    """y = x - (mean of the task's inputs): a batch of inputs determines the mean, a single input does not."""
 
     def batch(key, task):
         x = task + jax.random.normal(key, (40, 1))
@@ -89,7 +89,7 @@ def test_it_learns_what_only_the_batch_tells():
         state = jax.tree.map(lambda x: x[0, 0], fit.state)
         tasks = draw(family, jax.random.key(5), 100)
         losses[name] = per_task(learner, linear, state, tasks, 0)["loss"].mean()
-    # The mean of 20 inputs is off by 1/20 in square; one input alone leaves 9 / 10 of the variance.
+    # The mean of 20 inputs has a squared error of 1/20; a single input leaves 9/10 of the variance.
     assert losses["told"] == pytest.approx(0.05, abs=0.03)
     assert losses["silent"] == pytest.approx(0.9, abs=0.3)
 

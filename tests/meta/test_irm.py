@@ -1,4 +1,4 @@
-"""Invariant risk minimization: its penalty in closed form, and what it prefers where it is known."""
+"""Invariant risk minimization: its penalty against closed forms, and its choice in a known example."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def close(a, b, rtol=1e-5, atol=1e-6):
 
 
 def of_pairs(slopes):
-    """The mean product of two different numbers of these."""
+    """The mean product over pairs of different numbers."""
     n = len(slopes)
     return sum(slopes[i] * slopes[j] for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
 
 
 @pytest.mark.parametrize("n", [2, 9])
 def test_the_penalty_of_squares_is_its_closed_form(n):
-    """d/ds (s f - y)^2 at 1 is 2 f (f - y), of each example."""
+    """The derivative of (s f - y)^2 by s at 1, for each example: 2 f (f - y)."""
     f, y = (jax.random.normal(jax.random.key(k), (n, 1)) for k in (0, 1))
     slopes = np.asarray(2 * f * (f - y))[:, 0]
     np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), of_pairs(slopes), rtol=1e-5)
@@ -85,7 +85,7 @@ def test_the_penalty_is_right_on_average_and_nearly_so_for_balanced_classes():
     error = float(drawn.std()) / np.sqrt(len(keys))
     assert abs(float(drawn.mean()) - truth) < 4 * error + 0.01 * truth
     assert 0.7 * truth < balanced.mean() < truth
-    # In order or not: half of the examples in turn would lack a class.
+    # The order of the examples must not matter: with alternate halves each half would lack a class.
     shuffled = invariance_penalty(problem.loss, f[:20][::-1], y[:20][::-1])
     np.testing.assert_allclose(shuffled, invariance_penalty(problem.loss, f[:20], y[:20]), rtol=1e-4)
 
@@ -107,7 +107,7 @@ def test_without_a_penalty_it_is_pooled(settings):
 
 
 def test_a_large_weight_divides_the_loss():
-    """By sgd, at weight w > 1 the step is that of loss / w + penalty, written out task by task."""
+    """A step of SGD with weight w > 1 is that of loss / w + penalty, computed task by task."""
     given = draw(sinusoid(), jax.random.key(0), 3)
     learner = irm(PROBLEM, IRMConfig(penalty=4.0, meta_rate=0.1, optimizer=optax.sgd))
     state = learner.init(jax.random.key(1), given)

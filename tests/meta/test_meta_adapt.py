@@ -64,7 +64,7 @@ def test_linear_regression_is_linear_algebra(x64, steps, checkpoint):
 
 
 def test_checkpointed_steps_take_the_memory_of_one():
-    """Of a wide network on many examples, whose activations are most of it."""
+    """The working memory of a wide network on many examples, mostly activations."""
     problem = regression(nets.mlp(None, (64, 64)))
     batch = {"x": jnp.ones((2_000, 8)), "y": jnp.ones((2_000, 1))}
     params, state = problem.init(jax.random.key(0), batch["x"])
@@ -91,7 +91,7 @@ def small_task(seed: int, n: int = 5):
 
 @pytest.mark.parametrize("optimizer", [optax.sgd, optax.adam, lambda rate: optax.sgd(rate, momentum=0.9)])
 def test_second_order_meta_gradients_equal_finite_differences(x64, optimizer):
-    """Of a network with curvature everywhere, through five inner steps, in every direction of its weights."""
+    """Central differences through five inner steps of a curved network, in every direction of its weights."""
     problem = regression(nets.mlp(None, (4,), activation="tanh"))
     support, query = small_task(0), small_task(1)
     params, net_state = problem.init(jax.random.key(0), support["x"])
@@ -110,7 +110,7 @@ def test_second_order_meta_gradients_equal_finite_differences(x64, optimizer):
     steps = h * jnp.eye(flat.size)
     differences = jax.vmap(lambda d: (meta(flat + d) - meta(flat - d)) / (2 * h))(steps)
     np.testing.assert_allclose(exact, differences, rtol=1e-6, atol=1e-6 * float(jnp.abs(exact).max()))
-    # What first order leaves out is there to be seen.
+    # The first-order gradient differs visibly.
     first = dataclasses.replace(config, order="first")
     rough = jax.grad(lambda f: loss(adapt(loss, unflatten(f), support, first), query))(flat)
     assert float(jnp.abs(rough - exact).max()) > 0.01 * float(jnp.abs(exact).max())
@@ -141,7 +141,7 @@ def test_the_path_is_every_shorter_loop():
 
 
 def test_rates_a_step_and_a_weight():
-    """The first step with one rate for all weights, the second with another; then one for each weight."""
+    """Rates for each step, equal for all weights; then rates for each step and weight."""
     support, w = line(0), np.array([0.3, -1.0, 0.5], np.float32)
     config = InnerConfig(steps=2, rate=123.0)
     given = adapt(squared, jnp.asarray(w), support, config, rates=jnp.array([0.1, 0.02]))
@@ -154,7 +154,7 @@ def test_rates_a_step_and_a_weight():
 
 
 def test_implicit_gradients_equal_those_through_a_long_loop(x64):
-    """The further the unrolled loop runs, the closer its meta-gradient is to the implicit one."""
+    """The more steps the unrolled loop has, the closer its meta-gradient is to the implicit one."""
     support, query, w, strength = line(0), line(1), jnp.array([0.3, -1.0, 0.5]), 0.7
 
     def unrolled(w, steps):

@@ -1,4 +1,4 @@
-"""Few-shot evaluation: what is measured over tasks, and that tasks are the same for all who are compared."""
+"""Few-shot evaluation: the measures over tasks, on tasks that are the same for all compared methods."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_evaluator_gives_the_mean_its_interval_and_the_median(state):
 
 
 def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
-    """Those of an amplitude above 2.5 are made to diverge: half of the tasks, or nearly."""
+    """A learner that diverges on tasks with an amplitude above 2.5, about half of all tasks."""
     broken = learner_of(CONFIG)
 
     def curve(state, support, x, code, steps):
@@ -111,14 +111,12 @@ def test_accuracy_of_a_classification():
         learner_of, config, [0], steps=300, sampler=episodes(family, 8), progress=False,
         evaluate=evaluator(problem, family, tasks=100, at=(0, 1)),
     )  # fmt: skip
-    assert (
-        abs(fit.table.final("default", "accuracy@0")[0] - 1 / 3) < 0.1
-    )  # nothing is known of the labels yet
+    assert abs(fit.table.final("default", "accuracy@0")[0] - 1 / 3) < 0.1  # the labels are still traced
     assert fit.table.final("default", "accuracy@1")[0] > 0.6
 
 
 def test_methods_are_compared_on_the_same_tasks():
-    """Two learners that never learn, of equal initial weights, score alike on every task of every seed."""
+    """Two learners without learning and with equal initial weights score equally on every task and seed."""
     settings = scratch.ScratchConfig(train=InnerConfig(rate=0.01))
 
     def other(config):
@@ -150,7 +148,7 @@ def test_bad_settings(settings, message):
 
 
 def test_a_task_that_all_but_diverged_leaves_a_mean_and_an_interval():
-    """The square of 1e30 is no float32, and neither is the sum of many of the largest."""
+    """The square of 1e30 overflows float32, as does a sum of many of the largest floats."""
     values = np.array([1.0, 2.0, 1e30, np.inf], np.float32)
     found = summary("loss", jnp.asarray(values), jnp.isfinite(values))
     kept = values[:3].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Few-shot tasks from a table of classes: what is drawn, what is never drawn, and the table itself."""
+"""Few-shot tasks from a table of classes: the draws, draws that must not happen, and the table itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = Path(os.environ.get("LRN_DATA_DIR", "nowhere")) / "omniglot"
 
 
 def table() -> jax.Array:
-    """Pictures that say who they are: class and example in the middle, and a mark to see turns by."""
+    """Pictures that encode their class and example in the middle, and their turn by a mark."""
     images = np.zeros((CLASSES, EXAMPLES, 3, 3, 1), np.uint8)
     images[:, :, 1, 1, 0] = 10 * np.arange(CLASSES)[:, None] + np.arange(EXAMPLES)
     images[:, :, 0, 0, 0] = 255
@@ -48,14 +48,14 @@ def test_tasks_are_classes_and_examples_without_repeats():
         np.testing.assert_array_equal(classes, code[np.asarray(support["y"])])
         asked, others = who(query["x"])
         np.testing.assert_array_equal(asked, code[np.asarray(query["y"])])
-        # No drawing is in both sets, or twice in one.
+        # No drawing occurs in both sets, or twice in a set.
         seen = list(zip([*classes, *asked], [*examples, *others]))
         assert len(set(seen)) == 25
         np.testing.assert_array_equal(np.bincount(support["y"], minlength=5), 2)
         firsts.append(code[0])
     counts = np.bincount(firsts, minlength=CLASSES)
     assert counts.min() > 0
-    assert counts.max() < 40  # of 17 expected
+    assert counts.max() < 40  # 17 are expected
 
 
 def test_turned_classes_are_other_classes():
@@ -113,7 +113,7 @@ def test_by_class_keeps_every_class_apart():
 
 
 def test_shrinking_keeps_the_ink():
-    """Each new pixel is the mean of its area, also where the sizes do not divide."""
+    """Each new pixel is the mean over its area, also if the sizes do not divide."""
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 10, 10, 1), np.uint8)
     halved = shrink(images, 5)
     expected = images.reshape(3, 2, 5, 2, 5, 2, 1).mean((3, 5))
@@ -142,7 +142,7 @@ def test_omniglot_has_no_character_in_two_parts(split, counts):
 
 @pytest.mark.parametrize("script", ["hebrew", "greek"])
 def test_glyphs_of_a_script_are_told_apart(script):
-    """By the nearest of four other drawings of each letter, far more often than by chance."""
+    """The nearest of four other drawings of each letter is far more often right than by chance."""
     made = glyphs(script, examples=6, size=14)
     assert len(made.names) == len(set(made.names)) == len(made.images)
     assert all(name.startswith(script) for name in made.names)

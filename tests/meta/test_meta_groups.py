@@ -1,4 +1,4 @@
-"""How many tasks are done together follows from the largest array of one."""
+"""The largest array of one task determines how many tasks are computed together."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""All meta-learners on labels that are no class, on keys of a training, and in double precision.
+"""All meta-learners on labels outside of the classes, on keys in training, and in double precision.
 
-The body is linear, and in training its features are scaled by a number of the key, as random as dropout: a
-few products, so that the step of every learner compiles soon.
+The body is linear. In training a number drawn from the key scales its features, in the place of dropout.
+This takes few products, so that the step of every learner compiles quickly.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ LEARNERS: dict[str, Callable[[Problem], MetaLearner]] = {
         problem, maml_plus_plus.MAMLPlusPlusConfig(inner=INNER, tasks_at_once=2)
     ),
     "meta_sgd": lambda problem: meta_sgd.meta_sgd(problem, MAML),
-    # Next to no noise on its weights: what differs by the key is the dropout.
+    # The noise on its weights is almost zero, so that keys change only the dropout.
     "mr_maml": lambda problem: mr_maml.mr_maml(
         problem, mr_maml.MRMAMLConfig(inner=INNER, initial_std=1e-12, optimizer=optax.sgd, tasks_at_once=2)
     ),
@@ -104,7 +104,7 @@ def x64():
 
 @functools.cache
 def tasks() -> Episode:
-    """Two tasks; their codes are the classes behind the labels."""
+    """Two tasks whose codes are the classes behind the labels."""
     rng, y = np.random.default_rng(0), np.tile(np.arange(WAYS), (2, 2))
     support, query = ({"x": rng.normal(size=(2, n, 3)), "y": y[:, :n]} for n in (3, 6))
     return jax.tree.map(jnp.asarray, Episode(support, query, np.array([[4, 0, 2], [1, 3, 5]])))
@@ -119,7 +119,7 @@ def mislabeled(part: str, label: int) -> Episode:
 
 @pytest.mark.parametrize("name", sorted(LEARNERS))
 def test_a_label_that_is_no_class_and_the_key_of_a_training(name):
-    """Of one compiled step: NaN in the loss and in all that is learned; another key is other dropout."""
+    """In a compiled step a wrong label makes loss and meta-parameters NaN; keys change the dropout."""
     learner = LEARNERS[name](PROBLEM)
     state = learner.init(jax.random.key(1), tasks())
     step = jit_brief(learner.step)
@@ -135,7 +135,7 @@ def test_a_label_that_is_no_class_and_the_key_of_a_training(name):
         after, metrics = step(key, state, mislabeled(part, label))
         assert np.isnan(metrics["loss"]), part
         for leaf in jax.tree.leaves(after.meta):
-            assert np.isnan(leaf).any() == (name != "scratch"), part  # which learns nothing
+            assert np.isnan(leaf).any() == (name != "scratch"), part  # scratch learns nothing
 
 
 def _form(x: Any) -> Any:
@@ -144,7 +144,7 @@ def _form(x: Any) -> Any:
 
 @pytest.mark.parametrize("name", ADAPT)
 def test_adapting_to_a_label_that_is_no_class(name):
-    """One sentence where the labels are known, before anything compiles; NaN where they are not."""
+    """Known labels raise one sentence before anything compiles; traced labels give NaN."""
     learner = LEARNERS[name](PROBLEM)
     state = learner.init(jax.random.key(1), tasks())
     task = jax.tree.map(lambda x: x[1], mislabeled("support", 7))
@@ -162,7 +162,7 @@ def test_a_task_with_a_wrong_label_has_diverged():
         np.testing.assert_array_equal(wrong[name][1, 0], fine[name][1, 0])  # before the step
         assert np.isnan(at_test(mislabeled("query", -1))[name][1]).all()
     assert np.isnan(wrong["loss"][1, 1])
-    assert wrong["accuracy"][1, 1] == 0  # what is no number is no answer
+    assert wrong["accuracy"][1, 1] == 0  # NaN counts as wrong
 
 
 def labeled(support: list[int], query: list[int], drawn: bool = False) -> TaskFamily:
@@ -200,11 +200,11 @@ def test_families_of_constant_labels_that_are_no_classes(family, message):
 
 def test_families_of_drawn_labels_are_not_looked_into():
     check_family(labeled([0, 1, 7], [0, 1, 1], drawn=True))
-    check_family(labeled([0, 1, 2], [0, 1, 1]))  # a class that is never asked for
+    check_family(labeled([0, 1, 2], [0, 1, 1]))  # a class without queries
 
 
 def test_one_label_for_six_examples():
-    """It is not handed round: not in a loss, nor in a support set, nor by a family."""
+    """A wrong label is refused in a loss, in a support set, and in a family."""
     outputs, one = jnp.ones((6, WAYS)), jnp.zeros(1, jnp.int32)
     for y in (one, jnp.zeros((6, 1), jnp.int32), jnp.zeros(6)):
         for function in (PROBLEM.loss, PROBLEM.score, lambda f, y: prototypical.prototypes(f, y, WAYS)):

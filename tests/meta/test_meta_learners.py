@@ -1,4 +1,4 @@
-"""Meta-learners against what is known of them: equal methods, closed forms, and properties they all share."""
+"""Meta-learners: methods that must be equal, closed forms, and properties that all learners share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROBLEM = regression(nets.mlp(None, (8,)))
 
 
 def examples() -> dict[str, Any]:
-    """The example of every meta-learner, found by itself."""
+    """The example of every meta-learner, from the modules of `lrn.meta`."""
     found = {}
     for info in pkgutil.iter_modules(lrn.meta.__path__):
         module = importlib.import_module(f"lrn.meta.{info.name}")
@@ -55,9 +55,9 @@ def close(a, b, rtol=1e-4, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"mr_maml"}))  # whose noise goes by the place
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"mr_maml"}))  # its noise depends on the task's place
 def test_the_order_of_the_tasks_does_not_matter(name):
-    # In double precision: conjugate gradients amplify what another order rounds.
+    # Double precision is needed: conjugate gradients amplify the rounding of another order of tasks.
     with jax.enable_x64(True):
         example = EXAMPLES[name]()
         learner = example.factory(example.config)
@@ -68,8 +68,8 @@ def test_the_order_of_the_tasks_does_not_matter(name):
         step = jax.jit(learner.step)
         one, other = step(jax.random.key(2), state, given), step(jax.random.key(2), state, turned)
         close(one[1], other[1])
-        # What is compared is the optimizer's state, hence the gradient: Adam's first step is little more than
-        # its sign. Plain descent has none, and its step is the gradient.
+        # The optimizer's state is compared, which holds the gradient: Adam's first step is little more
+        # than the gradient's sign. Plain descent has no state, and its step is the gradient.
         kept = [r[0].opt_state if jax.tree.leaves(r[0].opt_state) else r[0].meta for r in (one, other)]
         close(*kept, rtol=1e-5, atol=1e-9)
 
@@ -85,14 +85,14 @@ def test_curves_have_a_row_for_each_step(name):
     three = learner.curve(state, task.support, x, task.code, 3)
     assert three.shape[:2] == (4, x.shape[0])
     close(learner.curve(state, task.support, x, task.code, 1), three[:2])
-    # Each query is judged alone.
+    # Each query must be judged alone.
     close(learner.curve(state, task.support, x[:2], task.code, 3), three[:, :2])
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("order", ["first", "second"])
 def test_maml_is_the_mean_over_a_loop_of_tasks(batch, steps, order):
-    """Written out for one task at a time, by gradients of gradients and nothing else."""
+    """The meta-gradient written out for one task at a time, by gradients of gradients alone."""
     config = MAMLConfig(
         inner=InnerConfig(steps=steps, rate=0.01, order=order), meta_rate=0.1, optimizer=optax.sgd
     )
@@ -137,7 +137,7 @@ def test_a_metric_is_a_mean_over_the_tasks_whatever_its_type(batch, at_once):
         return PROBLEM.loss_on(meta, net_state, episode.support, episode.query)
 
     means = np.asarray(batch.query["y"]).mean(axis=(1, 2))
-    high = float(np.sort(means)[:2].mean())  # three of four are above it
+    high = float(np.sort(means)[:2].mean())  # three of the four means are larger
     meta, net_state = PROBLEM.init(jax.random.key(0), batch.support["x"][0])
     _, metrics = of_tasks(loss, at_once).of(jax.random.key(1), meta, net_state, batch, jnp.int32(0))
     assert metrics["high"] == 0.75
@@ -146,7 +146,7 @@ def test_a_metric_is_a_mean_over_the_tasks_whatever_its_type(batch, at_once):
 
 @pytest.mark.parametrize(("make", "part"), [(anil.anil, "head"), (boil.boil, "body")])
 def test_anil_and_boil_adapt_one_part(batch, make, part):
-    """Theirs is the adaptation of MAML with rates of 0 for the other part."""
+    """ANIL and BOIL adapt like MAML with rates of 0 for the other part."""
     inner = InnerConfig(steps=3, rate=0.05)
     learner = make(PROBLEM, MAMLConfig(inner=inner))
     state = jax.jit(learner.init)(jax.random.key(0), batch)
@@ -184,7 +184,7 @@ def test_prototypical_logits_are_squared_distances_to_class_means():
     centers = prototypical.prototypes(jnp.asarray(features), jnp.asarray(y), 3)
     np.testing.assert_allclose(centers, means, rtol=1e-5)
     logits = prototypical.prototype_logits(jnp.asarray(queries), centers)
-    # All logits of a query may move together: so they are compared as probabilities.
+    # A common shift of a query's logits means nothing, so probabilities are compared.
     np.testing.assert_allclose(jax.nn.softmax(logits), jax.nn.softmax(expected), rtol=1e-4)
     turned = rng.permutation(12)
     again = prototypical.prototypes(jnp.asarray(features[turned]), jnp.asarray(y[turned]), 3)
@@ -197,7 +197,7 @@ def test_prototypes_of_a_missing_class():
 
 
 def test_maml_plus_plus_weighs_the_steps_as_its_authors_do():
-    """Their get_per_step_loss_importance_vector, written out; 5 steps over 10 meta-steps."""
+    """The authors' get_per_step_loss_importance_vector, written out, for 5 steps over 10 meta-steps."""
 
     def theirs(count, steps=5, over=10):
         weights = np.ones(steps) / steps
@@ -234,7 +234,7 @@ def test_maml_plus_plus_is_of_first_order_first(batch):
     first = dataclasses.replace(settings, inner=InnerConfig(steps=3, rate=0.05, order="first"))
     learners = [maml_plus_plus.maml_plus_plus(PROBLEM, c) for c in (settings, first)]
     states = [jax.jit(learner.init)(jax.random.key(0), batch) for learner in learners]
-    for same in (True, False):  # the first step, the second
+    for same in (True, False):  # the first meta-step, then the second
         states = [lr.step(jax.random.key(1), s, batch)[0] for lr, s in zip(learners, states)]
         apart = jax.tree.leaves(
             jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *(s.opt_state[1].mu for s in states))
@@ -346,7 +346,7 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
     state = jax.jit(learner.init)(jax.random.key(1), given)
     after, metrics = learner.step(jax.random.key(2), state, given)
     assert set(metrics) == {"loss", "accuracy"}
-    # A batch is a task's support and queries together; flax keeps .9 of the old mean 0 and variance 1.
+    # A batch holds a task's support and queries; flax keeps .9 of the old mean 0 and of the old variance 1.
     both = jnp.concatenate([given.support["x"], given.query["x"]], axis=1)
     dense = both @ state.meta["Dense_0"]["kernel"] + state.meta["Dense_0"]["bias"][None, None]
     found = after.net_state["batch_stats"]["BatchNorm_0"]
@@ -358,7 +358,7 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
     outputs = learner.curve(after, task.support, x, (), 0)[0]
     alone = learner.curve(after, task.support, x[:1], (), 0)[0]
     np.testing.assert_allclose(outputs[:1], alone, rtol=1e-4, atol=1e-4)
-    # By hand: the network with the kept statistics, distances to the class means.
+    # The reference is the network with the kept statistics, and the distances to the class means.
     known, asked = (body.apply(after.meta, after.net_state, part)[0] for part in (task.support["x"], x))
     centers = jnp.stack([known[task.support["y"] == c].mean(0) for c in range(3)])
     distance = ((asked[:, None] - centers[None]) ** 2).sum(-1)
@@ -419,7 +419,7 @@ def test_a_family_of_the_wrong_shapes(batch, outputs, message):
 
 
 def lacking(part: str) -> TaskFamily:
-    """Blobs of three classes, the last of which is not in that part of the tasks."""
+    """Blobs of three classes, with the last class missing in one part of the tasks."""
     whole = blobs(ways=3)
 
     def batch(key, task):
@@ -455,7 +455,7 @@ def test_what_depends_on_nothing_is_computed():
 
     @jax.jit
     def inside(table, x):
-        assert constant(lambda x: table + 1, x) is None  # known only later
+        assert constant(lambda x: table + 1, x) is None  # the table is traced here
         np.testing.assert_array_equal(constant(lambda x: jnp.arange(2) + len(table), x), [4, 5])
         pair = jax.jit(lambda x: (x.sum() + table.sum(), jnp.arange(2)))
         np.testing.assert_array_equal(constant(lambda x: pair(x)[1], x), [0, 1])
@@ -492,7 +492,7 @@ def test_other_bad_input(batch):
 
 
 def test_tasks_that_do_not_fit_the_problem(batch):
-    """Another kind or size is one sentence; a label that is no class is a loss that is not finite."""
+    """Labels of another kind or size raise one sentence; a label outside of the classes gives a NaN loss."""
     blob = draw(blobs(ways=6), jax.random.key(0), 2)
     for problem, given, message in (
         (regression(nets.mlp(None, (4,)), 2), batch, r"needs y float \[10, 2\]"),
@@ -570,7 +570,7 @@ def test_pooled_classes_are_those_behind_the_labels():
     )
     task = jax.tree.map(lambda x: x[0], given)
     curve = learner.curve(state, task.support, task.query["x"], (), 1)
-    np.testing.assert_array_equal(curve[0], 0)  # a head that knows nothing yet
+    np.testing.assert_array_equal(curve[0], 0)  # the head is zero before the first step
     assert float(jnp.abs(curve[1]).max()) > 0
     lost = pooled.pooled(classification(nets.mlp(None, (8,)), 3), pooled.PooledConfig(), classes=7)
     blob = draw(blobs(ways=3), jax.random.key(0), 2)

@@ -19,7 +19,7 @@ def test_the_support_set_is_that_of_the_next_task():
         np.testing.assert_array_equal(found.support[name], np.roll(tasks.support[name], 1, axis=0))
         assert not np.array_equal(found.support[name], tasks.support[name])
         np.testing.assert_array_equal(found.query[name], tasks.query[name])
-    # One program for both: the switch may be traced.
+    # The switch may be traced, so that one program serves both.
     for where in (True, False):
         switched = jax.jit(wrong_support)(tasks, where)
         expected = found if where else tasks

@@ -1,4 +1,4 @@
-"""The benchmark of published numbers: what it calls short, what it goes on with, and that its lines fit."""
+"""The benchmark of published numbers: its verdicts, its resumption, and the consistency of its lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES = {**meta_numbers.OMNIGLOT, **meta_numbers.SLOW}
 
 
 def small(*known: float) -> meta_numbers.Line:
-    """Sinusoids, judged once for each known loss after 1 step."""
+    """A line on sinusoids with one evaluation after 1 step for each published loss."""
     problem = regression(nets.mlp(None, (4,)))
     made = functools.partial(maml, problem)
     judged = {
@@ -50,7 +50,7 @@ def test_a_line_that_falls_short_is_an_error_and_a_saved_one_is_found_again(monk
     rows = json.loads(file.read_text())
     assert [f["reached"] for row in rows.values() for f in row["at"].values()] == [True, True, True, False]
     assert rows["hard"]["at"]["test 0 1"]["mean"] < rows["hard"]["at"]["test 1 1"]["mean"]  # less noise
-    # Found again without training, with the same figures.
+    # The second call finds the finished training and gives the same figures.
     assert meta_numbers.main(["--only", "easy", *options]) == 0
     again = json.loads(file.read_text())["easy"]
     assert again["at"] == rows["easy"]["at"]

@@ -1,4 +1,4 @@
-"""The README's examples of meta-learning, and those of docs/meta.md, run."""
+"""The examples of meta-learning in the README and in docs/meta.md run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A meta-learner's training goes on in another process, bit for bit."""
+"""A meta-learner's training resumes in another process, bit for bit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def trained(steps: int, folder: Path | None = None) -> train.Fit:
 
 
 def test_it_goes_on_in_another_process(tmp_path):
-    """A config holds functions (the optimizers), which print differently in each."""
+    """A config holds functions (the optimizers), whose text differs between processes."""
     call = [sys.executable, __file__, str(tmp_path)]
     subprocess.run(call, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=300)
     resumed, whole = trained(6, tmp_path), trained(6)

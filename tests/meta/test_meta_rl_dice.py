@@ -1,4 +1,4 @@
-"""Derivatives of every order, against exact ones: means over all trajectories there are, in float64."""
+"""Derivatives of every order against exact ones: means over all possible trajectories, in float64."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def exact(theta):
 
 
 def true_values(theta):
-    """Of each state at each time, [time + 1, state]."""
+    """The value of each state at each time, [time + 1, state]."""
     policy = np.exp(theta) / np.exp(theta).sum(-1, keepdims=True)
     values = np.zeros((TIME + 1, STATES))
     for t in reversed(range(TIME)):
@@ -80,19 +80,19 @@ ADVANTAGES = {
 
 
 def expectation(form, theta):
-    """The mean of a surrogate over the trajectories that the policy samples, whose chances are constants."""
+    """The mean of a surrogate over the policy's trajectories, whose probabilities are constants."""
     return (jax.lax.stop_gradient(chances(theta)) * form(log_policy(theta))).sum()
 
 
 def derivatives(f):
-    """The first three at THETA."""
+    """The value and the first two derivatives at THETA."""
     first = jax.grad(f)
     all_three = (first, jax.jacfwd(first), jax.jacfwd(jax.jacfwd(first)))
     return jax.jit(lambda theta: [d(theta) for d in all_three])(jnp.asarray(THETA))
 
 
 def test_the_exact_objective():
-    """The flow of states and the sum over trajectories are one number, and its derivatives what they seem."""
+    """The flow of states equals the sum over trajectories, and its derivatives equal central differences."""
     theta = jnp.asarray(THETA)
     assert float(chances(theta).sum()) == pytest.approx(1, abs=1e-12)
     discounts = DISCOUNT ** np.arange(TIME)[:, None]
@@ -143,7 +143,7 @@ def test_the_usual_surrogate_fails_from_the_second_derivative_on():
 
 
 def test_other_advantages_are_told_apart():
-    """Of values that are not true, at lambda below 1, and without the discount of the states."""
+    """The bias with wrong values at lambda below 1, and without the discount of the states."""
     biased = lambda log_prob: loaded_dice(log_prob, ADVANTAGES["gae of other values"](), ENDED, DISCOUNT)  # noqa: E731
     undiscounted = lambda log_prob: loaded_dice(log_prob, ADVANTAGES["returns"](), ENDED)  # noqa: E731
     for form in (biased, undiscounted):
@@ -153,7 +153,7 @@ def test_other_advantages_are_told_apart():
 
 @pytest.mark.parametrize("objective", [dice, loaded_dice, score_function])
 def test_episodes_in_one_stretch_do_not_mix(objective):
-    """Two after each other are worth their sum, with all derivatives; what follows at weight 0 is nothing."""
+    """Two consecutive episodes give the sum of both, with all derivatives; steps of weight 0 add nothing."""
     order = np.random.default_rng(2).permutation(S.shape[1])
     pair = lambda x: jnp.concatenate([x, x[:, order], x])  # noqa: E731
     weight = jnp.concatenate([REWARD, REWARD[:, order], np.zeros_like(REWARD)])
@@ -171,7 +171,7 @@ def test_episodes_in_one_stretch_do_not_mix(objective):
 
 
 def meta(form):
-    """The meta-gradient as an estimator of the expectation gives it, by two nested derivatives."""
+    """The mean of the estimated meta-gradient, by two nested derivatives."""
 
     def adapted(theta):
         return theta + RATE * jax.grad(lambda t: expectation(form, t))(theta)
@@ -200,7 +200,7 @@ def test_the_sampling_term_completes_e_maml():
     to_go = ADVANTAGES["returns"]()
 
     def outcomes(theta):
-        """What each episode, adapted to alone, leads to; [trajectories]."""
+        """The return after adaptation to each single episode, [trajectories]."""
 
         def adapted(i):
             one = lambda t: score_function(log_policy(t), to_go, ENDED, DISCOUNT)[i]  # noqa: E731

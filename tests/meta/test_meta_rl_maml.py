@@ -25,7 +25,7 @@ from lrn.rl.play import Trajectory
 
 TIME, DISCOUNT, RATE = 3, 0.8, 12.0
 _rng = np.random.default_rng(0)
-# Compiled in haste: of these programs little takes as long as their compilation.
+# These programs are compiled without optimization, because the compilation takes most of their time.
 HASTY = {"xla_backend_optimization_level": 0}
 THETA = jnp.asarray(_rng.normal(size=(2, 2)), jnp.float32)
 PROBLEM = mdp.make(
@@ -40,7 +40,7 @@ EXACT = MAMLRLConfig(
 
 
 def objective(theta):
-    """The expected discounted return of three steps over the three steps, as the agent counts it."""
+    """The expected discounted return of three steps divided by three, the agent's objective."""
     policy, flow, total = jax.nn.softmax(theta), PROBLEM.initial, 0.0
     for t in range(TIME):
         pairs = flow[:, None] * policy
@@ -50,7 +50,7 @@ def objective(theta):
 
 
 def meta_gradients(config, draws=8):
-    """Of independent meta-steps, read from Adam's first moment, [draws, state, action]."""
+    """The gradients of independent meta-steps, from Adam's first moment, [draws, state, action]."""
     agent = maml_rl(MINE, TABLE, config)
 
     @partial(jax.jit, compiler_options=HASTY)
@@ -62,7 +62,7 @@ def meta_gradients(config, draws=8):
 
 
 def exact_meta_gradient(steps=1, rate=RATE):
-    """Of the objective after exact inner steps, in float64."""
+    """The gradient of the objective after exact inner steps, in float64."""
     with jax.enable_x64(True):
 
         def adapted(theta):
@@ -103,7 +103,7 @@ def test_the_sampled_meta_gradient_is_the_exact_one(surrogate, steps, tasks, rig
 
 
 def test_first_order_leaves_out_what_it_should():
-    """The gradient where the inner step ends, and nothing else."""
+    """The first-order meta-gradient is the gradient at the end of the inner step."""
     config = dataclasses.replace(EXACT, inner=InnerConfig(rate=RATE, order="first"))
     end = THETA + RATE * jax.grad(objective)(THETA)
     expected = np.asarray(jax.grad(objective)(end))
@@ -114,7 +114,7 @@ def test_first_order_leaves_out_what_it_should():
 
 
 def test_adapting_by_hand():
-    """Two steps climb the exact objective; none leave the parameters as they are, and play once."""
+    """Two steps raise the exact objective; zero steps keep the parameters and play once."""
     agent = maml_rl(MINE, TABLE, dataclasses.replace(EXACT, episodes=20_000, inner=InnerConfig(rate=2.0)))
     state = agent.init(jax.random.key(0), None)
     none = jax.jit(lambda key: agent.adapt(key, state, (), 0), compiler_options=HASTY)(jax.random.key(1))
@@ -131,7 +131,7 @@ def test_adapting_by_hand():
 
 
 def trajectory(reward, terminated):
-    """Two columns of what matters; time is observed, so that the baseline has something to see."""
+    """Episodes in two columns; the time is observed, so that the baseline depends on the observation."""
     reward = jnp.asarray(reward, jnp.float32)
     never = jnp.zeros(reward.shape, bool)
     observation = jnp.ones((*reward.shape, 1))
@@ -147,7 +147,8 @@ def test_only_first_episodes_count_and_nothing_is_bootstrapped():
     np.testing.assert_array_equal(seen.counted, [[1, 1], [1, 1], [0, 1], [0, 1]])
     np.testing.assert_array_equal(seen.reward, [[1, 1], [2, 1], [0, 1], [0, 1]])
     assert seen.ended[-1].all()
-    # So heavy a penalty leaves the mean of the rewards to go for a baseline, and lambda = 1 just these.
+    # With so large a penalty the baseline is the mean of the returns, and with lambda = 1 advantages are
+    # returns minus this mean.
     to_go = np.array([[2, 1.875], [2, 1.75], [0, 1.5], [0, 1]])
     mean = to_go.sum() / 6
     np.testing.assert_allclose(seen.advantage, (to_go - mean) * seen.counted, atol=1e-3)
@@ -159,7 +160,7 @@ def test_only_first_episodes_count_and_nothing_is_bootstrapped():
 
 
 def test_the_baseline_is_ridge_regression():
-    """Against the penalized normal equations by numpy, with features of deviation 1."""
+    """The baseline equals numpy's solution of the penalized normal equations, with standardized features."""
     rng = np.random.default_rng(0)
     observation = jnp.asarray(rng.normal(size=(6, 20, 3)), jnp.float32)
     counted = jnp.asarray(rng.random((6, 20)) < 0.7, jnp.float32)
@@ -177,7 +178,7 @@ def test_the_baseline_is_ridge_regression():
 
 
 def test_the_baseline_bears_features_that_repeat_each_other():
-    """One-hot observations are their own squares, and constant ones nothing at all."""
+    """One-hot observations equal their squares, and constant observations have no variance."""
     hot = jnp.broadcast_to(jax.nn.one_hot(jnp.arange(50) % 4, 4)[None], (5, 50, 4))
     value = jnp.broadcast_to(jnp.arange(50)[None] % 4 * 3.0, (5, 50))
     np.testing.assert_allclose(fit_values(hot, value, jnp.ones((5, 50))), value, atol=0.05)
@@ -185,7 +186,7 @@ def test_the_baseline_bears_features_that_repeat_each_other():
 
 
 def test_episodes_that_end_early():
-    """CartPole by chance: each step pays 1, so an episode's return is its length, below the horizon."""
+    """CartPole with random actions: each step has reward 1, so a return is an episode's length."""
     family = cartpole(horizon=60)
     config = MAMLRLConfig(tasks=4, episodes=8)
     agent = maml_rl(family, nets.mlp(2, (8,)), config)
@@ -229,7 +230,7 @@ def test_each_task_by_itself():
     whole = returns(0)
     assert whole.shape == (5, 3)
     np.testing.assert_allclose(returns(2), whole, rtol=1e-4)
-    assert float(whole.std(0)[0]) > 0.1  # goals differ in how far they are
+    assert float(whole.std(0)[0]) > 0.1  # goals lie at different distances
 
 
 @pytest.mark.parametrize(
@@ -284,5 +285,5 @@ def test_the_point_robot_learns_to_find_its_goal():
     before, after = (table.final("default", f"return@{k}") for k in (0, 1))
     gain, halfwidth = (table.final("default", name) for name in ("gain@1", "gain@1 halfwidth"))
     print(before, after, gain, halfwidth)
-    assert (gain > 2 * halfwidth).all()  # in every seed, far beyond the chance of the tasks
+    assert (gain > 2 * halfwidth).all()  # in every seed, far beyond the noise of the tasks
     assert after.mean() > -5.5

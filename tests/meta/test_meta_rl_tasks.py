@@ -1,4 +1,4 @@
-"""Families of environments: what differs, what is hidden, what is refused."""
+"""Families of environments: their differences, hidden tasks, and bad input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_goals_fill_the_square_or_lie_on_the_circle():
     square = np.asarray(drawn(point_robot(size=0.3)))
     assert square.shape == (500, 2)
     assert np.abs(square).max() <= 0.3
-    # Uniform on [-.3, .3]: deviation .3 / sqrt(3), of which 500 draws give the mean to .008.
+    # Uniform on [-.3, .3] has the deviation .3 / sqrt(3); the mean of 500 draws has the error .008.
     np.testing.assert_allclose(square.mean(0), 0, atol=0.035)
     np.testing.assert_allclose(square.std(0), 0.3 / math.sqrt(3), rtol=0.1)
     circle = np.asarray(drawn(point_robot("circle", size=2.0)))
@@ -148,7 +148,7 @@ def test_physics_fill_their_ranges(family, ranges):
         assert low <= values.min() < low + 0.05 * width
         assert high - 0.05 * width < values.max() <= high
     np.testing.assert_allclose(jax.vmap(family.code)(tasks), np.stack([tasks[n] for n in sorted(ranges)], -1))
-    # Drawn apart: no two of them move together.
+    # The numbers are drawn independently.
     assert np.abs(np.corrcoef(np.stack(list(tasks.values()))) - np.eye(3)).max() < 0.2
 
 

@@ -1,4 +1,4 @@
-"""Shifts of one classification: each dial does what it says, and nothing at 0."""
+"""Shifts of one classification: each dial has its effect, and none at 0."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLASSES = 6
 
 
 def table() -> jax.Array:
-    """Gray pictures, a shade a class and example: class k is between .1 + .1 k and .15 + .1 k."""
+    """Gray pictures of one shade per class and example: class k has shades from .1 + .1 k to .15 + .1 k."""
     shade = 0.1 + 0.1 * np.arange(CLASSES)[:, None] + np.linspace(0, 0.05, 40)[None]
     return jnp.asarray(np.broadcast_to(shade[:, :, None, None, None], (CLASSES, 40, 4, 4, 3)), jnp.float32)
 
@@ -44,7 +44,7 @@ def test_pictures_shift_and_stay_pictures(dial):
     assert float(given.query["x"].min()) >= 0
     assert float(given.query["x"].max()) <= 1
     moved = np.abs(np.asarray(given.query["x"]) - np.asarray(plain.query["x"])).mean((1, 2, 3, 4))
-    assert moved.max() > 3 * moved.min()  # some tasks more than others
+    assert moved.max() > 3 * moved.min()  # tasks differ in the size of their shift
     assert moved.max() > 0.05
 
 
@@ -62,7 +62,7 @@ def test_names_are_handed_round(renamed, moved):
     true = ((shade(given.query) - 0.095) * 10).astype(int)
     for i in range(30):
         names = {int(t): int(y) for t, y in zip(true[i], np.asarray(given.query["y"][i]))}
-        assert len(set(names.values())) == len(names)  # one name a class, the same for all its examples
+        assert len(set(names.values())) == len(names)  # all examples of a class share one label
         assert sum(k != v for k, v in names.items()) <= moved
         code = np.asarray(given.code[i])[-CLASSES * CLASSES :].reshape(CLASSES, CLASSES).argmax(1)
         assert (code != np.arange(CLASSES)).sum() == moved

@@ -43,7 +43,7 @@ ELEMENTS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     ),
     "amsgrad": optax.amsgrad,
 }
-LAYERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {  # they look at whole layers
+LAYERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {  # optimizers with norms of whole layers
     "lamb": optax.lamb,
     "lars": optax.lars,
     "novograd": optax.novograd,
@@ -87,7 +87,7 @@ def test_an_input_that_is_never_there(name):
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_a_layer_that_is_never_used(name):
-    """Also why a gradient may not be moved off zero to be differentiated: LAMB and LARS jump there."""
+    """LAMB and LARS jump at zero, so a gradient must not be moved off zero for its derivative."""
     compare(LAYERS[name], {"w": jnp.array([0.3, -0.7, 0.5]), "v": (jnp.array([0.4, -0.3]),)}, sets(0)[0])
 
 
@@ -124,7 +124,7 @@ def test_at_a_gradient_that_is_zero_but_not_around():
 
 
 def test_a_meta_step_of_maml_with_a_dead_unit_in_a_network():
-    """By the losses of shifted networks, along every parameter of the bodies of three units, one never on."""
+    """Central differences along every parameter of bodies with three units, one of which is never active."""
 
     def apply(params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
         z = x @ params["kernel"] + params["bias"][None]

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics and dropout in episodes, implicit derivatives, images' types, tasks that diverge."""
+"""BatchNorm's statistics and dropout in episodes, implicit derivatives, types of images, diverged tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Normed(nn.Module):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.9999])
 def test_statistics_of_the_support_set_are_those_of_flax_in_training(momentum):
-    """At an input scale of 1e4, whose variance is 1e8, and at others beside it."""
+    """The statistics are right at an input scale of 1e4, with variance 1e8, and at other scales."""
     body = nets.from_flax(Normed(momentum))
     x = jax.random.normal(jax.random.key(0), (12, 4)) * jnp.array([1e4, 3e3, 1.0, 1e-2])[None] + 2
     problem = classification(body, 3, "support")
@@ -47,20 +47,20 @@ def test_statistics_of_the_support_set_are_those_of_flax_in_training(momentum):
     def both(x: Any) -> Any:
         params, net_state = body.init(jax.random.key(1), x)
         trained, _ = body.apply(params, net_state, x, train=True)
-        # Of a copy, for the support set and the queries are told apart by what they are.
+        # The network gets a copy, because the problem recognizes the support set by its identity.
         found = problem.features(params, net_state, {"x": x}, x + 0)
         return trained, found, batch_statistics(body, params, net_state, x)["batch_stats"]["BatchNorm_0"]
 
     trained, found, kept = both(x)
     exact = np.asarray(x, np.float64)
     np.testing.assert_allclose(kept["mean"], exact.mean(0), rtol=1e-5, atol=1e-6)
-    # (flax takes a variance as a difference: of 2 +- 0.01 four digits are left.)
+    # (flax computes a variance as a difference, which leaves four digits for inputs of 2 +- 0.01.)
     np.testing.assert_allclose(kept["var"][:3], exact.var(0)[:3], rtol=1e-4)
     np.testing.assert_allclose(found, trained, rtol=1e-3, atol=1e-3)
 
 
 def apply(params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
-    """BatchNorm's mean alone, kept at .9, and a factor by the key, as random as dropout is."""
+    """A network with BatchNorm's mean (momentum .9) and a random factor in place of dropout."""
     mean = x.mean(0) if train else state["mean"]
     out = (x - mean[None]) @ params["w"]
     if not train:
@@ -76,7 +76,7 @@ DROPPING = Net(
 
 @pytest.mark.parametrize("statistics", ["support", "transductive", "running"])
 def test_dropout_beside_statistics(statistics):
-    """Another key, another loss; the same, the same; none at test, where statistics are all there is."""
+    """The loss depends on the key in training; at test it depends only on the statistics."""
     problem = classification(DROPPING, 3, statistics)
     rng = np.random.default_rng(0)
     x, query = (jnp.asarray(rng.normal(size=(2, n, 3)) + 3, jnp.float32) for n in (3, 6))
@@ -103,7 +103,7 @@ def test_dropout_beside_statistics(statistics):
 
 
 def test_implicit_derivatives_by_everything_equal_finite_differences():
-    """By the start, the strength, the support set and a number that the loss closes over."""
+    """Derivatives by the start, the strength, the support set and a number that the loss closes over."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         x, query = rng.normal(size=(2, 6, 3))
@@ -126,11 +126,11 @@ def test_implicit_derivatives_by_everything_equal_finite_differences():
         differences = np.array([(a - b) / (2 * h) for a, b in moved])
         found = ravel_pytree(outer(start)[1])[0]
     np.testing.assert_allclose(found, differences, rtol=1e-5, atol=1e-7)
-    assert np.abs(differences).min() > 1e-4  # each of them matters
+    assert np.abs(differences).min() > 1e-4  # the result depends on each of them
 
 
 def test_implicit_derivatives_take_so_many_conjugate_gradient_steps():
-    """One from zero goes along the cotangent c: (c c / c A c) c, with A = H / strength + 1."""
+    """One conjugate gradient step from zero along c gives (c c / c A c) c, with A = H / strength + 1."""
     h, c = np.array([1.0, 4.0, 9.0], np.float32), np.array([1.0, 2.0, -1.0], np.float32)
 
     def end(w: Any) -> Any:
@@ -168,7 +168,7 @@ def test_the_posterior_mean_without_noise_is_the_limit_of_little():
     "support", [(), None, {"x": jnp.ones((2, 0, 3))}, {"key": jax.random.split(jax.random.key(0))}]
 )
 def test_tasks_without_a_support_set_adapt_under_an_axis(support):
-    """To a loss that looks at nothing; of 10,000 weights, which are those that the axis matters for."""
+    """Adaptation to a constant loss keeps 10,000 weights, enough for the axis of the tasks to matter."""
     params, config = jnp.arange(10_000.0), InnerConfig(steps=1, rate=0.25)
     found = jax.vmap(
         lambda support: adapt(lambda w, _: (w**2).sum(), params, support, config),
@@ -203,13 +203,13 @@ def answers(values: Any) -> MetaLearner:
 
 
 def halves() -> TaskFamily:
-    """Tasks of code 0 and 1, half of each; nothing to tell but zeros."""
+    """Tasks with code 0 or 1, equally often, whose inputs and targets are zeros."""
     part = {"x": jnp.zeros((2, 1)), "y": jnp.zeros((2, 1))}
     sample = lambda key: jax.random.bernoulli(key).astype(jnp.int32)  # noqa: E731
     return TaskFamily("halves", sample, lambda key, task: (part, part), 1, lambda task: task)
 
 
-# Squared errors of 1e33, finite; of more than the threshold, and of as much less; and of no number.
+# Squared errors: 1e33, which is finite; a little above and a little below the threshold; and NaN.
 OUTPUTS = (3.2e16, 1.1e3, 0.9e3, np.nan)
 
 
@@ -231,7 +231,7 @@ def test_a_finite_loss_beyond_the_threshold_has_diverged():
 
 
 def test_tuned_counts_diverged_test_tasks_in_its_mean():
-    """Left out, they would make a method that diverges on half of its tasks a perfect one."""
+    """Without its diverged tasks a method that diverges on half of all tasks would look perfect."""
     problem = regression(nets.mlp(None, (2,)))
     states = MetaState(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2), jnp.zeros(2))
     found = tuned(

@@ -65,13 +65,13 @@ def problem_of(plain: Plain) -> Problem:
 
 
 def draws(key: np.ndarray, count: int, steps: int, part: str = "all") -> list[Any]:
-    """What multiplies features in each inner step [steps, features], and of the queries, of each task."""
+    """The factors on features in each inner step [steps, features] and for the queries, for each task."""
     return [draws_of(k, steps, part) for k in split(key, count)]
 
 
 def draws_of(key: np.ndarray, steps: int, part: str) -> tuple[np.ndarray, np.ndarray]:
     inner, outer = split(key)
-    if part == "head":  # whose features are computed once
+    if part == "head":  # the features of a fixed body are computed once
         return np.tile(factor(inner), (steps, 1)), factor(outer)
     return factor(split(inner, steps)), factor(outer)
 
@@ -84,14 +84,14 @@ def inner_optimizer(config: InnerConfig) -> Any:
 
 
 class Loop:
-    """The inner loop of a case and what follows it, for one task."""
+    """The inner loop of a case and its query loss, for one task."""
 
     def __init__(self, case: Case):
         self.case, self.plain = case, case.plain
         self.inner: InnerConfig = case.config.inner
 
     def path(self, params: Any, e: Any, noise: Any, steps: int, rates: Any = None, held: Any = None) -> Any:
-        """All parameters before each step and after the last, and the gradients of what is adapted."""
+        """All parameters before each step and after the last, and the gradients of the adapted part."""
         part, x = self.case.part, e.support["x"]
 
         def whole(p: Any) -> Any:
@@ -151,7 +151,7 @@ CASES = {
 
 
 def prepared(case: Case, init: bool = True) -> tuple[Any, Any, Any]:
-    """The learner, a batch, and the state it begins with; without ``init`` one of its form, of zeros."""
+    """The learner, a batch, and the first state; without ``init`` a state of zeros of the same form."""
     learner, key = case.make(problem_of(case.plain), case.config), jax.random.key(1)
     batch = tasks(3, case.tasks, ways=3 * case.plain.labels)
     if init:
@@ -175,7 +175,7 @@ def net_state_of(plain: Plain) -> Any:
 
 
 def follow(case: Case, learner: Any, batch: Any, state: Any, task: Any, draw: Any) -> Any:
-    """Two steps, each with other tasks and another key; the states in the end."""
+    """The states after two steps, each with other tasks and another key."""
     outer = outer_of(case, state.meta)
     step = compiled(learner.step, jax.random.key(0), state, batch)
     for t in range(2):
@@ -216,7 +216,7 @@ def test_steps_are_those_of_the_paper(name):
 
 
 def test_nil_trains_as_maml_and_compares_features():
-    """Raghu et al. 2020, algorithm NIL: cosines to the support examples, added up by class."""
+    """Raghu et al. 2020, algorithm NIL: the sum over a class of the cosines to its support examples."""
     config = MAMLConfig(InnerConfig(steps=1, rate=0.3, order="first"), 0.02)
     case = Case(lambda p, c: nil(p, c, "head"), config, Plain(labels=True, noisy=True), "head", 2)
     learner, batch, state = prepared(case)
@@ -251,10 +251,10 @@ def test_meta_sgd_learns_a_rate_for_each_parameter():
 
 @pytest.mark.parametrize("part", ["body", "head"])
 def test_mr_maml_pays_for_what_its_body_knows(part):
-    """Yin et al. 2020, eq. 5: a Gaussian body, its divergence from the prior charged."""
+    """Yin et al. 2020, eq. 5: a Gaussian body with a penalty on its divergence from the prior."""
     inner, settings = InnerConfig(steps=2, rate=0.2), dict(beta=0.3, prior_std=0.7, initial_std=0.4)
     adam = part == "head"
-    if not adam:  # the head is what is adapted unless one says otherwise
+    if not adam:  # the default adapts the head
         settings |= dict(adapted=part, optimizer=momentum)
     config = MRMAMLConfig(inner=inner, meta_rate=0.03, tasks_at_once=1, **settings)  # pyright: ignore
     case = Case(mr_maml, config, Plain(noisy=True), part, 2)
@@ -320,7 +320,7 @@ def test_imaml_differentiates_where_the_inner_loop_ends():
         return [factor(split(k)) for k in split(key, 2)]
 
     def implicit(e: Any, noise: Any) -> tuple[Any, Any]:
-        solve = pulled(loop, outer.meta, e, noise[0])  # one problem, hence one draw for all of its steps
+        solve = pulled(loop, outer.meta, e, noise[0])  # all inner steps share one draw
         end = adapted(solve, outer.meta, 3, inner_optimizer(inner), lambda t: 0.1)[0][-1]
         _, scores = loop.judged(end, e, noise[1])
         b, unravel = flat(slope(lambda p: loop.plain.loss_on(p, e.support["x"], e.query, noise[1]), end))
@@ -356,7 +356,7 @@ def test_imaml_differentiates_where_the_inner_loop_ends():
 
 
 def flat(tree: Any) -> tuple[np.ndarray, Any]:
-    """All numbers as one vector, and the way back, in NumPy."""
+    """All numbers of a tree as one NumPy vector, and the function back."""
     leaves, form = jax.tree.flatten(tree)
     ends = np.cumsum([x.size for x in leaves])[:-1]
 

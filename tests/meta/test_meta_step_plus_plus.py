@@ -29,7 +29,8 @@ from lrn.meta.adapt import InnerConfig
 from lrn.meta.maml_plus_plus import MAMLPlusPlusConfig, maml_plus_plus
 from lrn.meta.problem import classification
 
-# One step of first order, three over which the loss moves, five in which the rate falls.
+# One meta-step of first order, three over which the loss moves to the last step, five over which the rate
+# falls.
 ALL = MAMLPlusPlusConfig(
     inner=InnerConfig(steps=3, rate=0.2), meta_rate=0.05, final_rate=0.01, total_steps=5,
     first_order_steps=1, multi_step_steps=3, clip=0.06, tasks_at_once=1,
@@ -42,7 +43,7 @@ PLAIN = Plain(labels=True, noisy=True)
 
 
 def weights_of(c: MAMLPlusPlusConfig, count: int) -> np.ndarray:
-    """The authors' get_per_step_loss_importance_vector; the last step's alone after it."""
+    """The authors' get_per_step_loss_importance_vector; afterwards only the last step has a weight."""
     steps, over = c.inner.steps, c.multi_step_steps
     if count >= over:
         return np.eye(steps)[-1]
@@ -54,7 +55,7 @@ def weights_of(c: MAMLPlusPlusConfig, count: int) -> np.ndarray:
 
 
 def path_of(meta: Any, e: Any, noise: Any, steps: int, held: Any = None) -> Any:
-    """The inner loop, with a rate a step and array, the last for all steps after it."""
+    """The inner loop with a rate for each step and array; further steps use the last step's rates."""
     x = e.support["x"]
 
     def loss(p: Any, t: int) -> Any:
@@ -114,7 +115,7 @@ def test_steps_are_those_of_the_paper(config, steps):
     rates = jax.tree.map(lambda p: np.full(config.inner.steps, 0.2), params)
     Reference(config, {"params": params, "rates": rates}).outer.check(state)
 
-    # Rates all differ, between steps and between arrays.
+    # All rates differ between steps and between arrays.
     moved = nudged(state.meta["params"]), nudged(state.meta["rates"])
     state = state._replace(meta={"params": moved[0], "rates": jax.tree.map(lambda r: 0.3 * r, moved[1])})
     reference = Reference(config, state.meta)
@@ -136,7 +137,7 @@ def test_steps_are_those_of_the_paper(config, steps):
     look = compiled(curve, state, one)
     np.testing.assert_allclose(look(state, one), expected, rtol=1e-4, atol=1e-5)
 
-    # With a first rate of 0 and a last one of .02, the first step alone does nothing.
+    # With a first rate of 0 and a last rate of .02 only the first step changes nothing.
     steps = config.inner.steps
     some = jax.tree.map(lambda r: jnp.zeros(steps).at[-1].set(0.02), state.meta["rates"])
     found = np.asarray(look(state._replace(meta={**state.meta, "rates": some}), one))

@@ -1,4 +1,4 @@
-"""Whole meta-steps of what learns all tasks as one: pooled, oracle, ARM and IRM, against plain NumPy."""
+"""Whole meta-steps of pooled, oracle, ARM and IRM, which train on all tasks together, against plain NumPy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def started(learner: Any, batch: Any) -> Any:
 def follow(
     learner: Any, state: Any, outer: Outer, task: Any, draw: Any, batch_of: Any, steps: int = 2
 ) -> Any:
-    """Some steps, each with other tasks and another key; the state in the end."""
+    """The state after some steps, each with other tasks and another key."""
     step = compiled(learner.step, jax.random.key(0), state, batch_of(0))
     for t in range(steps):
         batch, drawn = batch_of(20 + t), [draw(k) for k in split(words(50 + t), 3)]
@@ -63,7 +63,7 @@ def follow(
 
 
 def check_curve(learner: Any, state: Any, batch: Any, expected: Any) -> None:
-    """The curve of the second task, of as many steps as expected."""
+    """The curve of the second task, with as many steps as ``expected``."""
     one = jax.tree.map(lambda x: x[1], batch)
 
     def curve(state: Any, one: Any) -> Any:
@@ -74,7 +74,7 @@ def check_curve(learner: Any, state: Any, batch: Any, expected: Any) -> None:
 
 
 def own(key: np.ndarray) -> np.ndarray:
-    """What multiplies the features of a task's one pass."""
+    """The factors on the features in the single pass of a task."""
     return factor(split(key, 1)[0])
 
 
@@ -135,7 +135,7 @@ def test_pooled_tells_all_classes_of_the_training_apart():
     expected = tuned(plain, {**outer.meta, "head": none}, each(batch)[1], "all", 3, 0.2)
     check_curve(learner, state, batch, expected)
 
-    # A label that is no class is an error, not the last class.
+    # A label outside of the classes is an error, not the last class.
     wrong = np.array(batch.query["y"])
     wrong[0, 1] = 3
     bad = batch._replace(query={**batch.query, "y": wrong})
@@ -145,7 +145,7 @@ def test_pooled_tells_all_classes_of_the_training_apart():
 
 
 def beside(x: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """Examples [n, d] with the same numbers [c] beside each."""
+    """Examples [n, d] concatenated with the same numbers [c], [n, d + c]."""
     return np.concatenate([x, np.tile(code, (len(x), 1))], axis=1)
 
 
@@ -173,7 +173,7 @@ def test_the_oracle_is_told_the_task():
 
 
 def test_arm_is_told_what_the_support_set_looks_like():
-    """Zhang et al. 2021, ARM-CML: the mean of a second network over the inputs, beside each input."""
+    """Zhang et al. 2021, ARM-CML: each input is concatenated with the mean of a second network's outputs."""
     plain = Plain(labels=True, statistics="support", noisy=True)
     context = body(noisy=True, features=1)
     problem = classification(body(noisy=True, kept=True), 3, "support")
@@ -222,7 +222,7 @@ def test_arm_is_told_what_the_support_set_looks_like():
     ids=["weights above 1, later", "plain"],
 )
 def test_irm_pays_for_scales_of_an_environment(config):
-    """Arjovsky et al. 2019, IRMv1, with pairs of examples in place of halves."""
+    """Arjovsky et al. 2019, IRMv1, with all pairs of examples in place of two halves."""
     plain = Plain(noisy=True)
     learner = irm(regression(body(noisy=True), 2), config)
     batch, optimizer = tasks(3), "momentum" if config.optimizer is momentum else "adam"

@@ -32,7 +32,7 @@ PLAIN = Plain(labels=True)
 
 
 def logits(known: np.ndarray, y: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Minus squared distances to the class means; a class without an example has the mean of all."""
+    """Minus squared distances to the class means; a class without examples has the mean of all features."""
     means = np.stack([known[y == c].mean(0) if (y == c).any() else known.mean(0) for c in range(3)])
     return -((found[:, None] - means) ** 2).sum(-1)
 
@@ -76,7 +76,7 @@ def test_steps_are_those_of_the_paper(running, halve_every):
         state, metrics = step(jax.random.key(50 + t), state, batch)
         means: list[np.ndarray] = []
         check_metrics(metrics, meta_step(outer, task, drawn, batch))
-        if running:  # those of the parameters as they were come first
+        if running:  # the new statistics are those of the parameters before the step
             kept = {"mean": 0.7 * kept["mean"] + 0.3 * np.mean(means[:3], 0)}  # pyright: ignore
         outer.check(state, kept)
 
@@ -85,5 +85,5 @@ def test_steps_are_those_of_the_paper(running, halve_every):
     e = each(batch)[1]
     assert 2 not in e.support["y"]
     known, asked = (hidden(outer.meta, part["x"]) for part in (e.support, e.query))
-    expected = logits(known, e.support["y"], asked)  # statistics are taken off both, and distances stay
+    expected = logits(known, e.support["y"], asked)  # subtracting statistics from both keeps the distances
     np.testing.assert_allclose(found, np.stack([expected] * 3), rtol=1e-4, atol=1e-4)

@@ -34,7 +34,7 @@ from lrn.meta.scratch import ScratchConfig, scratch
 
 
 def ends(plain: Plain, params: Any, seen: Any, noise: Any, steps: int, rate: float, decay: float) -> Any:
-    """Parameters before each inner step on a set and after the last."""
+    """The parameters before each inner step on a set and after the last step."""
 
     def loss(p: Any, t: int) -> Any:
         return plain.loss_on(p, seen["x"], seen, None if noise is None else noise[t])
@@ -43,12 +43,12 @@ def ends(plain: Plain, params: Any, seen: Any, noise: Any, steps: int, rate: flo
 
 
 def outputs(plain: Plain, path: list[Any], e: Any) -> np.ndarray:
-    """Of the queries, with each of these parameters."""
+    """The outputs for the queries with each of these parameters."""
     return np.stack([plain.predict(p, e.support["x"], e.query["x"]) for p in path])
 
 
 def curve_of(learner: Any, state: Any, batch: Any, steps: int) -> Any:
-    """Of the second task."""
+    """The curve of the second task."""
     one = jax.tree.map(lambda x: x[1], batch)
 
     def curve(state: Any, one: Any) -> Any:
@@ -77,7 +77,7 @@ def test_steps_move_towards_where_inner_loops_end(join):
     def outer_of(meta: Any) -> Outer:
         outer = Outer(meta, config.meta_rate, "momentum" if join else "adam", decay=0.0)
         if join:
-            outer.optimizer = None  # plain descent keeps nothing
+            outer.optimizer = None  # plain descent has no state
         return outer
 
     def check(outer: Outer, state: Any) -> None:
@@ -109,7 +109,7 @@ def test_steps_move_towards_where_inner_loops_end(join):
         check(outer, state)
         check_metrics(metrics, {name: np.mean([s[name] for s in scores]) for name in scores[0]})
 
-        # Other labels of the queries: without join nothing is learned from them, to the bit.
+        # Without join other labels of the queries change no bit of the step.
         y = (1 + batch.query["y"]) % 3 if join else 1 + batch.query["y"]
         other, judged = step(jax.random.key(50 + t), before, batch._replace(query={**batch.query, "y": y}))
         same = [np.array_equal(a, b) for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(state))]
@@ -149,7 +149,7 @@ def test_scratch_learns_nothing_and_trains_on_each_support_set():
     found = curve_of(learner, state, batch, 3)
     np.testing.assert_allclose(found, outputs(plain, path, e), rtol=1e-4, atol=1e-5)
 
-    # A support label that is no class is seen, though nothing was learned from it.
+    # A support label outside of the classes makes the loss NaN, although scratch learns nothing.
     wrong = np.array(batch.support["y"])
     wrong[1, 2] = 3
     _, metrics = step(key, state, batch._replace(support={**batch.support, "y": jnp.asarray(wrong)}))

@@ -24,10 +24,10 @@ from lrn.rl.env import Box, Discrete, Env, Step
 from lrn.types import Net
 
 TURN = np.array([[0.8, 0.3], [-0.4, 0.6]])
-PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # of the discrete actions
+PUSHES = np.array([[0.5, -0.2], [-0.4, 0.3], [0.1, 0.6]])  # the push of each discrete action
 LOW, HIGH = np.array([-2.0, -1.0]), np.array([1.0, 3.0])
 EDGE, LENGTH = 0.6, 4
-KEPT = 1.3  # the network's state: what observations are multiplied by
+KEPT = 1.3  # the network's state: a factor on observations
 
 
 class Place(NamedTuple):
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def family(discrete: bool) -> RLTaskFamily:
-    """Two numbers drift by a task's own push; episodes end beyond an edge, or by time."""
+    """An environment of two numbers that drift by the task's push; an edge or a time limit ends episodes."""
 
     def env(task: Any) -> Env:
         def reset(key: Any) -> Any:
@@ -57,7 +57,7 @@ def family(discrete: bool) -> RLTaskFamily:
 
 
 def net(discrete: bool) -> Net:
-    """A linear network, which reads its inputs through a kept scale."""
+    """A linear network whose state scales its inputs."""
     outputs = 2 + discrete
 
     def init(key: Any, x: Any) -> Any:
@@ -74,7 +74,7 @@ def net(discrete: bool) -> Net:
 
 
 class Played(NamedTuple):
-    """First episodes of a task: lists with a row a step; ``old`` are log-probabilities where sampled."""
+    """First episodes of a task, as lists with a row per step; ``old`` holds sampling log-probabilities."""
 
     observation: list[np.ndarray]
     action: list[np.ndarray]
@@ -171,7 +171,7 @@ class Reference:
             if c.surrogate != "dice":
                 total = total + (new * weight).sum(-1)
                 continue
-            # How much of step s is in the likelihood of step t: fewer the longer ago it was.
+            # The weight of step s in the likelihood of step t, which falls with the time between them.
             owes = np.tril(c.dependence ** np.maximum(time[:, None] - time, 0.0))
             through = np.exp((new - old) @ owes.T)
             before = np.exp((new - old) @ (owes - np.eye(len(x))).T)
@@ -280,7 +280,7 @@ def test_steps_are_those_of_the_papers(name):
 
     if name == "naive, first order":
         return
-    # Evaluated: other steps than in training, tasks and episodes of its own keys.
+    # The evaluation has other numbers of steps than the training, and keys of its own for tasks and episodes.
     measure = evaluator(lambda config: tasks, tasks=3, at=(3, 0), tasks_at_once=2)
     found = compiled(lambda key, state: measure(agent, config, key, state, None), key, state)(key, state)
     returns = []
@@ -295,4 +295,4 @@ def test_steps_are_those_of_the_papers(name):
     assert set(found) == set(expected)
     for label, value in expected.items():
         np.testing.assert_allclose(found[label], value, rtol=1e-3, atol=1e-4, err_msg=label)
-    assert special.stdtrit(2, 0.975) > 4  # few tasks, wide intervals
+    assert special.stdtrit(2, 0.975) > 4  # few tasks give wide intervals

@@ -1,4 +1,4 @@
-"""What is chosen and what is measured, against plain NumPy: which tasks, which key, every number."""
+"""The choice of candidates and their measures against plain NumPy: tasks, keys, and every number."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SHOTS = 2
 
 @config
 class Setting:
-    """A candidate: how far a step goes."""
+    """A candidate: the length of a step."""
 
     rate: float = 0.1
 
 
 def family(shift: float = 0.0, name: str = "numbers") -> TaskFamily:
-    """A task is a number of its own key; its examples are numbers of another."""
+    """A family in which a task is a number drawn from its key, with examples drawn from another key."""
 
     def sample(key: Any) -> Any:
         return jax.random.uniform(key, minval=shift, maxval=1.0 + shift)
@@ -53,7 +53,7 @@ def drawn(key: np.ndarray, count: int, shift: float = 0.0) -> list[Any]:
 
 
 def learner_of(setting: Setting) -> MetaLearner:
-    """After k steps it says a number that all it is given has a part in."""
+    """A learner whose output after k steps depends on all of its arguments."""
 
     def curve(state: Any, support: Any, x: Any, code: Any, steps: int) -> Any:
         k = jnp.arange(steps + 1)[:, None, None]
@@ -88,7 +88,7 @@ def table(rate: float, w: float, tasks: list[Any]) -> dict[str, np.ndarray]:
     return {name: np.stack([e[name] for e in each]) for name in ("loss", "sign")}
 
 
-# So near to each other that which tasks there are decides.
+# Candidates so close to each other that the choice depends on the tasks.
 RATES = (0.02, 0.09, 0.05, 0.03, 3.0)
 STATES = [{"w": np.array([w, w + 0.1], np.float32)} for w in (0.42, 0.29, 0.36, 0.5, 0.45)]
 BOUND = 0.2
@@ -112,7 +112,7 @@ def choice(stream: int, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("several", [False, True])
 def test_it_chooses_on_one_stream_and_measures_on_another(several):
-    """601 to choose, 600 to be judged; the two would choose differently here."""
+    """Stream 601 chooses and stream 600 judges; here the two streams would choose differently."""
     test = {"near": family(), "far": family(0.3)} if several else family()
     found = tuned(
         learner_of, PROBLEM, [(Setting(r), s) for r, s in zip(RATES, STATES)], SEEDS,
@@ -170,7 +170,9 @@ def test_an_evaluation_measures_fresh_tasks_of_its_key(bound):
             error = some.std(ddof=1) / np.sqrt(len(some))
             expected[f"{name}@{k} halfwidth"] = stats.t.ppf(0.975, len(some) - 1) * error
     if bound == 0.205:
-        np.testing.assert_allclose(expected["diverged@3"], 5 / 7)  # two are left, the fewest with a spread
+        np.testing.assert_allclose(
+            expected["diverged@3"], 5 / 7
+        )  # two tasks are left, the fewest for a spread
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=2e-4, err_msg=name)

@@ -1,4 +1,4 @@
-"""Fair comparison: chosen on validation tasks, for each number of steps, and measured on test tasks."""
+"""Fair comparison: validation tasks choose candidates for each number of steps, test tasks measure them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_choice_is_that_of_an_exhaustive_search_on_the_validation_tasks(stat
         ]
         losses.append(np.mean(each, axis=(0, 1)))
     np.testing.assert_array_equal(found["chosen"], np.argmin(losses, axis=0))
-    # What is reported is what that candidate does on the test tasks, which are others.
+    # The reported scores are those of the chosen candidate on the test tasks, which are other tasks.
     for k, chosen in enumerate(found["chosen"]):
         alone = per_seed_and_task(
             learner_of, PROBLEM, settings(rates[chosen]), states, FAMILY, SEEDS, tasks=30, steps=3
@@ -61,7 +61,7 @@ def test_the_choice_is_that_of_an_exhaustive_search_on_the_validation_tasks(stat
 
 
 def test_steps_are_chosen_for_apart(states):
-    """A rate that is right for one step is too high for many, and neither is used for the other."""
+    """A rate that suits one step is too high for many steps, so each number of steps gets its own rate."""
     found = find([(settings(0.02), states), (settings(0.2), states), (settings(1.0), states)], steps=8)
     assert found["chosen"].shape == (9,)
     best = np.array([find([(settings(r), states)], steps=8)["loss"].mean(0) for r in (0.02, 0.2, 1.0)])

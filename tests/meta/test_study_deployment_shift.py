@@ -32,7 +32,7 @@ CONFIG = Config()
 
 
 def made(arm=2.0, statistics=2.0, concept=40.0, shuffled=45.0, least=0.0, accuracy=90.0):
-    """Regrets in which each method does what the literature says, but for what is given."""
+    """Regrets in which each method does what the literature says, except for the arguments."""
     spread = np.random.RandomState(0).randn(len(SEEDS)) * 0.1
     covariate = {FROZEN: 10.0, NORMED: 10.0, STATISTICS: statistics, ARM: arm, IRM: 10.0, ENSEMBLE: 7.0}
     regrets = {("covariate", m, 0): v for m, v in covariate.items()}
@@ -62,7 +62,7 @@ def made(arm=2.0, statistics=2.0, concept=40.0, shuffled=45.0, least=0.0, accura
         ({}, "supported"),
         ({"arm": 8.0}, "mixed"),
         ({"statistics": 8.0}, "mixed"),
-        ({"concept": 20.0}, "mixed"),  # a context that tells what labels mean
+        ({"concept": 20.0}, "mixed"),  # a context that reveals the meaning of labels
         ({"accuracy": 50.0}, "invalid"),
         ({"least": -5.0}, "invalid"),
         ({"shuffled": 20.0}, "invalid"),
@@ -95,7 +95,7 @@ def test_each_kind_shifts_what_it_says_and_training_half():
 
 
 def test_the_oracle_undoes_a_shift():
-    """Labels handed round and frequencies: its outputs are the network's, renamed, plus the log prior."""
+    """With exchanged labels and frequencies its outputs are the network's, renamed, plus the log prior."""
     oracle, problem = study._oracle(10), study._problem()
     x = jax.random.uniform(jax.random.key(0), (4, 100))
     params = problem.init(jax.random.key(1), x)[0]

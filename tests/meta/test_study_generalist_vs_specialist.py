@@ -71,7 +71,7 @@ def made(maml=0.0, behind=0.5, known=1.0, wrong=1.0):
         ({"behind": -0.5}, "mixed"),  # the generalist is ahead to the end
         ({"maml": 1.2}, "mixed"),  # and behind from the start
         ({"known": 3.0}, "invalid"),
-        ({"wrong": 0.0}, "invalid"),  # whatever points will do
+        ({"wrong": 0.0}, "invalid"),  # any points would do
     ],
 )
 def test_the_verdict_follows_from_the_errors(found, verdict):
@@ -87,7 +87,7 @@ def test_crossings_by_hand():
 
 
 def test_adaptation_is_plain_descent_where_a_batch_holds_all_points():
-    """Five points in batches of ten: each twice, so the gradient is that of all five."""
+    """A batch of ten holds each of five points twice, so the gradient is that of all five points."""
     config = Config(counts=(5, 10, 40), batch=10)
     task = jax.tree.map(lambda a: a[0], study._tasks(config, np.uint32(1), study.VALIDATION, 1))
     problem = study._problem()

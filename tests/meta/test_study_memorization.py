@@ -1,4 +1,4 @@
-"""The study of memorization: runs at its smallest, its tasks are what it says, its verdict follows."""
+"""The study of memorization: a smallest run, its tasks, and its verdict from given errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEEDS = list(range(10))
 
 
 def made(known=0.02, cost=0.5, cost_at_many=0.0, cured=0.7, able=0.2, wrong=1.3, least=0.7):
-    """A table of ten seeds in which these came out."""
+    """A table of ten seeds with these values."""
     noise = np.random.RandomState(0)
     few, some, many = Config().pools
     cells = {}

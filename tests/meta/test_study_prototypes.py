@@ -1,4 +1,4 @@
-"""The study of prototypes against MAML: runs at its smallest, chooses and interpolates as it says."""
+"""The study of prototypes against MAML: a smallest run, its choices and its interpolation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEEDS = list(range(10))
 
 
 def made(ahead=0.05, cheaper=0.05, reached=0.3, wrong=0.2, untrained=0.4, counted=1.05):
-    """A table of ten seeds in which these came out."""
+    """A table of ten seeds with these values."""
     spread = np.random.RandomState(0).randn(len(SEEDS)) * 0.002
     rows = []
     for shots in Config().shots:
@@ -42,7 +42,7 @@ def made(ahead=0.05, cheaper=0.05, reached=0.3, wrong=0.2, untrained=0.4, counte
         ({"ahead": -0.04}, "mixed"),
         ({"cheaper": -0.05}, "mixed"),
         ({"reached": 0.8}, "mixed"),
-        ({"wrong": 0.4}, "invalid"),  # labels that mean nothing must not help
+        ({"wrong": 0.4}, "invalid"),  # labels without meaning must not help
         ({"untrained": 0.79}, "invalid"),
         ({"counted": 1.3}, "invalid"),
     ],

@@ -1,4 +1,4 @@
-"""The study of rapid adaptation: runs at its smallest, and its verdict follows from the losses."""
+"""The study of rapid adaptation: a smallest run, and its verdict from given losses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_wrong_support_set_is_another_tasks():
 
 
 def made(sine=0.3, baseline=1.5, glyph=0.5, anil=0.0, oracle=0.1, wrong=5.0, first=0.8):
-    """A table of ten seeds in which these came out."""
+    """A table of ten seeds with these values."""
     spread = np.random.RandomState(0).randn(len(SEEDS)) * 0.01
     cells = {
         (arm(SINE, "MAML"), "share of the first step"): first,
@@ -67,7 +67,7 @@ def made(sine=0.3, baseline=1.5, glyph=0.5, anil=0.0, oracle=0.1, wrong=5.0, fir
         ({"baseline": 0.5}, "mixed"),  # they catch up
         ({"anil": -0.2}, "mixed"),  # adaptation, not reuse
         ({"first": 0.2}, "mixed"),
-        ({"oracle": 1.5}, "invalid"),  # nobody beats who is told
+        ({"oracle": 1.5}, "invalid"),  # no method may beat the oracle
         ({"wrong": 1.0}, "invalid"),  # the support set is not used
     ],
 )

@@ -1,4 +1,4 @@
-"""The studies of shift: order is all that differs between curricula, and the dials measure what they say."""
+"""The studies of shift: curricula differ only in order, and the dials move what they name."""
 
 from __future__ import annotations
 

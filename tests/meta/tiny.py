@@ -1,8 +1,8 @@
-"""For references of whole meta-steps: tiny networks and tasks, in jax and in plain NumPy float64.
+"""Tiny networks and tasks, in jax and in NumPy float64, for reference implementations of meta-steps.
 
-A body maps two numbers to three features, a linear head these to outputs. Inner gradients are complex steps,
-exact to rounding (Squire and Trapp 1998), so that meta-gradients can be central differences over whole inner
-loops: nothing is derived by hand.
+A body maps two numbers to three features, and a linear head maps the features to outputs. Inner gradients
+are complex steps, exact up to rounding (Squire and Trapp 1998). Meta-gradients are central differences
+over whole inner loops, so no derivative is written by hand.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ def _hashed(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.nda
 
 
 def split(key: np.ndarray, shape: int | tuple[int, ...] = 2) -> np.ndarray:
-    """`jax.random.split`, of words and without jax, which would compile it: [*shape, 2]."""
+    """`jax.random.split` on the words of a key, [*shape, 2], in NumPy, which needs no compilation."""
     return np.stack(_hashed(key, shape if isinstance(shape, tuple) else (shape,)), -1)
 
 
 def fold_in(key: np.ndarray, data: int) -> np.ndarray:
-    """`jax.random.fold_in`, likewise."""
+    """`jax.random.fold_in` on the words of a key, in NumPy."""
     given = [np.array([w], np.uint32) for w in (*key, 0, data)]
     return np.concatenate(hashed(*given))  # pyright: ignore
 
 
 def uniform(key: np.ndarray, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """`jax.random.uniform`, likewise, in float64."""
+    """`jax.random.uniform` from the words of a key, in NumPy float64."""
     high_bits, low_bits = _hashed(key, shape or (1,))
     mantissa = (high_bits ^ low_bits) >> np.uint32(9)
     return (low + (high - low) * (mantissa / 2.0**23)).reshape(shape)
 
 
 def normal(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`jax.random.normal`, likewise."""
+    """`jax.random.normal` from the words of a key, in NumPy float64."""
     return np.sqrt(2) * special.erfinv(uniform(key, shape, -1 + 2.0**-24, 1.0))
 
 
 def body(noisy: bool = False, kept: bool = False, features: int = FEATURES, bias: bool = True) -> Net:
-    """A linear body; its first weights depend on the key and on the examples it is shown.
+    """A linear body, whose initial weights depend on the key and on the examples.
 
     Args:
-        noisy: in training every feature is multiplied by a number drawn from the key.
-        kept: the mean of a batch is taken off, or after training a moving average of those.
-        features: how many.
-        bias: whether there is one.
+        noisy: whether training multiplies every feature by a number drawn from the key.
+        kept: whether the mean is subtracted: that of the batch in training, a moving average at test.
+        features: the number of features.
+        bias: whether the body has a bias.
     """
 
     def init(key: Key, x: Array) -> Any:
@@ -91,9 +91,9 @@ def body(noisy: bool = False, kept: bool = False, features: int = FEATURES, bias
 
 
 def factor(key: Any, features: int = FEATURES) -> Any:
-    """What a key multiplies features by, [features]; of its words [..., 2], in NumPy, [..., features].
+    """The factors on features that a key gives, [features]; from words [..., 2], in NumPy, [..., features].
 
-    Of its bits as they are, since to draw from it would be half of what a program takes to compile.
+    The factors are the bits of the key, because a draw would take half of a program's compilation.
     """
     typed = isinstance(key, jax.Array)
     high, low = jnp.moveaxis(jax.random.key_data(key), -1, 0) if typed else np.moveaxis(key, -1, 0)
@@ -107,7 +107,7 @@ def hidden(params: Tree, x: np.ndarray) -> np.ndarray:
     return x @ params["w"] + (params["b"][..., None, :] if "b" in params else 0.0)
 
 
-REST = factor(words(0))  # what statistics are gathered with after training
+REST = factor(words(0))  # the factors with which statistics are computed at test
 
 
 class Plain(NamedTuple):
@@ -159,11 +159,11 @@ def tasks(seed: int, count: int = 3, *, ways: int = 0, code: str = "") -> Episod
     """Tasks whose numbers all differ: 4 examples and 5 queries of 2 numbers, with two outputs or labels.
 
     Args:
-        seed: other tasks for each.
-        count: how many.
-        ways: of a classification of 3 classes, the second task without the last in its support set; 0 for a
+        seed: the seed of the tasks.
+        count: the number of tasks.
+        ways: 3 for a classification, whose second task lacks the last class in its support set; 0 for a
             regression.
-        code: "numbers" [1], or "classes" [3], of 5.
+        code: "numbers" [1], or "classes" [3], out of 5.
     """
     rng = np.random.default_rng(seed)
 
@@ -203,7 +203,7 @@ def begin(key: np.ndarray, x: np.ndarray, outputs: int, features: int = FEATURES
 
 
 def slope(loss: Callable[[Tree], Any], params: Tree) -> Tree:
-    """The gradient by complex steps, of a loss that is given all steps at once, on a leading axis."""
+    """The gradient by complex steps, of a loss that takes all steps together on a leading axis."""
     leaves, form = jax.tree.flatten(params)
     total, at, moved = sum(x.size for x in leaves), 0, []
     for leaf in leaves:
@@ -245,12 +245,12 @@ def adapted(
     """The inner loop: parameters before each step and after the last, and the gradients.
 
     Args:
-        loss: ``loss(params, t)`` of step t, as `slope` wants it.
-        params: to begin with.
-        steps: how many.
-        optimizer: ``optimizer(params)`` makes one.
-        rates: ``rates(t)`` of step t.
-        held: gradients to take instead of the loss's, which a first order holds constant.
+        loss: ``loss(params, t)``, the loss of step t, in the form for `slope`.
+        params: the first parameters.
+        steps: the number of steps.
+        optimizer: ``optimizer(params)``, which makes an optimizer.
+        rates: ``rates(t)``, the rates of step t.
+        held: gradients in place of the loss's, which first order holds constant.
     """
     stepper, path, slopes = optimizer(params), [params], []
     for t in range(steps):
@@ -260,7 +260,7 @@ def adapted(
 
 
 class Outer:
-    """A learner's state: what is meta-learned, its optimizer, and how many meta-steps were taken."""
+    """A learner's state: the meta-parameters, their optimizer, and the number of meta-steps taken."""
 
     def __init__(self, meta: Tree, rate: Any, optimizer: str = "adam", decay: float = 0.6):
         self.meta, self.rate, self.taken = as_float64(meta), rate, 0
@@ -292,17 +292,17 @@ class Outer:
 
 
 def nudged(tree: Tree, seed: int = 11) -> Tree:
-    """Other numbers near these, all different, none of them 0."""
+    """Numbers near the given ones, all different and none of them 0."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x) + 0.4 * rng.normal(size=x.shape), x.dtype), tree)
 
 
-# ``task(meta, drawn, episode, count, held) -> (loss, metrics, what a first order holds constant)``
+# ``task(meta, drawn, episode, count, held) -> (loss, metrics, gradients that first order holds constant)``
 Task = Callable[[Tree, Any, Episode, int, Any], tuple[float, dict[str, float], Any]]
 
 
 def meta_step(outer: Outer, task: Task, drawn: list[Any], episodes: Episode) -> dict[str, float]:
-    """Follow the gradient of the mean loss over the tasks, by central differences; the mean metrics."""
+    """Step along the gradient of the mean loss over tasks, by central differences; returns mean metrics."""
     given = list(zip(drawn, each(episodes), strict=True))
     found = [task(outer.meta, d, e, outer.taken, None) for d, e in given]
     held = [h for _, _, h in found]

@@ -141,9 +141,7 @@ def test_losses_are_nan_in_value_and_gradient_for_a_label_that_is_no_class(name)
             loss(z, wrong)
     with pytest.raises(ValueError, match=r"\[batch, classes\] for 1 labels, got shape \(6, 4\)"):
         loss(z, y[:1])
-    with pytest.raises(
-        ValueError, match=r"one array \[batch, classes\], got tuple; of what Net.apply returns"
-    ):
+    with pytest.raises(ValueError, match=r"one array \[batch, classes\], got tuple; Net.apply returns"):
         loss((z, ()), y)
 
 

@@ -31,7 +31,7 @@ def test_the_new_study_runs_and_is_judged(mine, tmp_path, capsys):
     assert call("register", mine, capsys=capsys)[0] == 0
     code, out, _ = call("run", mine, "--out", tmp_path / "runs", "--no-progress", capsys=capsys)
     assert code == 0
-    assert "It holds (10% outliers) and fails (0% outliers)." in out
+    assert "The claim holds (10% outliers) and fails (0% outliers)." in out
     (path,) = (tmp_path / "runs" / "my_study").glob("*/verdict.json")
     verdict = json.loads(path.read_text())
     assert verdict["exploratory"] == ""

@@ -42,8 +42,8 @@ def few_shot(
         shuffled: whether labels are drawn anew for each task. If not, a label is the class's number modulo
             ``ways``; tasks then do not contradict each other, and a network can memorize them.
 
-    The code of a task is the numbers of its classes, int [ways], from 0 to classes - 1 (4 classes - 1 with
-    rotations).
+    The code of a task is the numbers of its classes, int [ways], from 0 to classes - 1 (4
+    classes - 1 with rotations).
 
     Raises:
         ValueError: the data has fewer classes or examples than a task needs, a count is below 1 (``ways``

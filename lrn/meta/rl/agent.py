@@ -25,8 +25,8 @@ class MetaAgent(NamedTuple):
     init: ``init(key, batch) -> state``; ``batch`` is None.
     step: ``step(key, state, batch) -> (state, metrics)``: one meta-step, which draws and plays its tasks;
         ``batch`` is None.
-    adapt: ``adapt(key, state, task, steps) -> Adapted``: ``steps`` times, play a task of the family and
-        adapt.
+    adapt: ``adapt(key, state, task, steps) -> Adapted``: ``steps`` times, play a task of the
+        family and adapt.
     """
 
     init: Callable[[Key, Batch], State]

@@ -28,9 +28,8 @@ def features(observation: Array) -> Array:
 def fit_values(observation: Array, returns: Array, counted: Array, ridge: ArrayLike = 1e-3) -> Array:
     """Values [time, n] by ridge regression of the returns on `features`, fitted to the steps that count.
 
-    The values are fitted to the returns of the same episodes for which they are the baseline, as in Duan
-    et al. This biases the policy gradient by an amount that is inversely proportional to the number of
-    episodes.
+    The values are fitted to the returns of the same episodes for which they are the baseline, as in Duan et
+    al. This biases the policy gradient by an amount that is inversely proportional to the number of episodes.
 
     Args:
         observation: [time, n, ...].

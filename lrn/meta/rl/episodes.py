@@ -71,9 +71,9 @@ def judge(
 ) -> Seen:
     """The first episode of each column, with the advantages of its actions.
 
-    The horizon is part of the task, and the time is a feature of the baseline. So the end of the horizon
-    counts as an end of the episode, without a bootstrapped value, even where the environment calls it a
-    truncation.
+    The horizon is part of the task, and the time is a feature of the baseline. So the end of the
+    horizon counts as an end of the episode, without a bootstrapped value, even where the
+    environment calls it a truncation.
 
     Args:
         played: the result of `play_episodes`; ``extra`` holds the actions as sampled.

@@ -31,7 +31,7 @@ class Cell(NamedTuple):
         return f"{self.metric} of {self.arm}" + (f" at {self.step}" if self.step is not None else "")
 
 
-Side = Cell | float  # of a comparison
+Side = Cell | float  # a side of a comparison: a cell, or a number that is the same for all seeds
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,9 @@ class Prediction(ABC):
         if failed:
             if self.failed_as is None:
                 finite = np.isfinite(values).all(0)
-                if finite.any() and (known := self.judge(list(values[:, finite]))).holds is False:
-                    return (
-                        known  # an exact prediction that other seeds break fails whatever the lost ones did
-                    )
+                # An exact prediction that one of the other seeds breaks fails, whatever the lost seeds are.
+                if finite.any() and (finding := self.judge(list(values[:, finite]))).holds is False:
+                    return finding
                 detail = f"{failed} of {seeds} seeds failed, and how they count was not said beforehand"
                 return Finding(np.nan, (np.nan, np.nan), seeds - failed, 1.0, 1.0, detail=detail)
             values = np.where(np.isfinite(values), values, self.failed_as)

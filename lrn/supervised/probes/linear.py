@@ -25,8 +25,8 @@ class LinearProbe(NamedTuple):
 
     weight: [dim, classes].
     bias: [classes]; its entries sum to 0.
-    mean, std: [dim], the mean and standard deviation of the training features; std is 1 for a constant
-        feature.
+    mean, std: [dim], the mean and standard deviation of the training features; std is 1 for a
+        constant feature.
     chosen: int scalar, the index in ``l2`` of the chosen penalty.
     l2: [penalties], the menu, largest first.
     accuracy: [penalties], the accuracy on validation data, in [0, 1].
