@@ -1,7 +1,7 @@
 """Statistics for a handful of paired seeds: intervals, exact tests, effect sizes; arrays in, floats out.
 
 Intervals   `t_interval`, `welch_interval`, `bca_interval`, `share_interval`, `iqm_interval`
-            `median_interval`
+            `median_interval`, and `mean_interval` for samples with values that are not finite
 Tests       `mean_test`, `equivalence_test` (skewed or not), `sign_flip_test` (symmetric), `tost` (normal),
             `sign_test` (medians), `share_test` (shares), `trend_test`,
             and `holm`, `hochberg` for several at once
@@ -18,7 +18,7 @@ from lrn.stats.aggregate import iqm, iqm_interval
 from lrn.stats.comparison import PairedComparison, paired_comparison, paired_differences
 from lrn.stats.effects import hedges_g, hedges_g_independent, probability_of_improvement
 from lrn.stats.equivalence import equivalence_test, tost, tost_interval
-from lrn.stats.intervals import Interval, bca_interval, t_interval, welch_interval
+from lrn.stats.intervals import Interval, bca_interval, mean_interval, t_interval, welch_interval
 from lrn.stats.mean import mean_test, skewness
 from lrn.stats.median import median_interval, sign_test
 from lrn.stats.multiplicity import hochberg, holm
@@ -38,6 +38,7 @@ __all__ = [
     "holm",
     "iqm",
     "iqm_interval",
+    "mean_interval",
     "mean_test",
     "median_interval",
     "paired_comparison",
