@@ -577,11 +577,11 @@ def _new(command: New) -> int:
 
 
 def _status(command: Status) -> int:
-    from lrn.report import runs
+    from lrn import report
 
     if not command.out.is_dir():
         raise check.InputError(f"there is no folder of runs {command.out}; run a study first, or give --out.")
-    found = sorted(map(runs.load, runs.find(command.out)), key=lambda run: run.finished, reverse=True)
+    found = sorted(map(report.load, report.find(command.out)), key=lambda run: run.finished, reverse=True)
     rows, styles = [("study", "preset", "seeds", "state", "")], [""]
     for run in found:
         state = run.verdict if run.state == "finished" else run.state
@@ -593,9 +593,9 @@ def _status(command: Status) -> int:
 
 
 def _publish(command: Publish) -> int:
-    from lrn.report import publish
+    from lrn.report import publish, read_claims
 
-    written = publish.publish(publish.read_claims(discover.claims()), command.out, command.docs)
+    written = publish.publish(read_claims(discover.claims()), command.out, command.docs)
     print(f"{len(written)} files in {command.docs}")
     return 0
 
