@@ -294,7 +294,7 @@ def test_curves_draw_mean_and_band():
         assert line.get_label() == name
         np.testing.assert_allclose(line.get_ydata(), values.mean(0))
         (seeds,) = [c for c in ax.collections if isinstance(c, LineCollection)
-                    and np.allclose(c.get_colors()[0][:3], to_rgb(line.get_color()))]  # fmt: skip
+                    and np.allclose(np.asarray(c.get_colors())[0, :3], to_rgb(line.get_color()))]  # fmt: skip
         drawn = np.array([segment[:, 1] for segment in seeds.get_segments()])
         np.testing.assert_allclose(drawn, np.unique(values, axis=0))
         vertices = band.get_paths()[0].vertices
