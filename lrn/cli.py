@@ -578,6 +578,7 @@ def _new(command: New) -> int:
 
 def _status(command: Status) -> int:
     from lrn import report
+    from lrn.report.answers import answer_of
 
     if not command.out.is_dir():
         raise check.InputError(f"there is no folder of runs {command.out}; run a study first, or give --out.")
@@ -585,7 +586,7 @@ def _status(command: Status) -> int:
     rows, styles = [("study", "preset", "seeds", "state", "")], [""]
     for run in found:
         state = run.verdict if run.state == "finished" else run.state
-        said = run.failed or "; ".join(run.damage) or run.answer or run.reason
+        said = run.failed or "; ".join(run.damage) or answer_of(run)
         rows.append((run.study, run.preset, str(len(run.seeds)), state, f"{run.folder}  {said}".rstrip()))
         styles.append(_STYLE.get(state, ""))
     _print_columns(rows, styles)

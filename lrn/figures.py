@@ -268,9 +268,11 @@ def finish(fig: Figure) -> None:
     """What `save` does last, when all is drawn.
 
     It says "log scale" at each axis that has one, unless its label says so, since panels may mix both kinds;
-    and moves titles that were given after a legend over it.
+    puts legends that stand within their axes above them, where they hide no point; and moves titles that were
+    given after a legend over it.
     """
     for ax in fig.get_axes():
+        _move_legend(ax)
         if ax in _PADS:
             _lift_title(ax)
         for axis, side in ((ax.xaxis, "labelbottom"), (ax.yaxis, "labelleft")):
@@ -520,20 +522,20 @@ def legend_above(ax: Axes, more: Sequence[Any] = ()) -> None:
         more: handles of other artists with labels, listed last.
     """
     handles = [*ax.get_legend_handles_labels()[0], *more]
-    if not handles:
-        return
+    if handles:
+        _put_above(ax, handles, [str(handle.get_label()) for handle in handles])
+
+
+def _put_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
     room = _size(ax)[0] + 24
-    widths = [_text_width(str(h.get_label()), _LEGEND_SIZE) + 3.5 * _LEGEND_SIZE for h in handles]
+    widths = [_text_width(label, _LEGEND_SIZE) + 3.5 * _LEGEND_SIZE for label in labels]
     columns = len(handles)
-    while columns > 1 and sum(max(widths[k::columns]) for k in range(columns)) > room:
+    # As matplotlib splits them: down each column, the first ones longer.
+    while columns > 1 and sum(float(part.max()) for part in np.array_split(widths, columns)) > room:
         columns -= 1
-    # Matplotlib fills column by column; readers read row by row.
-    rows = math.ceil(len(handles) / columns)
-    order = [r * columns + c for c in range(columns) for r in range(rows) if r * columns + c < len(handles)]
-    if len(handles) % columns and rows > 1:
-        order = list(range(len(handles)))
     ax.legend(
-        handles=[handles[i] for i in order],
+        handles,
+        labels,
         loc="lower left",
         bbox_to_anchor=(-0.01, 1),
         ncols=columns,
@@ -542,8 +544,15 @@ def legend_above(ax: Axes, more: Sequence[Any] = ()) -> None:
         handlelength=1.8,
         handletextpad=0.5,
     )
-    _PADS[ax] = _TITLE_PAD + 4 + 1.5 * _LEGEND_SIZE * rows
+    _PADS[ax] = _TITLE_PAD + 4 + 1.5 * _LEGEND_SIZE * math.ceil(len(handles) / columns)
     _lift_title(ax)
+
+
+def _move_legend(ax: Axes) -> None:
+    """Put a legend that stands within its axes above them; one that was given an anchor stays."""
+    legend = ax.get_legend()
+    if legend is not None and legend.get_bbox_to_anchor().bounds == ax.bbox.bounds:
+        _put_above(ax, legend.legend_handles, [text.get_text() for text in legend.get_texts()])
 
 
 def _lift_title(ax: Axes) -> None:

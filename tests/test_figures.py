@@ -376,6 +376,25 @@ def test_a_legend_hides_no_point_and_no_title(names):
     assert title.get_window_extent().y0 >= legend.y1
 
 
+def test_a_legend_that_a_study_draws_is_moved_out_of_the_axes_unless_it_has_an_anchor():
+    with figures.style():
+        fig, axes = figures.subplots(1, 2)
+        for ax in axes:
+            ax.plot([0, 1], "C2--", label="a")
+            ax.plot([1, 0], label="b")
+            ax.set_title("Title")
+        axes[0].legend(loc="upper right")
+        axes[1].legend(bbox_to_anchor=(1, 1))
+        figures.finish(fig)
+        fig.draw_without_rendering()
+    moved, kept = (ax.get_legend() for ax in axes)
+    assert moved.get_window_extent().y0 >= axes[0].get_window_extent().y1
+    assert [t.get_text() for t in moved.get_texts()] == ["a", "b"]
+    assert [line.get_linestyle() for line in moved.get_lines()] == ["--", "-"]
+    assert [line.get_color() for line in moved.get_lines()] == [line.get_color() for line in axes[0].lines]
+    assert kept.get_window_extent().y0 < axes[1].get_window_extent().y1
+
+
 def test_a_log_scale_is_named_where_it_is_not(tmp_path):
     def draw() -> Figure:
         fig, axes = figures.subplots(1, 3)
