@@ -33,16 +33,22 @@ def first_sentence(said: str) -> str:
 
 
 def _counted(run: Run) -> str:
-    """In how many regimes the claim holds, fails, and is open."""
-    outcomes = [place.outcome for place in run.regimes]
-    if len(outcomes) == 1:
-        return f"It {dict(_STATES).get(outcomes[0], 'is open')}."
-    counts = [(words, outcomes.count(outcome)) for outcome, words in _STATES if outcome in outcomes]
-    if len(counts) == 1:
-        return f"It {counts[0][0]} in {'both' if len(outcomes) == 2 else f'all {len(outcomes)}'} regimes."
-    (words, n), *rest = counts
-    parts = [f"It {words} in {n} of {len(outcomes)} regimes", *(f"{w} in {k}" for w, k in rest)]
-    return f"{', '.join(parts[:-1])} and {parts[-1]}."
+    """In how many regimes the claim holds, fails, and is open; named where they are one or two."""
+    by = {words: [p.name for p in run.regimes if p.outcome == outcome] for outcome, words in _STATES}
+    by = {words: names for words, names in by.items() if names}
+    total = sum(map(len, by.values()))
+    if total == 0:
+        return run.reason
+    first = next(iter(by))
+    if len(by) == 1:
+        everywhere = {1: "", 2: " in both regimes"}.get(total, f" in all {total} regimes")
+        return f"It {first}{everywhere}."
+    parts = [
+        f"{words} in {len(names)}{f' of {total} regimes' if words == first else ''}"
+        + (f" ({'; '.join(names)})" if len(names) <= 2 else "")
+        for words, names in by.items()
+    ]
+    return f"It {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def _clearest(run: Run) -> list[str]:

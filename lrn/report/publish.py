@@ -120,7 +120,9 @@ def _index(claims: Sequence[Claim], runs: Mapping[str, Run]) -> str:
         "# Results",
         "",
         f"What the notes claim, and what came out: {len(claims)} claims, of which {len(runs)} have a run. A "
-        "verdict is exploratory where its study was not registered before it ran.",
+        "verdict is exploratory where its study was not registered before it ran. What comes out in a "
+        "regime is corrected over the regimes, so that one may be open though its prediction holds by "
+        "itself.",
         "",
         *_counts(claims, runs),
     ]

@@ -21,6 +21,7 @@ from lrn import report, table
 from lrn.report import answers, metrics, predictions, text, values
 from lrn.report.fields import Fields
 from lrn.report.plot import WIDTH, interval_plot
+from lrn.report.run import Place
 from lrn.study import Cell, Superiority
 
 
@@ -188,7 +189,7 @@ def test_an_answer_counts_regimes_and_gives_the_clearest_effects(tmp_path):
     holds = report.load(next(iter(report.find(tmp_path)))).predictions
     effects = {r.statement.rstrip("."): " ".join(text.effect(r.effect, r.low, r.high)) for r in holds}
     first, second, third = re.split(r"(?<=\.) (?=Clearest|What)", mixed)
-    assert first == "It holds in 1 of 2 regimes and fails in 1."
+    assert first == "It holds in 1 of 2 regimes (multi-step training) and fails in 1 (one-step training)."
     clear = "Training against PGD loses at most 0.2 to FGSM training on FGSM itself"
     assert second in (
         f"Clearest of what holds: “{clear}” ({effects[clear]}).",
@@ -203,7 +204,9 @@ def test_an_answer_counts_regimes_and_gives_the_clearest_effects(tmp_path):
     assert answered(tmp_path / "open", study={"regimes": (run_folders.UNDECIDED,)}) == "It is open."
     shut = replace(two, gate=replace(two.gate, bound=0.99))  # pyright: ignore[reportArgumentType]
     said = answered(tmp_path / "shut", study={"regimes": (one, shut)})
-    assert said.startswith("It holds in 1 of 2 regimes and does not arise in 1.")
+    assert said.startswith(
+        "It holds in 1 of 2 regimes (one-step training) and does not arise in 1 (multi-step"
+    )
 
 
 def test_the_clearest_effect_is_farthest_from_its_margin_in_half_widths():
@@ -298,3 +301,14 @@ def test_a_far_bound_does_not_squeeze_the_interval_to_a_dot():
     near = interval_plot(given._replace(region=(-0.1, 0.25)))
     assert near is not None
     assert [t.label for t in near.ticks] == [f"{MINUS}0.1", "0.25"]
+
+
+def test_regimes_are_named_in_an_answer_where_they_are_few(tmp_path):
+    run = report.load(run_folders.write(tmp_path))
+    run.answer, run.predictions = "", []
+    run.regimes = [Place(f"r{i}", "holds") for i in range(3)] + [Place("last", "fails")]
+    assert answers.answer_of(run) == "It holds in 3 of 4 regimes and fails in 1 (last)."
+    run.regimes = [Place("a", "open"), Place("b", "open"), Place("c", "fails")]
+    assert answers.answer_of(run) == "It fails in 1 of 3 regimes (c) and is open in 2 (a; b)."
+    run.regimes = [Place(name, "holds") for name in "abc"]
+    assert answers.answer_of(run) == "It holds in all 3 regimes."

@@ -291,7 +291,7 @@ def test_an_answer_of_its_own_or_sentences_made_from_the_regimes(gallery):
 
     assert "Trained on FGSM, accuracy falls 82 points [80, 84]" in verdict("made_up.attack_transfer")
     assert "answered The curvature is highest after FGSM training." in verdict("made_up.curvature")
-    made = "mixed It holds in 1 of 2 regimes and fails in 1. Clearest of what holds: “"
+    made = "mixed It holds in 1 of 2 regimes (multi-step training) and fails in 1 (one-step training)."
     assert made in verdict("made_up.base_rates")
     assert "failed It failed: mnist/train was not found." in Page(article(html, "made_up.no_data")).text
     # A verdict that is none says why, whatever the study answers.
