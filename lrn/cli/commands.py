@@ -82,6 +82,8 @@ class Publish:
     """The folder of all runs."""
     docs: Path = Path("docs/results")
     """The folder of the pages."""
+    readme: Path | None = None
+    """A page that holds the counts of verdicts too, between its marks for results."""
 
 
 @dataclasses.dataclass

@@ -15,14 +15,16 @@ from lrn import check, files
 from lrn.report import text
 from lrn.report.answers import HOWS, answer_of, first_sentence
 from lrn.report.claims import Claim
-from lrn.report.entries import in_order
+from lrn.report.entries import Entry, in_order
 from lrn.report.folders import find, load
 from lrn.report.page import NOT_RUN, STATUSES
 from lrn.report.run import Run
 from lrn.study import SECTIONS, discover, source
 
+MARKS = ("<!-- results: written by `python -m experiments publish` -->", "<!-- end of results -->")
 
-def publish(claims: Sequence[Claim], out: Path, docs: Path) -> list[Path]:
+
+def publish(claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None = None) -> list[Path]:
     """Write ``docs/README.md``, ``docs/<area>.md`` and ``docs/figures/<study>.png`` from finished runs.
 
     Args:
@@ -30,31 +32,65 @@ def publish(claims: Sequence[Claim], out: Path, docs: Path) -> list[Path]:
         out: the folder of all runs; of each study its best finished run is taken (registered, then full).
             Runs of the smoke preset count as none.
         docs: where the pages go; pages of before are replaced.
+        readme: a page whose lines between `MARKS` become the counts of verdicts by section.
 
     Returns:
         The paths written.
 
     Raises:
-        InputError: there is no folder of runs.
-        OSError: a page cannot be written.
+        InputError: there is no folder of runs, or the page lacks the marks.
+        OSError: a page cannot be read or written.
     """
     if not out.is_dir():
         raise check.InputError(f"there is no folder of runs {out}; run a study first, or give its folder.")
-    best = {entry.run.study: entry.run for entry in reversed(in_order(map(load, find(out))))}
-    done = {s: run for s, run in best.items() if run.state == "finished" and run.verdict != "smoke"}
-    runs = {claim.study: done[claim.study] for claim in claims if claim.study in done}
+    entries = {entry.run.study: entry for entry in reversed(in_order(map(load, find(out))))}
+    done = {s: e for s, e in entries.items() if e.run.state == "finished" and e.run.verdict != "smoke"}
+    runs = {claim.study: done[claim.study].run for claim in claims if claim.study in done}
+    smaller = {study: _smaller(done[study]) for study in runs}
     studies = discover.find()
     pages: dict[str, bytes] = {"README.md": _index(claims, runs).encode()}
     for area in dict.fromkeys(claim.area for claim in claims):
-        pages[f"{area}.md"] = _area([c for c in claims if c.area == area], runs, studies).encode()
+        pages[f"{area}.md"] = _area([c for c in claims if c.area == area], runs, smaller, studies).encode()
     pages["index.json"] = (json.dumps(_facts(runs), indent=1) + "\n").encode()
     for study, run in runs.items():
         for theme, picture in (("", run.figure), ("-dark", run.figure_dark)):
             if picture:
                 pages[f"figures/{study}{theme}.png"] = picture
-    for name, content in pages.items():
-        files.write_bytes(docs / name, content)
-    return [docs / name for name in pages]
+    written = {docs / name: content for name, content in pages.items()}
+    if readme is not None:
+        written[readme] = _marked(readme, [*_counts(claims, runs), "", _where(readme, docs)]).encode()
+    for path, content in written.items():
+        files.write_bytes(path, content)
+    return list(written)
+
+
+def _marked(page: Path, lines: Sequence[str]) -> str:
+    """The text of a page with these lines between its marks."""
+    content = page.read_text(encoding="utf-8")
+    before, begin, rest = content.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise check.InputError(
+            f"{page} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}; add both, in this order."
+        )
+    return "\n".join([before + begin, "", *lines, "", end + after])
+
+
+def _where(readme: Path, docs: Path) -> str:
+    index = (docs / "README.md").resolve()
+    folder = readme.resolve().parent
+    link = index.relative_to(folder) if index.is_relative_to(folder) else index
+    return f"Every claim, its answer and its figure: [{link.parent.as_posix()}]({link.as_posix()})."
+
+
+def _smaller(entry: Entry) -> list[Run]:
+    """The registered runs of a study at other presets than that of the run it is judged by, one of each."""
+    by_preset = {}
+    for run in (shown.run for shown in entry.older):
+        if run.verdict not in ("smoke", "underpowered") and not run.overridden and not run.exploratory:
+            by_preset.setdefault(run.preset, run)
+    by_preset.pop(entry.run.preset, None)
+    return list(by_preset.values())
 
 
 def published(docs: Path) -> dict[str, dict[str, Any]]:
@@ -158,12 +194,17 @@ def _row(claim: Claim, run: Run | None) -> tuple[str, ...]:
     return f"[{claim.id}]({_link(claim)})", claim.claim, verdict, said
 
 
-def _area(claims: Sequence[Claim], runs: Mapping[str, Run], studies: Iterable[str]) -> str:
+def _area(
+    claims: Sequence[Claim],
+    runs: Mapping[str, Run],
+    smaller: Mapping[str, Sequence[Run]],
+    studies: Iterable[str],
+) -> str:
     lines = [f"# Results: {claims[0].area}", ""]
     for claim in claims:
         lines += [f"## {_heading(claim)}", "", f"*{claim.claim}*", ""]
         if claim.study in runs:
-            lines += _study(claim, runs[claim.study])
+            lines += _study(claim, runs[claim.study], smaller[claim.study])
         elif claim.study in studies:
             lines += [f"Not run. This runs it: `python -m experiments run {claim.study}`", ""]
         else:
@@ -171,8 +212,11 @@ def _area(claims: Sequence[Claim], runs: Mapping[str, Run], studies: Iterable[st
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _study(claim: Claim, run: Run) -> list[str]:
+def _study(claim: Claim, run: Run, smaller: Sequence[Run]) -> list[str]:
     lines = [f"**{run.verdict}.** {answer_of(run)}", ""]
+    for other in smaller:
+        facts = f"preset {other.preset}, {len(other.seeds)} seeds"
+        lines += [f"In a smaller setting ({facts}) **{other.verdict}.** {answer_of(other)}", ""]
     if run.exploratory:
         lines += [f"Exploratory: {run.exploratory.rstrip('.')}.", ""]
     lines += _picture(claim, run)

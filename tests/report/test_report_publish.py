@@ -76,6 +76,32 @@ def test_every_claim_has_its_row_with_a_verdict_and_one_sentence(docs):
         assert rows[other][2:] == ["not run", ""]
 
 
+def test_counts_go_between_the_marks_of_the_readme(runs, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(["# Mine", publish.MARKS[0], "old", publish.MARKS[1], "The end."]))
+    publish.publish(MADE, runs, tmp_path / "docs", readme)
+    first, again = readme.read_text(), publish.publish(MADE, runs, tmp_path / "docs", readme)
+    assert readme in again
+    assert first == readme.read_text()
+    assert first.startswith("# Mine\n")
+    assert first.endswith("\nThe end.")
+    assert "old" not in first
+    assert "| Insights |" in first
+    assert "[docs](docs/README.md)" in first
+    readme.write_text("# Mine")
+    with pytest.raises(check.InputError, match="lacks the lines"):
+        publish.publish(MADE, runs, tmp_path / "docs", readme)
+
+
+def test_a_smaller_registered_run_is_told_too(tmp_path):
+    run_folders.write(tmp_path, "area.first", preset="full", answer="Much falls.", study_sha256="1" * 64)
+    run_folders.write(tmp_path, "area.first", preset="quick", answer="Little falls.", study_sha256="1" * 64)
+    publish.publish(MADE, tmp_path, tmp_path / "docs")
+    page = (tmp_path / "docs" / "area.md").read_text()
+    assert page.index("**supported.** Much falls.") < page.index("**supported.** Little falls.")
+    assert "In a smaller setting (preset quick," in page
+
+
 def test_counts_by_section_and_facts_of_each_run(docs):
     page = (docs / "README.md").read_text()
     counts, rest = page.split("## Insights")
