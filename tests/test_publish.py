@@ -1,4 +1,4 @@
-"""The pages of the results: every claim has a place, and says what came out, or that nothing ran."""
+"""The pages of results: every claim has a place, with its result or the statement that nothing ran."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_claim_has_its_row_and_what_did_not_run_says_so(docs):
     assert list(facts) == ["area.first"]
     assert facts["area.first"]["verdict"] in rows["I1"]
     assert "The first claim \\| with a bar." in rows["I1"]
-    for other in ("O1", "Q1"):  # begun and not finished, and never begun
+    for other in ("O1", "Q1"):  # a run that began and did not finish, and a study without a run
         assert publish.NOT_RUN in rows[other]
     assert all(line.count(" | ") == rows["Q1"].count(" | ") for line in rows.values())
 
@@ -90,7 +90,7 @@ def test_bad_input(tmp_path):
 
 
 def test_the_results_are_those_of_the_studies_as_they_are():
-    """A page that is older than its study says so here, until the study is run and published again."""
+    """A page older than its study says so, until the study has run and is published again."""
     if not DOCS.exists():
         pytest.skip("nothing is published yet")
     older = []

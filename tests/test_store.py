@@ -1,4 +1,4 @@
-"""Run folders and the files in them: whole or not there, owned by one, known by what they rest on."""
+"""Run folders and their files: complete or absent, owned by one process, named by a hash of their inputs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_clean_removes_what_was_being_written_and_nothing_else(tmp_path):
 
 
 def test_fresh_takes_all_away_at_once(tmp_path, monkeypatch):
-    """Killed while it removes the files, it must not have left some of them to resume from."""
+    """A process killed during the removal of files leaves no part of a run to resume from."""
     run = tmp_path / "run"
     for name in ("verdict.json", "checkpoints/a"):
         files.write_bytes(run / name, b"x")
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_readers_see_whole_files_only(tmp_path):
-    """While one thread writes again and again, each read is of one of the versions."""
+    """While a thread writes again and again, each read gives one of the versions."""
     path = tmp_path / "value.json"
     files.write_json(path, ["a"] * 2000)
     done = threading.Event()

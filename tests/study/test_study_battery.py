@@ -1,4 +1,4 @@
-"""Every study that is found keeps what studies promise."""
+"""Every study that `discover` finds has the properties that studies promise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_LINES = 270
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_what_is_listed_is_what_is_imported(name):
-    """`list` reads the literals of the source; all that they say is so."""
+    """`list` reads the literals of the source; they equal the values of the imported study."""
     listed = literals.read(STUDIES[name])
     assert listed is not None, "list would have to import the study: write its fields as literals"
     study = discover.load(name).study
@@ -30,7 +30,7 @@ def test_what_is_listed_is_what_is_imported(name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_hash_covers_every_file_of_the_experiments_that_is_imported(name):
-    """Constants of a helper beside a study are part of what ran."""
+    """Constants of a helper file beside a study are part of the hashed code."""
     found = discover.load(name)
     root = Path(inspect.getfile(experiments)).parent
     text = found.path.read_text()

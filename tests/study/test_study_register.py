@@ -1,4 +1,4 @@
-"""A registration changes with all that is stated beforehand; its seeds follow from it; power is simulated."""
+"""A registration changes with each of its statements; its seeds follow from it; power is simulated."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_seeds_are_drawn_from_it():
     assert max(many) < 2**32
     assert not set(many) & set(register.drawn_seeds(sha256, "full", 2000))
     assert not set(many) & set(register.drawn_seeds("0" * 64, "quick", 2000))
-    # Spread over the whole range: a hash, no counter.
+    # The seeds spread over the whole range, because they come from a hash.
     assert abs(np.mean(many) / 2**31 - 1) < 0.1
-    # The same on every machine and in every version: by `sha256sum` of "<hash> quick 0" and so on.
+    # The seeds are equal on all machines and in all versions: `sha256sum` of "<hash> quick 0" and so on.
     assert register.drawn_seeds("0" * 64, "quick", 3) == FIRST_THREE
 
 
@@ -123,7 +123,7 @@ def test_more_seeds_decide_more_and_the_least_number_is_told():
     least = power.enough(found)["r"]
     assert least == next(c.seeds for c in found if c.holds >= 0.8)
     assert power.enough(found, power=1.01) == {"r": None}
-    # An effect the other way fails.
+    # An effect in the opposite direction fails.
     (other,) = power.chances(one(OVER), CONFIG, pilot(), {"gap": -2.0}, counts=(10,), studies=50)
     assert other.fails > 0.9
 

@@ -1,4 +1,4 @@
-"""Predictions that cannot come out, or cannot fail, are found."""
+"""`unsatisfiable` finds predictions that cannot hold, or cannot fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing on validation data, crossings, first times, and what a context offers a study."""
+"""Selection on validation data, crossings, first times, and the methods of a context."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_edges_are_counted_along_each_ordered_axis():
     scores = np.zeros((4, 3, 5))
     scores[0, 2] = 1
     assert select({"a": scores}, "higher", free=(0,))["a"].edge == 1
-    # Two values have no inside.
+    # A menu of two values has no inside.
     assert select({"a": [[0.0], [1.0]]}, "higher")["a"].edge == 0
 
 
@@ -109,7 +109,7 @@ def test_what_is_found_for_each_seed_is_computed_once_and_lost_ones_are_marked(t
     def begun():
         return Context(tmp_path, "quick", (3, 5), say=lambda _: None, progress=False)
 
-    for _ in range(2):  # the second reads what the first has left
+    for _ in range(2):  # the second context reads the results that the first saved
         found = begun().per_seed("squares", squares, each, shared)
         assert found["sum"].tolist() == [21, 43]
         assert found["all"].tolist() == [[1, 20], [3, 40]]

@@ -1,4 +1,4 @@
-"""The verdict, on findings whose p-values are given and on tables whose answer is known."""
+"""The verdict, on findings with given p-values and on tables with known answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YES, NO, MAYBE = (1e-4, 1.0), (1.0, 1e-4), (0.5, 0.5)
 
 
 class Given(Above):
-    """A prediction whose p-values are given: for holding, for failing."""
+    """A prediction with given p-values, for holding and for failing."""
 
     kind = "given"
 
@@ -35,7 +35,7 @@ def given(p, how: Any = "short"):
 
 
 GIVEN: dict[int, Finding] = {}
-KEPT: list[Given] = []  # so that no other prediction gets its id
+KEPT: list[Given] = []  # kept alive, so that no other prediction gets the same id
 
 
 def find(prediction):
@@ -62,10 +62,10 @@ def outcomes(*regimes):
         ([YES], "holds"),
         ([NO], "fails"),
         ([MAYBE], "open"),
-        # All must hold, each at alpha: nothing is corrected.
+        # All primaries must hold, each at alpha, without a correction.
         ([(0.05, 1), (0.05, 1), (0.05, 1)], "holds"),
         ([(0.05, 1), (0.05, 1), (0.0501, 1)], "open"),
-        # One that fails is enough, after Holm.
+        # One failing primary is enough, after Holm's correction.
         ([YES, YES, NO], "fails"),
         ([(1, 0.016), MAYBE, MAYBE], "fails"),
         ([(1, 0.017), MAYBE, MAYBE], "open"),
@@ -91,7 +91,7 @@ def test_a_gate_opens_a_regime(gate, primary, expected):
 
 
 def test_over_regimes_hochberg_corrects():
-    """Where all are at alpha all hold; one alone needs alpha over their number."""
+    """If all p-values are at alpha, all regimes hold; a single regime needs alpha over their number."""
     at = (0.05, 1.0)
     assert outcomes(asked(at), asked(at), asked(at)) == ["holds"] * 3
     assert outcomes(asked(at), asked(MAYBE)) == ["open", "open"]
@@ -102,7 +102,7 @@ def test_over_regimes_hochberg_corrects():
         found = places(*(asked((x, 1.0)) for x in p))
         expected = np.asarray(multipletests(p, method="simes-hochberg")[1])
         np.testing.assert_allclose([place.adjusted_holds for place in found], expected)
-    # A regime without its gate still counts.
+    # A regime whose gate is closed still counts in the correction.
     assert outcomes(asked((0.04, 1)), asked(YES, gate=MAYBE)) == ["open", "not applicable"]
 
 
@@ -157,11 +157,11 @@ def test_the_verdict_follows_from_the_regimes(regimes, expected):
         ([(NO, "invalid")], 10, "invalid"),
         ([(NO, "invalid")], 5, "invalid"),
         ([(NO, "flag")], 10, "supported"),
-        # What is only not shown is a caution.
+        # A control that is only not shown to hold gives a caution.
         ([(MAYBE, "invalid")], 10, "supported"),
         ([(YES, "invalid"), (MAYBE, "flag")], 10, "supported"),
         ([(YES, "invalid")], 7, "underpowered"),
-        # Of many guards one fails by chance: Holm.
+        # One of many guards fails by chance, so Holm's correction applies.
         ([((1, 0.02), "invalid"), *[(MAYBE, "invalid")] * 3], 10, "supported"),
         ([((1, 0.012), "invalid"), *[(MAYBE, "invalid")] * 3], 10, "invalid"),
     ],
@@ -172,7 +172,7 @@ def test_controls_guard_a_verdict(controls, seeds, expected):
 
 
 def test_exact_guards_have_no_chance_to_err_and_count_for_nothing():
-    """A guard that is broken beyond doubt voids a study, however many exact ones hold beside it."""
+    """A guard that clearly fails voids a study, whatever the number of exact guards that hold."""
     values = {"a": 0.4 + 1e-3 * NOISE[0], "oracle": np.ones(10), "b": np.zeros(10)}
     results = table.concat([table.rows(a, np.arange(10), 0, "m", v) for a, v in values.items()])
     broken = study.Within(statement="at chance", cell=Cell("a", "m"), low=0.1, high=0.3)
@@ -187,7 +187,7 @@ def test_exact_guards_have_no_chance_to_err_and_count_for_nothing():
 
 @pytest.mark.parametrize(("others", "outcome"), [(1.0, "fails"), (0.0, "open")])
 def test_a_failed_seed_does_not_save_an_exact_guard(others, outcome):
-    """What a finite seed breaks is broken; where all of these hold, the failed one leaves it open."""
+    """A wrong finite seed fails an exact guard; with right finite seeds, a failed seed leaves it open."""
     exact = Exact(statement="zero", cell=Cell("a", "m"), value=0.0)
     values = np.r_[np.full(9, others), np.nan]
     results = table.rows("a", np.arange(10), 0, "m", values)
@@ -214,7 +214,7 @@ def test_a_refutation_says_how():
         # .9^10 is .35: ten runs of ten do not show "over nine tenths", and .5^10 does show "over half".
         (study.Share(statement="p", cell=Cell("a", "m"), bound=0.9), 1, 10, "underpowered"),
         (study.Share(statement="p", cell=Cell("a", "m"), bound=0.5), 1, 10, "supported"),
-        # Ten seeds have a p of 1/1024 at least, and failing outside of two bounds one of 2/1024.
+        # With ten seeds p is at least 1/1024, and at least 2/1024 for failing outside of two bounds.
         (Above(statement="p", cell=Cell("a", "m"), bound=0.5), 4, 8, "supported"),
         (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=2.0), 4, 8, "supported"),
         (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=2.0), 7, 8, "underpowered"),
@@ -237,7 +237,7 @@ def test_what_could_not_come_out_either_way_with_so_few_seeds_is_underpowered(
     assert (": p" in found["reason"]) == (verdict == "underpowered")
 
 
-# Whole studies, from tables.
+# Whole studies, on tables.
 
 
 def over(key, margin=0.0, arm="a"):
@@ -308,7 +308,7 @@ def test_an_open_prediction_says_what_would_decide_it():
 
 
 def test_the_number_of_seeds_that_is_told_decides_in_four_of_five():
-    """At the effect and the spread seen, by the test that judges."""
+    """At the observed effect and spread, by the test of the verdict."""
     told = verdict.seeds_needed(Finding(0.5, (0, 1), 8, 0.2, 0.8, spread=1.0, distance=0.5))
     assert told is not None
     rng = np.random.default_rng(0)
@@ -373,7 +373,7 @@ def test_an_answer_is_made_of_the_findings_alone():
 
 @pytest.mark.parametrize(("regimes", "primaries"), list(itertools.product((1, 2, 4), (1, 3))))
 def test_a_study_whose_effects_lie_on_their_margins_errs_rarely(regimes, primaries):
-    """At most .05 that any regime holds, and that any fails; the bench simulates more of them."""
+    """At most .05 of studies have a regime that holds, or one that fails; the bench simulates more."""
     rng = np.random.default_rng([regimes, primaries])
     held = failed = 0
     for _ in range(300):
@@ -382,5 +382,5 @@ def test_a_study_whose_effects_lie_on_their_margins_errs_rarely(regimes, primari
         held, failed = held + ("holds" in found), failed + ("fails" in found)
     for count in (held, failed):
         assert binomtest(count, 300, 0.05, alternative="greater").pvalue > 0.001
-    if primaries == 1:  # and it is no test that never finds a thing
+    if primaries == 1:  # and the test does find effects
         assert binomtest(held, 300, 0.05).pvalue > 0.001

@@ -20,7 +20,7 @@ def tree(i):
 
 
 def after(config, begin=0):
-    """The averages after each of the trees, the step counted from 1."""
+    """The averages after each of the trees; steps count from 1."""
 
     def take(average, given):
         step, new = given
@@ -39,7 +39,7 @@ def test_ema_is_the_weighted_mean_by_definition(decay):
         expected = np.tensordot(share / share.sum(), w[:n], axes=1)
         np.testing.assert_allclose(got.value["w"][n - 1], expected, rtol=1e-4, atol=1e-6)
         assert got.weight[n - 1] == pytest.approx(1 - decay**n, rel=1e-4)
-    np.testing.assert_array_equal(got.value["n"], np.arange(9))  # counters are the newest
+    np.testing.assert_array_equal(got.value["n"], np.arange(9))  # counters have their newest value
 
 
 def test_the_first_ema_is_the_first_tree():
@@ -67,7 +67,7 @@ def test_the_average_is_the_current_weights_until_there_is_one():
 
 
 def test_half_precision_is_averaged_in_float32():
-    """In bfloat16 the mean of 1 and ever more 1.01 would stay at 1."""
+    """In bfloat16 the mean of 1 and many values of 1.01 would stay at 1."""
     one, more = jnp.ones(2, jnp.bfloat16), jnp.full(2, 1.0078125, jnp.bfloat16)
     average = averages.swa(averages.begin(one), one)
     for _ in range(3):
