@@ -279,9 +279,9 @@ def test_a_run_without_its_data_exits_2_and_says_so_later(mine, tmp_path, capsys
     assert "nowhere, which is not a folder" in err
     assert f"{path}, line " in err
     (folder,) = (p.parent for p in out.glob("mine/*/config.json"))
-    found = report.load(folder)
-    assert (found.state, found.damage) == ("failed", [])
-    assert "LRN_DATA_DIR is" in found.failed
+    run_report = report.load(folder)
+    assert (run_report.state, run_report.damage) == ("failed", [])
+    assert "LRN_DATA_DIR is" in run_report.failed
     assert "It failed: LRN_DATA_DIR is" in report.build(out).read_text()
     code, _, err = call("compare", folder, folder, capsys=capsys)
     assert (code, "has no verdict, for it failed: LRN_DATA_DIR is" in err) == (2, True)
@@ -406,7 +406,7 @@ def test_a_file_that_is_no_study(tmp_path, capsys, content, sentence):
 def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
     import experiments
 
-    found = cli.discover.find()
+    path_of_id = cli.discover.find()
     broken = {
         "leaves": "import sys\nsys.exit(0)\n",
         "raises": "raise KeyboardInterrupt\n",
@@ -419,16 +419,18 @@ def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
     (tmp_path / "area" / "__init__.py").write_text("")
     monkeypatch.setattr(experiments, "__path__", [str(tmp_path), *experiments.__path__])
     monkeypatch.setattr(
-        cli.discover, "find", lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | found
+        cli.discover,
+        "find",
+        lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | path_of_id,
     )
     code, said, _ = call("list", capsys=capsys)
     assert code == 0
     for name in broken:
         assert f"area.{name}  " in said
         assert f"the study area.{name} cannot be imported (" in said
-    assert all(name in said for name in found)
+    assert all(name in said for name in path_of_id)
     listed = json.loads(call("list", "--json", capsys=capsys)[1])
-    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(found)
+    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(path_of_id)
 
 
 def test_a_typed_interrupt_stops_while_a_study_is_imported(tmp_path, capsys):

@@ -85,8 +85,8 @@ def test_a_part_has_its_own_name(make):
 
 def test_over_seeds_maps_with_shared_data(make):
     mapped = make().over_seeds(lambda one, shared: (one * shared).sum())
-    got = mapped(np.arange(6.0).reshape(2, 3), np.ones(3) * 2)
-    np.testing.assert_allclose(got, [6, 24])
+    results = mapped(np.arange(6.0).reshape(2, 3), np.ones(3) * 2)
+    np.testing.assert_allclose(results, [6, 24])
 
 
 def test_failures_are_kept(make):

@@ -128,20 +128,20 @@ def test_a_clock_sums_over_resumes():
 
 
 def test_provenance_names_what_results_depend_on():
-    found = store.provenance()
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["packages"]["numpy"] == np.__version__
-    assert found["backend"] == "cpu"
-    assert found["processes"] == 1
-    assert len(found["lrn_sha256"]) == 64
-    json.dumps(found)
+    provenance = store.provenance()
+    assert provenance["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert provenance["packages"]["numpy"] == np.__version__
+    assert provenance["backend"] == "cpu"
+    assert provenance["processes"] == 1
+    assert len(provenance["lrn_sha256"]) == 64
+    json.dumps(provenance)
 
 
 def test_a_copy_outside_of_git_has_no_commit(monkeypatch):
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    found = store.provenance()
-    assert found["git_commit"] is None
-    assert found["git_dirty"] is None
+    provenance = store.provenance()
+    assert provenance["git_commit"] is None
+    assert provenance["git_dirty"] is None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

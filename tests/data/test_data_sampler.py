@@ -125,13 +125,13 @@ def drawn(data, **options):
     """The whole data in order, from each kind of sampler."""
     columns, n = tuple(data), len(next(iter(data.values())))
     key = jax.random.key(0)
-    found = [
+    batches = [
         full_batch(columns=columns, **options).draw(key, data),
         minibatch(n, columns=columns, replace=False, **options).draw(key, data),
         epoch_batch(key, 0, data, n, columns=columns, **options),
         jax.jit(full_batch(columns=columns, **options).draw)(key, data),
     ]
-    for batch in found:
+    for batch in batches:
         order = np.argsort(np.asarray(batch["row"]))
         yield {name: np.asarray(values)[order] for name, values in batch.items()}
 

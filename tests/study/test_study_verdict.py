@@ -99,9 +99,9 @@ def test_over_regimes_hochberg_corrects():
     rng = np.random.default_rng(0)
     for _ in range(20):
         p = rng.random(4) ** 3
-        found = places(*(asked((x, 1.0)) for x in p))
+        regimes = places(*(asked((x, 1.0)) for x in p))
         expected = np.asarray(multipletests(p, method="simes-hochberg")[1])
-        np.testing.assert_allclose([place.adjusted_holds for place in found], expected)
+        np.testing.assert_allclose([place.adjusted_holds for place in regimes], expected)
     # A regime whose gate is closed still counts in the correction.
     assert outcomes(asked((0.04, 1)), asked(YES, gate=MAYBE)) == ["open", "not applicable"]
 
@@ -143,8 +143,8 @@ S, R, O, N = asked(YES), asked(NO), asked(MAYBE), asked(YES, gate=MAYBE)  # noqa
     ],
 )
 def test_the_verdict_follows_from_the_regimes(regimes, expected):
-    found, reason = decide(regimes)
-    assert found == expected
+    word, reason = decide(regimes)
+    assert word == expected
     assert reason.endswith(".")
     assert "\n" not in reason
     for regime, words in ((S, "holds"), (R, "fails")):
@@ -191,8 +191,8 @@ def test_a_failed_seed_does_not_save_an_exact_guard(others, outcome):
     exact = Exact(statement="zero", cell=Cell("a", "m"), value=0.0)
     values = np.r_[np.full(9, others), np.nan]
     results = table.rows("a", np.arange(10), 0, "m", values)
-    ((_, _, found),) = verdict.checked([Control(exact)], lambda p: p.find(results), 0.05)
-    assert found == outcome
+    ((_, _, result),) = verdict.checked([Control(exact)], lambda p: p.find(results), 0.05)
+    assert result == outcome
 
 
 def test_an_open_question_is_answered():
@@ -203,8 +203,8 @@ def test_an_open_question_is_answered():
 
 def test_a_refutation_says_how():
     for how, words in (("opposite", "the other way"), ("negligible", "negligible"), ("short", "short of")):
-        found, reason = decide([Regime(name="r", primary=(given(NO, how),))])
-        assert found == "refuted"
+        word, reason = decide([Regime(name="r", primary=(given(NO, how),))])
+        assert word == "refuted"
         assert words in reason
 
 
@@ -232,9 +232,9 @@ def test_what_could_not_come_out_either_way_with_so_few_seeds_is_underpowered(
         exploratory="more regimes than a study may have",
     )
     ones = table.rows("a", np.arange(seeds), 0, "m", np.ones(seeds))
-    found = study.judge(made, studies.Config(), "quick", ones)
-    assert found["verdict"] == verdict
-    assert (": p" in found["reason"]) == (verdict == "underpowered")
+    judgment = study.judge(made, studies.Config(), "quick", ones)
+    assert judgment["verdict"] == verdict
+    assert (": p" in judgment["reason"]) == (verdict == "underpowered")
 
 
 # Whole studies, on tables.
@@ -271,13 +271,13 @@ def judged(**options):
 
 
 def test_a_whole_study():
-    found = judged()
-    assert found["verdict"] == "mixed"
-    assert {r["name"]: r["outcome"] for r in found["regimes"]} == {
+    judgment = judged()
+    assert judgment["verdict"] == "mixed"
+    assert {r["name"]: r["outcome"] for r in judgment["regimes"]} == {
         "small": "holds", "large": "fails", "wide": "open"
     }  # fmt: skip
-    rows = {p["key"]: p for p in found["predictions"]}
-    assert [(p["key"], p["regime"], p["role"]) for p in found["predictions"]] == [
+    rows = {p["key"]: p for p in judgment["predictions"]}
+    assert [(p["key"], p["regime"], p["role"]) for p in judgment["predictions"]] == [
         ("small", "small", "primary"),
         ("more", "small", "secondary"),
         ("any", "large", "gate"),
@@ -286,15 +286,15 @@ def test_a_whole_study():
     ]
     assert (rows["large"]["how"], rows["small"]["how"]) == ("short", "")
     assert rows["small"]["effect"] == pytest.approx(1.0)
-    json.dumps(found, allow_nan=False)
+    json.dumps(judgment, allow_nan=False)
 
 
 def test_secondary_predictions_count_for_nothing():
     without = dataclasses.replace(
         STUDY, regimes=tuple(dataclasses.replace(r, secondary=()) for r in STUDY.asked(None))
     )
-    found = study.judge(without, studies.Config(), "quick", made_table())
-    assert found["regimes"] == judged()["regimes"]
+    judgment = study.judge(without, studies.Config(), "quick", made_table())
+    assert judgment["regimes"] == judged()["regimes"]
 
 
 def test_an_open_prediction_says_what_would_decide_it():
@@ -312,8 +312,8 @@ def test_the_number_of_seeds_that_is_told_decides_in_four_of_five():
     told = verdict.seeds_needed(Finding(0.5, (0, 1), 8, 0.2, 0.8, spread=1.0, distance=0.5))
     assert told is not None
     rng = np.random.default_rng(0)
-    found = [stats.mean_test(rng.normal(0.5, 1, told), alternative="greater") <= 0.05 for _ in range(600)]
-    assert 0.74 <= np.mean(found) <= 0.86
+    decided = [stats.mean_test(rng.normal(0.5, 1, told), alternative="greater") <= 0.05 for _ in range(600)]
+    assert 0.74 <= np.mean(decided) <= 0.86
     assert verdict.seeds_needed(Finding(0.0, (0, 1), 8, 0.2, 0.8, spread=1.0, distance=1e-4)) is None
     assert verdict.seeds_needed(Finding(0.0, (0, 1), 8, 0.2, 0.8)) is None
 
@@ -335,9 +335,9 @@ def test_judging_again_gives_the_same():
 def test_cautions_name_guards_that_are_not_shown():
     guard = Control(Superiority(statement="shaky", better=Cell("a", "m"), worse=Cell("b", "m"), margin=0.95))
     made = dataclasses.replace(STUDY, controls=(guard, *STUDY.controlled(None)))
-    found = study.judge(made, studies.Config(), "quick", made_table())
-    assert found["cautions"] == ["shaky"]
-    assert found["verdict"] == "mixed"
+    judgment = study.judge(made, studies.Config(), "quick", made_table())
+    assert judgment["cautions"] == ["shaky"]
+    assert judgment["verdict"] == "mixed"
 
 
 def test_the_hash_of_predictions_sees_all_that_was_stated():
@@ -378,8 +378,8 @@ def test_a_study_whose_effects_lie_on_their_margins_errs_rarely(regimes, primari
     held = failed = 0
     for _ in range(300):
         made = [asked(*((p, 1 - p) for p in rng.random(primaries))) for _ in range(regimes)]
-        found = outcomes(*made)
-        held, failed = held + ("holds" in found), failed + ("fails" in found)
+        results = outcomes(*made)
+        held, failed = held + ("holds" in results), failed + ("fails" in results)
     for count in (held, failed):
         assert binomtest(count, 300, 0.05, alternative="greater").pvalue > 0.001
     if primaries == 1:  # and the test does find effects

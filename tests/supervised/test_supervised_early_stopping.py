@@ -69,8 +69,8 @@ def test_lanes_stop_on_their_own():
     metrics, patience = rng.normal(size=(40, 12)).round(1), rng.integers(1, 6, 40)
     states = jax.jit(jax.vmap(lambda m, p: by_scan(m, p, True)))(jnp.asarray(metrics), jnp.asarray(patience))
     expected = [by_loop(np.float32(m), p, True, 0.0) for m, p in zip(metrics, patience)]
-    got = zip(states.metric, states.at, states.evaluations, states.stopped)
-    assert [tuple(float(x) for x in row) for row in got] == [tuple(map(float, row)) for row in expected]
+    ours = zip(states.metric, states.at, states.evaluations, states.stopped)
+    assert [tuple(float(x) for x in row) for row in ours] == [tuple(map(float, row)) for row in expected]
     assert 0 < sum(row[3] for row in expected) < 40
     np.testing.assert_array_equal(states.best["n"], [row[1] for row in expected])
 

@@ -114,11 +114,11 @@ def test_it_learns_the_digits():
 def test_evaluation_in_batches_is_that_of_the_whole(batch, n):
     params, state = NET.init(jax.random.key(0), batch["image"])
     x, y = batch["image"][:n], batch["label"][:n]
-    found = jax.jit(lambda x, y: evaluate(NET, params, state, x, y, batch_size=4))(x, y)
+    metrics = jax.jit(lambda x, y: evaluate(NET, params, state, x, y, batch_size=4))(x, y)
     logits = NET.apply(params, state, x)[0]
     loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-    assert found["loss"] == pytest.approx(float(loss), rel=1e-5)
-    assert found["accuracy"] == pytest.approx(float((logits.argmax(1) == y).mean()), rel=1e-6)
+    assert metrics["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(float((logits.argmax(1) == y).mean()), rel=1e-6)
     numbers = evaluate(NET, params, state, x, logits + 2.0, loss=squared_error, batch_size=4)
     assert set(numbers) == {"loss"}
     assert numbers["loss"] == pytest.approx(4.0, rel=1e-5)
