@@ -170,9 +170,8 @@ def test_an_evaluation_measures_fresh_tasks_of_its_key(bound):
             error = some.std(ddof=1) / np.sqrt(len(some))
             expected[f"{name}@{k} halfwidth"] = stats.t.ppf(0.975, len(some) - 1) * error
     if bound == 0.205:
-        np.testing.assert_allclose(
-            expected["diverged@3"], 5 / 7
-        )  # two tasks are left, the fewest for a spread
+        # Two tasks are left, the least number for a spread.
+        np.testing.assert_allclose(expected["diverged@3"], 5 / 7)
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=2e-4, err_msg=name)
