@@ -50,7 +50,7 @@ def test_edges_are_counted_along_each_ordered_axis():
 
 
 def test_candidates_must_be_equally_many():
-    with pytest.raises(check.InputError, match=r"as many candidates \(a: 2, b: 3\)"):
+    with pytest.raises(check.InputError, match=r"different numbers of candidates \(a: 2, b: 3\)"):
         select({"a": np.zeros((2, 4)), "b": np.zeros((3, 4))}, "higher")
     select({"a": np.zeros((2, 3, 4)), "b": np.zeros((6, 4))}, "higher")
     with pytest.raises(check.InputError, match=r"shape \[4\]"):
