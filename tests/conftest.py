@@ -1,4 +1,4 @@
-"""Strict jax for every test: rank promotion raises, raw keys are errors, caches stay out of the home."""
+"""Strict jax for every test: no rank promotion, no raw keys, and no caches in the home folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import functools
 import os
 import tempfile
 
-# Before jax is imported: tests share one compilation cache, and never the user's.
+# Set before the import of jax: tests share one compilation cache, and never use the user's cache.
 os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs of tests are small and run briefly: compiled as far as users' they cost twice the CPU time.
+# Programs of tests are small and run briefly. Full optimization would cost twice the processor time.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -36,14 +36,14 @@ def key_reuse_checks():
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Drop what a module compiled: a worker that keeps all of it grows to gigabytes."""
+    """Drop a module's compiled programs; a worker that keeps all of them grows to gigabytes."""
     yield
     jax.clear_caches()
 
 
 @functools.cache
 def _float16_compiles() -> bool:
-    """XLA on CPU has no float16 where the processor does not convert it (F16C): it names a lost symbol."""
+    """Whether XLA compiles float16 here. On CPUs without F16C it needs a missing symbol."""
     there_and_back = jax.jit(lambda x: x.astype(jnp.float16).astype(jnp.float32))
     try:
         return bool(there_and_back(jnp.ones(1))[0] == 1)
@@ -53,7 +53,7 @@ def _float16_compiles() -> bool:
 
 @pytest.fixture
 def float16():
-    """Skip a test of float16 where it does not compile."""
+    """Skip a test of float16 where float16 does not compile."""
     if not _float16_compiles():
         pytest.skip("XLA has no float16 on this processor")
 

@@ -1,6 +1,6 @@
-"""Writes run folders as the runner does, from numbers made up so that each verdict comes out.
+"""Write run folders as the runner does, from invented numbers that give each verdict.
 
-The ids are those of no real study: the report would hold the folders against its file.
+No real study has these ids, because the report would compare the folders with the study's file.
 """
 
 from __future__ import annotations
@@ -144,14 +144,14 @@ UNDECIDED = Regime(
             statement="PGD training loses less than 0.02 accuracy to RS-FGSM on clean images.",
             better=Cell("pgd", "accuracy_clean"),
             worse=Cell("rs_fgsm", "accuracy_clean"),
-            margin=-0.02,  # as much as it does
+            margin=-0.02,  # equals the loss
         ),
     ),
 )
 
 
 def controls() -> tuple:
-    """One that voids the verdict and one that flags."""
+    """One control that voids the verdict, and one that gives a caution."""
     return (
         Control(
             Exact(
@@ -199,7 +199,7 @@ STUDY = Study(
 
 @functools.cache
 def drawn() -> dict[str, bytes]:
-    """The files of one figure, drawn once a session."""
+    """The files of one figure, drawn once per session."""
     with tempfile.TemporaryDirectory() as folder:
         paths = figures.save(lambda: draw(made_up(range(10)), Config()), Path(folder))
         return {p.name: p.read_bytes() for p in paths}
@@ -228,7 +228,7 @@ def write(
     exploratory: str = "",
     doc: str = "Four ways to train, four ways to attack.\n\nThe matrix shows which robustness carries over.",
 ) -> Path:
-    """Write a run folder; ``finished=None`` leaves it as a killed run does, ``sealed=False`` as old ones."""
+    """Write a run folder; ``finished=None`` gives that of a killed run, ``sealed=False`` an old run's."""
     config = config or Config()
     seeds = list(seeds)
     results = made_up(seeds) if results is None else results
@@ -301,14 +301,14 @@ def write(
 
 
 def stamp(folder: Path, **changes: Any) -> None:
-    """Change fields of provenance.json, and let its hashes be right."""
+    """Change fields of provenance.json, and correct its hashes."""
     path = folder / "provenance.json"
     value = json.loads(path.read_bytes()) | changes | {"config_sha256": files.sha256(folder / "config.json")}
     files.write_bytes(path, seal.stamped(value))
 
 
 def reseal(folder: Path, **changes: Any) -> None:
-    """Let the seals be right after a change, as somebody would who means to deceive."""
+    """Correct the seals after a change, as a forger would."""
     stamp(folder, **changes)
     verdict = json.loads((folder / "verdict.json").read_bytes())
     files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
@@ -343,7 +343,7 @@ def age(folder: Path, verdict: str, reason: str) -> None:
 
 
 def write_gallery(root: Path) -> dict[str, Path]:
-    """A folder for each verdict and for each thing that can be wrong; by what it shows."""
+    """A folder for each verdict and each possible defect; from what it shows to its folder."""
 
     def variant(claim_id: str, section: str, **changes: Any) -> Study:
         return replace(STUDY, claim_id=claim_id, section=section, **changes)

@@ -1,4 +1,4 @@
-"""A study for tests of the runner and the command line: instant, with arms that differ as it says."""
+"""An instant study for tests of the runner and the command line; its config sets the gap between arms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Config:
     mode: str = "normal"
 
     def __post_init__(self) -> None:
-        """Check them."""
+        """Check the fields."""
         check.non_negative("noise", self.noise)
         check.choice("mode", self.mode, ("normal", "raise", "value_error"))
 
@@ -39,7 +39,7 @@ def run(config, context):
 
 
 def figure(table, config):
-    """One bar an arm."""
+    """One bar per arm."""
     from lrn import figures
 
     fig, ax = figures.subplots()

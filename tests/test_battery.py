@@ -1,6 +1,6 @@
-"""One battery for every learner, found by itself: a public function returns a `Learner`, or a kind of one.
+"""One battery for all learners. It finds public functions that return a `Learner` or a subclass.
 
-Its module gives a small instance as ``example()``; a module without one fails here.
+The module of a learner gives a small instance as ``example()``; a module without ``example()`` fails.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def find() -> dict[str, Any]:
     found = {}
     for info in pkgutil.walk_packages(lrn.__path__, "lrn."):
         source = importlib.util.find_spec(info.name)
-        # Read before it is imported: most modules define no learner, and some are slow to import.
+        # The source is read before an import: most modules define no learner, and some are slow to import.
         text = "" if source is None or source.origin is None else Path(source.origin).read_text()
         if not any(f"-> {kind.__name__}:" in text for kind in KINDS):
             continue
@@ -60,12 +60,12 @@ def test_learners_are_found():
     assert kinds <= set(LEARNERS)
 
 
-# Compiled in haste: these programs run a few times, and their compilation is all that takes long.
+# Quick compilation: these programs run a few times, and compilation takes most of the time.
 HASTY = {"xla_backend_optimization_level": 0}
 
 
 class Case:
-    """One learner with everything that its tests share, so that each program is compiled once."""
+    """One learner with all that its tests share, so that each program compiles once."""
 
     def __init__(self, example: Example):
         self.example = example
@@ -101,7 +101,7 @@ def case(request) -> Case:
     return Case(made())
 
 
-# One of each kind is trained, stopped and resumed; `make test-slow` does so with all of them.
+# One learner of each kind is trained, stopped and resumed; `make test-slow` does so with all learners.
 FITTED = {
     "lrn.meta.maml",
     "lrn.meta.rl.maml_rl",
@@ -109,7 +109,7 @@ FITTED = {
     "lrn.rl.ppo",
     "lrn.robust.adversarial_training",
 }
-# Outside of jit each operation is compiled by itself, which takes these longer than all their other tests.
+# Outside of jit each operation compiles alone, which takes these learners longer than all other tests.
 LONG_EAGER = {
     "lrn.meta.imaml", "lrn.meta.rl.maml_rl", "lrn.rl.a2c", "lrn.rl.dqn", "lrn.rl.model_based.mbpo",
     "lrn.rl.recurrent_ppo", "lrn.rl.reinforce",
@@ -117,7 +117,7 @@ LONG_EAGER = {
 
 
 def slow_if(condition) -> list:
-    """The learners by name, those for which it holds marked as slow."""
+    """The learners by name; those where ``condition`` holds are marked as slow."""
     return [pytest.param(n, marks=pytest.mark.slow) if condition(n) else n for n in sorted(LEARNERS)]
 
 
@@ -168,7 +168,7 @@ def test_the_second_step_compiles_nothing(case):
 
 
 def test_no_key_is_used_twice(case, key_reuse_checks):
-    # The checker works on the trace, so nothing need run. Other functions: jit remembers what it has checked.
+    # The checker needs only the trace. The functions are new, because jit remembers checked functions.
     jax.jit(lambda *args: case.learner.step(*args)).trace(*case.given(0))
     jax.jit(lambda *args: case.learner.init(*args)).trace(*case.inputs(0, 0))
 
@@ -188,11 +188,11 @@ def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
     assert same(case.step(key, restored, batch), case.step(key, state, batch))
 
 
-# The examples' schedules are made for trainings that learn, and this one does not.
+# The examples' schedules suit trainings that learn; this training is too short for them.
 @pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
 @pytest.mark.parametrize("name", slow_if(lambda name: name not in FITTED))
 def test_resumed_equals_uninterrupted(name, tmp_path):
-    """The driver takes the learner, with two settings of each float of its config side by side."""
+    """The driver trains the learner with two values of each float of its config side by side."""
     example = LEARNERS[name].example()
     floats, structure = jax.tree.flatten(example.config)
     swept = [jax.tree.unflatten(structure, [x * (1 + 1e-3 * i) for x in floats]) for i in range(2)]

@@ -1,4 +1,4 @@
-"""The command line as people meet it: codes, sentences, folders, speed."""
+"""The command line as its users see it: exit codes, messages, folders and speed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIRST = "robust.attack_transfer"
 
 
 def call(*argv: object, capsys=None) -> tuple[int, str, str]:
-    """Exit code, output and errors of one command, in this process."""
+    """The exit code, output and errors of one command, run in this process."""
     with pytest.raises(SystemExit) as ended:
         cli.main([str(a) for a in argv])
     out, err = capsys.readouterr() if capsys else ("", "")
@@ -104,7 +104,7 @@ def test_verdicts(run, tmp_path, argv, verdict):
 
 
 def test_a_verdict_on_other_seeds(run, tmp_path):
-    """It is another run, whose command says which seeds."""
+    """Other seeds make another run, whose command names the seeds."""
     run()
     first = only_folder(tmp_path)
     assert run("--first-seed", "100", "--seeds", "9")[0] == 0
@@ -116,7 +116,7 @@ def test_a_verdict_on_other_seeds(run, tmp_path):
 
 @pytest.fixture
 def mine(tmp_path):
-    """Writes a study of the user's own; ``mine(old, new)`` is the study of the tests with an edit."""
+    """Writes a user's own study; ``mine(old, new)`` is the study of the tests with an edit."""
     path = tmp_path / "own" / "mine.py"
     path.parent.mkdir()
 
@@ -186,7 +186,8 @@ def test_what_cannot_be_drawn(mine, tmp_path, capsys):
     (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
     for name in ("figure.png", "figure.svg"):
         (folder / name).write_bytes(b"")
-    assert call("draw", folder, capsys=capsys)[0] == 0  # with changed settings, and mended
+    # `draw` uses the run's changed settings, and repairs the figures.
+    assert call("draw", folder, capsys=capsys)[0] == 0
     assert seal.look(folder).wrongs == {}
     for paths, sentence in (
         ([], "draw needs the path"),
@@ -223,7 +224,7 @@ def test_a_helper_file_counts(mine, tmp_path, capsys):
 
 
 def test_two_studies_of_one_file_name_are_two(tmp_path, capsys):
-    """Of the same code too: files beside them may differ."""
+    """Two files make two runs, even with equal code, because files beside them may differ."""
     paths, out = [tmp_path / name / "toy.py" for name in "ab"], tmp_path / "runs"
     for path in paths:
         path.parent.mkdir()
@@ -279,9 +280,9 @@ def test_a_run_without_its_data_exits_2_and_says_so_later(mine, tmp_path, capsys
     assert "nowhere, which is not a folder" in err
     assert f"{path}, line " in err
     (folder,) = (p.parent for p in out.glob("mine/*/config.json"))
-    found = report.load(folder)
-    assert (found.state, found.damage) == ("failed", [])
-    assert "LRN_DATA_DIR is" in found.failed
+    run_report = report.load(folder)
+    assert (run_report.state, run_report.damage) == ("failed", [])
+    assert "LRN_DATA_DIR is" in run_report.failed
     assert "It failed: LRN_DATA_DIR is" in report.build(out).read_text()
     code, _, err = call("compare", folder, folder, capsys=capsys)
     assert (code, "has no verdict, for it failed: LRN_DATA_DIR is" in err) == (2, True)
@@ -321,7 +322,7 @@ def test_a_failed_run_exits_1_and_leaves_no_verdict(run, tmp_path):
     assert not (only_folder(tmp_path) / "verdict.json").exists()
     code, _, err = run("--config.mode", "value_error")
     assert code == 1
-    assert "Traceback" in err  # a bug in a study is shown where it is
+    assert "Traceback" in err  # a bug in a study shows the place of the bug
 
 
 def test_one_failed_study_does_not_stop_the_next(tmp_path, capsys):
@@ -373,7 +374,7 @@ def test_bad_input_exits_2_with_a_sentence(case, tmp_path, capsys, monkeypatch):
 
     assert re.search(sentence, out + err), out + err
     assert "Traceback" not in err
-    assert not list(tmp_path.iterdir())  # nothing half-written
+    assert not list(tmp_path.iterdir())  # no file is half written
 
 
 def test_out_that_is_a_file(tmp_path, capsys):
@@ -406,7 +407,7 @@ def test_a_file_that_is_no_study(tmp_path, capsys, content, sentence):
 def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
     import experiments
 
-    found = cli.discover.find()
+    path_of_id = cli.discover.find()
     broken = {
         "leaves": "import sys\nsys.exit(0)\n",
         "raises": "raise KeyboardInterrupt\n",
@@ -419,23 +420,25 @@ def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
     (tmp_path / "area" / "__init__.py").write_text("")
     monkeypatch.setattr(experiments, "__path__", [str(tmp_path), *experiments.__path__])
     monkeypatch.setattr(
-        cli.discover, "find", lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | found
+        cli.discover,
+        "find",
+        lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | path_of_id,
     )
     code, said, _ = call("list", capsys=capsys)
     assert code == 0
     for name in broken:
         assert f"area.{name}  " in said
         assert f"the study area.{name} cannot be imported (" in said
-    assert all(name in said for name in found)
+    assert all(name in said for name in path_of_id)
     listed = json.loads(call("list", "--json", capsys=capsys)[1])
-    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(found)
+    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(path_of_id)
 
 
 def test_a_typed_interrupt_stops_while_a_study_is_imported(tmp_path, capsys):
     (tmp_path / "s.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
     )
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores SIGINT
     try:
         assert call("run", tmp_path / "s.py", capsys=capsys)[0] == 130
     finally:
@@ -501,7 +504,7 @@ def test_every_damaged_file_of_a_finished_run_is_said(run, tmp_path):
         flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
         for content in (b"{", b"[]", b"{}", flipped, whole[:-1], None):
             if path.name == "verdict.json" and content is None:
-                continue  # then it is unfinished
+                continue  # without a verdict the run is unfinished
             path.unlink() if content is None else path.write_bytes(content)
             code, out, err = run()
             assert (code, "run before" in out, "Traceback" in err) == (2, False, False)
@@ -532,7 +535,7 @@ def test_an_edited_verdict_is_said(run, tmp_path):
 
 
 def test_json_without_a_field_or_with_another_type_is_said(run, tmp_path):
-    """Also where it has no seal, as in old runs."""
+    """The message also comes for runs without a seal, as old runs are."""
     run()
     folder = only_folder(tmp_path)
     values = {n: json.loads((folder / f"{n}.json").read_text()) for n in ("config", "provenance", "verdict")}
@@ -644,7 +647,8 @@ def test_answers_at_once_without_jax(argv):
     )
     seconds = []
     for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the processor: others may be using it too
+        # Processor time is measured, because other programs may be running.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", script, *argv], capture_output=True, text=True, timeout=60
         )

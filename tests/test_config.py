@@ -1,4 +1,4 @@
-"""Configs as pytrees: floats are leaves, the rest is static."""
+"""Configs as pytrees: floats are leaves, other fields are static."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lrn.config import config, grid, stack
 
 @config
 class Inner:
-    """A config inside another."""
+    """A config inside of another config."""
 
     rate: float = 0.5
 
 
 @config
 class Outer:
-    """Floats, an int, a string, a config."""
+    """Floats, an int, a string and a config."""
 
     eps: float = 0.1
     steps: int = 3
@@ -65,7 +65,7 @@ def test_gradients_flow_to_a_config():
 def test_configs_are_frozen_and_replaced_under_trace():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Outer().eps = 1.0  # pyright: ignore[reportAttributeAccessIssue]
-    # The checks run again here, and let a traced value pass.
+    # The checks run again here, and accept a traced value.
     assert jax.jit(lambda e: dataclasses.replace(Outer(), eps=e).eps)(jnp.float32(3)) == 3
 
 
@@ -92,7 +92,7 @@ def test_grid_is_the_product_and_its_arms_say_what_they_are():
 
 
 def test_the_names_of_a_grid_tell_values_apart():
-    """Whatever kind of number they are; a lane computes in float32."""
+    """Floats may be numbers of any kind; a lane computes in float32."""
     close = [0.1234567, 0.1234568, 1e-30, 1e30, -1.0, 5, np.float32(0.1), np.float64(0.7)]
     assert [name[5:] for name in grid(Two(), rate=close)] == [
         "0.1234567", "0.1234568", "1e-30", "1e+30", "-1", "5", "0.1", "0.7",

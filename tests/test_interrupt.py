@@ -1,4 +1,4 @@
-"""Signals as requests: what is deferred, what is immediate, what is put back."""
+"""Signals as requests: which are deferred, which are immediate, and which handlers are restored."""
 
 from __future__ import annotations
 

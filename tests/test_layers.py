@@ -11,7 +11,7 @@ import lrn
 
 ROOT = Path(lrn.__file__).parent
 AREAS = ("robust", "rl", "meta", "fair", "ssl", "representation", "bayes")
-# From the ground up; a room imports from those before it, and from itself.
+# From the ground up: a room imports only from itself and from rooms before it.
 ORDER = (
     ("types", "config", "check", "table", "files", "interrupt"),
     ("stats", "xla", "nets", "data"),
@@ -23,7 +23,7 @@ ORDER = (
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-# Within a level: who may import whom.
+# Within a level: the allowed imports.
 BESIDE = {("data", "xla"), ("nets", "xla"), ("meta", "rl")}
 
 
@@ -33,7 +33,7 @@ def room_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """The modules of lrn that a file imports, wherever in it; what only type checkers read is left out."""
+    """The modules of lrn that a file imports anywhere, except for those imported for type checkers only."""
     found = set()
     tree = ast.parse(path.read_text())
     skipped = {
@@ -70,7 +70,7 @@ def test_a_file_imports_from_below(path):
 
 
 def test_the_areas_know_no_driver():
-    """`lrn.meta.rl` plays environments of `lrn.rl`; else no area knows another, and none knows the driver."""
+    """`lrn.meta.rl` plays environments of `lrn.rl`; no other area imports another area or the driver."""
     for path in FILES:
         room = room_of(path)
         if room not in AREAS:

@@ -1,4 +1,4 @@
-"""Networks: against flax layers, scipy and finite differences; then the properties every Net has."""
+"""Networks against flax layers, scipy and finite differences; then the properties of every Net."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(autouse=True)
 def quick_compile():
-    """Compile without optimizing: values are what is tested here, and compiling is all the time it takes."""
+    """Compile without optimization: the tests compare values, and compilation takes most of their time."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -34,7 +34,7 @@ def draw(*shape: int, seed: int = 1) -> jax.Array:
 
 
 def close(a, b, tolerance: float = 1e-5) -> None:
-    """Equal trees, to ``tolerance`` of the largest entry of each leaf."""
+    """Assert equal trees, to ``tolerance`` of the largest entry of each leaf."""
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1.0, float(np.abs(y).max())))
 
@@ -70,7 +70,7 @@ NETS = pytest.mark.parametrize(("net", "shape"), [pytest.param(n, s, id=i) for i
 def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
     size, kernel, stride, padding, blocks, monkeypatch
 ):
-    if blocks:  # 5 examples in blocks of 2: one is filled up
+    if blocks:  # 5 examples in blocks of 2, so one block is padded
         monkeypatch.setattr(convolution, "patch_bytes", lambda *_: convolution.BLOCK_BYTES // 2)
     x, w = draw(5, *size, 2), draw(*kernel, 2, 3, seed=2)
 
@@ -118,7 +118,7 @@ def test_blocks_give_what_the_whole_gives(batch, monkeypatch):
     size = sizes[0]
     blocks = -(-batch // size)
     assert size <= 4
-    assert blocks * size - batch < blocks  # at most one row of fill a block
+    assert blocks * size - batch < blocks  # at most one row of padding in a block
 
 
 def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
@@ -135,7 +135,7 @@ def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
     assert uses_lax(lambda w: one(w[0]))
     assert uses_lax(lambda w: jax.vmap(one)(w))
     assert not uses_lax(lambda w: jax.vmap(one, axis_name=nets.LANES)(w))
-    # The choice is not frozen into a function that was jitted before.
+    # A function that was jitted before follows a later choice.
     jitted = jax.jit(one)
     jitted(w[0])
     assert not uses_lax(lambda w: jax.vmap(jitted, axis_name=nets.LANES)(w))
@@ -146,7 +146,7 @@ def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
 
 @pytest.mark.parametrize(("size", "window"), [((6, 8), 2), ((7, 5), 2), ((7, 9), 3), ((4, 4), 1)])
 def test_pooling_is_flaxs_with_its_gradient_at_ties_too(size, window):
-    x = jnp.round(2 * draw(3, *size, 4)) / 2  # many windows hold their maximum more than once
+    x = jnp.round(2 * draw(3, *size, 4)) / 2  # many windows have several equal maxima
     weight = draw(3, size[0] // window, size[1] // window, 4, seed=2)
 
     def flax(x):
@@ -171,7 +171,7 @@ def test_pooling_keeps_a_nan_wherever_it_stands():
         assert jnp.isnan(nets.max_pool(x)).all()
 
 
-# Networks against independent ones
+# Networks against independent implementations
 
 
 class PlainCNN(nn.Module):
@@ -252,7 +252,7 @@ def test_batch_norm_statistics_are_those_of_the_batch():
     close(ours["mean"], 0.1 * stem.mean((0, 2, 3)))  # momentum .9, from mean 0 and variance 1
     close(ours["var"], 0.9 + 0.1 * stem.var((0, 2, 3)))
     assert net.apply(params, state, x)[1] is state
-    # Evaluation takes the running statistics, each example alone; training those of the batch.
+    # Evaluation uses the running statistics, for each example alone; training uses those of the batch.
     whole, part = (np.array(apply(params, new, x[:n])[0]) for n in (16, 2))
     close(whole[:2], part)
     whole, part = (np.array(apply(params, new, x[:n], train=True)[0]) for n in (16, 2))
@@ -285,7 +285,7 @@ def test_dropout_acts_in_training_only_by_key_and_keeps_the_mean(net):
     assert (run(keys[0], False) == run(keys[1], False)).all()
     assert (run(keys[0], True) == run(keys[0], True)).all()
     assert (run(keys[0], True) != run(keys[1], True)).any()
-    # After its dropout the network is linear, so the mean over masks is the output without.
+    # The network is linear after its dropout, so the mean over masks is the output without dropout.
     draws = jax.vmap(lambda key: run(key, True))(keys)
     error = draws.std(0) / len(keys) ** 0.5
     assert (jnp.abs(draws.mean(0) - run(keys[0], False)) < 5 * error).all()
@@ -308,7 +308,7 @@ def test_dropout_rate_may_be_swept():
 
 
 def gradient_of_a_step(net, key, x):
-    """Gradient, output and new state of one training pass from fresh parameters."""
+    """The gradient, output and new state of one training pass from fresh parameters."""
     init_key, drop_key = jax.random.split(key)
     params, state = net.init(init_key, x)
 
@@ -356,7 +356,7 @@ def test_keys_are_used_once(net, shape, key_reuse_checks):
 
 
 class Asks(nn.Module):
-    """Says whether it trains, by the name it was built with."""
+    """A module that reports its mode, under the name of the mode in its constructor."""
 
     @nn.compact
     def __call__(self, x, deterministic: bool = True, training: bool = False):
@@ -382,7 +382,7 @@ def test_from_flax_passes_training_and_carries_every_collection():
 
 
 def normalized(x, evaluate):
-    """To be called in a module: two layers that act otherwise while training."""
+    """A submodule: two layers that differ between training and evaluation."""
     x = nn.BatchNorm(use_running_average=evaluate)(x)
     return nn.Dropout(0.5, deterministic=evaluate)(x)
 
@@ -420,7 +420,7 @@ class AsksByField(nn.Module):
 
 
 class Passes(nn.Module):
-    """Hands on whatever it is told."""
+    """A module that passes on all of its arguments."""
 
     @nn.compact
     def __call__(self, x, training=False, **options):
@@ -436,7 +436,7 @@ def test_from_flax_trains_by_whatever_name_the_module_asks(module):
     x = np.asarray(images)
     params, state = net.init(KEY, images)
     out, same = net.apply(params, state, images, key=KEY)
-    close(out, x / np.sqrt(1 + 1e-5))  # the statistics at first: mean 0 and variance 1; no dropout
+    close(out, x / np.sqrt(1 + 1e-5))  # initial statistics: mean 0 and variance 1; no dropout
     assert same is state
     out, new = net.apply(params, state, images, key=KEY, train=True)
     mean, var = jax.tree.leaves(new)
@@ -449,7 +449,7 @@ def test_from_flax_trains_by_whatever_name_the_module_asks(module):
 
 
 class Forgets(nn.Module):
-    """Knows whether it trains and does not pass it on."""
+    """A module that receives its mode and does not pass it on."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -554,7 +554,7 @@ def test_from_flax_leaves_layers_of_a_fixed_mode_alone():
     params, state = net.init(KEY, x)
     out, new = net.apply(params, state, x, train=True)
     close((out, new), (net.apply(params, state, x)[0], state), 0)
-    net = nets.from_flax(AlwaysTrains("dropout"), fixed_mode=True)  # on in evaluation too
+    net = nets.from_flax(AlwaysTrains("dropout"), fixed_mode=True)  # dropout in evaluation too
     out, _ = net.apply({}, (), x, key=KEY)
     assert 0.4 < (out == 0).mean() < 0.6
     net = nets.from_flax(AsksByField(True), fixed_mode=True)
@@ -566,7 +566,7 @@ def test_from_flax_leaves_layers_of_a_fixed_mode_alone():
 
 
 class Noisy(nn.Module):
-    """Draws under two names, neither of them dropout's usual one."""
+    """A module that draws under two names, neither of which is dropout's usual name."""
 
     @nn.compact
     def __call__(self, x, train: bool = False):
@@ -586,7 +586,7 @@ def test_from_flax_serves_random_numbers_of_any_name():
 
 
 class CentersOnData(nn.Module):
-    """A parameter that starts at the mean of the data, so it cannot be made without computing."""
+    """A parameter that starts at the mean of the data, so its initial value needs a computation."""
 
     @nn.compact
     def __call__(self, x):
@@ -613,7 +613,7 @@ def test_from_function_is_the_function():
 
 
 def wrong(value: Any) -> Any:
-    """A value of a type that the call does not take."""
+    """A value of a type that the call does not accept."""
     return value
 
 

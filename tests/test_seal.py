@@ -1,4 +1,4 @@
-"""Seals tell every change of a file of a run: each bit, each cut, each file that is gone."""
+"""Seals show every change of a run's files: each bit, each cut, each missing file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMES = ("verdict.json", "provenance.json", "config.json", "metrics.parquet", "f
 
 
 def flips(path):
-    """Flips a bit in every byte of a file, one after the other: another one each time."""
+    """Flips one bit in every byte of a file, byte after byte, and another bit each time."""
     whole = path.read_bytes()
     for place in range(len(whole)):
         content = bytearray(whole)

@@ -1,4 +1,4 @@
-"""What of a study and its files changes which hash, and where in a user's code an error is."""
+"""Which changes of a study and its files change which hash, and the place of an error in a user's code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STUDY = Study(
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes files below a folder; returns the study's code."""
+    """Writes files below a folder, and returns the study's code."""
 
     def write(study: str = STUDY, **others: str) -> source.Code:
         for name, text in {"toy": study, **others}.items():
@@ -142,7 +142,7 @@ REACHED = {
 
 @pytest.mark.parametrize("case", REACHED)
 def test_what_could_be_used_in_training_counts_as_such(case, write):
-    """An edit of the figure then changes the hash of training."""
+    """An edit of the figure then changes the hash of the training."""
     edit = ("ax.bar", "ax.step") if "ax.barh" not in REACHED[case][-1][1] else ("ax.barh", "ax.step")
     text = replaced(*REACHED[case])
     edits = [edit, FIGURE]

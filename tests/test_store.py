@@ -1,4 +1,4 @@
-"""Run folders and the files in them: whole or not there, owned by one, known by what they rest on."""
+"""Run folders and their files: complete or absent, owned by one process, named by a hash of their inputs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_clean_removes_what_was_being_written_and_nothing_else(tmp_path):
 
 
 def test_fresh_takes_all_away_at_once(tmp_path, monkeypatch):
-    """Killed while it removes the files, it must not have left some of them to resume from."""
+    """A process killed during the removal of files leaves no part of a run to resume from."""
     run = tmp_path / "run"
     for name in ("verdict.json", "checkpoints/a"):
         files.write_bytes(run / name, b"x")
@@ -128,20 +128,20 @@ def test_a_clock_sums_over_resumes():
 
 
 def test_provenance_names_what_results_depend_on():
-    found = store.provenance()
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["packages"]["numpy"] == np.__version__
-    assert found["backend"] == "cpu"
-    assert found["processes"] == 1
-    assert len(found["lrn_sha256"]) == 64
-    json.dumps(found)
+    provenance = store.provenance()
+    assert provenance["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert provenance["packages"]["numpy"] == np.__version__
+    assert provenance["backend"] == "cpu"
+    assert provenance["processes"] == 1
+    assert len(provenance["lrn_sha256"]) == 64
+    json.dumps(provenance)
 
 
 def test_a_copy_outside_of_git_has_no_commit(monkeypatch):
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    found = store.provenance()
-    assert found["git_commit"] is None
-    assert found["git_dirty"] is None
+    provenance = store.provenance()
+    assert provenance["git_commit"] is None
+    assert provenance["git_dirty"] is None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_readers_see_whole_files_only(tmp_path):
-    """While one thread writes again and again, each read is of one of the versions."""
+    """While a thread writes again and again, each read gives one of the versions."""
     path = tmp_path / "value.json"
     files.write_json(path, ["a"] * 2000)
     done = threading.Event()

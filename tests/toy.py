@@ -15,7 +15,7 @@ from lrn.types import Learner, Mean, Sampler
 
 @config
 class ToyConfig:
-    """A rate that can be swept and a width that cannot."""
+    """A float field, which can be swept, and an int field, which cannot."""
 
     lr: float = 0.01
     width: int = 16
@@ -34,7 +34,7 @@ def predict(params: Any, x: jax.Array) -> jax.Array:
 
 
 def toy(config: ToyConfig) -> Learner:
-    """Adam on the squared error of a two-layer net; noise in the gradient, so that keys matter."""
+    """Adam on the squared error of a two-layer net; noise in the gradient makes keys matter."""
     optimizer = optax.adam(config.lr)
 
     def init(key, batch):

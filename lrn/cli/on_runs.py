@@ -38,7 +38,9 @@ def publish_results(command: Publish) -> int:
     """Write the pages of results from the finished runs in a folder."""
     from lrn.report import publish, read_claims
 
-    written = publish.publish(read_claims(discover.claims()), command.out, command.docs, command.readme)
+    written = publish.publish(
+        read_claims(discover.claims()), command.out, command.docs, command.readme, command.drop
+    )
     print(f"{len(written)} files in {command.docs}")
     return 0
 

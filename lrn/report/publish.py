@@ -24,7 +24,9 @@ from lrn.study import SECTIONS, discover, source
 MARKS = ("<!-- results: written by `python -m experiments publish` -->", "<!-- end of results -->")
 
 
-def publish(claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None = None) -> list[Path]:
+def publish(
+    claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None = None, drop: bool = False
+) -> list[Path]:
     """Write ``docs/README.md``, ``docs/<area>.md`` and ``docs/figures/<study>.png`` from finished runs.
 
     Args:
@@ -32,13 +34,14 @@ def publish(claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None 
         out: the folder of all runs; of each study its best finished run is taken (registered, then full).
             Runs of the smoke preset count as none.
         docs: where the pages go; pages of before are replaced.
+        drop: whether a study that is published, and has no finished run in ``out``, is published no more.
         readme: a page whose lines between `MARKS` become the counts of verdicts by section.
 
     Returns:
         The paths written.
 
     Raises:
-        InputError: there is no folder of runs, or the page lacks the marks.
+        InputError: there is no folder of runs, a published study would be lost, or the page lacks the marks.
         OSError: a page cannot be read or written.
     """
     if not out.is_dir():
@@ -46,6 +49,8 @@ def publish(claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None 
     entries = {entry.run.study: entry for entry in reversed(in_order(map(load, find(out))))}
     done = {s: e for s, e in entries.items() if e.run.state == "finished" and e.run.verdict != "smoke"}
     runs = {claim.study: done[claim.study].run for claim in claims if claim.study in done}
+    if not drop:
+        _check_none_lost(docs, runs)
     smaller = {study: _smaller(done[study]) for study in runs}
     studies = discover.find()
     pages: dict[str, bytes] = {"README.md": _index(claims, runs).encode()}
@@ -62,6 +67,15 @@ def publish(claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None 
     for path, content in written.items():
         files.write_bytes(path, content)
     return list(written)
+
+
+def _check_none_lost(docs: Path, runs: Mapping[str, Run]) -> None:
+    lost = sorted(set(published(docs)) - set(runs)) if (docs / "index.json").exists() else []
+    if lost:
+        raise check.InputError(
+            f"the results of {', '.join(lost)} are published, and there is no finished run here; give the "
+            "folder of all runs by --out, run them, or say --drop to publish them no more."
+        )
 
 
 def _marked(page: Path, lines: Sequence[str]) -> str:

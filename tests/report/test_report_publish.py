@@ -93,6 +93,17 @@ def test_counts_go_between_the_marks_of_the_readme(runs, tmp_path):
         publish.publish(MADE, runs, tmp_path / "docs", readme)
 
 
+def test_publishing_loses_no_study_unasked(docs, tmp_path):
+    run_folders.write(tmp_path / "few", "area.open", study_sha256="1" * 64)
+    with pytest.raises(
+        check.InputError, match="results of area.first are published, and there is no finished"
+    ):
+        publish.publish(MADE, tmp_path / "few", docs)
+    assert rows_of((docs / "README.md").read_text())["I1"][2] == "supported"
+    publish.publish(MADE, tmp_path / "few", docs, drop=True)
+    assert rows_of((docs / "README.md").read_text())["I1"][2] == "not run"
+
+
 def test_a_smaller_registered_run_is_told_too(tmp_path):
     run_folders.write(tmp_path, "area.first", preset="full", answer="Much falls.", study_sha256="1" * 64)
     run_folders.write(tmp_path, "area.first", preset="quick", answer="Little falls.", study_sha256="1" * 64)
