@@ -96,7 +96,7 @@ def test_counts_go_between_the_marks_of_the_readme(runs, tmp_path):
 def test_publishing_loses_no_study_unasked(docs, tmp_path):
     run_folders.write(tmp_path / "few", "area.open", study_sha256="1" * 64)
     with pytest.raises(
-        check.InputError, match="results of area.first are published, and there is no finished"
+        check.InputError, match=r"results of area\.first are published, and there is no finished"
     ):
         publish.publish(MADE, tmp_path / "few", docs)
     assert rows_of((docs / "README.md").read_text())["I1"][2] == "supported"
