@@ -2,13 +2,14 @@
 
 How to act: `select` (epsilon-greedy, Boltzmann, UCB) and `schedules`; continuous actions: `noise` (white,
 Ornstein-Uhlenbeck, pink). What to seek: `bonus` (the interface), `counts` and `rnd`, over observations that
-`coding` makes discrete. `coded_q` is the small agent that takes all of them, `deep_sea` their yardstick.
+`coding` makes discrete. `coded_q` is the small agent that takes all of them, `explorer` the same with each of
+them a float; `deep_sea` and `ascent` are their yardsticks.
 """
 
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.coding import Coding, grid, one_hot, simhash, tiles
 from lrn.rl.exploration.counts import CountConfig, count_bonus
-from lrn.rl.exploration.noise import Noise, colored, ornstein_uhlenbeck, pink, white
+from lrn.rl.exploration.noise import Noise, colored, either, ornstein_uhlenbeck, pink, white
 from lrn.rl.exploration.rnd import RNDConfig, rnd
 from lrn.rl.exploration.schedules import exponential_schedule, linear_schedule
 from lrn.rl.exploration.select import (
@@ -31,6 +32,7 @@ __all__ = [
     "boltzmann_probabilities",
     "colored",
     "count_bonus",
+    "either",
     "epsilon_greedy",
     "epsilon_greedy_probabilities",
     "exponential_schedule",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, rates
+from lrn.rl import play, rates, spaces
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, require_discrete
 from lrn.rl.exploration import select
@@ -89,7 +89,12 @@ class CodedQState(NamedTuple):
 
 
 def coded_q(
-    env: Env, coding: Coding, config: CodedQConfig, bonus: Bonus | None = None, noise: Noise | None = None
+    env: Env,
+    coding: Coding,
+    config: CodedQConfig,
+    bonus: Bonus | None = None,
+    noise: Noise | None = None,
+    dimensions: int = 1,
 ) -> Agent:
     """Online Q-learning (Watkins 1989), updated after every step of the environments.
 
@@ -100,16 +105,18 @@ def coded_q(
     visited looks better than what was not (Rashid et al. 2020): let ``initial`` exceed the bonus to come, or
     select by "ucb", which tries every action.
 
-    A ``noise`` moves the chosen action along the actions, which must then be ordered: those of
-    `lrn.rl.env.discretize`.
+    A ``noise`` moves the levels of the chosen action, independently in each of so many ``dimensions``. The
+    actions must then be those that `lrn.rl.env.discretize` made of as many.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, without the bonus; ``td_error``, the mean
     absolute error of a step; ``bonus``, its mean.
 
     Raises:
-        ValueError: the environment's actions are continuous.
+        InputError: the environment's actions are continuous; or no whole number of levels, to the power of
+            ``dimensions``, makes them.
     """
     actions = require_discrete(env, "coded_q")
+    bins = _bins(actions, dimensions)
 
     def values(weights: Array, active: Array) -> Array:
         """Values [n, actions] of observations with active features [n, active]."""
@@ -130,8 +137,8 @@ def coded_q(
         return select.epsilon_greedy(key, q, epsilon)
 
     def pushed(action: Array, noise: Array) -> Array:
-        moved = action + config.noise_scale * noise * (actions - 1) / 2
-        return jnp.clip(jnp.round(moved), 0, actions - 1).astype(jnp.int32)
+        moved = spaces.levels_of(action, bins, dimensions) + config.noise_scale * noise * (bins - 1) / 2
+        return spaces.action_of(jnp.clip(jnp.round(moved), 0, bins - 1).astype(jnp.int32), bins)
 
     def init(key: Key, batch: Batch) -> CodedQState:
         env_key, coding_key, bonus_key, noise_key = jax.random.split(key, 4)
@@ -141,7 +148,7 @@ def coded_q(
             jnp.zeros((coding.size, actions), jnp.int32),
             coding.init(coding_key, live.observation),
             () if bonus is None else bonus.init(bonus_key, live.observation),
-            () if noise is None else noise.init(noise_key, (config.num_envs,)),
+            () if noise is None else noise.init(noise_key, (config.num_envs, dimensions)),
             live,
             jnp.int32(0),
         )
@@ -193,10 +200,24 @@ def coded_q(
         act_key, noise_key = jax.random.split(key)
         active = coding.encode(state.coding, observation)
         action = act(act_key, state, values(state.weights, active), active)
+        if noise is None:
+            return action
         # White, whatever training's noise is.
-        return action if noise is None else pushed(action, jax.random.normal(noise_key, action.shape))
+        return pushed(action, jax.random.normal(noise_key, (*action.shape, dimensions)))
 
     return Agent(init, step, memoryless(greedy, sample))
+
+
+def _bins(actions: int, dimensions: int) -> int:
+    """How many levels in each dimension make so many actions."""
+    check.integer("dimensions", dimensions, low=1)
+    bins = round(actions ** (1 / dimensions))
+    if bins**dimensions != actions:
+        raise check.InputError(
+            f"{actions} actions are no power of {dimensions} of a number of levels; give the dimensions that "
+            "discretize was given."
+        )
+    return bins
 
 
 def example() -> Example:
