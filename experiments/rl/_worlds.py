@@ -6,7 +6,6 @@ continuous car, whose force is one of three or of nine.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from lrn.rl.env import Env, discretize, make, require_discrete
 from lrn.rl.evaluate import evaluator, rollouts
 from lrn.rl.exploration import Coding, tiles
 from lrn.rl.exploration.ascent import LEAST, ascent, heights
-from lrn.rl.exploration.deep_sea import deep_sea, table
+from lrn.rl.exploration.deep_sea import deep_sea
+from lrn.rl.exploration.deep_sea import table as sea_table
 from lrn.rl.exploration.explorer import Explorer, explorer
 
 ONE, JOINT, GRID, GRIDS = "two levels", "two levels of 3 engines", "five levels", "five levels of 3 engines"
@@ -69,9 +69,11 @@ class Arm:
 def menu(world: World) -> dict[str, list[dict[str, float]]]:
     """The three settings of each way of exploring, by the fields of `Explorer`."""
     scales = [world.unit * v for v in (0.1, 1.0, 10.0)]
-    paid = [{"beta": v / 10, "initial": v} for v in scales]  # what was never tried beats ten first visits
+    # What was never tried is worth ten first visits, as a greedy learner would prefer what has paid one.
+    counts = [{"beta": v / 10, "initial": v} for v in scales]
+    novel = [{"novelty": v / 10, "initial": v} for v in scales]
     noises = {k: [{"noise": v, **kind} for v in (0.5, 1.0, 2.0)] for k, kind in NOISES.items()}
-    found = {**EPSILON, "optimistic": [{"initial": v} for v in scales], "counts": paid, "RND": paid}
+    found = {**EPSILON, "optimistic": [{"initial": v} for v in scales], "counts": counts, "RND": novel}
     return found if world.discrete else {**found, **noises}
 
 
@@ -95,7 +97,7 @@ def place(name: str, most: int) -> tuple[Callable[[Arm], Env], Coding]:
     """A world as it is played, no task of it deeper than ``most``: an arm's environment, and its coding."""
     world = WORLDS[name]
     if name == SEA:
-        return lambda c: deep_sea(c.depth, most), table(most)
+        return lambda c: deep_sea(c.depth, most), sea_table(most)
     if name in CARS:
         force = discretize(make("MountainCarContinuous-v0"), world.levels)
         return lambda c: force, tiles((-1.2, -0.07), (0.6, 0.07), (8, 8))
@@ -111,24 +113,19 @@ def trained(
         fit: `lrn.train.fit` or `lrn.study.Context.fit`.
         name: of the world.
         most: the largest depth.
-        arms: by name; those that end in "RND" explore by it.
+        arms: by name.
         steps: of the environment.
         evaluations: how many after the first, which is at step 0.
     """
     env_of, coding = place(name, most)
-    world = WORLDS[name]
+    world, net = WORLDS[name], nets.mlp(4, (8,))
+    axes = 0 if world.discrete else world.engines
 
-    def learner(c: Arm, novel: bool) -> Agent:
-        axes, net = 0 if world.discrete else world.engines, nets.mlp(4, (8,)) if novel else None
+    def learner(c: Arm) -> Agent:
         return explorer(env_of(c), coding, c.way, steps, axes, net)
 
-    found: dict[str, np.ndarray] = {}
-    for novel in (False, True):
-        mine = {k: c for k, c in arms.items() if k.endswith("RND") == novel}
-        make_one = functools.partial(learner, novel=novel)
-        options = {"log_every": steps, "eval_every": steps // evaluations}
-        evaluate = evaluator(make_one, env_of, world.episodes)
-        part = f"{name}{', RND' if novel else ''}"
-        table_ = fit(make_one, mine, name=part, steps=steps, evaluate=evaluate, **options).table
-        found |= {k: (table_.curve(k, "greedy_return")[1] > world.mark).astype(float) for k in mine}
-    return found
+    table = fit(
+        learner, arms, name=name, steps=steps, log_every=steps, eval_every=steps // evaluations,
+        evaluate=evaluator(learner, env_of, world.episodes),
+    ).table  # fmt: skip
+    return {k: (table.curve(k, "greedy_return")[1] > world.mark).astype(float) for k in arms}

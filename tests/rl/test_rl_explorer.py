@@ -64,10 +64,10 @@ def test_every_way_but_none_explores():
     assert min(found.values()) >= 0.75, found
 
 
-def test_rnd_takes_the_place_of_counts():
-    net = nets.mlp(4, (8,))
-    found = solved({"RND": Explorer(initial=1.0, beta=0.1), "none": Explorer()}, depth=8, net=net)
-    assert found == {"RND": 1.0, "none": found["none"]}
+def test_rnd_is_added_where_there_is_a_network():
+    ways = {"RND": Explorer(initial=1.0, novelty=0.1), "none": Explorer()}
+    found = solved(ways, depth=8, net=nets.mlp(4, (8,)))
+    assert found["RND"] == 1.0
     assert found["none"] <= 0.25
 
 

@@ -6,7 +6,7 @@ Ornstein-Uhlenbeck, pink). What to seek: `bonus` (the interface), `counts` and `
 them a float; `deep_sea` and `ascent` are their yardsticks.
 """
 
-from lrn.rl.exploration.bonus import Bonus, Transitions
+from lrn.rl.exploration.bonus import Bonus, Transitions, both
 from lrn.rl.exploration.coding import Coding, grid, one_hot, simhash, tiles
 from lrn.rl.exploration.counts import CountConfig, count_bonus
 from lrn.rl.exploration.noise import Noise, colored, either, ornstein_uhlenbeck, pink, white
@@ -30,6 +30,7 @@ __all__ = [
     "Transitions",
     "boltzmann",
     "boltzmann_probabilities",
+    "both",
     "colored",
     "count_bonus",
     "either",

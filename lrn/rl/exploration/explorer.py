@@ -1,7 +1,7 @@
 """One Q-learner for many ways of exploring, all of them floats: arms that differ in exploration alone.
 
-Epsilon-greedy, optimistic values, a count bonus and noise of three colors are one program, so a study trains
-them side by side in one compile; random network distillation is a second one.
+Epsilon-greedy, optimistic values, bonuses for counts or novelty and noise of three colors are one program, so
+that a study trains them side by side in one compile.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from lrn import check
 from lrn.config import config
 from lrn.rl.agent import Agent
 from lrn.rl.env import Env, require_discrete
+from lrn.rl.exploration.bonus import both
 from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 from lrn.rl.exploration.coding import Coding
 from lrn.rl.exploration.counts import CountConfig, count_bonus
@@ -25,7 +26,8 @@ class Explorer:
     epsilon, epsilon_end, fraction: the chance of a random action falls from the first to the second over this
         fraction of the training.
     initial: the value everything starts with.
-    beta: the bonus of a first visit, or RND's coefficient.
+    beta: the bonus of a first visit, by counts.
+    novelty: the coefficient of random network distillation, where there is a network for it.
     noise: scale of the noise on the greedy action, in halves of the range of actions.
     theta: of Ornstein-Uhlenbeck noise, whose autocorrelation at lag k is exp(-theta k); 50 is white.
     pink: 1 for pink noise in place of it, else 0.
@@ -37,6 +39,7 @@ class Explorer:
     fraction: float = 0.5
     initial: float = 0.0
     beta: float = 0.0
+    novelty: float = 0.0
     noise: float = 0.0
     theta: float = 0.15
     pink: float = 0.0
@@ -45,7 +48,7 @@ class Explorer:
     def __post_init__(self):
         for name in ("epsilon", "epsilon_end", "fraction", "pink", "learning_rate"):
             check.between(name, getattr(self, name), 0.0, 1.0)
-        for name in ("beta", "noise"):
+        for name in ("beta", "novelty", "noise"):
             check.non_negative(name, getattr(self, name))
         check.positive("theta", self.theta)
 
@@ -62,7 +65,7 @@ def explorer(
         steps: of the training, for the fall of epsilon.
         dimensions: of the actions that `lrn.rl.env.discretize` made discrete; 0 where noise has no axis to
             move them along, and then there is none.
-        net: for RND in place of counts; predictor and target alike.
+        net: of random network distillation, predictor and target alike; None for none.
 
     Raises:
         InputError: what `coded_q` refuses.
@@ -77,11 +80,9 @@ def explorer(
         rollout_length=1,
         total_steps=steps,
     )
-    if net is None:
-        actions = require_discrete(env, "explorer")
-        bonus = count_bonus(coding, CountConfig(beta=config.beta), actions)
-    else:
-        bonus = rnd(net, net, RNDConfig(coefficient=config.beta))
+    bonus = count_bonus(coding, CountConfig(beta=config.beta), require_discrete(env, "explorer"))
+    if net is not None:
+        bonus = both(bonus, rnd(net, net, RNDConfig(coefficient=config.novelty)))
     noise: Noise | None = None
     if dimensions:
         noise = either(ornstein_uhlenbeck(config.theta), colored(1.0, max(2, env.horizon)), config.pink)
