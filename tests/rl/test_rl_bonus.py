@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from lrn import check, nets
-from lrn.rl.exploration import (
-    CountConfig, RNDConfig, Transitions, both, count_bonus, grid, one_hot, rnd, tiles,
-)  # fmt: skip
+from lrn.rl.exploration import CountConfig, RNDConfig, Transitions, count_bonus, grid, one_hot, rnd, tiles
+from lrn.rl.exploration import bonus as bonuses
 from lrn.rl.exploration.counts import CountState
 
 
@@ -218,7 +217,7 @@ def test_both_is_the_sum_of_two_bonuses():
     """Each with its own counts: of pairs, and of where an action led."""
     coding = grid([0.0], [4.0], [4])
     pairs, places = count_bonus(coding, CountConfig(beta=1.0), 2), count_bonus(coding, CountConfig(beta=10.0))
-    bonus = both(pairs, places)
+    bonus = bonuses.both(pairs, places)
     here, after = jnp.array([[0.5], [0.5], [1.5]]), jnp.array([[1.5], [2.5], [1.5]])
     action = jnp.array([0, 1, 0])
     state = bonus.init(jax.random.key(0), here)
