@@ -25,11 +25,11 @@ from lrn.rl.exploration.deep_sea import deep_sea
 from lrn.rl.exploration.deep_sea import table as sea_table
 from lrn.rl.exploration.explorer import Explorer, explorer
 
-ONE, JOINT, GRID, GRIDS = "two levels", "two levels of 3 engines", "five levels", "five levels of 3 engines"
+ONE, JOINT, GRID, GRIDS = "discrete", "discrete in 3D", "continuous", "continuous in 3D"
 SEA, CAR, FINE = "DeepSea", "car, three forces", "car, nine forces"
 EPSILON = {
-    "annealed": [{"epsilon": 1.0, "epsilon_end": 0.05, "fraction": f} for f in (0.1, 0.3, 0.9)],
-    "constant": [{"epsilon": e, "epsilon_end": e} for e in (0.1, 0.3, 0.6)],
+    "annealed": [{"epsilon": 1.0, "epsilon_end": 0.05, "fraction": f} for f in (0.25, 0.5, 1.0)],
+    "constant": [{"epsilon": e, "epsilon_end": e} for e in (0.2, 0.5, 1.0)],
 }
 NOISES = {"white": {"theta": 50.0}, "OU": {"theta": 0.15}, "pink": {"pink": 1.0}}
 

@@ -18,8 +18,8 @@ from lrn.study import Findings
 
 CONFIG = Config(known=False)
 SEEDS = list(range(20))
-SHALLOW, DEEP = "two levels, depth 5", "two levels, depth 20"
-LINE, CUBE = "five levels, depth 5", "five levels of 3 engines, depth 5"
+SHALLOW, DEEP = "discrete, depth 5", "discrete, depth 20"
+LINE, CUBE = "continuous, depth 5", "continuous in 3D, depth 5"
 AS_CLAIMED = {arm(t, ANY): share for t, share in ((SHALLOW, 1.0), (DEEP, 1.0), (LINE, 0.0), (CUBE, 0.0))}
 
 
@@ -32,10 +32,6 @@ def made(shares):
             right = np.full(20, worlds.right(WORLDS[world]))
             rows += [table.rows(t, SEEDS, 0, "best return", np.full(20, BEST))]
             rows += [table.rows(t, SEEDS, 0, "right actions", right)]
-            rows += [
-                table.rows(arm(t, m), SEEDS, 0, "choices at the edge of the menu", np.zeros(20))
-                for m in worlds.EPSILON
-            ]
             for method, usual in sound.items():
                 share = shares.get(arm(t, method), usual)
                 solved = (np.arange(20) < round(20 * share)).astype(float)
