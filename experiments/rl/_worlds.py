@@ -83,16 +83,6 @@ def right(world: World) -> float:
     return float(np.mean([np.mean(thrust) >= LEAST for thrust in thrusts]))
 
 
-def facts(env: Env) -> dict[str, float]:
-    """What an Ascent shows when it is played: the return of full thrust, the share of actions that rise."""
-    actions, key = require_discrete(env, "facts"), jax.random.key(0)
-    full = memoryless(lambda _, seen: jnp.full(len(seen), actions - 1))
-    _, ground = env.reset(key)
-    rises = jax.vmap(lambda action: ~env.move(key, ground, action)[1].terminated)(jnp.arange(actions))
-    played = rollouts(env, full, key, (), 1)
-    return {"best return": float(played.returns[0]), "right actions": float(rises.mean())}
-
-
 def place(name: str, most: int) -> tuple[Callable[[Arm], Env], Coding]:
     """A world as it is played, no task of it deeper than ``most``: an arm's environment, and its coding."""
     world = WORLDS[name]
@@ -102,6 +92,17 @@ def place(name: str, most: int) -> tuple[Callable[[Arm], Env], Coding]:
         force = discretize(make("MountainCarContinuous-v0"), world.levels)
         return lambda c: force, tiles((-1.2, -0.07), (0.6, 0.07), (8, 8))
     return lambda c: discretize(ascent(c.depth, world.engines, most, c.fall), world.levels), heights(most)
+
+
+def facts(name: str, depth: int) -> dict[str, float]:
+    """What an Ascent shows when it is played: the return of full thrust, the share of actions that rise."""
+    env = place(name, depth)[0](Arm(float(depth), 0.0, Explorer()))
+    actions, key = require_discrete(env, "facts"), jax.random.key(0)
+    full = memoryless(lambda _, seen: jnp.full(len(seen), actions - 1))
+    _, ground = env.reset(key)
+    rises = jax.vmap(lambda action: ~env.move(key, ground, action)[1].terminated)(jnp.arange(actions))
+    played = rollouts(env, full, key, (), 1)
+    return {"best return": float(played.returns[0]), "right actions": float(rises.mean())}
 
 
 def trained(

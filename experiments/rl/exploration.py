@@ -173,9 +173,7 @@ def run(config: Config, context: Context) -> None:
             for way, of in ((ANY, EPSILON), (OTHER, [m for m in menu if m not in EPSILON])):
                 ways[arm(t, way)] = arm(t, max(of, key=lambda m, c=chosen: c[m].score))
             if world in ASCENTS:
-                env_of, _ = worlds.place(world, most)
-                found = worlds.facts(env_of(_arm(world, depth, {}, NONE)))
-                context.record(t, {k: np.full(len(order), v) for k, v in found.items()})
+                context.record(t, {k: np.full(len(order), v) for k, v in worlds.facts(world, depth).items()})
         curves = worlds.trained(context.fit, world, most, arms, config.steps, EVALUATIONS)
         for name, source in ({a: a for a in arms} | ways).items():
             for at, last in zip(config.budgets, READ):
@@ -216,6 +214,7 @@ def figure(table: Table, config: Config) -> Figure:
                     x, y = _points(table, arm(t, method), WORLDS[t.split(", depth")[0]].mark)
                     ax.plot(i + 0.14 * (k - 2.5) + x, y, "os^DvP"[k], color=f"C{k}", markersize=3, alpha=0.6)
         ax.axhline(1.3 * config.steps, color="0.5", linewidth=1)
+        ax.text(len(each) - 0.5, 2 * config.steps, "never", fontsize=8, ha="right", va="center")
         ax.set(yscale="log", title=title, ylabel="steps", xticks=range(len(each)))
         ax.set_xticklabels([t.removeprefix(f"{title}, ") for t in each])
     for k, method in enumerate(SHOWN):
@@ -228,8 +227,7 @@ def _points(table: Table, name: str, mark: float) -> tuple[np.ndarray, np.ndarra
     """Where the runs of an arm are drawn: a little apart, and above the line where never solved."""
     steps, returns = table.curve(name, "greedy_return")
     first, apart = first_time(steps, returns, mark, SUSTAINED), np.linspace(-0.05, 0.05, len(returns))
-    never = steps[-1] * 2.0 * np.exp(10 * apart)
-    return apart, np.where(np.isfinite(first), np.maximum(first, steps[1]), never)
+    return apart, np.where(np.isfinite(first), np.maximum(first, steps[1]), 2 * steps[-1])
 
 
 def answer(findings: Findings) -> str:

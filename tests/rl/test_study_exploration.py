@@ -84,9 +84,8 @@ def test_what_is_counted_is_what_is_played(name):
     env_of, _ = worlds.place(name, 7)
     env = env_of(study._arm(name, 7, {}, NONE))
     assert env.actions == Discrete(WORLDS[name].levels ** WORLDS[name].engines)
-    assert worlds.facts(env) == pytest.approx(
-        {"best return": BEST, "right actions": worlds.right(WORLDS[name])}, abs=1e-6
-    )
+    expected = {"best return": BEST, "right actions": worlds.right(WORLDS[name])}
+    assert worlds.facts(name, 7) == pytest.approx(expected, abs=1e-6)
 
 
 def test_shares_of_right_actions():
