@@ -64,7 +64,7 @@ def test_a_task_that_needs_no_exploration_is_not_asked():
 
 def test_the_answer_names_depths_in_order_and_shares():
     findings = Findings(judge(STUDY, CONFIG, "quick", made(AS_CLAIMED)))
-    said = STUDY.answer(findings)
+    said = study.answer(findings)
     assert said.index("at depth 5, 100% [83, 100], 0% [0, 17] and 0% [0, 17]") < said.index("at depth 10")
     assert said.index("at depth 10") < said.index("at depth 20, 100% [83, 100], 50%")
 
@@ -127,3 +127,14 @@ def test_choices_are_made_on_other_seeds(monkeypatch):
 def test_bad_settings_are_one_sentence(wrong, words):
     with pytest.raises(check.InputError, match=words):
         Config(**wrong)
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_shallow_and_deep_are_what_they_are_said_to_be(preset):
+    """Random tries that reach the top within the budget: ten or more where shallow, none where deep."""
+    config = STUDY.presets[preset]
+    for world in (ONE, GRID, GRIDS):
+        p = worlds.right(WORLDS[world])
+        shallow, _, deep = (config.steps * (1 - p) / (1 - p**n) * p**n for n in config.depths)
+        assert shallow >= 10
+        assert deep < 0.5
