@@ -100,12 +100,13 @@ def test_only_the_hint_prices_a_fall():
 
 
 def test_choices_are_made_on_other_seeds(monkeypatch):
-    """No seed that is judged chooses, and every setting of every arm is tried."""
+    """No seed that is judged chooses; every setting is tried; what is solved in the end counts first."""
     seen = {}
 
     def trained(fit, name, most, arms, steps, evaluations):
         seen.update(seeds=fit.keywords["seeds"], arms=list(arms))
-        return {k: np.full((len(fit.keywords["seeds"]), evaluations + 1), float(k[0])) for k in arms}
+        curve = {"0": np.arange(31) < 28, "1": np.arange(31) > 25, "2": np.arange(31) > 20}
+        return {k: np.tile(curve[k[0]].astype(float), (len(fit.keywords["seeds"]), 1)) for k in arms}
 
     monkeypatch.setattr(worlds, "trained", trained)
     judged = [5, 2**31 + 6, 7]
@@ -113,7 +114,8 @@ def test_choices_are_made_on_other_seeds(monkeypatch):
     assert len(seen["seeds"]) == 2
     assert not set(seen["seeds"]) & set(judged)
     assert len(seen["arms"]) == 3 * 3 * len(worlds.menu(WORLDS[ONE]))
-    np.testing.assert_array_equal(scores[arm(SHALLOW, "counts")], [[0, 0], [1, 1], [2, 2]])
+    early, late, best = scores[arm(SHALLOW, "counts")].mean(1)
+    assert early < late < best
 
 
 @pytest.mark.parametrize(
