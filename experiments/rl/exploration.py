@@ -14,8 +14,7 @@ best of the rest. DeepSea and the continuous car, with three forces or nine, sta
 
 A run is solved when its greedy policy reaches the top in each of the last three of thirty evaluations.
 One that never does is not solved, and no time is imputed. The share is also read at a tenth and at three
-tenths of the same trainings: values are learned off-policy and judged greedily, so no schedule need have
-ended.
+tenths of the same trainings: values are learned off-policy and judged greedily.
 
 The claim says that over half of the runs are solved with discrete actions, shallow and deep, and under
 half with continuous ones of one and of three dimensions. The latter are asked where depth is shallow,
