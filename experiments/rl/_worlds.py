@@ -73,8 +73,8 @@ def menu(world: World) -> dict[str, list[dict[str, float]]]:
     counts = [{"beta": v / 10, "initial": v} for v in scales]
     novel = [{"novelty": v / 10, "initial": v} for v in scales]
     noises = {k: [{"noise": v, **kind} for v in (0.5, 1.0, 2.0)] for k, kind in NOISES.items()}
-    found = {**EPSILON, "optimistic": [{"initial": v} for v in scales], "counts": counts, "RND": novel}
-    return found if world.discrete else {**found, **noises}
+    ways = {**EPSILON, "optimistic": [{"initial": v} for v in scales], "counts": counts, "RND": novel}
+    return ways if world.discrete else {**ways, **noises}
 
 
 def right(world: World) -> float:

@@ -88,8 +88,8 @@ class Config:
         """By world, the depth of each task by its name."""
         shallow, _, deep = self.depths
         depths = {**dict.fromkeys(ASCENTS, self.depths), **({SEA: (shallow, deep)} if self.known else {})}
-        found = {world: {f"{world}, depth {n}": n for n in each} for world, each in depths.items()}
-        return {**found, **({world: {world: 0} for world in CARS} if self.known else {})}
+        named = {world: {f"{world}, depth {n}": n for n in each} for world, each in depths.items()}
+        return {**named, **({world: {world: 0} for world in CARS} if self.known else {})}
 
     @property
     def asked(self) -> dict[str, str]:
@@ -136,18 +136,18 @@ def regimes(config: Config) -> Sequence[Regime]:
 
 def controls(config: Config) -> Sequence[Control]:
     """What shows that a task, the learner or the gate is broken."""
-    found: list[Control] = []
+    checks: list[Control] = []
     for world, each in config.tasks.items():
         for t in each:
             names, asked = [arm(t, m) for m in worlds.menu(WORLDS[world])], t in config.asked
-            found += [equal_budgets(what, names) for what in ("steps", "candidates")]
-            found.append(Control(solves(t, "above", OTHER), "invalid" if asked else "flag"))
-            found.append(_exactly(arm(t, IDLE), "solved", 0.0))
-            found += [Control(solves(t, "above", HINT))] if asked else []
+            checks += [equal_budgets(what, names) for what in ("steps", "candidates")]
+            checks.append(Control(solves(t, "above", OTHER), "invalid" if asked else "flag"))
+            checks.append(_exactly(arm(t, IDLE), "solved", 0.0))
+            checks += [Control(solves(t, "above", HINT))] if asked else []
             if world in ASCENTS:
                 right = worlds.right(WORLDS[world])
-                found += [_exactly(t, "best return", BEST), _exactly(t, "right actions", right)]
-    return found
+                checks += [_exactly(t, "best return", BEST), _exactly(t, "right actions", right)]
+    return checks
 
 
 def _exactly(name: str, metric: str, value: float) -> Control:

@@ -57,10 +57,10 @@ def test_every_sequence_of_actions_pays_what_it_should():
 def test_as_many_actions_are_right_as_can_be_counted(levels, engines, right):
     """A thrust of exactly one half in the mean is enough: 5 levels of 2 engines have 1 + 2 + 3 such pairs."""
     env = discretize(ascent(3, engines), levels)
-    found = rising(env)
-    assert found.mean() == pytest.approx(right)
-    assert found[-1]  # full thrust of all
-    assert not found[0]
+    rises = rising(env)
+    assert rises.mean() == pytest.approx(right)
+    assert rises[-1]  # full thrust of all
+    assert not rises[0]
 
 
 def test_the_best_return_is_that_of_every_set_of_actions_and_depth():

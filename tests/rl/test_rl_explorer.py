@@ -59,16 +59,16 @@ def test_it_is_coded_q_learning():
 
 def test_every_way_but_none_explores():
     """Four right actions of three levels in a row: one random try of 81, and 3000 steps are 2000 tries."""
-    found = solved(WAYS, depth=4, dimensions=1)
-    assert found.pop("none") <= 0.25
-    assert min(found.values()) >= 0.75, found
+    shares = solved(WAYS, depth=4, dimensions=1)
+    assert shares.pop("none") <= 0.25
+    assert min(shares.values()) >= 0.75, shares
 
 
 def test_rnd_is_added_where_there_is_a_network():
     ways = {"RND": Explorer(initial=1.0, novelty=0.1), "none": Explorer()}
-    found = solved(ways, depth=8, net=nets.mlp(4, (8,)))
-    assert found["RND"] == 1.0
-    assert found["none"] <= 0.25
+    shares = solved(ways, depth=8, net=nets.mlp(4, (8,)))
+    assert shares["RND"] == 1.0
+    assert shares["none"] <= 0.25
 
 
 @pytest.mark.parametrize("wrong", [{"epsilon": 1.5}, {"pink": 2.0}, {"beta": -1.0}, {"theta": 0.0}])
