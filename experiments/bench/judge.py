@@ -1,12 +1,10 @@
 """``python -m experiments.bench judge [--json FILE]``: the error rates and the power of a whole study.
 
 level: how often any regime holds, and how often any regime fails, at a nominal .05 if every true effect
-    lies on its
-margin. This is simulated for 1, 2 and 4 regimes of 1 and 3 primary predictions, whose differences
-correlate over seeds by .5 or 0, on normal, uniform and skewed data.
+    lies on its margin. This is simulated for 1, 2 and 4 regimes of 1 and 3 primary predictions, whose
+    differences correlate over seeds by .5 or 0, on normal, uniform and skewed data.
 power: how often all regimes hold, and how often any regime holds, for normal effects .5, 1 and 2 standard
-    deviations
-beyond the margin.
+    deviations beyond the margin.
 shares: the largest level of the exact binomial test for a true share equal to the bound.
 
 The exit code is 1 if
