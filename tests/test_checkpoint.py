@@ -399,14 +399,14 @@ def test_classes_that_cannot_be_made_again_are_named():
     for form, sentence in (
         (
             [Inside(1)],
-            rf"\[0\] was a {here}test_classes.*<locals>.Inside, which is not to be found here; make",
+            rf"\[0\] was a {here}test_classes.*<locals>.Inside, which cannot be found here; make",
         ),
-        ([Odd(1)], r"has a .*:Odd at \[0\], of which only NamedTuples"),
-        (gone, "the state was a .*Gone, which is not to be found here"),
-        (nowhere, "no_such_module_of_ours:Outer, which is not to be found"),
+        ([Odd(1)], r"has a .*:Odd at \[0\], and only NamedTuples"),
+        (gone, "the state was a .*Gone, which cannot be found here"),
+        (nowhere, "no_such_module_of_ours:Outer, which cannot be found"),
         (no_tuple, "os:system, which is neither a NamedTuple nor a dataclass"),
-        ({**gone, "class": ":"}, "is not to be found"),
-        (other_fields, "with the fields a, c, and has now a, b; make"),
+        ({**gone, "class": ":"}, "cannot be found"),
+        (other_fields, "with the fields a, c, and the class now has a, b; make"),
         ({"k": Outer(Inside(1), 2)}, r"\['k'\].a was a "),
     ):
         described = form if isinstance(form, dict) and "kind" in form else structure.describe(form)

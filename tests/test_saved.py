@@ -153,7 +153,7 @@ def test_a_class_that_cannot_be_found_is_asked_for(tmp_path):
 
     result = train.fit(learner, [1.0, 2.0], [0, 1], steps=2, folder=tmp_path, progress=False)
     with pytest.raises(
-        structure.UnknownClassError, match=r"Inside, which is not to be found here; .* pass like="
+        structure.UnknownClassError, match=r"Inside, which cannot be found here; .* pass like="
     ):
         lrn.load(tmp_path)
     made = learner(0.0)
