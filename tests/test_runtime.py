@@ -1,4 +1,4 @@
-"""Settings of the process, each in a process of its own."""
+"""Settings of the process; each test runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(code: str, flags: str = "") -> subprocess.CompletedProcess[str]:
     [("", processors()), ("--xla_force_host_platform_device_count=3", 3)],
 )
 def test_each_processor_becomes_a_device(flags, devices):
-    """But for a user who said how many there are."""
+    """XLA_FLAGS that set the number of devices take precedence."""
     done = run("device_per_processor(); print(jax.device_count())", flags)
     assert done.stdout.split() == [str(devices)], done.stderr
 
@@ -58,7 +58,7 @@ print(files.cache_home())
 
 
 def test_without_a_home_nothing_is_cached_and_one_line_says_so():
-    """As in a container that runs as a number without a name."""
+    """This happens in a container that runs as a user id without a name."""
     done = run(HOMELESS)
     assert done.stdout.split() == ["None", "/some/lrn", "/other"], done.stderr
     assert done.stderr.splitlines() == [
@@ -69,8 +69,9 @@ def test_without_a_home_nothing_is_cached_and_one_line_says_so():
 def test_processors_are_those_this_process_may_use():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not bind processes")
-    one = min(os.sched_getaffinity(0))
+    processor = min(os.sched_getaffinity(0))
     done = run(
-        f"import os; os.sched_setaffinity(0, {{{one}}}); device_per_processor(); print(jax.device_count())"
+        f"import os; os.sched_setaffinity(0, {{{processor}}}); "
+        "device_per_processor(); print(jax.device_count())"
     )
     assert done.stdout.split() == ["1"], done.stderr
