@@ -1,4 +1,4 @@
-"""Strict jax for every test: rank promotion raises, raw keys are errors, caches stay out of the home."""
+"""Settings for all tests: rank promotion and raw keys raise, and no test uses the user's caches."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import functools
 import os
 import tempfile
 
-# Before jax is imported: tests share one compilation cache, and never the user's.
+# These lines must run before jax is imported. All tests share one compilation cache, which is not the user's.
 os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs of tests are small and run briefly: compiled as far as users' they cost twice the CPU time.
+# Programs of tests are small and run briefly. With the optimizations of users' programs the tests would take
+# twice the CPU time.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -36,14 +37,14 @@ def key_reuse_checks():
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Drop what a module compiled: a worker that keeps all of it grows to gigabytes."""
+    """Drop the compiled programs after each module; a worker that kept them would grow to gigabytes."""
     yield
     jax.clear_caches()
 
 
 @functools.cache
 def _float16_compiles() -> bool:
-    """XLA on CPU has no float16 where the processor does not convert it (F16C): it names a lost symbol."""
+    """Whether XLA compiles float16; on a CPU without F16C it fails with a missing symbol."""
     there_and_back = jax.jit(lambda x: x.astype(jnp.float16).astype(jnp.float32))
     try:
         return bool(there_and_back(jnp.ones(1))[0] == 1)
@@ -53,12 +54,12 @@ def _float16_compiles() -> bool:
 
 @pytest.fixture
 def float16():
-    """Skip a test of float16 where it does not compile."""
+    """Skip a test of float16 where XLA does not compile float16."""
     if not _float16_compiles():
         pytest.skip("XLA has no float16 on this processor")
 
 
-# What compiling costs: `make test` has a time limit, and compiles are most of its time.
+# The cost of compiling: `make test` has a time limit, and compiling takes most of its time.
 
 _PHASES = {
     "/jax/core/compile/jaxpr_trace_duration": "trace",

@@ -1,6 +1,6 @@
-"""One battery for every learner, found by itself: a public function returns a `Learner`, or a kind of one.
+"""One battery of tests for all learners: for each public function that returns a `Learner` or a kind of it.
 
-Its module gives a small instance as ``example()``; a module without one fails here.
+The module of such a function must have ``example()``, which makes a small instance.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ KINDS = (Learner, Agent, MetaLearner, MetaAgent)
 
 
 def find() -> dict[str, Any]:
-    """Modules that define a learner, by name."""
-    found = {}
+    """From the names of the modules that define a learner to the modules."""
+    learners = {}
     for info in pkgutil.walk_packages(lrn.__path__, "lrn."):
         source = importlib.util.find_spec(info.name)
-        # Read before it is imported: most modules define no learner, and some are slow to import.
+        # The text is searched before the import: most modules define no learner, and some are slow to import.
         text = "" if source is None or source.origin is None else Path(source.origin).read_text()
         if not any(f"-> {kind.__name__}:" in text for kind in KINDS):
             continue
@@ -48,8 +48,8 @@ def find() -> dict[str, Any]:
             for name, f in vars(module).items()
             if not name.startswith("_")
         ):
-            found[info.name] = module
-    return found
+            learners[info.name] = module
+    return learners
 
 
 LEARNERS = find()
@@ -60,12 +60,17 @@ def test_learners_are_found():
     assert kinds <= set(LEARNERS)
 
 
-# Compiled in haste: these programs run a few times, and their compilation is all that takes long.
+# Compile with few optimizations: these programs run a few times, so compiling takes most of their time.
 HASTY = {"xla_backend_optimization_level": 0}
 
 
 class Case:
-    """One learner with everything that its tests share, so that each program is compiled once."""
+    """One learner with the programs and values that its tests share, so that each program compiles once.
+
+    traces: how often the step was traced.
+    states: the states of three seeds before the first step.
+    after: (state, metrics) of three seeds after the first step.
+    """
 
     def __init__(self, example: Example):
         self.example = example
@@ -96,12 +101,12 @@ class Case:
 
 @pytest.fixture(scope="module", params=sorted(LEARNERS))
 def case(request) -> Case:
-    made = getattr(LEARNERS[request.param], "example", None)
-    assert made is not None, f"{request.param} defines a learner and no example()"
-    return Case(made())
+    example = getattr(LEARNERS[request.param], "example", None)
+    assert example is not None, f"{request.param} defines a learner and no example()"
+    return Case(example())
 
 
-# One of each kind is trained, stopped and resumed; `make test-slow` does so with all of them.
+# One learner of each kind is trained, stopped and resumed; `make test-slow` does so with all learners.
 FITTED = {
     "lrn.meta.maml",
     "lrn.meta.rl.maml_rl",
@@ -109,7 +114,7 @@ FITTED = {
     "lrn.rl.ppo",
     "lrn.robust.adversarial_training",
 }
-# Outside of jit each operation is compiled by itself, which takes these longer than all their other tests.
+# Outside of jit each operation compiles separately, which takes these learners longer than all other tests.
 LONG_EAGER = {
     "lrn.meta.imaml", "lrn.meta.rl.maml_rl", "lrn.rl.a2c", "lrn.rl.dqn", "lrn.rl.model_based.mbpo",
     "lrn.rl.recurrent_ppo", "lrn.rl.reinforce",
@@ -117,7 +122,7 @@ LONG_EAGER = {
 
 
 def slow_if(condition) -> list:
-    """The learners by name, those for which it holds marked as slow."""
+    """The names of the learners; those for which ``condition(name)`` holds are marked as slow."""
     return [pytest.param(n, marks=pytest.mark.slow) if condition(n) else n for n in sorted(LEARNERS)]
 
 
@@ -129,7 +134,7 @@ def data_of(x):
     return np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
 
 
-def test_the_state_is_arrays_and_keeps_its_form(case):
+def test_the_state_has_only_arrays_and_keeps_its_form(case):
     state, (after, metrics) = case.states[0], case.after[0]
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
     chex.assert_trees_all_equal_structs(after, state)
@@ -168,7 +173,8 @@ def test_the_second_step_compiles_nothing(case):
 
 
 def test_no_key_is_used_twice(case, key_reuse_checks):
-    # The checker works on the trace, so nothing need run. Other functions: jit remembers what it has checked.
+    # The checker works on the trace, so nothing runs. The lambdas are new functions: jit remembers a function
+    # that it has traced, and would not check it again.
     jax.jit(lambda *args: case.learner.step(*args)).trace(*case.given(0))
     jax.jit(lambda *args: case.learner.init(*args)).trace(*case.inputs(0, 0))
 
@@ -177,7 +183,7 @@ def test_seeds_differ(case):
     assert not same(case.states[0], case.states[1])
 
 
-def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
+def test_a_loaded_state_continues_like_the_state(case, tmp_path):
     state = case.after[0][0]
     checkpoint.save(tmp_path, 1, state)
     loaded = checkpoint.load(tmp_path, state)
@@ -188,11 +194,11 @@ def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
     assert same(case.step(key, restored, batch), case.step(key, state, batch))
 
 
-# The examples' schedules are made for trainings that learn, and this one does not.
+# The schedules of the examples last longer than these twelve steps.
 @pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
 @pytest.mark.parametrize("name", slow_if(lambda name: name not in FITTED))
 def test_resumed_equals_uninterrupted(name, tmp_path):
-    """The driver takes the learner, with two settings of each float of its config side by side."""
+    """The driver trains the learner, with two values for each float of its config, and resumes it."""
     example = LEARNERS[name].example()
     floats, structure = jax.tree.flatten(example.config)
     swept = [jax.tree.unflatten(structure, [x * (1 + 1e-3 * i) for x in floats]) for i in range(2)]

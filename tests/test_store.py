@@ -1,4 +1,4 @@
-"""Run folders and the files in them: whole or not there, owned by one, known by what they rest on."""
+"""Run folders: files are written whole or not at all, a folder has one owner, and a hash names it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_same_settings_are_the_same_run():
     name = store.run_hash(*given)
     assert name == store.run_hash("area.study", "quick", Config(), (0, 1), "code")
     assert len(name) == 12
-    others = [
+    changed = [
         ("area.other", *given[1:]),
         ("area.study", "full", *given[2:]),
         (*given[:2], Config(inner=Inner(0.2)), *given[3:]),
@@ -44,7 +44,7 @@ def test_the_same_settings_are_the_same_run():
         (*given[:3], (0, 2), "code"),
         (*given[:4], "other code"),
     ]
-    assert len({name, *(store.run_hash(*other) for other in others)}) == 7
+    assert len({name, *(store.run_hash(*arguments) for arguments in changed)}) == 7
     assert store.plain(Config()) == {"steps": 3, "rates": [0.1, 0.2], "inner": {"rate": 0.1}}
 
 
@@ -67,18 +67,18 @@ def test_the_owner_of_a_folder_may_be_killed(tmp_path):
     folder = tmp_path / "run"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "mine\n"
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "mine\n"
         with pytest.raises(store.Busy), store.owned(folder):
             pass
-        other.send_signal(signal.SIGKILL)
-        other.wait(timeout=30)
+        owner.send_signal(signal.SIGKILL)
+        owner.wait(timeout=30)
     with store.owned(folder):
         pass
 
 
-def test_clean_removes_what_was_being_written_and_nothing_else(tmp_path):
+def test_clean_removes_temporary_files_and_nothing_else(tmp_path):
     run = tmp_path / "run"
     for name in ("verdict.json", ".verdict.12.tmp.json", "checkpoints/a/metrics/.part_1.12.tmp.parquet"):
         files.write_bytes(run / name, b"x")
@@ -93,8 +93,8 @@ def test_clean_removes_what_was_being_written_and_nothing_else(tmp_path):
     assert (outside / "kept").exists()
 
 
-def test_fresh_takes_all_away_at_once(tmp_path, monkeypatch):
-    """Killed while it removes the files, it must not have left some of them to resume from."""
+def test_fresh_removes_a_run_at_once(tmp_path, monkeypatch):
+    """A process that is killed while it removes the files must not leave some of them to resume from."""
     run = tmp_path / "run"
     for name in ("verdict.json", "checkpoints/a"):
         files.write_bytes(run / name, b"x")
@@ -127,21 +127,21 @@ def test_a_clock_sums_over_resumes():
     assert after["peak_memory_bytes"] == 2**60
 
 
-def test_provenance_names_what_results_depend_on():
-    found = store.provenance()
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["packages"]["numpy"] == np.__version__
-    assert found["backend"] == "cpu"
-    assert found["processes"] == 1
-    assert len(found["lrn_sha256"]) == 64
-    json.dumps(found)
+def test_provenance_has_versions_backend_and_code():
+    provenance = store.provenance()
+    assert provenance["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert provenance["packages"]["numpy"] == np.__version__
+    assert provenance["backend"] == "cpu"
+    assert provenance["processes"] == 1
+    assert len(provenance["lrn_sha256"]) == 64
+    json.dumps(provenance)
 
 
 def test_a_copy_outside_of_git_has_no_commit(monkeypatch):
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    found = store.provenance()
-    assert found["git_commit"] is None
-    assert found["git_dirty"] is None
+    provenance = store.provenance()
+    assert provenance["git_commit"] is None
+    assert provenance["git_dirty"] is None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_readers_see_whole_files_only(tmp_path):
-    """While one thread writes again and again, each read is of one of the versions."""
+    """While one thread writes again and again, each read gives one whole version."""
     path = tmp_path / "value.json"
     files.write_json(path, ["a"] * 2000)
     done = threading.Event()
