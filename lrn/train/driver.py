@@ -206,8 +206,12 @@ def fit(
         times = _Times(
             steps, start.log_every or -(-steps // 100), eval_every, save_every, save_seconds, chunk
         )
-        training = _Training(program, log, times, evaluate is not None, bar, say, name, folder, identity)
-        training.run(start)
+        evaluates = evaluate is not None
+        training = _Training(
+            program, log, times, evaluates, bar, say, name, folder, identity, start.step, start.carry
+        )
+        del start  # the host arrays of a checkpoint are freed when they are on the devices
+        training.run()
     state = jax.tree.map(lambda x: by_lane(x, len(arms), len(seeds)), training.state())
     # This order does not depend on the chunk's length.
     failures = sorted(log.failures, key=lambda f: (f.step, arms.index(f.arm), seeds.index(f.seed)))
@@ -250,9 +254,10 @@ class _Training:
     evaluates: whether the program has an evaluation.
     bar: the progress bar, if there is one.
     say: receives messages.
-    folder, identity: where checkpoints are saved, and the `resume.identity` in them; None and {} without.
+    folder, identity: the folder of the checkpoints, and the `resume.identity` in them; None and {} if the
+        training is not saved.
     step: the number of steps done.
-    carry: the program's carry after these steps, on the devices; in host memory until the program starts.
+    carry: the program's carry after these steps: on the devices, or before `run` in host memory, or None.
     stopping: whether a signal asked to stop.
     timing, cpu: see `Fit`.
     """
@@ -265,20 +270,19 @@ class _Training:
     say: Callable[[str], None]
     name: str
     folder: Path | None
-    identity: dict[str, Any]
-    step: int = 0
-    carry: Any = None
+    identity: Mapping[str, Any]
+    step: int
+    carry: Any
     stopping: bool = False
     timing: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_TIMED, 0.0))
     cpu: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_TIMED, 0.0))
 
-    def run(self, start: resume.Start) -> None:
-        """Train from ``start`` to the last step.
+    def run(self) -> None:
+        """Train to the last step.
 
         Raises:
             interrupt.Interrupted: a signal came; the training is saved if there is a folder.
         """
-        self.step, self.carry = start.step, start.carry
         if self.bar:
             self.bar.begin(self.step)
         with interrupt.deferred():

@@ -52,9 +52,8 @@ def uninterrupted(server: Server, scratch: Path) -> Callable[[str], tuple[dict[s
 
     @functools.cache
     def reference(preset: str) -> tuple[dict[str, Any], float]:
-        Run(
-            server, scratch / f"warm-{preset}", preset
-        ).ended()  # fills the cache, so the next run is timed well
+        # This run fills the compilation cache, so that the time of the next run is without compiling.
+        Run(server, scratch / f"warm-{preset}", preset).ended()
         run = Run(server, scratch / f"reference-{preset}", preset)
         ended = run.ended()
         assert ended.code == 0, ended.said
