@@ -267,12 +267,13 @@ class Program:
         self._set_options(lane, shapes, state)
 
     def _set_options(self, lane: Any, data: PyTree, state: State) -> None:
-        """Choose the options of the compiler on CPU; for small agents they save a third of the compile time.
+        """Choose the compiler's options on CPU.
 
-        They cost small agents a tenth of their speed. The first state is computed once, so it is compiled
-        with little optimization. Where every matrix product is small, so are the kernels: LLVM's last passes
-        gain nothing, threads inside a product cost more than they save, and wider vectors are faster. (Wider
-        vectors slow large products down.)
+        With these options small agents compile in a third less time and run a tenth faster.
+
+        The first state is computed once, so it is compiled with little optimization. Where every matrix
+        product is small, so are the kernels: LLVM's last passes gain nothing, threads inside a product cost
+        more than they save, and wider vectors are faster. (Wider vectors slow large products down.)
         """
         if jax.default_backend() != "cpu":
             return
@@ -496,7 +497,7 @@ def _check_same(before: State, after: State) -> None:
     """Check that a step keeps the structure, shapes and dtypes of the state, as a compiled loop needs it.
 
     Raises:
-        ValueError: it does not; the message names the leaf.
+        ValueError: the step changes the structure, or a leaf, which the message names.
     """
     old, old_def = jax.tree_util.tree_flatten_with_path(before)
     new, new_def = jax.tree_util.tree_flatten_with_path(after)
