@@ -16,15 +16,19 @@ open figures or the backend, so it works without a display and leaves a notebook
 from __future__ import annotations
 
 import io
+import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from lrn import check, files
+from lrn import check, files, stats
+from lrn.stats import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,9 +75,20 @@ _OUTPUTS: tuple[tuple[ThemeName, str, tuple[str, ...]], ...] = (
 )
 
 # A second channel beside color: arms differ in dashes and marker too.
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (9, 3)))
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.3)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (9, 3)),
+)
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _OUTCOME_MARKERS = {"supported": "o", "refuted": "X", "inconclusive": "D"}
+_ARMS: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()  # figure -> arm -> its number
+_PADS: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # axes -> points from there to its title
+_TITLE_PAD, _LEGEND_SIZE = 10, 9  # points
+_STRIP_HEIGHT = 38  # points that a cell of a matrix needs to show its seeds
 
 
 @contextmanager
@@ -114,9 +129,9 @@ def style(theme: ThemeName = "light") -> Iterator[Theme]:
         "axes.titlesize": 11,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "axes.titlepad": 10,
+        "axes.titlepad": _TITLE_PAD,
         "legend.frameon": False,
-        "legend.fontsize": 9,
+        "legend.fontsize": _LEGEND_SIZE,
         "lines.linewidth": 1.8,
         "lines.markersize": 5,
         "figure.constrained_layout.use": True,
@@ -208,6 +223,7 @@ def _render(fig: Figure, suffix: str) -> bytes:
             f"a figure function must return a matplotlib Figure, got {type(fig).__name__}; "
             "end it with 'return fig'."
         )
+    finish(fig)
     buffer = io.BytesIO()
     no_trace = {"Software": None} if suffix == "png" else {"Date": None, "Creator": None}
     fig.savefig(buffer, format=suffix, metadata=no_trace)
@@ -219,6 +235,50 @@ def _forget(fig: Any) -> None:
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None and hasattr(fig, "canvas"):
         pyplot.close(fig)
+
+
+class ArmStyle(NamedTuple):
+    """How an arm is drawn everywhere in a figure: a color of the style in force, dashes and a marker."""
+
+    color: str
+    linestyle: Any
+    marker: str
+
+
+def arm_style(ax: Axes, arm: str) -> ArmStyle:
+    """The style of an arm, the same in all axes of a figure.
+
+    An arm takes the next style that is free in its figure when it is first drawn. There are six colors, which
+    everybody can tell apart; from the seventh arm on a color comes again with other dashes.
+
+    Args:
+        ax: any axes of the figure.
+        arm: its name.
+    """
+    numbers = _ARMS.setdefault(ax.get_figure(root=True), {})
+    k = numbers.setdefault(arm, len(numbers))
+    colors = _cycle()
+    shifted = k + k // len(colors)
+    return ArmStyle(
+        colors[k % len(colors)], _DASHES[shifted % len(_DASHES)], _MARKERS[shifted % len(_MARKERS)]
+    )
+
+
+def finish(fig: Figure) -> None:
+    """What `save` does last, when all is drawn.
+
+    It says "log scale" at each axis that has one, unless its label says so, since panels may mix both kinds;
+    puts legends that stand within their axes above them, where they hide no point; and moves titles that were
+    given after a legend over it.
+    """
+    for ax in fig.get_axes():
+        _move_legend(ax)
+        if ax in _PADS:
+            _lift_title(ax)
+        for axis, side in ((ax.xaxis, "labelbottom"), (ax.yaxis, "labelleft")):
+            label, shown = axis.get_label_text(), axis.get_tick_params().get(side, True)
+            if shown and axis.get_scale() == "log" and "log" not in label:
+                axis.set_label_text(f"{label} (log scale)".strip())
 
 
 def matrix(
@@ -236,14 +296,17 @@ def matrix(
     flagged: Any = None,
     level: float = 0.95,
 ) -> None:
-    """A heat map that says its numbers: the mean of each cell and, under it, its t interval over seeds.
+    """A heat map that says its numbers: the mean of each cell, half the width of its interval, and its seeds.
+
+    The interval is Student's, so it reaches as far to both sides. The seeds are points along the foot of the
+    cell, ``vmin`` at its left end and ``vmax`` at its right one; cells too low for them have none.
 
     Args:
         ax: where to draw.
         values: [rows, columns, seeds], or [rows, columns] for numbers without an interval. Seeds that are
             not finite are left out of their cell; a cell with none left is hatched and has no number.
         rows: names of the rows, top to bottom (the training arm, say).
-        columns: names of the columns, left to right (the attack, say).
+        columns: names of the columns, left to right (the attack, say); long ones are broken into lines.
         title: over the axes.
         xlabel: under the axes.
         ylabel: left of the axes.
@@ -274,17 +337,24 @@ def matrix(
     from matplotlib.colors import Normalize
 
     colors, norm = _sequential(), Normalize(vmin, vmax, clip=True)
+    width, height = _size(ax)
     for i, j in np.ndindex(*table.shape[:2]):
-        estimate, low, high = _interval(np.atleast_1d(table[i, j]), level)
+        seeds = np.atleast_1d(table[i, j])
+        estimate, _, high = mean_interval(seeds, level)
         face = colors(norm(estimate)) if np.isfinite(estimate) else None
-        # Format code z: a bound just below zero is shown as 0.00, not as -0.00.
+        # Format code z: a number just below zero is shown as 0.00, not as -0.00.
         lines = [f"{estimate:z.{digits}f}" + "†" * bool(marks[i, j])] if face else []
-        if np.isfinite(low):
-            lines.append(f"[{low:z.{digits}f}, {high:z.{digits}f}]")
+        if np.isfinite(high):
+            lines.append(f"±{_margin(high - estimate, digits)}")
         _cell(ax, i, j, face, lines, dashed=bool(marks[i, j]))
+        if np.isfinite(high) and height / len(rows) >= _STRIP_HEIGHT:
+            _strip(ax, i, j, np.asarray(norm(seeds[np.isfinite(seeds)]), float), _ink(face))
     ax.set_xlim(-0.5, len(columns) - 0.5)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xticks(range(len(columns)), labels=list(columns))
+    letters = max(4, int(width / len(columns) / 6.5))
+    ax.set_xticks(
+        range(len(columns)), labels=[textwrap.fill(c, letters, break_long_words=False) for c in columns]
+    )
     ax.set_yticks(range(len(rows)), labels=list(rows))
     ax.tick_params(length=0)
     ax.grid(False)
@@ -293,8 +363,23 @@ def matrix(
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
 
 
+def _strip(ax: Axes, row: int, column: int, places: np.ndarray, ink: str) -> None:
+    """A point for each of ``places`` [seeds], from 0 at the left to 1 at the right, along a cell's foot."""
+    ends, foot = (column - 0.42, column + 0.42), row + 0.37
+    ax.plot(ends, [foot, foot], color=ink, linewidth=0.5, alpha=0.35)
+    at = ends[0] + 0.84 * places
+    ax.plot(at, foot + _jitter(places.size, 0.04), "o", color=ink, markersize=2.4, alpha=0.5, mew=0)
+
+
+def _margin(half: float, digits: int) -> str:
+    """Half the width of an interval with ``digits`` decimals, or as many more as its first digit needs."""
+    if half > 0:
+        digits = max(digits, min(-math.floor(math.log10(half)), digits + 2))
+    return f"{half:.{digits}f}"
+
+
 def _cell(ax: Axes, row: int, column: int, face: Any, lines: Sequence[str], dashed: bool) -> None:
-    """One cell of a matrix: a number and under it, smaller, its interval; hatched when there is neither."""
+    """One cell of a matrix: a number and under it, smaller, its margin; hatched when there is neither."""
     from matplotlib.patches import Rectangle
 
     ink = _muted() if face is None else _ink(face)
@@ -306,7 +391,7 @@ def _cell(ax: Axes, row: int, column: int, face: Any, lines: Sequence[str], dash
     corner = (column - 0.48, row - 0.48)
     ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor="none" if face is None else face, **edge))
     # Offsets in points keep the two lines apart at any cell size.
-    offsets, sizes = ((5, -8), (10, 7.5)) if len(lines) == 2 else ((0,), (10,))
+    offsets, sizes = ((8, -4), (10, 7.5)) if len(lines) == 2 else ((0,), (10,))
     for line, offset, size in zip(lines, offsets, sizes):
         ax.annotate(
             line,
@@ -331,48 +416,171 @@ def curves(
     ylabel: str = "",
     legend: bool = True,
     level: float = 0.95,
+    limit: Any = None,
+    limit_name: str = "",
 ) -> None:
-    """The mean over seeds of each arm along the steps, with the band of its t interval.
+    """Each arm along the steps: a thin line a seed, their mean, and the band of its t interval.
+
+    With a ``limit`` the values are such as the number of episodes to solve a task, of which it is only known
+    that they are no less than the limit where they reach it. No mean is known then: the line is the median,
+    drawn while it is below the limit, the band is its interval, and a seed that reaches the limit is an open
+    triangle there, which the legend calls "not within" the limit.
 
     Args:
-        ax: where to draw.
+        ax: where to draw; arms have one style in all axes of a figure, see `arm_style`.
         steps: [points], shared by the arms.
         arms: name -> values [seeds, points]. Values that are not finite are left out at their point, and the
             legend says how many seeds lived to the end.
         title: over the axes.
         xlabel: under the axes.
         ylabel: left of the axes.
-        legend: draw the legend.
+        legend: draw the legend, between title and axes.
         level: of the band.
+        limit: a number or [points], what was looked for no further; infinite values count as reaching it.
+        limit_name: the limit in words, such as "60,000 steps"; the number by default.
 
     Raises:
-        ValueError: no arms, or an arm whose shape does not match the steps.
+        ValueError: no arms, an arm whose shape does not match the steps, or a limit that does not.
     """
     x = np.asarray(steps, dtype=float)
     if not arms:
         raise ValueError("curves needs at least one arm, got none; pass {name: values [seeds, points]}.")
-    for k, (name, values) in enumerate(arms.items()):
+    limits = None if limit is None else np.asarray(limit, dtype=float)
+    if limits is not None and (limits.shape not in ((), x.shape) or not np.isfinite(limits).all()):
+        raise ValueError(
+            f"limit must be one finite number or [{x.size}] of them, got {limits.tolist()}; give one for "
+            "each step."
+        )
+    reached = False
+    for name, values in arms.items():
         y = np.asarray(values, dtype=float)
         if x.ndim != 1 or y.ndim != 2 or y.shape[1] != x.size or y.size == 0:
             raise ValueError(
                 f"arm {name!r} must have values of shape [seeds, {x.size}] to match the steps, got "
                 f"{list(y.shape)}; pass one row a seed."
             )
-        mean, low, high = np.array([_interval(column, level) for column in y.T]).T
-        alive = int(np.isfinite(y[:, -1]).sum())
+        look = arm_style(ax, name)
+        if limits is None:
+            middle, low, high = np.array([mean_interval(column, level) for column in y.T]).T
+        else:
+            at_limit = y >= limits
+            middle, low, high = _medians(np.where(at_limit, limits, y), limits, level)
+            y = np.where(at_limit, np.nan, y)
+            there = at_limit.any(axis=0)
+            reached |= bool(there.any())
+            ends = np.broadcast_to(limits, x.shape)[there]
+            ax.plot(x[there], ends, "^", color=look.color, mfc="none", markersize=8, zorder=4)
+        alive = int(np.isfinite(np.asarray(values, dtype=float)[:, -1]).sum()) if limits is None else len(y)
         label = name if alive == len(y) else f"{name} ({alive} of {len(y)} seeds at the end)"
-        (line,) = ax.plot(
-            x,
-            mean,
-            label=label,
-            linestyle=_DASHES[k % len(_DASHES)],
-            marker=_MARKERS[k % len(_MARKERS)],
-            markevery=max(1, x.size // 8),
-        )
-        ax.fill_between(x, low, high, color=line.get_color(), alpha=0.18, linewidth=0)
-    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        _seed_lines(ax, x, y, look.color)
+        ax.plot(x, middle, label=label, markevery=max(1, x.size // 8), zorder=3, **look._asdict())
+        ax.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
+    medians = ", median" if limits is not None else ""
+    ax.set(title=title, xlabel=xlabel, ylabel=f"{ylabel}{medians}".removeprefix(", "))
     if legend:
-        ax.legend()
+        legend_above(ax, _limit_handles(limits, limit_name) if reached else ())
+
+
+def _medians(y: np.ndarray, limits: np.ndarray, level: float) -> np.ndarray:
+    """Median, low and high of each column of y [seeds, points]; NaN where the median is at the limit."""
+    rows = []
+    for column, limit in zip(y.T, np.broadcast_to(limits, y.shape[1:])):
+        known = np.sort(column[np.isfinite(column)])
+        middle, low, high = stats.median_interval(known, level) if known.size else (np.nan,) * 3
+        told = known.size > 0 and known[known.size // 2] < limit  # the upper of two middle values
+        banded = np.isfinite(low)  # few seeds have no interval
+        rows.append((middle if told else np.nan, *((low, high) if banded else (np.nan, np.nan))))
+    return np.array(rows).T
+
+
+def _limit_handles(limits: Any, name: str) -> list[Any]:
+    """What the legend says of seeds that reached the limit."""
+    from matplotlib.lines import Line2D
+
+    of = name or (f"{float(limits):,g}" if limits.ndim == 0 else "the limit")
+    look: dict[str, Any] = {"linestyle": "none", "marker": "^", "markerfacecolor": "none", "markersize": 8}
+    return [Line2D([], [], color=_muted(), label=f"not within {of}", **look)]
+
+
+def _seed_lines(ax: Axes, x: np.ndarray, y: np.ndarray, color: str) -> None:
+    """A thin line for each row of y [seeds, points], lighter the more there are; rows all alike make one."""
+    from matplotlib.collections import LineCollection
+
+    y = np.unique(y, axis=0)
+    if len(y) < 2:
+        return
+    lines = [np.column_stack((x, row)) for row in y]
+    alpha = min(0.45, max(0.1, 5 / len(y)))
+    ax.add_collection(LineCollection(lines, colors=color, linewidths=0.7, alpha=alpha, zorder=1.5))
+
+
+def legend_above(ax: Axes, more: Sequence[Any] = ()) -> None:
+    """A legend between title and axes, where it hides no point, in as many columns as there is room for.
+
+    Args:
+        ax: whose labelled artists are listed; its title is moved up.
+        more: handles of other artists with labels, listed last.
+    """
+    handles = [*ax.get_legend_handles_labels()[0], *more]
+    if handles:
+        _put_above(ax, handles, [str(handle.get_label()) for handle in handles])
+
+
+def _put_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    room = _size(ax)[0] + 24
+    widths = [_text_width(label, _LEGEND_SIZE) + 3.5 * _LEGEND_SIZE for label in labels]
+    columns = len(handles)
+    # As matplotlib splits them: down each column, the first ones longer.
+    while columns > 1 and sum(float(part.max()) for part in np.array_split(widths, columns)) > room:
+        columns -= 1
+    ax.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1),
+        ncols=columns,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        handlelength=1.8,
+        handletextpad=0.5,
+    )
+    _PADS[ax] = _TITLE_PAD + 4 + 1.5 * _LEGEND_SIZE * math.ceil(len(handles) / columns)
+    _lift_title(ax)
+
+
+def _move_legend(ax: Axes) -> None:
+    """Put a legend that stands within its axes above them; one that was given an anchor stays."""
+    legend = ax.get_legend()
+    if legend is not None and legend.get_bbox_to_anchor().bounds == ax.bbox.bounds:
+        _put_above(ax, legend.legend_handles, [text.get_text() for text in legend.get_texts()])
+
+
+def _lift_title(ax: Axes) -> None:
+    """Move a title over the legend below it."""
+    import matplotlib as mpl
+
+    place = mpl.rcParams["axes.titlelocation"]
+    ax.set_title(ax.get_title(loc=place), loc=place, pad=_PADS[ax])
+
+
+def _text_width(text: str, size: float) -> float:
+    """Of a line of text in the font in force, in points."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size).get_extents().width) if text.strip() else 0.0
+
+
+def _size(ax: Axes) -> tuple[float, float]:
+    """About how wide and high the axes will be, in points: the layout is only known when all is drawn."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    width, height = fig.get_size_inches() * 72
+    place = ax.get_subplotspec()
+    if place is None:
+        box = ax.get_position()
+        return width * box.width, height * box.height
+    rows, columns = place.get_gridspec().get_geometry()
+    return width * len(place.colspan) / columns - 60, height * len(place.rowspan) / rows - 60
 
 
 def intervals(
@@ -396,7 +604,7 @@ def intervals(
         regions: the range (low, high) of values that a row's prediction calls for, shaded; infinities reach
             the end of the axis, None shades nothing.
         outcomes: supported, refuted or inconclusive, a row each: the marker's shape, named in the legend.
-        points: [seeds] of each row, drawn faintly under the interval.
+        points: [seeds] of each row, drawn faintly under the interval, one a little above the next.
         reference: a vertical line, at no effect by default; None for no line.
         title: over the axes.
         xlabel: under the axes.
@@ -423,7 +631,7 @@ def intervals(
     for i, (estimate, low, high) in enumerate(estimates):
         if points is not None:
             seeds = np.asarray(points[i], dtype=float)
-            ax.plot(seeds, np.full(seeds.shape, i + 0.24), "o", color=_muted(), alpha=0.6, markersize=3)
+            ax.plot(seeds, i + 0.24 + _jitter(seeds.size), "o", color=_muted(), alpha=0.6, markersize=3)
         ax.plot([low, high], [i, i], color=color, linewidth=2.2, solid_capstyle="butt")
         marker = _OUTCOME_MARKERS[outcomes[i]] if outcomes else "o"
         hollow = outcomes is not None and outcomes[i] == "inconclusive"
@@ -446,39 +654,21 @@ def intervals(
     ax.spines["left"].set_visible(False)
     ax.set(title=title, xlabel=xlabel)
     if outcomes:
-        _outcome_legend(ax, dict.fromkeys(outcomes), color)
+        legend_above(ax, [_outcome_handle(o, color) for o in dict.fromkeys(outcomes)])
 
 
-def _outcome_legend(ax: Axes, outcomes: Mapping[str, Any], color: str) -> None:
+def _jitter(n: int, spread: float = 0.06) -> np.ndarray:
+    """Offsets [n] that keep points of one value apart, the same every time: steps of the golden ratio."""
+    return spread * (2 * (np.arange(n) * 0.6180339887 % 1) - 1)
+
+
+def _outcome_handle(outcome: str, color: str) -> Any:
     import matplotlib as mpl
     from matplotlib.lines import Line2D
 
-    paper = mpl.rcParams["axes.facecolor"]
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker=_OUTCOME_MARKERS[o],
-            color=color,
-            markerfacecolor=paper if o == "inconclusive" else color,
-            linestyle="none",
-            markersize=7,
-            label=o,
-        )
-        for o in outcomes
-    ]
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), borderaxespad=0.2)
-    ax.set_title(ax.get_title(loc="left"), loc="left", pad=26)
-
-
-def _interval(values: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Mean and t interval of the finite values [n]; NaN limits below two of them, NaN for none."""
-    from lrn import stats
-
-    finite = values[np.isfinite(values)]
-    if finite.size >= 2:
-        return stats.t_interval(finite, level)
-    return (float(finite[0]) if finite.size else np.nan), np.nan, np.nan
+    fill = mpl.rcParams["axes.facecolor"] if outcome == "inconclusive" else color
+    look: dict[str, Any] = {"linestyle": "none", "markersize": 7, "markerfacecolor": fill}
+    return Line2D([], [], marker=_OUTCOME_MARKERS[outcome], color=color, label=outcome, **look)
 
 
 def _cycle() -> list[str]:

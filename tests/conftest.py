@@ -1,4 +1,4 @@
-"""Settings for all tests: rank promotion and raw keys raise, and no test uses the user's caches."""
+"""Strict jax for every test: no rank promotion, no raw keys, and no caches in the home folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import functools
 import os
 import tempfile
 
-# These lines must run before jax is imported. All tests share one compilation cache, which is not the user's.
+# Set before the import of jax: tests share one compilation cache, and never use the user's cache.
 os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs of tests are small and run briefly. With the optimizations of users' programs the tests would take
-# twice the CPU time.
+# Programs of tests are small and run briefly. Full optimization would cost twice the processor time.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -37,14 +36,14 @@ def key_reuse_checks():
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Drop the compiled programs after each module; a worker that kept them would grow to gigabytes."""
+    """Drop a module's compiled programs; a worker that keeps all of them grows to gigabytes."""
     yield
     jax.clear_caches()
 
 
 @functools.cache
 def _float16_compiles() -> bool:
-    """Whether XLA compiles float16; on a CPU without F16C it fails with a missing symbol."""
+    """Whether XLA compiles float16 here. On CPUs without F16C it needs a missing symbol."""
     there_and_back = jax.jit(lambda x: x.astype(jnp.float16).astype(jnp.float32))
     try:
         return bool(there_and_back(jnp.ones(1))[0] == 1)
@@ -54,12 +53,12 @@ def _float16_compiles() -> bool:
 
 @pytest.fixture
 def float16():
-    """Skip a test of float16 where XLA does not compile float16."""
+    """Skip a test of float16 where float16 does not compile."""
     if not _float16_compiles():
         pytest.skip("XLA has no float16 on this processor")
 
 
-# The cost of compiling: `make test` has a time limit, and compiling takes most of its time.
+# What compiling costs: `make test` has a time limit, and compiles are most of its time.
 
 _PHASES = {
     "/jax/core/compile/jaxpr_trace_duration": "trace",

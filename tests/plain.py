@@ -1,7 +1,7 @@
-"""Tools for references of whole steps: gradients, optimizers and norms in plain NumPy, float64.
+"""Shared parts of reference steps: gradients, optimizers and small networks in NumPy float64.
 
-A reference is written from the paper and calls nothing of lrn. Gradients are central differences, so that a
-reference shares no derivation with the code under test; the networks are linear and small.
+A reference follows the paper and calls no function of lrn. Gradients are central differences, so a reference
+copies no derivation of the code under test. Networks are linear, so they have few numbers.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ Tree = Any  # nested dicts, tuples, lists and NamedTuples of arrays
 
 
 def as_float64(tree: Tree) -> Tree:
-    """The tree with its leaves as float64 NumPy arrays."""
+    """The same tree with float64 NumPy arrays."""
     return jax.tree.map(lambda x: np.array(x, np.float64), tree)
 
 
 def compiled(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
-    """``jit(f)`` for arguments like these, compiled with few optimizations because it runs a few times."""
+    """``jit(f)`` for arguments of this form, compiled quickly, because it runs a few times."""
     haste: Any = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
     return jax.jit(f).lower(*args).compile(compiler_options=haste if jax.default_backend() == "cpu" else None)
 
 
 def numbers(x: Any) -> np.ndarray:
-    """``x`` as a float64 NumPy array."""
+    """The leaves in float64."""
     return np.asarray(x, np.float64)
 
 
 def gradient(loss: Callable[[Tree], float], params: Tree, step: float = 1e-6) -> Tree:
-    """The gradient of a scalar loss by central differences; meant for a few dozen numbers."""
+    """The gradient of a scalar loss by central differences, for a few dozen numbers."""
     leaves, form = jax.tree.flatten(as_float64(params))
     slopes = [np.zeros_like(leaf) for leaf in leaves]
     for leaf, slope in zip(leaves, slopes):
@@ -48,7 +48,7 @@ def gradient(loss: Callable[[Tree], float], params: Tree, step: float = 1e-6) ->
 
 
 def global_norm(tree: Tree) -> float:
-    """The square root of the sum of the squares of all numbers in the tree."""
+    """The root of the sum of all squares."""
     return float(np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree))))
 
 
@@ -59,7 +59,7 @@ def clipped(tree: Tree, largest: float) -> Tree:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015, algorithm 1), with its moments ``mu`` and ``nu`` and its number of steps."""
+    """Adam (Kingma and Ba 2015, algorithm 1): its moments and its number of steps."""
 
     def __init__(self, params: Tree, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
         self.b1, self.b2, self.eps, self.count = b1, b2, eps, 0
@@ -67,7 +67,7 @@ class Adam:
         self.nu = jax.tree.map(lambda x: np.zeros(np.shape(x)), params)
 
     def step(self, params: Tree, gradient: Tree, rate: float) -> Tree:
-        """The parameters after one step; the call updates the moments."""
+        """The parameters after one step; the moments change in place."""
         self.count += 1
         self.mu = jax.tree.map(lambda m, g: self.b1 * m + (1 - self.b1) * g, self.mu, gradient)
         self.nu = jax.tree.map(lambda v, g: self.b2 * v + (1 - self.b2) * g**2, self.nu, gradient)
@@ -85,10 +85,10 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
 
 
 def assert_trees_close(actual: Tree, expected: Tree, rtol: float = 1e-4, atol: float = 1e-5) -> None:
-    """Assert equal structures and close leaves; the message names the first leaf that differs."""
+    """Assert equal structures with equal leaves; the message names the leaf."""
     paths, form = jax.tree_util.tree_flatten_with_path(actual)
-    wanted, expected_form = jax.tree.flatten(expected)
-    assert form == expected_form, f"{form}\nis not\n{expected_form}"
+    wanted, other = jax.tree.flatten(expected)
+    assert form == other, f"{form}\nis not\n{other}"
     for (path, a), b in zip(paths, wanted):
         np.testing.assert_allclose(
             np.asarray(a), np.asarray(b), rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path)

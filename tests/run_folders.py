@@ -1,6 +1,6 @@
-"""Write run folders as the runner does, with made-up numbers that lead to each verdict.
+"""Write run folders as the runner does, from invented numbers that give each verdict.
 
-No real study has these ids: the report would compare a folder with the file of the study.
+No real study has these ids, because the report would compare the folders with the study's file.
 """
 
 from __future__ import annotations
@@ -144,14 +144,14 @@ UNDECIDED = Regime(
             statement="PGD training loses less than 0.02 accuracy to RS-FGSM on clean images.",
             better=Cell("pgd", "accuracy_clean"),
             worse=Cell("rs_fgsm", "accuracy_clean"),
-            margin=-0.02,  # the made-up accuracies differ by just this much
+            margin=-0.02,  # equals the loss
         ),
     ),
 )
 
 
 def controls() -> tuple:
-    """A control that makes the verdict invalid if it fails, and a control that flags it."""
+    """One control that voids the verdict, and one that gives a caution."""
     return (
         Control(
             Exact(
@@ -199,7 +199,7 @@ STUDY = Study(
 
 @functools.cache
 def drawn() -> dict[str, bytes]:
-    """The files of one figure, which is drawn once in a test session."""
+    """The files of one figure, drawn once per session."""
     with tempfile.TemporaryDirectory() as folder:
         paths = figures.save(lambda: draw(made_up(range(10)), Config()), Path(folder))
         return {p.name: p.read_bytes() for p in paths}
@@ -228,7 +228,7 @@ def write(
     exploratory: str = "",
     doc: str = "Four ways to train, four ways to attack.\n\nThe matrix shows which robustness carries over.",
 ) -> Path:
-    """Write a run folder: of a killed run with ``finished=None``, of an old run with ``sealed=False``."""
+    """Write a run folder; ``finished=None`` gives that of a killed run, ``sealed=False`` an old run's."""
     config = config or Config()
     seeds = list(seeds)
     results = made_up(seeds) if results is None else results
@@ -308,25 +308,25 @@ def stamp(folder: Path, **changes: Any) -> None:
 
 
 def reseal(folder: Path, **changes: Any) -> None:
-    """Change fields of provenance.json and correct all seals, as a forger would."""
+    """Correct the seals after a change, as a forger would."""
     stamp(folder, **changes)
     verdict = json.loads((folder / "verdict.json").read_bytes())
     files.write_bytes(folder / "verdict.json", seal.sealed(verdict, folder))
 
 
 def age(folder: Path, verdict: str, reason: str) -> None:
-    """Rewrite a finished run in the format before regimes: with a flat list of predictions."""
+    """Rewrite a finished run as lrn wrote it before there were regimes: a flat list of predictions."""
     new, judged = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("config", "verdict"))
     words = {"holds": "supported", "fails": "refuted", "open": "inconclusive"}
 
-    def old(entry: dict[str, Any], finding: dict[str, Any] | None) -> dict[str, Any]:
+    def old(entry: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any]:
         kept = ("kind", "statement", "metric", "arms", "params", "consequence")
-        aged = {"regime": "", **{k: entry[k] for k in kept if k in entry}}
-        if finding is None:
-            return aged
+        made = {"regime": "", **{k: entry[k] for k in kept if k in entry}}
+        if found is None:
+            return made
         same = ("effect", "interval", "n", "hedges_g", "probability_of_improvement", "detail")
-        aged |= {k: finding[k] for k in same} | {"p": finding["p_holds"], "p_against": finding["p_fails"]}
-        return aged | {"p_adjusted": finding["p_holds"], "outcome": words[finding["outcome"]]}
+        made |= {k: found[k] for k in same} | {"p": found["p_holds"], "p_against": found["p_fails"]}
+        return made | {"p_adjusted": found["p_holds"], "outcome": words[found["outcome"]]}
 
     flat = judged["predictions"]
     config = {k: v for k, v in new.items() if k not in ("regimes", "question")}
@@ -343,7 +343,7 @@ def age(folder: Path, verdict: str, reason: str) -> None:
 
 
 def write_gallery(root: Path) -> dict[str, Path]:
-    """Write a run folder for each verdict and for each fault; return the folders by verdict or fault."""
+    """A folder for each verdict and each possible defect; from what it shows to its folder."""
 
     def variant(claim_id: str, section: str, **changes: Any) -> Study:
         return replace(STUDY, claim_id=claim_id, section=section, **changes)

@@ -1,4 +1,4 @@
-"""A study for tests of the runner and the command line: it takes no time, and its config sets the effect."""
+"""An instant study for tests of the runner and the command line; its config sets the gap between arms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lrn.study import Cell, Control, Exact, Regime, Study, Superiority
 
 @dataclass(frozen=True)
 class Config:
-    """The difference of the arms, its noise, whether the oracle is wrong, and how ``run`` fails."""
+    """Settings."""
 
     gap: float = 1.0
     noise: float = 0.1
@@ -18,7 +18,7 @@ class Config:
     mode: str = "normal"
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the fields."""
         check.non_negative("noise", self.noise)
         check.choice("mode", self.mode, ("normal", "raise", "value_error"))
 
@@ -39,7 +39,7 @@ def run(config, context):
 
 
 def figure(table, config):
-    """One bar for each arm."""
+    """One bar per arm."""
     from lrn import figures
 
     fig, ax = figures.subplots()

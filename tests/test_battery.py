@@ -1,6 +1,6 @@
-"""One battery of tests for all learners: for each public function that returns a `Learner` or a kind of it.
+"""One battery for all learners. It finds public functions that return a `Learner` or a subclass.
 
-The module of such a function must have ``example()``, which makes a small instance.
+The module of a learner gives a small instance as ``example()``; a module without ``example()`` fails.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ KINDS = (Learner, Agent, MetaLearner, MetaAgent)
 
 
 def find() -> dict[str, Any]:
-    """From the names of the modules that define a learner to the modules."""
-    learners = {}
+    """Modules that define a learner, by name."""
+    found = {}
     for info in pkgutil.walk_packages(lrn.__path__, "lrn."):
         source = importlib.util.find_spec(info.name)
-        # The text is searched before the import: most modules define no learner, and some are slow to import.
+        # The source is read before an import: most modules define no learner, and some are slow to import.
         text = "" if source is None or source.origin is None else Path(source.origin).read_text()
         if not any(f"-> {kind.__name__}:" in text for kind in KINDS):
             continue
@@ -48,8 +48,8 @@ def find() -> dict[str, Any]:
             for name, f in vars(module).items()
             if not name.startswith("_")
         ):
-            learners[info.name] = module
-    return learners
+            found[info.name] = module
+    return found
 
 
 LEARNERS = find()
@@ -60,17 +60,12 @@ def test_learners_are_found():
     assert kinds <= set(LEARNERS)
 
 
-# Compile with few optimizations: these programs run a few times, so compiling takes most of their time.
+# Quick compilation: these programs run a few times, and compilation takes most of the time.
 HASTY = {"xla_backend_optimization_level": 0}
 
 
 class Case:
-    """One learner with the programs and values that its tests share, so that each program compiles once.
-
-    traces: how often the step was traced.
-    states: the states of three seeds before the first step.
-    after: (state, metrics) of three seeds after the first step.
-    """
+    """One learner with all that its tests share, so that each program compiles once."""
 
     def __init__(self, example: Example):
         self.example = example
@@ -101,9 +96,9 @@ class Case:
 
 @pytest.fixture(scope="module", params=sorted(LEARNERS))
 def case(request) -> Case:
-    example = getattr(LEARNERS[request.param], "example", None)
-    assert example is not None, f"{request.param} defines a learner and no example()"
-    return Case(example())
+    made = getattr(LEARNERS[request.param], "example", None)
+    assert made is not None, f"{request.param} defines a learner and no example()"
+    return Case(made())
 
 
 # One learner of each kind is trained, stopped and resumed; `make test-slow` does so with all learners.
@@ -114,7 +109,7 @@ FITTED = {
     "lrn.rl.ppo",
     "lrn.robust.adversarial_training",
 }
-# Outside of jit each operation compiles separately, which takes these learners longer than all other tests.
+# Outside of jit each operation compiles alone, which takes these learners longer than all other tests.
 LONG_EAGER = {
     "lrn.meta.imaml", "lrn.meta.rl.maml_rl", "lrn.rl.a2c", "lrn.rl.dqn", "lrn.rl.model_based.mbpo",
     "lrn.rl.recurrent_ppo", "lrn.rl.reinforce",
@@ -122,7 +117,7 @@ LONG_EAGER = {
 
 
 def slow_if(condition) -> list:
-    """The names of the learners; those for which ``condition(name)`` holds are marked as slow."""
+    """The learners by name; those where ``condition`` holds are marked as slow."""
     return [pytest.param(n, marks=pytest.mark.slow) if condition(n) else n for n in sorted(LEARNERS)]
 
 
@@ -134,7 +129,7 @@ def data_of(x):
     return np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
 
 
-def test_the_state_has_only_arrays_and_keeps_its_form(case):
+def test_the_state_is_arrays_and_keeps_its_form(case):
     state, (after, metrics) = case.states[0], case.after[0]
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
     chex.assert_trees_all_equal_structs(after, state)
@@ -173,8 +168,7 @@ def test_the_second_step_compiles_nothing(case):
 
 
 def test_no_key_is_used_twice(case, key_reuse_checks):
-    # The checker works on the trace, so nothing runs. The lambdas are new functions: jit remembers a function
-    # that it has traced, and would not check it again.
+    # The checker needs only the trace. The functions are new, because jit remembers checked functions.
     jax.jit(lambda *args: case.learner.step(*args)).trace(*case.given(0))
     jax.jit(lambda *args: case.learner.init(*args)).trace(*case.inputs(0, 0))
 
@@ -183,7 +177,7 @@ def test_seeds_differ(case):
     assert not same(case.states[0], case.states[1])
 
 
-def test_a_loaded_state_continues_like_the_state(case, tmp_path):
+def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
     state = case.after[0][0]
     checkpoint.save(tmp_path, 1, state)
     loaded = checkpoint.load(tmp_path, state)
@@ -194,11 +188,11 @@ def test_a_loaded_state_continues_like_the_state(case, tmp_path):
     assert same(case.step(key, restored, batch), case.step(key, state, batch))
 
 
-# The schedules of the examples last longer than these twelve steps.
+# The examples' schedules suit trainings that learn; this training is too short for them.
 @pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
 @pytest.mark.parametrize("name", slow_if(lambda name: name not in FITTED))
 def test_resumed_equals_uninterrupted(name, tmp_path):
-    """The driver trains the learner, with two values for each float of its config, and resumes it."""
+    """The driver trains the learner with two values of each float of its config side by side."""
     example = LEARNERS[name].example()
     floats, structure = jax.tree.flatten(example.config)
     swept = [jax.tree.unflatten(structure, [x * (1 + 1e-3 * i) for x in floats]) for i in range(2)]

@@ -1,4 +1,4 @@
-"""The command line: exit codes, messages, run folders, and the time of commands that need no jax."""
+"""The command line as its users see it: exit codes, messages, folders and speed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIRST = "robust.attack_transfer"
 
 
 def call(*argv: object, capsys=None) -> tuple[int, str, str]:
-    """Run one command in this process; return its exit code, output and errors."""
+    """The exit code, output and errors of one command, run in this process."""
     with pytest.raises(SystemExit) as ended:
         cli.main([str(a) for a in argv])
     out, err = capsys.readouterr() if capsys else ("", "")
@@ -104,23 +104,23 @@ def test_verdicts(run, tmp_path, argv, verdict):
 
 
 def test_a_verdict_on_other_seeds(run, tmp_path):
-    """Other seeds are another run, whose stored command names them."""
+    """Other seeds make another run, whose command names the seeds."""
     run()
     first = only_folder(tmp_path)
     assert run("--first-seed", "100", "--seeds", "9")[0] == 0
-    (second,) = {path.parent for path in first.parent.glob("*/verdict.json")} - {first}
+    (other,) = {path.parent for path in first.parent.glob("*/verdict.json")} - {first}
     assert min(json.loads((first / "verdict.json").read_text())["seeds"]) >= FIRST_DRAWN
-    assert json.loads((second / "verdict.json").read_text())["seeds"] == list(range(100, 109))
-    assert "--first-seed 100" in " ".join(path.read_text() for path in second.glob("*.json"))
+    assert json.loads((other / "verdict.json").read_text())["seeds"] == list(range(100, 109))
+    assert "--first-seed 100" in " ".join(path.read_text() for path in other.glob("*.json"))
 
 
 @pytest.fixture
-def own_study(tmp_path):
-    """A function that writes mine.py, the study of the tests with (old, new) edits, and returns its path."""
+def mine(tmp_path):
+    """Writes a user's own study; ``mine(old, new)`` is the study of the tests with an edit."""
     path = tmp_path / "own" / "mine.py"
     path.parent.mkdir()
 
-    def own_study(*edits: tuple[str, str]) -> Path:
+    def mine(*edits: tuple[str, str]) -> Path:
         text = Path(STUDY).read_text()
         for old, new in edits:
             assert old in text
@@ -128,15 +128,15 @@ def own_study(tmp_path):
         path.write_text(text)
         return path
 
-    return own_study
+    return mine
 
 
 BAR = "ax.bar(table.arms"
 BROKEN = (BAR, "ax.no_such_method(table.arms")
 
 
-def test_a_figure_that_raises_costs_no_verdict_and_is_drawn_later(own_study, tmp_path, capsys):
-    path, out = own_study(BROKEN), tmp_path / "runs"
+def test_a_figure_that_raises_costs_no_verdict_and_is_drawn_later(mine, tmp_path, capsys):
+    path, out = mine(BROKEN), tmp_path / "runs"
     code, said, err = call("run", path, "--out", out, capsys=capsys)
     (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
     line = 1 + path.read_text().split(BROKEN[1])[0].count("\n")
@@ -150,7 +150,7 @@ def test_a_figure_that_raises_costs_no_verdict_and_is_drawn_later(own_study, tmp
     code, _, err = call("draw", folder, capsys=capsys)
     assert (code, f'"{path}", line {line}, in figure' in err) == (1, True)
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("*") if p.name != "verdict.json"}
-    own_study()
+    mine()
     code, said, _ = call("draw", folder, capsys=capsys)
     assert (code, str(folder / "figure.png") in said) == (0, True)
     assert before.items() <= {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("*")}.items()
@@ -160,35 +160,34 @@ def test_a_figure_that_raises_costs_no_verdict_and_is_drawn_later(own_study, tmp
 
 
 @pytest.mark.parametrize("edit", [("fig, ax", "sys.exit(0); fig, ax"), ("return fig", "return 3")])
-def test_a_figure_that_exits_or_is_no_figure_costs_no_verdict(edit, own_study, tmp_path, capsys):
-    path = own_study(edit, ("from dataclasses", "import sys\nfrom dataclasses"))
+def test_a_figure_that_leaves_or_is_none_costs_no_verdict(edit, mine, tmp_path, capsys):
+    path = mine(edit, ("from dataclasses", "import sys\nfrom dataclasses"))
     code, said, err = call("run", path, "--out", tmp_path / "runs", capsys=capsys)
     assert (code, "supported" in said, "there is no figure" in err) == (0, True, True)
 
 
-def test_texts_and_figures_may_be_edited_and_other_code_is_not_drawn(own_study, tmp_path, capsys):
+def test_texts_and_figures_are_edited_for_nothing_and_other_code_is_not_drawn(mine, tmp_path, capsys):
     out = tmp_path / "runs"
-    call("run", own_study(), "--out", out, capsys=capsys)
+    call("run", mine(), "--out", out, capsys=capsys)
     (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
-    path = own_study(
-        (BAR, "ax.barh(table.arms"), ("a beats b", "a before b"), ("no training", "trains nothing")
-    )
+    path = mine((BAR, "ax.barh(table.arms"), ("a beats b", "a before b"), ("no training", "trains nothing"))
     _, said, _ = call("run", path, "--out", out, capsys=capsys)
     assert "run before" in said
-    path = own_study(("gap + noise", "gap + 2 * noise"))
+    path = mine(("gap + noise", "gap + 2 * noise"))
     code, _, err = call("draw", folder, capsys=capsys)
     assert (code, "mine has changed since in more than its figure and texts" in err) == (2, True)
     _, said, _ = call("run", path, "--out", out, capsys=capsys)
     assert "run before" not in said
 
 
-def test_draw_refuses_what_is_no_whole_run(own_study, tmp_path, capsys):
+def test_what_cannot_be_drawn(mine, tmp_path, capsys):
     out = tmp_path / "runs"
-    call("run", own_study(), "--out", out, "--config.gap", "2", capsys=capsys)
+    call("run", mine(), "--out", out, "--config.gap", "2", capsys=capsys)
     (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
     for name in ("figure.png", "figure.svg"):
         (folder / name).write_bytes(b"")
-    assert call("draw", folder, capsys=capsys)[0] == 0  # with changed settings, and mended
+    # `draw` uses the run's changed settings, and repairs the figures.
+    assert call("draw", folder, capsys=capsys)[0] == 0
     assert seal.look(folder).wrongs == {}
     for paths, sentence in (
         ([], "draw needs the path"),
@@ -202,9 +201,9 @@ def test_draw_refuses_what_is_no_whole_run(own_study, tmp_path, capsys):
     assert (code, "is damaged (metrics.parquet has 0 bytes" in err) == (2, True)
 
 
-def test_an_edit_of_a_helper_file_is_another_run(own_study, tmp_path, capsys):
+def test_a_helper_file_counts(mine, tmp_path, capsys):
     path, out = (
-        own_study(
+        mine(
             ("base + config.gap", "base + helper.gap(config)"),
             ("import numpy as np", "import numpy as np\n\n    import helper"),
         ),
@@ -225,7 +224,7 @@ def test_an_edit_of_a_helper_file_is_another_run(own_study, tmp_path, capsys):
 
 
 def test_two_studies_of_one_file_name_are_two(tmp_path, capsys):
-    """Two files with the same code are two studies, because the files beside them may differ."""
+    """Two files make two runs, even with equal code, because files beside them may differ."""
     paths, out = [tmp_path / name / "toy.py" for name in "ab"], tmp_path / "runs"
     for path in paths:
         path.parent.mkdir()
@@ -254,8 +253,8 @@ def test_two_studies_with_other_helpers_of_one_name_are_refused(tmp_path, capsys
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_moved_project_keeps_its_runs(own_study, tmp_path, capsys):
-    path = own_study()
+def test_a_moved_project_keeps_its_runs(mine, tmp_path, capsys):
+    path = mine()
     path.rename(path.parent.parent / path.name)
     project = tmp_path / "project"
     project.mkdir()
@@ -268,10 +267,10 @@ def test_a_moved_project_keeps_its_runs(own_study, tmp_path, capsys):
     assert call("draw", folder, capsys=capsys)[0] == 0
 
 
-def test_a_run_without_its_data_exits_2_and_says_so_later(own_study, tmp_path, capsys, monkeypatch):
+def test_a_run_without_its_data_exits_2_and_says_so_later(mine, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LRN_DATA_DIR", str(tmp_path / "nowhere"))
     path, out = (
-        own_study(
+        mine(
             ("import numpy as np", "import numpy as np\n\n    from lrn import data\n\n    data.load('mnist')")
         ),
         tmp_path / "runs",
@@ -281,9 +280,9 @@ def test_a_run_without_its_data_exits_2_and_says_so_later(own_study, tmp_path, c
     assert "nowhere, which is not a folder" in err
     assert f"{path}, line " in err
     (folder,) = (p.parent for p in out.glob("mine/*/config.json"))
-    loaded = report.load(folder)
-    assert (loaded.state, loaded.damage) == ("failed", [])
-    assert "LRN_DATA_DIR is" in loaded.failed
+    run_report = report.load(folder)
+    assert (run_report.state, run_report.damage) == ("failed", [])
+    assert "LRN_DATA_DIR is" in run_report.failed
     assert "It failed: LRN_DATA_DIR is" in report.build(out).read_text()
     code, _, err = call("compare", folder, folder, capsys=capsys)
     assert (code, "has no verdict, for it failed: LRN_DATA_DIR is" in err) == (2, True)
@@ -299,8 +298,8 @@ def test_list_says_which_last_runs_failed(tmp_path, capsys):
     assert "failed" not in call("list", "--out", tmp_path, capsys=capsys)[1]
 
 
-def test_an_error_in_a_study_names_its_line(own_study, tmp_path, capsys, monkeypatch):
-    path = own_study(("import numpy as np", "check.positive('rate', -1)\n    import numpy as np"))
+def test_an_error_in_a_study_names_its_line(mine, tmp_path, capsys, monkeypatch):
+    path = mine(("import numpy as np", "check.positive('rate', -1)\n    import numpy as np"))
     line = 1 + path.read_text().split("check.positive")[0].count("\n")
     code, _, err = call("run", path, "--out", tmp_path / "runs", capsys=capsys)
     assert code == 2
@@ -310,8 +309,8 @@ def test_an_error_in_a_study_names_its_line(own_study, tmp_path, capsys, monkeyp
     assert "Traceback" in call("run", path, "--out", tmp_path / "runs", capsys=capsys)[2]
 
 
-def test_a_study_that_exits_is_a_failed_run(own_study, tmp_path, capsys):
-    path = own_study(("import numpy as np", "raise SystemExit(0)"))
+def test_a_study_that_leaves_its_run_is_a_failed_run(mine, tmp_path, capsys):
+    path = mine(("import numpy as np", "raise SystemExit(0)"))
     code, _, err = call("run", path, "--out", tmp_path / "runs", capsys=capsys)
     assert (code, "left its run by sys.exit(0)" in err) == (1, True)
 
@@ -323,14 +322,14 @@ def test_a_failed_run_exits_1_and_leaves_no_verdict(run, tmp_path):
     assert not (only_folder(tmp_path) / "verdict.json").exists()
     code, _, err = run("--config.mode", "value_error")
     assert code == 1
-    assert "Traceback" in err  # a bug in a study is shown where it is
+    assert "Traceback" in err  # a bug in a study shows the place of the bug
 
 
 def test_one_failed_study_does_not_stop_the_next(tmp_path, capsys):
-    failing = tmp_path / "other.py"
+    other = tmp_path / "other.py"
     source = Path(STUDY).read_text()
-    failing.write_text(source.replace("    noise = np", '    raise RuntimeError("first")\n    noise = np'))
-    code, out, err = call("run", failing, STUDY, "--out", tmp_path / "runs", capsys=capsys)
+    other.write_text(source.replace("    noise = np", '    raise RuntimeError("first")\n    noise = np'))
+    code, out, err = call("run", other, STUDY, "--out", tmp_path / "runs", capsys=capsys)
     assert code == 1
     assert "first" in err
     assert "supported" in out
@@ -375,7 +374,7 @@ def test_bad_input_exits_2_with_a_sentence(case, tmp_path, capsys, monkeypatch):
 
     assert re.search(sentence, out + err), out + err
     assert "Traceback" not in err
-    assert not list(tmp_path.iterdir())  # nothing half-written
+    assert not list(tmp_path.iterdir())  # no file is half written
 
 
 def test_out_that_is_a_file(tmp_path, capsys):
@@ -408,7 +407,7 @@ def test_a_file_that_is_no_study(tmp_path, capsys, content, sentence):
 def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
     import experiments
 
-    studies_found = cli.discover.find()
+    path_of_id = cli.discover.find()
     broken = {
         "leaves": "import sys\nsys.exit(0)\n",
         "raises": "raise KeyboardInterrupt\n",
@@ -423,23 +422,23 @@ def test_one_broken_study_hides_no_other(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         cli.discover,
         "find",
-        lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | studies_found,
+        lambda: {f"area.{n}": tmp_path / "area" / f"{n}.py" for n in broken} | path_of_id,
     )
     code, said, _ = call("list", capsys=capsys)
     assert code == 0
     for name in broken:
         assert f"area.{name}  " in said
         assert f"the study area.{name} cannot be imported (" in said
-    assert all(name in said for name in studies_found)
+    assert all(name in said for name in path_of_id)
     listed = json.loads(call("list", "--json", capsys=capsys)[1])
-    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(studies_found)
+    assert ["error" in row for row in listed] == [True] * 3 + [False] * len(path_of_id)
 
 
 def test_a_typed_interrupt_stops_while_a_study_is_imported(tmp_path, capsys):
     (tmp_path / "s.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
     )
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores SIGINT
     try:
         assert call("run", tmp_path / "s.py", capsys=capsys)[0] == 130
     finally:
@@ -454,7 +453,7 @@ def test_ids_are_never_cut(columns, capsys, monkeypatch):
     assert "\N{HORIZONTAL ELLIPSIS}" not in said
 
 
-def test_sinks_do_not_swallow_the_id_of_the_study(capsys):
+def test_sinks_do_not_take_the_study_for_one(capsys):
     code, _, err = call("run", "--sinks", "tensorboard", "robust.atack_transfer", capsys=capsys)
     assert (code, "no study 'robust.atack_transfer'" in err) == (2, True)
     for names in (["tensorboard", "wandb"], ["tensorboard", "--sinks", "wandb"]):
@@ -496,7 +495,7 @@ def test_completion_offers_ids(tmp_path, capsys):
     assert (code, "the shell 'tcsh' is not known" in err) == (2, True)
 
 
-def test_every_damaged_file_of_a_finished_run_is_reported(run, tmp_path):
+def test_every_damaged_file_of_a_finished_run_is_said(run, tmp_path):
     run()
     folder = only_folder(tmp_path)
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
@@ -521,7 +520,7 @@ def test_every_damaged_file_of_a_finished_run_is_reported(run, tmp_path):
     assert seal.look(folder).wrongs == {}
 
 
-def test_an_edited_verdict_is_reported(run, tmp_path):
+def test_an_edited_verdict_is_said(run, tmp_path):
     run()
     path = only_folder(tmp_path) / "verdict.json"
     whole = json.loads(path.read_text())
@@ -535,8 +534,8 @@ def test_an_edited_verdict_is_reported(run, tmp_path):
     assert (code, "verdict.json has lost its seal" in err) == (2, True)
 
 
-def test_json_without_a_field_or_with_another_type_is_reported(run, tmp_path):
-    """A run without a seal, as old runs are, is checked too."""
+def test_json_without_a_field_or_with_another_type_is_said(run, tmp_path):
+    """The message also comes for runs without a seal, as old runs are."""
     run()
     folder = only_folder(tmp_path)
     values = {n: json.loads((folder / f"{n}.json").read_text()) for n in ("config", "provenance", "verdict")}
@@ -606,7 +605,7 @@ def test_other_code_does_not_resume_a_run(run, tmp_path):
     assert (code, "begun with other code" in err) == (2, True)
 
 
-def test_a_finished_run_of_other_code_is_reported(run, tmp_path):
+def test_a_finished_run_of_other_code_is_said(run, tmp_path):
     run()
     run_folders.reseal(only_folder(tmp_path), lrn_sha256="other")
     code, out, err = run()
@@ -641,14 +640,15 @@ def test_help_shows_the_fields_of_a_study(capsys):
 @pytest.mark.parametrize(
     "argv", [["list"], ["list", "--json"], ["--help"], ["run", "--help"], ["report", "--help"]]
 )
-def test_list_and_help_take_under_a_second_without_jax(argv):
+def test_answers_at_once_without_jax(argv):
     script = (
         "import sys\nfrom lrn.cli import main\n"
         "try: main()\nfinally: print('jax' in sys.modules, file=sys.stderr)"
     )
     seconds = []
     for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)  # CPU time: other processes may be running
+        # Processor time is measured, because other programs may be running.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", script, *argv], capture_output=True, text=True, timeout=60
         )

@@ -1,4 +1,4 @@
-"""Configs as pytrees: floats are leaves, all other fields are static."""
+"""Configs as pytrees: floats are leaves, other fields are static."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lrn.config import config, grid, stack
 
 @config
 class Inner:
-    """A config inside another."""
+    """A config inside of another config."""
 
     rate: float = 0.5
 
 
 @config
 class Outer:
-    """Floats, an int, a string, a config."""
+    """Floats, an int, a string and a config."""
 
     eps: float = 0.1
     steps: int = 3
@@ -65,7 +65,7 @@ def test_gradients_flow_to_a_config():
 def test_configs_are_frozen_and_replaced_under_trace():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Outer().eps = 1.0  # pyright: ignore[reportAttributeAccessIssue]
-    # ``replace`` runs the checks again, and they let a traced value pass.
+    # The checks run again here, and accept a traced value.
     assert jax.jit(lambda e: dataclasses.replace(Outer(), eps=e).eps)(jnp.float32(3)) == 3
 
 
@@ -78,21 +78,21 @@ class Two:
     inner: Inner = Inner()
 
 
-def test_grid_is_the_product_and_its_arms_are_named_after_their_values():
-    arms = grid(Two(), rate=[1e-3, 2.5e-4], bonus=[0.0, 0.01])
-    assert {name: (c.rate, c.bonus) for name, c in arms.items()} == {
+def test_grid_is_the_product_and_its_arms_say_what_they_are():
+    made = grid(Two(), rate=[1e-3, 2.5e-4], bonus=[0.0, 0.01])
+    assert {name: (c.rate, c.bonus) for name, c in made.items()} == {
         "rate=0.001, bonus=0": (1e-3, 0.0),
         "rate=0.001, bonus=0.01": (1e-3, 0.01),
         "rate=0.00025, bonus=0": (2.5e-4, 0.0),
         "rate=0.00025, bonus=0.01": (2.5e-4, 0.01),
     }
-    assert list(arms) == sorted(arms, key=lambda name: (-arms[name].rate, arms[name].bonus))
+    assert list(made) == sorted(made, key=lambda name: (-made[name].rate, made[name].bonus))
     assert grid(Two(rate=3.0)) == {"default": Two(rate=3.0)}
     assert list(grid(Two(), inner=[Inner(0.25)])) == ["inner=Inner(rate=0.25)"]  # pyright: ignore
 
 
 def test_the_names_of_a_grid_tell_values_apart():
-    """The names of arms tell float32 values apart, for any type of number."""
+    """Floats may be numbers of any kind; a lane computes in float32."""
     close = [0.1234567, 0.1234568, 1e-30, 1e30, -1.0, 5, np.float32(0.1), np.float64(0.7)]
     assert [name[5:] for name in grid(Two(), rate=close)] == [
         "0.1234567", "0.1234568", "1e-30", "1e+30", "-1", "5", "0.1", "0.7",
@@ -114,7 +114,7 @@ BAD = {
         lambda: grid(Two(), rate=[0.1, 1.0, 0.1]),
         "rate has a value twice: 0.1, 1, 0.1",
     ),
-    "two values that are equal in float32": (
+    "one value as far as a lane can tell": (
         lambda: grid(Two(), rate=[0.1, 0.1 + 1e-12]),
         "has a value twice",
     ),

@@ -10,7 +10,7 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
@@ -193,7 +193,8 @@ def test_matrix_says_mean_and_t_interval_of_each_cell():
     expected = []
     for cell in VALUES.reshape(-1, 10):
         low, high = interval(cell)
-        expected += [f"{cell.mean():.3f}", f"[{low:.3f}, {high:.3f}]"]
+        assert (low + high) / 2 == pytest.approx(cell.mean())
+        expected += [f"{cell.mean():.3f}", f"±{(high - low) / 2:.3f}"]
     assert labels(ax) == expected
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y", "z"]
@@ -233,7 +234,35 @@ def test_matrix_marks_flags_and_leaves_out_failed_seeds():
 def test_matrix_knows_no_negative_zero():
     _, ax = figures.subplots()
     figures.matrix(ax, [[[0.0, 0.001, -0.002]]], ["a"], ["x"])
-    assert labels(ax) == ["0.00", "[0.00, 0.00]"]
+    assert labels(ax) == ["0.00", "±0.004"]  # as many decimals as the margin needs
+
+
+def test_matrix_shows_each_seed_where_its_value_is():
+    values = VALUES.copy()
+    values[0, 0, 3] = np.nan
+    _, ax = figures.subplots(height=4)
+    figures.matrix(ax, values, ["a", "b"], ["x", "y", "z"], vmin=0.2, vmax=0.8)
+    strips = [line for line in ax.lines if line.get_marker() == "o"]
+    assert len(strips) == 6
+    for (i, j), strip in zip(np.ndindex(2, 3), strips):
+        cell = values[i, j][np.isfinite(values[i, j])]
+        expected = j - 0.42 + 0.84 * np.clip((cell - 0.2) / 0.6, 0, 1)
+        np.testing.assert_allclose(strip.get_xdata(), expected)
+        assert np.all((i < np.asarray(strip.get_ydata())) & (np.asarray(strip.get_ydata()) < i + 0.48))
+    _, low = figures.subplots(height=1.6)
+    figures.matrix(low, values, ["a", "b"], ["x", "y", "z"])
+    assert not low.lines  # no room
+
+
+def test_long_names_of_columns_are_broken_between_words():
+    fig, ax = figures.subplots(width=3.2)
+    figures.matrix(ax, np.ones((1, 3)), ["a"], ["PGD at 1.5 eps", "PGD in the L2 norm", "unbreakable"])
+    shown = [t.get_text() for t in ax.get_xticklabels()]
+    assert [t.replace("\n", " ") for t in shown] == ["PGD at 1.5 eps", "PGD in the L2 norm", "unbreakable"]
+    assert all("\n" in t for t in shown[:2])
+    fig.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize(
@@ -264,6 +293,10 @@ def test_curves_draw_mean_and_band():
     for line, band, (name, values) in zip(ax.lines, bands, arms.items()):
         assert line.get_label() == name
         np.testing.assert_allclose(line.get_ydata(), values.mean(0))
+        (seeds,) = [c for c in ax.collections if isinstance(c, LineCollection)
+                    and np.allclose(np.asarray(c.get_colors())[0, :3], to_rgb(line.get_color()))]  # fmt: skip
+        drawn = np.array([segment[:, 1] for segment in seeds.get_segments()])
+        np.testing.assert_allclose(drawn, np.unique(values, axis=0))
         vertices = band.get_paths()[0].vertices
         for step, column in zip([0, 5, 9], values.T):
             at = np.asarray(vertices)[np.asarray(vertices)[:, 0] == step][:, 1]
@@ -281,6 +314,108 @@ def test_curves_say_which_seeds_died():
     figures.curves(ax, [0, 5, 9], {"a": values})
     assert ax.get_legend().get_texts()[0].get_text() == "a (8 of 10 seeds at the end)"
     np.testing.assert_allclose(ax.lines[0].get_ydata(), np.nanmean(values, 0))
+
+
+def test_what_reaches_the_limit_is_no_value():
+    values = np.array([[1.0, 4.0, 9.0], [2.0, 5.0, 9.0], [3.0, np.inf, 9.0], [3.0, 6.0, 9.0], [1, 2, 9.0]])
+    values = np.tile(values, (2, 1))
+    _, ax = figures.subplots()
+    figures.curves(ax, [0, 1, 2], {"a": values}, ylabel="episodes", limit=[9, 8, 9], limit_name="9 episodes")
+    triangles, line = ax.lines
+    np.testing.assert_allclose(triangles.get_xdata(), [1, 2])
+    np.testing.assert_allclose(triangles.get_ydata(), [8, 9])
+    assert (triangles.get_marker(), triangles.get_markerfacecolor()) == ("^", "none")
+    np.testing.assert_allclose(line.get_ydata(), [2.0, 5.0, np.nan])  # the median, where it is known
+    assert ax.get_ylabel() == "episodes, median"
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "not within 9 episodes"]
+    (seeds,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    assert max(np.nanmax(s[:, 1]) for s in seeds.get_segments()) == 6.0
+    _, ax = figures.subplots()
+    figures.curves(ax, [0, 1, 2], {"a": values}, limit=1e6)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "not within 1e+06"]
+    _, ax = figures.subplots()
+    figures.curves(ax, [0, 1], {"a": [[1.0, 2.0], [1.0, 3.0]]}, limit=10)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a"]  # none reached it
+
+
+def test_an_even_number_of_seeds_has_no_median_where_one_of_the_middle_two_reached_the_limit():
+    _, ax = figures.subplots()
+    figures.curves(ax, [0], {"a": [[1.0], [2.0], [9.0], [9.0]]}, limit=9)
+    assert np.isnan(ax.lines[-1].get_ydata()).all()
+
+
+def test_an_arm_looks_the_same_in_all_axes_of_a_figure():
+    arms = dict.fromkeys("abcdefgh", VALUES[0].T)
+    _, axes = figures.subplots(1, 2)
+    figures.curves(axes[0], [0, 5, 9], arms)
+    figures.curves(axes[1], [0, 5, 9], dict(reversed(arms.items())))
+    looks = [
+        {line.get_label(): (line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}
+        for ax in axes
+    ]
+    assert looks[0] == looks[1]
+    assert len(set(looks[0].values())) == len(arms)  # more arms than colors
+    look = figures.arm_style(axes[0], "c")
+    assert (look.color, look.marker) == (looks[0]["c"][0], looks[0]["c"][2])
+    _, other = figures.subplots()
+    assert figures.arm_style(other, "c") == figures.arm_style(axes[0], "a")  # each figure begins anew
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a rather long name", "and another one", "c", "d", "e")])
+def test_a_legend_hides_no_point_and_no_title(names):
+    with figures.style():
+        fig, ax = figures.subplots(width=3.6)
+        figures.curves(ax, [0, 5, 9], dict.fromkeys(names, VALUES[0].T), ylabel="loss")
+        ax.set_title("Title")
+        figures.finish(fig)
+        fig.draw_without_rendering()
+    legend, axes = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert legend.y0 >= axes.y1
+    assert legend.x1 <= fig.bbox.x1
+    title = next(text for text in ax.get_children() if getattr(text, "get_text", str)() == "Title")
+    assert title.get_window_extent().y0 >= legend.y1
+
+
+def test_a_legend_that_a_study_draws_is_moved_out_of_the_axes_unless_it_has_an_anchor():
+    with figures.style():
+        fig, axes = figures.subplots(1, 2)
+        for ax in axes:
+            ax.plot([0, 1], "C2--", label="a")
+            ax.plot([1, 0], label="b")
+            ax.set_title("Title")
+        axes[0].legend(loc="upper right")
+        axes[1].legend(bbox_to_anchor=(1, 1))
+        figures.finish(fig)
+        fig.draw_without_rendering()
+    moved, kept = (ax.get_legend() for ax in axes)
+    assert moved.get_window_extent().y0 >= axes[0].get_window_extent().y1
+    assert [t.get_text() for t in moved.get_texts()] == ["a", "b"]
+    assert [line.get_linestyle() for line in moved.get_lines()] == ["--", "-"]
+    assert [line.get_color() for line in moved.get_lines()] == [line.get_color() for line in axes[0].lines]
+    assert kept.get_window_extent().y0 < axes[1].get_window_extent().y1
+
+
+def test_a_log_scale_is_named_where_it_is_not(tmp_path):
+    def draw() -> Figure:
+        fig, axes = figures.subplots(1, 3)
+        for ax, label in zip(axes, ("loss", "log of the loss", "loss")):
+            ax.plot([1, 10])
+            ax.set_ylabel(label)
+        axes[0].set_yscale("log")
+        axes[1].set_yscale("log")
+        drawn.append(axes)
+        return fig
+
+    drawn: list = []
+    figures.save(draw, tmp_path)
+    assert [ax.get_ylabel() for ax in drawn[0]] == ["loss (log scale)", "log of the loss", "loss"]
+
+
+@pytest.mark.parametrize("limit", [[1, 2], np.inf, np.nan])
+def test_a_limit_that_does_not_fit_the_steps(limit):
+    _, ax = figures.subplots()
+    with pytest.raises(ValueError, match="limit must be one finite number"):
+        figures.curves(ax, [0, 5, 9], {"a": VALUES[0].T}, limit=limit)
 
 
 @pytest.mark.parametrize(

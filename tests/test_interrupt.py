@@ -1,4 +1,4 @@
-"""Signals as requests to stop: at once, deferred, in another thread; the handlers afterwards."""
+"""Signals as requests: which are deferred, which are immediate, and which handlers are restored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_signal_stops_at_once_where_nothing_is_deferred(number, code):
     assert raised.value.code == code
 
 
-def test_a_first_signal_is_deferred_and_a_second_signal_stops_at_once():
+def test_deferred_it_is_a_request_and_a_second_one_is_not():
     seen = []
 
     def body() -> None:
@@ -49,7 +49,7 @@ def test_a_first_signal_is_deferred_and_a_second_signal_stops_at_once():
     assert raised.value.code == 130
 
 
-def test_a_request_that_the_code_ignored_stops_it_when_the_context_ends():
+def test_a_request_that_was_not_honoured_stops_on_leaving():
     seen = []
 
     def body() -> None:
@@ -73,7 +73,7 @@ def test_an_error_is_not_hidden_by_a_request():
         deferred(body)
 
 
-def test_a_handler_of_exception_does_not_catch_a_signal():
+def test_code_that_survives_errors_does_not_survive_a_signal():
     def body() -> None:
         try:
             send(signal.SIGTERM)

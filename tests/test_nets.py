@@ -1,4 +1,4 @@
-"""Networks against flax layers, scipy and finite differences; then properties that every Net has."""
+"""Networks against flax layers, scipy and finite differences; then the properties of every Net."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(autouse=True)
 def quick_compile():
-    """Compile without optimizations: these tests check values, and compiling takes most of their time."""
+    """Compile without optimization: the tests compare values, and compilation takes most of their time."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -34,7 +34,7 @@ def draw(*shape: int, seed: int = 1) -> jax.Array:
 
 
 def close(a, b, tolerance: float = 1e-5) -> None:
-    """The trees are equal within ``tolerance`` times the largest entry of each leaf."""
+    """Assert equal trees, to ``tolerance`` of the largest entry of each leaf."""
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1.0, float(np.abs(y).max())))
 
@@ -70,7 +70,7 @@ NETS = pytest.mark.parametrize(("net", "shape"), [pytest.param(n, s, id=i) for i
 def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
     size, kernel, stride, padding, blocks, monkeypatch
 ):
-    if blocks:  # 5 examples in blocks of 2: padding fills the last block
+    if blocks:  # 5 examples in blocks of 2, so one block is padded
         monkeypatch.setattr(convolution, "patch_bytes", lambda *_: convolution.BLOCK_BYTES // 2)
     x, w = draw(5, *size, 2), draw(*kernel, 2, 3, seed=2)
 
@@ -104,7 +104,7 @@ def test_convolution_module_is_flaxs_layer():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 6, 7, 11, 12, 13])
-def test_blocks_give_the_result_of_the_whole_batch(batch, monkeypatch):
+def test_blocks_give_what_the_whole_gives(batch, monkeypatch):
     monkeypatch.setattr(convolution, "BLOCK_BYTES", 400)
     monkeypatch.setattr(convolution, "LEAST_BYTES", 0)
     sizes = []
@@ -118,7 +118,7 @@ def test_blocks_give_the_result_of_the_whole_batch(batch, monkeypatch):
     size = sizes[0]
     blocks = -(-batch // size)
     assert size <= 4
-    assert blocks * size - batch < blocks  # at most one row of padding for each block
+    assert blocks * size - batch < blocks  # at most one row of padding in a block
 
 
 def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
@@ -127,16 +127,16 @@ def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
     def uses_lax(f) -> bool:
         return "conv_general_dilated" in str(jax.make_jaxpr(f)(w))
 
-    def convolve(w):
+    def one(w):
         return nets.conv2d(x, w)
 
-    assert not uses_lax(lambda w: convolve(w[0]))
+    assert not uses_lax(lambda w: one(w[0]))
     monkeypatch.setattr(convolution, "_on_cpu", lambda: False)
-    assert uses_lax(lambda w: convolve(w[0]))
-    assert uses_lax(lambda w: jax.vmap(convolve)(w))
-    assert not uses_lax(lambda w: jax.vmap(convolve, axis_name=nets.LANES)(w))
-    # A function that was jitted before makes the choice anew.
-    jitted = jax.jit(convolve)
+    assert uses_lax(lambda w: one(w[0]))
+    assert uses_lax(lambda w: jax.vmap(one)(w))
+    assert not uses_lax(lambda w: jax.vmap(one, axis_name=nets.LANES)(w))
+    # A function that was jitted before follows a later choice.
+    jitted = jax.jit(one)
     jitted(w[0])
     assert not uses_lax(lambda w: jax.vmap(jitted, axis_name=nets.LANES)(w))
 
@@ -146,18 +146,18 @@ def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
 
 @pytest.mark.parametrize(("size", "window"), [((6, 8), 2), ((7, 5), 2), ((7, 9), 3), ((4, 4), 1)])
 def test_pooling_is_flaxs_with_its_gradient_at_ties_too(size, window):
-    x = jnp.round(2 * draw(3, *size, 4)) / 2  # many windows hold their maximum more than once
+    x = jnp.round(2 * draw(3, *size, 4)) / 2  # many windows have several equal maxima
     weight = draw(3, size[0] // window, size[1] // window, 4, seed=2)
 
     def flax(x):
         return nn.max_pool(x, (window, window), (window, window))
 
     close(nets.max_pool(x, window), flax(x))
-    ours, flaxs = (
+    ours, theirs = (
         jax.jit(jax.grad(lambda x, pool=pool: jnp.sum(weight * pool(x))))(x)
         for pool in (lambda x: nets.max_pool(x, window), flax)
     )
-    close(ours, flaxs)
+    close(ours, theirs)
 
 
 def test_pooling_derivatives_are_finite_differences_in_both_modes_and_second_order():
@@ -165,13 +165,13 @@ def test_pooling_derivatives_are_finite_differences_in_both_modes_and_second_ord
     check_grads(lambda x: jnp.sum(nets.max_pool(x) ** 3), (x,), order=2, modes=["fwd", "rev"], rtol=0.02)
 
 
-def test_pooling_keeps_a_nan_at_any_place():
+def test_pooling_keeps_a_nan_wherever_it_stands():
     for i in range(4):
         x = jnp.ones((1, 2, 2, 1)).at[0, i // 2, i % 2].set(jnp.nan)
         assert jnp.isnan(nets.max_pool(x)).all()
 
 
-# Networks against independent references
+# Networks against independent implementations
 
 
 class PlainCNN(nn.Module):
@@ -224,11 +224,11 @@ def test_residual_blocks_that_project_agree_between_forms():
     x = draw(3, 7, 8, 2)
     params, state = jax.jit(nets.from_flax(small_resnet((1, 1))).init)(KEY, x)
     assert "project" in params["stage_1_block_0"]
-    by_matmul, by_lax = (
+    ours, theirs = (
         jax.jit(nets.from_flax(small_resnet((1, 1), conv=conv)).apply)(params, state, x)
         for conv in ("matmul", "lax")
     )
-    close(by_matmul, by_lax)
+    close(ours, theirs)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -252,7 +252,7 @@ def test_batch_norm_statistics_are_those_of_the_batch():
     close(ours["mean"], 0.1 * stem.mean((0, 2, 3)))  # momentum .9, from mean 0 and variance 1
     close(ours["var"], 0.9 + 0.1 * stem.var((0, 2, 3)))
     assert net.apply(params, state, x)[1] is state
-    # Evaluation uses the running statistics, so the batch does not matter; training uses the batch's own.
+    # Evaluation uses the running statistics, for each example alone; training uses those of the batch.
     whole, part = (np.array(apply(params, new, x[:n])[0]) for n in (16, 2))
     close(whole[:2], part)
     whole, part = (np.array(apply(params, new, x[:n], train=True)[0]) for n in (16, 2))
@@ -285,7 +285,7 @@ def test_dropout_acts_in_training_only_by_key_and_keeps_the_mean(net):
     assert (run(keys[0], False) == run(keys[1], False)).all()
     assert (run(keys[0], True) == run(keys[0], True)).all()
     assert (run(keys[0], True) != run(keys[1], True)).any()
-    # After its dropout the network is linear, so the mean over masks is the output without dropout.
+    # The network is linear after its dropout, so the mean over masks is the output without dropout.
     draws = jax.vmap(lambda key: run(key, True))(keys)
     error = draws.std(0) / len(keys) ** 0.5
     assert (jnp.abs(draws.mean(0) - run(keys[0], False)) < 5 * error).all()
@@ -325,17 +325,17 @@ def gradient_of_a_step(net, key, x):
 def test_vmapped_seeds_are_single_seeds(net, shape):
     keys, x = jax.random.split(KEY, 2), draw(*shape)
 
-    def run_seed(key, x):
+    def one(key, x):
         return gradient_of_a_step(net, key, x)
 
-    lanes = jax.jit(jax.vmap(run_seed, in_axes=(0, None), axis_name=nets.LANES))(keys, x)
-    single = jax.jit(run_seed)
+    lanes = jax.jit(jax.vmap(one, in_axes=(0, None), axis_name=nets.LANES))(keys, x)
+    single = jax.jit(one)
     for i, key in enumerate(keys):
         close(jax.tree.map(lambda leaf, i=i: leaf[i], lanes), single(key, x), 1e-4)
 
 
 @NETS
-def test_jit_equals_eager(net, shape):
+def test_jit_is_eager(net, shape):
     x = draw(*shape)
     params, state = jax.jit(net.init)(KEY, x)
     close(jax.jit(net.apply)(params, state, x), net.apply(params, state, x))
@@ -356,7 +356,7 @@ def test_keys_are_used_once(net, shape, key_reuse_checks):
 
 
 class Asks(nn.Module):
-    """A module with two flags for training, which must agree; it doubles its output while training."""
+    """A module that reports its mode, under the name of the mode in its constructor."""
 
     @nn.compact
     def __call__(self, x, deterministic: bool = True, training: bool = False):
@@ -382,7 +382,7 @@ def test_from_flax_passes_training_and_carries_every_collection():
 
 
 def normalized(x, evaluate):
-    """Two layers that act differently while training; to be called in a module."""
+    """A submodule: two layers that differ between training and evaluation."""
     x = nn.BatchNorm(use_running_average=evaluate)(x)
     return nn.Dropout(0.5, deterministic=evaluate)(x)
 
@@ -420,7 +420,7 @@ class AsksByField(nn.Module):
 
 
 class Passes(nn.Module):
-    """A module that passes its options to an inner module."""
+    """A module that passes on all of its arguments."""
 
     @nn.compact
     def __call__(self, x, training=False, **options):
@@ -436,7 +436,7 @@ def test_from_flax_trains_by_whatever_name_the_module_asks(module):
     x = np.asarray(images)
     params, state = net.init(KEY, images)
     out, same = net.apply(params, state, images, key=KEY)
-    close(out, x / np.sqrt(1 + 1e-5))  # the statistics at first: mean 0 and variance 1; no dropout
+    close(out, x / np.sqrt(1 + 1e-5))  # initial statistics: mean 0 and variance 1; no dropout
     assert same is state
     out, new = net.apply(params, state, images, key=KEY, train=True)
     mean, var = jax.tree.leaves(new)
@@ -449,7 +449,7 @@ def test_from_flax_trains_by_whatever_name_the_module_asks(module):
 
 
 class Forgets(nn.Module):
-    """A module that gets the flag for training and does not pass it to its inner module."""
+    """A module that receives its mode and does not pass it on."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -540,7 +540,7 @@ class Sows(nn.Module):
         (Sows(), True, "changes the form of the collection 'losses' of Sows"),
     ],
 )  # fmt: skip
-def test_from_flax_refuses_layers_that_do_not_get_the_mode(module, train, sentence):
+def test_from_flax_refuses_layers_that_would_not_hear_of_the_mode(module, train, sentence):
     net, x = nets.from_flax(module), draw(4, 3)
     variables = net.init(KEY, x)
     with pytest.raises(ValueError, match=sentence) as error:
@@ -554,7 +554,7 @@ def test_from_flax_leaves_layers_of_a_fixed_mode_alone():
     params, state = net.init(KEY, x)
     out, new = net.apply(params, state, x, train=True)
     close((out, new), (net.apply(params, state, x)[0], state), 0)
-    net = nets.from_flax(AlwaysTrains("dropout"), fixed_mode=True)  # on in evaluation too
+    net = nets.from_flax(AlwaysTrains("dropout"), fixed_mode=True)  # dropout in evaluation too
     out, _ = net.apply({}, (), x, key=KEY)
     assert 0.4 < (out == 0).mean() < 0.6
     net = nets.from_flax(AsksByField(True), fixed_mode=True)
@@ -566,7 +566,7 @@ def test_from_flax_leaves_layers_of_a_fixed_mode_alone():
 
 
 class Noisy(nn.Module):
-    """A module that draws random numbers under two names, neither of which is "dropout"."""
+    """A module that draws under two names, neither of which is dropout's usual name."""
 
     @nn.compact
     def __call__(self, x, train: bool = False):
@@ -578,15 +578,15 @@ class Noisy(nn.Module):
 def test_from_flax_serves_random_numbers_of_any_name():
     net, x = nets.from_flax(Noisy()), draw(50, 4)
     params, state = net.init(KEY, x)
-    (noise, paths), _ = net.apply(params, state, x, key=KEY, train=True)
-    assert abs(np.corrcoef(noise.ravel(), paths.ravel())[0, 1]) < 0.3
-    assert not np.array_equal(noise, net.apply(params, state, x, key=jax.random.key(1), train=True)[0][0])
+    (one, two), _ = net.apply(params, state, x, key=KEY, train=True)
+    assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.3
+    assert not np.array_equal(one, net.apply(params, state, x, key=jax.random.key(1), train=True)[0][0])
     with pytest.raises(ValueError, match="Noisy draws random numbers while training; pass key="):
         net.apply(params, state, x, train=True)
 
 
 class CentersOnData(nn.Module):
-    """A module whose parameter starts at the mean of the data, so that its shape alone does not make it."""
+    """A parameter that starts at the mean of the data, so its initial value needs a computation."""
 
     @nn.compact
     def __call__(self, x):
@@ -613,7 +613,7 @@ def test_from_function_is_the_function():
 
 
 def wrong(value: Any) -> Any:
-    """A value of a type that the call does not take."""
+    """A value of a type that the call does not accept."""
     return value
 
 
@@ -697,6 +697,6 @@ def without_state(train):
     return net.apply(params, (), IMAGES, train=train)
 
 
-def apply(net, x, x_applied, **options):
+def apply(net, x, other, **options):
     params, state = jax.jit(net.init)(KEY, x)
-    return net.apply(params, state, x_applied, **options)
+    return net.apply(params, state, other, **options)

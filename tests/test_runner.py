@@ -1,4 +1,4 @@
-"""The `Context` that a study's ``run`` gets: training that resumes, results computed once, rows, budgets."""
+"""The services of a study's context: training that resumes, results computed once, and rows."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_a_part_has_its_own_name(make):
 
 
 def test_over_seeds_maps_with_shared_data(make):
-    mapped = make().over_seeds(lambda of_seed, shared: (of_seed * shared).sum())
-    totals = mapped(np.arange(6.0).reshape(2, 3), np.ones(3) * 2)
-    np.testing.assert_allclose(totals, [6, 24])
+    mapped = make().over_seeds(lambda one, shared: (one * shared).sum())
+    results = mapped(np.arange(6.0).reshape(2, 3), np.ones(3) * 2)
+    np.testing.assert_allclose(results, [6, 24])
 
 
 def test_failures_are_kept(make):
@@ -115,7 +115,7 @@ def test_the_environment_steps_of_an_agent_are_recorded():
 
 
 def test_a_sampler_of_keys_alone_draws_no_samples():
-    """Learners that draw their tasks themselves have such a sampler."""
+    """As for learners that draw their tasks themselves."""
     drawn = Sampler(lambda key, data: {"key": key, "pool": data["pool"]})
     options = {"steps": 7, "sampler": drawn, "per_seed": {"pool": np.arange(3)}}
     assert budgets(object(), options) == {"steps": 7}
@@ -149,7 +149,7 @@ def test_equal_budgets_are_a_control():
 def test_an_overlap_of_training_and_test_is_found(make):
     items = toy_data()["x"]
     context = make()
-    # The sampler draws from the first half only, though the arm gets all rows.
+    # The sampler draws from the first half only, although the arm receives all of the data.
     half = Sampler(lambda key, data: toy_sampler.draw(key, {k: v[:100] for k, v in data.items()}))
     context.fit(toy, {"arm": ToyConfig()}, steps=1, data=toy_data(), sampler=half)
     context.fit(toy, {"apart": ToyConfig()}, steps=1, data=toy_data(), sampler=half)
@@ -178,8 +178,8 @@ def test_an_overlap_of_rows_is_counted_for_each_seed(make):
 def test_a_state_of_another_training_is_found(make):
     context = make()
     trained = {"w": np.arange(6.0).reshape(2, 3), "b": np.array([[1.0], [np.nan]])}
-    mixed = {**trained, "w": trained["w"] + [[0], [1]]}  # the second seed has weights of another training
+    other = {**trained, "w": trained["w"] + [[0], [1]]}  # the second seed has different weights
     context.judged_state("right", trained, trained)
-    context.judged_state("wrong", mixed, trained)
+    context.judged_state("wrong", other, trained)
     assert own_state("right").check.find(context.table()).holds
     assert context.table().final("wrong", MISTAKEN).tolist() == [0, 1]

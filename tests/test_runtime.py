@@ -1,4 +1,4 @@
-"""Settings of the process; each test runs in a process of its own."""
+"""Settings of the process, tested in a new process each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(code: str, flags: str = "") -> subprocess.CompletedProcess[str]:
     [("", processors()), ("--xla_force_host_platform_device_count=3", 3)],
 )
 def test_each_processor_becomes_a_device(flags, devices):
-    """XLA_FLAGS that set the number of devices take precedence."""
+    """A number that the user set stays."""
     done = run("device_per_processor(); print(jax.device_count())", flags)
     assert done.stdout.split() == [str(devices)], done.stderr
 
@@ -58,7 +58,7 @@ print(files.cache_home())
 
 
 def test_without_a_home_nothing_is_cached_and_one_line_says_so():
-    """This happens in a container that runs as a user id without a name."""
+    """As in a container whose user has a number and no name."""
     done = run(HOMELESS)
     assert done.stdout.split() == ["None", "/some/lrn", "/other"], done.stderr
     assert done.stderr.splitlines() == [
@@ -69,9 +69,8 @@ def test_without_a_home_nothing_is_cached_and_one_line_says_so():
 def test_processors_are_those_this_process_may_use():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not bind processes")
-    processor = min(os.sched_getaffinity(0))
+    one = min(os.sched_getaffinity(0))
     done = run(
-        f"import os; os.sched_setaffinity(0, {{{processor}}}); "
-        "device_per_processor(); print(jax.device_count())"
+        f"import os; os.sched_setaffinity(0, {{{one}}}); device_per_processor(); print(jax.device_count())"
     )
     assert done.stdout.split() == ["1"], done.stderr

@@ -1,4 +1,4 @@
-"""The seal of a run shows every change of its files: a flipped bit, a cut, a missing file."""
+"""Seals show every change of a run's files: each bit, each cut, each missing file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_sealed_run_is_whole(folder):
+def test_what_was_written_is_whole(folder):
     looked = seal.look(folder)
     assert (looked.sealed, looked.wrongs, looked.only_figures) == (True, {}, False)
     assert looked.verdict is not None
@@ -41,7 +41,7 @@ NAMES = ("verdict.json", "provenance.json", "config.json", "metrics.parquet", "f
 
 
 def flips(path):
-    """Flip one bit of a file, byte by byte, and yield the byte's place; then restore the file."""
+    """Flips one bit in every byte of a file, byte after byte, and another bit each time."""
     whole = path.read_bytes()
     for place in range(len(whole)):
         content = bytearray(whole)
@@ -58,7 +58,7 @@ def test_flipped_bits_anywhere_in_any_file_count(folder):
     assert seal.look(folder).wrongs == {}
 
 
-def test_another_spelling_of_the_same_number_breaks_the_seal(folder):
+def test_a_flipped_bit_that_leaves_the_number_as_it_is(folder):
     path = folder / "verdict.json"
     content = path.read_bytes()
     assert content.count(b"1.5e-07") == 1
@@ -76,7 +76,7 @@ def test_flipped_bits_anywhere_in_a_stamped_file_count(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_cut_missing_or_replaced_file_breaks_the_seal(name, folder):
+def test_a_file_that_is_cut_gone_or_another(name, folder):
     path = folder / name
     whole = path.read_bytes()
     for content in (whole[:-1], whole[: len(whole) // 2], b"", whole + b"\n", b"{}", b"[]", b"[" * 9000):
@@ -91,7 +91,7 @@ def test_a_cut_missing_or_replaced_file_breaks_the_seal(name, folder):
     assert list(seal.look(folder).wrongs) == [name]
 
 
-def test_edits_that_leave_valid_json_break_the_seal(folder):
+def test_edits_that_mean_to_be_valid_json(folder):
     path = folder / "verdict.json"
     whole = json.loads(path.read_bytes())
     for change in ({"verdict": "refuted"}, {"p": 0.01}, {"more": 1}, {"seal": whole["seal"] | {"files": {}}}):
@@ -104,7 +104,7 @@ def test_edits_that_leave_valid_json_break_the_seal(folder):
         assert "verdict.json" in seal.look(folder).wrongs
 
 
-def test_a_removed_seal_is_damage_and_an_unsealed_old_run_is_not(folder):
+def test_a_seal_that_was_removed_and_one_that_never_was(folder):
     path = folder / "verdict.json"
     whole = json.loads(path.read_bytes())
     del whole["seal"]
@@ -123,7 +123,7 @@ def test_a_seal_must_cover_the_run(folder):
     assert seal.look(folder).wrongs == {"verdict.json": "has a seal of another form"}
 
 
-def test_a_file_that_is_too_large_is_not_read(folder, monkeypatch):
+def test_what_is_too_large_is_not_read(folder, monkeypatch):
     monkeypatch.setitem(seal.LIMITS, ".json", 100)
     with open(folder / "verdict.json", "r+b") as file:
         file.truncate(10**9)

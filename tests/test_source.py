@@ -1,4 +1,4 @@
-"""Which edits of a study and of its files change which hash, and the line of an error in a user's code."""
+"""Which changes of a study and its files change which hash, and the place of an error in a user's code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STUDY = Study(
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes a study and its helpers to a folder, and returns the study's code."""
+    """Writes files below a folder, and returns the study's code."""
 
     def write(study: str = STUDY, **others: str) -> source.Code:
         for name, text in {"toy": study, **others}.items():
@@ -121,7 +121,7 @@ def test_figure_answer_and_texts_are_hashed_apart(case, write):
 
 
 @pytest.mark.parametrize("case", TRAINING)
-def test_an_edit_that_training_could_use_changes_its_hash(case, write):
+def test_what_training_could_use_changes_its_hash(case, write):
     assert write().sha256 != write(replaced(TRAINING[case])).sha256
 
 
@@ -141,8 +141,8 @@ REACHED = {
 
 
 @pytest.mark.parametrize("case", REACHED)
-def test_a_figure_that_training_could_use_counts_as_training(case, write):
-    """In these studies an edit of the figure changes the hash of training."""
+def test_what_could_be_used_in_training_counts_as_such(case, write):
+    """An edit of the figure then changes the hash of the training."""
     edit = ("ax.bar", "ax.step") if "ax.barh" not in REACHED[case][-1][1] else ("ax.barh", "ax.step")
     text = replaced(*REACHED[case])
     edits = [edit, FIGURE]
@@ -216,7 +216,7 @@ def test_a_study_in_a_package(tmp_path):
         "lab/b/other.py": "from .third import g\n",
         "lab/b/third.py": "",
         "lab/c.py": "",
-        "numpy/__init__.py": "",  # beside the package, where Python does not search
+        "numpy/__init__.py": "",  # beside the package, where Python does not look
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -226,14 +226,15 @@ def test_a_study_in_a_package(tmp_path):
     assert set(code.files) == names | {"lab.b.third"}
 
 
-def test_the_helpers_of_the_studies_of_lrn_are_found():
+def test_the_studies_of_lrn_know_their_helper():
     root = Path(__file__).parent.parent / "experiments"
     assert "experiments.meta._shift" in source.read(root / "meta" / "task_similarity.py").files
-    code = source.read(root / "rl" / "exploration.py")
-    assert list(code.files) == ["experiments.rl.exploration", "experiments", "experiments.rl"]
+    assert "experiments.rl._worlds" in source.read(root / "rl" / "exploration.py").files
+    code = source.read(root / "rl" / "explore_exploit.py")
+    assert list(code.files) == ["experiments.rl.explore_exploit", "experiments", "experiments.rl"]
 
 
-def test_the_place_of_a_study_changes_no_hash(write, tmp_path):
+def test_where_it_lies_changes_no_hash(write, tmp_path):
     before = write(replaced(("train(config)", "import used")), used="x = 1\n")
     moved = tmp_path / "elsewhere"
     moved.mkdir()

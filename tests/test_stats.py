@@ -33,6 +33,14 @@ def normal(*shape, seed=0, mean=0.4):
 # Intervals
 
 
+def test_mean_interval_is_that_of_the_finite_values():
+    x = np.array([0.3, np.nan, 0.5, 0.1, np.inf])
+    assert stats.mean_interval(x, 0.9) == stats.t_interval(x[[0, 2, 3]], 0.9)
+    assert stats.mean_interval([0.3, np.nan])[0] == 0.3
+    assert np.isnan(stats.mean_interval([0.3, np.nan])[1:]).all()
+    assert np.isnan(stats.mean_interval([])).all()
+
+
 @pytest.mark.parametrize("n", [2, 3, 10, 50])
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_t_interval_is_scipys_and_statsmodels(n, level):
@@ -91,7 +99,7 @@ def exhaustive_sign_flip(d, alternative):
         [1, 2, 3],
         [0, 0, 5, -1],
         [1, 1, 1, 1, -1, 2, -3, 4],
-        [Fraction(i, 10) for i in (1, 2, 3, -4, 5, 6, 1)],  # tenths: ties that floats would break
+        [Fraction(i, 10) for i in (1, 2, 3, -4, 5, 6, 1)],  # tenths give ties that float sums would break
         [Fraction(i, 3) for i in (1, 1, 1, -1, -2, 3, 5, 7, -9)],
         [10**9, 1, -1, 2, 3, 1],
     ],
@@ -184,7 +192,7 @@ def test_sign_flip_beyond_32_is_monte_carlo_with_the_observed_assignment_counted
 
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
 def test_sign_flip_rejects_exactly_as_often_as_its_p_value_says(alternative):
-    # Under the null all 2^n patterns of signs are equally likely: P(p <= a) = a at every p that can occur.
+    # Under the null all 2^n patterns of signs are equally likely: P(p <= a) = a at every attainable p.
     size = np.abs(normal(8, seed=11))
     p = np.array(
         [stats.sign_flip_test(np.array(s) * size, alternative) for s in itertools.product((1, -1), repeat=8)]
@@ -229,8 +237,8 @@ SHORT = [0.5, 0.6, 0.4, 0.55, -0.5, 0.45, 0.62, 0.3]  # a short right tail
     [
         SHORT,
         [-v for v in SHORT],
-        [v + 0.6 for v in SHORT],  # all above the margin
-        [v + 3.5 for v in SHORT],  # by so much that the tail does not matter
+        [v + 0.6 for v in SHORT],  # all values above the margin
+        [v + 3.5 for v in SHORT],  # so far above that the tail does not matter
         [0.5, 1.6, 0.4, 0.3, -0.2, 0.1, 2.4, -0.3],
         [1, -1, 1],
         list(normal(12)),
@@ -279,7 +287,7 @@ def test_p_falls_as_the_margin_moves_away(seed):
 @pytest.mark.parametrize("n", [8, 10])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_level_of_the_mean_test_is_at_most_06_for_symmetric_differences(n, seed):
-    # Given the sizes all 2^n patterns of signs are equally likely, whatever the symmetric distribution.
+    # Given the sizes, all 2^n patterns of signs are equally likely for any symmetric distribution.
     rng = np.random.default_rng(seed)
     size = [rng.exponential(size=n), rng.integers(1, 4, n).astype(float), rng.standard_cauchy(n)][seed]
     p = np.array(
@@ -316,7 +324,7 @@ def test_sign_test_is_scipys_binomial_test(n, alternative):
         peer = peers.binomtest(int((x > margin).sum()), n, alternative=alternative).pvalue
         assert stats.sign_test(x, margin=margin, alternative=alternative) == pytest.approx(peer)
     peer = peers.binomtest(int((x > x[::-1] + 0.2).sum()), n, alternative=alternative).pvalue
-    if n % 2 == 0:  # the middle one would be compared with itself
+    if n % 2 == 0:  # the middle value would be compared with itself
         assert stats.sign_test(x, x[::-1], 0.2, alternative) == pytest.approx(peer)
 
 
@@ -339,7 +347,7 @@ def test_median_interval_is_scipys_and_covers(n, level):
     k = int((x < ours.low).sum()) if math.isfinite(ours.low) else -1
     covered = 1 - 2 * peers.binom.cdf(k, n, 0.5)
     assert covered >= level
-    assert 1 - 2 * peers.binom.cdf(k + 1, n, 0.5) < level  # and no narrower one does
+    assert 1 - 2 * peers.binom.cdf(k + 1, n, 0.5) < level  # and no narrower interval does
 
 
 def test_median_interval_holds_the_margins_that_the_sign_test_keeps():
@@ -407,7 +415,7 @@ def test_tost_with_an_infinite_bound_is_a_one_sided_t_test():
 
 
 def noncentral_t_cdf(t, degrees, nc):
-    """P(T <= t) by integrating over the chi-square in the denominator, its quantile as variable."""
+    """P(T <= t), as an integral over the quantile of the chi-square variable in the denominator."""
     return quad(lambda u: ndtr(t * np.sqrt(chdtri(degrees, 1 - u) / degrees) - nc), 0, 1, limit=400)[0]
 
 
@@ -427,7 +435,7 @@ def test_hedges_g_interval_inverts_the_noncentral_t(effect, n):
     if effect < 1000:
         assert noncentral_t_cdf(t, n - 1, low * root) == pytest.approx(0.95, abs=1e-3)
         assert noncentral_t_cdf(t, n - 1, high * root) == pytest.approx(0.05, abs=1e-3)
-    else:  # the step in the integrand is too sharp for quadrature, and z no longer matters
+    else:  # the integrand's step is too sharp for quadrature, and z no longer matters
         limits = effect * np.sqrt(chdtri(n - 1, np.array([0.95, 0.05])) / (n - 1))
         assert (low, high) == pytest.approx(limits, rel=1e-6)
 
@@ -550,7 +558,8 @@ def test_trend_tests_normal_approximation_meets_the_exact_distribution_with_ties
     monkeypatch.setattr("lrn.stats.trend.EXACT_WORK", 0)
     approximate = stats.trend_test(values, alternative=alternative).p
     assert approximate != exact
-    assert approximate == pytest.approx(exact, abs=0.02)  # continuity: half the probability of one value of L
+    # The continuity correction is half of the probability of one value of L.
+    assert approximate == pytest.approx(exact, abs=0.02)
 
 
 def test_trend_test_of_constant_seeds_has_no_slope():
@@ -599,9 +608,9 @@ def test_answers_are_plain_floats_and_inputs_are_untouched():
     assert (x == before).all()
 
 
-# Degenerate samples: defined answers, no NaN, no warning (pytest turns warnings into errors)
+# Degenerate samples give defined answers, without NaN or a warning (pytest makes warnings errors)
 
-TENTHS = np.array([0.3, 0.4, 0.9, 0.7]) - np.array([0.2, 0.3, 0.8, 0.6])  # 0.1 four times, up to rounding
+TENTHS = np.array([0.3, 0.4, 0.9, 0.7]) - np.array([0.2, 0.3, 0.8, 0.6])  # four times 0.1, up to rounding
 
 
 @pytest.mark.parametrize(
@@ -800,7 +809,7 @@ REFUSED = {
     "a dict": {0.5: 1},
     "three dimensions": np.full((3, 3, 3), 0.5),
 }
-TAKEN = {  # values that are 0, 1, 1 or .5, .25, 1 in another form
+TAKEN = {  # other forms of the values 0, 1, 1 or .5, .25, 1
     "ints": (np.array([0, 1, 1]), [0.0, 1.0, 1.0]),
     "truth values": ([False, True, True], [0.0, 1.0, 1.0]),
     "numpy's truth values": (np.array([False, True, True]), [0.0, 1.0, 1.0]),
@@ -825,7 +834,7 @@ def test_every_function_refuses_what_is_no_sample(name, kind):
 @pytest.mark.parametrize("name", EVERY)
 def test_every_function_takes_numbers_of_every_kind(name, kind):
     if name == "trend_test, levels" and kind in ("ints", "truth values", "numpy's truth values", "bytes"):
-        return  # levels do not repeat
+        return  # levels must be distinct
     given, same = TAKEN[kind]
     assert np.array_equal(flat(EVERY[name](given)), flat(EVERY[name](same)))
 
@@ -837,9 +846,9 @@ def flat(answer):
     return np.atleast_1d(np.asarray(answer, float))
 
 
-# Values of every size: right to the last digits, never nan or a division by zero
+# Values of all magnitudes: correct to the last digits, without NaN or division by zero
 
-SCALED = {  # how the answer grows with the values, which all have the unit of the metric
+SCALED = {  # the power of the metric's unit in the answer
     "t_interval": (lambda x, y: stats.t_interval(x), 1),
     "welch_interval": (stats.welch_interval, 1),
     "median_interval": (lambda x, y: stats.median_interval(x), 1),
@@ -867,7 +876,7 @@ def test_the_unit_of_the_metric_changes_nothing_else(name, exponent):
     assert ours == pytest.approx(np.ldexp(flat(function(x, y)), grows * exponent), rel=1e-12)
 
 
-MOVED = {  # whether a shift of all values moves the answer
+MOVED = {  # whether a shift of all values changes the answer
     "t_interval": (lambda x, y: stats.t_interval(x), 1),
     "welch_interval": (stats.welch_interval, 0),
     "median_interval": (lambda x, y: stats.median_interval(x), 1),
@@ -889,7 +898,7 @@ def test_values_near_1e13_are_told_apart(name):
     x, y = (np.random.default_rng(seed).integers(-40, 40, 8) * 0.25 for seed in (3, 8))
     if name == "trend_test, levels":
         x = np.array([0, 3, 1, 2, 7, 5, 4, 9.5])
-    shift = 1e13  # whose neighbors are .002 away
+    shift = 1e13  # values .002 apart
     ours = flat(function(x + shift, y + shift))
     assert ours == pytest.approx(flat(function(x, y)) + moves * shift, abs=0.01 if moves else 1e-3)
     if name == "t_interval":

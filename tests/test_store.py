@@ -1,4 +1,4 @@
-"""Run folders: files are written whole or not at all, a folder has one owner, and a hash names it."""
+"""Run folders and their files: complete or absent, owned by one process, named by a hash of their inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_same_settings_are_the_same_run():
     name = store.run_hash(*given)
     assert name == store.run_hash("area.study", "quick", Config(), (0, 1), "code")
     assert len(name) == 12
-    changed = [
+    others = [
         ("area.other", *given[1:]),
         ("area.study", "full", *given[2:]),
         (*given[:2], Config(inner=Inner(0.2)), *given[3:]),
@@ -44,7 +44,7 @@ def test_the_same_settings_are_the_same_run():
         (*given[:3], (0, 2), "code"),
         (*given[:4], "other code"),
     ]
-    assert len({name, *(store.run_hash(*arguments) for arguments in changed)}) == 7
+    assert len({name, *(store.run_hash(*other) for other in others)}) == 7
     assert store.plain(Config()) == {"steps": 3, "rates": [0.1, 0.2], "inner": {"rate": 0.1}}
 
 
@@ -67,18 +67,18 @@ def test_the_owner_of_a_folder_may_be_killed(tmp_path):
     folder = tmp_path / "run"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "mine\n"
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
         with pytest.raises(store.Busy), store.owned(folder):
             pass
-        owner.send_signal(signal.SIGKILL)
-        owner.wait(timeout=30)
+        other.send_signal(signal.SIGKILL)
+        other.wait(timeout=30)
     with store.owned(folder):
         pass
 
 
-def test_clean_removes_temporary_files_and_nothing_else(tmp_path):
+def test_clean_removes_what_was_being_written_and_nothing_else(tmp_path):
     run = tmp_path / "run"
     for name in ("verdict.json", ".verdict.12.tmp.json", "checkpoints/a/metrics/.part_1.12.tmp.parquet"):
         files.write_bytes(run / name, b"x")
@@ -93,8 +93,8 @@ def test_clean_removes_temporary_files_and_nothing_else(tmp_path):
     assert (outside / "kept").exists()
 
 
-def test_fresh_removes_a_run_at_once(tmp_path, monkeypatch):
-    """A process that is killed while it removes the files must not leave some of them to resume from."""
+def test_fresh_takes_all_away_at_once(tmp_path, monkeypatch):
+    """A process killed during the removal of files leaves no part of a run to resume from."""
     run = tmp_path / "run"
     for name in ("verdict.json", "checkpoints/a"):
         files.write_bytes(run / name, b"x")
@@ -127,7 +127,7 @@ def test_a_clock_sums_over_resumes():
     assert after["peak_memory_bytes"] == 2**60
 
 
-def test_provenance_has_versions_backend_and_code():
+def test_provenance_names_what_results_depend_on():
     provenance = store.provenance()
     assert provenance["python"] == ".".join(map(str, sys.version_info[:3]))
     assert provenance["packages"]["numpy"] == np.__version__
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_readers_see_whole_files_only(tmp_path):
-    """While one thread writes again and again, each read gives one whole version."""
+    """While a thread writes again and again, each read gives one of the versions."""
     path = tmp_path / "value.json"
     files.write_json(path, ["a"] * 2000)
     done = threading.Event()

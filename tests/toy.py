@@ -15,14 +15,14 @@ from lrn.types import Learner, Mean, Sampler
 
 @config
 class ToyConfig:
-    """The config of `toy`: ``lr`` can be swept, ``width`` cannot."""
+    """A float field, which can be swept, and an int field, which cannot."""
 
     lr: float = 0.01
     width: int = 16
 
 
 class ToyState(NamedTuple):
-    """Parameters, the optimizer's state, and a key; a checkpoint must keep all three."""
+    """Parameters, optimizer state, and a key, which checkpoints must keep."""
 
     params: Any
     opt_state: Any
@@ -34,7 +34,7 @@ def predict(params: Any, x: jax.Array) -> jax.Array:
 
 
 def toy(config: ToyConfig) -> Learner:
-    """Adam on the squared error of a two-layer net, with noise in the gradient, so that keys matter."""
+    """Adam on the squared error of a two-layer net; noise in the gradient makes keys matter."""
     optimizer = optax.adam(config.lr)
 
     def init(key, batch):
@@ -81,7 +81,7 @@ def toy_mse(learner, config, key, state, data):
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether the leaves of two pytrees of arrays are equal bit for bit (NaN equals NaN)."""
+    """Whether two pytrees of arrays are equal, bit for bit (NaN equals NaN)."""
 
     def bits(x):
         x = (

@@ -1,393 +1,270 @@
-"""Is epsilon-greedy good enough for discrete actions and not for continuous control? (O6)
+"""Does epsilon-greedy fail at continuous actions, at depth, or in many dimensions? (O6)
 
-Claim. Epsilon-greedy exploration works where actions are discrete, and fails in continuous control.
+Claim. Epsilon-greedy exploration works for discrete actions and fails in continuous control.
 
-Design. There are five tasks: three with discrete actions (CartPole, MountainCar, DeepSea of depth 10) and two
-with continuous actions (Pendulum, MountainCarContinuous). Each kind has easy and hard tasks for
-exploration: in DeepSea and MountainCarContinuous an agent sees only costs until it has made a long run of
-right actions. So the study can tell the kind of action from the depth of exploration, which the claim does
-not do.
+Design. Ascent (`lrn.rl.exploration.ascent`) has two dials. Depth is the number of right actions in a row
+before anything but a small cost is seen. The actions offered are two levels of thrust of one engine
+(discrete), or five levels, a grid over what is continuous, of one engine or of three; dynamics, rewards
+and best return stay equal. Two levels of three engines tell dimensions from the kind of action. All arms
+share one learner, Q-learning on a table, and differ in exploration alone: none; epsilon-greedy, constant
+or annealed; optimistic values; counts; RND; and on a grid white, Ornstein-Uhlenbeck and pink noise.
+Trainings on other seeds choose each arm's setting out of three, by the share of runs solved and then by
+how early. There too "epsilon-greedy" is chosen as the better of its two arms, and "another way" as the
+best of the rest. DeepSea and the continuous car, with three forces or nine, stand beside Ascent.
 
-All arms use one learner: Q-learning over tiles (a table for DeepSea), with continuous actions discretized
-evenly, three for the car and five for the pendulum. A network would add effects of its generalization, and a
-separate learner for continuous actions would add effects of its own. Here arms differ only in how they
-explore, and a step costs microseconds. The methods are epsilon-greedy (constant, or annealed over nearly
-the whole training); optimistic initial values; a count bonus; in continuous tasks noise on the greedy
-action along the axis of actions (white, Ornstein-Uhlenbeck, pink); and RND for the car. Bonuses are also
-tried with optimistic values, since a greedy learner that starts at 0 prefers actions that have paid a
-bonus. All other values start at 0, as with networks. Where rewards are negative (MountainCar, Pendulum) a
-start at 0 is optimistic already, which is part of why these tasks are easy. Every method has three settings
-in every task, and the best one in hindsight counts (by the rate of solved seeds, then by return).
+A run is solved when its greedy policy reaches the top in each of the last three of thirty evaluations.
+One that never does is not solved, and no time is imputed. The share is also read at a tenth and at three
+tenths of the same trainings: values are learned off-policy and judged greedily.
 
-What "works" means. The greedy policy solves the task after a fixed budget, over 16 episodes. A task is
-solved by a mean return of 195 on CartPole (gym's mark for its first version), above -190 on MountainCar
-(the goal is reached at all), above .5 in DeepSea (the treasure), above 50 for the continuous car (the goal,
-less the cost of force), and above -400 for the pendulum (a third of what random torque pays). The claim
-predicts that epsilon-greedy solves each discrete task in over half of the seeds, and each continuous task
-in fewer. If exploration is the cause, then on the continuous car pink noise solves a quarter of the seeds
-more than epsilon-greedy, and more than white noise, which dithers as epsilon-greedy does. Expected: mixed,
-along depth and not along the kind of action.
+The claim says that over half of the runs are solved with discrete actions, shallow and deep, and under
+half with continuous ones of one and of three dimensions. The latter are asked where depth is shallow,
+since in a deep task claim and depth both say failure. Each regime has a gate: without exploration under a
+quarter are solved.
 
-Set beforehand, not blind. A pilot on seeds 1000 to 1005 fixed tiles, budgets and the range of settings. In
-the pilot epsilon-greedy failed at DeepSea, and on the car its longest schedule often succeeded after
-150,000 steps. The budget here is a hundred episodes of the car and was not chosen by that result. Pink
-noise and optimism on the car, after 150,000 steps, were seen on seeds 0 to 9 after these predictions had
-been written.
+Set beforehand. Half is what "works" and "fails" mean. Depth and budget follow from the shares of right
+actions, 1/2, 2/5 and 4/25: shallow is where ten random tries or more reach the top within the budget with
+each of these sets of actions, deep where none is expected to with any. Not blind: an older study of other
+tasks was seen on seeds 0 to 9. Pilots on seeds 1000 to 1015 showed epsilon-greedy, at half the budget, at
+the edge of its menus and of what it solves in three dimensions. So the menus now end at the largest
+epsilon there is, and the budget follows the rule above. By them `power` asks for 15 seeds. ``quick``
+takes two minutes of one core, ``full`` twelve.
 
-Controls. Some method solves each task in over half of the seeds, and no task is solved without learning.
-
-    python -m experiments.rl.exploration --preset quick
-
-takes about a minute on two cores, half of it for compilation.
+Controls. The best policy returns .99, and of the actions offered as many are right as can be counted;
+another way solves over half; nothing is solved without learning. Planted: where falling costs, values of
+zero are optimistic and no exploration must solve the task, which shows that the gate would catch it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from lrn import check
-from lrn.study import (
-    OLD_FORM,
-    Cell,
-    Control,
-    Prediction,
-    Study,
-    Superiority,
-    by_regime,
-    equal_budgets,
-)
+import numpy as np
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from experiments.rl import _worlds as worlds
+from experiments.rl._worlds import ASCENTS, CARS, EPSILON, GRID, GRIDS, KNOWN, ONE, SEA, WORLDS, Arm
+from lrn import check, figures, train
+from lrn.cli import main_study
+from lrn.rl.exploration.ascent import BEST
+from lrn.rl.exploration.explorer import Explorer
+from lrn.study import Cell, Exact, Findings, Regime, Share, Study
+from lrn.study.context import Context
+from lrn.study.controls import Control, equal_budgets
+from lrn.study.curves import first_time
+from lrn.study.select import select
+from lrn.table import Table
 
-    from lrn.study.context import Context
-    from lrn.table import Table
-
-CAR = "MountainCarContinuous"
-SHORT = {CAR: "MCarContinuous"}
-METHODS = ("epsilon-greedy", "optimistic", "counts")
-NOISES = ("white", "OU", "pink")
-
-
-class Task(NamedTuple):
-    """A task.
-
-    continuous: whether its actions are continuous.
-    mark: the return that solves the task.
-    scale: scale of bonuses and optimistic values, in the unit of the task's values.
-    low: lower ends of the tiles' range.
-    high: upper ends of the tiles' range.
-    bins: numbers of tiles along the dimensions.
-    levels: number of discrete actions that continuous actions become.
-    """
-
-    continuous: bool
-    mark: float
-    scale: float
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    bins: tuple[int, ...] = ()
-    levels: int = 0
-
-
-TASKS = {
-    "CartPole": Task(False, 195.0, 1.0, (-2.4, -3.0, -0.21, -3.0), (2.4, 3.0, 0.21, 3.0), (4, 4, 8, 8)),
-    "MountainCar": Task(False, -190.0, 1.0, (-1.2, -0.07), (0.6, 0.07), (8, 8)),
-    "DeepSea": Task(False, 0.5, 0.1),
-    "Pendulum": Task(True, -400.0, 10.0, (-1.0, -1.0, -8.0), (1.0, 1.0, 8.0), (6, 6, 8), 5),
-    CAR: Task(True, 50.0, 1.0, (-1.2, -0.07), (0.6, 0.07), (8, 8), 3),
-}
+ANY, OTHER, NONE, IDLE, HINT = "epsilon-greedy", "another way", "no exploration", "no learning", "falls cost"
+FIXED = {NONE: {}, IDLE: {"epsilon": 1.0, "epsilon_end": 1.0, "learning_rate": 0.0}, HINT: {}}
+EVALUATIONS, READ, SUSTAINED = 30, (3, 9, 30), 3
+SHOWN = ("annealed", "constant", "pink", "counts", "optimistic", NONE)
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings.
 
-    steps: environment steps of a training, in each task except the continuous car.
-    car_steps: environment steps of a training on the continuous car.
-    depth: depth of DeepSea.
-    episodes: episodes of an evaluation.
+    depths: shallow, middle, deep. steps: of the environment, in a training. selection: seeds that choose the
+    settings. known: whether DeepSea and the car are played too.
     """
 
-    steps: int = 40_000
-    car_steps: int = 100_000
-    depth: int = 10
-    episodes: int = 16
+    depths: tuple[int, int, int] = (5, 10, 20)
+    steps: int = 120_000
+    selection: int = 8
+    known: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("steps", "car_steps", "episodes"):
-            check.integer(name, getattr(self, name), low=1)
-        check.integer("depth", self.depth, low=2)
+        if len(self.depths) != 3 or not 2 <= self.depths[0] < self.depths[1] < self.depths[2]:
+            raise check.InputError(f"depths must be three that rise from 2 or more, got {self.depths}.")
+        check.counts(self, "steps", "selection")
+        if self.steps % EVALUATIONS:
+            raise check.InputError(f"steps must be a multiple of {EVALUATIONS}, got {self.steps}.")
 
+    @property
+    def tasks(self) -> dict[str, dict[str, int]]:
+        """By world, the depth of each task by its name."""
+        shallow, _, deep = self.depths
+        depths = {**dict.fromkeys(ASCENTS, self.depths), **({SEA: (shallow, deep)} if self.known else {})}
+        named = {world: {f"{world}, depth {n}": n for n in each} for world, each in depths.items()}
+        return {**named, **({world: {world: 0} for world in CARS} if self.known else {})}
 
-def predictions(config: Config) -> Sequence[Prediction]:
-    """The predictions of the claim, task by task, and of its reason."""
-    del config
-    works = [
-        Superiority(
-            statement=f"Epsilon-greedy solves {name}, whose actions are {kind(task)}, "
-            f"in {'fewer' if task.continuous else 'more'} than half of the seeds.",
-            better=Cell("all", "half") if task.continuous else Cell(arm(name, METHODS[0]), "solved"),
-            worse=Cell(arm(name, METHODS[0]), "solved") if task.continuous else Cell("all", "half"),
-            regime=f"{name} ({kind(task)})",
-        )
-        for name, task in TASKS.items()
-    ]
-    reason = [
-        Superiority(
-            statement=f"{CAR}: pink noise solves over a quarter of the seeds more than {other}.",
-            better=Cell(arm(CAR, "pink"), "solved"),
-            worse=Cell(arm(CAR, other), "solved"),
-            margin=0.25,
-            regime=f"{CAR}, pink against {other}",
-        )
-        for other in (METHODS[0], "white")
-    ]
-    return [*works, *reason]
+    @property
+    def asked(self) -> dict[str, str]:
+        """The world of each task in which the claim is asked."""
+        shallow, _, deep = self.depths
+        where = ((ONE, shallow), (ONE, deep), (GRID, shallow), (GRIDS, shallow))
+        return {f"{world}, depth {n}": world for world, n in where}
 
-
-def controls(config: Config) -> Sequence[Control]:
-    """Controls that fail if a task or the learner is broken."""
-    solvable = [
-        Superiority(
-            statement=f"{name} is solved by some method in over half of the seeds.",
-            better=Cell(arm(name, "some method"), "solved"),
-            worse=Cell("all", "half"),
-        )
-        for name in TASKS
-    ]
-    needed = [
-        Superiority(
-            statement=f"{name} is solved without learning in fewer than half of the seeds.",
-            better=Cell("all", "half"),
-            worse=Cell(arm(name, "no learning"), "solved"),
-        )
-        for name in TASKS
-    ]
-    alike = [control for name in TASKS for control in _treated_alike(name)]
-    return [*(Control(c) for c in (*solvable, *needed)), *alike]
-
-
-def trainings(name: str) -> dict[str, list[str]]:
-    """The names of the trainings of each method on a task."""
-    found = {m: [f"{arm(name, m)} {i}" for i in range(len(s))] for m, s in settings(TASKS[name]).items()}
-    return {m: names for m, names in found.items() if name == CAR or m not in ("OU", "RND")}
-
-
-def _treated_alike(name: str) -> list[Control]:
-    """Controls that all methods on a task have the same steps, and those that learn as many settings."""
-    names = trainings(name)
-    learning = [arm(name, method) for method in names if method != "no learning"]
-    return [
-        equal_budgets("steps", [training for each in names.values() for training in each]),
-        equal_budgets("candidates", learning),
-    ]
-
-
-def kind(task: Task) -> str:
-    """The kind of a task's actions, in a word."""
-    return "continuous" if task.continuous else "discrete"
+    @property
+    def budgets(self) -> list[int]:
+        """The steps after which it is read what is solved; the last is the whole training."""
+        return [self.steps * i // EVALUATIONS for i in READ]
 
 
 def arm(task: str, method: str) -> str:
-    """The name of an arm."""
+    """The name of an arm: a way of exploring a task."""
     return f"{task}: {method}"
 
 
-def settings(task: Task) -> dict[str, list[dict[str, float]]]:
-    """The three settings of each method, by the names of `Arm`'s fields below."""
-    s = task.scale
-    found = {
-        "epsilon-greedy": [
-            {"epsilon": 0.1, "epsilon_end": 0.1},
-            {"epsilon": 0.3, "epsilon_end": 0.05},
-            {"epsilon": 1.0, "epsilon_end": 0.05},
-        ],
-        "optimistic": [{"initial": s * v, "epsilon": 0.05} for v in (1.0, 10.0, 100.0)],
-        "counts": [
-            {"beta": s * b, "initial": s * v, "epsilon": 0.05}
-            for b, v in ((0.1, 0.0), (0.1, 10.0), (1.0, 10.0))
-        ],
-        "no learning": [{"learning_rate": 0.0, "epsilon": 0.1}],
-    }
-    if task.continuous:
-        for name, color in (("white", 0.0), ("OU", 0.0), ("pink", 1.0)):
-            found[name] = [{"noise": v, "color": color} for v in (0.3, 0.5, 1.0)]
-        found["RND"] = found["counts"]
-    return found
+def solves(task: str, side: Any, who: str = ANY, bound: float = 0.5, at: int | None = None) -> Share:
+    """An arm solves a task in a share of the runs above or below a bound; by a step, or in the end."""
+    name, by = arm(task, who), f" by step {at:,}" if at else ""
+    said = f"{name} solves {'over' if side == 'above' else 'under'} {bound:.0%} of the runs{by}."
+    return Share(statement=said, key=name + by, cell=Cell(name, "solved", at), bound=bound, side=side)
+
+
+def regimes(config: Config) -> Sequence[Regime]:
+    """Where claim and depth disagree. Of the other tasks what the claim says is secondary."""
+    discrete = {t: WORLDS[world].discrete for world, each in config.tasks.items() for t in each}
+    says = {t: "above" if is_so else "below" for t, is_so in discrete.items()}
+    shown = {t: [solves(t, says[t], at=at) for at in config.budgets[:-1]] for t in config.asked}
+    for t in [t for t in says if t not in shown]:
+        shown[next(a for a in config.asked if says[a] == says[t])].append(solves(t, says[t]))
+    gates = {t: solves(t, "below", NONE, 0.25) for t in shown}
+    return [
+        Regime(name=t, gate=gates[t], primary=(solves(t, says[t]),), secondary=tuple(more))
+        for t, more in shown.items()
+    ]
+
+
+def controls(config: Config) -> Sequence[Control]:
+    """What shows that a task, the learner or the gate is broken."""
+    checks: list[Control] = []
+    for world, each in config.tasks.items():
+        for t in each:
+            names, asked = [arm(t, m) for m in worlds.menu(WORLDS[world])], t in config.asked
+            checks += [equal_budgets(what, names) for what in ("steps", "candidates")]
+            checks.append(Control(solves(t, "above", OTHER), "invalid" if asked else "flag"))
+            checks.append(_exactly(arm(t, IDLE), "solved", 0.0))
+            checks += [Control(solves(t, "above", HINT))] if asked else []
+            if world in ASCENTS:
+                right = worlds.right(WORLDS[world])
+                checks += [_exactly(t, "best return", BEST), _exactly(t, "right actions", right)]
+    return checks
+
+
+def _exactly(name: str, metric: str, value: float) -> Control:
+    said = f"{name}: {metric} is {value:.3g}."
+    return Control(Exact(statement=said, cell=Cell(name, metric), value=value, atol=1e-5))
 
 
 def run(config: Config, context: Context) -> None:
-    """Train every method with every setting on each task, then record the best setting of each method."""
-    import numpy as np
+    """In each world choose every arm's setting on seeds of their own, train it, read what is solved when."""
+    most, order = config.depths[-1], np.argsort(np.argsort(context.seeds))  # curves are sorted by seed
+    for world, each in config.tasks.items():
+        menu = worlds.menu(WORLDS[world])
+        scores = context.once(f"{world}, choices", functools.partial(_tried, config, world, context.seeds))
+        arms, ways = {}, {}
+        for t, depth in each.items():
+            chosen = select({m: scores[arm(t, m)] for m in menu}, "higher")
+            for m, choice in chosen.items():
+                context.chosen(arm(t, m), choice, len(menu[m]))
+            settings = {m: menu[m][choice.only] for m, choice in chosen.items()}
+            settings |= {m: x for m, x in FIXED.items() if m != HINT or world in ASCENTS}
+            arms |= {arm(t, m): _arm(world, depth, setting, m) for m, setting in settings.items()}
+            for way, of in ((ANY, EPSILON), (OTHER, [m for m in menu if m not in EPSILON])):
+                ways[arm(t, way)] = arm(t, max(of, key=lambda m, c=chosen: c[m].score))
+            if world in ASCENTS:
+                context.record(t, {k: np.full(len(order), v) for k, v in worlds.facts(world, depth).items()})
+        curves = worlds.trained(context.fit, world, most, arms, config.steps, EVALUATIONS)
+        for name, source in ({a: a for a in arms} | ways).items():
+            for at, last in zip(config.budgets, READ):
+                window = curves[source][order, last - SUSTAINED + 1 : last + 1]
+                context.record(name, "solved", window.min(1), at)
 
-    seeds = len(context.seeds)
-    context.record("all", "half", np.full(seeds, 0.5))
-    for name, task in TASKS.items():
-        solved, returns = _train(name, task, config, context)
-        for method, found in solved.items():
-            # The best setting in hindsight: by seeds solved, then by return.
-            best = max(
-                range(len(found)), key=lambda i, f=found, m=method: (f[i].mean(), returns[m][i].mean())
-            )
-            context.record(arm(name, method), "solved", found[best])
-            context.record(arm(name, method), "return", returns[method][best])
-        context.record(
-            arm(name, "some method"),
-            "solved",
-            max((np.asarray(s) for m, f in solved.items() if m != "no learning" for s in f), key=np.mean),
-        )
+
+def _arm(world: str, depth: int, setting: Mapping[str, float], method: str) -> Arm:
+    way = Explorer(**{"learning_rate": WORLDS[world].rate, **setting})
+    return Arm(float(depth), 0.1 if method == HINT else 0.0, way)
 
 
-def _train(name: str, task: Task, config: Config, context: Context) -> tuple[dict, dict]:
-    """Solved (0 or 1) and greedy return of each method, for every setting [seeds]."""
-    import numpy as np
-
-    from lrn import nets
-    from lrn.config import config as pytree
-    from lrn.rl.env import discretize, make
-    from lrn.rl.evaluate import evaluator
-    from lrn.rl.exploration import (
-        CountConfig,
-        RNDConfig,
-        colored,
-        count_bonus,
-        ornstein_uhlenbeck,
-        rnd,
-        tiles,
-    )
-    from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
-    from lrn.rl.exploration.deep_sea import deep_sea, table
-
-    @pytree
-    class Arm:
-        """The settings in which arms of one program differ."""
-
-        epsilon: float = 0.0
-        epsilon_end: float = 0.0
-        initial: float = 0.0
-        beta: float = 0.0
-        noise: float = 0.0
-        color: float = 0.0
-        learning_rate: float = 0.5
-
-    if name == "DeepSea":
-        env, coding, rate = deep_sea(config.depth), table(config.depth), 1.0
-    else:
-        env, coding, rate = make(GYM[name]), tiles(task.low, task.high, task.bins), 0.5
-        env = discretize(env, task.levels) if task.continuous else env
-    steps = config.car_steps if name == CAR else config.steps
-
-    def agent(c: Arm, program: str) -> Any:
-        learner = CodedQConfig(
-            epsilon_start=c.epsilon,
-            epsilon_end=c.epsilon_end,
-            exploration_fraction=0.9,
-            noise_scale=c.noise,
-            initial=c.initial,
-            learning_rate=c.learning_rate,
-            total_steps=steps,
-            rollout_length=1,
-        )
-        if program == "RND":
-            small = nets.mlp(8, (16,))
-            return coded_q(env, coding, learner, rnd(small, small, RNDConfig(coefficient=c.beta)))
-        bonus = count_bonus(coding, CountConfig(beta=c.beta), env.actions.n)  # pyright: ignore[reportAttributeAccessIssue]
-        if not task.continuous:
-            return coded_q(env, coding, learner, bonus)
-        noise = ornstein_uhlenbeck() if program == "OU" else colored(c.color, env.horizon)
-        return coded_q(env, coding, learner, bonus, noise)
-
-    # One program for all arms that differ in floats only, and one each for OU and RND, on the car only.
+def _tried(config: Config, world: str, judged: Sequence[int]) -> dict[str, np.ndarray]:
+    """For each arm how its settings do on other seeds, [menu, seeds]: solved in the end, then how early."""
     arms = {
-        f"{arm(name, method)} {i}": (method, Arm(**{"learning_rate": rate, **setting}))
-        for method, listed in settings(task).items()
-        for i, setting in enumerate(listed)
-        if name == CAR or method not in ("OU", "RND")
+        f"{i} {arm(t, m)}": _arm(world, depth, setting, m)
+        for t, depth in config.tasks[world].items()
+        for m, settings in worlds.menu(WORLDS[world]).items()
+        for i, setting in enumerate(settings)
     }
-    solved: dict[str, list] = {}
-    returns: dict[str, list] = {}
-    for program in ("main", "OU", "RND"):
-        mine = {k: c for k, (m, c) in arms.items() if (m if m in ("OU", "RND") else "main") == program}
-        if not mine:
-            continue
-        fit = context.fit(
-            lambda c, p=program: agent(c, p),
-            mine,
-            name=f"{name} {program}",
-            steps=steps,
-            log_every=max(1, steps // 20),
-            evaluate=evaluator(env, config.episodes),
-        )
-        for k in mine:
-            context.given(arm(name, arms[k][0]), {"candidates": 1})
-            got = np.asarray(fit.table.final(k, "greedy_return"))
-            solved.setdefault(arms[k][0], []).append((got > task.mark).astype(float))
-            returns.setdefault(arms[k][0], []).append(got)
-    return solved, returns
-
-
-GYM = {
-    "CartPole": "CartPole-v1",
-    "MountainCar": "MountainCar-v0",
-    "Pendulum": "Pendulum-v1",
-    CAR: "MountainCarContinuous-v0",
-}
+    seeds = [(seed + 2**31) % 2**32 for seed in judged[: config.selection]]
+    fit = functools.partial(train.fit, seeds=seeds, progress=False)
+    curves = worlds.trained(fit, world, config.depths[-1], arms, config.steps, EVALUATIONS)
+    scores = {name: c[:, -SUSTAINED:].min(1) + c.mean(1) / 100 for name, c in curves.items()}
+    names = dict.fromkeys(name.split(" ", 1)[1] for name in arms)
+    return {name: np.stack([scores[f"{i} {name}"] for i in range(3)]) for name in names}
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Rate of solved seeds, methods by tasks; a cell is empty where a method does not apply."""
-    import numpy as np
-
-    from lrn import figures
-
-    del config
-    methods = (*METHODS, *NOISES, "RND", "no learning")
-    values = np.full((len(methods), len(TASKS), len(table.seeds)), np.nan)
-    for i, method in enumerate(methods):
-        for j, task in enumerate(TASKS):
-            if arm(task, method) in table.arms:
-                values[i, j] = table.final(arm(task, method), "solved")
-    fig, ax = figures.subplots(height=5.5)
-    columns = [f"{SHORT.get(name, name)}\n{kind(task)}" for name, task in TASKS.items()]
-    figures.matrix(
-        ax,
-        values,
-        methods,
-        columns,
-        title="Seeds that solve the task, best of three settings",
-        xlabel="task",
-        ylabel="exploration",
-    )
+    """When each run is solved for good, a point a run; those that never are lie above the line."""
+    panels = {world: [*each] for world, each in config.tasks.items() if world in ASCENTS}
+    if config.known:
+        panels["known tasks"] = [t for world in KNOWN for t in config.tasks[world]]
+    fig, axes = figures.subplots(len(panels), 1, height=2.1 * len(panels) + 0.6, sharey=True)
+    for ax, (title, each) in zip(axes, panels.items()):
+        for k, method in enumerate(SHOWN):
+            for i, t in enumerate(each):
+                if arm(t, method) in table.arms:
+                    x, y = _points(table, arm(t, method), WORLDS[t.split(", depth")[0]].mark)
+                    ax.plot(i + 0.14 * (k - 2.5) + x, y, "os^DvP"[k], color=f"C{k}", markersize=3, alpha=0.6)
+        ax.axhline(1.3 * config.steps, color="0.5", linewidth=1)
+        ax.set(yscale="log", title=title, ylabel="steps", xticks=range(len(each)))
+        ax.set_xticklabels([t.removeprefix(f"{title}, ") for t in each])
+        ax.set_yticks([config.steps // 10, config.steps, 2 * config.steps])
+        ax.set_yticklabels([f"{config.steps // 10:,}", f"{config.steps:,}", "never"])
+        ax.minorticks_off()
+    for k, method in enumerate(SHOWN):
+        axes[0].plot([], [], "os^DvP"[k], color=f"C{k}", label=method)
+    fig.legend(loc="outside upper center", ncols=3)
     return fig
 
 
+def _points(table: Table, name: str, mark: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the runs of an arm are drawn: a little apart, and above the line where never solved."""
+    steps, returns = table.curve(name, "greedy_return")
+    first, apart = first_time(steps, returns, mark, SUSTAINED), np.linspace(-0.05, 0.05, len(returns))
+    return apart, np.where(np.isfinite(first), np.maximum(first, steps[1]), 2 * steps[-1])
+
+
+def answer(findings: Findings) -> str:
+    """The share of runs that epsilon-greedy solves, by depth, for three sets of actions, and on the car."""
+    depths = sorted({int(k.split("depth ")[1].split(":")[0]) for k in findings if k.startswith(f"{ONE}, ")})
+    at = []
+    for n in depths:
+        two, five, cube = (findings[arm(f"{w}, depth {n}", ANY)].said(100, "%") for w in (ONE, GRID, GRIDS))
+        at.append(f"at depth {n}, {two}, {five} and {cube}")
+    at += [f"on the {c}, {findings[arm(c, ANY)].said(100, '%')}" for c in CARS if arm(c, ANY) in findings]
+    return (
+        "With two actions, with a grid over one continuous dimension and with one over three, epsilon-greedy "
+        f"solves these shares of the runs: {'; '.join(at)}."
+    )
+
+
 STUDY = Study(
-    title="Does epsilon-greedy fail at continuous control, or at depth?",
+    title="Does epsilon-greedy fail at continuous actions, at depth, or in many dimensions?",
     claim="Epsilon-greedy exploration works for discrete actions and fails in continuous control.",
     claim_id="O6",
     section="Observations",
     regime=(
-        "gymnax's CartPole, MountainCar, Pendulum and MountainCarContinuous, and DeepSea of depth 10; "
-        "tile-coded Q-learning, continuous actions discretized; 40,000 steps, 100,000 for the continuous car "
-        "(full: five times as many, DeepSea of depth 14)."
+        "Ascent of depth 5 to 20, two levels of thrust or five, one engine or three; Q-learning on a table, "
+        "120,000 steps (quick: depth 4 to 16, 30,000). Beside it DeepSea and the continuous mountain car."
     ),
     presets={
-        "smoke": Config(steps=200, car_steps=200, depth=3, episodes=2),
-        "quick": Config(),
-        "full": Config(steps=200_000, car_steps=500_000, depth=14, episodes=64),
+        "smoke": Config((2, 3, 4), 60, 2, known=False),
+        "quick": Config((4, 8, 16), 30_000, 4, known=False),
+        "full": Config(),
     },
-    regimes=by_regime(predictions),
-    exploratory=OLD_FORM,
+    regimes=regimes,
     controls=controls,
     run=run,
     figure=figure,
+    answer=answer,
+    ranges={"solved": (0.0, 1.0), "right actions": (0.0, 1.0), "best return": (-1.0, 1.0)},
+    seeds={"smoke": 2, "quick": 16, "full": 20},
 )
 
 if __name__ == "__main__":
-    from lrn.cli import main_study
-
     main_study(__file__)

@@ -82,6 +82,10 @@ class Publish:
     """The folder of all runs."""
     docs: Path = Path("docs/results")
     """The folder of the pages."""
+    readme: Path | None = None
+    """A page that holds the counts of verdicts too, between its marks for results."""
+    drop: bool = False
+    """Publish no more what has no finished run in the folder."""
 
 
 @dataclasses.dataclass

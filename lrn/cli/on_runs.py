@@ -16,15 +16,18 @@ def status(command: Status) -> int:
     Raises:
         InputError: there is no such folder.
     """
-    from lrn.report import runs
+    from lrn import report
+    from lrn.report.answers import answer_of
 
     if not command.out.is_dir():
         raise check.InputError(f"there is no folder of runs {command.out}; run a study first, or give --out.")
-    newest_first = sorted(map(runs.load, runs.find(command.out)), key=lambda run: run.finished, reverse=True)
+    newest_first = sorted(
+        map(report.load, report.find(command.out)), key=lambda run: run.finished, reverse=True
+    )
     rows, styles = [("study", "preset", "seeds", "state", "")], [""]
     for run in newest_first:
         state = run.verdict if run.state == "finished" else run.state
-        outcome = run.failed or "; ".join(run.damage) or run.answer or run.reason
+        outcome = run.failed or "; ".join(run.damage) or answer_of(run)
         rows.append((run.study, run.preset, str(len(run.seeds)), state, f"{run.folder}  {outcome}".rstrip()))
         styles.append(STYLE.get(state, ""))
     print_columns(rows, styles)
@@ -33,9 +36,11 @@ def status(command: Status) -> int:
 
 def publish_results(command: Publish) -> int:
     """Write the pages of results from the finished runs in a folder."""
-    from lrn.report import publish
+    from lrn.report import publish, read_claims
 
-    written = publish.publish(publish.read_claims(discover.claims()), command.out, command.docs)
+    written = publish.publish(
+        read_claims(discover.claims()), command.out, command.docs, command.readme, command.drop
+    )
     print(f"{len(written)} files in {command.docs}")
     return 0
 

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = "?"  # a missing category or text, as in the UCI files; a missing number is NaN
-TEXT_BYTES = (
-    2**30
-)  # the most bytes of a column of text: four for each character of its longest value, in each row
+# The most bytes of a column of text. Every row takes four bytes for each character of the longest value.
+TEXT_BYTES = 2**30
 PICTURE_BYTES = 2**24  # the most bytes of one compressed picture
 SEPARATOR = "|"  # separates the items of a list of strings
 

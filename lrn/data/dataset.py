@@ -60,7 +60,7 @@ class Dataset(Mapping[str, np.ndarray]):
         if rows.dtype == bool:
             if rows.shape != (self.rows,):
                 raise ValueError(
-                    f"the mask has shape {list(rows.shape)}, expected [{self.rows}]: one entry a row."
+                    f"the mask has shape {list(rows.shape)}, expected [{self.rows}]: one entry per row."
                 )
         elif rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
             raise ValueError(

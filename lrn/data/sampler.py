@@ -14,7 +14,7 @@ an index has NaN for floats and -1 for signed integers.
 
 A sampler receives only one key at each step, so that any step can be drawn again. Passes over the data
 without repeats need the step too: `epoch_batch` is a function of (key, step) for loops that know the
-step. The cost of neither grows with the data, because `permute` computes single entries of a random
+step. The cost of a draw does not grow with the data, because `permute` computes single entries of a random
 permutation without making the permutation.
 """
 
@@ -184,18 +184,18 @@ def _count(data: Any, rows: str | None, columns: Sequence[str], batch_size: int)
         if name not in data:
             raise ValueError(f"the data has no entry {name!r}; {check.nearest(str(name), map(str, data))}")
         if jnp.ndim(data[name]) == 0:
-            raise ValueError(f"{name} is a scalar, expected an array with one entry a row.")
+            raise ValueError(f"{name} is a scalar, expected an array with one entry per row.")
     lengths = {name: jnp.shape(data[name])[0] for name in columns}
     if len(set(lengths.values())) != 1:
         said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ValueError(f"the columns of a batch must have as many rows as each other: {said}.")
+        raise ValueError(f"the columns of a batch must have equal numbers of rows: {said}.")
     count = next(iter(lengths.values()))
     if rows is not None:
         index = data[rows]
         if jnp.ndim(index) != 1 or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
             raise ValueError(
                 f"{rows} must list rows as whole numbers, got {jnp.result_type(index)} of shape "
-                f"{list(jnp.shape(index))}; for one split a seed, vmap over its first axis."
+                f"{list(jnp.shape(index))}; for one split per seed, vmap over its first axis."
             )
         count = jnp.shape(index)[0]
     if count < batch_size:
@@ -216,7 +216,7 @@ def _check(data: Any, rows: str | None, columns: Sequence[str], batch_size: int)
     if outside.size:
         raise check.InputError(
             f"{rows!r} names row {outside[0]} and the data has rows 0 to {count - 1}; "
-            "give the numbers of rows that are there."
+            "give numbers of existing rows."
         )
 
 

@@ -197,10 +197,8 @@ _HEART_UNIT = REACH / _CENTROID
 
 def _heart(u: Array, v: Array) -> Array:
     """Signed distance to the union of a square and two whole discs, whose inner halves lie in the square."""
-    u, v = (
-        u / _HEART_UNIT,
-        v / _HEART_UNIT + (_CENTROID - 1 / math.sqrt(2)),
-    )  # the origin is the square's center
+    # The origin is the square's center.
+    u, v = u / _HEART_UNIT, v / _HEART_UNIT + (_CENTROID - 1 / math.sqrt(2))
     p, q = (u + v) / math.sqrt(2), (v - u) / math.sqrt(2)  # coordinates along the normals of the upper sides
     discs = jnp.minimum(_norm(p - 0.5, q), _norm(p, q - 0.5)) - 0.5
     return jnp.minimum(_box(p, q, 0.5), discs) * _HEART_UNIT

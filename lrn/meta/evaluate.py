@@ -29,7 +29,7 @@ T = TypeVar("T")
 # value is an error of 1000, squared. A finite loss of 1e33 makes a mean as useless as an infinite loss.
 DIVERGED_ABOVE = 1e6
 
-# Streams of tasks that no training sees: the first to choose settings on, the second to judge them.
+# Streams of tasks that no training sees: one for the choice of settings, one for the final scores.
 VALIDATION, TEST = 601, 600
 
 

@@ -71,9 +71,9 @@ def implicit_adapt(
     """`lrn.meta.adapt.adapt` on the loss with a pull to ``params``, differentiated implicitly.
 
     The derivative, in reverse mode, is right where the inner loop has converged, to the precision of
-    ``cg_steps`` conjugate gradient steps. For ``params`` it is that of eq. 6 and 7 of the paper. For
-    ``support``, ``strength`` and arrays over which ``loss`` closes it follows from the same condition,
-    ``grad loss(phi) + strength * (phi - params) = 0``. The derivative by the inner rate is 0.
+    ``cg_steps`` conjugate gradient steps. The derivative by ``params`` is that of eq. 6 and 7 of the paper.
+    The derivatives by ``support``, ``strength`` and arrays over which ``loss`` closes follow from the same
+    condition, ``grad loss(phi) + strength * (phi - params) = 0``. The derivative by the inner rate is 0.
 
     Args:
         loss: ``loss(params, support) -> scalar``.

@@ -1,12 +1,12 @@
 """Model-agnostic meta-learning (MAML; Finn, Abbeel and Levine 2017), of second or first order.
 
-The meta-gradient is the gradient of the query loss after a few steps on the support set. It is taken through
-these steps (``order="second"``) or not (``"first"``, FOMAML).
+The meta-gradient is the gradient of the query loss after a few steps on the support set. It either passes
+through these steps (``order="second"``), or takes them as constant shifts (``"first"``, FOMAML).
 
 Beyond a naive implementation:
 - One vmap computes all tasks, in place of a loop with a clone of the network for each task.
 - `jax.checkpoint` saves memory in long inner loops, groups of tasks save memory for large networks.
-- The inner loop takes any optax optimizer and any number of steps, at test another number than in training.
+- The inner loop takes any optax optimizer and any number of steps, and the number may differ at test.
 - The source of BatchNorm's statistics is an explicit choice (`lrn.meta.problem`).
 """
 

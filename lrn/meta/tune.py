@@ -46,7 +46,7 @@ def tuned(
         candidates: the candidates; their configs differ only in floats. All seeds share one choice.
         seeds: the seeds of the trainings.
         validation: the tasks on which the candidate is chosen.
-        test: the tasks on which it is measured, or several families of tasks by name.
+        test: the tasks on which the chosen candidates are measured, or several families of tasks by name.
         steps: the largest number of steps of adaptation.
         validation_tasks: the number of validation tasks for each seed; all candidates have the same tasks.
         test_tasks: the number of test tasks for each seed and family; all methods have the same tasks.
@@ -97,10 +97,8 @@ def tuned(
         }
 
     seen = measure(validation, validation_tasks, VALIDATION, range(len(candidates)))
-    losses = np.array([[bounded(scores["loss"]).mean(0) for scores in each] for each in seen.values()]).mean(
-        1
-    )
-    chosen = losses.argmin(0)  # [steps + 1]
+    means = [[bounded(s["loss"]).mean(0) for s in of_seeds] for of_seeds in seen.values()]
+    chosen = np.array(means).mean(1).argmin(0)  # [steps + 1]
     results: dict[str, np.ndarray] = {"chosen": chosen}
     families = {"": test} if isinstance(test, TaskFamily) else test
     for family, tasks in families.items():

@@ -11,7 +11,8 @@ import numpy as np
 
 from lrn import check, stats
 from lrn.report import text
-from lrn.report.runs import Final, Result, Run, load
+from lrn.report.folders import load
+from lrn.report.run import Final, Result, Run
 from lrn.stats import Interval
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _NOT_ASKED = "not predicted"
 
 
 class Row(NamedTuple):
-    """The last values of one metric in one arm; None where a run has too few finite seeds for an interval.
+    """The last values of one metric in one arm; None where a run has none, or no difference can be told.
 
     difference: the mean of b - a and its 95% interval: Student's over shared seeds when ``paired``, else
         Welch's. n_a, n_b: finite seeds behind each column; n: pairs behind the difference, 0 if not paired.
@@ -158,26 +159,12 @@ def _row(arm: str, metric: str, a: Final | None, b: Final | None, paired: bool) 
     # A metric need not have a value for every seed of the run.
     paired = paired and a is not None and b is not None and np.array_equal(a.seeds, b.seeds)
     if paired:
-        d = y - x
-        d = d[np.isfinite(d)]
-        difference, n = _interval(d), len(d)
+        n = int(np.isfinite(y - x).sum())
+        difference = stats.mean_interval(y - x)
     elif len(finite_x) > 1 and len(finite_y) > 1:
         difference = stats.welch_interval(finite_y, finite_x)
-    return Row(
-        arm,
-        metric,
-        _interval(finite_x),
-        _interval(finite_y),
-        difference,
-        paired,
-        len(finite_x),
-        len(finite_y),
-        n,
-    )
-
-
-def _interval(values: np.ndarray) -> Interval | None:
-    return stats.t_interval(values) if len(values) > 1 else None
+    mean_a, mean_b = (None if f is None else stats.mean_interval(f.values) for f in (a, b))
+    return Row(arm, metric, mean_a, mean_b, difference, paired, len(finite_x), len(finite_y), n)
 
 
 def _changes(a: Run, b: Run) -> list[Change]:

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 from lrn.report import text
-from lrn.report.runs import Result
+from lrn.report.run import Result
 
 WIDTH, HEIGHT = 240, 46
 _PAD, _AXIS, _ROW = 10, 28, 14  # margins left and right; y of the axis; y of the interval
+_WIDEST = 4  # how many times as wide a second bound may make the axis
 _LABEL = 6.2  # width of a character of a tick label
 
 
@@ -47,8 +48,7 @@ def interval_plot(result: Result) -> Plot | None:
     high = result.effect if result.high is None else result.high
     bounds = [b for b in result.region or () if math.isfinite(b)]
     zero = [0.0] if result.kind in ("superiority", "equivalence", "trend") else []
-    shown = [result.effect, low, high, *bounds, *zero]
-    left, right = min(shown), max(shown)
+    left, right = _ends(result.effect, low, high, bounds, zero)
     pad = 0.08 * (right - left) or abs(left) * 0.1 or 1.0
     left, right = left - pad, right + pad
     if not math.isfinite(right - left):  # numbers near the largest there are
@@ -73,10 +73,26 @@ def interval_plot(result: Result) -> Plot | None:
         low=x(low),
         high=x(high),
         band=band,
-        ticks=_ticks([(b, True) for b in bounds] + [(z, False) for z in zero], x),
+        ticks=_ticks([(v, v in bounds) for v in dict.fromkeys((*bounds, *zero)) if left < v < right], x),
         outcome=result.outcome,
         alt=f"{alt}.",
     )
+
+
+def _ends(
+    effect: float, low: float, high: float, bounds: list[float], zero: list[float]
+) -> tuple[float, float]:
+    """The ends of an axis that shows effect, interval and the bound that is nearest.
+
+    The other bound, or zero, is shown too unless the interval would shrink to a dot beside it: such a bound
+    is far from anything that was measured, and only there because a range has two ends.
+    """
+    nearest = min(bounds, key=lambda b: abs(b - effect), default=effect)
+    left, right = min(effect, low, nearest), max(effect, high, nearest)
+    for value in sorted((*bounds, *zero), key=lambda v: max(left - v, v - right)):
+        if max(right, value) - min(left, value) <= _WIDEST * (right - left):
+            left, right = min(left, value), max(right, value)
+    return left, right
 
 
 def _ticks(values: list[tuple[float, bool]], x) -> list[Tick]:

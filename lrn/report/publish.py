@@ -7,82 +7,104 @@ without a finished run says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lrn import check, files
 from lrn.report import text
-from lrn.report.page import Entry, in_order
-from lrn.report.runs import Run, find, load
+from lrn.report.answers import HOWS, answer_of, first_sentence
+from lrn.report.claims import Claim
+from lrn.report.entries import Entry, in_order
+from lrn.report.folders import find, load
+from lrn.report.page import NOT_RUN, STATUSES
+from lrn.report.run import Run
+from lrn.study import SECTIONS, discover, source
 
-NOT_RUN = "not run"
-_SECTIONS = ("Concepts", "Insights", "Failure modes", "Trade-offs", "Observations", "Open questions")
-
-
-class Claim(NamedTuple):
-    """A statement of the notes, and the study that decides it."""
-
-    id: str
-    section: str
-    study: str
-    claim: str
-
-    @property
-    def area(self) -> str:
-        """The folder of its study."""
-        return self.study.split(".")[0]
+MARKS = ("<!-- results: written by `python -m experiments publish` -->", "<!-- end of results -->")
 
 
-def read_claims(path: Path) -> list[Claim]:
-    """The claims of a JSON file: a list of objects with id, section, study and claim.
-
-    Raises:
-        InputError: it is not such a file, or two claims share an id.
-    """
-    try:
-        found = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise check.InputError(f"{path} is no list of claims ({error}); restore it.") from error
-    if len({c.id for c in found}) < len(found):
-        raise check.InputError(f"{path} has two claims of one id; give each its own.")
-    for claim in found:
-        check.choice(f"the section of {claim.id}", claim.section, _SECTIONS)
-    return found
-
-
-def publish(claims: Sequence[Claim], out: Path, docs: Path) -> list[Path]:
+def publish(
+    claims: Sequence[Claim], out: Path, docs: Path, readme: Path | None = None, drop: bool = False
+) -> list[Path]:
     """Write ``docs/README.md``, ``docs/<area>.md`` and ``docs/figures/<study>.png`` from finished runs.
 
     Args:
         claims: all there are.
         out: the folder of all runs; of each study its best finished run is taken (registered, then full).
+            Runs of the smoke preset count as none.
         docs: where the pages go; pages of before are replaced.
+        drop: whether a study that is published, and has no finished run in ``out``, is published no more.
+        readme: a page whose lines between `MARKS` become the counts of verdicts by section.
 
     Returns:
         The paths written.
 
     Raises:
-        InputError: there is no folder of runs.
-        OSError: a page cannot be written.
+        InputError: there is no folder of runs, a published study would be lost, or the page lacks the marks.
+        OSError: a page cannot be read or written.
     """
     if not out.is_dir():
         raise check.InputError(f"there is no folder of runs {out}; run a study first, or give its folder.")
-    shown = {e.run.study: e for e in in_order(map(load, find(out))) if e.run.state == "finished"}
-    runs = {c.study: shown[c.study] for c in claims if c.study in shown}
-    pages = {"README.md": _index(claims, runs)}
-    for area in dict.fromkeys(c.area for c in claims):
-        pages[f"{area}.md"] = _area(area, [c for c in claims if c.area == area], runs)
-    pages["index.json"] = json.dumps(_facts(runs), indent=1) + "\n"
-    written = []
-    for name, content in pages.items():
-        files.write_bytes(docs / name, content.encode())
-        written.append(docs / name)
-    for study, entry in runs.items():
-        if entry.run.figure:
-            files.write_bytes(docs / "figures" / f"{study}.png", entry.run.figure)
-            written.append(docs / "figures" / f"{study}.png")
-    return written
+    entries = {entry.run.study: entry for entry in reversed(in_order(map(load, find(out))))}
+    done = {s: e for s, e in entries.items() if e.run.state == "finished" and e.run.verdict != "smoke"}
+    runs = {claim.study: done[claim.study].run for claim in claims if claim.study in done}
+    if not drop:
+        _check_none_lost(docs, runs)
+    smaller = {study: _smaller(done[study]) for study in runs}
+    studies = discover.find()
+    pages: dict[str, bytes] = {"README.md": _index(claims, runs).encode()}
+    for area in dict.fromkeys(claim.area for claim in claims):
+        pages[f"{area}.md"] = _area([c for c in claims if c.area == area], runs, smaller, studies).encode()
+    pages["index.json"] = (json.dumps(_facts(runs), indent=1) + "\n").encode()
+    for study, run in runs.items():
+        for theme, picture in (("", run.figure), ("-dark", run.figure_dark)):
+            if picture:
+                pages[f"figures/{study}{theme}.png"] = picture
+    written = {docs / name: content for name, content in pages.items()}
+    if readme is not None:
+        written[readme] = _marked(readme, [*_counts(claims, runs), "", _where(readme, docs)]).encode()
+    for path, content in written.items():
+        files.write_bytes(path, content)
+    return list(written)
+
+
+def _check_none_lost(docs: Path, runs: Mapping[str, Run]) -> None:
+    lost = sorted(set(published(docs)) - set(runs)) if (docs / "index.json").exists() else []
+    if lost:
+        raise check.InputError(
+            f"the results of {', '.join(lost)} are published, and there is no finished run here; give the "
+            "folder of all runs by --out, run them, or say --drop to publish them no more."
+        )
+
+
+def _marked(page: Path, lines: Sequence[str]) -> str:
+    """The text of a page with these lines between its marks."""
+    content = page.read_text(encoding="utf-8")
+    before, begin, rest = content.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise check.InputError(
+            f"{page} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}; add both, in this order."
+        )
+    return "\n".join([before + begin, "", *lines, "", end + after])
+
+
+def _where(readme: Path, docs: Path) -> str:
+    index = (docs / "README.md").resolve()
+    folder = readme.resolve().parent
+    link = index.relative_to(folder) if index.is_relative_to(folder) else index
+    return f"Every claim, its answer and its figure: [{link.parent.as_posix()}]({link.as_posix()})."
+
+
+def _smaller(entry: Entry) -> list[Run]:
+    """The registered runs of a study at other presets than that of the run it is judged by, one of each."""
+    by_preset = {}
+    for run in (shown.run for shown in entry.older):
+        if run.verdict not in ("smoke", "underpowered") and not run.overridden and not run.exploratory:
+            by_preset.setdefault(run.preset, run)
+    by_preset.pop(entry.run.preset, None)
+    return list(by_preset.values())
 
 
 def published(docs: Path) -> dict[str, dict[str, Any]]:
@@ -97,91 +119,168 @@ def published(docs: Path) -> dict[str, dict[str, Any]]:
         raise check.InputError(f"{docs} holds no published results; publish them first.") from error
 
 
-def _facts(runs: dict[str, Entry]) -> dict[str, dict[str, Any]]:
+def outdated(docs: Path, studies: Mapping[str, Path]) -> list[str]:
+    """A sentence for each published study whose training, predictions or controls are others by now.
+
+    A change of its figure, its answer or its texts makes no result old.
+
+    Args:
+        docs: the pages.
+        studies: the studies as they are now, from id to file.
+
+    Raises:
+        InputError: nothing was published there.
+    """
+    said = []
+    for study, facts in published(docs).items():
+        if study not in studies:
+            said.append(f"{study} is gone, and its results are still published; publish the results again.")
+        elif source.read(studies[study]).sha256 != facts["study_sha256"]:
+            said.append(
+                f"{study} was changed after its published run; run it again (python -m experiments run "
+                f"{study} --preset {facts['preset']}), then python -m experiments publish, and commit "
+                "the results."
+            )
+    return said
+
+
+def _facts(runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
     return {
         study: {
-            "study_sha256": e.run.study_sha256,
-            "run": e.run.name,
-            "preset": e.run.preset,
-            "verdict": e.status,
-            "exploratory": e.run.exploratory,
+            "study_sha256": run.study_sha256,
+            "run": run.name,
+            "preset": run.preset,
+            "seeds": len(run.seeds),
+            "seconds": run.provenance.get("wall_seconds"),
+            "commit": run.provenance.get("git_commit"),
+            "finished": run.finished,
+            "verdict": run.verdict,
+            "exploratory": run.exploratory,
         }
-        for study, e in sorted(runs.items())
+        for study, run in sorted(runs.items())
     }
 
 
-def _index(claims: Sequence[Claim], runs: dict[str, Entry]) -> str:
+def _verdict(claim: Claim, runs: Mapping[str, Run]) -> str:
+    return runs[claim.study].verdict if claim.study in runs else NOT_RUN
+
+
+def _index(claims: Sequence[Claim], runs: Mapping[str, Run]) -> str:
     lines = [
         "# Results",
         "",
         f"What the notes claim, and what came out: {len(claims)} claims, of which {len(runs)} have a run. A "
-        "verdict is exploratory where its study was not registered before it ran.",
+        "verdict is exploratory where its study was not registered before it ran. What comes out in a "
+        "regime is corrected over the regimes, so that one may be open though its prediction holds by "
+        "itself.",
         "",
-        "| section | " + " | ".join(_words(claims, runs)) + " |",
-        "|---|" + "---|" * len(_words(claims, runs)),
+        *_counts(claims, runs),
     ]
-    for section in _SECTIONS:
-        own = [c for c in claims if c.section == section]
-        counts = [sum(_verdict(c, runs) == word for c in own) for word in _words(claims, runs)]
-        lines.append(f"| {section} | " + " | ".join(str(n) if n else "" for n in counts) + " |")
-    for section in _SECTIONS:
-        lines += ["", f"## {section}", "", "| | claim | verdict | answer |", "|---|---|---|---|"]
-        lines += [_row(c, runs) for c in claims if c.section == section]
+    for section in SECTIONS:
+        own = [claim for claim in claims if claim.section == section]
+        if own:
+            rows = [_row(claim, runs.get(claim.study)) for claim in own]
+            lines += ["", f"## {section}", "", *_table(("", "claim", "verdict", "answer"), rows)]
+    if runs:
+        rows = [
+            (c.id, f"[{c.study}]({_link(c)})", *_run_facts(runs[c.study])) for c in claims if c.study in runs
+        ]
+        lines += ["", "## Runs", "", *_table(("", "study", *_RUN_FACTS), rows)]
     return "\n".join(lines) + "\n"
 
 
-def _words(claims: Sequence[Claim], runs: dict[str, Entry]) -> list[str]:
-    return [*dict.fromkeys(sorted({_verdict(c, runs) for c in claims} - {NOT_RUN})), NOT_RUN]
+def _counts(claims: Sequence[Claim], runs: Mapping[str, Run]) -> list[str]:
+    """A table of how many claims of each section came out how."""
+    verdicts = [(claim.section, _verdict(claim, runs)) for claim in claims]
+    words = [word for word in STATUSES if any(word == verdict for _, verdict in verdicts)]
+    rows = [
+        (section, *(str(verdicts.count((section, word)) or "") for word in words))
+        for section in SECTIONS
+        if any(section == own for own, _ in verdicts)
+    ]
+    total = [str(sum(word == verdict for _, verdict in verdicts)) for word in words]
+    return _table(("section", *words), [*rows, ("all", *total)])
 
 
-def _verdict(claim: Claim, runs: dict[str, Entry]) -> str:
-    return runs[claim.study].status if claim.study in runs else NOT_RUN
+def _row(claim: Claim, run: Run | None) -> tuple[str, ...]:
+    verdict = NOT_RUN if run is None else run.verdict + (" (exploratory)" if run.exploratory else "")
+    said = first_sentence(answer_of(run)) if run else ""
+    return f"[{claim.id}]({_link(claim)})", claim.claim, verdict, said
 
 
-def _row(claim: Claim, runs: dict[str, Entry]) -> str:
-    entry = runs.get(claim.study)
-    said = _cell(entry.run.answer or entry.run.reason) if entry else ""
-    verdict = _verdict(claim, runs) + (" (exploratory)" if entry and entry.run.exploratory else "")
-    link = f"[{claim.id}]({claim.area}.md#{_anchor(claim)})"
-    return f"| {link} | {_cell(claim.claim)} | {verdict} | {said} |"
-
-
-def _area(area: str, claims: Sequence[Claim], runs: dict[str, Entry]) -> str:
-    lines = [f"# Results: {area}", ""]
+def _area(
+    claims: Sequence[Claim],
+    runs: Mapping[str, Run],
+    smaller: Mapping[str, Sequence[Run]],
+    studies: Iterable[str],
+) -> str:
+    lines = [f"# Results: {claims[0].area}", ""]
     for claim in claims:
-        lines += [f"## {claim.id}. {claim.study}", "", f"*{claim.claim}*", ""]
-        entry = runs.get(claim.study)
-        lines += _study(claim, entry.run, entry.status) if entry else ["Not run.", ""]
+        lines += [f"## {_heading(claim)}", "", f"*{claim.claim}*", ""]
+        if claim.study in runs:
+            lines += _study(claim, runs[claim.study], smaller[claim.study])
+        elif claim.study in studies:
+            lines += [f"Not run. This runs it: `python -m experiments run {claim.study}`", ""]
+        else:
+            lines += ["Not run. There is no study of this claim yet.", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _study(claim: Claim, run: Run, verdict: str) -> list[str]:
-    lines = [f"**{verdict}.** {run.answer or run.reason}", ""]
+def _study(claim: Claim, run: Run, smaller: Sequence[Run]) -> list[str]:
+    lines = [f"**{run.verdict}.** {answer_of(run)}", ""]
+    for other in smaller:
+        facts = f"preset {other.preset}, {len(other.seeds)} seeds"
+        lines += [f"In a smaller setting ({facts}) **{other.verdict}.** {answer_of(other)}", ""]
     if run.exploratory:
         lines += [f"Exploratory: {run.exploratory.rstrip('.')}.", ""]
-    if run.figure:
-        lines += [f"![{claim.study}](figures/{claim.study}.png)", ""]
-    lines += ["| regime | outcome | prediction | effect |", "|---|---|---|---|"]
+    lines += _picture(claim, run)
+    rows = []
     for result in run.predictions:
         if result.role in ("primary", "gate"):
+            outcome = next((place.outcome for place in run.regimes if place.name == result.regime), "")
+            how = f", {HOWS[result.how]}" if result.how else ""
             shown = " ".join(text.effect(result.effect, result.low, result.high))
-            regime = next((r.outcome for r in run.regimes if r.name == result.regime), "")
-            cells = (f"{result.regime}: {regime}", result.outcome, result.statement, shown)
-            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    p = run.provenance
-    facts = [
-        text.seeds(run.seeds),
-        f"preset {run.preset}",
-        text.duration(p.get("wall_seconds")),
-        f"commit {str(p['git_commit'])[:12]}" if p.get("git_commit") else "",
-    ]
-    return [*lines, "", "; ".join(f for f in facts if f) + f". `{run.command}`", ""]
+            rows.append((f"{result.regime}: {outcome}", result.statement, f"{result.outcome}{how}", shown))
+    lines += [*_table(("regime", "prediction", "outcome", "effect, 95% interval"), rows), ""]
+    return [*lines, *_table(_RUN_FACTS, [_run_facts(run)]), "", f"`{run.command}`", ""]
 
 
-def _anchor(claim: Claim) -> str:
-    return f"{claim.id}-{claim.study}".lower().replace(".", "")
+def _picture(claim: Claim, run: Run) -> list[str]:
+    if not run.figure:
+        return []
+    light, alt = f"figures/{claim.study}", f"Figure of {claim.study}"
+    if not run.figure_dark:
+        return [f"![{alt}]({light}.png)", ""]
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{light}-dark.png">'
+    return [f'<picture>{dark}<img alt="{alt}" src="{light}.png"></picture>', ""]
 
 
-def _cell(said: str) -> str:
-    """Text that stays in one cell of a table."""
-    return " ".join(said.split()).replace("|", "\\|")
+_RUN_FACTS = ("preset", "seeds", "cost", "commit", "registered")
+
+
+def _run_facts(run: Run) -> tuple[str, ...]:
+    commit = run.provenance.get("git_commit")
+    changed = " (changed)" if run.provenance.get("git_dirty") else ""
+    return (
+        run.preset,
+        str(len(run.seeds)),
+        text.duration(run.provenance.get("wall_seconds")),
+        f"{str(commit)[:12]}{changed}" if commit else text.NONE,
+        "exploratory" if run.exploratory else "registered",
+    )
+
+
+def _heading(claim: Claim) -> str:
+    return f"{claim.id}. {claim.study}"
+
+
+def _link(claim: Claim) -> str:
+    """The heading of a claim on the page of its area, by the anchor that Markdown gives it."""
+    return f"{claim.area}.md#{_heading(claim).lower().replace('.', '').replace(' ', '-')}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown; each text stays in its cell."""
+    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    first, *rest = [f"| {' | '.join(row)} |" for row in cells]
+    return [first, "|" + "---|" * len(head), *rest]

@@ -52,7 +52,9 @@ def p_value(p: float | None) -> str:
 
 def interval(low: float | None, high: float | None, places: int) -> str:
     """``low to high`` in brackets; nothing where there is no interval."""
-    return "" if low is None or high is None else f"[{number(low, places)}, {number(high, places)}]"
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"[{number(low, places)}, {number(high, places)}]"
 
 
 def effect(estimate: float | None, low: float | None, high: float | None) -> tuple[str, str]:
@@ -106,13 +108,13 @@ def moment(iso: str) -> str:
 
 
 def seeds(values: list[int]) -> str:
-    """``10 seeds (0 to 9)``, or the seeds themselves where they are not a range."""
+    """``10 seeds (0 to 9)``; of seeds that are not a range, the first few."""
     count = f"{len(values)} seed{'' if len(values) == 1 else 's'}"
     if not values:
         return count
     if len(values) > 1 and values == list(range(values[0], values[0] + len(values))):
         return f"{count} ({values[0]} to {values[-1]})"
-    listed = ", ".join(map(str, values[:20])) + (", …" if len(values) > 20 else "")
+    listed = ", ".join(map(str, values[:3])) + (", …" if len(values) > 3 else "")
     return f"{count} ({listed})"
 
 

@@ -77,9 +77,9 @@ def start_replay(env: Env, live: play.Live, capacity: int, at_once: int) -> Play
 
 def empty_replay(env: Env, capacity: int) -> Replay:
     """An empty replay of any `Transition`s, such as imagined ones, with actions [dim] in [-1, 1]."""
-    observation, no = jnp.zeros(env.observation_shape), jnp.array(False)
+    observation, false = jnp.zeros(env.observation_shape), jnp.array(False)
     action = jnp.zeros(require_continuous(env, "this agent").size)
-    return replay.init(Transition(observation, action, jnp.float32(0), no, no, observation), capacity)
+    return replay.init(Transition(observation, action, jnp.float32(0), false, false, observation), capacity)
 
 
 def collect(
@@ -104,11 +104,11 @@ def collect(
         unit = explored(noise_t, act(noise_t, observation), random)
         return to_env(env, unit), unit, memory
 
-    live, _, seen, ended = play.unroll(env, key, live, move, (), noise, noise.shape[0])
-    rows = Transition(
-        seen.observation, seen.extra, seen.reward, seen.terminated, seen.truncated, seen.final_observation
+    live, _, rows, ended = play.unroll(env, key, live, move, (), noise, noise.shape[0])
+    transitions = Transition(
+        rows.observation, rows.extra, rows.reward, rows.terminated, rows.truncated, rows.final_observation
     )
-    return live, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows), ended
+    return live, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions), ended
 
 
 def explored(noise: Array, unit: Array, random: Array) -> Array:

@@ -340,24 +340,29 @@ def require_continuous(env: Env, algorithm: str) -> Box:
 
 
 def discretize(env: Env, bins: int) -> Env:
-    """The same environment with ``bins`` evenly spaced actions, ends included, along its only dimension.
+    """The same environment with ``bins`` evenly spaced levels, ends included, in each dimension of an action.
+
+    An action is then a number from 0 to bins^dimensions - 1, whose digits to the base of ``bins`` are the
+    levels, the last dimension's last (`lrn.rl.spaces.levels_of`).
 
     Raises:
-        ValueError: fewer than two bins, or actions that are discrete or of several dimensions.
+        InputError: fewer than two bins, actions that are discrete, or more of them than an int32 can number.
     """
     check.integer("bins", bins, low=2)
     box = require_continuous(env, "discretize")
-    if box.size != 1:
+    if bins**box.size >= 2**31:
         raise check.InputError(
-            f"discretize handles one dimension and actions of {env.name} have {box.size}; "
-            "use a continuous agent."
+            f"{bins} levels in each of the {box.size} dimensions of an action of {env.name} make "
+            f"{bins**box.size:.1e} actions, more than an int32 can number; use a continuous agent."
         )
 
     def move(key: Key, state: PyTree, action: Array) -> tuple[PyTree, Step]:
-        unit = -1.0 + 2.0 * action.astype(jnp.float32) / (bins - 1)
-        return env.move(key, state, box.scale(jnp.broadcast_to(unit, box.shape)))
+        levels = spaces.levels_of(action, bins, box.size).astype(jnp.float32)
+        unit = -1.0 + 2.0 * levels / (bins - 1)
+        return env.move(key, state, box.scale(unit.reshape(box.shape)))
 
-    return env._replace(name=f"{env.name} ({bins} actions)", move=move, actions=Discrete(bins))
+    actions = bins**box.size
+    return env._replace(name=f"{env.name} ({actions} actions)", move=move, actions=Discrete(actions))
 
 
 def _inherits_step(env: Any) -> bool:

@@ -147,10 +147,10 @@ def _rest(shape: tuple[int, ...]) -> str:
 
 
 def _shape(out: Any) -> str:
-    def one(x: Any) -> str:
+    def shape_of(x: Any) -> str:
         named = ["batch" if n == _BATCH and i == 0 else str(n) for i, n in enumerate(x.shape)]
         return f"[{', '.join(named)}]"
 
     if isinstance(out, tuple):
-        return f"({', '.join(one(x) if hasattr(x, 'shape') else type(x).__name__ for x in out)})"
-    return one(out) if hasattr(out, "shape") else type(out).__name__
+        return f"({', '.join(shape_of(x) if hasattr(x, 'shape') else type(x).__name__ for x in out)})"
+    return shape_of(out) if hasattr(out, "shape") else type(out).__name__

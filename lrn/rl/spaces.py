@@ -38,6 +38,21 @@ class Box(NamedTuple):
         return low + 0.5 * (jnp.clip(unit, -1.0, 1.0) + 1.0) * (high - low)
 
 
+def levels_of(action: Array, bins: int, dimensions: int) -> Array:
+    """The levels [..., dimensions], each from 0 to bins - 1, of actions [...], numbers of a combination."""
+    return action[..., None] // _strides(bins, dimensions, action.ndim) % bins
+
+
+def action_of(levels: Array, bins: int) -> Array:
+    """The numbers [...] of the combinations of levels [..., dimensions]; the inverse of `levels_of`."""
+    return (levels * _strides(bins, levels.shape[-1], levels.ndim - 1)).sum(-1, dtype=jnp.int32)
+
+
+def _strides(bins: int, dimensions: int, leading: int) -> Array:
+    strides = bins ** np.arange(dimensions - 1, -1, -1)
+    return jnp.asarray(strides.reshape((1,) * leading + (dimensions,)), jnp.int32)
+
+
 def read_actions(name: str, space: Any) -> Discrete | Box:
     """The actions of an environment.
 

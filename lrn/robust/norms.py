@@ -50,9 +50,8 @@ def narrow(z: Array, x: Array) -> Array:
     # The rounding is arithmetic, because a compiler may skip a cast to half precision and back.
     info = jnp.finfo(x.dtype)
     least = max(int(info.minexp), int(jnp.finfo(z.dtype).minexp) + int(info.nmant))
-    exponent = jnp.maximum(
-        jnp.frexp(z)[1] - 1, least
-    )  # the exponent of the leading bit, large enough for the step
+    # The exponent of the leading bit, large enough for the step.
+    exponent = jnp.maximum(jnp.frexp(z)[1] - 1, least)
     step = jnp.ldexp(jnp.ones((), z.dtype), exponent - int(info.nmant))
     return (step * jnp.where(z > x.astype(z.dtype), jnp.floor(z / step), jnp.ceil(z / step))).astype(x.dtype)
 

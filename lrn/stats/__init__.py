@@ -1,6 +1,7 @@
 """Statistics for a handful of paired seeds: intervals, exact tests, effect sizes; arrays in, floats out.
 
-Intervals   `t_interval`, `welch_interval`, `share_interval`, `median_interval`
+Intervals   `t_interval`, `welch_interval`, `share_interval`, `median_interval`,
+            and `mean_interval` for samples with values that are not finite
 Tests       `mean_test`, `equivalence_test` (skewed or not), `sign_flip_test` (symmetric), `tost` (normal),
             `sign_test` (medians), `share_test` (shares), `trend_test`,
             and `holm`, `hochberg` for several at once
@@ -16,7 +17,7 @@ import it.
 from lrn.stats.comparison import paired_differences
 from lrn.stats.effects import hedges_g, probability_of_improvement
 from lrn.stats.equivalence import equivalence_test, tost
-from lrn.stats.intervals import Interval, t_interval, welch_interval
+from lrn.stats.intervals import Interval, mean_interval, t_interval, welch_interval
 from lrn.stats.mean import mean_test, skewness
 from lrn.stats.median import median_interval, sign_test
 from lrn.stats.multiplicity import hochberg, holm
@@ -31,6 +32,7 @@ __all__ = [
     "hedges_g",
     "hochberg",
     "holm",
+    "mean_interval",
     "mean_test",
     "median_interval",
     "paired_differences",

@@ -35,6 +35,18 @@ def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     return _student(float(x.mean()), error, len(x) - 1, level, exponent)
 
 
+def mean_interval(x: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of the finite values of x [n] and `t_interval` around it, for what is shown and not tested.
+
+    NaN stands for what cannot be told: limits of fewer than two values, the mean of none.
+    """
+    values = np.asarray(x, float)
+    finite = values[np.isfinite(values)]
+    if len(finite) > 1:
+        return t_interval(finite, level)
+    return Interval(float(finite[0]) if len(finite) else math.nan, math.nan, math.nan)
+
+
 def welch_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """Welch's interval for mean(x) - mean(y) of independent samples [n], [m], variances not assumed equal.
 

@@ -1,4 +1,4 @@
-"""Running a study into its folder: first its predictions are written, then it trains, last comes the verdict.
+"""The run of a study in its folder: it writes the predictions, trains, and writes the verdict.
 
 ``verdict.json`` is written last and marks the run as finished. If the run stops before, the same command
 goes on from the last checkpoint and ends with the same bytes.

@@ -64,7 +64,9 @@ def select(
     sizes = {arm: math.prod(x.shape[:-1]) for arm, x in scores.items()}
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{arm}: {size}" for arm, size in sizes.items())
-        raise check.InputError(f"all arms must have as many candidates ({told}); give each the same number.")
+        raise check.InputError(
+            f"the arms have different numbers of candidates ({told}); give every arm the same number."
+        )
     for arm, x in scores.items():
         if x.ndim < 2 or x.size == 0:
             raise check.InputError(

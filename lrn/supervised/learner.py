@@ -22,8 +22,8 @@ class SupervisedConfig:
     """Settings of supervised training.
 
     optimizer: the optimizer's config. average: the config of the averaged weights.
-    smoothing: label smoothing in [0, 1]. Each class gets the probability ``smoothing / classes``, the
-        true class the rest besides.
+    smoothing: label smoothing in [0, 1]. Each class gets the probability ``smoothing / classes``, and the
+        true class gets ``1 - smoothing`` in addition.
     mixup: whether to train on mixtures of two inputs and of their targets (Zhang et al. 2018).
     alpha: the parameter of mixup's Beta(alpha, alpha). A small alpha gives mixtures close to one of the two
         inputs. Unused without mixup.

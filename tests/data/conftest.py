@@ -1,4 +1,4 @@
-"""Tests of data: a private cache and no network; real sets only where a test asks for them."""
+"""The tests of data have a private cache and no network; only some tests ask for real sets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import lrn.data
 from lrn.data.columns import Image, Label
 from lrn.data.spec import DataSpec, Remote, Split
 
-NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing answers
+NOWHERE = "http://127.0.0.1:9"  # the discard port: no server answers
 
 
 @pytest.fixture(autouse=True)
 def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reaches the network; all but those on real data have an empty cache and no data folder."""
+    """No test reaches the network; tests without real data have an empty cache and no data folder."""
     monkeypatch.setenv("LRN_DATA_MIRROR", NOWHERE)
     if request.node.get_closest_marker("real_data") is None:
         monkeypatch.setenv("LRN_CACHE_DIR", str(tmp_path / "cache"))
@@ -29,7 +29,7 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @pytest.fixture
 def real() -> Callable[..., lrn.data.Dataset]:
-    """``real(name, split)`` loads a real set; without it the test skips, or fails if LRN_REQUIRE_DATA=1."""
+    """``real(name, split)`` loads a real set; without it a test skips, or fails if LRN_REQUIRE_DATA=1."""
 
     def load(name: str, split: str = "train") -> lrn.data.Dataset:
         folder = os.environ.get("LRN_DATA_DIR", "")
@@ -53,7 +53,7 @@ def encode(pixels: np.ndarray, form: str = "PNG") -> bytes:
 
 
 class Tiny:
-    """A data set of six 5x4 pictures, written to a data folder, whole or spoilt."""
+    """A data set of six 5x4 pictures, written to a data folder whole or damaged."""
 
     spec = DataSpec(
         name="tiny",
@@ -92,7 +92,7 @@ class Tiny:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    """A tiny set whose folder is LRN_DATA_DIR; nothing is written yet."""
+    """A tiny set whose folder is LRN_DATA_DIR; no file is written yet."""
     root = tmp_path / "data"
     root.mkdir()
     monkeypatch.setenv("LRN_DATA_DIR", str(root))

@@ -1,4 +1,4 @@
-"""Hostile archives write nothing outside their folder, and nothing at all if a name in them is unsafe."""
+"""Hostile archives write nothing outside of their folder, and nothing at all if a name is unsafe."""
 
 import io
 import tarfile
@@ -23,7 +23,7 @@ def make_zip(path, files, links=()):
     with zipfile.ZipFile(path, "w") as z:
         for name, content in files.items():
             entry = zipfile.ZipInfo("placeholder")
-            entry.filename = name  # past the constructor, which mends some names
+            entry.filename = name  # set after the constructor, which repairs some names
             z.writestr(entry, content)
         for name, target in links:
             entry = zipfile.ZipInfo(name)
@@ -67,7 +67,7 @@ def test_names_that_lead_out(make, name, tmp_path):
     path = make(tmp_path / "x", {"good.txt": b"1", name: b"2"})
     with pytest.raises(DataError, match="outside its folder; it is not unpacked"):
         archive.extract(path, tmp_path / "in" / "out")
-    assert everything(tmp_path) == ["in", "in/out", "x"]  # not even the good one
+    assert everything(tmp_path) == ["in", "in/out", "x"]  # not even the good file
 
 
 LONG = {

@@ -1,4 +1,4 @@
-"""Augmented images are windows of the padded image or of its mirror image, each as often as it should be."""
+"""Augmented images are windows of the padded image or its mirror image, with the documented frequencies."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_every_window_of_both_mirrors_comes_and_no_other():
         padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
         windows |= {padded[i : i + 3, j : j + 4].tobytes() for i in range(3) for j in range(3)}
     seen = [np.asarray(x).tobytes() for x in drawn["image"]]
-    assert set(seen) == windows  # 18 equally likely ones in 400 draws
+    assert set(seen) == windows  # 400 draws from 18 equally likely windows
     assert max(seen.count(w) for w in windows) < 60
     assert drawn["label"].shape == (400,)
 
 
 def test_each_draw_is_its_reference():
-    """The sampler's key and the images' come from a split; an image's key gives mirror, row and column."""
+    """A split gives the sampler's key and the images' keys; an image's key gives mirror, row and column."""
     images = np.random.default_rng(0).normal(size=(9, 5, 4, 2)).astype(np.float32)
 
     def draw(key, data):

@@ -1,4 +1,4 @@
-"""Every kind of column, from every stored type it may come in."""
+"""Every kind of column, from every stored type."""
 
 import datetime
 import decimal
@@ -97,7 +97,7 @@ def test_whole_numbers():
         ([1.0, float("inf")], "row 1 has inf, too large"),
         ([-1e300], r"row 0 has -1e\+300, too large"),
         ([np.uint64(2**64 - 1)], r"row 0 has 1.84467e\+19, too large"),
-        (["9007199254740993"], r"row 0 has 9.0072e\+15, too large"),  # float64 would make it ...992
+        (["9007199254740993"], r"row 0 has 9.0072e\+15, too large"),  # float64 would give ...992
     ):
         with pytest.raises(DataError, match=said):
             Numeric(whole=True).read(column(values))
@@ -174,7 +174,7 @@ def test_a_decompression_bomb_is_told_by_its_header(png):
     from PIL import Image as Pillow
 
     bomb = bytearray(png(np.zeros((6, 5), np.uint8)))
-    bomb[16:24] = (100_000).to_bytes(4, "big") * 2  # width and height of the header
+    bomb[16:24] = (100_000).to_bytes(4, "big") * 2  # the width and height in the header
     with pytest.raises(DataError, match="cannot be decoded"):
         Image(6, 5, 1).read(column([bytes(bomb)]))
     assert Pillow.MAX_IMAGE_PIXELS is not None

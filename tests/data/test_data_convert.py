@@ -1,4 +1,4 @@
-"""Readers of public files: headers as they come."""
+"""Readers of public files accept the headers that these files have."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Spoilt files: each gets one sentence that names the set, the file and what to do."""
+"""Damaged files: each gives one sentence that names the set, the file and the remedy."""
 
 import contextlib
 import json
@@ -22,9 +22,9 @@ def says(tiny, said, kind: type[Exception] = DataError):
 
 def test_missing(tiny, monkeypatch):
     message = says(tiny, "was not found", DataNotFoundError)
-    assert str(tiny.path) in message  # where it looked, both places
+    assert str(tiny.path) in message  # both places where the loader looked
     assert str(integrity.cache_dir() / "tiny" / "train.parquet") in message
-    assert "no public home" in message  # this one has no way to convert
+    assert "no public home" in message  # this set has no converter
     assert "set LRN_DATA_DIR" in message
     monkeypatch.delenv("LRN_DATA_DIR")
     with pytest.raises(FileNotFoundError, match=r"LRN_DATA_DIR \(not set\)"):
@@ -83,10 +83,10 @@ def test_without_a_manifest_a_flipped_bit_never_gives_another_error(tiny):
         spoilt = bytearray(whole)
         spoilt[rng.integers(0, len(whole))] ^= 1 << rng.integers(8)
         tiny.path.write_bytes(spoilt)
-        with contextlib.suppress(DataError):  # any other kind fails the test
+        with contextlib.suppress(DataError):  # any other kind of error fails the test
             tiny.load()
             unnoticed += 1
-    assert unnoticed < 75  # pictures and headers check themselves
+    assert unnoticed < 75  # pictures and headers have checks of their own
 
 
 def test_mislabeled(tiny):

@@ -1,4 +1,4 @@
-"""Downloads, from a mirror on this machine that serves small files of the form each public home has."""
+"""Downloads, from a local server with small files in the form of each public home."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ from lrn.data.columns import Categorical, Image, Label, Numeric
 
 
 def small(name, rows):
-    """The spec of a set with its splits cut to ``rows`` and the pins of its files taken off."""
+    """The spec of a set with splits of ``rows`` rows, and without the checksums of its files."""
     spec = lrn.data.info(name)
     splits = {
         split: dataclasses.replace(
@@ -36,7 +36,7 @@ def small(name, rows):
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A folder that stands for the public homes; ``put(spec, split, *contents)`` fills it."""
+    """A folder in place of the public homes; ``put(spec, split, *contents)`` fills it."""
     root = tmp_path / "mirror"
     monkeypatch.setenv("LRN_DATA_MIRROR", root.as_uri())
 
@@ -68,7 +68,7 @@ def test_picture_sets(mirror, png, name):
     assert isinstance(kind, Image)
     pixels, encoded = pictures(png, 4, *kind.shape)
     spec = small(name, 4)
-    column = "img" if name == "cifar10" else "image"  # what the Hub calls it
+    column = "img" if name == "cifar10" else "image"  # the Hub's name for the file
     mirror(spec, "test", parquet(**{column: encoded, "label": [9, 0, 4, 4]}))
     data = lrn.data.load(spec, "test")
     np.testing.assert_array_equal(data["image"], pixels)
@@ -77,7 +77,7 @@ def test_picture_sets(mirror, png, name):
 
 
 def test_adult(mirror):
-    # The forms of adult.data and adult.test: spaces after commas, a comment, a blank line, a full stop.
+    # The form of adult.data and adult.test: spaces after commas, a comment, a blank line, a full stop.
     train = (
         "39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, 2174,"
         " 0, 40, United-States, <=50K\n"
@@ -104,7 +104,7 @@ def test_compas_drops_names_and_numbers_repeated_columns(mirror):
             header += ["name", "dob"]
             first += ['"kim, doe"', "1980-01-01"]
             second += ["lee", ""]
-        header.append(name.removesuffix(".1"))  # decile_score and priors_count stand twice
+        header.append(name.removesuffix(".1"))  # decile_score and priors_count occur twice
         if isinstance(kind, Categorical) and kind.levels:
             value, other = kind.levels[0], kind.levels[1]
         elif isinstance(kind, Label):
@@ -135,7 +135,7 @@ def test_tables(mirror, name):
             levels = kind.levels or ("a < b", "c/d, e", "f")
             values[column] = [levels[i % len(levels)] for i in range(3)]
         elif isinstance(kind, Label):
-            values[column] = [1.0, 0.0, 1.0] if name == "law_school" else [1, 0, 1]  # as the files have them
+            values[column] = [1.0, 0.0, 1.0] if name == "law_school" else [1, 0, 1]  # as in the files
         else:
             values[column] = [4, 5, 6]
     rows = [
@@ -210,7 +210,7 @@ def test_emoji(mirror):
 
 @pytest.fixture
 def tiny_home(tiny, mirror, monkeypatch):
-    """The tiny set with a home: ``(spec, put)``, put(content) being what the home serves."""
+    """The tiny set with a home: ``(spec, put)``, where put(content) sets what the home serves."""
     monkeypatch.delenv("LRN_DATA_DIR")
     spec = dataclasses.replace(tiny.spec, convert=lrn.data.info("mnist").convert)
     return spec, lambda content: mirror(spec, "train", content)
@@ -317,7 +317,7 @@ def test_a_cache_that_cannot_be_written(tiny, tiny_home, tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A loopback server; its ``answers``, (status, content, length told), come in turn, the last for good."""
+    """A loopback server. It repeats the last of its ``answers`` (status, content, stated length)."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -351,7 +351,7 @@ def server(monkeypatch):
 def test_over_http(tiny, tiny_home, server):
     spec, _ = tiny_home
     content = tiny.write().read_bytes()
-    server.answers = [(503, b"busy", None), (200, content, None)]  # it tries again
+    server.answers = [(503, b"busy", None), (200, content, None)]  # the download tries again
     np.testing.assert_array_equal(lrn.data.load(spec)["image"], tiny.images)
     assert server.asked == ["/example.org/a/tiny.parquet"] * 2
 

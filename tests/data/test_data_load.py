@@ -1,4 +1,4 @@
-"""What load returns, where it looks, and what it says of names it does not know."""
+"""The values that load returns, the places where it looks, and its message for unknown names."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ def test_contents_and_provenance(tiny):
 
 def test_a_dataset_is_immutable(tiny):
     tiny.write()
-    for data in (tiny.load(), tiny.load()):  # decoded, then from the cache
+    for data in (tiny.load(), tiny.load()):  # first decoded, then from the cache
         for column in data.values():
             with pytest.raises(ValueError, match="read-only"):
                 column[0] = 0
@@ -143,7 +143,7 @@ def test_a_pickle_in_the_cache_is_never_loaded(tiny, tmp_path):
     tiny.load()
     (kept,) = (integrity.cache_dir() / "decoded").glob("*.npy")
     np.save(kept, np.array([Payload()], object), allow_pickle=True)
-    integrity.record(kept, {})  # as an attacker would
+    integrity.record(kept, {})  # an attacker could do this
     np.testing.assert_array_equal(tiny.load()["image"], tiny.images)
     assert not (tmp_path / "owned").exists()
 
@@ -213,8 +213,8 @@ def test_a_data_folder_that_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("LRN_DATA_DIR", str(tmp_path / "typo"))
     with pytest.raises(lrn.data.DataNotFoundError, match="is not a folder; correct it") as raised:
         lrn.data.load("mnist")
-    assert isinstance(raised.value, check.InputError)  # the caller's, so the command line exits with 2
-    assert lrn.data.load("digits", "all").rows == 1797  # needs no folder
+    assert isinstance(raised.value, check.InputError)  # the caller's error, so the command line exits with 2
+    assert lrn.data.load("digits", "all").rows == 1797  # this call needs no folder
 
 
 def test_import_and_load_need_no_jax(tiny):
@@ -249,7 +249,7 @@ def test_digits():
     np.testing.assert_array_equal(np.concatenate([train["label"], test["label"]]), data["label"])
     assert (train.rows, test.rows) == (1415, 382)
     assert len({d.sha256 for d in (data, train, test)}) == 3
-    # The cut falls between two writers: every writer's rows start with 0..9 twice.
+    # The cut falls between two writers: the rows of every writer start with 0..9 twice.
     assert test["label"][:20].tolist() == [*range(10), *range(10)]
 
 
@@ -301,7 +301,7 @@ def test_a_file_of_no_reasonable_size_is_not_read(tiny, monkeypatch):
 
 
 def test_a_long_value_in_every_row_is_not_spread(tmp_path, monkeypatch):
-    """A parquet file holds it once, and a million rows that refer to it."""
+    """A parquet file that holds a long value once, and rows that refer to it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

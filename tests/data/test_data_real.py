@@ -1,4 +1,4 @@
-"""The real sets: sizes, checksums and facts that their papers and manifests give."""
+"""The real sets: their sizes and checksums, and facts from their papers and manifests."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ SPLITS = [(name, split) for name in DOWNLOADED for split in lrn.data.info(name).
 LARGE = {
     ("cifar10", "train"),
     ("fashion_mnist", "train"),
-}  # seconds of decoding, by the code that mnist has too
+}  # decoding takes seconds, and uses the code of mnist
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_sizes_kinds_and_checksums(real, name, split):
 
 def test_mnist(real):
     train, test = real("mnist", "train"), real("mnist", "test")
-    # LeCun et al. 1998; the mean and deviation are the ones every tutorial normalizes by.
+    # LeCun et al. 1998; tutorials normalize by this mean and deviation.
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(train["label"]).tolist() == counts
     assert np.bincount(test["label"]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -85,7 +85,7 @@ def test_omniglot(real):
         assert len(set(data["alphabet"])) == count
         alphabets |= set(data["alphabet"])
         assert set(np.unique(data["image"][::500])) == {0, 255}
-        assert (data["image"][::500] == 0).mean() < 0.2  # ink on paper
+        assert (data["image"][::500] == 0).mean() < 0.2  # dark ink on light paper
     assert len(alphabets) == 50
 
 
@@ -111,7 +111,7 @@ def test_compas(real):
     assert np.isnan(data["violent_recid"]).all()
     assert np.isnan(data["days_b_screening_arrest"]).sum() == (data["c_jail_in"] == "?").sum() == 307
     usual = propublica_filter(data)
-    # The counts that ProPublica's notebook prints.
+    # The counts in ProPublica's notebook.
     assert usual.rows == 6172
     assert usual["two_year_recid"].sum() == 2809
     races = dict(zip(*np.unique(usual["race"], return_counts=True)))

@@ -1,4 +1,4 @@
-"""Samplers: what they draw, from where, how evenly; the same under jit and vmap; and what they refuse."""
+"""Samplers: the rows of their batches, how uniform they are, equality under jit and vmap, and errors."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ ROWS = 40
 
 
 def make_data():
-    # A picture's pixels and its label tell its row.
+    # The pixels of a picture, and its label, tell its row.
     images = np.broadcast_to(np.arange(ROWS, dtype=np.uint8)[:, None, None, None], (ROWS, 2, 2, 1))
     return {
         "image": jnp.asarray(images),
@@ -43,7 +43,7 @@ def test_form_of_a_batch(draws):
     assert batch["image"].dtype == jnp.float32
     assert batch["image"].shape == (len(batch["label"]), 2, 2, 1)
     assert batch["label"].dtype == jnp.int32
-    # Picture and label stay together, and the pixels are scaled.
+    # Picture and label belong to the same row, and the pixels are scaled.
     np.testing.assert_allclose(batch["image"][:, 1, 0, 0] * 255, batch["label"], rtol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_no_key_is_used_twice(draws, key_reuse_checks):
         "label": jnp.zeros(2000, jnp.int32),
         "train": jnp.arange(1500),
     }
-    for data in (make_data(), large):  # both ways to permute
+    for data in (make_data(), large):  # both branches of `permute`
         jax.jit(draws.draw)(jax.random.key(0), data)
 
 
@@ -93,7 +93,7 @@ def test_rows_are_drawn_evenly(replace, rows):
     labels = np.asarray(draw(jax.random.split(jax.random.key(2), 4000), data)["label"])
     allowed = np.arange(ROWS) if rows is None else np.asarray(data["train"])
     counts = np.array([(labels == row).sum() for row in allowed])
-    assert counts.sum() == labels.size  # nothing else was drawn
+    assert counts.sum() == labels.size  # no other row was drawn
     for place in range(5):
         assert stats.chisquare([(labels[:, place] == row).sum() for row in allowed]).pvalue > 1e-4
     distinct = np.array([len(set(batch)) == 5 for batch in labels.tolist()])
@@ -122,16 +122,16 @@ def test_other_columns():
 
 
 def drawn(data, **options):
-    """The whole data in order, as each way to draw gives it."""
+    """The whole data in order, from each kind of sampler."""
     columns, n = tuple(data), len(next(iter(data.values())))
     key = jax.random.key(0)
-    found = [
+    batches = [
         full_batch(columns=columns, **options).draw(key, data),
         minibatch(n, columns=columns, replace=False, **options).draw(key, data),
         epoch_batch(key, 0, data, n, columns=columns, **options),
         jax.jit(full_batch(columns=columns, **options).draw)(key, data),
     ]
-    for batch in found:
+    for batch in batches:
         order = np.argsort(np.asarray(batch["row"]))
         yield {name: np.asarray(values)[order] for name, values in batch.items()}
 
@@ -191,7 +191,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("row", [ROWS, -1])
 def test_rows_that_are_not_there(way, row):
-    """One sentence where they are numbers; not a number where they are traced."""
+    """A wrong index raises an error where it is known, and gives NaN where it is traced."""
     data = {**make_data(), "train": jnp.array([row, row])}
     with pytest.raises(ValueError, match=f"'train' names row {row} and the data has rows 0 to 39; give"):
         WAYS[way](data)
@@ -216,7 +216,7 @@ def test_rows_that_are_not_there_have_no_gradient():
 @pytest.mark.parametrize("draws", [minibatch(2, rows="train"), full_batch(rows="train")])
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_fit_refuses_rows_that_are_not_there(draws, wrong):
-    """Those that all seeds share, and those of one seed."""
+    """Indices that all seeds share, and indices for each seed."""
 
     def unmade(config):
         raise AssertionError("it was traced")
@@ -244,7 +244,7 @@ def test_a_pass_visits_every_row_once(rows, count, batch_size):
         assert set(seen) <= set(range(ROWS) if rows is None else data["train"].tolist())
         passes.append(tuple(seen))
     if count // batch_size > 1:
-        assert len(set(passes)) == 3  # a new order in each
+        assert len(set(passes)) == 3  # each pass has a new order
     np.testing.assert_array_equal(draw(1), epoch_batch(key, 1, data, batch_size, rows=rows)["label"])
 
 
@@ -353,6 +353,6 @@ def test_the_data_is_no_constant_of_the_program():
 
 
 def test_mix_is_a_bijection():
-    # Murmur's finaliser loses nothing: a keyed network over it keeps its full range.
+    # Murmur's finalizer is a bijection, so a keyed network of it keeps its full range.
     x = jnp.arange(100_000, dtype=jnp.uint32) * jnp.uint32(40_503)
     assert len(np.unique(np.asarray(sampler._mix(x)))) == 100_000

@@ -1,4 +1,4 @@
-"""Each seed's training and test rows."""
+"""The training and test rows of each seed."""
 
 import numpy as np
 import pytest

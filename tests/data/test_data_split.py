@@ -93,7 +93,7 @@ def test_as_float():
         np.testing.assert_allclose(scaled, np.arange(256).reshape(16, 16) / 255, rtol=1e-6)
         assert scaled.min() == 0
         assert scaled.max() == 1
-        np.testing.assert_array_equal(np.round(np.asarray(scaled) * 255), pixels)  # nothing is lost
+        np.testing.assert_array_equal(np.round(np.asarray(scaled) * 255), pixels)  # no row is lost
     np.testing.assert_allclose(jax.jit(as_float)(pixels), as_float(pixels), rtol=1e-6)
     for bad in (pixels.astype(np.float32), pixels.astype(np.int32), [1, 2]):
         with pytest.raises(ValueError, match="as_float scales uint8 pixels"):

@@ -1,4 +1,4 @@
-"""Sprites against closed forms and what dSprites documents: sizes, areas, centers, symmetries, borders."""
+"""Sprites against closed forms and dSprites' documented sizes, areas, centers, symmetries and borders."""
 
 import colorsys
 import math
@@ -22,7 +22,7 @@ def sprite(**changed):
 
 
 def mask(size=SIZE, **changed):
-    """How much of each pixel is covered, [size, size]: the red channel of a white sprite."""
+    """The covered part of each pixel, [size, size]: the red channel of a white sprite."""
     return np.asarray(DRAW(sprite(**changed), size, 0.0))[..., 0]
 
 
@@ -65,7 +65,7 @@ def test_grid_of_chosen_values():
 def test_area_is_the_shape_s_times_scale_squared(shape, scale, orientation):
     covered = mask(shape=shape, scale=scale, orientation=orientation).sum() / SIZE**2
     side = sprites.REACH * math.sqrt(2)
-    # Of a heart: a square of diagonal d and two half discs on its sides; the tip is REACH from the centroid.
+    # The heart: a square of diagonal d and two half discs on its sides. The tip is REACH from the centroid.
     d = side_of_heart() * math.sqrt(2)
     unit = (side**2, math.pi * sprites.REACH**2 / 2, d**2 / 2 + math.pi * (d / math.sqrt(2)) ** 2 / 4)[shape]
     assert covered == pytest.approx(unit * scale**2, rel=0.015)
@@ -74,7 +74,7 @@ def test_area_is_the_shape_s_times_scale_squared(shape, scale, orientation):
 
 
 def side_of_heart():
-    """Found by integrating a heart of side 1 over a fine grid for the height of its centroid over its tip."""
+    """The side of the heart, from REACH and the centroid of a heart of side 1, summed over a fine grid."""
     x, y = np.meshgrid(np.linspace(-1.2, 1.2, 1201), np.linspace(-0.2, 2, 1101))
     p, q = (x + y) / math.sqrt(2), (y - x) / math.sqrt(2)
     inside = ((p >= 0) & (p <= 1) & (q >= 0) & (q <= 1)) | (
@@ -85,7 +85,7 @@ def side_of_heart():
 
 @pytest.mark.parametrize("shape", range(3))
 def test_coverage_equals_supersampling(shape):
-    """Against point-in-shape tests at 16 x 16 points a pixel, written without distances."""
+    """Sprites equal point-in-shape tests at 16 x 16 points per pixel, which use no distances."""
     factors = {"shape": shape, "scale": 0.9, "orientation": 0.7, "x": 0.31, "y": 0.62}
     n = SIZE * 16
     points = (np.arange(n) + 0.5) / n
@@ -105,7 +105,7 @@ def test_coverage_equals_supersampling(shape):
         )
     exact = inside.reshape(SIZE, 16, SIZE, 16).mean((1, 3))
     drawn = mask(**factors)
-    assert abs(drawn - exact).max() < 0.2  # a clipped linear ramp is off by up to this at corners
+    assert abs(drawn - exact).max() < 0.2  # a clipped linear ramp differs by up to this value at corners
     assert abs(drawn - exact).mean() < 1e-3
     assert ((drawn > 0.5) == (exact > 0.5)).mean() > 0.999
 
@@ -125,7 +125,7 @@ def test_nothing_is_cut_off():
     border = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
     assert max(edge.max() for edge in border) == 0
     assert images.max((1, 2)).min() > 0.9
-    # At the smallest size too the blurred edge, half a pixel, ends within the canvas.
+    # The blurred edge, half a pixel wide, ends within the canvas even at the smallest size.
     assert sprites.REACH + 0.5 / sprites.SMALLEST < 0.25
 
 
@@ -142,7 +142,7 @@ def test_turning_the_orientation_turns_the_picture():
         for angle in (0.0, 0.3):
             turned = mask(shape=shape, orientation=angle + math.pi / 2)
             np.testing.assert_allclose(np.rot90(mask(shape=shape, orientation=angle)), turned, atol=1e-4)
-    # A square has four such symmetries, an ellipse two, a heart none; 0 and 2π look the same.
+    # A square has four such symmetries, an ellipse two, a heart none; the angles 0 and 2π give one picture.
     for shape, period in ((0, math.pi / 2), (1, math.pi), (2, 2 * math.pi)):
         same = mask(shape=shape, orientation=0.3)
         np.testing.assert_allclose(mask(shape=shape, orientation=0.3 + period), same, atol=1e-4)
@@ -156,10 +156,10 @@ def test_upright():
         == pytest.approx(mask()[:, 32].sum(), abs=1e-4)
         == pytest.approx(64 * 0.21 * 2**0.5, abs=1e-3)
     )
-    assert ellipse.any(0).sum() > 1.8 * ellipse.any(1).sum()  # it lies
-    np.testing.assert_array_equal(heart, heart[:, ::-1])  # left and right
+    assert ellipse.any(0).sum() > 1.8 * ellipse.any(1).sum()  # the ellipse lies on its side
+    np.testing.assert_array_equal(heart, heart[:, ::-1])  # mirror symmetry, left and right
     rows = heart.sum(1)[heart.any(1)]
-    assert rows[-1] <= 2 < rows[3]  # on its tip
+    assert rows[-1] <= 2 < rows[3]  # the heart stands on its tip
     assert not np.array_equal(heart, heart[::-1])
 
 
@@ -201,7 +201,7 @@ def test_jit_is_eager_and_vmap_is_a_loop():
 
 
 def test_gradients_are_finite_and_right():
-    """The moments of a picture have closed forms; so have their slopes, on average over many pictures."""
+    """The moments of a picture have closed forms; so have their slopes, averaged over many pictures."""
     pixels = (jnp.arange(SIZE) + 0.5) / SIZE
 
     def moments(values, shape):
@@ -212,11 +212,11 @@ def test_gradients_are_finite_and_right():
 
     slopes = jax.jit(jax.vmap(jax.jacobian(moments)))
     drawn = sample(jax.random.key(0), (600,), continuous=True)
-    # Among them one centered on a pixel's center, where square roots might have no slope.
+    # One of the pictures is centered on a pixel's center, where a square root might have no slope.
     points = jnp.stack([drawn.color, drawn.scale, drawn.orientation, drawn.x, drawn.y], 1)
     points = points.at[0].set(jnp.asarray([0.1, 1.0, 0.0, 0.5 + 1 / 64, 0.5 + 1 / 64]))
     assert jnp.isfinite(slopes(points, drawn.shape)).all()
-    points = points.at[:, 0].set(0.1)  # orange: red is full, and green rises by 6 a unit of hue
+    points = points.at[:, 0].set(0.1)  # orange: red is full, and green rises by 6 per unit of hue
     slope = np.asarray(slopes(points, drawn.shape))
     scale = np.asarray(points[:, 1])
     area = np.asarray(sprites.area(drawn._replace(scale=points[:, 1])))
@@ -225,9 +225,9 @@ def test_gradients_are_finite_and_right():
         by_scale = slope[rows, 0, 1] * scale[rows] / area[rows]
         np.testing.assert_allclose(by_scale.mean(), 2, rtol=0.02)
         rest = slope[rows][:, :, 1:] / area[rows][:, None, None]
-        np.testing.assert_allclose(rest[:, 0, 1:].mean(0), 0, atol=0.1)  # mass by the rest
-        np.testing.assert_allclose(rest[:, 1, 2].mean(), 0.5, atol=0.05)  # its place in x by x
-        np.testing.assert_allclose(rest[:, 2, 3].mean(), 0.5, atol=0.05)  # and in y by y
+        np.testing.assert_allclose(rest[:, 0, 1:].mean(0), 0, atol=0.1)  # mass by all but scale
+        np.testing.assert_allclose(rest[:, 1, 2].mean(), 0.5, atol=0.05)  # moment along x by x
+        np.testing.assert_allclose(rest[:, 2, 3].mean(), 0.5, atol=0.05)  # moment along y by y
         np.testing.assert_allclose(slope[rows, 3, 0] / area[rows], 6, rtol=0.02)  # green by hue
 
 

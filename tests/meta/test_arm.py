@@ -41,9 +41,9 @@ def test_a_context_that_says_nothing_is_pooled_training():
     close(metrics["loss"], wanted["loss"])
     close(after.meta["params"], expected.meta)
     task, told_task = (jax.tree.map(lambda x: x[0], e) for e in (given, beside))
-    found = learner.curve(after, task.support, task.query["x"], (), 2)
-    close(found[0], plain.curve(expected, told_task.support, told_task.query["x"], (), 0)[0])
-    close(found[0], found[2])
+    outputs = learner.curve(after, task.support, task.query["x"], (), 2)
+    close(outputs[0], plain.curve(expected, told_task.support, told_task.query["x"], (), 0)[0])
+    close(outputs[0], outputs[2])
 
 
 def test_the_context_is_of_the_inputs_and_not_of_their_labels_or_order():
@@ -52,11 +52,11 @@ def test_the_context_is_of_the_inputs_and_not_of_their_labels_or_order():
     state = learner.init(jax.random.key(1), given)
     task = jax.tree.map(lambda x: x[0], given)
     x = task.query["x"]
-    found = learner.curve(state, task.support, x, (), 0)
+    outputs = learner.curve(state, task.support, x, (), 0)
     lied = {"x": task.support["x"][::-1], "y": -7 * task.support["y"]}
-    close(learner.curve(state, lied, x, (), 0), found)
+    close(learner.curve(state, lied, x, (), 0), outputs)
     moved = {**task.support, "x": task.support["x"] + 3}
-    assert not np.allclose(learner.curve(state, moved, x, (), 0), found, atol=1e-3)
+    assert not np.allclose(learner.curve(state, moved, x, (), 0), outputs, atol=1e-3)
 
 
 def test_context_by_hand():

@@ -102,8 +102,10 @@ def test_without_a_penalty_it_is_pooled(settings):
     close(after.meta, expected.meta)
     close(metrics["loss"], wanted["loss"])
     task = jax.tree.map(lambda x: x[0], given)
-    found = learner.curve(after, task.support, task.query["x"], (), 2)
-    close(found, jnp.broadcast_to(plain.curve(expected, task.support, task.query["x"], (), 0), found.shape))
+    outputs = learner.curve(after, task.support, task.query["x"], (), 2)
+    close(
+        outputs, jnp.broadcast_to(plain.curve(expected, task.support, task.query["x"], (), 0), outputs.shape)
+    )
 
 
 def test_a_large_weight_divides_the_loss():

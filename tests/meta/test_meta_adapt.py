@@ -76,9 +76,9 @@ def test_checkpointed_steps_take_the_memory_of_one():
             loss = lambda p, b: problem.loss_on(p, state, b, b)  # noqa: E731
             return loss(adapt(loss, params, batch, inner), batch)
 
-        found = jax.jit(jax.grad(outer)).lower(params).compile().memory_analysis()
-        assert found is not None
-        return found.temp_size_in_bytes
+        memory = jax.jit(jax.grad(outer)).lower(params).compile().memory_analysis()
+        assert memory is not None
+        return memory.temp_size_in_bytes
 
     assert temporaries(10, True) < 1.5 * temporaries(1, False) + 10 * 64 * 64 * 4 * 4
     assert temporaries(10, False) > 3 * temporaries(10, True)
@@ -165,8 +165,8 @@ def test_implicit_gradients_equal_those_through_a_long_loop(x64):
         config = InnerConfig(steps=400, rate=0.2)
         return squared(implicit_adapt(squared, w, support, config, strength, cg_steps=10), query)
 
-    found = jax.grad(implicit)(w)
-    apart = [float(jnp.abs(jax.grad(lambda w: unrolled(w, n))(w) - found).max()) for n in (1, 5, 20, 200)]  # noqa: B023
+    gradient = jax.grad(implicit)(w)
+    apart = [float(jnp.abs(jax.grad(lambda w: unrolled(w, n))(w) - gradient).max()) for n in (1, 5, 20, 200)]  # noqa: B023
     assert apart == sorted(apart, reverse=True)
     assert apart[-1] < 1e-8
     # w' = (H + s I)^-1 (b + s w): the derivative is s (H + s I)^-1.
@@ -174,7 +174,7 @@ def test_implicit_gradients_equal_those_through_a_long_loop(x64):
     b = -slope(np.zeros(3), support)
     end = np.linalg.solve(h + strength * np.eye(3), b + strength * np.asarray(w))
     expected = strength * np.linalg.solve(h + strength * np.eye(3), slope(end, query))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -34,29 +34,29 @@ def state():
 def test_each_task_is_scored_by_itself(state):
     given = draw(sinusoid(), jax.random.key(2), 6)
     learner = learner_of(CONFIG)
-    found = per_task(learner, PROBLEM, state, given, 3)["loss"]
-    assert found.shape == (6, 4)
+    losses = per_task(learner, PROBLEM, state, given, 3)["loss"]
+    assert losses.shape == (6, 4)
     for i in range(6):
         task = jax.tree.map(lambda x: x[i], given)  # noqa: B023
         outputs = learner.curve(state, task.support, task.query["x"], task.code, 3)
         expected = ((np.asarray(outputs) - np.asarray(task.query["y"])[None]) ** 2).mean((1, 2))
-        np.testing.assert_allclose(found[i], expected, rtol=1e-5)
+        np.testing.assert_allclose(losses[i], expected, rtol=1e-5)
     in_groups = per_task(learner, PROBLEM, state, given, 3, tasks_at_once=4)["loss"]
-    np.testing.assert_allclose(in_groups, found, rtol=1e-5)
+    np.testing.assert_allclose(in_groups, losses, rtol=1e-5)
 
 
 def test_the_evaluator_gives_the_mean_its_interval_and_the_median(state):
     family, key = sinusoid(), jax.random.key(5)
-    found = evaluator(PROBLEM, family, tasks=600, at=(0, 2))(learner_of(CONFIG), CONFIG, key, state, None)
+    metrics = evaluator(PROBLEM, family, tasks=600, at=(0, 2))(learner_of(CONFIG), CONFIG, key, state, None)
     values = np.asarray(per_task(learner_of(CONFIG), PROBLEM, state, draw(family, key, 600), 2)["loss"])
     for k in (0, 2):
         interval = stats.t_interval(values[:, k])
-        np.testing.assert_allclose(found[f"loss@{k}"], interval.estimate, rtol=1e-4)
+        np.testing.assert_allclose(metrics[f"loss@{k}"], interval.estimate, rtol=1e-4)
         np.testing.assert_allclose(
-            found[f"loss@{k} halfwidth"], (interval.high - interval.low) / 2, rtol=5e-3
+            metrics[f"loss@{k} halfwidth"], (interval.high - interval.low) / 2, rtol=5e-3
         )
-        np.testing.assert_allclose(found[f"loss@{k} median"], np.median(values[:, k]), rtol=1e-4)
-        assert found[f"diverged@{k}"] == 0
+        np.testing.assert_allclose(metrics[f"loss@{k} median"], np.median(values[:, k]), rtol=1e-4)
+        assert metrics[f"diverged@{k}"] == 0
 
 
 def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
@@ -68,25 +68,25 @@ def test_diverged_tasks_are_counted_and_left_out_of_the_mean(state):
 
     made = MetaLearner(broken.init, broken.step, curve)
     family, key = sinusoid(), jax.random.key(5)
-    found = evaluator(PROBLEM, family, tasks=200, at=(1,))(made, CONFIG, key, state, None)
+    metrics = evaluator(PROBLEM, family, tasks=200, at=(1,))(made, CONFIG, key, state, None)
     fresh = draw(family, key, 200)
     low = np.asarray(fresh.code[:, 0] <= 2.5)
-    np.testing.assert_allclose(found["diverged@1"], 1 - low.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["diverged@1"], 1 - low.mean(), rtol=1e-5)
     values = np.asarray(per_task(broken, PROBLEM, state, fresh, 1)["loss"])[low, 1]
-    np.testing.assert_allclose(found["loss@1"], values.mean(), rtol=1e-4)
-    np.testing.assert_allclose(found["loss@1 median"], np.median(values), rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss@1"], values.mean(), rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss@1 median"], np.median(values), rtol=1e-4)
 
 
 def test_where_all_tasks_diverge_nothing_is_the_mean(state):
     """Least of all a perfect score."""
     config = MAMLConfig(inner=InnerConfig(steps=1, rate=1e6))
-    found = evaluator(PROBLEM, sinusoid(), tasks=10, at=(0, 30))(
+    metrics = evaluator(PROBLEM, sinusoid(), tasks=10, at=(0, 30))(
         learner_of(config), config, jax.random.key(0), state, None
     )
-    assert found["diverged@30"] == 1
+    assert metrics["diverged@30"] == 1
     for name in ("loss@30", "loss@30 median", "loss@30 halfwidth"):
-        assert jnp.isnan(found[name])
-    assert jnp.isfinite(found["loss@0"])
+        assert jnp.isnan(metrics[name])
+    assert jnp.isfinite(metrics["loss@0"])
 
 
 def test_tasks_of_other_outputs_and_seeds_without_states(state):
@@ -150,12 +150,12 @@ def test_bad_settings(settings, message):
 def test_a_task_that_all_but_diverged_leaves_a_mean_and_an_interval():
     """The square of 1e30 overflows float32, as does a sum of many of the largest floats."""
     values = np.array([1.0, 2.0, 1e30, np.inf], np.float32)
-    found = summary("loss", jnp.asarray(values), jnp.isfinite(values))
+    metrics = summary("loss", jnp.asarray(values), jnp.isfinite(values))
     kept = values[:3].astype(np.float64)
-    np.testing.assert_allclose(found["loss"], kept.mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], kept.mean(), rtol=1e-6)
     expected = stats.t_interval(kept)
-    np.testing.assert_allclose(found["loss halfwidth"], (expected.high - expected.low) / 2, rtol=1e-5)
-    assert found["loss median"] == 2
+    np.testing.assert_allclose(metrics["loss halfwidth"], (expected.high - expected.low) / 2, rtol=1e-5)
+    assert metrics["loss median"] == 2
     large = summary("loss", jnp.full(600, 3e38), jnp.ones(600, bool))
     np.testing.assert_allclose(large["loss"], 3e38, rtol=1e-5)
     none = summary("loss", jnp.full(3, jnp.inf), jnp.zeros(3, bool))

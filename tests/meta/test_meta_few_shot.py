@@ -71,8 +71,8 @@ def test_turned_classes_are_other_classes():
 @pytest.mark.parametrize("quarter", range(4))
 def test_turns_are_numpys(quarter):
     x = np.random.default_rng(0).random((1, 2, 4, 4, 3))
-    found = turned(jnp.asarray(x), jnp.array([quarter]))
-    np.testing.assert_allclose(found, np.rot90(x, quarter, axes=(2, 3)), rtol=1e-6)
+    picture = turned(jnp.asarray(x), jnp.array([quarter]))
+    np.testing.assert_allclose(picture, np.rot90(x, quarter, axes=(2, 3)), rtol=1e-6)
 
 
 def test_labels_that_are_not_shuffled_belong_to_their_class():

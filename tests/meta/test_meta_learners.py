@@ -35,12 +35,12 @@ PROBLEM = regression(nets.mlp(None, (8,)))
 
 def examples() -> dict[str, Any]:
     """The example of every meta-learner, from the modules of `lrn.meta`."""
-    found = {}
+    makers = {}
     for info in pkgutil.iter_modules(lrn.meta.__path__):
         module = importlib.import_module(f"lrn.meta.{info.name}")
         if hasattr(module, "example"):
-            found[info.name] = module.example
-    return found
+            makers[info.name] = module.example
+    return makers
 
 
 EXAMPLES = examples()
@@ -157,9 +157,9 @@ def test_anil_and_boil_adapt_one_part(batch, make, part):
     }
     x = task.query["x"]
     expected = curve_of(PROBLEM, state.meta, state.net_state, task.support, x, inner, 3, rates=rates)
-    found = learner.curve(state, task.support, x, (), 3)
-    close(found, expected)
-    assert float(jnp.abs(found[3] - found[0]).max()) > 1e-3
+    curve = learner.curve(state, task.support, x, (), 3)
+    close(curve, expected)
+    assert float(jnp.abs(curve[3] - curve[0]).max()) > 1e-3
 
 
 def test_reptile_with_one_step_is_joint_training(batch):
@@ -209,8 +209,8 @@ def test_maml_plus_plus_weighs_the_steps_as_its_authors_do():
         return weights
 
     for count in range(10):
-        found = maml_plus_plus.step_weights(jnp.int32(count), 5, 10)
-        np.testing.assert_allclose(found, theirs(count), rtol=1e-5)
+        of_steps = maml_plus_plus.step_weights(jnp.int32(count), 5, 10)
+        np.testing.assert_allclose(of_steps, theirs(count), rtol=1e-5)
     np.testing.assert_array_equal(maml_plus_plus.step_weights(jnp.int32(10), 5, 10), [0, 0, 0, 0, 1])
 
 
@@ -250,8 +250,8 @@ def test_gaussian_divergence_equals_the_closed_form():
         return np.exp(one) * (one - other)
 
     expected = integrate.quad(inside, -4, 4)[0]
-    found = mr_maml.gaussian_divergence({"w": jnp.full(2, 0.4)}, {"w": jnp.full(2, jnp.log(0.3))}, 1.5)
-    np.testing.assert_allclose(found, 2 * expected, rtol=1e-4)
+    divergence = mr_maml.gaussian_divergence({"w": jnp.full(2, 0.4)}, {"w": jnp.full(2, jnp.log(0.3))}, 1.5)
+    np.testing.assert_allclose(divergence, 2 * expected, rtol=1e-4)
 
 
 def test_maml_learns_the_mean_of_linear_gaussian_tasks():
@@ -271,8 +271,10 @@ def test_maml_learns_the_mean_of_linear_gaussian_tasks():
     np.testing.assert_allclose(state.meta["head"]["kernel"][:, 0], [1.0, -1.0, 0.5], atol=0.1)
     fresh = draw(family, jax.random.key(3), 200)
     mean = jnp.array([1.0, -1.0, 0.5])
-    found = jax.vmap(lambda s: posterior_mean(s, mean, 0.5, 0.1))(fresh.support)
-    assert float(jnp.mean((found - fresh.code) ** 2)) < 0.1 * float(jnp.mean((mean[None] - fresh.code) ** 2))
+    posterior = jax.vmap(lambda s: posterior_mean(s, mean, 0.5, 0.1))(fresh.support)
+    assert float(jnp.mean((posterior - fresh.code) ** 2)) < 0.1 * float(
+        jnp.mean((mean[None] - fresh.code) ** 2)
+    )
 
 
 def test_blobs_are_told_apart_by_their_signal():
@@ -317,10 +319,10 @@ def test_batch_statistics_are_those_of_the_batch_whatever_the_momentum(momentum)
     net = nets.from_flax(Normed(momentum))
     x = jax.random.normal(jax.random.key(0), (16, 3))
     params, net_state = net.init(jax.random.key(1), x)
-    found = batch_statistics(net, params, net_state, x)["batch_stats"]["BatchNorm_0"]
+    statistics = batch_statistics(net, params, net_state, x)["batch_stats"]["BatchNorm_0"]
     dense = x @ params["Dense_0"]["kernel"]
-    np.testing.assert_allclose(found["mean"], dense.mean(0), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found["var"], dense.var(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(statistics["mean"], dense.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(statistics["var"], dense.var(0), rtol=1e-3, atol=1e-4)
 
 
 def test_transductive_statistics_let_queries_help_each_other_and_others_do_not():
@@ -349,9 +351,9 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
     # A batch holds a task's support and queries; flax keeps .9 of the old mean 0 and of the old variance 1.
     both = jnp.concatenate([given.support["x"], given.query["x"]], axis=1)
     dense = both @ state.meta["Dense_0"]["kernel"] + state.meta["Dense_0"]["bias"][None, None]
-    found = after.net_state["batch_stats"]["BatchNorm_0"]
-    np.testing.assert_allclose(found["mean"], 0.1 * dense.mean(1).mean(0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found["var"], 0.9 + 0.1 * dense.var(1).mean(0), rtol=1e-4)
+    statistics = after.net_state["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(statistics["mean"], 0.1 * dense.mean(1).mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * dense.var(1).mean(0), rtol=1e-4)
 
     task = jax.tree.map(lambda x: x[0], given)
     x = task.query["x"]
@@ -529,11 +531,11 @@ def test_nil_adds_up_cosines():
     given = draw(blobs(ways=3, shots=2), jax.random.key(0), 1)
     learner = nil(problem, MAMLConfig())
     task = jax.tree.map(lambda x: np.asarray(x[0]), given)
-    found = learner.curve(learner.init(jax.random.key(1), given), task.support, task.query["x"], (), 0)[0]
+    outputs = learner.curve(learner.init(jax.random.key(1), given), task.support, task.query["x"], (), 0)[0]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (task.query["x"], task.support["x"])]
     cosine = unit[0] @ unit[1].T
     expected = np.stack([cosine[:, task.support["y"] == k].sum(1) for k in range(3)], 1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_mr_maml_without_noise_or_its_price_is_anil(batch):
@@ -596,6 +598,6 @@ def test_prototypes_learned_with_many_ways_serve_for_few():
 
 def test_a_class_without_support_has_the_mean_of_all():
     features, y = jnp.arange(8.0).reshape(4, 2), jnp.array([0, 0, 2, 2])
-    found = jax.jit(prototypical.prototypes, static_argnums=2)(features, y, 3)
-    np.testing.assert_allclose(found[1], features.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(found[2], features[2:].mean(0), rtol=1e-6)
+    prototypes = jax.jit(prototypical.prototypes, static_argnums=2)(features, y, 3)
+    np.testing.assert_allclose(prototypes[1], features.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(prototypes[2], features[2:].mean(0), rtol=1e-6)

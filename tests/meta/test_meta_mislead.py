@@ -14,15 +14,15 @@ from lrn.meta.problem import classification
 
 def test_the_support_set_is_that_of_the_next_task():
     tasks = draw(sinusoid(5, 3), jax.random.key(0), 4)
-    found = wrong_support(tasks)
+    misled = wrong_support(tasks)
     for name in ("x", "y"):
-        np.testing.assert_array_equal(found.support[name], np.roll(tasks.support[name], 1, axis=0))
-        assert not np.array_equal(found.support[name], tasks.support[name])
-        np.testing.assert_array_equal(found.query[name], tasks.query[name])
+        np.testing.assert_array_equal(misled.support[name], np.roll(tasks.support[name], 1, axis=0))
+        assert not np.array_equal(misled.support[name], tasks.support[name])
+        np.testing.assert_array_equal(misled.query[name], tasks.query[name])
     # The switch may be traced, so that one program serves both.
     for where in (True, False):
         switched = jax.jit(wrong_support)(tasks, where)
-        expected = found if where else tasks
+        expected = misled if where else tasks
         assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(switched), jax.tree.leaves(expected)))
 
 

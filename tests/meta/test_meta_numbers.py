@@ -85,11 +85,11 @@ def test_the_published_figures_are_those_of_the_papers():
         for test, judged in make().judged.items()
     }
     settings = ("5w1s", "5w5s", "20w1s", "20w5s")
-    found = {
+    measured = {
         "MAML": [known[f"omniglot MAML {s}", ""] for s in settings],
         "MAML++": [known[f"omniglot MAML++ {s}", ""] for s in settings],
         "prototypes": [known[f"omniglot prototypes {s[-2:]}", s] for s in settings],
     }
-    np.testing.assert_allclose(found["MAML"], [0.987, 0.999, 0.958, 0.989])
-    np.testing.assert_allclose(found["MAML++"], [0.994, 0.998, 0.976, 0.993])
-    np.testing.assert_allclose(found["prototypes"], [0.988, 0.997, 0.960, 0.989])
+    np.testing.assert_allclose(measured["MAML"], [0.987, 0.999, 0.958, 0.989])
+    np.testing.assert_allclose(measured["MAML++"], [0.994, 0.998, 0.976, 0.993])
+    np.testing.assert_allclose(measured["prototypes"], [0.988, 0.997, 0.960, 0.989])

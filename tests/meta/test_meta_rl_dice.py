@@ -129,17 +129,17 @@ def test_loaded_dice_has_the_derivatives_of_the_return(kind):
 def test_less_dependence_changes_the_second_derivative_only(dependence):
     advantage = ADVANTAGES["gae of the true values"]()
     form = lambda log_prob: loaded_dice(log_prob, advantage, ENDED, DISCOUNT, dependence)  # noqa: E731
-    found, expected = derivatives(lambda theta: expectation(form, theta)), derivatives(exact)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
-    assert np.abs(found[1] - expected[1]).max() > 0.002
+    ours, expected = derivatives(lambda theta: expectation(form, theta)), derivatives(exact)
+    np.testing.assert_allclose(ours[0], expected[0], atol=1e-12)
+    assert np.abs(ours[1] - expected[1]).max() > 0.002
 
 
 def test_the_usual_surrogate_fails_from_the_second_derivative_on():
     advantage = ADVANTAGES["returns"]()
     form = lambda log_prob: score_function(log_prob, advantage, ENDED, DISCOUNT)  # noqa: E731
-    found, expected = derivatives(lambda theta: expectation(form, theta)), derivatives(exact)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
-    assert np.abs(found[1] - expected[1]).max() > 0.5 * np.abs(expected[1]).max()
+    ours, expected = derivatives(lambda theta: expectation(form, theta)), derivatives(exact)
+    np.testing.assert_allclose(ours[0], expected[0], atol=1e-12)
+    assert np.abs(ours[1] - expected[1]).max() > 0.5 * np.abs(expected[1]).max()
 
 
 def test_other_advantages_are_told_apart():

@@ -94,9 +94,9 @@ def test_the_sampled_meta_gradient_is_the_exact_one(surrogate, steps, tasks, rig
     config = dataclasses.replace(
         EXACT, surrogate=surrogate, inner=inner, tasks=tasks, episodes=256 * 256 // tasks
     )
-    found = meta_gradients(config)
-    error, size = found.std(0, ddof=1) / np.sqrt(len(found)), np.abs(expected).max()
-    off = np.abs(found.mean(0) - expected)
+    gradients = meta_gradients(config)
+    error, size = gradients.std(0, ddof=1) / np.sqrt(len(gradients)), np.abs(expected).max()
+    off = np.abs(gradients.mean(0) - expected)
     print(surrogate, steps, (off / size).max(), (error / size).max())
     assert error.max() < 0.03 * size
     assert (off <= 6 * error + 0.02 * size).all() == right
@@ -107,9 +107,9 @@ def test_first_order_leaves_out_what_it_should():
     config = dataclasses.replace(EXACT, inner=InnerConfig(rate=RATE, order="first"))
     end = THETA + RATE * jax.grad(objective)(THETA)
     expected = np.asarray(jax.grad(objective)(end))
-    found = meta_gradients(config)
-    error, size = found.std(0, ddof=1) / np.sqrt(len(found)), np.abs(expected).max()
-    assert (np.abs(found.mean(0) - expected) <= 6 * error + 0.02 * size).all()
+    gradients = meta_gradients(config)
+    error, size = gradients.std(0, ddof=1) / np.sqrt(len(gradients)), np.abs(expected).max()
+    assert (np.abs(gradients.mean(0) - expected) <= 6 * error + 0.02 * size).all()
     assert np.abs(expected - exact_meta_gradient()).max() > 0.1 * size
 
 
@@ -166,7 +166,7 @@ def test_the_baseline_is_ridge_regression():
     counted = jnp.asarray(rng.random((6, 20)) < 0.7, jnp.float32)
     target = observation[..., 0] * 2 + jnp.arange(6.0)[:, None] ** 2 + jnp.asarray(rng.normal(size=(6, 20)))
     target = target.astype(jnp.float32)
-    found = np.asarray(fit_values(observation, target, counted, 0.05))
+    values = np.asarray(fit_values(observation, target, counted, 0.05))
     keep = np.asarray(counted).astype(bool)
     x, y = np.asarray(features(observation), np.float64), np.asarray(target, np.float64)
     assert x.shape == (6, 20, 9)
@@ -174,7 +174,7 @@ def test_the_baseline_is_ridge_regression():
     slope = np.linalg.solve(
         rows[keep].T @ rows[keep] + 0.05 * keep.sum() * np.eye(9), rows[keep].T @ (y[keep] - y[keep].mean())
     )
-    np.testing.assert_allclose(found, y[keep].mean() + rows @ slope, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(values, y[keep].mean() + rows @ slope, rtol=1e-3, atol=1e-3)
 
 
 def test_the_baseline_bears_features_that_repeat_each_other():

@@ -100,12 +100,12 @@ def test_a_gradient_that_is_zero_everywhere(name):
 def test_the_adapted_parameters_are_those_of_adam():
     support, params = sets(0)[0], {"w": np.array([0.3, -0.7, 0.5])}
     config = InnerConfig(steps=3, rate=0.05, optimizer=optax.adam)
-    found = jit_brief(lambda params: adapt(squared, params, support, config))(params)
+    adapted = jit_brief(lambda params: adapt(squared, params, support, config))(params)
     reference = plain.Adam(params)
     for _ in range(3):
         off = support["x"] @ params["w"] - support["y"]
         params = reference.step(params, {"w": 2 / 4 * support["x"].T @ off}, 0.05)
-    np.testing.assert_allclose(found["w"], params["w"], rtol=1e-6)
+    np.testing.assert_allclose(adapted["w"], params["w"], rtol=1e-6)
 
 
 def test_at_a_gradient_that_is_zero_but_not_around():

@@ -48,8 +48,8 @@ def test_statistics_of_the_support_set_are_those_of_flax_in_training(momentum):
         params, net_state = body.init(jax.random.key(1), x)
         trained, _ = body.apply(params, net_state, x, train=True)
         # The network gets a copy, because the problem recognizes the support set by its identity.
-        found = problem.features(params, net_state, {"x": x}, x + 0)
-        return trained, found, batch_statistics(body, params, net_state, x)["batch_stats"]["BatchNorm_0"]
+        features = problem.features(params, net_state, {"x": x}, x + 0)
+        return trained, features, batch_statistics(body, params, net_state, x)["batch_stats"]["BatchNorm_0"]
 
     trained, found, kept = both(x)
     exact = np.asarray(x, np.float64)
@@ -97,9 +97,9 @@ def test_dropout_beside_statistics(statistics):
         assert losses[0] == losses[1] != losses[2]
     if statistics != "running":
         params = problem.init(jax.random.key(1), x[0])[0]["body"]
-        found = problem.features(params, {"mean": jnp.zeros(3)}, {"x": x[0]}, query[0])
+        features = problem.features(params, {"mean": jnp.zeros(3)}, {"x": x[0]}, query[0])
         mean = (x if statistics == "support" else query)[0].mean(0)
-        np.testing.assert_allclose(found, (query[0] - mean[None]) @ params["w"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(features, (query[0] - mean[None]) @ params["w"], rtol=1e-4, atol=1e-5)
 
 
 def test_implicit_derivatives_by_everything_equal_finite_differences():
@@ -124,8 +124,8 @@ def test_implicit_derivatives_by_everything_equal_finite_differences():
         h = 1e-5
         moved = [(outer(tree(flat + d))[0], outer(tree(flat - d))[0]) for d in h * np.eye(flat.size)]
         differences = np.array([(a - b) / (2 * h) for a, b in moved])
-        found = ravel_pytree(outer(start)[1])[0]
-    np.testing.assert_allclose(found, differences, rtol=1e-5, atol=1e-7)
+        vector = ravel_pytree(outer(start)[1])[0]
+    np.testing.assert_allclose(vector, differences, rtol=1e-5, atol=1e-7)
     assert np.abs(differences).min() > 1e-4  # the result depends on each of them
 
 
@@ -217,12 +217,12 @@ def test_a_finite_loss_beyond_the_threshold_has_diverged():
     problem, key = regression(nets.mlp(None, (2,))), jax.random.key(0)
     learner = answers(OUTPUTS)
     codes = np.asarray(draw(halves(), key, 20).code)
-    found = evaluator(problem, halves(), tasks=20, at=(0, 1, 2, 3))(learner, 0.0, key, None, None)
+    metrics = evaluator(problem, halves(), tasks=20, at=(0, 1, 2, 3))(learner, 0.0, key, None, None)
     for k in (0, 1, 3):
-        np.testing.assert_allclose(found[f"diverged@{k}"], codes.mean(), rtol=1e-6)
-        assert found[f"loss@{k}"] == 0
-    assert found["diverged@2"] == 0
-    np.testing.assert_allclose(found["loss@2"], 0.81e6 * codes.mean(), rtol=1e-5)
+        np.testing.assert_allclose(metrics[f"diverged@{k}"], codes.mean(), rtol=1e-6)
+        assert metrics[f"loss@{k}"] == 0
+    assert metrics["diverged@2"] == 0
+    np.testing.assert_allclose(metrics["loss@2"], 0.81e6 * codes.mean(), rtol=1e-5)
     strict = evaluator(
         problem, halves(), tasks=20, at=(2,), diverged_above=0.5e6
     )(learner, 0.0, key, None, None)  # fmt: skip
@@ -234,12 +234,12 @@ def test_tuned_counts_diverged_test_tasks_in_its_mean():
     """Without its diverged tasks a method that diverges on half of all tasks would look perfect."""
     problem = regression(nets.mlp(None, (2,)))
     states = MetaState(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2), jnp.zeros(2))
-    found = tuned(
+    tuning = tuned(
         lambda _: answers(OUTPUTS), problem, [(0.1, states)], (3, 4), validation=halves(), test=halves(),
         steps=3, validation_tasks=2, test_tasks=20,
     )  # fmt: skip
-    share = found["diverged"][:, 0]
+    share = tuning["diverged"][:, 0]
     assert (share > 0).all()
     wanted = [DIVERGED_ABOVE * share, DIVERGED_ABOVE * share, 0.81e6 * share, DIVERGED_ABOVE * share]
-    np.testing.assert_allclose(found["loss"], np.stack(wanted, 1), rtol=1e-5)
-    np.testing.assert_array_equal(found["diverged"], np.stack([share, share, 0 * share, share], 1))
+    np.testing.assert_allclose(tuning["loss"], np.stack(wanted, 1), rtol=1e-5)
+    np.testing.assert_array_equal(tuning["diverged"], np.stack([share, share, 0 * share, share], 1))

@@ -100,11 +100,11 @@ class Loop:
         def loss(p: Any, t: int) -> Any:
             return self.plain.loss_on(whole(p), x, e.support, None if noise is None else noise[t])
 
-        found, slopes = adapted(
+        iterates, slopes = adapted(
             loss, params if part == "all" else params[part], steps, inner_optimizer(self.inner),
             (lambda t: self.inner.rate) if rates is None else rates, held,
         )  # fmt: skip
-        return [whole(p) for p in found], slopes
+        return [whole(p) for p in iterates], slopes
 
     def judged(self, params: Any, e: Any, noise: Any) -> tuple[float, dict[str, float]]:
         outputs = self.plain.predict(params, e.support["x"], e.query["x"], noise)
@@ -193,8 +193,8 @@ def check_curve(learner: Any, state: Any, batch: Any, expected: Any, steps: int)
     def curve(state: Any, one: Any) -> Any:
         return learner.curve(state, one.support, one.query["x"], one.code, steps)
 
-    found = compiled(curve, state, one)(state, one)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    outputs = compiled(curve, state, one)(state, one)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -333,20 +333,22 @@ def test_imaml_differentiates_where_the_inner_loop_ends():
 
         basis = 1e-5 * np.eye(len(point))
         hessian = np.stack([(down(point + v) - down(point - v)) / 2e-5 for v in basis])
-        found = conjugate_gradients(np.eye(len(point)) + hessian / 1.7, b, 2)
-        assert abs(found - conjugate_gradients(np.eye(len(point)) + hessian / 1.7, b, 3)).max() > 1e-3
-        return unravel(found), scores
+        solution = conjugate_gradients(np.eye(len(point)) + hessian / 1.7, b, 2)
+        assert abs(solution - conjugate_gradients(np.eye(len(point)) + hessian / 1.7, b, 3)).max() > 1e-3
+        return unravel(solution), scores
 
     step = compiled(learner.step, jax.random.key(0), state, batch)
     for t in range(2):
         batch, key = tasks(20 + t, 2, ways=3), jax.random.key(50 + t)
         state, metrics = step(key, state, batch)
-        found = [
+        results = [
             implicit(e, noise)
             for e, noise in zip(each(batch), [factor(split(k)) for k in split(words(50 + t), 2)])
         ]
-        outer.follow(jax.tree.map(lambda *s: np.mean(s, 0), *(s for s, _ in found)))
-        check_metrics(metrics, {n: np.mean([scores[n] for _, scores in found]) for n in ("loss", "accuracy")})
+        outer.follow(jax.tree.map(lambda *s: np.mean(s, 0), *(s for s, _ in results)))
+        check_metrics(
+            metrics, {n: np.mean([scores[n] for _, scores in results]) for n in ("loss", "accuracy")}
+        )
         outer.check(state)
 
     e = each(batch)[1]

@@ -92,10 +92,12 @@ class Reference:
         for own, e in zip(split(key, len(batch.support["x"])), each(batch)):
             inner, last = split(own)
             given.append(((factor(split(inner, c.inner.steps)), factor(last)), e))
-        found = [self.task(self.outer.meta, noise, e, None) for noise, e in given]
+        results = [self.task(self.outer.meta, noise, e, None) for noise, e in given]
 
         def mean(meta: Any) -> float:
-            return float(np.mean([self.task(meta, noise, e, f[2])[0] for (noise, e), f in zip(given, found)]))
+            return float(
+                np.mean([self.task(meta, noise, e, f[2])[0] for (noise, e), f in zip(given, results)])
+            )
 
         slope = gradient(mean, self.outer.meta)
         if not c.learn_rates:
@@ -103,7 +105,7 @@ class Reference:
         sizes = np.concatenate([abs(s).ravel() for s in jax.tree.leaves(slope)])
         assert (sizes.max() > c.clip) == (c.clip < 1)
         self.outer.follow(jax.tree.map(lambda s: np.clip(s, -c.clip, c.clip), slope))
-        return {name: float(np.mean([f[1][name] for f in found])) for name in ("loss", "accuracy")}
+        return {name: float(np.mean([f[1][name] for f in results])) for name in ("loss", "accuracy")}
 
 
 @pytest.mark.parametrize(("config", "steps"), [(ALL, 6), (FIXED, 2)], ids=["all options", "plain"])
@@ -140,6 +142,6 @@ def test_steps_are_those_of_the_paper(config, steps):
     # With a first rate of 0 and a last rate of .02 only the first step changes nothing.
     steps = config.inner.steps
     some = jax.tree.map(lambda r: jnp.zeros(steps).at[-1].set(0.02), state.meta["rates"])
-    found = np.asarray(look(state._replace(meta={**state.meta, "rates": some}), one))
-    still = [np.array_equal(found[i], found[i + 1]) for i in range(5)]
+    outputs = np.asarray(look(state._replace(meta={**state.meta, "rates": some}), one))
+    still = [np.array_equal(outputs[i], outputs[i + 1]) for i in range(5)]
     assert still == [i < steps - 1 for i in range(5)]

@@ -69,8 +69,8 @@ def check_curve(learner: Any, state: Any, batch: Any, expected: Any) -> None:
     def curve(state: Any, one: Any) -> Any:
         return learner.curve(state, one.support, one.query["x"], one.code, len(expected) - 1)
 
-    found = compiled(curve, state, one)(state, one)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    outputs = compiled(curve, state, one)(state, one)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 def own(key: np.ndarray) -> np.ndarray:

@@ -118,8 +118,8 @@ def test_steps_move_towards_where_inner_loops_end(join):
 
     e = each(batch)[1]
     path = ends(plain, outer.meta, e.support, None, 4, inner.rate, decay)
-    found = curve_of(learner, state, batch, 4)
-    np.testing.assert_allclose(found, outputs(plain, path, e), rtol=1e-4, atol=1e-5)
+    predicted = curve_of(learner, state, batch, 4)
+    np.testing.assert_allclose(predicted, outputs(plain, path, e), rtol=1e-4, atol=1e-5)
 
 
 def test_scratch_learns_nothing_and_trains_on_each_support_set():
@@ -146,8 +146,8 @@ def test_scratch_learns_nothing_and_trains_on_each_support_set():
         check_metrics(metrics, {name: np.mean([s[name] for s in scores]) for name in scores[0]})
     e = each(batch)[1]
     path = ends(plain, params, e.support, None, 3, 0.3, 0.6)
-    found = curve_of(learner, state, batch, 3)
-    np.testing.assert_allclose(found, outputs(plain, path, e), rtol=1e-4, atol=1e-5)
+    predicted = curve_of(learner, state, batch, 3)
+    np.testing.assert_allclose(predicted, outputs(plain, path, e), rtol=1e-4, atol=1e-5)
 
     # A support label outside of the classes makes the loss NaN, although scratch learns nothing.
     wrong = np.array(batch.support["y"])

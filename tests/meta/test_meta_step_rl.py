@@ -132,12 +132,12 @@ class Reference:
         values = self.values(seen[0], seen[2])
         advantage, scale = [], 1.0
         for reward, value in zip(seen[2], values):
-            later, found = 0.0, np.zeros(len(reward))
+            later, returns = 0.0, np.zeros(len(reward))
             for t in reversed(range(len(reward))):
                 follows = value[t + 1] if t + 1 < len(reward) else 0.0
                 later = reward[t] + c.discount * follows - value[t] + c.discount * c.gae_lambda * later
-                found[t] = later
-            advantage.append(found)
+                returns[t] = later
+            advantage.append(returns)
         if c.normalize:
             every = np.concatenate(advantage)
             scale = every.std() + 1e-8
@@ -282,7 +282,7 @@ def test_steps_are_those_of_the_papers(name):
         return
     # The evaluation has other numbers of steps than the training, and keys of its own for tasks and episodes.
     measure = evaluator(lambda config: tasks, tasks=3, at=(3, 0), tasks_at_once=2)
-    found = compiled(lambda key, state: measure(agent, config, key, state, None), key, state)(key, state)
+    measured = compiled(lambda key, state: measure(agent, config, key, state, None), key, state)(key, state)
     returns = []
     for one, own in split(words(1), (3, 2)):
         _, (played, _, _) = reference.path(reference.outer.meta, own, uniform(one, (2,), 0.0, 0.4), 3)
@@ -292,7 +292,7 @@ def test_steps_are_those_of_the_papers(name):
                           ("gain@3", returns[:, 3] - returns[:, 0])):  # fmt: skip
         half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
         expected |= {label: values.mean(), f"{label} halfwidth": half, f"{label} median": np.median(values)}
-    assert set(found) == set(expected)
+    assert set(measured) == set(expected)
     for label, value in expected.items():
-        np.testing.assert_allclose(found[label], value, rtol=1e-3, atol=1e-4, err_msg=label)
+        np.testing.assert_allclose(measured[label], value, rtol=1e-3, atol=1e-4, err_msg=label)
     assert special.stdtrit(2, 0.975) > 4  # few tasks give wide intervals

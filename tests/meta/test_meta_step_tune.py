@@ -114,7 +114,7 @@ def choice(stream: int, count: int) -> np.ndarray:
 def test_it_chooses_on_one_stream_and_measures_on_another(several):
     """Stream 601 chooses and stream 600 judges; here the two streams would choose differently."""
     test = {"near": family(), "far": family(0.3)} if several else family()
-    found = tuned(
+    tuning = tuned(
         learner_of, PROBLEM, [(Setting(r), s) for r, s in zip(RATES, STATES)], SEEDS,
         validation=family(), test=test, steps=STEPS, validation_tasks=6, test_tasks=5, tasks_at_once=2,
         diverged_above=BOUND,
@@ -123,7 +123,7 @@ def test_it_chooses_on_one_stream_and_measures_on_another(several):
     assert len(set(chosen.tolist())) > 1
     assert (chosen != choice(600, 6)).any()
     assert (chosen != choice(601, 5)).any()
-    np.testing.assert_array_equal(found.pop("chosen"), chosen)
+    np.testing.assert_array_equal(tuning.pop("chosen"), chosen)
     expected = {}
     for prefix, shift in {"near: ": 0.0, "far: ": 0.3}.items() if several else [("", 0.0)]:
         values: Any = {"loss": [], "sign": [], "diverged": []}
@@ -136,17 +136,17 @@ def test_it_chooses_on_one_stream_and_measures_on_another(several):
             values["diverged"].append((loss > BOUND).mean(1))
         expected |= {prefix + name: np.stack(value) for name, value in values.items()}
     assert any(0 < d < 1 for name, v in expected.items() if "diverged" in name for d in v.ravel())
-    assert_trees_close(found, expected)
+    assert_trees_close(tuning, expected)
 
 
 def test_every_task_of_every_seed_is_of_the_stream_to_be_judged_by():
-    found = per_seed_and_task(
+    tuning = per_seed_and_task(
         learner_of, PROBLEM, Setting(0.3), STATES[0], family(), SEEDS, tasks=4, steps=STEPS, tasks_at_once=3
     )
     each = [
         table(0.3, float(w), drawn(fold_in(words(600), seed), 4)) for w, seed in zip(STATES[0]["w"], SEEDS)
     ]
-    assert_trees_close(found, {name: np.stack([e[name] for e in each]) for name in ("loss", "sign")})
+    assert_trees_close(tuning, {name: np.stack([e[name] for e in each]) for name in ("loss", "sign")})
 
 
 @pytest.mark.parametrize("bound", [0.205, 1e-9, None])
@@ -170,9 +170,8 @@ def test_an_evaluation_measures_fresh_tasks_of_its_key(bound):
             error = some.std(ddof=1) / np.sqrt(len(some))
             expected[f"{name}@{k} halfwidth"] = stats.t.ppf(0.975, len(some) - 1) * error
     if bound == 0.205:
-        np.testing.assert_allclose(
-            expected["diverged@3"], 5 / 7
-        )  # two tasks are left, the fewest for a spread
+        # Two tasks are left, the least number for a spread.
+        np.testing.assert_allclose(expected["diverged@3"], 5 / 7)
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=2e-4, err_msg=name)

@@ -41,7 +41,7 @@ def find(candidates, **options):
 
 def test_the_choice_is_that_of_an_exhaustive_search_on_the_validation_tasks(states):
     rates = (1e-4, 0.01, 0.03)
-    found = find([(settings(rate), states) for rate in rates])
+    tuning = find([(settings(rate), states) for rate in rates])
     score = scorer(learner_of, PROBLEM, FAMILY, tasks=20, steps=3, stream=VALIDATION)
     losses = []
     for rate in rates:
@@ -50,28 +50,28 @@ def test_the_choice_is_that_of_an_exhaustive_search_on_the_validation_tasks(stat
             for i, seed in enumerate(SEEDS)
         ]
         losses.append(np.mean(each, axis=(0, 1)))
-    np.testing.assert_array_equal(found["chosen"], np.argmin(losses, axis=0))
+    np.testing.assert_array_equal(tuning["chosen"], np.argmin(losses, axis=0))
     # The reported scores are those of the chosen candidate on the test tasks, which are other tasks.
-    for k, chosen in enumerate(found["chosen"]):
+    for k, chosen in enumerate(tuning["chosen"]):
         alone = per_seed_and_task(
             learner_of, PROBLEM, settings(rates[chosen]), states, FAMILY, SEEDS, tasks=30, steps=3
         )
-        np.testing.assert_allclose(found["loss"][:, k], alone["loss"][:, :, k].mean(1), rtol=1e-5)
+        np.testing.assert_allclose(tuning["loss"][:, k], alone["loss"][:, :, k].mean(1), rtol=1e-5)
     assert TEST != VALIDATION
 
 
 def test_steps_are_chosen_for_apart(states):
     """A rate that suits one step is too high for many steps, so each number of steps gets its own rate."""
-    found = find([(settings(0.02), states), (settings(0.2), states), (settings(1.0), states)], steps=8)
-    assert found["chosen"].shape == (9,)
+    tuning = find([(settings(0.02), states), (settings(0.2), states), (settings(1.0), states)], steps=8)
+    assert tuning["chosen"].shape == (9,)
     best = np.array([find([(settings(r), states)], steps=8)["loss"].mean(0) for r in (0.02, 0.2, 1.0)])
-    assert (found["loss"].mean(0) <= np.nanmax(best, axis=0) + 1e-6).all()
+    assert (tuning["loss"].mean(0) <= np.nanmax(best, axis=0) + 1e-6).all()
 
 
 def test_a_candidate_that_diverges_is_not_chosen_and_its_tasks_are_counted(states):
-    found = find([(settings(1e6), states), (settings(0.01), states)])
-    np.testing.assert_array_equal(found["chosen"][1:], 1)
-    np.testing.assert_array_equal(found["diverged"], 0)
+    tuning = find([(settings(1e6), states), (settings(0.01), states)])
+    np.testing.assert_array_equal(tuning["chosen"][1:], 1)
+    np.testing.assert_array_equal(tuning["diverged"], 0)
     wild = find([(settings(1e30), states)])
     assert (wild["diverged"][:, 3] > 0.9).all()
     np.testing.assert_array_equal(wild["diverged"][:, 0], 0)

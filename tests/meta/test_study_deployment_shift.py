@@ -103,21 +103,21 @@ def test_the_oracle_undoes_a_shift():
     state = oracle.init(jax.random.key(3), given)._replace(meta=params)
     names, often = np.roll(np.arange(10), 3), np.arange(1, 11) / 55
     code = jnp.concatenate([jnp.zeros(5), jnp.asarray(often), jax.nn.one_hot(names, 10).reshape(-1)])
-    found = np.asarray(oracle.curve(state, {}, x, code, 0)[0])
+    outputs = np.asarray(oracle.curve(state, {}, x, code, 0)[0])
     plain = np.asarray(problem.predict(params, (), {"x": x}, x)) + np.log(often)
-    np.testing.assert_allclose(found[:, names], plain, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs[:, names], plain, rtol=1e-4, atol=1e-4)
     # Brightness and contrast, where nothing was cut off.
     faded = 0.5 + 0.6 * (x - 0.5) + 0.1
     shift = code.at[1].set(0.1).at[2].set(0.4)
-    np.testing.assert_allclose(oracle.curve(state, {}, faded, shift, 0)[0], found, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(oracle.curve(state, {}, faded, shift, 0)[0], outputs, rtol=1e-3, atol=1e-3)
 
 
 def test_batch_norm_takes_the_statistics_it_is_given():
     problem = study._normed()
     x = jax.random.normal(jax.random.key(0), (20, 5))
     params, state = problem.init(jax.random.key(1), x)
-    found = problem.predict(params, state, {"x": 3 * x + 1}, 3 * x + 1)
-    np.testing.assert_allclose(found, problem.predict(params, state, {"x": x}, x), atol=1e-3)
+    outputs = problem.predict(params, state, {"x": 3 * x + 1}, 3 * x + 1)
+    np.testing.assert_allclose(outputs, problem.predict(params, state, {"x": x}, x), atol=1e-3)
     # A query is judged alone, by the statistics of the support set.
     few = problem.predict(params, state, {"x": x}, x[:3])
     np.testing.assert_allclose(few, problem.predict(params, state, {"x": x}, x + 0)[:3], atol=1e-5)

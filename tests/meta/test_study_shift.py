@@ -78,12 +78,14 @@ def test_one_step_on_linear_tasks_is_the_closed_form():
 
 def test_letters_are_split_without_overlap():
     tables = {s: np.full((80, 1), i) * 1000 + np.arange(80)[:, None] for i, s in enumerate(_scripts())}
-    found = distribution_shift._split(tables, 4)
-    assert len(found["narrow: training"]) == len(found["wide: training"]) == 48
-    seen = {int(x) // 1000 for name in found if name != "unseen" for x in found[name].ravel()}
-    assert not seen & {int(x) // 1000 for x in found["unseen"].ravel()}
+    split_tables = distribution_shift._split(tables, 4)
+    assert len(split_tables["narrow: training"]) == len(split_tables["wide: training"]) == 48
+    seen = {int(x) // 1000 for name in split_tables if name != "unseen" for x in split_tables[name].ravel()}
+    assert not seen & {int(x) // 1000 for x in split_tables["unseen"].ravel()}
     for training in ("narrow", "wide"):
-        parts = [set(found[f"{training}: {p}"].ravel().tolist()) for p in ("training", "validation", "test")]
+        parts = [
+            set(split_tables[f"{training}: {p}"].ravel().tolist()) for p in ("training", "validation", "test")
+        ]
         assert not (parts[0] & parts[1])
         assert not (parts[0] & parts[2])
         assert not (parts[1] & parts[2])

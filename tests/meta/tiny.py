@@ -146,8 +146,8 @@ class Plain(NamedTuple):
 
     def scores(self, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """What is reported of outputs [n, outputs]: means."""
-        found = {"loss": float(self.loss(outputs, y))}
-        return found | ({"accuracy": np.mean(outputs.argmax(-1) == y)} if self.labels else {})
+        metrics = {"loss": float(self.loss(outputs, y))}
+        return metrics | ({"accuracy": np.mean(outputs.argmax(-1) == y)} if self.labels else {})
 
 
 def linear(head: Tree, features: np.ndarray) -> np.ndarray:
@@ -277,18 +277,18 @@ class Outer:
         assert_trees_close(state.meta, self.meta)
         assert int(state.taken) == self.taken
         assert_trees_close(state.net_state, net_state)
-        found = {type(part).__name__: part for part in state.opt_state}
+        parts = {type(part).__name__: part for part in state.opt_state}
         if isinstance(self.optimizer, Momentum):
-            assert set(found) == {"TraceState", "EmptyState"}
-            assert_trees_close(found["TraceState"].trace, self.optimizer.trace)
+            assert set(parts) == {"TraceState", "EmptyState"}
+            assert_trees_close(parts["TraceState"].trace, self.optimizer.trace)
             return
-        adam = found.pop("ScaleByAdamState")
+        adam = parts.pop("ScaleByAdamState")
         assert_trees_close((adam.mu, adam.nu), (self.optimizer.mu, self.optimizer.nu))
         assert int(adam.count) == self.taken
-        scheduled = found.pop("ScaleByScheduleState", None)
+        scheduled = parts.pop("ScaleByScheduleState", None)
         assert (scheduled is not None) == callable(self.rate)
         assert scheduled is None or int(scheduled.count) == self.taken
-        assert set(found) <= {"EmptyState"}
+        assert set(parts) <= {"EmptyState"}
 
 
 def nudged(tree: Tree, seed: int = 11) -> Tree:
@@ -304,14 +304,14 @@ Task = Callable[[Tree, Any, Episode, int, Any], tuple[float, dict[str, float], A
 def meta_step(outer: Outer, task: Task, drawn: list[Any], episodes: Episode) -> dict[str, float]:
     """Step along the gradient of the mean loss over tasks, by central differences; returns mean metrics."""
     given = list(zip(drawn, each(episodes), strict=True))
-    found = [task(outer.meta, d, e, outer.taken, None) for d, e in given]
-    held = [h for _, _, h in found]
+    results = [task(outer.meta, d, e, outer.taken, None) for d, e in given]
+    held = [h for _, _, h in results]
 
     def mean(meta: Tree) -> float:
         return float(np.mean([task(meta, d, e, outer.taken, h)[0] for (d, e), h in zip(given, held)]))
 
     outer.follow(gradient(mean, outer.meta))
-    return {name: float(np.mean([m[name] for _, m, _ in found])) for name in found[0][1]}
+    return {name: float(np.mean([m[name] for _, m, _ in results])) for name in results[0][1]}
 
 
 def check_metrics(metrics: Any, expected: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lrn import check, nets
 from lrn.rl.exploration import CountConfig, RNDConfig, Transitions, count_bonus, grid, one_hot, rnd, tiles
+from lrn.rl.exploration import bonus as bonuses
 from lrn.rl.exploration.counts import CountState
 
 
@@ -212,3 +213,16 @@ def test_coefficients_are_swept():
 def test_bad_input(make, words):
     with pytest.raises(check.InputError, match=words):
         make()
+
+
+def test_both_is_the_sum_of_two_bonuses():
+    """Each with its own counts: of pairs, and of where an action led."""
+    coding = grid([0.0], [4.0], [4])
+    pairs, places = count_bonus(coding, CountConfig(beta=1.0), 2), count_bonus(coding, CountConfig(beta=10.0))
+    bonus = bonuses.both(pairs, places)
+    here, after = jnp.array([[0.5], [0.5], [1.5]]), jnp.array([[1.5], [2.5], [1.5]])
+    action = jnp.array([0, 1, 0])
+    state = bonus.init(jax.random.key(0), here)
+    state = bonus.update(jax.random.key(1), state, Transitions(here, action, after))
+    paid = bonus.bonus(state, here, action, after)
+    np.testing.assert_allclose(paid, 1.0 + 10.0 / np.sqrt([2.0, 1.0, 2.0]), rtol=1e-6)

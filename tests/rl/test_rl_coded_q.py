@@ -17,6 +17,7 @@ from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import discretize, make
 from lrn.rl.evaluate import rollouts
 from lrn.rl.exploration import CountConfig, count_bonus, grid, one_hot, white
+from lrn.rl.exploration.ascent import ascent
 from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 from lrn.rl.exploration.deep_sea import beats_dithering, deep_sea, score, scored, table, tabular
 from lrn.types import Mean
@@ -253,9 +254,28 @@ def test_noise_moves_along_ordered_actions():
     np.testing.assert_allclose(np.asarray(state.visits[0]) / 2000, expected, atol=0.035)
 
 
+def test_noise_moves_each_dimension_by_itself():
+    """From the middle of a 3 x 3 grid the two levels move independently, with the chances of a normal."""
+    env = discretize(ascent(3, 2), 3)
+    config = CodedQConfig(
+        epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.8, num_envs=4000, rollout_length=1
+    )
+    agent = coded_q(env, grid([-0.5], [3.5], [4]), config, noise=white(), dimensions=2)
+    state = agent.init(jax.random.key(0), None)
+    state = state._replace(weights=jnp.zeros((4, 9)).at[0, 4].set(1.0))
+    state, _ = jax.jit(agent.step)(jax.random.key(1), state, None)
+    tail = reference.norm.cdf(-0.5 / 0.8)
+    one = np.array([tail, 1 - 2 * tail, tail])
+    np.testing.assert_allclose(np.asarray(state.visits[0]) / 4000, np.outer(one, one).ravel(), atol=0.025)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (
+            lambda: coded_q(discretize(ascent(2, 2), 3), one_hot(2), CodedQConfig(), dimensions=3),
+            "9 actions are no power of 3",
+        ),
         (lambda: CodedQConfig(select="greedy"), "select 'greedy' is not known"),
         (lambda: CodedQConfig(rollout_length=0), "rollout_length must be at least 1"),
         (lambda: CodedQConfig(total_steps=2**31), "total_steps must be at most 2,147,483,647"),

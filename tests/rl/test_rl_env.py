@@ -14,6 +14,7 @@ import pytest
 
 from lrn.rl import env as envs
 from lrn.rl import play as plays
+from lrn.rl import spaces
 from lrn.rl.env import Box, Discrete, as_float, discretize, from_gymnax, make, merge_truncation, time_limit
 from lrn.rl.exploration.coding import simhash
 from lrn.rl.identity import continuous_echo, echo
@@ -260,6 +261,31 @@ def test_discretize_covers_the_range():
     np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
 
 
+def two_arms():
+    """Pays the first component of the action plus ten times the second, in [-1, 1] and [0, 2]."""
+    box = Box(jnp.array([-1.0, 0.0]), jnp.array([1.0, 2.0]), (2,))
+
+    def move(key, state, action):
+        reward = action[0] + 10.0 * action[1]
+        return state, envs.Step(reward, jnp.array(True), jnp.array(False), jnp.zeros(1))
+
+    return envs.Env("two arms", lambda key: (jnp.zeros(1), jnp.int32(0)), move, (1,), box, 1)
+
+
+def test_discretize_numbers_all_combinations():
+    """The levels of several dimensions are the digits of the action, the last dimension's last."""
+    env = discretize(two_arms(), 3)
+    assert env.actions == Discrete(9)
+    _, state = env.reset(jax.random.key(0))
+    paid = [float(env.move(jax.random.key(1), state, jnp.int32(a))[1].reward) for a in range(9)]
+    np.testing.assert_allclose(paid, [a + 10 * b for a in (-1, 0, 1) for b in (0, 1, 2)])
+    actions = jnp.arange(9).reshape(3, 3)
+    levels = spaces.levels_of(actions, 3, 2)
+    assert levels.shape == (3, 3, 2)
+    assert levels[1].tolist() == [[1, 0], [1, 1], [1, 2]]
+    np.testing.assert_array_equal(spaces.action_of(levels, 3), actions)
+
+
 def flags(env, actions):
     """(terminated, truncated) of each step."""
     return [(bool(step.terminated), bool(step.truncated)) for _, step in play(env, jnp.array(actions))]
@@ -389,6 +415,7 @@ BAD = {
     ),
     "discrete agent": (lambda: envs.require_discrete(make("Pendulum-v1"), "dqn"), "dqn needs discrete"),
     "continuous agent": (lambda: envs.require_continuous(echo(), "sac"), "sac needs continuous"),
+    "too many levels": (lambda: discretize(two_arms(), 50_000), "more than an int32 can number"),
     "one bin": (lambda: discretize(continuous_echo(), 1), "bins must be at least 2"),
 }
 

@@ -10,7 +10,7 @@ from scipy import signal
 from scipy import stats as reference
 
 from lrn import check
-from lrn.rl.exploration import colored, ornstein_uhlenbeck, pink, white
+from lrn.rl.exploration import colored, either, ornstein_uhlenbeck, pink, white
 
 LENGTH = 512
 
@@ -144,3 +144,18 @@ def test_keys_are_used_once(key_reuse_checks):
 def test_bad_input(make, words):
     with pytest.raises(check.InputError, match=words):
         make()
+
+
+def test_either_is_one_of_two_noises_and_can_be_swept():
+    """Lanes with a number below one half have the first's correlation, others the second's."""
+
+    def lane(which, key):
+        noise = either(ornstein_uhlenbeck(2.0), ornstein_uhlenbeck(0.05), which)
+        init, draw = jax.random.split(key)
+        return noise.sample(draw, noise.init(init, (300,)), 64)[0]
+
+    x = jax.jit(jax.vmap(lane))(jnp.array([0.0, 1.0]), jax.random.split(jax.random.key(3), 2))
+    x = np.asarray(x)  # [which, steps, paths]
+    lagged = (x[:, 4:] * x[:, :-4]).mean((1, 2))
+    np.testing.assert_allclose(lagged, np.exp(-4 * np.array([2.0, 0.05])), atol=0.06)
+    np.testing.assert_allclose(x.var((1, 2)), [1.0, 1.0], atol=0.12)

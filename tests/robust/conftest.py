@@ -1,4 +1,4 @@
-"""Shared small networks with known worst cases, and jax's strict modes for every test in this folder."""
+"""Small networks with known worst cases, and jax's strict modes for every test in this folder."""
 
 import itertools
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from lrn.types import Net
 
 @pytest.fixture(autouse=True, scope="module")
 def _modes():
-    """Key-reuse and rank-promotion checks; and quick compiles, for these programs run once each."""
+    """Key-reuse and rank-promotion checks; compilation is quick, because each of these programs runs once."""
     quick = "jax_disable_most_optimizations"
     before = jax.config.read(quick)
     jax.config.update(quick, True)
@@ -23,7 +23,7 @@ def _modes():
 
 
 def _mlp(*widths: int, activation=jnp.tanh) -> Net:
-    """A plain-function MLP; smooth by default, so that gradients have no exact zeros."""
+    """An MLP as a plain function; smooth by default, so that no gradient is exactly zero."""
 
     def init(key, x):
         sizes = [x[0].size, *widths]
@@ -49,7 +49,7 @@ def mlp():
 
 
 class Linear(NamedTuple):
-    """Two classes, margin(x) = (2y-1)(w.x + b) up to sign: the worst case in a ball is known exactly."""
+    """Two classes with margin(x) = (2y-1)(w.x + b) up to sign: the worst case in a ball is known exactly."""
 
     x: jax.Array  # [batch, 8, 8, 1] in [0, 1]
     y: jax.Array  # [batch] in {0, 1}
@@ -62,11 +62,11 @@ class Linear(NamedTuple):
 
     @property
     def direction(self):
-        """The gradient of the margin loss (wrong minus true logit) of each example, [batch, 64]."""
+        """The gradient of the margin loss (wrong minus true logit) for each example, [batch, 64]."""
         return np.where(np.asarray(self.y)[:, None] == 1, -1, 1) * self.w[None, :]
 
     def margins(self, z):
-        """Wrong minus true logit, [batch], in float64."""
+        """The wrong minus the true logit, [batch], in float64."""
         z = np.asarray(z, np.float64).reshape(len(z), -1)
         return np.where(np.asarray(self.y) == 1, -1, 1) * (z @ self.w.astype(np.float64) + self.b)
 

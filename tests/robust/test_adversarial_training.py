@@ -68,7 +68,7 @@ def test_standard_training_is_the_loop_by_hand(mlp, batch, optimizer):
 
 
 def test_warm_up_and_constant_rate():
-    # One parameter, whose loss has a gradient of 1/2 at every step: logits (0, 1e-9 p) and label 0.
+    # One parameter with logits (0, 1e-9 p) and label 0: the gradient of the loss is 1/2 at every step.
     def apply(params, state, x, *, key=None, train=False):
         return jnp.stack([jnp.zeros(1), 1e-9 * params[None]], axis=1), state
 
@@ -95,7 +95,7 @@ def test_warm_up_and_constant_rate():
 
 
 def linear_net():
-    """Two classes with margin w.x + b: adversarial training of it has a closed form."""
+    """Two classes with margin w.x + b, for which adversarial training has a closed form."""
 
     def init(key, x):
         return {"w": jnp.linspace(-1, 1, x[0].size), "b": jnp.zeros(())}, ()
@@ -129,8 +129,7 @@ def test_on_a_linear_model_it_minimizes_the_worst_case_loss(batch, attack):
 
 
 def test_the_attack_sees_evaluation_mode_and_the_update_training_mode(batch):
-    # A network whose logits differ by mode, and whose state counts the images it was trained on by their
-    # mean.
+    # The network notes its modes, and its state is the mean of the last training batch.
     modes = []
 
     def apply(params, state, x, *, key=None, train=False):
@@ -143,7 +142,7 @@ def test_the_attack_sees_evaluation_mode_and_the_update_training_mode(batch):
     learner = adversarial_training(net, AdversarialTrainingConfig(), attack)
     state = learner.init(jax.random.key(0), batch)
     after, _ = learner.step(jax.random.key(1), state, batch)
-    *attacked, trained = modes  # shapes are looked at too, in evaluation mode
+    *attacked, trained = modes  # the shapes are also computed in evaluation mode
     assert set(attacked) == {(False, False)}
     assert trained == (True, True)
     x_adv = attack(
@@ -188,7 +187,7 @@ def test_rates_and_eps_sweep_under_vmap(mlp, batch):
 
 
 def test_it_makes_a_network_robust(mlp):
-    # Two features: one large and reliable, many tiny and predictive ones that an eps of .1 turns around.
+    # Two features: one is large and reliable; many are tiny and predictive, and an eps of .1 reverses them.
     def draw(key, n):
         y_key, noise_key = jax.random.split(key)
         y = jax.random.randint(y_key, (n,), 0, 2)

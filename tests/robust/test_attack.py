@@ -1,4 +1,4 @@
-"""What holds for every attack, and the checks on inputs."""
+"""Properties that every attack has, and the checks of inputs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -30,7 +30,7 @@ EPS = (0.0, 0.1, 0.3)
 
 
 class Case(NamedTuple):
-    """One attack, compiled once alone and once over three lanes that differ in eps, key and parameters."""
+    """One attack, compiled once alone, and once over three lanes that differ in eps, key and parameters."""
 
     name: str
     factory: Callable
@@ -62,7 +62,7 @@ def case(request, mlp):
 
 
 def in_box(x):
-    return bool(jnp.all((x >= 0) & (x <= 1)))  # False for a NaN too
+    return bool(jnp.all((x >= 0) & (x <= 1)))  # also False for NaN
 
 
 def test_stays_in_ball_and_box(case):

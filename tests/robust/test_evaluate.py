@@ -95,7 +95,7 @@ def test_zero_gradient_fraction(linear):
         return [zero_gradient_fraction(f, linear.x, linear.y) for f in networks]
 
     assert fractions() == [0, pytest.approx(0.5), 1]
-    # d loss / dx = p_wrong w: the largest entry of it is above the tolerance for some examples only.
+    # d loss / dx = p_wrong w; its largest entry is above the tolerance for some examples only.
     p_wrong = 1 / (1 + np.exp(-linear.margins(linear.x)))
     largest = p_wrong * np.abs(linear.w).max()
     share = jax.jit(lambda t: zero_gradient_fraction(linear.logits, linear.x, linear.y, tolerance=t))
@@ -104,7 +104,7 @@ def test_zero_gradient_fraction(linear):
 
 
 def test_a_network_that_hides_its_gradient_is_caught_and_an_honest_one_is_not(linear):
-    # Rounding the input to 64 levels costs no accuracy and leaves no gradient: robust to PGD in looks only.
+    # Rounding to 64 levels costs no accuracy and removes the gradient: robustness to PGD is only apparent.
     @jax.jit
     def measure(key, hide):
         def logits(z):
@@ -120,11 +120,11 @@ def test_a_network_that_hides_its_gradient_is_caught_and_an_honest_one_is_not(li
         return [m.mean() for m in masks], masking_gap(*masks[:2]), dead
 
     (white, black, free), gap, dead = measure(jax.random.key(0), True)
-    assert white > 0.9  # "robust"
+    assert white > 0.9  # the network looks robust
     assert dead == 1
     assert black < white - 0.3
     assert gap == pytest.approx(float(white - black), abs=1e-6)
-    assert free > 0.9  # an attack that may do anything fails: the attack is broken, not the network strong
+    assert free > 0.9  # an attack without limits fails, so the attack is broken
     (white, black, free), gap, dead = measure(jax.random.key(0), False)
     assert 0 < white <= black
     assert gap == dead == free == 0

@@ -1,4 +1,4 @@
-"""Half precision: computed in float32, rounded towards the image, never out of the ball."""
+"""Half precision: attacks compute in float32, round towards the image and stay in the ball."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from lrn.robust.square import SquareConfig, square
 
 HALF = [jnp.float16, jnp.bfloat16]
 FLOATS = [*HALF, jnp.float32, jnp.float64]
-SMALL = {  # eps is a half of a step of bfloat16 near 1, or a few of them
+SMALL = {  # each eps is a half of a bfloat16 step near 1, or a few of these steps
     "fgsm": (fgsm(FGSMConfig(eps=1e-3)), "linf", 1e-3),
     "fgm": (fgsm(FGSMConfig(eps=2 / 255, norm="l2")), "l2", 2 / 255),
     "rs_fgsm": (rs_fgsm(RSFGSMConfig(eps=3e-3)), "linf", 3e-3),
@@ -25,7 +25,7 @@ SMALL = {  # eps is a half of a step of bfloat16 near 1, or a few of them
 
 @pytest.fixture(autouse=True)
 def _where_it_compiles(request):
-    """Cases of float16 are skipped where XLA has none."""
+    """Skip the cases of float16 where XLA lacks float16."""
     call = getattr(request.node, "callspec", None)
     if call is not None and call.params.get("dtype") is jnp.float16:
         request.getfixturevalue("float16")
@@ -41,7 +41,7 @@ def length(delta, norm):
 
 def images(dtype, n=16):
     x = np.random.default_rng(0).uniform(size=(n, 4, 4, 1))
-    x.ravel()[:6] = [0, 1, 1e-6, 1 - 1e-4, 0.5, 2**-14]  # the edges of the box, and subnormal in float16
+    x.ravel()[:6] = [0, 1, 1e-6, 1 - 1e-4, 0.5, 2**-14]  # edges of the box, and a subnormal of float16
     return jnp.asarray(x, dtype)
 
 
@@ -51,7 +51,7 @@ def test_rounding_is_towards_the_original_and_no_further_than_one_step(dtype):
     size = np.concatenate([rng.uniform(size=4000), 10.0 ** rng.uniform(-12, 0, 4000), [0, 1, 1e-30, 3e-38]])
     z = size.astype(np.float32)
     x = np.roll(z, 1).astype(kind)
-    x[::3] = z[::3].astype(kind)  # some next to each other
+    x[::3] = z[::3].astype(kind)  # some values are neighbors
     ours = jax.jit(narrow)(z, x)
     assert ours.dtype == dtype
     nearest = z.astype(kind)
@@ -59,7 +59,7 @@ def test_rounding_is_towards_the_original_and_no_further_than_one_step(dtype):
         z > x.astype(np.float32), nearest.astype(np.float32) > z, nearest.astype(np.float32) < z
     )
     exact = np.where(beyond, np.nextafter(nearest, x), nearest)
-    settled = z > 1e-30  # below lies what bfloat16 holds and float32 cannot divide
+    settled = z > 1e-30  # bfloat16 holds smaller values, and float32 cannot divide by them
     np.testing.assert_array_equal(np.asarray(ours)[settled], exact[settled])
     assert (
         np.abs(np.asarray(ours)[~settled].astype(np.float32)) <= np.maximum(z, x.astype(np.float32))[~settled]
@@ -89,7 +89,7 @@ def test_projections_and_starts_stay_in_ball_and_box(norm, dtype):
                 if eps == 0:
                     np.testing.assert_array_equal(point, x)
         far, near = (np.asarray(p.astype(jnp.float32)) for p in run(jax.random.key(0), 0.3))
-        assert np.abs(far - near).max() > 0.05  # the start is drawn, not projected noise
+        assert np.abs(far - near).max() > 0.05  # the start is random, and no projected noise
 
 
 @pytest.mark.parametrize("dtype", [*HALF, jnp.float64])
@@ -116,12 +116,12 @@ def test_attacks_stay_in_ball_and_box_and_give_the_dtype_back(dtype):
             np.testing.assert_allclose(
                 distance(x_adv, x, norm), length(float64(x_adv) - float64(x), norm), rtol=1e-5, atol=1e-8
             )
-            if eps > 0.01:  # and it moves
+            if eps > 0.01:  # the point moves
                 assert length(float64(x_adv) - float64(x), norm).max() > 0.5 * eps, name
 
 
 def linear(dtype):
-    """Two classes with gradients far from zero: the right answer is known."""
+    """Two classes with gradients far from zero, so that the right result is known."""
     weights = np.linspace(1, 2, 16) * np.array([1, -1] * 8)
 
     def logits(z):
@@ -133,7 +133,7 @@ def linear(dtype):
 
 @pytest.mark.parametrize("dtype", HALF)
 def test_small_steps_add_up(dtype):
-    # A step of .0005 is less than half of bfloat16's spacing near .75: rounded at once it would go nowhere.
+    # A step of .0005 is less than half of bfloat16's spacing near .75: rounding each step would undo it.
     logits, direction = linear(dtype)
     x = jnp.full((2, 4, 4, 1), 0.75, dtype)
     y = jnp.array([0, 1])

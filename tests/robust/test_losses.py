@@ -1,4 +1,4 @@
-"""Losses against optax, float64 and loops."""
+"""Losses against optax, float64 arithmetic and loops."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_cross_entropy_keeps_its_gradient_where_the_network_is_sure():
     exact = np.exp(np.array([0.0, 1.0])) / np.exp(40)  # p_1 and p_2; p_0 - 1 is minus their sum
     np.testing.assert_allclose(ours, [-exact.sum(), *exact], rtol=1e-4)
     _, (theirs,) = value_and_gradient(optax.losses.softmax_cross_entropy_with_integer_labels)(z, y)
-    assert theirs[0] == 0  # why ours is written otherwise
+    assert theirs[0] == 0  # the textbook form rounds to 0
 
 
 def test_margin_and_dlr_match_their_definitions(logits):

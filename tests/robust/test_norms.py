@@ -1,4 +1,4 @@
-"""Balls, box, steps and starts against definitions and scipy."""
+"""Balls, the box, steps and random starts against their definitions and scipy."""
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ def test_l2_start_is_uniform_in_the_ball():
     delta = np.asarray(random_start(jax.random.key(0), x, EPS, "l2") - x)
     radius = np.linalg.norm(delta, axis=1)
     assert stats.kstest((radius / EPS) ** 5, "uniform").pvalue > 1e-3
-    # A coordinate of a uniform point on the sphere in 5 dimensions: (1 + u) / 2 ~ Beta(2, 2).
+    # A coordinate u of a uniform point on the sphere in 5 dimensions: (1 + u) / 2 ~ Beta(2, 2).
     assert stats.kstest((1 + delta[:, 0] / radius) / 2, stats.beta(2, 2).cdf).pvalue > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Labels that are no class and pixels outside the box: refused, or NaN where they cannot be read."""
+"""Labels outside of the classes and pixels outside of the box raise an error, or give NaN under jit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,17 +34,17 @@ WEIGHTS = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 
 
 def logits(z):
-    """Three classes, every logit below 0: a true logit that is missing and counts as 0 would beat them."""
+    """Three classes with all logits below 0: a missing true logit that counted as 0 would beat them."""
     return z.reshape(z.shape[0], -1) @ jnp.asarray(WEIGHTS) - 20
 
 
 GOOD = np.random.default_rng(1).uniform(0.3, 0.7, (7, 2, 2, 2)).astype(np.float32)
 LABELS = np.argmax(GOOD.reshape(7, 8) @ WEIGHTS, 1)
-OFF = {1: -0.1, 2: 1.5, 3: np.nan, 4: 255.0}  # example: a pixel of it
+OFF = {1: -0.1, 2: 1.5, 3: np.nan, 4: 255.0}  # from example to one of its pixels
 
 
 def broken():
-    """Images and labels of which only the first example and the last are in range."""
+    """Images and labels; only the first and the last example are in range."""
     x, y = GOOD.copy(), LABELS.copy()
     for i, pixel in OFF.items():
         x[i, 1, 0, 1] = pixel
@@ -101,8 +101,8 @@ def test_refused_in_one_sentence_where_the_values_can_be_read(where, change, sen
     with pytest.raises(ValueError, match=sentence) as error:
         call()
     assert "\n" not in str(error.value)
-    if where != "step":  # whose loss checks the labels, for it has the logits anyway
-        assert all(ran)  # traced at most: nothing was computed
+    if where != "step":  # the loss checks the labels, because it has the logits
+        assert all(ran)  # the network was traced at most, and computed nothing
 
 
 def test_values_that_a_jitted_function_closes_over_are_read():
@@ -147,7 +147,7 @@ def test_losses_are_nan_in_value_and_gradient_for_a_label_that_is_no_class(name)
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32])
 def test_labels_of_few_bits_name_the_class_they_say(dtype):
-    # Counting the classes in 8 bits would begin again at 256 and find two true classes in a row of 300.
+    # A count of classes in 8 bits would wrap at 256 and find two true classes in a row of 300.
     z = jnp.asarray(np.random.default_rng(0).normal(size=(3, 300)), jnp.float32)
     y = np.array([3, 100, 127])
     for name in LOSSES:

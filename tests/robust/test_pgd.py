@@ -1,4 +1,4 @@
-"""FGSM and PGD against closed forms, foolbox, and their own iterates."""
+"""FGSM and PGD against closed forms, foolbox, and the iterates of PGD."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def worst_case(linear, eps, norm):
     if norm == "linf":
         return np.clip(x + eps * np.sign(direction), 0, 1) - x
 
-    def move(g, x, scale):  # the maximizer of g.d - |d|^2 / (2 scale) in the box; its length grows with scale
+    def move(g, x, scale):  # the maximizer of g.d - |d|^2 / (2 scale) in the box; grows with the scale
         return np.clip(scale * g, -x, 1 - x)
 
     scales = [
@@ -41,7 +41,7 @@ def test_fgsm_on_a_linear_model_is_the_closed_form(linear):
 def test_pgd_on_a_linear_model_reaches_the_worst_case(linear, norm, radii, start):
     run = jax.jit(lambda config: pgd(config)(jax.random.key(0), linear.logits, linear.x, linear.y))
     for eps in radii:
-        # Where the box is active, projecting on ball and then box stops O(step) short of the optimum for L2.
+        # Where the box binds, projecting on the ball and then the box stops O(step) short of the L2 optimum.
         step, steps = (eps / 10, 20) if norm == "linf" else (eps / 200, 2000)
         x_adv = run(PGDConfig(eps, step, steps, norm=norm, random_start=start))
         exact = linear.margins(np.asarray(linear.x).reshape(-1, 64) + worst_case(linear, eps, norm))
@@ -52,13 +52,13 @@ def test_pgd_on_a_linear_model_reaches_the_worst_case(linear, norm, radii, start
 
 
 def test_rs_fgsm_is_its_definition(linear):
-    # On a linear model a step of 1.25 eps from anywhere in the ball: clip(start + 1.25 eps sign).
+    # On a linear model a step of 1.25 eps from any point of the ball gives clip(start + 1.25 eps sign).
     eps, key = 0.1, jax.random.key(3)
     x_adv = rs_fgsm(RSFGSMConfig(eps=eps))(key, linear.logits, linear.x, linear.y)
     moved = (np.asarray(x_adv) - np.asarray(linear.x)).reshape(-1, 64) * np.sign(linear.direction)
     inside = (np.asarray(x_adv) > 1e-6) & (np.asarray(x_adv) < 1 - 1e-6)
     moved = moved[inside.reshape(-1, 64)]
-    # start ~ U(-1, 1) eps: where it is above -.25 the pixel ends on the face, else at start + 1.25.
+    # start ~ U(-1, 1) eps: a pixel with a start above -.25 ends on the face, any other at start + 1.25.
     assert np.isclose(moved, eps, atol=1e-6).mean() == pytest.approx(1.25 / 2, abs=0.03)
     assert moved.min() == pytest.approx(0.25 * eps, abs=0.01 * eps)
 
@@ -98,7 +98,7 @@ def test_equals_foolbox(mlp, attack, peer, keywords):
     keywords = keywords | ({"steps": 20} if "Projected" in peer else {})
     eps = 0.4 if peer.startswith("L2") else 0.05
     with jax.enable_x64(True), jax.debug_key_reuse(False), jax.numpy_rank_promotion("allow"):
-        # Float64, so that two ways of writing cross-entropy cannot disagree about a tiny gradient.
+        # In float64 the two forms of cross-entropy agree about tiny gradients.
         net = mlp(24, 5)
         x = jax.random.uniform(jax.random.key(0), (32, 8, 8, 1))
         params = jax.tree.map(lambda p: 3 * p, net.init(jax.random.key(1), x)[0])
@@ -114,7 +114,7 @@ def test_equals_foolbox(mlp, attack, peer, keywords):
 
 def test_the_best_point_is_never_worse_than_any_iterate(small):
     logits, x, y = small
-    # Steps far too large for this network: the loss goes up and down, and the last point is not always best.
+    # Steps far too large for this network: the loss goes up and down, so the last point is not always best.
     config = PGDConfig(eps=0.15, step_size=0.12, steps=8, random_start=False)
 
     def objective(z):
@@ -142,11 +142,11 @@ def test_the_best_point_is_never_worse_than_any_iterate(small):
     assert (fooled == fooled_at.any(axis=0)).all()
     eligible = jnp.where(fooled_at == fooled[None], losses, -jnp.inf)
     np.testing.assert_allclose(loss, eligible.max(axis=0), atol=1e-4)
-    assert (loss > losses[-1] + 1e-3).any()  # returning the last iterate would be noticed
+    assert (loss > losses[-1] + 1e-3).any()  # an attack that returned the last iterate would fail here
 
 
 def test_misclassified_comes_before_high_loss():
-    # Three classes, one pixel: the loss of class 0 is higher at 0.8, where it still wins, than at 0.2.
+    # Three classes, one pixel: the loss of class 0 is higher at 0.8, where class 0 still wins, than at 0.2.
     def logits(z):
         p = z[:, 0]
         return (
@@ -165,7 +165,7 @@ def test_misclassified_comes_before_high_loss():
 
 
 def test_a_loss_that_is_nan_is_never_preferred():
-    def objective(z):  # NaN at the start and above 0.6; grows in between
+    def objective(z):  # the loss is NaN at the start and above 0.6, and grows between
         p = z[:, 0]
         return jnp.where((p <= 0.5) | (p > 0.6), jnp.nan, p), jnp.zeros(1, bool)
 

@@ -1,6 +1,6 @@
-"""Whole runs of attacks, of adversarial training and of evaluations against plain NumPy, every option on.
+"""Whole attacks, adversarial trainings and evaluations against plain NumPy, with every option in use.
 
-A reference makes the draws that the key is documented to make; all else is float64 arithmetic of the papers.
+A reference draws from the key as documented; the rest is the papers' arithmetic in float64.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ from tests import plain
 RNG = np.random.default_rng(3)
 LINEAR, SQUARED = RNG.normal(size=(6, 4)), RNG.normal(size=(6, 4))
 X = RNG.uniform(size=(7, 3, 2))
-X[0, 0] = [0.02, 0.97]  # near two faces of the box
+X[0, 0] = [0.02, 0.97]  # a point near two faces of the box
 
 
 def logits_of(x, xp=np):
-    """Four classes from six pixels, not linear, so that a gradient says where it was taken."""
+    """A nonlinear network from six pixels to four classes: its gradient depends on the point."""
     flat = x.reshape(len(x), 6)
     return flat @ xp.asarray(LINEAR) + 2 * (flat - 0.5) ** 2 @ xp.asarray(SQUARED)
 
 
 Y = np.argsort(logits_of(X), axis=1)[:, -1]
-Y[1] = np.argsort(logits_of(X[1:2]))[0, -2]  # misclassified from the start
+Y[1] = np.argsort(logits_of(X[1:2]))[0, -2]  # the network misclassifies these from the start
 
 
 IMAGES, LABELS = jnp.asarray(X, jnp.float32), jnp.asarray(Y)
@@ -46,7 +46,7 @@ def network(x):
 
 @pytest.fixture(autouse=True)
 def _twice():
-    """A reference draws again from the key that it checks; other files look for keys that are used twice."""
+    """A reference repeats draws of the key under test, so the check of key reuse is off in this file."""
     with jax.debug_key_reuse(False):
         yield
 
@@ -113,7 +113,7 @@ def rs_fgsm_reference(key, x, y, c):
 
 
 def pgd_reference(key, x, y, c):
-    """The point to return, and the losses [restarts, points, batch]."""
+    """The returned point, and the losses [restarts, points, batch]."""
 
     def judge(z):
         logits = logits_of(z)
@@ -127,7 +127,7 @@ def pgd_reference(key, x, y, c):
             here = judge(z)
             if c.keep == "best":
                 for n in range(len(x)):
-                    if here[n] > value[n]:  # misclassified first, then the loss
+                    if here[n] > value[n]:  # misclassified points first, then by loss
                         best[n], value[n] = z[n], here[n]
             if t < c.steps or c.keep == "best":
                 losses.append([loss for _, loss in here])
@@ -153,7 +153,7 @@ FACTORIES = {FGSMConfig: fgsm, RSFGSMConfig: rs_fgsm, PGDConfig: pgd}
 
 @pytest.fixture(scope="module")
 def attacked():
-    """What every attack gives, compiled once; a PGD with the losses on its way."""
+    """The result of every attack, compiled once; PGD also gives its losses."""
 
     @jax.jit
     def run(x, y, key):
@@ -216,7 +216,7 @@ def test_unbounded_is_its_reference(attacked):
 
 
 def sides_reference(c, height, width):
-    """Side of the patch at query 1, 2, ...: the area halves at the paper's counts of 10,000 queries."""
+    """The side of the patch at queries 1, 2, ...: the area halves at the paper's counts of 10,000 queries."""
     sides = []
     for query in range(1, c.queries):
         spent = query * 10_000 // c.queries
@@ -258,7 +258,7 @@ def test_square_is_its_reference():
     rng = np.random.default_rng(5)
     x = rng.uniform(size=(8, 4, 6, 2))
     weights = rng.normal(size=(48, 3))
-    weights.reshape(4, 6, 2, 3)[:, 4:] = 0  # nothing is won there, so nothing may be accepted there
+    weights.reshape(4, 6, 2, 3)[:, 4:] = 0  # no query can win here, so none may be accepted
     logits = lambda z, xp=np: 2 * z.reshape(len(z), 48) @ xp.asarray(weights)  # noqa: E731
     order = np.argsort(logits(x), axis=1)
     y = order[:, -1]
@@ -272,7 +272,7 @@ def test_square_is_its_reference():
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
     fooled = margins[-1] >= 0
     assert 1 < fooled.sum() < 8
-    assert not (margins[0] >= 0).all(where=fooled)  # some are found on the way
+    assert not (margins[0] >= 0).all(where=fooled)  # the attack finds some of them on the way
     np.testing.assert_array_equal(ours[3], x[3].astype(np.float32))
     attack = jax.jit(lambda key: square(c)(key, lambda z: logits(z, jnp), images, labels))
     np.testing.assert_array_equal(attack(jax.random.key(2)), ours)
@@ -282,7 +282,7 @@ def test_square_is_its_reference():
 
 
 def noise(scale):
-    """An attack that is its key alone, so that a wrong key is seen."""
+    """An attack that returns its key alone, so that a wrong key shows."""
     return lambda key, logits_fn, x, y: jnp.clip(x + scale * jax.random.normal(key, x.shape), 0, 1)
 
 
@@ -290,13 +290,13 @@ def test_robust_accuracy_is_its_reference():
     rng = np.random.default_rng(6)
     x = rng.uniform(size=(23, 3, 2)).astype(np.float32)
     order = np.argsort(logits_of(x), axis=1)
-    y = np.where(np.arange(23) % 4 == 2, order[:, 0], order[:, -1])  # every fourth is wrong when clean
+    y = np.where(np.arange(23) % 4 == 2, order[:, 0], order[:, -1])  # every fourth example is wrong
     attacks = {"clean": no_attack, "weak": noise(0.2), "strong": noise(0.4)}
     key = jax.random.key(3)
 
     def masks(i, name):
         mask = []
-        for batch in range(4):  # batches of 6; the last is filled up with the first example
+        for batch in range(4):  # batches of 6; copies of the first example fill the last batch
             rows = [r if r < 23 else 0 for r in range(6 * batch, 6 * batch + 6)]
             batch_key = jax.random.fold_in(jax.random.fold_in(key, i), batch)
             x_adv = np.asarray(attacks[name](batch_key, network, x[rows], y[rows]), np.float64)
@@ -306,7 +306,7 @@ def test_robust_accuracy_is_its_reference():
     wanted = {name: masks(i, name) for i, name in enumerate(attacks)}
     wanted["worst"] = wanted["clean"] & wanted["weak"] & wanted["strong"]
     shares = {name: mask.mean() for name, mask in wanted.items()}
-    assert len(set(shares.values())) == 4  # no name can stand for another
+    assert len(set(shares.values())) == 4  # all four shares differ, so a swap of two names would show
     images, labels = jnp.asarray(x), jnp.asarray(y)
     run = jax.jit(lambda key: robust_accuracy(key, network, images, labels, attacks, 6))
     accuracy = run(key)
@@ -338,7 +338,7 @@ def test_largest_drop_is_its_reference():
 
 
 def softmax_net():
-    """Linear, with a running mean (momentum .8) as BatchNorm's and a dropout of inputs, both by mode."""
+    """A linear network with a running mean (momentum .8) as in BatchNorm, and dropout of inputs."""
 
     def init(key, x):
         w_key, b_key = jax.random.split(key)
@@ -362,7 +362,7 @@ def softmax_net():
 
 
 def towards_wrong(key, logits_fn, x, y):
-    """An attack that shows its key, and the logits it was given."""
+    """An attack that shows its key and the logits which it received."""
     shift = 0.1 * jax.random.normal(key, x.shape) + 0.05 * logits_fn(x)[:, :1, None] + 0.02 * y[:, None, None]
     return jnp.clip(x + shift, 0, 1)
 
@@ -387,7 +387,7 @@ class Training:
     def step(self, key, x, y):
         c = self.c
         attack_key, net_key = jax.random.split(key)
-        if self.attacked:  # in evaluation mode
+        if self.attacked:  # the attack runs in evaluation mode
             first = ((x.reshape(len(x), 6) - self.mean) @ self.params["w"] + self.params["b"])[:, :1, None]
             noise = np.asarray(jax.random.normal(attack_key, x.shape))
             x = np.clip(x + 0.1 * noise + 0.05 * first + 0.02 * y[:, None, None], 0, 1)
@@ -444,7 +444,7 @@ def test_training_is_its_reference(name):
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(state.opt_state))
     wanted = Training(params, net_state["mean"], config, attack is not None)
     step = jax.jit(learner.step)
-    for t in range(6):  # two past the end of the shortest schedule
+    for t in range(6):  # two steps past the end of the shortest schedule
         x, y = images[t].astype(np.float32), labels[t]
         state, metrics = step(jax.random.key(t), state, {"image": x, "label": y})
         exact = wanted.step(jax.random.key(t), x.astype(np.float64), y)

@@ -1,4 +1,4 @@
-"""Square: its schedule, its moves, and the exact worst case of a linear model."""
+"""Square: its schedule, its proposals, and the exact worst case of a linear model."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def test_reaches_the_worst_case_of_a_linear_model(linear):
         jax.random.key(0)
     )
     exact, reached = exact_margins(linear, 0.05), linear.margins(x_adv)
-    assert 0.2 < (exact > 0).mean() < 0.8  # both kinds of example are there
+    assert 0.2 < (exact > 0).mean() < 0.8  # examples of both kinds are present
     np.testing.assert_array_equal(reached > 0, exact > 0)
     held = exact < 0
     np.testing.assert_allclose(reached[held], exact[held], atol=1e-3)
@@ -60,7 +60,7 @@ def test_first_query_is_vertical_stripes():
     stripes = jax.jit(lambda key: attack(key, lambda z: constant, x, jnp.zeros(20, int)))(jax.random.key(0))
     np.testing.assert_allclose(jnp.abs(stripes - x), 0.1, atol=1e-6)
     np.testing.assert_array_equal(stripes, np.broadcast_to(stripes[:, :1], x.shape))
-    assert len({np.asarray(s[0]).tobytes() for s in stripes}) == 20  # each example has its own
+    assert len({np.asarray(s[0]).tobytes() for s in stripes}) == 20  # each example has its own patch
 
 
 def test_each_query_is_one_square_anywhere_and_per_example(monkeypatch):
@@ -68,7 +68,7 @@ def test_each_query_is_one_square_anywhere_and_per_example(monkeypatch):
     x = jnp.full((n, 5, 7, 2), 0.5)
     seen = []
 
-    def logits(z):  # nothing is ever accepted
+    def logits(z):  # no proposal is ever accepted
         jax.debug.callback(lambda z: seen.append(np.asarray(z)), z, ordered=True)
         return jnp.broadcast_to(jnp.array([[1.0, 0.0]]), (n, 2))
 
@@ -82,7 +82,7 @@ def test_each_query_is_one_square_anywhere_and_per_example(monkeypatch):
     changed = (proposal != stripes).any(axis=3)
     for image, after in zip(changed, proposal):
         rows, columns = np.nonzero(image.any(axis=1))[0], np.nonzero(image.any(axis=0))[0]
-        # A patch goes unseen in columns whose stripe has its sign already; all its rows change together.
+        # A patch does not show in columns whose stripe already has its sign; all its rows change together.
         assert len(rows) in (0, side)
         assert len(columns) <= side
         assert image.sum() == len(rows) * len(columns)
@@ -90,7 +90,7 @@ def test_each_query_is_one_square_anywhere_and_per_example(monkeypatch):
             corners[rows[0], columns[0]] += 1
             signs[tuple((after[rows[0], columns[0]] > 0.5).astype(int))] += 1
     assert signs.min() > 0.15 * signs.sum()  # each example and each channel draws its own sign
-    # Every corner, the last row and column included, is equally likely (chi-square, 23 degrees of freedom).
+    # All corners, last row and column included, are equally likely (chi-square, 23 degrees of freedom).
     expected = corners.sum() / corners.size
     assert ((corners - expected) ** 2 / expected).sum() < 60
 
@@ -109,7 +109,7 @@ def test_schedule_is_the_papers_stretched(queries):
 def test_an_input_that_gives_nan_counts_as_found():
     x, y = jnp.full((10, 4, 4, 1), 0.5), jnp.zeros(10, int)
 
-    def logits(z):  # the darker the less sure, always right, and NaN where every pixel is dark
+    def logits(z):  # dark pixels lower the confidence; NaN where all pixels are dark
         sure = jnp.stack([z.mean(axis=(1, 2, 3)), jnp.zeros(10)], axis=1)
         return jnp.where((z < 0.45).all(axis=(1, 2, 3))[:, None], jnp.nan, sure)
 

@@ -1,4 +1,4 @@
-"""Every study that is found keeps what studies promise."""
+"""Every study that `discover` finds has the properties that studies promise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_LINES = 270
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_what_is_listed_is_what_is_imported(name):
-    """`list` reads the literals of the source; all that they say is so."""
+    """`list` reads the literals of the source; they equal the values of the imported study."""
     listed = literals.read(STUDIES[name])
     assert listed is not None, "list would have to import the study: write its fields as literals"
     study = discover.load(name).study
@@ -30,15 +30,15 @@ def test_what_is_listed_is_what_is_imported(name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_hash_covers_every_file_of_the_experiments_that_is_imported(name):
-    """Constants of a helper beside a study are part of what ran."""
-    found = discover.load(name)
+    """Constants of a helper file beside a study are part of the hashed code."""
+    study_file = discover.load(name)
     root = Path(inspect.getfile(experiments)).parent
-    text = found.path.read_text()
+    text = study_file.path.read_text()
     helpers = {p for p in root.rglob("_*.py") if p.stem != "__init__" and p.stem != "__main__"}
     imported = {
         p for p in helpers if f"{p.parent.name} import {p.stem}" in text or f".{p.stem} import" in text
     }
-    assert imported <= set(source.read(found.path).paths.values())
+    assert imported <= set(source.read(study_file.path).paths.values())
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -61,21 +61,21 @@ def test_every_prediction_can_come_out_either_way(name):
 
 @pytest.mark.parametrize("name", REBUILT)
 def test_a_rebuilt_study_is_short_registered_and_answers(name):
-    found = discover.load(name)
-    lines = len(found.path.read_text().splitlines())
+    study_file = discover.load(name)
+    lines = len(study_file.path.read_text().splitlines())
     assert lines <= MOST_LINES
-    assert found.study.answer is not None
-    assert register.registered(found) == register.registration(found.study)
+    assert study_file.study.answer is not None
+    assert register.registered(study_file) == register.registration(study_file.study)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_smoke_runs_and_draws(name, tmp_path):
-    found = discover.load(name)
-    study = found.study
+    study_file = discover.load(name)
+    study = study_file.study
     seeds = tuple(range(study.seeds_for("smoke")))
     outcome = runner.run(
-        found, "smoke", study.presets["smoke"], seeds, tmp_path, progress=False, say=lambda _: None
+        study_file, "smoke", study.presets["smoke"], seeds, tmp_path, progress=False, say=lambda _: None
     )
     assert outcome.verdict["verdict"] == "smoke"
     assert_treated_alike(outcome.verdict)

@@ -1,4 +1,4 @@
-"""`lrn new` writes a study that runs, is judged, and can come out either way; `lrn status` lists what ran."""
+"""`lrn new` writes a study that runs and can hold or fail; `lrn status` lists the runs."""
 
 from __future__ import annotations
 

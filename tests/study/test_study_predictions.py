@@ -1,4 +1,4 @@
-"""Predictions on tables whose answer is known."""
+"""Predictions on tables with known answers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def over(margin=0.0, **options):
 
 
 def test_superiority_is_a_paired_test():
-    base = 10 * NOISE[0]  # a spread between seeds that pairing removes
+    base = 10 * NOISE[0]  # a spread between seeds, which pairing removes
     decided, finding = outcome(over(), a=base + 1 + 0.1 * NOISE[1], b=base)
     assert decided == "holds"
     assert finding.p_holds == pytest.approx(2**-10)
@@ -84,7 +84,7 @@ def test_equivalence_and_within():
 
 
 def test_the_median_of_skewed_differences():
-    # Nine small gains and one large loss: the mean is below zero, the median above.
+    # Nine small gains and one large loss: the mean is below zero, the median is above zero.
     a = np.r_[0.1 + 0.05 * np.abs(NOISE[0][:9]), -30.0]
     median = over(of="median")
     decided, finding = outcome(median, a=a, b=np.zeros(10))
@@ -138,7 +138,7 @@ def test_differences_without_spread_have_no_p_of_zero(seeds):
 
 
 def test_the_margin_tests_of_a_study_hold_their_level_under_skew():
-    """The true mean on the margin, twenty seeds: .11 of exponential differences passed sign flips."""
+    """The true mean lies on the margin, with twenty seeds; plain flips pass .11 of exponential samples."""
     rng = np.random.RandomState(8)
     p = []
     for _ in range(400):
@@ -155,7 +155,7 @@ def test_how_a_prediction_fails():
     for mean, margin, how in ((0.5, 1.0, "short"), (0.0, 1.0, "negligible"), (-0.5, 1.0, "opposite")):
         decided, finding = outcome(over(margin), a=mean + flat, b=np.zeros(10))
         assert (decided, finding.how) == ("fails", how)
-    # Without a margin, and where the better one was only to be not much worse, there is one way.
+    # With no margin, or a negative margin, "opposite" is the only way to fail.
     assert outcome(over(), a=flat - 1, b=np.zeros(10))[1].how == "opposite"
     assert outcome(over(-0.5), a=flat - 1, b=np.zeros(10))[1].how == "opposite"
 
@@ -178,7 +178,7 @@ def test_bounds_on_one_side(of):
     up, down = outcome(above, a=a), outcome(below, a=a)
     assert (up[0], down[0]) == ("holds", "fails")
     assert down[1].how == "outside"
-    # The same test in two mirrors, shown in the unit of the metric.
+    # The same test, mirrored twice; effects have the unit of the metric.
     plain = outcome(over(0.5, of=of), a=a, b=np.zeros(10))[1]
     for finding in (up[1], down[1]):
         assert finding.effect == pytest.approx(plain.effect)
@@ -201,7 +201,7 @@ def test_a_share_is_tested_by_the_binomial(k, side, expected):
 
 
 def test_a_share_of_no_runs_is_no_p_of_zero():
-    """Zero of 20 do not show "under a tenth": .9^20 is .12."""
+    """Zero events in 20 runs do not show a share under a tenth: .9^20 is .12."""
     finding = outcome(Share(statement="", cell=Cell("a", "m"), bound=0.1, side="below"), a=np.zeros(20))[1]
     assert finding.p_holds == pytest.approx(0.9**20)
 
@@ -368,7 +368,7 @@ def test_the_hash_is_the_same_for_every_python(tmp_path):
     ids=lambda p: p.statement,
 )
 def test_a_prediction_comes_back_from_what_was_registered(prediction):
-    """So the report can judge again."""
+    """The report judges again from the restored prediction."""
     spec = json.loads(json.dumps(prediction.spec(), allow_nan=False))
     assert predictions.restored(spec) == prediction
     assert predictions.restored(spec).spec() == prediction.spec()

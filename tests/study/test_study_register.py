@@ -1,4 +1,4 @@
-"""A registration changes with all that is stated beforehand; its seeds follow from it; power is simulated."""
+"""A registration changes with each of its statements; its seeds follow from it; power is simulated."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_seeds_are_drawn_from_it():
     assert max(many) < 2**32
     assert not set(many) & set(register.drawn_seeds(sha256, "full", 2000))
     assert not set(many) & set(register.drawn_seeds("0" * 64, "quick", 2000))
-    # Spread over the whole range: a hash, no counter.
+    # The seeds spread over the whole range, because they come from a hash.
     assert abs(np.mean(many) / 2**31 - 1) < 0.1
-    # The same on every machine and in every version: by `sha256sum` of "<hash> quick 0" and so on.
+    # The seeds are equal on all machines and in all versions: `sha256sum` of "<hash> quick 0" and so on.
     assert register.drawn_seeds("0" * 64, "quick", 3) == FIRST_THREE
 
 
@@ -69,11 +69,11 @@ FIRST_THREE = (2846188251, 1183279610, 3966767764)
 def test_what_is_not_as_registered_is_exploratory(change, why, tmp_path):
     written = register.register(file_of(tmp_path))
     assert json.loads(written.read_text())["sha256"] == register.registration(STUDY)
-    found = file_of(tmp_path, change.get("study", STUDY))
+    study_file = file_of(tmp_path, change.get("study", STUDY))
     if "forget" in change:
         written.unlink()
-    drawn = register.drawn_seeds(register.registration(found.study), "quick", change.get("count", 10))
-    said = register.exploratory(found, "quick", change.get("config", CONFIG), change.get("seeds", drawn))
+    drawn = register.drawn_seeds(register.registration(study_file.study), "quick", change.get("count", 10))
+    said = register.exploratory(study_file, "quick", change.get("config", CONFIG), change.get("seeds", drawn))
     assert why in said
     assert bool(why) == bool(said)
 
@@ -108,22 +108,22 @@ def test_the_power_of_a_normal_difference_is_that_of_the_test():
     study, spread = one(OVER), NOISE[0].std(ddof=1)
     rng = np.random.default_rng(0)
     for effect in (0.4, 0.9):
-        (found,) = power.chances(study, CONFIG, pilot(), {"gap": effect}, counts=(15,), studies=150)
+        (chance,) = power.chances(study, CONFIG, pilot(), {"gap": effect}, counts=(15,), studies=150)
         draws = rng.normal(effect, spread, (500, 15))
         expected = np.mean([stats.mean_test(d, alternative="greater") <= 0.05 for d in draws])
-        assert found.holds == pytest.approx(expected, abs=0.13)
-        assert found.holds + found.fails + found.open == pytest.approx(1)
+        assert chance.holds == pytest.approx(expected, abs=0.13)
+        assert chance.holds + chance.fails + chance.open == pytest.approx(1)
 
 
 def test_more_seeds_decide_more_and_the_least_number_is_told():
-    found = power.chances(one(OVER), CONFIG, pilot(0.7), counts=(8, 15, 40), studies=80)
-    shares = [c.holds for c in found]
+    chances = power.chances(one(OVER), CONFIG, pilot(0.7), counts=(8, 15, 40), studies=80)
+    shares = [c.holds for c in chances]
     assert shares == sorted(shares)
     assert shares[0] < 0.8 < shares[-1]
-    least = power.enough(found)["r"]
-    assert least == next(c.seeds for c in found if c.holds >= 0.8)
-    assert power.enough(found, power=1.01) == {"r": None}
-    # An effect the other way fails.
+    least = power.enough(chances)["r"]
+    assert least == next(c.seeds for c in chances if c.holds >= 0.8)
+    assert power.enough(chances, power=1.01) == {"r": None}
+    # An effect in the opposite direction fails.
     (other,) = power.chances(one(OVER), CONFIG, pilot(), {"gap": -2.0}, counts=(10,), studies=50)
     assert other.fails > 0.9
 
@@ -133,8 +133,8 @@ def test_shares_and_bounds_are_shifted_to_what_is_stated():
     assert np.mean(solved.shifted(np.stack(solved.values(pilot())), 0.25)) == 0.25
     above = Above(statement="", key="a", cell=Cell("a", "m"), bound=0.0)
     assert above.judge(list(above.shifted(np.stack(above.values(pilot())), 3.0))).effect == pytest.approx(3.0)
-    (found,) = power.chances(one(solved), CONFIG, pilot(), {"s": 1.0}, counts=(10,), studies=20)
-    assert found.holds == 1
+    (chance,) = power.chances(one(solved), CONFIG, pilot(), {"s": 1.0}, counts=(10,), studies=20)
+    assert chance.holds == 1
 
 
 def test_bad_input_of_power():

@@ -1,4 +1,4 @@
-"""Predictions that cannot come out, or cannot fail, are found."""
+"""`unsatisfiable` finds predictions that cannot hold, or cannot fail."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_is_found(case):
     study, sentence = WRONG[case]
-    found = unsatisfiable(study, None)
-    assert found
-    assert sentence in found[0]
+    flagged = unsatisfiable(study, None)
+    assert flagged
+    assert sentence in flagged[0]
 
 
 def test_todays_attack_transfer_from_pgd_to_fgsm_is_impossible():

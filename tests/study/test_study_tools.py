@@ -1,4 +1,4 @@
-"""Choosing on validation data, crossings, first times, and what a context offers a study."""
+"""Selection on validation data, crossings, first times, and the methods of a context."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_the_best_mean_over_seeds_is_chosen():
 @pytest.mark.parametrize("lost", [NAN, np.inf, -np.inf])
 def test_divergence_is_worst_whichever_way_is_better(better, lost):
     good = 9.0 if better == "higher" else -9.0
-    found = select(
+    selection = select(
         {"a": [[good, lost, good], [0.0, 0.0, 0.0]], "b": [[lost] * 3, [good, lost, lost]]}, better
     )
-    assert (found["a"].only, found["a"].diverged) == (1, 0)
-    assert (found["b"].only, found["b"].diverged, found["b"].score) == (1, 2, good)
+    assert (selection["a"].only, selection["a"].diverged) == (1, 0)
+    assert (selection["b"].only, selection["b"].diverged, selection["b"].score) == (1, 2, good)
     assert np.isnan(select({"a": [[lost], [lost]]}, better)["a"].score)
 
 
@@ -45,12 +45,12 @@ def test_edges_are_counted_along_each_ordered_axis():
     scores = np.zeros((4, 3, 5))
     scores[0, 2] = 1
     assert select({"a": scores}, "higher", free=(0,))["a"].edge == 1
-    # Two values have no inside.
+    # A menu of two values has no inside.
     assert select({"a": [[0.0], [1.0]]}, "higher")["a"].edge == 0
 
 
 def test_candidates_must_be_equally_many():
-    with pytest.raises(check.InputError, match=r"as many candidates \(a: 2, b: 3\)"):
+    with pytest.raises(check.InputError, match=r"different numbers of candidates \(a: 2, b: 3\)"):
         select({"a": np.zeros((2, 4)), "b": np.zeros((3, 4))}, "higher")
     select({"a": np.zeros((2, 3, 4)), "b": np.zeros((6, 4))}, "higher")
     with pytest.raises(check.InputError, match=r"shape \[4\]"):
@@ -90,9 +90,9 @@ def context(tmp_path):
 
 def test_several_metrics_are_recorded_at_once(context):
     context.record("a", {"x": [1, 2], "y": [3, 4]}, step=7)
-    found = context.table()
-    assert found.by_seed("a", "x", 7)[1].tolist() == [1, 2]
-    assert found.by_seed("a", "y", 7)[1].tolist() == [3, 4]
+    results = context.table()
+    assert results.by_seed("a", "x", 7)[1].tolist() == [1, 2]
+    assert results.by_seed("a", "y", 7)[1].tolist() == [3, 4]
     with pytest.raises(ValueError, match="x of a at step 7 was recorded before"):
         context.record("a", "x", [1, 2], step=7)
 
@@ -109,10 +109,10 @@ def test_what_is_found_for_each_seed_is_computed_once_and_lost_ones_are_marked(t
     def begun():
         return Context(tmp_path, "quick", (3, 5), say=lambda _: None, progress=False)
 
-    for _ in range(2):  # the second reads what the first has left
-        found = begun().per_seed("squares", squares, each, shared)
-        assert found["sum"].tolist() == [21, 43]
-        assert found["all"].tolist() == [[1, 20], [3, 40]]
+    for _ in range(2):  # the second context reads the results that the first saved
+        results = begun().per_seed("squares", squares, each, shared)
+        assert results["sum"].tolist() == [21, 43]
+        assert results["all"].tolist() == [[1, 20], [3, 40]]
     assert len(calls) == 1
     marked = begun().per_seed("again", squares, each, shared, lost=[False, True])
     np.testing.assert_array_equal(marked["sum"], [21, NAN])

@@ -1,4 +1,4 @@
-"""The verdict, on findings whose p-values are given and on tables whose answer is known."""
+"""The verdict, on findings with given p-values and on tables with known answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YES, NO, MAYBE = (1e-4, 1.0), (1.0, 1e-4), (0.5, 0.5)
 
 
 class Given(Above):
-    """A prediction whose p-values are given: for holding, for failing."""
+    """A prediction with given p-values, for holding and for failing."""
 
     kind = "given"
 
@@ -35,7 +35,7 @@ def given(p, how: Any = "short"):
 
 
 GIVEN: dict[int, Finding] = {}
-KEPT: list[Given] = []  # so that no other prediction gets its id
+KEPT: list[Given] = []  # kept alive, so that no other prediction gets the same id
 
 
 def find(prediction):
@@ -62,10 +62,10 @@ def outcomes(*regimes):
         ([YES], "holds"),
         ([NO], "fails"),
         ([MAYBE], "open"),
-        # All must hold, each at alpha: nothing is corrected.
+        # All primaries must hold, each at alpha, without a correction.
         ([(0.05, 1), (0.05, 1), (0.05, 1)], "holds"),
         ([(0.05, 1), (0.05, 1), (0.0501, 1)], "open"),
-        # One that fails is enough, after Holm.
+        # One failing primary is enough, after Holm's correction.
         ([YES, YES, NO], "fails"),
         ([(1, 0.016), MAYBE, MAYBE], "fails"),
         ([(1, 0.017), MAYBE, MAYBE], "open"),
@@ -91,7 +91,7 @@ def test_a_gate_opens_a_regime(gate, primary, expected):
 
 
 def test_over_regimes_hochberg_corrects():
-    """Where all are at alpha all hold; one alone needs alpha over their number."""
+    """If all p-values are at alpha, all regimes hold; a single regime needs alpha over their number."""
     at = (0.05, 1.0)
     assert outcomes(asked(at), asked(at), asked(at)) == ["holds"] * 3
     assert outcomes(asked(at), asked(MAYBE)) == ["open", "open"]
@@ -99,10 +99,10 @@ def test_over_regimes_hochberg_corrects():
     rng = np.random.default_rng(0)
     for _ in range(20):
         p = rng.random(4) ** 3
-        found = places(*(asked((x, 1.0)) for x in p))
+        regimes = places(*(asked((x, 1.0)) for x in p))
         expected = np.asarray(multipletests(p, method="simes-hochberg")[1])
-        np.testing.assert_allclose([place.adjusted_holds for place in found], expected)
-    # A regime without its gate still counts.
+        np.testing.assert_allclose([place.adjusted_holds for place in regimes], expected)
+    # A regime whose gate is closed still counts in the correction.
     assert outcomes(asked((0.04, 1)), asked(YES, gate=MAYBE)) == ["open", "not applicable"]
 
 
@@ -143,8 +143,8 @@ S, R, O, N = asked(YES), asked(NO), asked(MAYBE), asked(YES, gate=MAYBE)  # noqa
     ],
 )
 def test_the_verdict_follows_from_the_regimes(regimes, expected):
-    found, reason = decide(regimes)
-    assert found == expected
+    word, reason = decide(regimes)
+    assert word == expected
     assert reason.endswith(".")
     assert "\n" not in reason
     for regime, words in ((S, "holds"), (R, "fails")):
@@ -157,11 +157,11 @@ def test_the_verdict_follows_from_the_regimes(regimes, expected):
         ([(NO, "invalid")], 10, "invalid"),
         ([(NO, "invalid")], 5, "invalid"),
         ([(NO, "flag")], 10, "supported"),
-        # What is only not shown is a caution.
+        # A control that is only not shown to hold gives a caution.
         ([(MAYBE, "invalid")], 10, "supported"),
         ([(YES, "invalid"), (MAYBE, "flag")], 10, "supported"),
         ([(YES, "invalid")], 7, "underpowered"),
-        # Of many guards one fails by chance: Holm.
+        # One of many guards fails by chance, so Holm's correction applies.
         ([((1, 0.02), "invalid"), *[(MAYBE, "invalid")] * 3], 10, "supported"),
         ([((1, 0.012), "invalid"), *[(MAYBE, "invalid")] * 3], 10, "invalid"),
     ],
@@ -172,7 +172,7 @@ def test_controls_guard_a_verdict(controls, seeds, expected):
 
 
 def test_exact_guards_have_no_chance_to_err_and_count_for_nothing():
-    """A guard that is broken beyond doubt voids a study, however many exact ones hold beside it."""
+    """A guard that clearly fails voids a study, whatever the number of exact guards that hold."""
     values = {"a": 0.4 + 1e-3 * NOISE[0], "oracle": np.ones(10), "b": np.zeros(10)}
     results = table.concat([table.rows(a, np.arange(10), 0, "m", v) for a, v in values.items()])
     broken = study.Within(statement="at chance", cell=Cell("a", "m"), low=0.1, high=0.3)
@@ -187,12 +187,12 @@ def test_exact_guards_have_no_chance_to_err_and_count_for_nothing():
 
 @pytest.mark.parametrize(("others", "outcome"), [(1.0, "fails"), (0.0, "open")])
 def test_a_failed_seed_does_not_save_an_exact_guard(others, outcome):
-    """What a finite seed breaks is broken; where all of these hold, the failed one leaves it open."""
+    """A wrong finite seed fails an exact guard; with right finite seeds, a failed seed leaves it open."""
     exact = Exact(statement="zero", cell=Cell("a", "m"), value=0.0)
     values = np.r_[np.full(9, others), np.nan]
     results = table.rows("a", np.arange(10), 0, "m", values)
-    ((_, _, found),) = verdict.checked([Control(exact)], lambda p: p.find(results), 0.05)
-    assert found == outcome
+    ((_, _, result),) = verdict.checked([Control(exact)], lambda p: p.find(results), 0.05)
+    assert result == outcome
 
 
 def test_an_open_question_is_answered():
@@ -203,8 +203,8 @@ def test_an_open_question_is_answered():
 
 def test_a_refutation_says_how():
     for how, words in (("opposite", "the other way"), ("negligible", "negligible"), ("short", "short of")):
-        found, reason = decide([Regime(name="r", primary=(given(NO, how),))])
-        assert found == "refuted"
+        word, reason = decide([Regime(name="r", primary=(given(NO, how),))])
+        assert word == "refuted"
         assert words in reason
 
 
@@ -214,7 +214,7 @@ def test_a_refutation_says_how():
         # .9^10 is .35: ten runs of ten do not show "over nine tenths", and .5^10 does show "over half".
         (study.Share(statement="p", cell=Cell("a", "m"), bound=0.9), 1, 10, "underpowered"),
         (study.Share(statement="p", cell=Cell("a", "m"), bound=0.5), 1, 10, "supported"),
-        # Ten seeds have a p of 1/1024 at least, and failing outside of two bounds one of 2/1024.
+        # With ten seeds p is at least 1/1024, and at least 2/1024 for failing outside of two bounds.
         (Above(statement="p", cell=Cell("a", "m"), bound=0.5), 4, 8, "supported"),
         (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=2.0), 4, 8, "supported"),
         (study.Within(statement="p", cell=Cell("a", "m"), low=0.5, high=2.0), 7, 8, "underpowered"),
@@ -232,12 +232,12 @@ def test_what_could_not_come_out_either_way_with_so_few_seeds_is_underpowered(
         exploratory="more regimes than a study may have",
     )
     ones = table.rows("a", np.arange(seeds), 0, "m", np.ones(seeds))
-    found = study.judge(made, studies.Config(), "quick", ones)
-    assert found["verdict"] == verdict
-    assert (": p" in found["reason"]) == (verdict == "underpowered")
+    judgment = study.judge(made, studies.Config(), "quick", ones)
+    assert judgment["verdict"] == verdict
+    assert (": p" in judgment["reason"]) == (verdict == "underpowered")
 
 
-# Whole studies, from tables.
+# Whole studies, on tables.
 
 
 def over(key, margin=0.0, arm="a"):
@@ -271,13 +271,13 @@ def judged(**options):
 
 
 def test_a_whole_study():
-    found = judged()
-    assert found["verdict"] == "mixed"
-    assert {r["name"]: r["outcome"] for r in found["regimes"]} == {
+    judgment = judged()
+    assert judgment["verdict"] == "mixed"
+    assert {r["name"]: r["outcome"] for r in judgment["regimes"]} == {
         "small": "holds", "large": "fails", "wide": "open"
     }  # fmt: skip
-    rows = {p["key"]: p for p in found["predictions"]}
-    assert [(p["key"], p["regime"], p["role"]) for p in found["predictions"]] == [
+    rows = {p["key"]: p for p in judgment["predictions"]}
+    assert [(p["key"], p["regime"], p["role"]) for p in judgment["predictions"]] == [
         ("small", "small", "primary"),
         ("more", "small", "secondary"),
         ("any", "large", "gate"),
@@ -286,15 +286,15 @@ def test_a_whole_study():
     ]
     assert (rows["large"]["how"], rows["small"]["how"]) == ("short", "")
     assert rows["small"]["effect"] == pytest.approx(1.0)
-    json.dumps(found, allow_nan=False)
+    json.dumps(judgment, allow_nan=False)
 
 
 def test_secondary_predictions_count_for_nothing():
     without = dataclasses.replace(
         STUDY, regimes=tuple(dataclasses.replace(r, secondary=()) for r in STUDY.asked(None))
     )
-    found = study.judge(without, studies.Config(), "quick", made_table())
-    assert found["regimes"] == judged()["regimes"]
+    judgment = study.judge(without, studies.Config(), "quick", made_table())
+    assert judgment["regimes"] == judged()["regimes"]
 
 
 def test_an_open_prediction_says_what_would_decide_it():
@@ -308,12 +308,12 @@ def test_an_open_prediction_says_what_would_decide_it():
 
 
 def test_the_number_of_seeds_that_is_told_decides_in_four_of_five():
-    """At the effect and the spread seen, by the test that judges."""
+    """At the observed effect and spread, by the test of the verdict."""
     told = verdict.seeds_needed(Finding(0.5, (0, 1), 8, 0.2, 0.8, spread=1.0, distance=0.5))
     assert told is not None
     rng = np.random.default_rng(0)
-    found = [stats.mean_test(rng.normal(0.5, 1, told), alternative="greater") <= 0.05 for _ in range(600)]
-    assert 0.74 <= np.mean(found) <= 0.86
+    decided = [stats.mean_test(rng.normal(0.5, 1, told), alternative="greater") <= 0.05 for _ in range(600)]
+    assert 0.74 <= np.mean(decided) <= 0.86
     assert verdict.seeds_needed(Finding(0.0, (0, 1), 8, 0.2, 0.8, spread=1.0, distance=1e-4)) is None
     assert verdict.seeds_needed(Finding(0.0, (0, 1), 8, 0.2, 0.8)) is None
 
@@ -335,9 +335,9 @@ def test_judging_again_gives_the_same():
 def test_cautions_name_guards_that_are_not_shown():
     guard = Control(Superiority(statement="shaky", better=Cell("a", "m"), worse=Cell("b", "m"), margin=0.95))
     made = dataclasses.replace(STUDY, controls=(guard, *STUDY.controlled(None)))
-    found = study.judge(made, studies.Config(), "quick", made_table())
-    assert found["cautions"] == ["shaky"]
-    assert found["verdict"] == "mixed"
+    judgment = study.judge(made, studies.Config(), "quick", made_table())
+    assert judgment["cautions"] == ["shaky"]
+    assert judgment["verdict"] == "mixed"
 
 
 def test_the_hash_of_predictions_sees_all_that_was_stated():
@@ -373,14 +373,14 @@ def test_an_answer_is_made_of_the_findings_alone():
 
 @pytest.mark.parametrize(("regimes", "primaries"), list(itertools.product((1, 2, 4), (1, 3))))
 def test_a_study_whose_effects_lie_on_their_margins_errs_rarely(regimes, primaries):
-    """At most .05 that any regime holds, and that any fails; the bench simulates more of them."""
+    """At most .05 of studies have a regime that holds, or one that fails; the bench simulates more."""
     rng = np.random.default_rng([regimes, primaries])
     held = failed = 0
     for _ in range(300):
         made = [asked(*((p, 1 - p) for p in rng.random(primaries))) for _ in range(regimes)]
-        found = outcomes(*made)
-        held, failed = held + ("holds" in found), failed + ("fails" in found)
+        results = outcomes(*made)
+        held, failed = held + ("holds" in results), failed + ("fails" in results)
     for count in (held, failed):
         assert binomtest(count, 300, 0.05, alternative="greater").pvalue > 0.001
-    if primaries == 1:  # and it is no test that never finds a thing
+    if primaries == 1:  # and the test does find effects
         assert binomtest(held, 300, 0.05).pvalue > 0.001

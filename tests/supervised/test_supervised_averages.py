@@ -20,7 +20,7 @@ def tree(i):
 
 
 def after(config, begin=0):
-    """The averages after each of the trees, the step counted from 1."""
+    """The averages after each of the trees; steps count from 1."""
 
     def take(average, given):
         step, new = given
@@ -33,13 +33,13 @@ def after(config, begin=0):
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
 def test_ema_is_the_weighted_mean_by_definition(decay):
-    got, w = after(AverageConfig("ema", decay)), np.asarray(TREES["w"], np.float64)
+    ours, w = after(AverageConfig("ema", decay)), np.asarray(TREES["w"], np.float64)
     for n in range(1, 10):
         share = np.array([decay ** (n - i) if n > i or decay else 1.0 for i in range(1, n + 1)])
         expected = np.tensordot(share / share.sum(), w[:n], axes=1)
-        np.testing.assert_allclose(got.value["w"][n - 1], expected, rtol=1e-4, atol=1e-6)
-        assert got.weight[n - 1] == pytest.approx(1 - decay**n, rel=1e-4)
-    np.testing.assert_array_equal(got.value["n"], np.arange(9))  # counters are the newest
+        np.testing.assert_allclose(ours.value["w"][n - 1], expected, rtol=1e-4, atol=1e-6)
+        assert ours.weight[n - 1] == pytest.approx(1 - decay**n, rel=1e-4)
+    np.testing.assert_array_equal(ours.value["n"], np.arange(9))  # counters have their newest value
 
 
 def test_the_first_ema_is_the_first_tree():
@@ -48,13 +48,13 @@ def test_the_first_ema_is_the_first_tree():
 
 
 def test_swa_is_the_mean_of_every_third_from_the_second_on():
-    got, w = after(AverageConfig("swa", start=2, every=3)), np.asarray(TREES["w"], np.float64)
+    ours, w = after(AverageConfig("swa", start=2, every=3)), np.asarray(TREES["w"], np.float64)
     taken = [1, 4, 7]  # steps 2, 5 and 8
     for step in range(1, 10):
         so_far = [i for i in taken if i < step]
-        assert got.weight[step - 1] == len(so_far)
+        assert ours.weight[step - 1] == len(so_far)
         expected = w[so_far].mean(axis=0) if so_far else w[0]
-        np.testing.assert_allclose(got.value["w"][step - 1], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ours.value["w"][step - 1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_average_is_the_current_weights_until_there_is_one():
@@ -67,7 +67,7 @@ def test_the_average_is_the_current_weights_until_there_is_one():
 
 
 def test_half_precision_is_averaged_in_float32():
-    """In bfloat16 the mean of 1 and ever more 1.01 would stay at 1."""
+    """In bfloat16 the mean of 1 and many values of 1.01 would stay at 1."""
     one, more = jnp.ones(2, jnp.bfloat16), jnp.full(2, 1.0078125, jnp.bfloat16)
     average = averages.swa(averages.begin(one), one)
     for _ in range(3):
@@ -102,12 +102,12 @@ def test_refreshed_statistics_are_those_of_the_data():
     x = 3.0 + 2.0 * jax.random.normal(jax.random.key(1), (60, 200, 2))
     params, state = net.init(jax.random.key(0), x[0])
     state = jax.jit(lambda p, s, x, k: averages.refresh(net, p, s, x, k))(params, state, x, jax.random.key(2))
-    found = state["batch_stats"]["BatchNorm_0"]
+    statistics = state["batch_stats"]["BatchNorm_0"]
     share = 0.9 ** np.arange(59, -1, -1) * 0.1
     mean = share @ np.asarray(x.mean(axis=1))
     var = share @ np.asarray(x.var(axis=1)) + 0.9**60
-    np.testing.assert_allclose(found["mean"], mean, rtol=1e-4)
-    np.testing.assert_allclose(found["var"], var, rtol=1e-4)
+    np.testing.assert_allclose(statistics["mean"], mean, rtol=1e-4)
+    np.testing.assert_allclose(statistics["var"], var, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ NAN = float("nan")
 
 
 def by_loop(metrics, patience, larger, least):
-    """(best metric, evaluation of the best, evaluations, stopped), by a loop that ends."""
+    """(best metric, evaluation of the best, evaluations, stopped), by a loop with a break."""
     best, at, n = NAN, 0, 0
     for metric in metrics:
         n += 1
@@ -44,9 +44,10 @@ def by_scan(metrics, patience, larger, least=0.0):
     [
         ([1.0, 2.0, 3.0, 4.0], 1, 0.0),
         ([4.0, 3.0, 2.0, 1.0], 2, 0.0),
-        ([1.0, 1.0, 1.0, 5.0], 2, 0.0),  # equal is not better, and what comes after the stop counts nothing
+        # An equal metric is no improvement, and evaluations after the stop do not count.
+        ([1.0, 1.0, 1.0, 5.0], 2, 0.0),
         ([1.0, 3.0, 2.0, 2.5, 4.0, 0.0, 0.0], 3, 0.0),
-        ([1.0, 1.25, 1.5, 1.75, 2.0], 2, 0.25),  # better by exactly `least` is not better
+        ([1.0, 1.25, 1.5, 1.75, 2.0], 2, 0.25),  # an improvement by exactly `least` does not count
         ([2.0, 1.0, 0.25, 0.0], 2, 0.5),
         ([NAN, NAN, 1.0], 2, 0.0),
         ([NAN, 1.0, NAN, 2.0, 0.5, NAN, NAN], 3, 0.0),
@@ -63,13 +64,13 @@ def test_a_scan_gives_what_a_loop_that_stops_gives(metrics, patience, least, lar
 
 
 def test_lanes_stop_on_their_own():
-    """Random metrics and patiences, all lanes in one program."""
+    """Random metrics and patiences, with all lanes in one program."""
     rng = np.random.default_rng(0)
     metrics, patience = rng.normal(size=(40, 12)).round(1), rng.integers(1, 6, 40)
     states = jax.jit(jax.vmap(lambda m, p: by_scan(m, p, True)))(jnp.asarray(metrics), jnp.asarray(patience))
     expected = [by_loop(np.float32(m), p, True, 0.0) for m, p in zip(metrics, patience)]
-    got = zip(states.metric, states.at, states.evaluations, states.stopped)
-    assert [tuple(float(x) for x in row) for row in got] == [tuple(map(float, row)) for row in expected]
+    ours = zip(states.metric, states.at, states.evaluations, states.stopped)
+    assert [tuple(float(x) for x in row) for row in ours] == [tuple(map(float, row)) for row in expected]
     assert 0 < sum(row[3] for row in expected) < 40
     np.testing.assert_array_equal(states.best["n"], [row[1] for row in expected])
 

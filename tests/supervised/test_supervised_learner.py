@@ -1,4 +1,4 @@
-"""The supervised learner: against standard training in lrn.robust, what it learns, what it refuses."""
+"""The supervised learner: equality with standard training in lrn.robust, its accuracy, and its errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def trained(learner, batch, steps=4):
 
 
 def test_without_options_it_is_standard_training(batch):
-    """lrn.robust's adversarial training without an attack, another implementation."""
+    """Equal to lrn.robust's adversarial training without an attack, which is another implementation."""
     theirs = AdversarialTrainingConfig("sgd", 0.2, 0.8, True, 0.01, "cosine", steps=4, warmup=2)
     ours = OptimizerConfig(
         "sgd", 0.2, 0.01, "all", warmup=2.0, schedule="cosine", steps=4, momentum=0.8, nesterov=True
@@ -66,7 +66,7 @@ def test_names_of_entries_do_not_matter(batch):
 
 
 def test_every_float_may_be_swept(batch):
-    """Options that are floats, in one program, against a loop."""
+    """One program over all float options equals a loop over them."""
     configs = [
         SupervisedConfig(OptimizerConfig("adamw", 0.05, 0.1), AverageConfig("ema", 0.5), 0.0, True, 0.2),
         SupervisedConfig(
@@ -90,7 +90,7 @@ def test_every_float_may_be_swept(batch):
 
 
 def test_it_learns_the_digits():
-    """Of writers it has not seen, too, of whom scikit-learn's logistic regression gets 90%."""
+    """Digits of unseen writers too, of which scikit-learn's logistic regression gets 90% right."""
     digits, others = data.load("digits", "train"), data.load("digits", "test")
     test = {"image": jnp.asarray(others["image"], jnp.float32) / 255, "label": jnp.asarray(others["label"])}
     net = nets.mlp(10, (128,), dropout=0.2)
@@ -114,11 +114,11 @@ def test_it_learns_the_digits():
 def test_evaluation_in_batches_is_that_of_the_whole(batch, n):
     params, state = NET.init(jax.random.key(0), batch["image"])
     x, y = batch["image"][:n], batch["label"][:n]
-    found = jax.jit(lambda x, y: evaluate(NET, params, state, x, y, batch_size=4))(x, y)
+    metrics = jax.jit(lambda x, y: evaluate(NET, params, state, x, y, batch_size=4))(x, y)
     logits = NET.apply(params, state, x)[0]
     loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-    assert found["loss"] == pytest.approx(float(loss), rel=1e-5)
-    assert found["accuracy"] == pytest.approx(float((logits.argmax(1) == y).mean()), rel=1e-6)
+    assert metrics["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(float((logits.argmax(1) == y).mean()), rel=1e-6)
     numbers = evaluate(NET, params, state, x, logits + 2.0, loss=squared_error, batch_size=4)
     assert set(numbers) == {"loss"}
     assert numbers["loss"] == pytest.approx(4.0, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Optimizers against optax's own under those names, on problems with known minima, and swept."""
+"""Optimizers against optax's of the same names, on problems with known minima, and in sweeps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PEERS = {
 
 
 def path(transform, gradients) -> Any:
-    """Parameters after each of a few steps with given gradients."""
+    """The parameters after each of a few steps with given gradients."""
 
     def step(carry, gradient):
         params, state = carry
@@ -73,8 +73,8 @@ def test_equal_to_optax_with_every_option_on(name):
     assert np.abs(every["b"] - ours["b"]).max() > 1e-3
 
 
-# Rates at which each solves within the steps below; lars and lamb keep a step's length in proportion to the
-# weights', so that only a falling rate lets them come to rest.
+# Rates with which each optimizer solves its problem. lars and lamb keep the length of a step in proportion
+# to the weights, so only a falling rate lets them converge.
 SOLVING: dict[str, Any] = {
     "sgd": {"learning_rate": 2e-3},
     "adam": {"learning_rate": 0.1},
@@ -133,7 +133,7 @@ def test_a_sweep_of_every_float_equals_a_loop(name):
     run = lambda c: path(optimizer(c), gradients())  # noqa: E731
     together = jax.jit(jax.vmap(run))(stack(configs))
     for i, c in enumerate(configs):
-        # As arrays: 1 - b2 of a Python float is exact, and that of a swept float32 is not.
+        # As arrays, because 1 - b2 is exact for a Python float, and rounded for a swept float32.
         alone = jax.jit(run)(jax.tree.map(jnp.float32, c))
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6), together, alone

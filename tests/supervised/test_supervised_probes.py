@@ -1,4 +1,4 @@
-"""Probes against scikit-learn's classifiers, and where scikit-learn leaves the answer open, by hand."""
+"""Probes against scikit-learn's classifiers, and by hand where scikit-learn leaves the answer open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MENU = (1e-2, 1.0, 1e-3, 1e-1)
 def digits():
     table = data.load("digits", "train")
     x = np.asarray(table["image"], np.float64).reshape(len(table["label"]), -1)
-    x = x[:, x.std(axis=0) > 0] + 3.0  # an offset, which standardization takes away
+    x = x[:, x.std(axis=0) > 0] + 3.0  # an offset, which standardization removes
     return x, np.asarray(table["label"])
 
 
@@ -33,7 +33,7 @@ def of_sklearn(x, y, c) -> Any:
 
 
 def objective(logits, weight, y, l2):
-    """Mean cross-entropy plus the penalty, in float64."""
+    """The mean cross-entropy plus the penalty, in float64."""
     return -plain.log_softmax(logits)[np.arange(len(y)), y].mean() + 0.5 * l2 * np.square(weight).sum()
 
 
@@ -63,7 +63,7 @@ def test_linear_probe_is_logistic_regression(digits, classes):
     np.testing.assert_allclose(probe.weight, weight, atol=1e-2)
     p = jax.nn.softmax(probe.logits(validation[0].astype(np.float32)))
     np.testing.assert_allclose(p, model.predict_proba(z_validation), atol=2e-3)
-    # The bias lies in a flat valley, so the depth is compared: none of the two is better than rounding.
+    # The objective is flat in the bias, so the test compares objectives, which agree up to rounding.
     ours = objective(z @ plain.numbers(probe.weight) + plain.numbers(probe.bias), probe.weight, train[1], l2)
     assert ours == pytest.approx(objective(z @ weight + bias, weight, train[1], l2), rel=1e-5)
 
@@ -75,7 +75,7 @@ def blobs(n=60, dim=4, classes=3, seed=0):
 
 
 def test_validation_data_neither_standardizes_nor_fits():
-    """Other validation data leaves every fit as it is; a constant feature does no harm."""
+    """Other validation data does not change any fit, and a constant feature does no harm."""
     x, y = blobs()
     x[:, 2] = 7.0
     one = linear_probe(x, y, x, y, 3, l2=(0.1, 0.01))
@@ -115,7 +115,7 @@ def test_knn_is_that_of_scikit_learn(digits, weights, k, chunk):
     expected = model.fit(x[:700], y[:700]).predict_proba(x[700:900])
     np.testing.assert_allclose(votes, expected, atol=1e-3 if weights == "exponential" else 1e-6)
     np.testing.assert_array_equal(votes.argmax(1), expected.argmax(1))
-    if weights == "majority":  # equal counts are ties to the last bit
+    if weights == "majority":  # equal counts give exactly equal similarities
         counts = np.rint(np.asarray(votes) * k)
         same = (counts[:, :, None] == counts[:, None]) == (votes[:, :, None] == votes[:, None])
         assert same.all()
@@ -130,7 +130,7 @@ def test_ties_of_knn():
     np.testing.assert_allclose(votes, [[0, 0.5, 0.5]])
     assert int(votes.argmax(1)[0]) == 1
     np.testing.assert_allclose(knn_votes(bank, labels, query[:1], 3, k=1), [[0, 0, 1]])
-    # Nothing is similar, to the zero vector neither: the first three by their order, all with equal weight.
+    # All similarities to the zero vector are zero: the first three examples win, with equal weights.
     third = np.full((2, 3), 1 / 3)
     np.testing.assert_allclose(knn_votes(bank, labels, query[1:], 3, k=3), third, rtol=1e-6)
 

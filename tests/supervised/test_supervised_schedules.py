@@ -1,4 +1,4 @@
-"""Schedules against optax's, closed forms, and themselves under vmap."""
+"""Schedules against optax's, closed forms, and their own values under vmap."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_lengths_need_not_be_whole_and_may_be_nothing():
 
 
 def test_every_number_may_be_swept():
-    """One program for all numbers: values and lengths, in each schedule and their composition."""
+    """One program covers all values and lengths, in each schedule and their composition."""
 
     def at(start, end, steps, warm):
         falls = [
@@ -88,7 +88,7 @@ def test_every_number_may_be_swept():
 
 
 def test_gradients_are_finite():
-    """With respect to the length of a warm-up, too, where it is 0."""
+    """This includes the slope with respect to the length of a warm-up of length 0."""
     slope = jax.grad(lambda w, s: schedules.warm_up(schedules.linear(1.0, 0.0, s), w)(3), argnums=(0, 1))
     for warm in (0.0, 2.0, 9.0):
         assert np.isfinite(slope(warm, 10.0)).all()

@@ -1,7 +1,7 @@
 """Whole steps of `supervised` against plain NumPy, with every option on.
 
-The network is BatchNorm, dropout and a linear layer. The reference takes from jax the random numbers alone:
-the dropout mask and the share of mixup, which it draws from the documented keys.
+The network is BatchNorm, dropout and a linear layer. The reference takes only random numbers from jax: it
+draws the dropout mask and the share of mixup from the documented keys.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def network() -> Net:
 
 
 def randomness(key, alpha):
-    """The share of mixup and the dropout mask of a step."""
+    """The share of mixup and the dropout mask in a step."""
     mix_key, net_key = jax.random.split(key)
     mask = jax.random.bernoulli(net_key, 1 - DROP, (BATCH, DIM))
     return float(jax.random.beta(mix_key, alpha, alpha)), np.asarray(mask)
@@ -66,7 +66,7 @@ def moved(state, x):
 
 
 def run(config, loss, y):
-    """What the learner gives: the first state, all states after, all metrics, and the keys and inputs."""
+    """The learner's first state, the states after all steps, all metrics, and the keys and inputs."""
     learner = supervised(network(), loss, config)
     keys = jax.random.split(jax.random.key(7), STEPS)
     x = 1.5 + jax.random.normal(jax.random.key(8), (STEPS, BATCH, DIM))
@@ -131,7 +131,7 @@ def test_adamw_on_labels_with_every_option():
         average = mean_of(history, [ema ** (t - i) for i in range(t + 1)])
         plain.assert_trees_close(weights(at), average, rtol=1e-3, atol=1e-4)
         assert int(at.step) == t + 1
-    assert max(norms) > clip > 0  # the clip had something to do
+    assert max(norms) > clip > 0  # the clip was active
 
 
 def test_sgd_on_numbers_with_every_option():

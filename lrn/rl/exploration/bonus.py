@@ -16,6 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from lrn.types import Array, Key, State
 
 
@@ -47,3 +50,21 @@ class Bonus(NamedTuple):
     init: Callable[[Key, Array], State]
     bonus: Callable[[State, Array, Array, Array], Array]
     update: Callable[[Key, State, Transitions], State]
+
+
+def both(first: Bonus, second: Bonus) -> Bonus:
+    """The sum of two bonuses, each with its own state and coefficient."""
+
+    def init(key: Key, observation: Array) -> tuple[State, State]:
+        one, two = jax.random.split(key)
+        return first.init(one, observation), second.init(two, observation)
+
+    def bonus(state: tuple[State, State], observation: Array, action: Array, after: Array) -> Array:
+        paid = (each.bonus(s, observation, action, after) for each, s in zip((first, second), state))
+        return sum(paid, start=jnp.zeros(observation.shape[0]))
+
+    def update(key: Key, state: tuple[State, State], transitions: Transitions) -> tuple[State, State]:
+        one, two = jax.random.split(key)
+        return first.update(one, state[0], transitions), second.update(two, state[1], transitions)
+
+    return Bonus(init, bonus, update)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.rl import play, rates
+from lrn.rl import play, rates, spaces
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.env import Env, require_discrete
 from lrn.rl.exploration import select
@@ -100,7 +100,12 @@ class CodedQState(NamedTuple):
 
 
 def coded_q(
-    env: Env, coding: Coding, config: CodedQConfig, bonus: Bonus | None = None, noise: Noise | None = None
+    env: Env,
+    coding: Coding,
+    config: CodedQConfig,
+    bonus: Bonus | None = None,
+    noise: Noise | None = None,
+    dimensions: int = 1,
 ) -> Agent:
     """Online Q-learning (Watkins 1989), updated after every step of the environments.
 
@@ -116,16 +121,19 @@ def coded_q(
         coding: the coding of its observations.
         config: settings.
         bonus: an exploration bonus that is added to the rewards.
-        noise: noise that moves the chosen action up or down; actions must then be ordered, as those of
-            `lrn.rl.env.discretize` are.
+        noise: noise that moves the levels of the chosen action, independently in each dimension. The actions
+            must then be those that `lrn.rl.env.discretize` makes of so many dimensions.
+        dimensions: the number of dimensions of an action.
 
     Metrics: ``return`` and ``length`` of the episodes that ended, without the bonus; ``td_error``, the mean
     absolute error of a step; ``bonus``, its mean.
 
     Raises:
-        ValueError: the environment's actions are continuous.
+        InputError: the environment's actions are continuous; or no whole number of levels, to the power of
+            ``dimensions``, makes them.
     """
     actions = require_discrete(env, "coded_q")
+    bins = _bins(actions, dimensions)
 
     def values(weights: Array, active: Array) -> Array:
         """Values [n, actions] of observations with active features [n, active]."""
@@ -146,8 +154,8 @@ def coded_q(
         return select.epsilon_greedy(key, q, epsilon)
 
     def pushed(action: Array, noise: Array) -> Array:
-        moved = action + config.noise_scale * noise * (actions - 1) / 2
-        return jnp.clip(jnp.round(moved), 0, actions - 1).astype(jnp.int32)
+        moved = spaces.levels_of(action, bins, dimensions) + config.noise_scale * noise * (bins - 1) / 2
+        return spaces.action_of(jnp.clip(jnp.round(moved), 0, bins - 1).astype(jnp.int32), bins)
 
     def init(key: Key, batch: Batch) -> CodedQState:
         env_key, coding_key, bonus_key, noise_key = jax.random.split(key, 4)
@@ -157,7 +165,7 @@ def coded_q(
             jnp.zeros((coding.size, actions), jnp.int32),
             coding.init(coding_key, live.observation),
             () if bonus is None else bonus.init(bonus_key, live.observation),
-            () if noise is None else noise.init(noise_key, (config.num_envs,)),
+            () if noise is None else noise.init(noise_key, (config.num_envs, dimensions)),
             live,
             jnp.int32(0),
         )
@@ -209,10 +217,24 @@ def coded_q(
         act_key, noise_key = jax.random.split(key)
         active = coding.encode(state.coding, observation)
         action = act(act_key, state, values(state.weights, active), active)
+        if noise is None:
+            return action
         # White noise, whatever the color of the training's noise.
-        return action if noise is None else pushed(action, jax.random.normal(noise_key, action.shape))
+        return pushed(action, jax.random.normal(noise_key, (*action.shape, dimensions)))
 
     return Agent(init, step, memoryless(greedy, sample))
+
+
+def _bins(actions: int, dimensions: int) -> int:
+    """How many levels in each dimension make so many actions."""
+    check.integer("dimensions", dimensions, low=1)
+    bins = round(actions ** (1 / dimensions))
+    if bins**dimensions != actions:
+        raise check.InputError(
+            f"{actions} actions are no power of {dimensions} of a number of levels; give the dimensions that "
+            "discretize was given."
+        )
+    return bins
 
 
 def example() -> Example:

@@ -152,6 +152,27 @@ def pink(length: int) -> Noise:
     return colored(1.0, length)
 
 
+def either(first: Noise, second: Noise, which: ArrayLike) -> Noise:
+    """The first noise where ``which`` is below one half, else the second: two noises in one program.
+
+    Args:
+        first: a noise.
+        second: another.
+        which: may be traced, so that a sweep has both.
+    """
+
+    def init(key: Key, shape: tuple[int, ...]) -> tuple[State, State]:
+        one, two = jax.random.split(key)
+        return first.init(one, shape), second.init(two, shape)
+
+    def sample(key: Key, state: tuple[State, State], steps: int) -> tuple[Array, tuple[State, State]]:
+        keys = jax.random.split(key)
+        (a, one), (b, two) = first.sample(keys[0], state[0], steps), second.sample(keys[1], state[1], steps)
+        return jnp.where(jnp.asarray(which, a.dtype) < 0.5, a, b), (one, two)
+
+    return Noise(init, sample)
+
+
 def spectral_noise(key: Key, beta: ArrayLike, length: int, shape: tuple[int, ...]) -> Array:
     """Segments of Gaussian noise of power 1/f^beta, [length, *shape], each entry N(0, 1).
 
