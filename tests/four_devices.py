@@ -1,4 +1,4 @@
-"""Runs a test file again on four virtual CPU devices, for which there is one in this process."""
+"""Run a test file again, in a process with four virtual CPU devices; this process has one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def passes_on_four_devices(file: str) -> None:
-    """All tests of the file pass there, but for the one that started this."""
+    """Assert that all tests of the file pass there, except the test that calls this function."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file],
         env={

@@ -1,4 +1,4 @@
-"""The step with a cut of the gradient's norm, against optax's chain."""
+"""`clipped_step` against optax's chain of a clipped norm and an optimizer."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ OPTIMIZERS = {
     "radam, falling": optax.radam(optax.linear_schedule(0.1, 0.0, 10)),
     "rmsprop": optax.rmsprop(0.1, decay=0.99),
     "momentum": optax.sgd(0.1, momentum=0.9),
-    "decay, which looks at the parameters": optax.adamw(0.1, weight_decay=0.1),
+    "weight decay, which reads the parameters": optax.adamw(0.1, weight_decay=0.1),
 }
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
-def test_it_is_the_chain_of_optax(optimizer, scale):
-    """Over five steps, with gradients below, at and far above the limit."""
+def test_a_step_equals_that_of_optaxs_chain(optimizer, scale):
+    """Both give the same over five steps, with gradients below, near and far above the limit."""
     chain: Any = optax.chain(optax.clip_by_global_norm(1.0), optimizer)
     params, state = PARAMS, optimizer.init(PARAMS)
     expected: Any = PARAMS
-    other: Any = chain.init(PARAMS)
+    chain_state: Any = chain.init(PARAMS)
     step = jax.jit(lambda g, s, p: clipped_step(optimizer, g, s, p, 1.0))
     for gradient in gradients(scale):
         params, state = step(gradient, state, params)
-        updates, other = chain.update(gradient, other, expected)
+        updates, chain_state = chain.update(gradient, chain_state, expected)
         expected = optax.apply_updates(expected, updates)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), params, expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-9), state, other[1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-9), state, chain_state[1])
     assert jax.tree.structure(state) == jax.tree.structure(optimizer.init(PARAMS))
 
 
 def test_no_gradient_and_one_array():
-    """A norm of zero divides nothing; a tree that is a single array is a tree."""
+    """A norm of zero makes no NaN; the parameters may be a single array."""
     optimizer = optax.adam(0.1)
     params = jnp.ones(3)
     stepped, _ = clipped_step(optimizer, jnp.zeros(3), optimizer.init(params), params, 1.0)
@@ -69,16 +69,16 @@ def test_the_limit_may_be_swept():
     def step(limit):
         return clipped_step(optimizer, gradient, optimizer.init(gradient), jnp.zeros(2), limit)[0]
 
-    found = jax.vmap(step)(jnp.array([1.0, 2.5, 10.0]))
-    np.testing.assert_allclose(found, -jnp.array([[0.6, 0.8], [1.5, 2.0], [3.0, 4.0]]), rtol=1e-6)
+    stepped = jax.vmap(step)(jnp.array([1.0, 2.5, 10.0]))
+    np.testing.assert_allclose(stepped, -jnp.array([[0.6, 0.8], [1.5, 2.0], [3.0, 4.0]]), rtol=1e-6)
 
 
-def test_a_norm_beyond_float32_is_cut_to_its_limit():
-    """The squares of these numbers are infinite there, the gradient's direction is not."""
+def test_a_norm_beyond_float32_is_clipped_to_its_limit():
+    """The squares of these numbers overflow float32; the clipped gradient is finite."""
     gradient = jax.tree.map(lambda x: 1e25 * x, PARAMS)
     optimizer = optax.sgd(1.0)
     after, _ = clipped_step(optimizer, gradient, optimizer.init(PARAMS), PARAMS, 0.5)
     flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(PARAMS)]).astype(np.float64)
     expected = flat - 0.5 * flat / np.linalg.norm(flat)
-    found = np.concatenate([np.ravel(x) for x in jax.tree.leaves(after)])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    flat_after = np.concatenate([np.ravel(x) for x in jax.tree.leaves(after)])
+    np.testing.assert_allclose(flat_after, expected, rtol=1e-5)

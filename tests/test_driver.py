@@ -1,7 +1,7 @@
-"""The driver against a plain loop: what every stream of keys, seed, arm, window and evaluation must be.
+"""The driver against a plain Python loop: keys, seeds, arms, windows, evaluations, failures and folders.
 
-The learner here learns nothing. Its metrics are the bits of the keys it was given and the numbers it saw, so
-that a wrong key, batch, config, seed, data, state or step is another number.
+The learner `recorder` learns nothing. Its metrics are bits of its keys and the numbers that it gets, so a
+wrong key, batch, config, seed, data, state or step changes a metric.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHARED, OWN = np.array([2.0, 7.0], np.float32), np.array([10.0, 20.0, 30.0], np.
 
 @config
 class Arm:
-    """What tells an arm; ``kind`` cannot be swept."""
+    """The config of an arm: ``x`` can be swept, ``kind`` cannot."""
 
     x: float = 1.0
     kind: str = "plain"
@@ -46,27 +46,36 @@ ARMS = {"one": Arm(1.0), "two": Arm(2.0)}
 
 
 class Seen(NamedTuple):
-    """What a lane was given."""
+    """The state of `recorder`: what a lane was given.
+
+    init: bits of the key of ``init``.
+    first: the number in the first batch.
+    x: the ``x`` of the config.
+    count: the number of steps done.
+    last: bits of the key of the last step.
+    """
 
     init: Any
-    first: Any  # batch
+    first: Any
     x: Any
     count: Any
     last: Any
 
 
 def bits(key: Any) -> Any:
-    """Twenty bits of a key, as a float that holds them exactly."""
+    """Twenty bits of a key as a float, which represents them exactly."""
     return (jax.random.key_data(key)[..., 1] & 0xFFFFF).astype(jnp.float32)
 
 
 def recorder(config: Arm) -> Learner:
+    """A learner that learns nothing and reports what it is given."""
+
     def init(key, batch):
         return Seen(bits(key), batch["bits"] + batch["own"], config.x * 1.0, jnp.int32(0), jnp.float32(0))
 
     def step(key, state, batch):
         n = state.count
-        weight = jnp.where(n % 4 == 1, 1.0 + n, 0.0)  # no window's mean is that of equal weights
+        weight = jnp.where(n % 4 == 1, 1.0 + n, 0.0)  # the weighted mean of a window is not its plain mean
         metrics = {
             "key": bits(key),
             "batch": batch["bits"],
@@ -106,7 +115,7 @@ def stream(seed: int, which: int, step: int | None = None) -> Any:
 
 
 def test_a_samplers_check_sees_the_data_of_each_seed():
-    """Before anything compiles; without data of its own for each seed the shared data once."""
+    """The check runs before anything compiles; without ``per_seed`` it gets the shared data once."""
     seen: list[dict[str, Any]] = []
 
     def check(data):
@@ -129,7 +138,7 @@ def test_a_samplers_check_sees_the_data_of_each_seed():
 
 @pytest.fixture(scope="module")
 def by_hand():
-    """Rows {(arm, seed, step, metric): value} and final states [arms, seeds], from a Python loop."""
+    """From a Python loop: rows {(arm, seed, step, metric): value} and final states [arms, seeds, fields]."""
     rows: dict[tuple[str, int, int, str], float] = {}
     states = np.zeros((len(ARMS), len(SEEDS), 5))
     for s, seed in enumerate(SEEDS):
@@ -158,22 +167,22 @@ def by_hand():
     return rows, states
 
 
-def rows_of(found: train.Fit) -> dict[tuple[str, int, int, str], float]:
-    table = found.table
+def rows_of(result: train.Fit) -> dict[tuple[str, int, int, str], float]:
+    table = result.table
     keys = list(zip(*(column.tolist() for column in table[:4])))
     assert len(set(keys)) == len(keys)
     assert (np.diff(table.step) >= 0).all()
     return dict(zip(keys, table.value.tolist()))
 
 
-def assert_as_by_hand(found: train.Fit, by_hand: Any) -> None:
+def assert_as_by_hand(result: train.Fit, by_hand: Any) -> None:
     rows, states = by_hand
-    mine = rows_of(found)
-    assert set(mine) == set(rows)
+    measured = rows_of(result)
+    assert set(measured) == set(rows)
     for key, value in rows.items():
-        np.testing.assert_allclose(mine[key], value, rtol=1e-6, err_msg=str(key))
-    np.testing.assert_array_equal(np.stack(jax.tree.leaves(found.state), -1), states)
-    assert (found.arms, found.seeds, found.failures) == (("one", "two"), SEEDS, [])
+        np.testing.assert_allclose(measured[key], value, rtol=1e-6, err_msg=str(key))
+    np.testing.assert_array_equal(np.stack(jax.tree.leaves(result.state), -1), states)
+    assert (result.arms, result.seeds, result.failures) == (("one", "two"), SEEDS, [])
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +200,7 @@ def test_without_eval_every_it_evaluates_at_the_end_alone(by_hand):
     assert set(rows_of(fit(eval_every=None))) == rows
 
 
-def test_arms_and_seeds_are_called_what_they_are(whole):
+def test_arms_and_lanes_are_found_by_name_and_seed(whole):
     for a, x in enumerate((1.0, 2.0)):
         assert whole.arm(whole.arms[a]).x.tolist() == [x] * 3
     lane = whole.lane("two", 3)
@@ -206,10 +215,10 @@ def test_arms_and_seeds_are_called_what_they_are(whole):
 
 
 def test_more_windows_than_one_call_returns():
-    """Windows of three steps from a step that begins none; each mean is that of its three steps."""
-    found = fit(arms=Arm(), seeds=[0], per_seed={"own": OWN[:1]}, steps=3500, log_every=3, chunk=3500,
+    """3500 steps in windows of 3 are more than 1024 windows; each mean is that of its three steps."""
+    result = fit(arms=Arm(), seeds=[0], per_seed={"own": OWN[:1]}, steps=3500, log_every=3, chunk=3500,
                 eval_every=None, save_every=None)  # fmt: skip
-    steps, values = found.table.curve("default", "count")
+    steps, values = result.table.curve("default", "count")
     assert steps.tolist() == [*range(3, 3500, 3), 3500]
     np.testing.assert_allclose(values[0, :-1], np.arange(1, 3498, 3), rtol=1e-6)
     assert values[0, -1] == 3498.5
@@ -217,7 +226,7 @@ def test_more_windows_than_one_call_returns():
 
 @pytest.mark.parametrize("chunks", [1, 4, 8])
 def test_a_training_that_is_killed_anywhere_ends_the_same(chunks, whole, tmp_path):
-    """Chunks end at 3, 4, 6, 8, 9, ...; it is killed after one of them, and saved at multiples of 3."""
+    """Chunks end at 3, 4, 6, 8, 9, ...; the training saves at multiples of 3 and stops after one chunk."""
     with pytest.raises(Stop):
         fit(folder=tmp_path, chunk=3, save_every=3, sinks=[StopAfter(chunks)])
     resumed = fit(folder=tmp_path, chunk=5)
@@ -226,7 +235,7 @@ def test_a_training_that_is_killed_anywhere_ends_the_same(chunks, whole, tmp_pat
 
 
 class Kept:
-    """A sink that remembers."""
+    """A sink that keeps the tables it gets."""
 
     def __init__(self):
         self.tables = []
@@ -247,11 +256,16 @@ def test_sinks_get_each_row_once(whole):
 
 def saves(monkeypatch, **options: Any) -> list[int]:
     """The steps at which a training saves."""
-    found = []
+    saved_at = []
     save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda f, step, *rest: (found.append(step), save(f, step, *rest)))
+
+    def recorded(folder, step, *rest):
+        saved_at.append(step)
+        return save(folder, step, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", recorded)
     fit(**options)
-    return found
+    return saved_at
 
 
 def test_it_saves_at_multiples_and_at_the_end(monkeypatch, tmp_path):
@@ -259,19 +273,21 @@ def test_it_saves_at_multiples_and_at_the_end(monkeypatch, tmp_path):
 
 
 def test_it_saves_by_time(monkeypatch, tmp_path):
-    found = saves(monkeypatch, folder=tmp_path, save_seconds=1e-6, chunk=10, eval_every=None)
-    assert found == [10, 20, 23]
+    saved_at = saves(monkeypatch, folder=tmp_path, save_seconds=1e-6, chunk=10, eval_every=None)
+    assert saved_at == [10, 20, 23]
 
 
 def test_it_saves_at_the_end_in_any_case(monkeypatch, tmp_path):
     assert saves(monkeypatch, folder=tmp_path, save_seconds=1e6, chunk=5) == [23]
 
 
-# Ways to fail. All are floats of one program: at which step a number is bad, and what it is then.
+# Ways to fail. All faults are floats of one program.
 
 
 @config
 class Faults:
+    """For each number of `faulty`, the step at which it becomes ``value``; -1 for never."""
+
     metric: float = -1.0
     other: float = -1.0
     hidden: float = -1.0
@@ -285,7 +301,7 @@ class Faults:
 def faulty(config: Faults) -> Learner:
     def init(key, batch):
         del key, batch
-        # An infinity to begin with, as of a best-so-far; integers are no floats; nothing at all is finite.
+        # "best" begins at infinity, like a best-so-far; "count" is no float; "empty" has no numbers.
         return {
             "best": jnp.array([jnp.inf, 0.0]),
             "count": jnp.int32(0),
@@ -334,7 +350,7 @@ WAYS: dict[str, tuple[Faults, tuple[int, str] | None]] = {
 
 def test_every_way_to_fail():
     said: list[str] = []
-    found = train.fit(
+    result = train.fit(
         faulty, {name: faults for name, (faults, _) in WAYS.items()}, [7, 8], steps=9, evaluate=judge,
         eval_every=4, log_every=2, chunk=3, progress=False, on_event=said.append, name="it",
     )  # fmt: skip
@@ -344,17 +360,17 @@ def test_every_way_to_fail():
         if failure
         for seed in (7, 8)
     ]
-    assert sorted(found.failures) == sorted(expected)
-    assert [f.step for f in found.failures] == sorted(f.step for f in expected)
+    assert sorted(result.failures) == sorted(expected)
+    assert [f.step for f in result.failures] == sorted(f.step for f in expected)
     assert len(said) == len(expected)
     assert said[0] == (
         "it: arm the first evaluation, seed 7 became non-finite at step 0 (score); "
         "it is recorded as failed and the others go on."
     )
-    steps, values = found.table.curve("an infinite metric", "metric")
+    steps, values = result.table.curve("an infinite metric", "metric")
     assert steps.tolist() == [2, 4, 6, 8, 9]
     np.testing.assert_array_equal(values, [[1, np.nan, 1, 1, 1]] * 2)
-    assert found.table.curve("what was not measured", "hidden")[1].tolist() == [[1] * 5] * 2
+    assert result.table.curve("what was not measured", "hidden")[1].tolist() == [[1] * 5] * 2
 
 
 def test_a_failure_is_known_after_a_resume_and_the_infinity_at_the_start_too(tmp_path):
@@ -371,12 +387,12 @@ def test_a_learner_without_metrics_or_floats_trains_too():
     def learner(config):
         return Learner(lambda key, batch: jnp.int32(0), lambda key, state, batch: (state + 1, {}))
 
-    found = train.fit(learner, Arm(), [0, 1], steps=5, progress=False)
-    assert found.state.tolist() == [[5, 5]]
-    assert (found.failures, len(found.table.value)) == ([], 0)
+    result = train.fit(learner, Arm(), [0, 1], steps=5, progress=False)
+    assert result.state.tolist() == [[5, 5]]
+    assert (result.failures, len(result.table.value)) == ([], 0)
 
 
-# What a folder's training is known by.
+# The identity of a training in a folder.
 
 
 def _other_draw(key, data):
@@ -387,7 +403,7 @@ TABLE = np.arange(3000, dtype=np.float32)
 
 
 def closes_over(numbers: np.ndarray, inner: bool) -> Any:
-    """A recorder that reads an array of its own, in a function that is compiled apart if ``inner``."""
+    """A factory of recorders that close over an array, in a jitted inner function if ``inner``."""
 
     def factory(config):
         plain = recorder(config)
@@ -454,7 +470,7 @@ def test_another_training_is_refused_and_what_differs_is_named(case, four_steps)
 
 
 def test_the_same_training_is_taken_up(four_steps):
-    """What changes no number may differ: chunks, saves, sinks, devices."""
+    """Chunks, saves, sinks and devices change no number, so they may differ."""
     again = fit(folder=str(four_steps), steps=4, chunk=2, save_every=3, save_seconds=5, sinks=[Kept()],
                 devices=jax.devices()[:1])  # fmt: skip
     assert again.timing["compile"] == again.timing["train"] == 0
@@ -479,11 +495,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         fit(folder=tmp_path, steps=4)
 
 
-# Longer, alone in its folder, and when it is asked for too much.
+# Longer trainings, locks of folders, and wrong arguments.
 
 
-def test_a_training_goes_on_without_being_told_how_it_logs(tmp_path):
-    """A hundredth of 100 is 1, of 300 it would be 3: the folder's is kept."""
+def test_a_longer_training_keeps_the_default_log_every(tmp_path):
+    """The default of ``log_every`` is 1 for 100 steps and 3 for 300; a resumed training keeps the 1."""
     options: dict[str, Any] = dict(folder=tmp_path, log_every=None, eval_every=None, evaluate=None)
     fit(steps=100, **options)
     longer = fit(steps=300, **options)
@@ -502,7 +518,7 @@ def test_by_default_a_row_is_a_hundredth(tmp_path):
 
 def test_two_trainings_on_one_folder(four_steps, tmp_path):
     shutil.copytree(four_steps, tmp_path / "run")
-    (tmp_path / "run" / ".lock").touch()  # of a process that was killed
+    (tmp_path / "run" / ".lock").touch()  # left by a process that was killed
     with (
         files.locked(tmp_path / "run"),
         pytest.raises(files.BusyError, match=f"another training is running in {tmp_path / 'run'}; wait"),
@@ -539,21 +555,21 @@ def test_where_no_lock_can_be_made_it_trains_without(tmp_path, monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("what", ["steps", "eval_every", "log_every", "chunk", "save_every"])
-def test_counters_stay_below_2_to_the_31(what):
-    with pytest.raises(check.InputError, match=f"{what} must be below 2\\^31, got 2147483648"):
-        fit(**{what: 2**31})
+@pytest.mark.parametrize("argument", ["steps", "eval_every", "log_every", "chunk", "save_every"])
+def test_counters_stay_below_2_to_the_31(argument):
+    with pytest.raises(check.InputError, match=f"{argument} must be below 2\\^31, got 2147483648"):
+        fit(**{argument: 2**31})
 
 
-@pytest.mark.parametrize("what", ["steps", "eval_every", "log_every", "chunk", "save_every"])
-def test_counters_are_whole_and_positive(what):
+@pytest.mark.parametrize("argument", ["steps", "eval_every", "log_every", "chunk", "save_every"])
+def test_counters_are_whole_and_positive(argument):
     for wrong, sentence in ((0, "at least 1"), (2.5, "whole number"), (True, "whole number")):
-        with pytest.raises(check.InputError, match=f"{what} must be .*{sentence}"):
-            fit(**{what: wrong})
+        with pytest.raises(check.InputError, match=f"{argument} must be .*{sentence}"):
+            fit(**{argument: wrong})
 
 
 def test_the_last_steps_that_can_be_counted():
-    """Near 2^31 the step of a row, of a failure and of a key are what they should be."""
+    """Near 2^31 the windows and the keys of steps and evaluations are right."""
     from lrn.config import stack
     from lrn.train.program import Program
 
@@ -566,39 +582,39 @@ def test_the_last_steps_that_can_be_counted():
     assert float(program.evaluate(carry, end)["eval key"][0]) == float(bits(stream(5, 2, end)))
 
 
-# One lane again.
+# Replays of single lanes.
 
 
 def test_one_lane_is_replayed_bit_for_bit():
-    """With other steps, logs and evaluations; alone it would differ by rounding."""
+    """The replay has other logs and evaluations; a lane trained alone would differ by rounding."""
     arms = {"slow": ToyConfig(lr=0.001), "fast": ToyConfig(lr=0.03)}
 
     def trained(**options):
         return train.fit(toy, arms, range(3), data=toy_data(), sampler=toy_sampler, progress=False, **options)
 
     whole = trained(steps=60, log_every=10)
-    one = trained(steps=60, log_every=1, chunk=7, only=[("fast", 1)], eval_every=20,
+    replay = trained(steps=60, log_every=1, chunk=7, only=[("fast", 1)], eval_every=20,
                   evaluate=lambda learner, config, key, state, data: {"look": config.lr})  # fmt: skip
-    assert (one.arms, one.seeds) == (("fast",), (1,))
-    assert same(one.lane("fast", 1), whole.lane("fast", 1))
-    assert one.table.curve("fast", "loss")[0].tolist() == [*range(1, 61)]
-    assert one.table.seeds == [1]
+    assert (replay.arms, replay.seeds) == (("fast",), (1,))
+    assert same(replay.lane("fast", 1), whole.lane("fast", 1))
+    assert replay.table.curve("fast", "loss")[0].tolist() == [*range(1, 61)]
+    assert replay.table.seeds == [1]
 
 
-def test_only_the_lanes_that_are_replayed_are_told_of():
+def test_only_failures_of_replayed_lanes_are_reported():
     said: list[str] = []
     arms = {name: WAYS[name][0] for name in ("an infinite metric", "two at once", "none")}
-    found = train.fit(faulty, arms, [7, 8], steps=4, progress=False, on_event=said.append,
+    replay = train.fit(faulty, arms, [7, 8], steps=4, progress=False, on_event=said.append,
                       only=[("two at once", 8)])  # fmt: skip
-    assert found.failures == [train.Failure("two at once", 8, 2, "metric, other")]
+    assert replay.failures == [train.Failure("two at once", 8, 2, "metric, other")]
     assert len(said) == 1
 
 
 def test_some_lanes_are_reported_as_they_are_among_all(whole):
-    some = fit(only=[("two", 3), ("one", 3), ("one", 2**32 - 1), ("two", 2**32 - 1)])
-    assert (some.arms, some.seeds) == (("one", "two"), SEEDS[1:])
-    assert same(some.state, jax.tree.map(lambda x: x[:, 1:], whole.state))
-    assert same(some.table, Table(*(column[whole.table.seed != 5] for column in whole.table)))
+    replay = fit(only=[("two", 3), ("one", 3), ("one", 2**32 - 1), ("two", 2**32 - 1)])
+    assert (replay.arms, replay.seeds) == (("one", "two"), SEEDS[1:])
+    assert same(replay.state, jax.tree.map(lambda x: x[:, 1:], whole.state))
+    assert same(replay.table, Table(*(column[whole.table.seed != 5] for column in whole.table)))
 
 
 @pytest.mark.parametrize(
@@ -613,7 +629,7 @@ def test_some_lanes_are_reported_as_they_are_among_all(whole):
         ([("one", 4)], "names the seed 4, which is not among"),
     ],
 )
-def test_lanes_that_are_not_there(only, sentence):
+def test_only_must_name_lanes_of_the_training(only, sentence):
     with pytest.raises(check.InputError, match=sentence) as raised:
         fit(only=only)
     assert "\n" not in str(raised.value)
@@ -648,16 +664,19 @@ Pair = namedtuple("Pair", ["inner", "x"])
 
 
 @pytest.mark.parametrize(
-    "made", [Scheduled(), Around(), Pair(Scheduled(), 1.0)], ids=["it", "in it", "tuple"]
+    "config_", [Scheduled(), Around(), Pair(Scheduled(), 1.0)], ids=["config", "inner config", "tuple"]
 )
-def test_a_training_that_is_not_what_its_schedules_are_made_for_warns(made, recwarn):
+def test_a_training_shorter_or_longer_than_its_schedules_warns(config_, recwarn):
     for steps in (95, 105, 115):
-        warn.of_schedules(made, steps)
+        warn.of_schedules(config_, steps)
     assert len(recwarn) == 0
     for steps in (94, 116, 10, 1050):
-        sentence = f"steps is {steps} and Scheduled is made for 105, total_steps 1050 by 10 interactions"
+        sentence = (
+            f"steps is {steps} and the schedules of Scheduled last 105 steps "
+            r"\(total_steps 1050 by 10 interactions a step\)"
+        )
         with pytest.warns(train.ScheduleWarning, match=sentence) as warned:
-            warn.of_schedules(made, steps)
+            warn.of_schedules(config_, steps)
         assert len(warned) == 1
         assert f"give steps=105 or total_steps={10 * steps}." in str(warned[0].message)
 
@@ -670,20 +689,20 @@ def test_the_warning_comes_before_the_training():
         train.fit(unmade, [Scheduled(0.1), Scheduled(0.2)], [0], steps=7)
 
 
-def test_what_has_no_schedule_does_not_warn(recwarn):
+def test_a_config_without_schedules_does_not_warn(recwarn):
     shorter_than_a_step = dataclasses.replace(Scheduled(), num_envs=2000)
-    for made, steps in (
+    for config_, steps in (
         (Arm(), 5),
         (0.0, 5),
         (shorter_than_a_step, 1),
         (namedtuple("T", "total_steps")(9), 1),
     ):
-        warn.of_schedules(made, steps)
+        warn.of_schedules(config_, steps)
     assert len(recwarn) == 0
 
 
 class InTwo(NamedTuple):
-    """A state with parameters and numbers that are none."""
+    """A state with parameters and with numbers that are no parameters."""
 
     params: dict[str, Any]
     frames: Any
@@ -704,7 +723,7 @@ def test_parameters_in_half_precision_warn(where, dtype, lost):
     assert f"['{where}']['w']" in str(raised.value)
 
 
-def test_what_is_no_parameter_may_be_in_half_precision(recwarn):
+def test_numbers_that_are_no_parameters_may_be_in_half_precision(recwarn):
     warn.of_precision(InTwo({"w": jnp.ones(3), "count": jnp.ones(3, "int8")}, np.ones(3, "float16")))
     assert len(recwarn) == 0
 
@@ -712,7 +731,7 @@ def test_what_is_no_parameter_may_be_in_half_precision(recwarn):
 # Without jit.
 
 
-def test_without_jit_one_can_look_into_a_step():
+def test_without_jit_a_step_sees_numbers():
     looks = []
 
     def learner(config):
@@ -746,7 +765,7 @@ def test_without_jit_a_folder_is_the_same_training(four_steps):
         assert fit(folder=four_steps, steps=4).timing["train"] == 0
 
 
-# What the disk may say.
+# Errors of the disk.
 
 
 @pytest.mark.parametrize("number", [22, 95, 38])
@@ -786,7 +805,7 @@ def test_the_pace_keeps_a_chunk_at_half_a_second():
     pace.took(8, 0.1)
     assert pace.length == 40
     pace.took(40, 1e-9)
-    assert pace.length == 640  # sixteen times at most
+    assert pace.length == 640  # a chunk grows at most sixteenfold
     pace.took(640, 0.1)
     assert pace.length == 1000
     pace.took(1000, 5.0)
@@ -799,7 +818,7 @@ def test_the_pace_keeps_a_chunk_at_half_a_second():
     assert fixed.length == 1000
 
 
-def test_times_are_told_apart(whole):
+def test_compile_train_evaluate_and_save_are_timed_separately(whole):
     assert set(whole.timing) == set(whole.cpu) == {"compile", "train", "evaluate", "save"}
     assert min(whole.timing["compile"], whole.timing["train"], whole.timing["evaluate"]) > 0
     assert whole.timing["save"] == 0
@@ -808,7 +827,7 @@ def test_times_are_told_apart(whole):
     assert whole.memory["outputs"] > 0
 
 
-def test_time_is_of_the_clock_and_of_the_processor():
+def test_timing_counts_a_sleep_and_cpu_does_not():
     def slow(learner, config, key, state, data):
         return {
             "slept": jax.pure_callback(
@@ -816,6 +835,6 @@ def test_time_is_of_the_clock_and_of_the_processor():
             )
         }
 
-    found = fit(arms=Arm(), seeds=[0], per_seed={"own": OWN[:1]}, steps=2, evaluate=slow, eval_every=None)
-    assert found.timing["evaluate"] > 0.2
-    assert found.cpu["evaluate"] < found.timing["evaluate"]
+    result = fit(arms=Arm(), seeds=[0], per_seed={"own": OWN[:1]}, steps=2, evaluate=slow, eval_every=None)
+    assert result.timing["evaluate"] > 0.2
+    assert result.cpu["evaluate"] < result.timing["evaluate"]

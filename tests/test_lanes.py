@@ -1,4 +1,4 @@
-"""The batch axis: every count of lanes on every number of devices gives what a loop gives.
+"""The batch axis: any number of lanes on any number of devices gives the results of a Python loop.
 
 The last test runs this file again on four virtual devices.
 """
@@ -25,7 +25,7 @@ COUNTS = range(1, 10)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_what_is_put_comes_back(count):
+def test_get_returns_the_arrays_that_were_put(count):
     batch = Lanes(count)
     tree = {
         "x": np.random.RandomState(0).randn(count, 3).astype(np.float32),
@@ -43,7 +43,7 @@ def test_what_is_put_comes_back(count):
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_lane_is_computed_as_if_alone(count, in_turn):
-    """Against a Python loop; the shared argument and the typed key reach each lane whole."""
+    """The results equal those of a Python loop; each lane gets the shared argument and its own key."""
     numbers = np.random.RandomState(1)
     x, shared = numbers.randn(count, 4).astype(np.float32), numbers.randn(4, 2).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), count)
@@ -53,15 +53,15 @@ def test_every_lane_is_computed_as_if_alone(count, in_turn):
 
     batch = Lanes(count)
     run = batch.jit(function, (True, False), in_turn=lambda: in_turn)
-    found = batch.get(run(batch.put({"x": x, "key": keys}), batch.replicate(shared)))
+    result = batch.get(run(batch.put({"x": x, "key": keys}), batch.replicate(shared)))
     for i in range(count):
-        np.testing.assert_allclose(found["y"][i], np.tanh(x[i] @ shared), rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(found["r"][i], jax.random.normal(keys[i], (2,)))
+        np.testing.assert_allclose(result["y"][i], np.tanh(x[i] @ shared), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(result["r"][i], jax.random.normal(keys[i], (2,)))
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize("count", [1, 5])
-def test_donated_memory_is_given_up(count, in_turn):
+def test_a_donated_array_is_deleted(count, in_turn):
     batch = Lanes(count)
     x = batch.put(np.ones((count, 8), np.float32))
     y = batch.jit(lambda x: x + 1, (True,), donate=(0,), in_turn=lambda: in_turn)(x)
@@ -69,8 +69,8 @@ def test_donated_memory_is_given_up(count, in_turn):
     np.testing.assert_array_equal(batch.get(y), np.full((count, 8), 2))
 
 
-def test_what_get_returns_is_a_copy():
-    """The next chunk may reuse the buffer."""
+def test_get_returns_a_copy():
+    """The next chunk may reuse the memory of the device array."""
     batch = Lanes(2)
     x = batch.put(np.ones((2, 8), np.float32))
     host = batch.get(x)
@@ -85,7 +85,7 @@ def test_no_lane_or_no_device_is_refused(count, devices):
     assert "\n" not in str(raised.value)
 
 
-def test_alone_a_process_agrees_with_itself():
+def test_a_single_process_agrees_with_itself():
     assert job.main_process()
     assert job.agree(7) == 7
     assert job.any_process(True) is True
@@ -94,7 +94,7 @@ def test_alone_a_process_agrees_with_itself():
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_an_error_of_the_main_process_is_its_own(error):
+def test_the_main_process_raises_its_own_error(error):
     def fail():
         raise error
 
@@ -103,7 +103,7 @@ def test_an_error_of_the_main_process_is_its_own(error):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_without_a_compile_each_lane_is_looked_at(count):
+def test_eagerly_runs_each_lane_on_real_arrays(count):
     numbers = np.random.RandomState(2)
     x, shared = numbers.randn(count, 4).astype(np.float32), numbers.randn(4, 2).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), count)
@@ -116,17 +116,17 @@ def test_without_a_compile_each_lane_is_looked_at(count):
 
     batch, per_lane = Lanes(count), (True, False, False)
     args = batch.put({"x": x, "key": keys}), batch.replicate(shared), jnp.int32(3)
-    found = batch.get(batch.eagerly(function, per_lane)(*args))
+    result = batch.get(batch.eagerly(function, per_lane)(*args))
     np.testing.assert_array_equal(seen[:count], x)
     assert len(seen) == batch.padded
     expected = batch.get(batch.jit(function, per_lane)(*args))
-    np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-5)
-    assert same(found["key"], expected["key"])
+    np.testing.assert_allclose(result["y"], expected["y"], rtol=1e-5)
+    assert same(result["key"], expected["key"])
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_function_knows_with_how_many_it_is_computed(count):
-    """`lrn.nets.conv` asks; alone, or one after another, a lane is one."""
+def test_a_function_knows_how_many_lanes_run_together(count):
+    """`lrn.nets.conv` reads this number; it is 1 for lanes that run alone or one after another."""
     batch = Lanes(count)
     for in_turn in (False, True):
         run = batch.jit(lambda x: x * 0 + axis_size(LANES), (True,), in_turn=lambda in_turn=in_turn: in_turn)
@@ -135,7 +135,7 @@ def test_a_function_knows_with_how_many_it_is_computed(count):
     assert batch.alone == (batch.padded // batch.groups == 1)
 
 
-def test_the_same_parts_are_the_same_lanes():
+def test_with_parts_keeps_a_layout_of_as_many_parts_and_refuses_wrong_numbers():
     batch = Lanes(2)
     assert batch.with_parts(1) is batch
     for parts in (0, batch.spare + 1):
@@ -146,9 +146,12 @@ def test_the_same_parts_are_the_same_lanes():
 
 
 class Job:
-    """What a process of two sees: its index, and what the others say."""
+    """Make this process believe that it is process ``index`` of two; ``theirs`` is what the other sends.
 
-    def __init__(self, monkeypatch, index, others):
+    said: the values that this process broadcast.
+    """
+
+    def __init__(self, monkeypatch, index, theirs):
         from jax.experimental import multihost_utils
 
         self.said = []
@@ -157,11 +160,11 @@ class Job:
 
         def broadcast(value):
             self.said.append(int(value))
-            return value if index == 0 else np.int32(others)
+            return value if index == 0 else np.int32(theirs)
 
         def gather(value, tiled):
             assert tiled
-            return np.concatenate([np.asarray(value), others])
+            return np.concatenate([np.asarray(value), theirs])
 
         monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", broadcast)
         monkeypatch.setattr(multihost_utils, "process_allgather", gather)
@@ -177,15 +180,15 @@ def test_the_main_process_decides(monkeypatch):
     assert job.main_process()
 
 
-@pytest.mark.parametrize(("mine", "other", "found"), [(0, 0, False), (0, 1, True), (1, 0, True)])
-def test_any_process_is_heard(mine, other, found, monkeypatch):
-    Job(monkeypatch, 0, np.array([other]))
-    assert job.any_process(bool(mine)) is found
+@pytest.mark.parametrize(("flag_here", "flag_there", "expected"), [(0, 0, False), (0, 1, True), (1, 0, True)])
+def test_a_flag_of_any_process_counts(flag_here, flag_there, expected, monkeypatch):
+    Job(monkeypatch, 0, np.array([flag_there]))
+    assert job.any_process(bool(flag_here)) is expected
 
 
-def test_what_the_main_process_does_the_others_wait_for(monkeypatch):
+def test_the_other_processes_wait_for_the_action_of_the_main_process(monkeypatch):
     def never():
-        raise AssertionError("it ran")
+        raise AssertionError("the action ran")
 
     Job(monkeypatch, 1, 0)
     assert job.on_main(never) is None
@@ -203,7 +206,7 @@ def test_what_the_main_process_does_the_others_wait_for(monkeypatch):
     ("error", "reason"),
     [(RuntimeError("Gloo: gone\nat line 3"), r"\(Gloo: gone\)"), (ValueError(), r"\(ValueError\)")],
 )
-def test_processes_that_lost_each_other(error, reason, monkeypatch):
+def test_a_failed_collective_is_a_job_error(error, reason, monkeypatch):
     from jax.experimental import multihost_utils
 
     def fail(*_, **__):
@@ -241,7 +244,7 @@ def test_in_a_job_every_device_takes_part(monkeypatch):
     ("arms", "seeds", "mark"), [(2, 3, None), (1, 5, None), (1, 1, None), (2, 2, serial_alone)]
 )
 def test_a_training_on_four_devices_is_that_on_one(arms, seeds, mark):
-    """Also where a lane is alone on each of the four, its kernels in order, and with others on the one."""
+    """With 2 arms and 2 seeds each of four devices has one lane, whose kernels run in order if marked."""
 
     def learner(config):
         return toy(config)._replace(step=mark(toy(config).step)) if mark else toy(config)
@@ -262,14 +265,14 @@ def test_a_training_on_four_devices_is_that_on_one(arms, seeds, mark):
             devices=devices,
         )
 
-    one, four = fit(jax.devices()[:1]), fit(None)
-    for a, b in zip(jax.tree.leaves(one.state.params), jax.tree.leaves(four.state.params)):
+    on_one, on_four = fit(jax.devices()[:1]), fit(None)
+    for a, b in zip(jax.tree.leaves(on_one.state.params), jax.tree.leaves(on_four.state.params)):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    assert same(one.state.key, four.state.key)
-    assert same(one.table[:4], four.table[:4])
-    np.testing.assert_allclose(one.table.value, four.table.value, rtol=1e-4, atol=1e-6)
+    assert same(on_one.state.key, on_four.state.key)
+    assert same(on_one.table[:4], on_four.table[:4])
+    np.testing.assert_allclose(on_one.table.value, on_four.table.value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.skipif(DEVICES > 1, reason="is what starts this")
+@pytest.mark.skipif(DEVICES > 1, reason="this test starts the others on four devices")
 def test_all_of_this_on_four_devices():
     passes_on_four_devices(__file__)

@@ -1,4 +1,4 @@
-"""Rows, failures and parts of a training, without one."""
+"""The rows, failures and parts of a log, without a training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sink:
         pass
 
 
-def made(folder: Any = None, **options: Any) -> tuple[Log, list[str]]:
+def make_log(folder: Any = None, **options: Any) -> tuple[Log, list[str]]:
     said: list[str] = []
     return Log("it", ARMS, SEEDS, folder, options.pop("sinks", ()), said.append, **options), said
 
@@ -37,7 +37,7 @@ def rows(log: Log) -> list[tuple[Any, ...]]:
 
 
 def test_a_row_for_each_lane_in_order():
-    log, _ = made()
+    log, _ = make_log()
     log.add(3, "m", np.arange(6.0))
     log.add(4, "n", np.arange(6.0), np.array([False, True, False, False, True, True]))
     log.add(5, "none", np.arange(6.0), np.zeros(6, bool))
@@ -48,16 +48,16 @@ def test_a_row_for_each_lane_in_order():
     assert log.latest == {"m": 2.5, "n": 10 / 3}
 
 
-def test_the_latest_is_a_mean_over_what_is_finite():
-    log, _ = made()
+def test_latest_is_the_mean_over_finite_values():
+    log, _ = make_log()
     log.add(1, "m", np.array([1.0, NAN, 3.0, np.inf, 2.0, 2.0]))
     log.add(1, "n", np.full(6, NAN))
     assert log.latest["m"] == 2.0
     assert np.isnan(log.latest["n"])
 
 
-def test_of_lanes_that_are_not_kept_nothing_is_said():
-    log, said = made(kept=np.array([False, True, False, False, True, False]))
+def test_lanes_that_are_not_kept_are_not_reported():
+    log, said = make_log(kept=np.array([False, True, False, False, True, False]))
     log.add(1, "m", np.arange(6.0))
     log.add(2, "n", np.arange(6.0), np.array([True, True, False, False, False, False]))
     log.failed({"m": np.array([1, 1, 1, -1, -1, -1])})
@@ -83,11 +83,11 @@ def test_of_lanes_that_are_not_kept_nothing_is_said():
     ],
 )
 def test_windows_that_a_chunk_closes(start, stop, end, closed):
-    """Windows of four steps; the last of a training may be short."""
-    log, _ = made()
+    """Windows have four steps; the last window of a training may be shorter."""
+    log, _ = make_log()
     mean = np.arange(6 * 8.0).reshape(6, 8)
     count = np.ones((6, 8))
-    count[2] = count[:, 3:] = 0  # measured nothing; no chunk here closes a fourth window
+    count[2] = count[:, 3:] = 0  # lane 2 measured nothing, and no chunk here closes a fourth window
     log.windows({"m": mean, "n": -mean}, {"m": count, "n": count}, start, stop, 4, end)
     expected = [
         (arm, seed, step, metric, sign * mean[lane, column])
@@ -100,7 +100,7 @@ def test_windows_that_a_chunk_closes(start, stop, end, closed):
 
 
 def test_the_first_failure_of_a_lane_counts():
-    log, said = made()
+    log, said = make_log()
     log.failed({"m": np.array([-1, 0, 9, -1, -1, 4]), "n": np.array([-1, 3, 2, -1, -1, 4])})
     log.failed({"state": np.array([12, 12, -1, -1, -1, 12])})
     assert log.failures == [
@@ -115,7 +115,7 @@ def test_the_first_failure_of_a_lane_counts():
 
 def test_sinks_get_new_rows_once():
     sinks = [Sink(), Sink()]
-    log, _ = made(sinks=sinks)
+    log, _ = make_log(sinks=sinks)
     log.stream()
     log.add(1, "m", np.arange(6.0))
     log.add(1, "n", np.arange(6.0))
@@ -129,7 +129,7 @@ def test_sinks_get_new_rows_once():
 
 
 def test_rows_go_to_parts_and_come_back(tmp_path):
-    log, _ = made(tmp_path)
+    log, _ = make_log(tmp_path)
     log.flush(1)
     assert not (tmp_path / "metrics").exists()
     log.add(1, "m", np.arange(6.0))
@@ -147,22 +147,22 @@ def test_rows_go_to_parts_and_come_back(tmp_path):
     assert log.table().step.tolist() == [1] * 6 + [4] * 6 + [5] * 6
     stale = tmp_path / "metrics" / "part_000000000005.parquet"
     stale.write_bytes(b"of a checkpoint that never came")
-    other, said = made(tmp_path)
-    assert other.damage(meta) is None
-    other.restore(meta)
-    assert other.table().step.tolist() == [1] * 6 + [4] * 6
-    assert other.failures == log.failures
-    other.failed({"m": np.array([9, -1, -1, -1, -1, -1])})
-    assert (said, len(other.failures)) == ([], 1)
+    restored, said = make_log(tmp_path)
+    assert restored.damage(meta) is None
+    restored.restore(meta)
+    assert restored.table().step.tolist() == [1] * 6 + [4] * 6
+    assert restored.failures == log.failures
+    restored.failed({"m": np.array([9, -1, -1, -1, -1, -1])})
+    assert (said, len(restored.failures)) == ([], 1)
     assert not stale.exists()
-    assert other.meta() == meta
+    assert restored.meta() == meta
 
 
-def test_a_process_that_does_not_write_leaves_all_as_it_is(tmp_path):
-    main, _ = made(tmp_path)
+def test_a_process_that_does_not_write_changes_no_file(tmp_path):
+    main, _ = make_log(tmp_path)
     main.add(1, "m", np.arange(6.0))
     main.flush(1)
-    reader, _ = made(tmp_path, writes=False)
+    reader, _ = make_log(tmp_path, writes=False)
     (tmp_path / "metrics" / "other.parquet").touch()
     reader.restore(main.meta())
     reader.add(2, "m", np.arange(6.0))
@@ -174,18 +174,18 @@ def test_a_process_that_does_not_write_leaves_all_as_it_is(tmp_path):
     assert reader.table().step.tolist() == [1] * 6 + [2] * 6
 
 
-def test_from_the_start_no_part_is_left(tmp_path):
-    log, _ = made(tmp_path)
+def test_a_training_from_the_start_removes_old_parts(tmp_path):
+    log, _ = make_log(tmp_path)
     log.add(1, "m", np.arange(6.0))
     log.flush(1)
-    log, _ = made(tmp_path)
+    log, _ = make_log(tmp_path)
     log.restore(None)
     assert list((tmp_path / "metrics").iterdir()) == []
     assert rows(log) == []
 
 
 def test_damaged_parts_are_found(tmp_path):
-    log, _ = made(tmp_path)
+    log, _ = make_log(tmp_path)
     log.add(1, "m", np.arange(6.0))
     log.flush(1)
     part, meta = tmp_path / "metrics" / "part_000000000001.parquet", log.meta()

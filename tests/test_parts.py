@@ -1,4 +1,4 @@
-"""One lane on several devices: a learner that splits its step does what it does on one.
+"""One lane on several devices: a learner that divides its step gives the results of one device.
 
 The last test runs this file again on four virtual devices.
 """
@@ -31,7 +31,7 @@ DEVICES = jax.device_count()
 four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
 X = np.arange(12.0).reshape(6, 2)
 PROBLEM = regression(nets.mlp(None, (8,)))
-# One task at a time, for on CPU what a core does at once is not split.
+# One task at a time: on CPU a group of tasks that one core adapts together is not divided.
 MAML = MAMLConfig(inner=InnerConfig(steps=2), tasks_at_once=1)
 REPTILE = ReptileConfig(inner=InnerConfig(steps=2), meta_rate=0.1)
 
@@ -56,20 +56,20 @@ def test_outside_of_a_training_there_is_one_part():
 @pytest.mark.parametrize(
     ("items", "most", "devices"), [(8, 4, 4), (6, 4, 3), (7, 4, 1), (2, 4, 2), (1, 4, 1), (8, 1, 1)]
 )
-def test_so_many_devices_as_can_share_it(items, most, devices):
+def test_divisor_is_the_most_devices_that_divide_the_items(items, most, devices):
     assert divisor(items, most) == devices
 
 
 @pytest.mark.parametrize(
-    ("made", "tasks"),
+    ("meta_learner", "tasks"),
     [
         (maml(PROBLEM, MAML), 8),
-        (maml(PROBLEM, dataclasses.replace(MAML, tasks_at_once=0)), 1),  # one core does all eight together
+        (maml(PROBLEM, dataclasses.replace(MAML, tasks_at_once=0)), 1),  # one core adapts all eight together
         (reptile(PROBLEM, REPTILE), 8),
     ],
 )
-def test_a_learner_says_what_its_step_divides(made, tasks, monkeypatch):
-    """As many items as the step hands to `mean_of_parts`."""
+def test_a_learner_says_what_its_step_divides(meta_learner, tasks, monkeypatch):
+    """``divides`` returns the number of items that the step gives to `mean_of_parts`."""
     divided = []
 
     def spy(function, items):
@@ -79,16 +79,16 @@ def test_a_learner_says_what_its_step_divides(made, tasks, monkeypatch):
     for module in (learner, reptile_module):
         monkeypatch.setattr(module, "mean_of_parts", spy)
     batch = episodes(sinusoid(), 8).draw(jax.random.key(0), None)
-    state = made.init(jax.random.key(1), batch)
-    made.step(jax.random.key(2), state, batch)
-    assert (divided or [1]) == [tasks] == [made.divides(state, batch)]
+    state = meta_learner.init(jax.random.key(1), batch)
+    meta_learner.step(jax.random.key(2), state, batch)
+    assert (divided or [1]) == [tasks] == [meta_learner.divides(state, batch)]
 
 
 @four
 @pytest.mark.parametrize(
     ("count", "groups", "spare"), [(1, 1, 4), (2, 2, 2), (3, 3, 1), (4, 4, 1), (6, 4, 1)]
 )
-def test_devices_that_are_left_over_are_shared_out(count, groups, spare):
+def test_spare_devices_are_divided_among_lanes(count, groups, spare):
     lanes = Lanes(count)
     assert (lanes.groups, lanes.parts, lanes.spare) == (groups, 1, spare)
     assert lanes.with_parts(spare).parts == spare
@@ -98,8 +98,8 @@ def test_devices_that_are_left_over_are_shared_out(count, groups, spare):
 
 @four
 @pytest.mark.parametrize("count", [8, 6])
-def test_each_device_does_its_share(count):
-    """Of eight items two each; six do not divide, so that each does all of them."""
+def test_each_device_computes_its_share(count):
+    """Each of four devices gets two of eight items; four does not divide six, so each gets all six."""
     seen = []
 
     def function(items):
@@ -111,9 +111,9 @@ def test_each_device_does_its_share(count):
 
     x = np.random.RandomState(0).randn(1, count, 3).astype(np.float32)
     lanes = Lanes(1, parts=4)
-    value, one = lanes.get(lanes.jit(function, (True,))(lanes.put(x)))
+    value, constant = lanes.get(lanes.jit(function, (True,))(lanes.put(x)))
     np.testing.assert_allclose(value[0], x[0].mean(0), rtol=1e-6)
-    assert one[0] == 1
+    assert constant[0] == 1
     assert set(seen) == {2 if count == 8 else 6}
 
 
@@ -145,19 +145,19 @@ def test_a_training_on_four_devices_is_that_on_one(learner, seeds, tasks):
 
 @four
 @pytest.mark.parametrize("at_once", [1, 3, 4, 12])
-def test_groups_need_not_divide_what_one_device_does(at_once):
-    """Of twelve tasks on two devices six each, which are no groups of four."""
+def test_groups_need_not_divide_the_share_of_a_device(at_once):
+    """Two devices get six of twelve tasks each; six tasks are no whole number of groups of four."""
     config = dataclasses.replace(MAML, tasks_at_once=at_once)
     close(*(fit(maml, config, 1, 12, jax.devices()[:n], steps=3) for n in (1, 2)))
 
 
 @four
 def test_arms_and_seeds_each_have_their_devices():
-    """Two lanes, two devices each; one rate a lane."""
+    """Two lanes with a rate of their own have two devices each."""
     configs = {str(rate): dataclasses.replace(MAML, meta_rate=rate) for rate in (1e-3, 1e-2)}
-    one, all_of_them = (fit(maml, configs, 1, 8, devices) for devices in (jax.devices()[:1], None))
-    close(one, all_of_them)
-    assert not np.allclose(*jax.tree.leaves(one.state.meta)[0])
+    on_one, on_four = (fit(maml, configs, 1, 8, devices) for devices in (jax.devices()[:1], None))
+    close(on_one, on_four)
+    assert not np.allclose(*jax.tree.leaves(on_one.state.meta)[0])
 
 
 @four
@@ -169,7 +169,7 @@ def test_a_lane_resumes_on_another_number_of_devices(tmp_path):
 
 @four
 @pytest.mark.parametrize(("divided", "devices"), [(8, 4), (6, 3), (7, 1), (0, 1)])
-def test_a_lane_has_as_many_devices_as_can_share_what_its_step_divides(divided, devices):
+def test_a_lane_has_the_most_devices_that_divide_its_items(divided, devices):
     seen = []
 
     def learner(config):
@@ -182,14 +182,14 @@ def test_a_lane_has_as_many_devices_as_can_share_what_its_step_divides(divided, 
 
         return toy(config)._replace(step=step, divides=(lambda state, batch: divided) if divided else None)
 
-    found = train.fit(
+    result = train.fit(
         learner, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False
     )  # fmt: skip
     assert max(seen) == devices
     if divided:
-        np.testing.assert_allclose(found.table.final("default", "mean"), (divided - 1) / 2, rtol=1e-6)
+        np.testing.assert_allclose(result.table.final("default", "mean"), (divided - 1) / 2, rtol=1e-6)
 
 
-@pytest.mark.skipif(DEVICES > 1, reason="is what starts this")
+@pytest.mark.skipif(DEVICES > 1, reason="this test starts the others on four devices")
 def test_all_of_this_on_four_devices():
     passes_on_four_devices(__file__)

@@ -1,4 +1,4 @@
-"""The references' own tools, against optax and jax."""
+"""The tools of the references (tests/plain.py) against optax and jax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code of docs/play.md, from training to a GIF, as it is printed."""
+"""The code of docs/play.md, from training to a GIF, runs as it is printed there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_train_save_load_play_plot(monkeypatch, tmp_path):
     )
     returns = np.asarray(names["played"].returns)
     assert returns.shape == (8,)
-    # It has learned something: a policy of chance holds the pole for some twenty steps.
+    # The agent has learned: a random policy holds the pole for about twenty steps.
     assert np.median(result.table.final("default", "greedy_return")) > 100
     with Image.open(tmp_path / "runs" / "cartpole.gif") as image:
         assert image.n_frames == int(names["recorded"].lengths[0])  # pyright: ignore[reportAttributeAccessIssue]

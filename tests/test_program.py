@@ -1,4 +1,4 @@
-"""The compiled side of `fit`: how large its products are, how it is compiled for that, what it refuses."""
+"""The compiled functions of `fit`: sizes of products, compiler options, checks of states and metrics."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_product_is_found_wherever_it_is(function):
     assert largest_product(jax.make_jaxpr(function)(x, w).jaxpr) == 2 * 5 * 7 * 7
 
 
-def test_a_batch_of_products_is_one_and_the_largest_counts():
+def test_a_batch_counts_as_one_product_and_the_largest_product_counts():
     def function(x, w):
         return jax.vmap(product)(x, w).sum() + (x[0] @ w[0]).sum()
 
@@ -57,11 +57,11 @@ def test_no_product():
     assert largest_product(jax.make_jaxpr(jnp.sin)(jnp.ones(3)).jaxpr) == 0
 
 
-# How programs are compiled: by what they compute.
+# Compiler options.
 
 
 def program(width: int, lanes: int = 1, evaluate=None) -> Program:
-    """A learner whose step is one product of [64, width] with [width, width]."""
+    """The program of a learner whose step is one product of [64, width] with [width, width]."""
 
     def learner(config):
         def step(key, state, batch):
@@ -81,47 +81,47 @@ SMALL_OPTIONS = {
 
 def test_small_products_run_together_on_one_thread(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
-    made = program(8, lanes=2)
-    assert made._go.options == made._look.options == SMALL_OPTIONS
-    assert made._start.options == {"xla_backend_optimization_level": 0}
-    assert (made._small, made._in_turn) == (True, False)
+    compiled = program(8, lanes=2)
+    assert compiled._go.options == compiled._look.options == SMALL_OPTIONS
+    assert compiled._start.options == {"xla_backend_optimization_level": 0}
+    assert (compiled._small, compiled._in_turn) == (True, False)
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
-    del (other := dict(SMALL_OPTIONS))["xla_backend_optimization_level"]
-    assert program(8)._go.options == other
+    del (remaining := dict(SMALL_OPTIONS))["xla_backend_optimization_level"]
+    assert program(8)._go.options == remaining
 
 
 def test_large_products_run_in_turn(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
-    made = program(1024, lanes=2)
-    assert made._go.options is made._look.options is None
-    assert made._start.options == {"xla_backend_optimization_level": 1}  # a million numbers
-    assert (made._small, made._in_turn) == (False, True)
+    compiled = program(1024, lanes=2)
+    assert compiled._go.options is compiled._look.options is None
+    assert compiled._start.options == {"xla_backend_optimization_level": 1}  # a million numbers
+    assert (compiled._small, compiled._in_turn) == (False, True)
     assert program(360)._small  # 2 * 64 * 360 * 360 is just below 2^24
     assert not program(363)._small
 
 
-def test_elsewhere_than_on_a_cpu_nothing_is_set(monkeypatch):
+def test_other_backends_than_cpu_get_no_options(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    made = program(1024, lanes=2)
-    assert made._go.options is made._start.options is None
-    assert not made._in_turn
+    compiled = program(1024, lanes=2)
+    assert compiled._go.options is compiled._start.options is None
+    assert not compiled._in_turn
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_all_is_compiled_before_it_runs(processes, monkeypatch):
-    """Side by side, or one after another where several processes must do it in one order."""
-    made = program(4, evaluate=lambda learner, config, key, state, data: {"mean": state.mean()})
-    assert made.memory() == {}
-    carry = made.start()
+def test_compile_compiles_what_runs_later(processes, monkeypatch):
+    """Functions compile in two threads, or one after another in a job of several processes."""
+    fit_program = program(4, evaluate=lambda learner, config, key, state, data: {"mean": state.mean()})
+    assert fit_program.memory() == {}
+    carry = fit_program.start()
     monkeypatch.setattr(jax, "process_count", lambda: processes)
-    made.compile(carry)
-    compiled = made._go._compiled, made._look._compiled
+    fit_program.compile(carry)
+    compiled = fit_program._go._compiled, fit_program._look._compiled
     assert None not in compiled
-    assert made.evaluate(carry, 0)["mean"].tolist() == [1.0]
-    carry, windows = made.advance(carry, 0, 3, 2)
+    assert fit_program.evaluate(carry, 0)["mean"].tolist() == [1.0]
+    carry, windows = fit_program.advance(carry, 0, 3, 2)
     assert windows.mean["loss"][0, :3].tolist() == [16.0, 16.0, 0.0]
-    assert (made._go._compiled, made._look._compiled) == compiled
-    assert made.memory()["arguments"] > 0
+    assert (fit_program._go._compiled, fit_program._look._compiled) == compiled
+    assert fit_program.memory()["arguments"] > 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A training is read from its folder alone: states, table and failures, or a sentence."""
+"""`lrn.load` reads a training from its folder alone: states, table and failures, or one clear error."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def folder(trained, tmp_path):
-    """A copy to damage."""
+    """A copy of the training's folder, which a test may damage."""
     shutil.copytree(trained[0], tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_all_of_it_comes_back(kind, trained):
+def test_a_training_comes_back_from_its_folder(kind, trained):
     folder, result = trained
-    found = lrn.load(kind(folder))
-    assert jax.tree.structure(found.state) == jax.tree.structure(result.state)
-    assert type(found.state) is ToyState
-    assert same(found.state, result.state)
-    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(found.state))
-    assert same(found.table, result.table)
-    assert (found.arms, found.seeds) == (("slow", "broken"), (4, 2, 9))
-    assert (found.step, found.steps) == (20, 20)
-    assert sorted(found.failures) == sorted(result.failures)
-    assert {f.arm for f in found.failures} == {"broken"}
+    training = lrn.load(kind(folder))
+    assert jax.tree.structure(training.state) == jax.tree.structure(result.state)
+    assert type(training.state) is ToyState
+    assert same(training.state, result.state)
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(training.state))
+    assert same(training.table, result.table)
+    assert (training.arms, training.seeds) == (("slow", "broken"), (4, 2, 9))
+    assert (training.step, training.steps) == (20, 20)
+    assert sorted(training.failures) == sorted(result.failures)
+    assert {f.arm for f in training.failures} == {"broken"}
 
 
-def test_a_lane_of_it_goes_on_in_its_learner(trained):
+def test_a_loaded_lane_can_be_trained_further(trained):
     folder, result = trained
     lane = lrn.load(folder).lane("slow", 2)
     assert same(lane, result.lane("slow", 2))
@@ -74,24 +74,24 @@ def test_a_lane_of_it_goes_on_in_its_learner(trained):
         lrn.load(folder).arm("slo")
 
 
-def test_an_unfinished_training_gives_what_it_has(tmp_path):
+def test_an_unfinished_training_gives_its_newest_checkpoint(tmp_path):
     with pytest.raises(Stop):
         fit(tmp_path, chunk=5, save_every=5, sinks=[StopAfter(1)])
-    found = lrn.load(tmp_path)
-    assert (found.step, found.steps) == (10, 20)
-    assert found.table.metrics == ["loss", "rare"]
-    assert found.table.step.max() == 7
+    training = lrn.load(tmp_path)
+    assert (training.step, training.steps) == (10, 20)
+    assert training.table.metrics == ["loss", "rare"]
+    assert training.table.step.max() == 7
     assert same(fit(tmp_path).lane("slow", 4), lrn.load(tmp_path).lane("slow", 4))
 
 
-def test_damage_is_said_and_the_checkpoint_before_it_is_used(folder):
+def test_damage_warns_and_the_checkpoint_before_it_is_used(folder):
     newest = folder / "step_000000000020" / "manifest.json"
     newest.write_bytes(newest.read_bytes()[:-3])
     with pytest.warns(
         checkpoint.DamageWarning, match="step_000000000020: .* the one before it is used"
     ) as said:
-        found = lrn.load(folder)
-    assert found.step == 10
+        training = lrn.load(folder)
+    assert training.step == 10
     assert said[0].filename == __file__
 
 
@@ -102,14 +102,14 @@ def test_a_damaged_row_is_damage_too(folder):
         assert lrn.load(folder).step == 10
 
 
-def test_where_all_is_damaged_it_says_so(folder):
+def test_damage_of_all_checkpoints_is_an_error(folder):
     for manifest in folder.glob("step_*/manifest.json"):
         manifest.write_bytes(b"{}")
     with pytest.raises(checkpoint.DamageError, match="every checkpoint in"):
         lrn.load(folder)
 
 
-def test_what_holds_no_training(folder, tmp_path):
+def test_a_folder_without_a_training_is_refused(folder, tmp_path):
     checkpoint.save(tmp_path / "once", 0, [np.zeros(3)], {"names": ["x"]})
     checkpoint.save(tmp_path / "bare", 0, [np.zeros(3)])
     (tmp_path / "empty").mkdir()
@@ -132,15 +132,15 @@ def test_an_older_checkpoint_without_its_structure(trained, monkeypatch):
     read = checkpoint.read
 
     def old(*args: Any) -> Any:
-        found = read(*args)
-        return found and found._replace(form=None)
+        saved = read(*args)
+        return saved and saved._replace(form=None)
 
     monkeypatch.setattr(checkpoint, "read", old)
     with pytest.raises(check.InputError, match="one of an earlier version"):
         lrn.load(trained[0])
 
 
-def test_a_class_that_cannot_be_found_is_asked_for(tmp_path):
+def test_a_class_that_cannot_be_found_needs_like(tmp_path):
     class Inside(NamedTuple):
         x: Any
         n: Any
@@ -153,16 +153,16 @@ def test_a_class_that_cannot_be_found_is_asked_for(tmp_path):
 
     result = train.fit(learner, [1.0, 2.0], [0, 1], steps=2, folder=tmp_path, progress=False)
     with pytest.raises(
-        structure.UnknownClassError, match=r"Inside, which is not to be found here; .* pass like="
+        structure.UnknownClassError, match=r"Inside, which cannot be found here; .* pass like="
     ):
         lrn.load(tmp_path)
-    made = learner(0.0)
-    shapes = jax.eval_shape(made.init, jax.random.key(0), None)
-    for like in (made, shapes, result.lane("0", 1), Inside(np.zeros(3, np.float32), {"n": np.int32(7)})):
-        found = lrn.load(tmp_path, like=like)
-        assert type(found.state) is Inside
-        assert same(found.state, result.state)
-    assert found.lane("1", 0).x.tolist() == [4, 4, 4]
+    learner_ = learner(0.0)
+    shapes = jax.eval_shape(learner_.init, jax.random.key(0), None)
+    for like in (learner_, shapes, result.lane("0", 1), Inside(np.zeros(3, np.float32), {"n": np.int32(7)})):
+        training = lrn.load(tmp_path, like=like)
+        assert type(training.state) is Inside
+        assert same(training.state, result.state)
+    assert training.lane("1", 0).x.tolist() == [4, 4, 4]
     with_batch = Learner(lambda key, batch: batch["x"], learner(0.0).step)
     for wrong, sentence in (
         (Inside(np.zeros(3, np.float32), {}), "have 2 arrays and like= has 1; pass a state"),
@@ -175,8 +175,8 @@ def test_a_class_that_cannot_be_found_is_asked_for(tmp_path):
             lrn.load(tmp_path, like=wrong)
 
 
-def test_what_jax_would_round_is_kept(tmp_path):
-    """A training with 64 bits, read without."""
+def test_a_dtype_that_jax_would_round_is_kept(tmp_path):
+    """A state in 64 bits keeps them when it is loaded without `jax_enable_x64`."""
     with jax.enable_x64(True):
         learner = Learner(
             lambda key, batch: jnp.float64(1 / 3), lambda key, state, batch: (state, {"x": jnp.float32(0)})
@@ -188,13 +188,13 @@ def test_what_jax_would_round_is_kept(tmp_path):
 
 
 def test_another_process_needs_no_more_than_the_folder(trained):
-    """`import lrn` alone stays light; the state's class is imported by its name."""
+    """`import lrn` imports neither jax nor numpy; `lrn.load` imports the state's class by its name."""
     script = (
         "import sys, lrn\n"
         "assert not {'jax', 'numpy'} & set(sys.modules)\n"
         "assert not hasattr(lrn, 'nothing')\n"
-        f"found = lrn.load({str(trained[0])!r})\n"
-        "print(type(found.state).__name__, found.lane('slow', 9).params['w'].sum())\n"
+        f"training = lrn.load({str(trained[0])!r})\n"
+        "print(type(training.state).__name__, training.lane('slow', 9).params['w'].sum())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=300,

@@ -1,4 +1,4 @@
-"""A serial program computes what the program does, in functions so short that they run in order."""
+"""`serial` keeps results, and makes functions so short that their kernels run in order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def network(x, weights):
 
 
 def descent(x, weights):
-    """Many kernels: a loss, its gradient, and a step for each array."""
+    """A program of many kernels: a loss, its gradient, and a step for each array."""
     loss, slope = jax.value_and_grad(lambda ws: (network(x, ws) ** 2).mean())(weights)
     return loss, [w - 0.1 * s / (1 + jnp.abs(s)) for w, s in zip(weights, slope)]
 
@@ -47,7 +47,7 @@ def random(x, weights):
 
 
 def passed_on(x, weights):
-    """An input, a constant, a value twice, and nothing."""
+    """A program that returns an input, a constant, a value twice, and None."""
     y = network(x, weights)
     return {"x": x, "one": 1.0, "y": y, "again": y, "none": None, "w": W[0]}
 
@@ -86,15 +86,15 @@ def plain(tree):
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
-def test_it_computes_the_same(program):
-    expected, found = jax.jit(program)(X, W), jax.jit(serial(program))(X, W)
-    assert jax.tree.structure(expected) == jax.tree.structure(found)
-    for a, b in zip(jax.tree.leaves(plain(expected)), jax.tree.leaves(plain(found))):
+def test_a_serial_program_gives_the_same_results(program):
+    expected, result = jax.jit(program)(X, W), jax.jit(serial(program))(X, W)
+    assert jax.tree.structure(expected) == jax.tree.structure(result)
+    for a, b in zip(jax.tree.leaves(plain(expected)), jax.tree.leaves(plain(result))):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_also_eagerly_twice_over_and_for_a_batch():
+def test_serial_works_eagerly_nested_and_under_vmap():
     expected = descent(X, W)
     for f in (serial(descent), serial(serial(descent)), jax.jit(serial(jax.jit(descent)))):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), expected, f(X, W))
@@ -104,8 +104,8 @@ def test_also_eagerly_twice_over_and_for_a_batch():
 
 
 @pytest.mark.parametrize("program", [descent, custom], ids=lambda f: f.__name__)
-def test_its_gradient_is_the_same(program):
-    """Custom derivatives too: those of `custom` are clipped."""
+def test_the_gradient_of_a_serial_program_is_the_same(program):
+    """The gradient uses custom derivatives too: `custom` clips its gradient."""
 
     def total(f):
         return jax.grad(lambda x: sum(leaf.sum() for leaf in jax.tree.leaves(f(x, W))))
@@ -128,7 +128,7 @@ def test_effects_stay_in_order():
 
 
 def kernels(compiled) -> list[int]:
-    """How many kernels and calls each computation has that the runtime walks through."""
+    """The number of kernels and calls in each computation that the runtime executes step by step."""
     text = compiled.as_text()
     inside = set(re.findall(r"(?:calls|to_apply)=%([\w.\-]+)", text))
     called = set(re.findall(r" call\(.*to_apply=%([\w.\-]+)", text))
@@ -142,9 +142,9 @@ def kernels(compiled) -> list[int]:
     return counts
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the runtime of CPUs")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the test concerns the CPU runtime")
 def test_no_function_has_more_kernels_than_run_in_order():
-    """The runtime runs up to eight in order; of the whole program there are many more."""
+    """The runtime runs up to eight kernels in order; the whole program has many more."""
     loose = kernels(jax.jit(descent).lower(X, W).compile())
     tight = kernels(jax.jit(serial(descent)).lower(X, W).compile())
     assert max(loose) > 40
@@ -154,7 +154,7 @@ def test_no_function_has_more_kernels_than_run_in_order():
 
 @config
 class ToyRate:
-    """How far to go."""
+    """The config of `learner`."""
 
     rate: float = 0.1
 
@@ -173,19 +173,19 @@ def learner(mark):
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_the_driver_makes_a_marked_step_serial_where_it_is_alone(seeds, monkeypatch):
-    made = []
-    monkeypatch.setattr(_program, "serial", lambda loop: made.append(loop) or serial(loop))
+def test_the_driver_makes_a_marked_step_serial_for_a_single_lane(seeds, monkeypatch):
+    serial_loops = []
+    monkeypatch.setattr(_program, "serial", lambda loop: serial_loops.append(loop) or serial(loop))
     fits = [
         train.fit(learner(mark), ToyRate(), range(seeds), steps=20, progress=False, devices=jax.devices()[:1])
         for mark in (lambda step: step, serial_alone)
     ]
-    assert len(made) == (seeds == 1)
+    assert len(serial_loops) == (seeds == 1)
     for a, b in zip(*(jax.tree.leaves(f.state) for f in fits)):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_the_environment_turns_it_off(monkeypatch):
+def test_the_environment_turns_serial_off(monkeypatch):
     monkeypatch.setenv("LRN_SERIAL", "0")
     assert not wants_serial(serial_alone(descent))
 

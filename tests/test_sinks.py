@@ -1,4 +1,4 @@
-"""Optional sinks, against stand-ins for their packages: what is written, under which names."""
+"""The optional sinks with stand-ins for their packages: the rows they write, and the names of these."""
 
 from __future__ import annotations
 

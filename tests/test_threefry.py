@@ -1,4 +1,4 @@
-"""The hash behind the random numbers: known answers, and the bits that JAX itself would give."""
+"""The Threefry hash: known answers, and random numbers with the bits of JAX's own lowering."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import jax, numpy as np
 def draw(key):
     a, b = jax.random.split(key)
     return jax.random.bits(a, (7,)), jax.random.normal(b, (3, 5)), jax.random.permutation(b, 9)
-found = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(3), 4))
-print([np.asarray(x).tobytes().hex() for x in found])
+draws = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(3), 4))
+print([np.asarray(x).tobytes().hex() for x in draws])
 """
 
 
-# Of the authors' reference implementation (Random123, kat_vectors, threefry2x32 of 20 rounds).
+# From the authors' reference implementation (Random123, kat_vectors, threefry2x32 of 20 rounds).
 @pytest.mark.parametrize(
     ("key", "count", "expected"),
     [
@@ -37,11 +37,11 @@ def test_known_answers(key, count, expected):
     threefry.use()
     words = [jnp.full(3, word, jnp.uint32) for word in (*key, *count)]
     for hashed in (threefry.hashed, jax.jit(threefry2x32_p.bind)):
-        for found, word in zip(hashed(*words), expected):
-            np.testing.assert_array_equal(np.asarray(found), np.full(3, word, np.uint32))
+        for result, word in zip(hashed(*words), expected):
+            np.testing.assert_array_equal(np.asarray(result), np.full(3, word, np.uint32))
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere nothing changes")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only the CPU lowering changes")
 def test_a_draw_is_compiled_without_a_loop():
     threefry.use()
     text = jax.jit(lambda key: jax.random.normal(key, (3, 5))).lower(jax.random.key(0)).as_text()

@@ -1,4 +1,4 @@
-"""The driver: results depend on configs, seeds and steps, and on nothing else."""
+"""The driver: results depend on configs, seeds and steps, and not on chunks, resumes or other lanes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_it_learns_and_arms_differ(reference):
 
 
 def test_window_means_equal_a_loop_by_hand(reference):
-    """The whole driver against a Python loop that shares nothing with it but the key scheme."""
+    """The whole driver against a Python loop; the two have in common only the keys and the learner."""
     data = jax.tree.map(jnp.asarray, toy_data())
     learner = toy(ARMS["fast"])
     key = jax.random.key(2)
@@ -71,14 +71,15 @@ def test_window_means_equal_a_loop_by_hand(reference):
         values[2], [np.mean(losses[max(0, s - 7 if s < 120 else 119) : s]) for s in steps], rtol=2e-5
     )
     np.testing.assert_allclose(reference.arm("fast").params["w"][2], state.params["w"], rtol=1e-4, atol=1e-6)
-    mine = (reference.table.arm == "fast") & (reference.table.metric == "rare") & (reference.table.seed == 2)
+    of_fast = (reference.table.arm == "fast") & (reference.table.seed == 2)
+    rare_rows = of_fast & (reference.table.metric == "rare")
     expected = {}
     for s in steps:
         window = [(v, w) for v, w in rare[(119 if s == 120 else s - 7) : s] if w]
         if window:
             expected[s] = np.mean([v for v, _ in window])
-    assert reference.table.step[mine].tolist() == list(expected)  # no row where nothing was measured
-    np.testing.assert_allclose(reference.table.value[mine], list(expected.values()), rtol=2e-5)
+    assert reference.table.step[rare_rows].tolist() == list(expected)  # no row where nothing was measured
+    np.testing.assert_allclose(reference.table.value[rare_rows], list(expected.values()), rtol=2e-5)
 
 
 def test_a_lane_equals_its_solo_run(reference):
@@ -102,7 +103,7 @@ def test_a_failed_lane_is_recorded_and_changes_no_other(reference):
         assert same(broken.table.final(arm, "loss"), reference.table.final(arm, "loss"))
 
 
-def test_a_state_that_only_the_parameters_show_to_have_failed_is_found():
+def test_a_failure_that_no_metric_shows_is_found_in_the_state():
     def learner(config):
         return Learner(
             lambda key, batch: jnp.zeros(2), lambda key, s, batch: (s + jnp.inf, {"loss": jnp.float32(0)})
@@ -117,7 +118,7 @@ class Stop(Exception):
 
 
 class StopAfter:
-    """A sink that ends the process's work after some chunks, as a crash would."""
+    """A sink that raises after ``chunks`` chunks, as a crash would."""
 
     def __init__(self, chunks):
         self.left = chunks
@@ -147,7 +148,7 @@ def test_a_failure_survives_a_resume(tmp_path):
     said = []
     resumed = fit(arms, folder=tmp_path, on_event=said.append)
     assert len(resumed.failures) == 3
-    assert said == []  # said when it happened
+    assert said == []  # the first training reported the failures
 
 
 def test_a_finished_training_is_not_run_again(reference, tmp_path):
@@ -202,9 +203,9 @@ def test_per_seed_data_reaches_only_its_seed():
 
     shifted = fit(ToyConfig(), sampler=Sampler(draw), per_seed={"shift": shift})
     plain = fit(ToyConfig())
-    one, other = shifted.table.final("default", "loss"), plain.table.final("default", "loss")
-    assert same(one[[0, 2]], other[[0, 2]])
-    assert one[1] > 100 * other[1]
+    shifted_losses, plain_losses = (result.table.final("default", "loss") for result in (shifted, plain))
+    assert same(shifted_losses[[0, 2]], plain_losses[[0, 2]])
+    assert shifted_losses[1] > 100 * plain_losses[1]
 
 
 def test_floats_are_swept_in_one_program():
@@ -228,7 +229,7 @@ def test_floats_are_swept_in_one_program():
 
 
 def test_memory_does_not_grow_with_the_steps():
-    """Peak memory of a process that trains 10 times as long; the library's import is most of it."""
+    """The peak memory of a process does not grow if it trains 10 times as long; imports are most of it."""
     script = textwrap.dedent(
         """
         import resource, sys
@@ -261,14 +262,14 @@ def test_memory_does_not_grow_with_the_steps():
 
 def test_another_closure_or_data_set_is_another_training(tmp_path):
     fit(folder=tmp_path, steps=20)
-    others = (
+    changes = (
         {"data": {k: v + 1 for k, v in toy_data().items()}},
         {"sampler": Sampler(lambda key, data: toy_sampler.draw(key, {k: v * 2 for k, v in data.items()}))},
         {"evaluate": lambda *args: {"mse": 2 * toy_mse(*args)["mse"]}},
     )
-    for other in others:
+    for change in changes:
         with pytest.raises(ValueError, match="holds another training"):
-            fit(folder=tmp_path, steps=20, **other)
+            fit(folder=tmp_path, steps=20, **change)
     assert fit(folder=tmp_path, steps=20).timing["train"] == 0
 
 

@@ -1,4 +1,4 @@
-"""Every study says what its arms were given, and a planted inequality voids it."""
+"""The controls of every study compare what its arms were given; a planted inequality makes it invalid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rows(cell: Cell, values: np.ndarray) -> tables.Table:
 
 
 @pytest.mark.parametrize("name", sorted(discover.find()))
-def test_an_arm_that_was_treated_otherwise_in_one_seed_is_found(name):
+def test_an_arm_treated_differently_in_one_seed_makes_a_study_invalid(name):
     study = discover.load(name).study
     config = study.presets["quick"]
     controls = about_treatment(study.controlled(config))
@@ -27,10 +27,10 @@ def test_an_arm_that_was_treated_otherwise_in_one_seed_is_found(name):
     for control in controls:
         assert judged(control, right)[0] == "holds"
         for cell in control.check.cells:
-            other = right[cell] * 3 + 2
-            other[:-1] = right[cell][:-1]
-            found = judged(control, {**right, cell: other})
-            assert found == ("fails", "invalid"), (control.check.statement, cell)
+            wrong = right[cell] * 3 + 2
+            wrong[:-1] = right[cell][:-1]
+            outcome = judged(control, {**right, cell: wrong})
+            assert outcome == ("fails", "invalid"), (control.check.statement, cell)
 
 
 def judged(control: Control, values: dict[Cell, np.ndarray]) -> tuple[str, str]:

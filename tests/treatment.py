@@ -1,4 +1,4 @@
-"""For tests of studies: the cells that say what each arm was given and what it was judged on."""
+"""Helpers for tests of studies, about the cells that record what each arm was given and judged on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ METRICS = {OVERLAP, MISTAKEN, *map(given, BUDGETS)}
 
 
 def about_treatment(controls: Sequence[Control]) -> list[Control]:
-    """Those controls that look at nothing but how arms were treated."""
+    """The controls that read only how arms were treated."""
     return [c for c in controls if all(cell.metric in METRICS for cell in c.check.cells)]
 
 
 def cells_alike(controls: Sequence[Control]) -> dict[Cell, float]:
-    """Values of the cells of `about_treatment` with which all of these controls hold."""
+    """Values for the cells of the controls of `about_treatment` with which all these controls hold."""
     values: dict[Cell, float] = {}
     checks = [c.check for c in about_treatment(controls)]
     for check in checks:
@@ -35,7 +35,7 @@ def cells_alike(controls: Sequence[Control]) -> dict[Cell, float]:
 
 
 def completed(table: Table, controls: Sequence[Control]) -> Table:
-    """The table with all arms treated as they should be."""
+    """The table, with rows that say that all arms were treated as the controls ask."""
     seeds = np.array(table.seeds)
     rows = [
         tables.rows(cell.arm, seeds, 0, cell.metric, np.full(len(seeds), value))
@@ -45,19 +45,19 @@ def completed(table: Table, controls: Sequence[Control]) -> Table:
 
 
 def judge(study: Any, config: Any, preset: str, table: Table) -> dict[str, Any]:
-    """`lrn.study.judge` of a made-up table that says nothing of how arms were treated."""
+    """`lrn.study.judge` for a made-up table without rows about the treatment of arms."""
     return judge_table(study, config, preset, completed(table, study.controlled(config)))
 
 
 def way(finding: Finding, alpha: float = 0.05) -> str:
-    """What a prediction comes to that is judged alone: "holds", "fails" or "open"."""
+    """The outcome of a prediction that is judged alone: "holds", "fails" or "open"."""
     if finding.p_holds is None or finding.p_fails is None:
         return "holds" if finding.holds else "fails"
     return "holds" if finding.p_holds <= alpha else "fails" if finding.p_fails <= alpha else "open"
 
 
 def assert_treated_alike(verdict: Mapping[str, Any]) -> None:
-    """All controls of a finished run that are `about_treatment` hold, and there is one."""
+    """Assert that a finished run has controls of `about_treatment`, and that all of them hold."""
     checks = [c for c in verdict["controls"] if set(c["metric"].split(", ")) <= METRICS]
     assert checks
     assert all(c["passed"] for c in checks), [c["statement"] for c in checks if not c["passed"]]

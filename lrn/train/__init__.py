@@ -1,4 +1,4 @@
-"""The driver: `fit` trains configs x seeds as one compiled call; `load` reads what it has saved."""
+"""The driver: `fit` trains configs x seeds as one compiled call; `load` reads what `fit` saved."""
 
 from lrn.train.driver import Fit, fit
 from lrn.train.log import Failure, Sink

@@ -1,9 +1,9 @@
 """Checkpoints that can be trusted: orbax arrays behind a SHA-256 manifest.
 
-Orbax restores an array with a flipped bit without a word, and reports a failed save only when it is
-waited for. So a checkpoint here is a folder that appears under its name only when all of it is on
-disk, and is loaded only when every byte is what was written; otherwise the one before it is used,
-and the caller is told.
+Orbax restores an array with a flipped bit without an error, and reports a failed save only to a caller that
+waits for the save. Here a checkpoint is a folder that appears under its name only when all of its files are
+on disk, and it is loaded only when every byte is what was written. A damaged checkpoint is skipped: the one
+before it is used, and the caller gets a warning.
 
     folder/step_000000000100/manifest.json     step, meta, leaves, SHA-256 of every file and of itself
     folder/step_000000000100/arrays/...        orbax
@@ -31,11 +31,11 @@ _FORMAT = 1
 
 
 class SaveError(files.WriteError):
-    """A checkpoint could not be saved; the ones saved before it are untouched."""
+    """A checkpoint could not be saved; earlier checkpoints are untouched."""
 
 
 class DamageError(ValueError):
-    """Checkpoints exist and none of them can be trusted."""
+    """A folder has checkpoints, and all of them are damaged."""
 
 
 class DamageWarning(UserWarning):
@@ -43,7 +43,13 @@ class DamageWarning(UserWarning):
 
 
 class Loaded(NamedTuple):
-    """A checkpoint that passed every check, and the warnings about those that did not."""
+    """A checkpoint that passed every check.
+
+    step: the number of steps done.
+    tree: the pytree that was saved.
+    meta: the values that `save` got as ``meta``.
+    warnings: one sentence about each newer checkpoint, all of which are damaged.
+    """
 
     step: int
     tree: PyTree
@@ -52,10 +58,14 @@ class Loaded(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A checkpoint that passed every check, its leaves in JAX's order.
+    """A checkpoint that passed every check, before its leaves are put into a pytree.
 
-    form: its structure (see `lrn.train.structure`), or None if an earlier version saved it.
-    warnings: about the newer checkpoints that did not pass.
+    path: the folder of the checkpoint.
+    step: the number of steps done.
+    leaves: the leaves of the pytree that was saved, in JAX's order.
+    form: the structure of that pytree (see `lrn.train.structure`); None if an earlier version saved it.
+    meta: the values that `save` got as ``meta``.
+    warnings: one sentence about each newer checkpoint, all of which are damaged.
     """
 
     path: Path
@@ -69,16 +79,17 @@ class Saved(NamedTuple):
 def save(
     folder: Path | str, step: int, tree: PyTree, meta: dict[str, Any] | None = None, keep: int = 2
 ) -> Path:
-    """Save a pytree as the checkpoint of ``step``; keep the ``keep`` newest.
+    """Save a pytree as the checkpoint of ``step``, and remove all but the ``keep`` newest checkpoints.
 
     One process at a time may save in a folder.
 
     Args:
-        folder: where the checkpoints of one training lie.
-        step: the number of steps done; it orders the checkpoints.
-        tree: any pytree of arrays, typed keys included, and of Python's numbers, which stay what they are.
-        meta: small JSON values stored in the manifest.
-        keep: how many checkpoints to leave, at least 2: the last, and the one to fall back on.
+        folder: the folder of the checkpoints of one training.
+        step: the number of steps done. Checkpoints are ordered by this number.
+        tree: a pytree of arrays (arrays of typed keys included) and Python's numbers. Python's numbers keep
+            their types.
+        meta: small JSON values, stored in the manifest.
+        keep: the number of checkpoints that stay, at least 2: if the newest is damaged, the other is used.
 
     Raises:
         InputError: a leaf is neither an array of numbers nor a number.
@@ -90,7 +101,7 @@ def save(
     temporary = folder / f".saving-{step}-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(".saving-*"):  # a process that was killed in a save
+        for stale in folder.glob(".saving-*"):  # left by a process that was killed while it saved
             shutil.rmtree(stale, ignore_errors=True)
         arrays, keys, numbers = _to_host(tree)
         _orbax_save(temporary / "arrays", arrays)
@@ -117,23 +128,24 @@ def save(
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if not isinstance(error, Exception) or isinstance(error, check.InputError):
-            raise  # a signal, not a failure; or what no disk can help
-        # Whatever it is: tensorstore reports a full disk as ValueError or RuntimeError.
+            raise  # a signal, or a tree that cannot be saved on any disk
+        # Any other error counts as a failed write: tensorstore reports a full disk as ValueError or
+        # RuntimeError.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise SaveError(
             f"the checkpoint of step {step} could not be saved in {folder} ({reason}); "
             "earlier checkpoints are untouched: free disk space and run the same command again to resume."
         ) from error
-    found = steps(folder)
-    # Later ones are damaged, or this training would have started from them.
-    for other in [s for s in found if s > step] + [s for s in found if s <= step][: -max(keep, 2)]:
-        with contextlib.suppress(OSError):  # too many checkpoints do no harm
+    present = steps(folder)
+    # Later checkpoints are damaged: otherwise this training would have started from one of them.
+    for other in [s for s in present if s > step] + [s for s in present if s <= step][: -max(keep, 2)]:
+        with contextlib.suppress(OSError):  # a checkpoint too many does no harm
             _remove(folder / f"step_{other:012d}")
     return final
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint; killed half way, what is left no longer looks like one."""
+    """Remove a checkpoint. It is renamed first, so that a killed removal leaves no folder with its name."""
     if path.exists():
         doomed = path.with_name(f".saving-old-{path.name}")
         shutil.rmtree(doomed, ignore_errors=True)
@@ -142,7 +154,7 @@ def _remove(path: Path) -> None:
 
 
 def steps(folder: Path | str) -> list[int]:
-    """The steps that have a checkpoint in ``folder``, oldest first; damaged ones included."""
+    """The steps of the checkpoints in ``folder``, damaged checkpoints included, in increasing order."""
     folder = Path(folder)
     names = (p.name for p in folder.glob("step_*")) if folder.is_dir() else ()
     return sorted(int(n[5:]) for n in names if n[5:].isdigit())
@@ -151,20 +163,21 @@ def steps(folder: Path | str) -> list[int]:
 def load(
     folder: Path | str, target: PyTree = None, valid: Callable[[dict[str, Any]], str | None] | None = None
 ) -> Loaded | None:
-    """Load the newest checkpoint that can be trusted.
+    """Load the newest checkpoint that is not damaged.
 
     Args:
         folder: the folder given to `save`.
-        target: a pytree of arrays, numbers or `jax.ShapeDtypeStruct` with the structure to restore; with
-            ``None`` the leaves come back as a dict from their number, as text, to the leaf.
-        valid: an extra check of the meta values; returns what is wrong, or None.
+        target: a pytree of arrays, numbers or `jax.ShapeDtypeStruct` with the structure to restore. With
+            ``None`` the result is a dict from the number of each leaf, as text, to the leaf.
+        valid: a further check of a checkpoint by its meta values; it returns what is wrong, or None.
 
     Returns:
-        None where there is no checkpoint at all. Python's numbers come back as such, whatever the target has.
+        The checkpoint; None if the folder has no checkpoint. Python's numbers come back with the types with
+        which they were saved, whatever the target has.
 
     Raises:
-        DamageError: there are checkpoints and all are damaged. Starting over would hide that.
-        ValueError: the checkpoint is sound and was made by another program (shapes or dtypes differ).
+        DamageError: all checkpoints are damaged. (A training that started again would hide the damage.)
+        ValueError: the checkpoint is not damaged, but another program made it: shapes or dtypes differ.
     """
     saved = read(folder, valid)
     if saved is None:
@@ -177,11 +190,11 @@ def load(
 
 
 def read(folder: Path | str, valid: Callable[[dict[str, Any]], str | None] | None = None) -> Saved | None:
-    """The newest checkpoint that can be trusted, without a target; arguments and errors as of `load`."""
+    """The newest checkpoint that is not damaged, as a list of leaves; arguments and errors as of `load`."""
     folder = Path(folder)
-    found = steps(folder)
+    present = steps(folder)
     wrongs: list[str] = []
-    for step in reversed(found):
+    for step in reversed(present):
         path = folder / f"step_{step:012d}"
         body, wrong = _verify(path)
         if body is not None and wrong is None and valid is not None:
@@ -191,7 +204,7 @@ def read(folder: Path | str, valid: Callable[[dict[str, Any]], str | None] | Non
             continue
         warnings = [f"a checkpoint in {folder} is damaged ({w}); the one before it is used." for w in wrongs]
         return Saved(path, body["step"], _leaves(path, body), body.get("form"), body["meta"], warnings)
-    if found:
+    if present:
         raise DamageError(
             f"every checkpoint in {folder} is damaged ({'; '.join(wrongs)}) and nothing was restarted; "
             "restore the folder from a copy, remove it to do this part again, or use --fresh to begin anew."
@@ -200,7 +213,7 @@ def read(folder: Path | str, valid: Callable[[dict[str, Any]], str | None] | Non
 
 
 def _verify(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """The manifest's body and what is wrong with the checkpoint, if anything is."""
+    """The body of a checkpoint's manifest, and what is wrong with the checkpoint; either may be None."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         body = manifest["body"]
@@ -223,8 +236,9 @@ def _verify(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     return body, None
 
 
-# The tree on disk: one flat dict of numpy arrays. Orbax keeps neither empty arrays nor typed keys,
-# so those are turned into what it does keep, and back. Python's numbers are text in the manifest.
+# On disk the tree is one flat dict of numpy arrays. Orbax stores neither empty arrays nor typed keys: the
+# manifest holds the shapes of empty arrays, and the implementations of keys, whose data orbax stores. The
+# manifest also holds Python's numbers, as text.
 
 _NUMBERS: dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     "bool": (str, lambda text: text == "True"),
@@ -242,7 +256,10 @@ def _number(i: int) -> str:
 
 
 def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, list[str]]]:
-    """The leaves as numpy arrays by number; each typed key's implementation; Python's numbers."""
+    """The leaves that are arrays, the implementations of typed keys, and Python's numbers as type and text.
+
+    Each is a dict from the number of a leaf, as text.
+    """
     arrays, keys, numbers = {}, {}, {}
     for i, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(tree)[0]):
         name, kind = _number(i), type(leaf).__name__
@@ -263,7 +280,7 @@ def _to_host(tree: PyTree) -> tuple[dict[str, np.ndarray], dict[str, str], dict[
 
 
 def _leaves(path: Path, body: dict[str, Any]) -> list[Any]:
-    """The leaves of a checkpoint that was verified, as they were saved."""
+    """The leaves of a checkpoint that passed `_verify`, as they were saved."""
     named: dict[str, Any] = dict(_orbax_restore(path / "arrays", body["leaves"]))
     for name, implementation in body["keys"].items():
         named[name] = jax.random.wrap_key_data(jax.numpy.asarray(named[name]), impl=implementation)
@@ -277,7 +294,7 @@ def _key_data(leaf: Any) -> Any:
 
 
 def _matched(saved: Saved, target: PyTree) -> PyTree:
-    """The leaves in the target's structure, each of the form that it has there."""
+    """The leaves in the target's structure; ValueError unless each has the target's shape and dtype."""
     named, treedef = jax.tree_util.tree_flatten_with_path(target)
     other = "it was made by another version of the code: run that version, or --fresh to begin again."
     if len(named) != len(saved.leaves):
@@ -299,7 +316,7 @@ def _fits(leaf: Any, wanted: Any) -> bool:
         return leaf.dtype == wanted.dtype and leaf.shape == wanted.shape
     if type(leaf) is type(wanted):
         return True
-    # A number whose target was found by `jax.eval_shape`.
+    # The leaf is one of Python's numbers, and the target is its shape from `jax.eval_shape`.
     kinds = {bool: np.bool_, int: np.integer, float: np.floating, complex: np.complexfloating}
     kind = kinds.get(type(leaf))
     return (
@@ -315,10 +332,10 @@ def _form(leaf: Any) -> str:
 
 
 def _handler() -> Any:
-    import orbax.checkpoint as ocp  # a second to import, and only a run that saves needs it
+    import orbax.checkpoint as ocp  # the import takes a second, and only runs that save need it
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns at every save of numpy arrays
-    # One process saves while others of the same jax.distributed job may be elsewhere: no barriers.
+    # Only this process saves: orbax must not wait for the other processes of a jax.distributed job.
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(),
         active_processes={jax.process_index()},

@@ -21,29 +21,30 @@ _JOB = ("LRN_COORDINATOR", "LRN_PROCESSES", "LRN_PROCESS")
 
 
 class JobError(OSError):
-    """Another process of this job failed or has gone; its own message says why."""
+    """Another process of this job failed or ended; the message of that process says why."""
 
 
 def join() -> None:
-    """Join the other processes of a job, where the environment speaks of any; before jax is used.
+    """Join the job that the environment describes, before jax is used; without a description do nothing.
 
-    ``LRN_COORDINATOR=host:port`` (where process 0 can be reached), ``LRN_PROCESSES=n`` and
-    ``LRN_PROCESS=0..n-1``, or ``LRN_DISTRIBUTED=auto`` where jax finds these out by itself: under
-    SLURM or Open MPI, and on TPU slices.
+    The environment has ``LRN_COORDINATOR=host:port`` (the address of process 0), ``LRN_PROCESSES=n`` and
+    ``LRN_PROCESS=0..n-1``. Under SLURM or Open MPI, and on TPU slices, jax finds these values by itself with
+    ``LRN_DISTRIBUTED=auto``.
 
     Raises:
-        InputError: the variables are incomplete or wrong, or the others could not be reached.
+        InputError: the variables are incomplete or wrong, or the other processes could not be reached.
     """
     job, automatic = _job(), _automatic()
     if job is not None and automatic:
         raise check.InputError(f"LRN_DISTRIBUTED=auto finds the job by itself; unset {', '.join(_JOB)}.")
     if job is None and not automatic:
         return
-    # Its own SIGTERM handler would keep ours from being told; ours lets all processes stop together.
+    # jax's preemption service would replace the SIGTERM handler of `lrn.interrupt`, by which all processes
+    # stop at the same step.
     jax.config.update("jax_enable_preemption_service", False)
-    told = threading.Timer(10, _say_waiting)
-    told.daemon = True
-    told.start()
+    notice = threading.Timer(10, _say_waiting)
+    notice.daemon = True
+    notice.start()
     try:
         if job is None:
             jax.distributed.initialize()
@@ -64,28 +65,29 @@ def join() -> None:
             f"check {', '.join(_JOB if job else ('LRN_DISTRIBUTED',))} and that all processes have started."
         ) from error
     finally:
-        told.cancel()
+        notice.cancel()
 
 
 def _say_waiting() -> None:
-    # jax waits for five minutes without a word, and then aborts the process.
+    # jax waits for five minutes without a message, and then aborts the process.
     print("waiting for the other processes of this job to start", file=sys.stderr, flush=True)
 
 
 def in_job() -> bool:
-    """Whether this process is one of several."""
+    """Whether this process belongs to a job of several processes."""
     return jax.process_count() > 1
 
 
 def leave(code: int) -> None:
-    """Before an exit with ``code``: after a failure, leave a job without waiting for the others for minutes.
+    """Call this before an exit with ``code``: after a failure it ends the process within 10 seconds.
 
-    jax waits at a process's end for all others to end too. After a failure they may never: they wait in
-    turn for this one, and learn that it has gone only by its end.
+    At a process's end jax waits for all other processes of the job to end. After a failure they may never
+    end: they wait for this process, and only its end tells them that it failed. With code 0, or without a
+    job, the function returns.
     """
     if code == 0 or not jax.distributed.is_initialized():
         return
-    # The others have this long to fail in their own words, where all have agreed to.
+    # In this time the other processes can print messages of their own.
     leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
     leaving.start()
     leaving.join(timeout=10)
@@ -95,7 +97,7 @@ def leave(code: int) -> None:
 
 
 def _job() -> tuple[str, int, int] | None:
-    """The coordinator's address, the number of processes and the index of this one."""
+    """The coordinator's address, the number of processes and the index of this one; None without a job."""
     given = {name: os.environ[name] for name in _JOB if os.environ.get(name)}
     if not given:
         return None
@@ -103,8 +105,8 @@ def _job() -> tuple[str, int, int] | None:
         missing = ", ".join(name for name in _JOB if name not in given)
         raise check.InputError(f"{', '.join(given)} is set and {missing} is not; a job needs all three.")
     coordinator = given["LRN_COORDINATOR"]
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:]+\]|[^\s:/]+):(\d{1,5})", coordinator)
-    if found is None or not 0 < int(found[2]) < 2**16:
+    address = re.fullmatch(r"(\[[0-9A-Fa-f:]+\]|[^\s:/]+):(\d{1,5})", coordinator)
+    if address is None or not 0 < int(address[2]) < 2**16:
         raise check.InputError(
             f"LRN_COORDINATOR must be host:port, got {coordinator!r}; give for example node1:8476."
         )
@@ -135,33 +137,33 @@ def _is_loopback(address: str) -> bool:
 
 
 def main_process() -> bool:
-    """Whether this is the one process that writes files."""
+    """Whether this is the main process of the job: process 0, the only one that writes files."""
     return jax.process_index() == 0
 
 
 def agree(value: int) -> int:
-    """The main process's ``value``, in every process: what to do next must not differ between them."""
+    """The ``value`` of the main process, returned in every process, so that all processes do the same."""
     if jax.process_count() == 1:
         return value
     return int(_together(lambda: multihost_utils.broadcast_one_to_all(np.int32(value))))
 
 
 def on_main(action: Callable[[], T]) -> T | None:
-    """Do something, such as writing a file, in the main process; where it fails, all processes fail.
+    """Call ``action`` (such as a function that writes a file) in the main process.
 
-    So none waits forever for a main process that has gone.
+    If ``action`` raises, all processes raise, so that no process waits forever for the main process.
 
     Returns:
-        What ``action`` returned in the main process, None in the others.
+        The result of ``action`` in the main process, and None in the other processes.
 
     Raises:
-        JobError: in the other processes; in the main one, what ``action`` raised.
+        JobError: in the other processes, if ``action`` raised; the main process raises the error itself.
     """
     result, error = None, None
     if main_process():
         try:
             result = action()
-        except BaseException as caught:  # a signal too must reach the others before this process leaves
+        except BaseException as caught:  # also a signal: the other processes must learn of it
             error = caught
     if agree(int(error is not None)):
         raise error or JobError("the main process of this job failed; its own message says why.")
@@ -169,16 +171,17 @@ def on_main(action: Callable[[], T]) -> T | None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether any process says so."""
+    """Whether ``flag`` is true in any process of the job."""
     return flag if jax.process_count() == 1 else bool(gather(np.array([flag], np.int32)).any())
 
 
 def gather(x: Any) -> np.ndarray:
-    """The parts of all processes, joined along the first axis."""
+    """The arrays ``x`` of all processes, concatenated along the first axis in order of process."""
     return np.asarray(_together(lambda: multihost_utils.process_allgather(x, tiled=True)))
 
 
 def _together(collective: Callable[[], T]) -> T:
+    """The result of a collective call; `JobError` if the processes lost each other."""
     try:
         return collective()
     except (RuntimeError, ValueError) as error:

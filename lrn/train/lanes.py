@@ -1,9 +1,9 @@
-"""The batch axis of an experiment: lanes (configs x seeds), vmapped, laid over devices and processes.
+"""The batch axis of an experiment: lanes (configs x seeds), vmapped and spread over devices and processes.
 
-Lanes never talk to each other, so each device runs its own lanes under `jax.shard_map` with no
-communication; a count that does not divide is padded with copies of the last lane, dropped again on
-the way out. A lane may also lie on several devices, which share its work along an axis of their own
-(`lrn.xla.parts`).
+Lanes never exchange data, so each device runs its own lanes under `jax.shard_map` without communication.
+Where the number of devices does not divide the number of lanes, copies of the last lane fill the batch, and
+`Lanes.get` drops them. A lane may also lie on several devices, which share its work along a second axis of
+the mesh (`lrn.xla.parts`).
 """
 
 from __future__ import annotations
@@ -25,24 +25,32 @@ _AXIS = "lane"
 
 
 class Lanes:
-    """``count`` lanes over ``devices`` (all there are, of every process, by default).
+    """The layout of ``count`` lanes over devices.
 
-    A lane lies on one of them, or on ``parts`` (see `with_parts`).
+    Args:
+        count: the number of lanes.
+        devices: the devices to use; by default all devices of all processes.
+        parts: the number of devices that share one lane.
+
+    Attributes:
+        groups: the number of groups of ``parts`` devices; a group runs the same lanes.
+        padded: the number of lanes with the copies that fill the batch, a multiple of ``groups``.
+        spare: the largest number of devices that each lane could have.
 
     Raises:
-        ValueError: no lane, no device, or fewer devices than parts.
+        ValueError: there is no lane or no device, or each lane would need more devices than there are.
     """
 
     def __init__(self, count: int, devices: Sequence[Device] | None = None, parts: int = 1):
         devices = jax.devices() if devices is None else list(devices)
         if count < 1 or not devices:
             raise ValueError(f"lanes need at least one lane and one device, got {count} and {len(devices)}.")
-        # Several processes must all take part; alone, more devices than lanes would only repeat work.
+        # In a job of several processes every device takes part, because every process must. A single process
+        # leaves out the devices that would only repeat the work of others.
         alone = jax.process_count() == 1
         self.groups = min(count, len(devices)) if alone else len(devices)
         self.count = count
         self.padded = -(-count // self.groups) * self.groups
-        # Devices that each lane could have.
         self.spare = len(devices) // self.groups
         self.parts = parts
         if not 1 <= parts <= self.spare:
@@ -57,28 +65,28 @@ class Lanes:
             self._mesh = Mesh(grid, names, axis_types=(AxisType.Auto,) * len(names))
 
     def with_parts(self, parts: int) -> Lanes:
-        """The same lanes on ``parts`` devices each, ``spare`` at most."""
+        """The layout of the same lanes in which ``parts`` devices, at most ``spare``, share each lane."""
         return self if parts == self.parts else Lanes(self.count, self._all, parts)
 
     @property
     def alone(self) -> bool:
-        """Whether no device does more than one lane."""
+        """Whether each device runs a single lane."""
         return self.padded == self.groups
 
     def put(self, tree: PyTree) -> PyTree:
-        """Host arrays with a leading axis [count] onto the devices, padded."""
+        """Put host arrays [count, ...] on the devices, as arrays [padded, ...]."""
 
-        def one(x: Any) -> jax.Array:
+        def pad_and_place(x: Any) -> jax.Array:
             x = np.asarray(x)
             extra = self.padded - self.count
             return self._place(
                 np.concatenate([x, np.repeat(x[-1:], extra, 0)]) if extra else x, PartitionSpec(_AXIS)
             )
 
-        return _on_key_data(one, tree)
+        return _on_key_data(pad_and_place, tree)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Host or device arrays, whole on every device."""
+        """Put a copy of each host or device array on every device."""
         return _on_key_data(lambda x: self._place(x, PartitionSpec()), tree)
 
     def _place(self, x: Any, spec: PartitionSpec) -> jax.Array:
@@ -90,8 +98,8 @@ class Lanes:
         )
 
     def get(self, tree: PyTree) -> PyTree:
-        """Lane-stacked device arrays as host arrays [count, ...], whole in every process."""
-        # A copy, for the buffer may be donated to the next chunk.
+        """Device arrays [padded, ...] as host arrays [count, ...], with all lanes in every process."""
+        # `np.array` copies, because the next chunk may reuse the memory of the device array.
         gather = np.array if jax.process_count() == 1 else job.gather
         return _on_key_data(lambda x: gather(x)[: self.count], tree)
 
@@ -102,34 +110,35 @@ class Lanes:
         donate: Sequence[int] = (),
         in_turn: Callable[[], bool] = lambda: False,
     ) -> Callable[..., PyTree]:
-        """Compile ``function``, written for one lane, for all lanes.
+        """Make a jitted function of all lanes from a ``function`` of one lane.
 
         Args:
             function: takes and returns pytrees of arrays without a lane axis.
-            per_lane: for each argument, whether it has a leading lane axis (else it is shared).
-            donate: the arguments whose memory may be reused for the result.
-            in_turn: asked when it is traced: whether a device does its lanes one after another instead of
-                all together.
+            per_lane: for each argument, whether it has a leading lane axis; all lanes share the other
+                arguments.
+            donate: the indices of the arguments whose memory the result may reuse.
+            in_turn: called while the function is traced; whether a device runs its lanes one after another
+                instead of all together.
         """
         axes = tuple(0 if lane else None for lane in per_lane)
 
         def alone(*args: PyTree) -> PyTree:
-            bare = [jax.tree.map(lambda x: x[0], a) if lane else a for a, lane in zip(args, per_lane)]
-            return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*bare))
+            own = [jax.tree.map(lambda x: x[0], a) if lane else a for a, lane in zip(args, per_lane)]
+            return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*own))
 
-        # The axis has a name, by which a network knows that its weights are batched (`lrn.nets.conv`).
+        # By the name of the axis a network knows that its weights are batched (`lrn.nets.conv`).
         together = jax.vmap(function, in_axes=axes, axis_name=LANES)
 
         def one_by_one(*args: PyTree) -> PyTree:
-            def one(own: tuple[PyTree, ...]) -> PyTree:
-                mine = iter(own)
-                return function(*[next(mine) if lane else a for a, lane in zip(args, per_lane)])
+            def run_lane(own: tuple[PyTree, ...]) -> PyTree:
+                rest = iter(own)
+                return function(*[next(rest) if lane else a for a, lane in zip(args, per_lane)])
 
-            return jax.lax.map(one, tuple(a for a, lane in zip(args, per_lane) if lane))
+            return jax.lax.map(run_lane, tuple(a for a, lane in zip(args, per_lane) if lane))
 
         def mapped(*args: PyTree) -> PyTree:
-            # One lane needs no vmap, and a batched weight axis of one would still cost: XLA picks its
-            # kernels by it.
+            # Without vmap where a device has a single lane: for weights with a batch axis of 1 XLA would
+            # choose slower kernels.
             if self.alone:
                 return alone(*args)
             return (one_by_one if in_turn() else together)(*args)
@@ -142,26 +151,26 @@ class Lanes:
         return jax.jit(mapped, donate_argnums=tuple(donate))
 
     def eagerly(self, function: Callable[..., PyTree], per_lane: Sequence[bool]) -> Callable[..., PyTree]:
-        """What `jit` gives, uncompiled: one lane after another, each with arrays that can be looked at."""
+        """The function that `jit` makes, without tracing: it runs one lane after another on real arrays."""
 
-        def each(*args: PyTree) -> PyTree:
-            def one(i: int) -> PyTree:
+        def all_lanes(*args: PyTree) -> PyTree:
+            def run_lane(i: int) -> PyTree:
                 own = [jax.tree.map(lambda x: x[i], a) if lane else a for a, lane in zip(args, per_lane)]
                 return function(*own)
 
-            return jax.tree.map(lambda *x: jnp.stack(x), *map(one, range(self.padded)))
+            return jax.tree.map(lambda *x: jnp.stack(x), *map(run_lane, range(self.padded)))
 
-        return each
+        return all_lanes
 
 
 def _on_key_data(function: Callable[[Any], Any], tree: PyTree) -> PyTree:
-    """Map over leaves; typed keys are handed over as their data and wrapped again."""
+    """Map ``function`` over the leaves. For typed keys, its argument and its result are the keys' data."""
 
-    def one(leaf: Any) -> Any:
+    def apply(leaf: Any) -> Any:
         if is_key(leaf):
             return jax.random.wrap_key_data(
                 jnp.asarray(function(jax.random.key_data(leaf))), impl=jax.random.key_impl(leaf)
             )
         return function(leaf)
 
-    return jax.tree.map(one, tree)
+    return jax.tree.map(apply, tree)

@@ -1,4 +1,4 @@
-"""What a training reports: metric rows, first failures, and where they are kept between checkpoints."""
+"""What a training reports (metric rows and first failures), and the files that keep the rows."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from lrn.table import Table
 
 
 class Sink(Protocol):
-    """Where metrics go as they come: a file, TensorBoard, a web service."""
+    """A receiver of metrics during the training, such as a file, TensorBoard or a web service."""
 
     def write(self, table: Table) -> None:
-        """Take the rows of one chunk."""
+        """Receive the rows of one chunk."""
         ...
 
     def close(self) -> None:
-        """No more rows will come."""
+        """Finish; no rows follow."""
         ...
 
 
 class Failure(NamedTuple):
-    """The first failure of a lane: a metric or an evaluation that is not finite, or the state.
+    """The first failure of a lane: a metric of a step, a metric of the evaluation or the state is not finite.
 
-    ``metric`` is "state" when only the state shows it, which is looked at with each evaluation and at the
-    end: by a NaN, or by an infinity in an array that held none before the first step (a best-so-far may begin
-    there).
+    arm, seed: the lane.
+    step: the number of steps after which the failure showed.
+    metric: the names of the metrics that were not finite. It is "state" where only the state failed: it has a
+        NaN, or an infinity in an array that had none before the first step (a best-so-far may begin at
+        infinity). `fit` checks the state at each multiple of ``eval_every`` and after the last step.
     """
 
     arm: str
@@ -40,17 +42,23 @@ class Failure(NamedTuple):
 
 
 class Log:
-    """Collects the rows of one fit; with a folder they go to disk at each checkpoint.
+    """The rows and failures of one `fit`; with a folder, each checkpoint writes the new rows as a part.
 
     Args:
         name: the training's name, for messages.
-        arms: names of the arms; lane ``a * len(seeds) + s`` is arm ``a`` with seed ``s``.
+        arms: the names of the arms; lane ``a * len(seeds) + s`` is arm ``a`` with seed ``s``.
         seeds: the seeds.
-        folder: where parts are written, or None to keep all rows in memory.
-        sinks: are given each chunk's rows.
-        say: is told of failures, one sentence each.
-        writes: whether this process writes the parts; another one only reads them after a resume.
-        kept: bool [lanes], of which lanes anything is reported; of all by default.
+        folder: the folder of the training; parts are files in its folder "metrics". With None all rows stay
+            in memory.
+        sinks: the receivers of each chunk's rows.
+        say: called with one sentence for each failure.
+        writes: whether this process writes the parts. A process that does not write reads them after a
+            resume.
+        kept: whether the log reports each lane, bool [lanes]; by default it reports all lanes.
+
+    Attributes:
+        failures: the first failure of each lane that failed.
+        latest: from the name of a metric to its newest mean over lanes, for the progress bar.
     """
 
     def __init__(
@@ -69,14 +77,14 @@ class Log:
         self._lane_arm = np.repeat(np.asarray(arms, object), len(seeds))
         self._lane_seed = np.tile(np.asarray(seeds, np.int64), len(arms))
         self._kept = np.ones(len(self._lane_arm), bool) if kept is None else kept
-        self._parts: list[tuple[str, str]] = []  # file name and SHA-256
-        self._pending: list[Table] = []  # not in a part yet
-        self._unstreamed: list[Table] = []
+        self._parts: list[tuple[str, str]] = []  # file names and SHA-256 hashes
+        self._pending: list[Table] = []  # rows that no part has yet
+        self._unstreamed: list[Table] = []  # rows that the sinks have not got yet
         self.failures: list[Failure] = []
-        self.latest: dict[str, float] = {}  # mean over the lanes, for people
+        self.latest: dict[str, float] = {}
 
     def add(self, step: int, metric: str, values: np.ndarray, keep: np.ndarray | None = None) -> None:
-        """One value a lane, [lanes]; ``keep`` [lanes] drops lanes that measured nothing."""
+        """Add a row for each lane, from ``values`` [lanes]; no row where ``keep`` [lanes] is false."""
         keep = self._kept if keep is None else keep & self._kept
         if not keep.any():
             return
@@ -96,9 +104,16 @@ class Log:
         every: int,
         end: int,
     ) -> None:
-        """Add the windows that steps [start, stop) completed; arrays [lanes, windows].
+        """Add the rows of the windows that end in the steps [start, stop).
 
-        The last window of a training may be short.
+        Args:
+            mean: from the name of a metric to its means [lanes, windows]; the first window is the one that
+                has the step ``start``.
+            count: the weights of these means; a lane with weight 0 gets no row.
+            start: the first step of the chunk.
+            stop: the step after the chunk.
+            every: steps in a window.
+            end: the number of steps of the training; the last window ends there and may be short.
         """
         first = start // every
         for window in range(first, (stop - 1) // every + 1):
@@ -114,7 +129,12 @@ class Log:
                 )
 
     def failed(self, first_bad: Mapping[str, np.ndarray]) -> None:
-        """Record lanes that failed, from each metric's first bad step [lanes], -1 for none."""
+        """Record the lanes that failed.
+
+        Args:
+            first_bad: from the name of a metric to the step [lanes] at which it was first not finite; -1 in
+                lanes where it was always finite.
+        """
         known = {(f.arm, f.seed) for f in self.failures}
         for lane, (arm, seed) in enumerate(zip(self._lane_arm, self._lane_seed)):
             steps = {m: int(bad[lane]) for m, bad in first_bad.items() if bad[lane] >= 0}
@@ -129,7 +149,7 @@ class Log:
             )
 
     def stream(self) -> None:
-        """Hand the new rows to the sinks."""
+        """Give the new rows to the sinks."""
         if self._unstreamed:
             table = tables.concat(self._unstreamed)
             for sink in self._sinks:
@@ -137,10 +157,10 @@ class Log:
             self._unstreamed = []
 
     def flush(self, step: int) -> None:
-        """Write the rows since the last flush as a part.
+        """Write the rows since the last flush as the part of ``step``.
 
         Raises:
-            files.WriteError: the disk is full; the rows stay in memory for the next flush.
+            files.WriteError: the disk is full; the rows stay in memory until the next flush.
         """
         if self._folder is None or not self._writes or not self._pending:
             return
@@ -150,11 +170,11 @@ class Log:
         self._pending = []
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint must remember of the log."""
+        """What a checkpoint stores of the log: the names and hashes of its parts, and the failures."""
         return {"parts": self._parts, "failures": [list(f) for f in self.failures]}
 
     def damage(self, meta: Mapping[str, Any]) -> str | None:
-        """What is wrong with the parts that a checkpoint relies on."""
+        """What is wrong with the parts that are named in ``meta``; None if nothing is."""
         assert self._folder is not None
         for name, digest in meta["parts"]:
             path = self._folder / "metrics" / name
@@ -165,7 +185,10 @@ class Log:
         return None
 
     def restore(self, meta: Mapping[str, Any] | None) -> None:
-        """Take up the log where a checkpoint left it, without one at its start; the rest will come again."""
+        """Set the log to its state at a checkpoint with ``meta``, or at the start with None.
+
+        Parts that are later than the checkpoint are removed: the training will write their rows again.
+        """
         assert self._folder is not None
         if meta is not None:
             self._parts = [(name, digest) for name, digest in meta["parts"]]
@@ -178,7 +201,7 @@ class Log:
                 path.unlink()
 
     def table(self) -> Table:
-        """All rows so far, in order of step."""
+        """All rows until now, in order of step."""
         parts = (
             [tables.read(self._folder / "metrics" / name) for name, _ in self._parts] if self._folder else []
         )

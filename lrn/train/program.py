@@ -22,22 +22,26 @@ from lrn.xla.serial import serial, wants_serial
 # ``evaluate(learner, config, key, state, data) -> {name: scalar}``
 Evaluate = Callable[[Any, Any, Key, State, PyTree], Mapping[str, Array]]
 
-# Streams of one seed's key: what is drawn in one is independent of what is drawn in another.
+# The streams of a seed's key. Random numbers of different streams are independent.
 _INIT, _STEP, _EVAL = range(3)
 
-# Windows of metrics one call can return. A constant, not the chunk's length: so the chunk is only a
-# number at run time, and the program, hence every bit of the result, is the same for all of them.
+# The most windows of metrics that one call can return. The number is a constant and does not depend on the
+# chunk's length, so chunks of all lengths use the same program and give the same bits.
 WINDOWS = 1024
 
-_SMALL = 2**24  # operations of a matrix product; on this side of it small agents, on the other images
+# Operations of a matrix product. The products of small agents stay below this number, those of networks for
+# images lie above it.
+_SMALL = 2**24
 
 
 class Carry(NamedTuple):
-    """What goes from step to step in one lane; metrics are keyed by name.
+    """The values that one lane carries from step to step; the keys of the dicts are names of metrics.
 
-    mean, weight: running mean of the open window, and the weight in it.
-    bad: the first step with a non-finite value, -1 for none.
-    infinite: of each array of floats in the state, whether it held an infinity before the first step.
+    state: the learner's state.
+    mean: the running mean of the window that is not full yet.
+    weight: the sum of the weights in that window.
+    bad: the number of steps after which the metric was first not finite; -1 if it was always finite.
+    infinite: for each array of floats in the state, whether it had an infinity before the first step.
     """
 
     state: State
@@ -48,16 +52,27 @@ class Carry(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """What one call reports, per lane: window means and weights [WINDOWS], and the first failures."""
+    """What `Program.advance` reports for one lane; the keys of the dicts are names of metrics.
+
+    mean, weight: the means and the weights of the windows, [WINDOWS]; the first window is the one that has
+        the first step of the call.
+    bad: see `Carry`.
+    finite: whether the state is finite, see `_sound`.
+    """
 
     mean: dict[str, Array]
     weight: dict[str, Array]
     bad: dict[str, Array]
-    finite: Array  # whether the state is, see `_sound`
+    finite: Array
 
 
 class _Lane(NamedTuple):
-    """What makes a lane itself: a config, a seed's streams [3, 2] uint32, and the data of that seed alone."""
+    """The inputs in which one lane differs from others.
+
+    config: the config of the arm.
+    streams: the keys of the seed's streams, as their data, [3, 2] uint32.
+    data: the arrays of ``per_seed`` for this seed.
+    """
 
     config: Any
     streams: Any
@@ -65,9 +80,9 @@ class _Lane(NamedTuple):
 
 
 class _Compiled:
-    """A jitted function, compiled once for the one set of shapes it will see.
+    """A jitted function that is compiled once, for one set of shapes.
 
-    Under `jax.disable_jit` the plain function runs in its place.
+    Under `jax.disable_jit` the plain function runs instead.
     """
 
     def __init__(self, jitted: Any, plain: Callable[..., Any]):
@@ -75,7 +90,7 @@ class _Compiled:
         self.options: dict[str, Any] | None = None
 
     def lower(self, *args: Any) -> Callable[[], None]:
-        """Trace and lower; what is returned compiles, and may do so in another thread."""
+        """Trace and lower the function; return a function that compiles it, also in another thread."""
         if self._compiled is not None or _no_jit():
             return lambda: None
         lowered = self._jitted.lower(*args)
@@ -86,11 +101,12 @@ class _Compiled:
         return finish
 
     def memory(self) -> dict[str, int]:
-        found = None if self._compiled is None else self._compiled.memory_analysis()
-        if found is None:
+        """The bytes of "arguments", "outputs" and "temporaries"; empty where they are not known."""
+        analysis = None if self._compiled is None else self._compiled.memory_analysis()
+        if analysis is None:
             return {}
         names = {"arguments": "argument", "outputs": "output", "temporaries": "temp"}
-        return {name: int(getattr(found, f"{part}_size_in_bytes")) for name, part in names.items()}
+        return {name: int(getattr(analysis, f"{part}_size_in_bytes")) for name, part in names.items()}
 
     def __call__(self, *args: Any) -> Any:
         if _no_jit():
@@ -112,7 +128,10 @@ def _streams_of(seed: Array) -> Array:
 
 
 def _streams(seeds: Sequence[int]) -> np.ndarray:
-    """The streams of each seed [seeds, 3, 2] uint32, found once, here: every program compiles sooner."""
+    """The streams of each seed, [seeds, 3, 2] uint32.
+
+    They are computed here and are an input of the program, which compiles faster without this computation.
+    """
     return np.asarray(_streams_of(np.asarray(seeds, np.uint32)))
 
 
@@ -121,9 +140,9 @@ def _stream(lane: _Lane, which: int) -> Key:
 
 
 def largest_product(jaxpr: Any) -> int:
-    """Operations of the largest matrix product or convolution in a jaxpr, and in those it calls.
+    """The operations of the largest matrix product or convolution in a jaxpr and in the jaxprs it calls.
 
-    A multiplication and an addition are two; loops count once, since it is one product that is asked about.
+    A multiplication and an addition are two operations. A product in a loop is counted for one iteration.
     """
     largest = 0
     for equation in jaxpr.eqns:
@@ -143,22 +162,34 @@ def largest_product(jaxpr: Any) -> int:
 
 
 def _shapes(tree: PyTree) -> PyTree:
-    """The arrays that these will be on a device, without their numbers."""
-    found = jax.eval_shape(lambda tree: jax.tree.map(jnp.asarray, tree), tree)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), found)
+    """The shapes and dtypes that the arrays of ``tree`` have on a device."""
+    on_device = jax.eval_shape(lambda tree: jax.tree.map(jnp.asarray, tree), tree)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), on_device)
 
 
 class Program:
-    """One fit's programs over all lanes; lane ``a * len(seeds) + s`` is arm ``a`` with seed ``s``.
+    """The compiled functions of one `fit`, for all lanes. Lane ``a * len(seeds) + s`` is arm a with seed s.
+
+    Args:
+        factory: ``factory(config) -> Learner``.
+        configs: the configs of all arms, stacked: leaves [arms].
+        arms: the number of arms.
+        seeds: the seeds.
+        data, per_seed, sampler, evaluate, devices: as of `lrn.train.fit`.
+
+    Attributes:
+        shape: the form of the `Carry` of all lanes as a checkpoint has it, leaves [lanes, ...].
+        lanes: the layout of the lanes over devices.
 
     Raises:
-        ValueError: the learner's step changes its state's structure, or a metric is no scalar.
+        ValueError: the learner's step changes the structure, a shape or a dtype of its state, a metric is no
+            scalar, or step and evaluation return the same metric.
     """
 
     def __init__(
         self,
         factory: Callable[[Any], Trainable],
-        configs: Any,  # stacked, leaves [arms]
+        configs: Any,
         arms: int,
         seeds: Sequence[int],
         data: PyTree,
@@ -168,7 +199,7 @@ class Program:
         devices: Sequence[Device] | None,
     ):
         self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
-        # Shapes are found by tracing, also where nothing is to be compiled.
+        # Tracing finds the shapes, also under `jax.disable_jit`.
         with jax.disable_jit(False):
             self._build(configs, arms, seeds, data, per_seed, devices)
 
@@ -182,9 +213,10 @@ class Program:
         devices: Sequence[Device] | None,
     ) -> None:
         lanes = Lanes(arms * len(seeds), devices)
-        # One lane on a device; a step that wants to be serial (found in its trace); no large matrix product.
-        self._alone, self._marked, self._small = lanes.alone, False, False
-        self._in_turn = False
+        self._alone = lanes.alone  # whether each device has a single lane
+        self._marked = False  # whether the step is marked by `serial_alone`, which tracing shows
+        self._small = False  # whether all matrix products are small
+        self._in_turn = False  # whether a device runs its lanes one after another
 
         def tile(x: Any) -> np.ndarray:
             x = np.asarray(x)
@@ -197,7 +229,7 @@ class Program:
         )
         self._given = (data, dict(per_seed))
 
-        # Traced once, here, where a mistake is still cheap; the compiled parts reuse the trace.
+        # Tracing here finds mistakes before anything compiles. The compiled functions reuse these traces.
         self._init_state, self._step = jax.jit(self._trace_init), jax.jit(self._trace_step)
         lane, shapes = _shapes(jax.tree.map(lambda x: x[0], own)), _shapes(data)
         state = jax.eval_shape(self._init_state, lane, shapes)
@@ -219,7 +251,6 @@ class Program:
                     "give one of them another name."
                 )
         carry = jax.eval_shape(self._init, lane, shapes)
-        # The carry as saved: all lanes, no padding.
         self.shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes.count, *x.shape), x.dtype), carry)
         items = self._divides(lane, shapes, state) if lanes.spare > 1 else 1
         self.lanes = lanes.with_parts(divisor(items, lanes.spare))
@@ -236,11 +267,13 @@ class Program:
         self._set_options(lane, shapes, state)
 
     def _set_options(self, lane: Any, data: PyTree, state: State) -> None:
-        """How to compile, on CPU: a third of the seconds for small agents, and a tenth of their speed.
+        """Choose the compiler's options on CPU.
 
-        What runs once need not be optimized as what runs a million times. Where every matrix product is
-        small, kernels are too: LLVM's last passes do nothing for them, threads inside a product cost more
-        than they save, and wider vectors pay, which large products are slowed by.
+        With these options small agents compile in a third less time and run a tenth faster.
+
+        The first state is computed once, so it is compiled with little optimization. Where every matrix
+        product is small, so are the kernels: LLVM's last passes gain nothing, threads inside a product cost
+        more than they save, and wider vectors are faster. (Wider vectors slow large products down.)
         """
         if jax.default_backend() != "cpu":
             return
@@ -249,8 +282,8 @@ class Program:
         self._start.options = compiler_options({"xla_backend_optimization_level": level})
         traced = jax.make_jaxpr(self._step)(lane, data, state, jnp.int32(0))
         self._small = largest_product(traced.jaxpr) <= _SMALL
-        # What one lane reads and writes stays in the cache, that of many does not: ten seeds of a large
-        # network cost 1.3 times as much together as one after another.
+        # The arrays of one lane of a large network stay in the cache, those of many lanes do not: ten seeds
+        # cost 1.3 times as much together as one after another.
         self._in_turn = not self._small
         if self._small:
             self._go.options = self._look.options = compiler_options(
@@ -262,42 +295,43 @@ class Program:
             )
 
     def sha256(self) -> dict[str, str]:
-        """Hashes of what is computed: the traced functions with all they close over, and the data.
+        """Hashes of the traced functions, with the arrays that they close over, and of the data.
 
-        The same training under another attack, network or data set is another training, though its
-        configs and names be the same.
+        They tell trainings apart that have the same configs and names, but another attack, network or data
+        set.
         """
         with jax.disable_jit(False):
-            found = {
+            functions = {
                 name: _sha256_function(function, args)
                 for name, (function, args) in zip(("init", "step", "evaluation"), self._traced)
             }
-        return {**found, "data": sha256(self._given)}
+        return {**functions, "data": sha256(self._given)}
 
     def start(self) -> Carry:
-        """The carries before the first step."""
+        """The carry of every lane before the first step."""
         return self._start(self._lane, self._data)
 
     def advance(self, carry: Carry, start: int, stop: int, every: int) -> tuple[Carry, Windows]:
-        """Steps [start, stop) in every lane, metrics in windows of ``every`` steps. Donates ``carry``.
+        """Do the steps [start, stop) in every lane; metrics are averaged over windows of ``every`` steps.
 
-        The three numbers are the program's inputs and no part of it.
+        The memory of ``carry`` is reused. The three numbers are inputs of the compiled program, so other
+        numbers compile nothing.
         """
         return self._go(self._lane, self._data, carry, jnp.int32(start), jnp.int32(stop), jnp.int32(every))
 
     def evaluate(self, carry: Carry, step: int) -> dict[str, Array]:
-        """The evaluation of every lane at a step."""
+        """The metrics of the evaluation of every lane after ``step`` steps."""
         return self._look(self._lane, self._data, carry.state, jnp.int32(step))
 
     def compile(self, carry: Carry) -> None:
-        """Compile what will run next, so that its time is known apart."""
+        """Compile the functions that run next, so that the compile time can be measured separately."""
         number = jnp.int32(0)
         parts = [self._go.lower(self._lane, self._data, carry, number, number, number)]
         if self._evaluate is not None:
             parts.append(self._look.lower(self._lane, self._data, carry.state, number))
         if jax.default_backend() == "cpu" and jax.process_count() == 1 and processors() > 1:
-            # Side by side: most of XLA's passes run on one thread. (Processes that share GPUs take turns at
-            # measuring kernels, in an order that must be the same for all.)
+            # Most of XLA's passes run on one thread, so two functions compile in two threads. (Processes that
+            # share GPUs take turns at measuring kernels, in an order that must be the same for all.)
             with ThreadPoolExecutor(len(parts)) as pool:
                 list(pool.map(lambda finish: finish(), parts))
         else:
@@ -305,10 +339,10 @@ class Program:
                 finish()
 
     def memory(self) -> dict[str, int]:
-        """Bytes the compiled steps hold on a device; empty where they were not compiled or it is unknown."""
+        """The bytes that the compiled steps take on one device, see `lrn.train.Fit`."""
         return self._go.memory()
 
-    # Everything below is written for one lane and traced under vmap.
+    # The methods below are written for one lane and traced under vmap.
 
     def _draw(self, key: Key, lane: _Lane, data: PyTree) -> PyTree:
         return None if self._sampler is None else self._sampler.draw(key, merge(data, lane.data))
@@ -324,15 +358,15 @@ class Program:
         return advance(step_key, state, self._draw(batch_key, lane, data))
 
     def _divides(self, lane: _Lane, data: PyTree, state: State) -> int:
-        """How many items the learner's step can share among devices; 1 where it shares nothing."""
+        """The number of items that the learner's step can divide among devices; 1 if it divides nothing."""
         items = []
 
-        def ask(lane: _Lane, data: PyTree, state: State) -> None:
+        def trace(lane: _Lane, data: PyTree, state: State) -> None:
             divides = getattr(self._factory(lane.config), "divides", None)
             batch = self._draw(_stream(lane, _STEP), lane, data)
             items.append(1 if divides is None else divides(state, batch))
 
-        jax.eval_shape(ask, lane, data, state)
+        jax.eval_shape(trace, lane, data, state)
         return items[0]
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
@@ -350,7 +384,7 @@ class Program:
     ) -> tuple[Carry, Windows]:
         first = jax.lax.div(start, every)
 
-        # The metrics go through the loop as one row: a kernel each would cost as much as a small network.
+        # The loop keeps all metrics in one row: a kernel for each would cost as much as a small network.
         def row_of(values: Mapping[str, Array]) -> Array:
             return jnp.stack([values[name] for name in self._metrics])
 
@@ -367,7 +401,7 @@ class Program:
             fresh = jax.lax.rem(step, every) == 0
             old = jnp.where(fresh, 0.0, mean)
             count = jnp.where(fresh, 0.0, count) + weight
-            # A running mean: a float32 sum over a long window would lose its last digits.
+            # The loop keeps a running mean, because a float32 sum over a long window loses digits.
             share = weight / jnp.maximum(count, 1e-30)
             mean = jnp.where(weight > 0, old + (value - old) * share, old)
             bad = jnp.where((weight > 0) & ~jnp.isfinite(value) & (bad < 0), step + 1, bad)
@@ -386,7 +420,7 @@ class Program:
         return carry, Windows(named(means), named(counts), carry.bad, _sound(state, carry.infinite))
 
     def _in_order(self, loop: Callable[..., Any]) -> Callable[..., Any]:
-        """The loop, its kernels in order if the learner asks for that and they are small."""
+        """The loop with its kernels in order, if the learner's step is marked and `serial` pays here."""
         wanted = self._marked and self._alone and self._small and not _no_jit()
         return serial(loop) if wanted else loop
 
@@ -398,7 +432,7 @@ class Program:
 
 
 def sha256(tree: PyTree) -> str:
-    """A hash of a pytree of arrays: its structure and every bit."""
+    """A hash of the structure and of every bit of a pytree of arrays."""
     digest = hashlib.sha256(str(jax.tree.structure(tree)).encode())
     for leaf in jax.tree.leaves(tree):
         host = np.ascontiguousarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
@@ -407,9 +441,9 @@ def sha256(tree: PyTree) -> str:
 
 
 def _sha256_function(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
-    """A hash of what is traced, and of the arrays that it closes over, at any depth."""
+    """A hash of a function's jaxpr, and of the arrays that the jaxpr closes over, at any depth."""
     closed = jax.make_jaxpr(function)(*args)
-    # Functions print with their address, which changes from process to process.
+    # A function in a jaxpr prints with its address, which differs between processes.
     digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
     for constant in _constants(closed):
         digest.update(sha256(constant).encode())
@@ -417,7 +451,7 @@ def _sha256_function(function: Callable[..., Any], args: tuple[Any, ...]) -> str
 
 
 def _constants(closed: Any) -> Iterator[Any]:
-    """The arrays that a jaxpr and those that it calls close over, which are not printed with them."""
+    """The arrays that a jaxpr and the jaxprs it calls close over; a printed jaxpr does not show them."""
     yield from getattr(closed, "consts", ())
     for equation in getattr(closed, "jaxpr", closed).eqns:
         for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
@@ -426,7 +460,7 @@ def _constants(closed: Any) -> Iterator[Any]:
 
 
 def merge(data: PyTree, per_seed: Mapping[str, Any]) -> PyTree:
-    """The data one seed sees: what all share, and its own."""
+    """The data of one seed: the shared data, and the arrays of that seed."""
     return {**(data or {}), **per_seed} if per_seed else data
 
 
@@ -435,9 +469,9 @@ def _floats(state: State) -> list[Array]:
 
 
 def _sound(state: State, infinite: Array) -> Array:
-    """Whether the state has not failed: no NaN in it, nor an infinity where none was at first.
+    """Whether the state has no NaN, and no infinity in an array that had none before the first step.
 
-    A learner that keeps a best-so-far begins at infinity.
+    An array that had one may be a best-so-far, which begins at infinity.
     """
     good = [
         jnp.where(began, ~jnp.isnan(x), jnp.isfinite(x)).all() for x, began in zip(_floats(state), infinite)
@@ -460,7 +494,11 @@ def _check_scalars(who: str, metrics: Any) -> None:
 
 
 def _check_same(before: State, after: State) -> None:
-    """A loop's state keeps its structure, shapes and dtypes; say which leaf does not."""
+    """Check that a step keeps the structure, shapes and dtypes of the state, as a compiled loop needs it.
+
+    Raises:
+        ValueError: the step changes the structure, or a leaf, which the message names.
+    """
     old, old_def = jax.tree_util.tree_flatten_with_path(before)
     new, new_def = jax.tree_util.tree_flatten_with_path(after)
     if old_def != new_def:

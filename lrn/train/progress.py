@@ -1,4 +1,4 @@
-"""Progress of a training: a rich bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a training: a rich bar on a terminal, and a plain line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Bar:
-    """Shows steps done, steps/s, time left and the last metrics of one training.
+    """The display of one training: steps done, steps per second, time left and the newest metrics.
 
     Args:
-        name: what is being trained.
-        total: the number of steps.
-        console: where to draw; a terminal gets a bar, anything else a line each ``every`` seconds.
+        name: the training's name.
+        total: the number of steps of the training.
+        console: the console; by default that of stderr. A terminal or a notebook shows a bar, any other
+            console a plain line every ``every`` seconds.
         every: seconds between plain lines.
     """
 
@@ -53,7 +54,7 @@ class Bar:
             self._bar.stop()
 
     def begin(self, step: int) -> None:
-        """Count from here: ``step`` steps were done by an earlier process."""
+        """Start the clock; ``step`` steps were done by an earlier process."""
         self._start = step
         self._began = time.monotonic()
         if self._bar:

@@ -1,4 +1,4 @@
-"""A training from its folder alone: its states, its table, its failures, without data, sampler or factory."""
+"""Read a training's states, table and failures from its folder, without data, sampler or factory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from lrn.types import PyTree, is_key
 
 
 class Training(NamedTuple):
-    """What a training has saved, finished or not.
+    """The newest checkpoint of a training, finished or not.
 
     state: the states, leaves [arms, seeds, ...].
-    table: every metric row until then, in order of step.
-    failures: lanes that became non-finite.
+    table: all metric rows until the checkpoint, in order of step.
+    failures: the first failure of each lane that became non-finite.
     arms, seeds: the names of the two leading axes of ``state``.
-    step: how many steps were done; steps: how many `lrn.train.fit` was asked for last.
+    step: the number of steps done.
+    steps: the number of steps in the latest call of `lrn.train.fit`.
     """
 
     state: PyTree
@@ -39,7 +40,7 @@ class Training(NamedTuple):
         """The states of one arm, leaves [seeds, ...].
 
         Raises:
-            ValueError: no such arm.
+            ValueError: there is no such arm.
         """
         return one_arm(self.state, self.arms, name)
 
@@ -47,28 +48,27 @@ class Training(NamedTuple):
         """The state of one arm and seed, as the learner's `step` and `policy` take it.
 
         Raises:
-            ValueError: no such arm or seed.
+            ValueError: there is no such arm or seed.
         """
         return one_lane(self.state, self.arms, self.seeds, arm, seed)
 
 
 def load(folder: Path | str, like: Any = None) -> Training:
-    """What `lrn.train.fit` saved in a folder.
+    """Load what `lrn.train.fit` saved in a folder: the newest checkpoint that is not damaged.
 
-    The newest checkpoint that can be trusted is taken; where a newer one is damaged, a
-    `checkpoint.DamageWarning` says so. States come back in the NamedTuples that the learner made them of,
-    found by the names of their modules, which are imported.
+    A `checkpoint.DamageWarning` reports newer checkpoints that are damaged. The states come back as the
+    NamedTuples of which the learner made them; `load` imports the modules of these classes by their names.
 
     Args:
-        folder: the one given to `fit`; of a study, ``runs/<study>/<hash>/checkpoints/<training>``.
-        like: where a class cannot be found by its name (it was made in a function or a notebook, or is no
-            NamedTuple): one state of the same learner, or its shapes from `jax.eval_shape`; or the learner
-            itself, if it makes its own data.
+        folder: the folder given to `fit`; for a study ``runs/<study>/<hash>/checkpoints/<training>``.
+        like: one state of the same learner, or its shapes from `jax.eval_shape`, or the learner itself if it
+            makes its own data. It is needed only where a class of the states cannot be found by its name: a
+            class that was made in a function or in a notebook, or that is no NamedTuple.
 
     Raises:
-        InputError: there is no training in the folder, a class of its states cannot be found, or ``like`` has
-            other leaves than they have.
-        checkpoint.DamageError: all its checkpoints are damaged.
+        InputError: the folder has no training, a class of the states cannot be found, or the leaves of
+            ``like`` differ from those of the states.
+        checkpoint.DamageError: all checkpoints in the folder are damaged.
     """
     folder = Path(folder)
     reader = Log("", (), (), folder, (), print, writes=False)
@@ -88,8 +88,8 @@ def load(folder: Path | str, like: Any = None) -> Training:
     for warning in saved.warnings:
         warnings.warn(warning, checkpoint.DamageWarning, stacklevel=2)
     arms, seeds = tuple(identity["arms"]), tuple(identity["seeds"])
-    form, own = structure.child(saved.form, "state")
-    leaves = saved.leaves[own]
+    form, of_state = structure.child(saved.form, "state")
+    leaves = saved.leaves[of_state]
     state = structure.rebuild(form, leaves) if like is None else _as(like, leaves, folder)
     reader.restore(saved.meta)
     return Training(
@@ -104,7 +104,7 @@ def load(folder: Path | str, like: Any = None) -> Training:
 
 
 def by_lane(leaf: Any, arms: int, seeds: int) -> jax.Array:
-    """A leaf [lanes, ...] as [arms, seeds, ...] on the device; what JAX would round stays in NumPy."""
+    """A leaf [lanes, ...] as [arms, seeds, ...], on the device unless JAX would round its dtype."""
     leaf = leaf.reshape(arms, seeds, *leaf.shape[1:])
     if is_key(leaf) or jax.dtypes.canonicalize_dtype(leaf.dtype) == leaf.dtype:
         return jnp.asarray(leaf)
@@ -112,13 +112,13 @@ def by_lane(leaf: Any, arms: int, seeds: int) -> jax.Array:
 
 
 def one_arm(state: PyTree, arms: tuple[str, ...], name: str) -> PyTree:
-    """The states of one arm."""
+    """The states of one arm, leaves [seeds, ...], from states [arms, seeds, ...]."""
     check.choice("arm", name, arms)
     return jax.tree.map(lambda x: x[arms.index(name)], state)
 
 
 def one_lane(state: PyTree, arms: tuple[str, ...], seeds: tuple[int, ...], arm: str, seed: int) -> PyTree:
-    """The state of one arm and seed."""
+    """The state of one arm and seed, from states [arms, seeds, ...]."""
     check.choice("arm", arm, arms)
     if seed not in seeds:
         raise check.InputError(f"seed {seed!r} was not trained; choose from {', '.join(map(str, seeds))}.")
@@ -126,7 +126,7 @@ def one_lane(state: PyTree, arms: tuple[str, ...], seeds: tuple[int, ...], arm: 
 
 
 def _as(like: Any, leaves: list[Any], folder: Path) -> PyTree:
-    """The leaves in the structure of a state."""
+    """The leaves in the structure of ``like``, see `load`."""
     if callable(getattr(like, "init", None)):
         try:
             like = jax.eval_shape(like.init, jax.random.key(0), None)
@@ -153,12 +153,12 @@ def _as(like: Any, leaves: list[Any], folder: Path) -> PyTree:
 
 
 def _nearby(folder: Path) -> str:
-    """The end of a sentence: where a training is, if there is one close by."""
+    """The end of an error's sentence, which names the folders of trainings within ``folder``, if any."""
     if not folder.is_dir():
         return ": there is no such folder; give the one that `fit` was given."
-    found = sorted(
+    trainings = sorted(
         {str(f.parent) for depth in ("*", "checkpoints/*") for f in folder.glob(f"{depth}/step_*")}
     )
-    if not found:
+    if not trainings:
         return "; give the folder that `fit` was given."
-    return f"; give one of {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}."
+    return f"; give one of {', '.join(trainings[:5])}{', ...' if len(trainings) > 5 else ''}."

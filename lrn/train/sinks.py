@@ -1,7 +1,7 @@
-"""Optional places for metrics besides the run folder: TensorBoard and Weights & Biases.
+"""Optional receivers of metrics besides the run folder: TensorBoard and Weights & Biases.
 
-A sink is anything with ``write(table)`` and ``close()`` (`lrn.train.Sink`); these two are imported only
-when asked for (``pip install lrn[sinks]``).
+A sink is any object with ``write(table)`` and ``close()`` (`lrn.train.Sink`). The packages of these two
+(``pip install lrn[sinks]``) are imported only when a sink is opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """One TensorBoard run an arm and seed, under ``folder/tensorboard``."""
+    """TensorBoard, under ``folder/tensorboard``, with one run for each arm and seed."""
 
     def __init__(self, folder: Path):
         self._module = _need("tensorboardX", "tensorboard")
@@ -40,7 +40,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One Weights & Biases run; a metric is named ``arm/metric/seed``."""
+    """Weights & Biases, with one run for all arms and seeds; a metric is named ``arm/metric/seed``."""
 
     def __init__(self, folder: Path):
         self._run = _need("wandb", "wandb").init(project="lrn", name=folder.name, dir=str(folder))
@@ -59,7 +59,7 @@ _SINKS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 def open_sinks(names: Sequence[str], folder: Path | None) -> list[Any]:
-    """Open the named sinks; with ``folder=None`` only check the names.
+    """Open the named sinks in a folder; with ``folder=None`` only check the names.
 
     Raises:
         InputError: a name is unknown, or its package is not installed.

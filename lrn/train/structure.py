@@ -1,7 +1,7 @@
-"""The structure of a pytree as JSON values, and the pytree again from those and its leaves.
+"""Describe the structure of a pytree by JSON values, and make the pytree again from them and its leaves.
 
-Nothing is pickled: a class is named by its module and checked to be a NamedTuple, or a dataclass whose fields
-are all of the tree (such as the states of gymnax), with the fields it had.
+Nothing is pickled. A class is stored as its module and name. It must be a NamedTuple, or a dataclass whose
+fields are all subtrees (such as the states of gymnax), and must still have the fields that it had.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ Form = Any  # JSON values: "leaf", or a dict with a "kind"
 
 
 class UnknownClassError(check.InputError):
-    """A part of the tree is of a class that cannot be made again from its name."""
+    """A node of the tree is of a class that cannot be made again from its name."""
 
 
 def describe(tree: PyTree) -> Form:
-    """The structure of a pytree, its leaves in JAX's order.
+    """The structure of a pytree, with the leaves in JAX's order.
 
-    Tuples, lists, dicts by text or number, None, NamedTuples and dataclasses of nothing but subtrees are
-    described; of any other node its class and how many leaves it has.
+    Tuples, lists, dicts with text or whole numbers as keys, None, NamedTuples, and dataclasses whose fields
+    are all subtrees are described in full. Of any other node only the class and the number of leaves are
+    kept.
     """
     if tree is None:
         return {"kind": "none"}
@@ -53,7 +54,7 @@ def describe(tree: PyTree) -> Form:
 
 
 def _all_fields(tree: PyTree) -> list[str] | None:
-    """The fields of a dataclass that are its subtrees, in order; None where it has others, or is none."""
+    """The fields of a dataclass if all are subtrees of the pytree, in order; otherwise None."""
     if not dataclasses.is_dataclass(tree):
         return None
     names = [field.name for field in dataclasses.fields(tree)]
@@ -64,26 +65,24 @@ def _all_fields(tree: PyTree) -> list[str] | None:
 
 
 def count(form: Form) -> int:
-    """How many leaves a tree of that structure has."""
+    """The number of leaves of a tree of the structure ``form``."""
     if form == "leaf":
         return 1
     return form["leaves"] if form["kind"] == "other" else sum(map(count, form.get("items", ())))
 
 
 def child(form: Form, name: str) -> tuple[Form, slice]:
-    """The structure of a NamedTuple's field, and which of the leaves are its own."""
+    """The structure of the field ``name`` of a NamedTuple, and the slice of the leaves that belong to it."""
     at = form["fields"].index(name)
     first = sum(map(count, form["items"][:at]))
     return form["items"][at], slice(first, first + count(form["items"][at]))
 
 
 def rebuild(form: Form, leaves: Sequence[Any]) -> PyTree:
-    """The pytree of that structure with these leaves.
-
-    The modules of its classes are imported.
+    """The pytree of the structure ``form`` with these leaves; the modules of its classes are imported.
 
     Raises:
-        UnknownClassError: a class cannot be found by its name, or is no longer what it was.
+        UnknownClassError: a class cannot be found by its name, or its fields have changed.
     """
     rest = iter(leaves)
 
@@ -95,18 +94,18 @@ def rebuild(form: Form, leaves: Sequence[Any]) -> PyTree:
             return None
         if kind == "other":
             raise UnknownClassError(
-                f"the state has a {form['class']} at {path or 'its top'}, of which only NamedTuples, "
+                f"the state has a {form['class']} at {path or 'its top'}, and only NamedTuples, "
                 "dataclasses of arrays, tuples, lists and dicts can be made again; pass like=, a state of "
                 "the same learner."
             )
-        made = _find(form, path) if kind in ("namedtuple", "dataclass") else None
+        class_ = _find(form, path) if kind in ("namedtuple", "dataclass") else None
         names = form.get("fields") or form.get("keys") or range(len(form["items"]))
         items = [
-            make(item, f"{path}.{name}" if made else f"{path}[{name!r}]")
+            make(item, f"{path}.{name}" if class_ else f"{path}[{name!r}]")
             for name, item in zip(names, form["items"])
         ]
-        if made is not None:
-            return made(**dict(zip(form["fields"], items)))
+        if class_ is not None:
+            return class_(**dict(zip(form["fields"], items)))
         return (
             dict(zip(form["keys"], items)) if kind == "dict" else {"tuple": tuple, "list": list}[kind](items)
         )
@@ -124,19 +123,20 @@ def _find(form: Form, path: str) -> type:
     where = f"the state was a {form['class']}" if not path else f"{path} was a {form['class']}"
     advice = "make it importable, or pass like=, a state of the same learner."
     try:
-        found: Any = importlib.import_module(module)
+        class_: Any = importlib.import_module(module)
         for part in qualified.split("."):
-            found = getattr(found, part)
+            class_ = getattr(class_, part)
     except (ImportError, AttributeError, ValueError, TypeError):
-        raise UnknownClassError(f"{where}, which is not to be found here; {advice}") from None
-    if isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields"):
-        fields = list(found._fields)  # pyright: ignore[reportAttributeAccessIssue]
-    elif isinstance(found, type) and dataclasses.is_dataclass(found):
-        fields = [field.name for field in dataclasses.fields(found)]
+        raise UnknownClassError(f"{where}, which cannot be found here; {advice}") from None
+    if isinstance(class_, type) and issubclass(class_, tuple) and hasattr(class_, "_fields"):
+        fields = list(class_._fields)  # pyright: ignore[reportAttributeAccessIssue]
+    elif isinstance(class_, type) and dataclasses.is_dataclass(class_):
+        fields = [field.name for field in dataclasses.fields(class_)]
     else:
         raise UnknownClassError(f"{where}, which is neither a NamedTuple nor a dataclass; {advice}")
     if fields != form["fields"]:
         raise UnknownClassError(
-            f"{where} with the fields {', '.join(form['fields'])}, and has now {', '.join(fields)}; {advice}"
+            f"{where} with the fields {', '.join(form['fields'])}, and the class now has "
+            f"{', '.join(fields)}; {advice}"
         )
-    return found
+    return class_

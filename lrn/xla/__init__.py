@@ -1,1 +1,5 @@
-"""Habits of XLA, one idea a file: compiler options, order of kernels, packing, random numbers, parts."""
+"""Ways to make programs cheaper under XLA, one in each file.
+
+`runtime` has compiler options and settings of jax, `serial` orders kernels, `packing` packs narrow arrays,
+`descend` updates parameters, `threefry` draws random numbers, `parts` divides a lane among devices.
+"""

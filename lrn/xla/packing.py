@@ -1,9 +1,9 @@
-"""Many narrow arrays as one table, and back, bit for bit.
+"""Pack many narrow arrays into one table, and unpack them bit for bit.
 
-A scan over an environment carries, reads and writes a dozen arrays of a few numbers each. XLA makes a
-kernel or a copy of every one of them, and on CPU, where a kernel costs as much as the arithmetic in it,
-hands them to other threads that then spin. Packed into one table, a rollout of CartPole takes half the CPU
-time.
+A scan over an environment carries, reads and writes a dozen arrays of a few numbers each. XLA makes a kernel
+or a copy for every array. On CPU such a kernel costs as much as its arithmetic, and XLA's runtime gives the
+kernels to other threads, which then spin. With the arrays packed into one table, a rollout of CartPole takes
+half the CPU time.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.types import Array, PyTree
 
-_NARROW = 16  # numbers a row; wider arrays are left as they are, since packing copies them
+_NARROW = 16  # the most numbers in a row; wider arrays are not packed, because packing copies them
 _PACKED = ("float32", "int32", "uint32", "bool")
 
 
 class Packing(NamedTuple):
-    """How to pack one kind of tree.
+    """A pair of functions that pack and unpack trees of one structure.
 
-    pack: ``pack(tree) -> (table [*lead, columns] int32, wide leaves)``, for leaves [*lead, ...].
-    unpack: the inverse. The leading axes may be others than those of the example: a table of a whole
-        stretch [time, n, columns] is sliced or gathered, and its rows unpacked.
+    pack: ``pack(tree) -> (table [*lead, columns] int32, wide leaves)``, for leaves [*lead, ...]. The table is
+        None if the tree has no narrow leaf.
+    unpack: the inverse of ``pack``. The leading axes may differ from those that were packed: a caller may
+        slice or gather rows of a table [time, n, columns] and unpack only these rows.
     """
 
     pack: Callable[[PyTree], tuple[Array | None, list[Array]]]
@@ -38,8 +39,8 @@ def packing(example: PyTree, axes: int = 1) -> Packing:
     """The packing of trees like ``example``, whose leaves have ``axes`` leading axes.
 
     Raises:
-        InputError: from ``pack``, at trace time: the tree has another structure than the example, or a leaf
-            another dtype or shape, so that its bits would be read as something else.
+        InputError: raised by ``pack`` at trace time: the structure of the tree, or a leaf's dtype or shape,
+            differs from the example, so that ``unpack`` would misread its bits.
     """
     leaves, form = jax.tree.flatten(example)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(example)]
@@ -50,13 +51,13 @@ def packing(example: PyTree, axes: int = 1) -> Packing:
 
     def pack(tree: PyTree) -> tuple[Array | None, list[Array]]:
         columns, wide = [], []
-        given, other = jax.tree.flatten(tree)
-        if other != form:
+        given, form_given = jax.tree.flatten(tree)
+        if form_given != form:
             raise check.InputError(
-                f"what is packed is built otherwise than the example, {other} and not {form}; an environment "
-                "must return the same structure from reset and from move."
+                f"the tree has the structure {form_given} and the example has {form}; an environment must "
+                "return the same structure from reset and from move."
             )
-        # The leading axes may be any, but are the same of all leaves.
+        # The leading axes may be any, but must be the same in all leaves.
         lead = jnp.shape(given[0])[: jnp.ndim(given[0]) - len(shapes[0])] if given else ()
         for path, x, shape, dtype, size, small in zip(paths, given, shapes, dtypes, sizes, narrow):
             if jnp.result_type(x) != dtype or jnp.shape(x) != (*lead, *shape):
@@ -73,14 +74,14 @@ def packing(example: PyTree, axes: int = 1) -> Packing:
 
     def unpack(packed: tuple[Array | None, list[Array]]) -> PyTree:
         table, wide = packed
-        others, at, out = iter(wide), 0, []
+        wide_leaves, at, out = iter(wide), 0, []
         for shape, dtype, size, small in zip(shapes, dtypes, sizes, narrow):
             if small and table is not None:
                 part = _from_int(table[..., at : at + size], dtype)
                 out.append(part.reshape(*table.shape[:-1], *shape))
                 at += size
             else:
-                out.append(next(others))
+                out.append(next(wide_leaves))
         return jax.tree.unflatten(form, out)
 
     return Packing(pack, unpack)
@@ -91,7 +92,7 @@ def _leaf(dtype: Any, shape: tuple[int, ...]) -> str:
 
 
 def _to_int(x: Array) -> Array:
-    """As integers, because nothing may touch the bits of a float that is an integer in disguise."""
+    """``x`` as integers. A float type would not do: an operation may change the bits of a NaN."""
     return x.astype(jnp.int32) if x.dtype == bool else jax.lax.bitcast_convert_type(x, jnp.int32)
 
 

@@ -1,11 +1,11 @@
-"""One lane on several devices, for a learner whose step divides its work.
+"""One lane on several devices, for a learner whose step divides its work among them.
 
-A learner says by `lrn.types.Learner.divides` how many items its step shares out by `mean_of_parts`. Where
-there are more devices than lanes, `lrn.train.fit` gives each lane the most devices that divide this number.
-Each device runs the whole step with the same keys and the same state, and does only its share of the items.
-On CPU a device of its own for each processor (`lrn.xla.runtime.device_per_processor`) is also a thread
-of its own for each part: two of them do MAML's step on Omniglot in .8 of the time in which one device does it
-with two threads, which meet after every kernel.
+`lrn.types.Learner.divides` says how many items a learner's step divides with `mean_of_parts`. Where there are
+more devices than lanes, `lrn.train.fit` gives each lane the largest number of devices that divides the number
+of items. Each device runs the whole step with the same keys and the same state, but only its own share of the
+items. On CPU, `lrn.xla.runtime.device_per_processor` makes each processor a device, so each share runs on a
+thread of its own. Two such devices do MAML's step on Omniglot in .8 of the time of one device with two
+threads, because the threads of one device wait for each other after every kernel.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ T = TypeVar("T", bound=PyTree)
 
 
 def divisor(items: int, most: int) -> int:
-    """The largest number of devices, ``most`` at most, that divides so many items."""
+    """The largest number up to ``most`` that divides ``items``."""
     return max(n for n in range(1, most + 1) if items % n == 0)
 
 
 def parts() -> int:
-    """On how many devices the lane that is traced here lies; 1 outside of `lrn.train.fit`."""
+    """The number of devices that share the lane being traced; 1 outside of `lrn.train.fit`."""
     return axis_size(PARTS)
 
 
 def axis_size(name: str) -> int:
-    """The size of the innermost axis of that name that is mapped here; 1 without one."""
+    """The size of the innermost mapped axis called ``name``; 1 if no such axis is mapped here."""
     try:
         return lax.axis_size(name)
     except NameError:  # no such axis is bound
@@ -40,12 +40,13 @@ def axis_size(name: str) -> int:
 
 
 def mean_of_parts(function: Callable[[T], PyTree], items: T) -> PyTree:
-    """``function(items)``, a mean over items, with its share of them on each device of the lane.
+    """``function(items)``, a mean over items: the mean of its values for the parts of the lane's devices.
 
     Args:
-        function: of leaves [n, ...] for any n, to floats; the same on average over parts of equal size.
-        items: at least one leaf, all [count, ...]; where `parts` does not divide the count every device does
-            all of them.
+        function: takes leaves [n, ...] for any n and returns floats. Its result must equal the mean of its
+            results for parts of equal size.
+        items: a pytree with at least one leaf; all leaves are [count, ...]. If `parts` does not divide the
+            count, every device computes all items.
     """
     count, devices = jax.tree.leaves(items)[0].shape[0], parts()
     if devices == 1 or count % devices:

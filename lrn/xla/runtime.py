@@ -1,4 +1,4 @@
-"""Settings of jax that a run wants, and of its compiler."""
+"""Settings of jax and of its compiler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ T = TypeVar("T")
 def enable_compilation_cache() -> None:
     """Keep compiled programs on disk, so that a second run of a study starts in seconds.
 
-    Leaves a cache that was already configured alone; ``LRN_COMPILATION_CACHE=0`` turns it off.
+    The function does nothing if a cache is already configured, or with ``LRN_COMPILATION_CACHE=0`` in the
+    environment.
     """
     if os.environ.get("LRN_COMPILATION_CACHE") == "0" or getattr(
         jax.config, "jax_compilation_cache_dir", None
@@ -26,7 +27,7 @@ def enable_compilation_cache() -> None:
     folder = files.cache_home() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: compile each time rather than fail
+    except OSError:  # the folder cannot be written: compile each time rather than fail
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -34,10 +35,11 @@ def enable_compilation_cache() -> None:
 
 
 def device_per_processor() -> None:
-    """Make each processor that this process may use a CPU device of its own, before JAX is used.
+    """Make each processor that this process may use a CPU device of its own; call it before JAX is used.
 
-    What pays for several large networks, and for one whose learner divides its step (`lrn.xla.parts`). Small
-    ones are faster together on one device. XLA_FLAGS that say how many devices there are have their way.
+    This speeds up several large networks, and one network whose learner divides its step (`lrn.xla.parts`).
+    Several small networks are faster together on one device. If XLA_FLAGS sets the number of devices, the
+    function does nothing.
 
     Raises:
         RuntimeError: JAX has been used already.
@@ -47,26 +49,26 @@ def device_per_processor() -> None:
 
 
 def processors() -> int:
-    """How many this process may use; where the system does not tell, how many there are."""
+    """The number of processors that this process may use, or of all processors where that is unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compiler_options(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Options for the compiler of CPUs, but for those the user chose in XLA_FLAGS."""
+    """The options ``wanted`` for the CPU compiler, without those that the user set in XLA_FLAGS."""
     return {name: value for name, value in wanted.items() if name not in os.environ.get("XLA_FLAGS", "")}
 
 
 def jit_brief(function: Callable[..., T], static_argnums: Sequence[int] = ()) -> Callable[..., T]:
-    """`jax.jit` for what runs for seconds and not for hours: compiled in half the time on CPU.
+    """`jax.jit` for functions that run for seconds, not for hours: on CPU they compile in half the time.
 
-    Fewer passes of LLVM, and XLA's older emitters of kernels, which compile sooner. Results are the same up
-    to rounding. Not to be called inside of another `jax.jit`, which has options of its own.
+    LLVM runs fewer passes, and XLA uses its older emitters of kernels, which compile faster. Results are the
+    same up to rounding. Do not call the function inside of another `jax.jit`, which has options of its own.
     """
 
     @functools.cache
-    def made() -> Callable[..., T]:
+    def jitted() -> Callable[..., T]:
         fast = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
         options = compiler_options(fast) if jax.default_backend() == "cpu" else None
         return jax.jit(function, static_argnums=tuple(static_argnums), compiler_options=options)
 
-    return functools.wraps(function)(lambda *args, **kwargs: made()(*args, **kwargs))
+    return functools.wraps(function)(lambda *args, **kwargs: jitted()(*args, **kwargs))

@@ -1,13 +1,14 @@
-"""JAX's random numbers on CPU, compiled in half the time: the very same bits.
+"""JAX's random numbers on CPU, with the same bits, compiled in half the time.
 
-On CPU JAX writes the Threefry hash (Salmon et al. 2011) as a loop of five rounds. XLA makes ten kernels of
-it, for each draw and each split of a key anew, and starts them five times over. Written without the loop it
-takes half as long to compile: a batch of ten sinusoids for each of four seeds .9 s in place of 2.6, and 18 us
-in place of 40 to run.
+On CPU JAX lowers the Threefry hash (Salmon et al. 2011) to a loop of five rounds. For each draw and each
+split of a key XLA makes ten kernels of the loop and starts them five times. Without the loop the hash takes
+half as long to compile: the program that draws ten sinusoids for each of four seeds compiles in .9 s instead
+of 2.6 s and runs in 18 us instead of 40 us.
 
-It is a function of its own, called with an attribute that XLA's inliner respects (as in `lrn.xla.serial`): so
-what uses the numbers is fused as it was, hence rounded as it was, and the hash is not done again for each
-use. A version of XLA that does not know the attribute would inline it, which costs time and nothing else.
+The hash is a function of its own, called with an attribute that keeps XLA from inlining it (as in
+`lrn.xla.serial`). So the operations that use the random numbers are fused, and hence rounded, as without this
+module, and the hash is not computed again for each use. A version of XLA that does not know the attribute
+would inline the hash, which costs time but changes no result.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def hashed(key0: Array, key1: Array, count0: Array, count1: Array) -> tuple[Array, Array]:
-    """Threefry-2x32 of 20 rounds: a key and a counter, two words each, uint32 of shapes that broadcast."""
+    """Threefry-2x32, 20 rounds, of a key and a counter, two words each: uint32 of shapes that broadcast."""
     keys = key0, key1, key0 ^ key1 ^ np.uint32(0x1BD11BDA)
     a, b = count0 + keys[0], count1 + keys[1]
     for i in range(5):
@@ -46,5 +47,5 @@ def _called(*words: Array) -> tuple[Array, Array]:
 
 @functools.cache
 def use() -> None:
-    """Compile random numbers so from now on, in this process, on CPU; elsewhere nothing changes."""
+    """From now on compile this process's random numbers in this way on CPU; on others nothing changes."""
     mlir.register_lowering(threefry2x32_p, mlir.lower_fun(_called, multiple_results=True), platform="cpu")

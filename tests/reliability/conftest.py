@@ -1,4 +1,4 @@
-"""One fork server a session, and the uninterrupted runs that all others are compared with."""
+"""The fork server of a session, and the uninterrupted runs with which all other runs are compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness import Run, Server
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """A folder in memory where there is one: a run that saves all the time waits for nothing but fsync."""
+    """A folder in memory where possible: runs that save all the time would spend their time on fsync."""
     memory = Path("/dev/shm")
     roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
     folder = Path(tempfile.mkdtemp(prefix="lrn-", dir=memory if roomy else None))
@@ -52,7 +52,8 @@ def uninterrupted(server: Server, scratch: Path) -> Callable[[str], tuple[dict[s
 
     @functools.cache
     def reference(preset: str) -> tuple[dict[str, Any], float]:
-        Run(server, scratch / f"warm-{preset}", preset).ended()  # compiles, so that the next is timed without
+        # This run fills the compilation cache, so that the time of the next run is without compiling.
+        Run(server, scratch / f"warm-{preset}", preset).ended()
         run = Run(server, scratch / f"reference-{preset}", preset)
         ended = run.ended()
         assert ended.code == 0, ended.said

@@ -1,11 +1,12 @@
-"""Starts lrn command lines cheaply: imports everything once, then forks a child for each.
+"""Start command lines of lrn cheaply: import everything once, then fork a child for each command line.
 
-Importing jax and what a run needs costs seconds of CPU; forking costs milliseconds. It is safe as
-long as jax has no backend here, hence no threads of XLA: each child makes its own. A child differs
-from a fresh process in nothing else.
+The imports of a run cost seconds of CPU; a fork costs milliseconds. Forking is safe as long as jax has no
+backend in the server, and so no threads of XLA: each child makes its own backend. In all else a child is like
+a fresh process.
 
-Speaks JSON lines on stdin and stdout: {"start": {...}} gives {"pid"}, {"wait": pid, "seconds"} gives
-{"code"}, null when it still runs. Ends, with its children, when stdin does.
+The server reads and writes JSON lines on stdin and stdout: {"start": {...}} is answered by {"pid"}, and
+{"wait": pid, "seconds"} by {"code"}, which is null while the child runs. When stdin ends, the server ends its
+children and itself.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ PRELOADED = (
 
 
 def main() -> dict[str, Any]:
-    """Serve; returns only in a child, with what it was asked to run."""
+    """Serve requests; returns only in a child, with the "start" request that the child must run."""
     for name in PRELOADED:
         importlib.import_module(name)
     from lrn.study import store
 
-    # What a run is resumed by is the code imported above, not what an editor has since put on disk.
+    # The hash of the code is that of the modules imported above, even if somebody edits the files meanwhile.
     frozen = store.source_sha256()
     store.source_sha256 = lambda: frozen
     answers = os.fdopen(os.dup(1), "w")
@@ -60,7 +61,7 @@ def main() -> dict[str, Any]:
 
 
 def _wait(pid: int, seconds: float) -> int | None:
-    """The exit code, negative for a signal as in subprocess; None after ``seconds``."""
+    """The exit code of a child, negative for a signal as in subprocess; None if it runs after ``seconds``."""
     end = time.monotonic() + seconds
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -72,8 +73,8 @@ def _wait(pid: int, seconds: float) -> int | None:
 
 
 def become(start: dict[str, Any]) -> None:
-    """Be the process that was asked for: its own streams, environment, limits and faults."""
-    signal.alarm(int(start["limit"]))  # whatever happens, it ends
+    """Give this child the streams, the environment, the limit and the faults of a "start" request."""
+    signal.alarm(int(start["limit"]))  # the child ends after this time in any case
     log = os.open(start["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
@@ -86,9 +87,10 @@ def become(start: dict[str, Any]) -> None:
 def plant(
     at: str, call: int, do: str, after: bool = False, delay: float | None = None, **arguments: Any
 ) -> None:
-    """Let the ``call``-th call of ``at`` ("module:name.name") do what `FAULTS` says.
+    """Let the ``call``-th call of the function ``at`` ("module:name.name") do the fault ``do`` of `FAULTS`.
 
-    Before its work, after it (even if it failed), or ``delay`` seconds into it, by a thread.
+    The fault comes before the function's work, or with ``after`` after the work (even if it raised), or
+    with ``delay`` so many seconds after its start, in a thread.
     """
     module, _, path = at.partition(":")
     *owners, name = path.split(".")
@@ -100,19 +102,19 @@ def plant(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        mine = calls == call
+        is_the_call = calls == call
 
         def act() -> None:
             FAULTS[do](**arguments)
 
-        if mine and delay is not None:
+        if is_the_call and delay is not None:
             threading.Timer(delay, act).start()
-        elif mine and not after:
+        elif is_the_call and not after:
             act()
         try:
             return original(*args, **kwargs)
         finally:
-            if mine and after:
+            if is_the_call and after:
                 act()
 
     setattr(owner, name, wrapped)
@@ -124,7 +126,7 @@ def send(*signals: int) -> None:
 
 
 def fill(path: str) -> None:
-    """Fill the disk that ``path`` lies on."""
+    """Fill the file system of ``path`` by writing to ``path``."""
     with open(path, "wb", buffering=0) as file:
         for size in (65536, 4096, 1):
             try:
@@ -135,7 +137,7 @@ def fill(path: str) -> None:
 
 
 def limit(size: int) -> None:
-    """Allow no file above ``size`` bytes from now on."""
+    """From now on let no file grow above ``size`` bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 

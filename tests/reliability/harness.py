@@ -1,4 +1,4 @@
-"""Starts runs of the tiny study, breaks them, and reads what they left."""
+"""Start runs of the tiny study, break them, and read the folders that they leave."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from lrn.train import checkpoint
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 STUDY = HERE / "study_tiny.py"
-LIMIT = 120  # seconds after which a process that is still there is killed, and its test fails
+LIMIT = 120  # after so many seconds a process that still runs is killed, and its test fails
 
 
 class Ended(NamedTuple):
-    """How a process ended: its exit code (negative for a signal), what it printed, how long it took."""
+    """The end of a process.
+
+    code: its exit code, negative for a signal.
+    said: what it printed.
+    seconds: how long it ran.
+    """
 
     code: int
     said: str
@@ -37,18 +42,18 @@ class Process:
 
     @property
     def said(self) -> str:
-        """What it printed so far."""
+        """What the process has printed until now."""
         return self._log.read_text()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal. The server has not waited for it yet, so its number is still its own."""
+        """Send a signal. The server has not waited for the process yet, so its number is still its own."""
         os.kill(self.pid, number)
 
     def wait(self, seconds: float = LIMIT) -> Ended:
-        """Wait for its end.
+        """Wait for the end of the process.
 
         Raises:
-            TimeoutError: it still runs; it is killed.
+            TimeoutError: the process still runs after ``seconds``; it is killed.
         """
         code = self._server.ask({"wait": self.pid, "seconds": seconds})["code"]
         if code is None:
@@ -58,10 +63,10 @@ class Process:
         return Ended(code, self.said, time.monotonic() - self._began)
 
     def wait_until(self, condition: Any, seconds: float = LIMIT) -> None:
-        """Wait until ``condition()`` holds; it is looked at every few milliseconds.
+        """Wait until ``condition()`` holds; it is called every few milliseconds.
 
         Raises:
-            TimeoutError: it did not hold in time.
+            TimeoutError: the condition did not hold within ``seconds``.
         """
         end = time.monotonic() + seconds
         while not condition():
@@ -71,14 +76,14 @@ class Process:
 
 
 class Server:
-    """The fork server, and what all its processes share: a compilation cache and a folder for logs."""
+    """The fork server. All its processes share a compilation cache and a folder for logs."""
 
     def __init__(self, folder: Path):
         folder.mkdir(exist_ok=True)
         self._folder, self._started = folder, 0
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-            # The small programs too: most of a resumed run's time would be theirs.
+            # Cache the small programs too: a resumed run would spend most of its time compiling them.
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
@@ -95,7 +100,7 @@ class Server:
             raise RuntimeError("the fork server did not start; its error is above.")
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request and its answer."""
+        """Send a request, and return the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -116,47 +121,48 @@ class Server:
         return Process(self, self.ask({"start": start})["pid"], log)
 
     def close(self) -> None:
-        """End it and whatever it started."""
+        """End the server and all processes that it started."""
         self._process.communicate(timeout=60)
 
 
 class Run:
-    """One run folder of the tiny study, at one preset."""
+    """A run of the tiny study at one preset, in a folder of its own."""
 
     def __init__(self, server: Server, out: Path, preset: str = "smoke", options: Sequence[Any] = ()):
         self._server, self.out, self.preset, self._options = server, out, preset, tuple(options)
 
     def start(self, *options: Any, also: Sequence[Path] = (), **more: Any) -> Process:
-        """Start it, or start it again; it saves whenever it can. ``also``: studies that follow it."""
+        """Start the run, or start it again; it saves after each chunk. ``also``: studies that follow it."""
         return self._server.start(
             "run", STUDY, *also, "--preset", self.preset, "--out", self.out, "--no-progress",
             "--save-seconds", 0.001, *self._options, *options, **more,
         )  # fmt: skip
 
     def ended(self, *options: Any, **more: Any) -> Ended:
-        """Start it and wait for its end."""
+        """Start the run and wait for its end."""
         return self.start(*options, **more).wait()
 
     @property
     def folder(self) -> Path:
-        """Its folder; there must be exactly one."""
-        (found,) = (f for f in (self.out / "study_tiny").iterdir() if f.is_dir())
-        return found
+        """The run folder; there must be exactly one."""
+        (folder,) = (f for f in (self.out / "study_tiny").iterdir() if f.is_dir())
+        return folder
 
     def checkpoints(self) -> dict[str, list[int]]:
-        """The steps that have a checkpoint, by training."""
+        """From the name of a training to the steps of its checkpoints."""
         return {f.name: checkpoint.steps(f) for f in sorted((self.folder / "checkpoints").iterdir())}
 
     def saved(self, step: int | None = None) -> list[Path]:
-        """Manifests of its checkpoints (of one step) on disk now, oldest first; it may be running.
+        """The manifests of the checkpoints (of one ``step``) that are on disk now, oldest first.
 
-        Looks at just the depth they are at: a walk fails where a save being finished renames its folder.
+        The run may be running. The pattern names the depth of the manifests, because a recursive search fails
+        when a save renames its folder.
         """
         name = "step_*" if step is None else f"step_{step:012d}"
         return sorted(self.out.glob(f"study_tiny/*/checkpoints/*/{name}/manifest.json"))
 
     def phase(self) -> str:
-        """Where a killed process was, from what it left on disk."""
+        """The phase in which a process was killed, as its files show it."""
         if not (self.out / "study_tiny").is_dir() or not any(
             f.is_dir() for f in (self.out / "study_tiny").iterdir()
         ):
@@ -171,7 +177,7 @@ class Run:
         return "training" if any("/step_" in n for n in names) else "start"
 
     def result(self) -> dict[str, Any]:
-        """Everything that must not depend on how often a run was killed."""
+        """The contents of the run folder that must not depend on how often the run was killed."""
         folder = self.folder
         looked = seal.look(folder)
         assert (looked.sealed, looked.wrongs) == (True, {})
@@ -188,10 +194,10 @@ class Run:
         return {"verdict": verdict, "arrays": arrays, **{n: (folder / n).read_bytes() for n in kept}}
 
     def litter(self) -> list[str]:
-        """Temporary files, and metric parts that no checkpoint knows."""
-        found = [str(f) for f in self.folder.rglob("*") if f.name.startswith(".") or ".tmp" in f.name]
+        """The temporary files, and the parts of metrics that no checkpoint knows."""
+        litter = [str(f) for f in self.folder.rglob("*") if f.name.startswith(".") or ".tmp" in f.name]
         for training in (self.folder / "checkpoints").iterdir():
             loaded = checkpoint.load(training)
             known = {name for name, _ in loaded.meta.get("parts", ())} if loaded else set()
-            found += [str(f) for f in (training / "metrics").glob("*") if f.name not in known]
-        return found
+            litter += [str(f) for f in (training / "metrics").glob("*") if f.name not in known]
+        return litter

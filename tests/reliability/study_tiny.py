@@ -1,7 +1,7 @@
-"""A study of a few seconds that does all a study can do, for the tests that kill it.
+"""A study of a few seconds that does all that a study can do, for the tests that kill it.
 
-Two trainings, the second on what a `once` computed from the first, a lane that fails, a recorded
-value, a figure. It saves after nearly every chunk when run with ``--save-seconds 0.01``.
+It has two trainings (the second uses what a `once` computes from the first), a lane that fails, a recorded
+value and a figure. With ``--save-seconds 0.01`` it saves after nearly every chunk.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lrn.study import Cell, Regime, Study, Superiority
 
 @dataclass(frozen=True)
 class Config:
-    """Steps of each training, and between two looks of the host."""
+    """The steps of each training, the steps of a chunk, and the size of a batch."""
 
     steps: int = 120
     chunk: int = 10
@@ -27,7 +27,7 @@ def run(config, context):
     from lrn.types import Learner, Sampler
 
     def slow(config):
-        """The toy learner with work in every step, whose result it adds as a tiny noise."""
+        """The toy learner, with extra work in every step, whose result is added as tiny noise."""
         learner = toy(config)
 
         def step(key, state, batch):

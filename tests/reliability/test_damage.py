@@ -1,6 +1,6 @@
-"""A damaged checkpoint is named and the one before it used; when all are, nothing is started over.
+"""A damaged checkpoint on the command line: the run uses the one before it, or ends with an error.
 
-Every byte of every file is covered in test_checkpoint.py; here the command line is.
+test_checkpoint.py damages each file of a checkpoint in every way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def stopped(server, scratch):
 
 @pytest.fixture
 def copy(stopped, run):
-    """A copy of it to damage."""
+    """A copy of the run ``stopped``, which a test may damage."""
     shutil.copytree(stopped.out, run.out, dirs_exist_ok=True)
     return run
 
@@ -41,7 +41,7 @@ def truncate(path: Path) -> None:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What every file says; a lock that a killed process left is none of them."""
+    """The contents of all files but the lock that a killed process left."""
     files = (f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
     return {f: f.read_bytes() for f in files}
 
@@ -51,7 +51,7 @@ def training(run: Run) -> Path:
 
 
 def files_of(run: Run, step: int) -> list[Path]:
-    """Every file that only this checkpoint relies on."""
+    """The files that only the checkpoint of ``step`` needs."""
     part = training(run) / "metrics" / f"part_{step:012d}.parquet"
     return [f for f in sorted((training(run) / f"step_{step:012d}").rglob("*")) if f.is_file()] + [part]
 
@@ -93,7 +93,7 @@ def test_each_file_of_a_checkpoint_can_be_damaged(damage, stopped, server, out, 
         check_recovered(run, expected)
 
 
-def test_when_all_are_damaged_nothing_is_started_over(copy, uninterrupted):
+def test_damage_of_all_checkpoints_ends_the_run_and_changes_nothing(copy, uninterrupted):
     for step in (20, 30):
         flip(training(copy) / f"step_{step:012d}" / "manifest.json", 0.9)
     before = contents(training(copy))
@@ -135,7 +135,7 @@ def test_a_damaged_part_of_a_run_can_be_done_again_alone(run, uninterrupted):
 
 @pytest.mark.slow
 def test_a_damaged_compilation_cache_costs_time_only(scratch, out, uninterrupted):
-    """A kill can leave half a compiled program behind, and jax does not write those atomically."""
+    """jax does not write compiled programs atomically, so a kill can leave half of one in the cache."""
     server = Server(scratch / "other")
     try:
         assert Run(server, out / "first").ended().code == 0
@@ -152,8 +152,8 @@ def test_a_damaged_compilation_cache_costs_time_only(scratch, out, uninterrupted
 
 @pytest.mark.parametrize("name", ["config.json", "provenance.json"])
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
-def test_a_damaged_registration_is_said_and_never_written_again(damage, name, copy):
-    """Nothing is changed, so that the file can be put back; then the run goes on."""
+def test_a_damaged_registration_is_reported_and_never_written_again(damage, name, copy):
+    """The command changes nothing, so that somebody can put the file back and resume the run."""
     path = copy.folder / name
     whole = path.read_bytes()
     damage(path)
@@ -168,7 +168,7 @@ def test_a_damaged_registration_is_said_and_never_written_again(damage, name, co
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "provenance.json"])
-def test_a_registration_that_was_put_back_is_gone_on_with(name, copy, uninterrupted):
+def test_a_run_resumes_with_a_registration_that_was_put_back(name, copy, uninterrupted):
     path = copy.folder / name
     whole = path.read_bytes()
     flip(path)
@@ -178,8 +178,8 @@ def test_a_registration_that_was_put_back_is_gone_on_with(name, copy, uninterrup
     assert (copy.folder / "config.json").read_bytes() == uninterrupted("smoke")[0]["config.json"]
 
 
-def test_a_damaged_finished_run_is_said_until_it_is_repaired(run, server, uninterrupted):
-    """A figure is drawn again, the rest run again (test_cli.py damages each file in each way)."""
+def test_a_damaged_finished_run_is_reported_until_it_is_repaired(run, server, uninterrupted):
+    """`draw` repairs a figure; other files need a new run (test_cli.py damages each file in each way)."""
     assert run.ended().code == 0
     for path in sorted(f for f in run.folder.iterdir() if f.is_file()):
         whole = path.read_bytes()

@@ -1,6 +1,6 @@
-"""More devices and more processes change where lanes run, and nothing else.
+"""Runs on several devices and in several processes give the results of one device in one process.
 
-The devices are virtual ones of the CPU; tests/test_lanes.py covers the lane counts.
+The devices are virtual CPU devices. tests/test_lanes.py covers the numbers of lanes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SLOW = pytest.mark.slow
 
 
 def devices(count: int) -> dict[str, str]:
-    # Beside the flags of all tests: other optimizations are another program, and other last bits.
+    # The flags of all tests stay: other optimizations would give other last digits.
     flags = os.environ.get("XLA_FLAGS", "")
     return {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}"}
 
 
-def close(one: Path, other: Path) -> None:
-    """The same rows; values within float tolerance."""
-    a, b = table.read(one / "metrics.parquet"), table.read(other / "metrics.parquet")
+def close(folder: Path, expected: Path) -> None:
+    """Assert that two run folders have the same rows, with values that agree within float tolerance."""
+    a, b = table.read(folder / "metrics.parquet"), table.read(expected / "metrics.parquet")
     for column in ("arm", "seed", "step", "metric"):
         np.testing.assert_array_equal(getattr(a, column), getattr(b, column))
     np.testing.assert_allclose(a.value, b.value, rtol=1e-4, atol=1e-6)
@@ -44,7 +44,7 @@ def one_device(server: Server, scratch: Path, uninterrupted: Any) -> Run:
 
 @pytest.fixture(scope="module")
 def two_devices(server: Server, scratch: Path) -> Run:
-    """One process with two devices: the same lanes a device as in a job of two processes with one each."""
+    """A run of one process with two devices; each has as many lanes as in a job of two processes."""
     run = Run(server, scratch / "two-devices")
     ended = run.ended(env=devices(2))
     assert ended.code == 0, ended.said
@@ -84,12 +84,12 @@ def start_job(run: Run, faults: Sequence[Sequence[dict[str, Any]]] = ((), ())) -
 
 
 def check_job(run: Run, expected: Run, job: list[Process] | None = None) -> None:
-    """Run a job to its end: its folder is that of one process, and only its main process speaks."""
-    main, other = [p.wait() for p in job or start_job(run)]
+    """Run a job to its end: its folder equals that of one process, and only its main process prints."""
+    main, second = [p.wait() for p in job or start_job(run)]
     assert main.code == 0, main.said
-    assert other.code == 0, other.said
+    assert second.code == 0, second.said
     assert "smoke" in main.said
-    assert [line for line in other.said.splitlines() if "[Gloo]" not in line and line] == []
+    assert [line for line in second.said.splitlines() if "[Gloo]" not in line and line] == []
     assert run.result() == expected.result()
     assert run.litter() == []
 
@@ -120,7 +120,7 @@ def test_a_job_from_start_to_end(run, two_devices):
 
 @pytest.mark.slow
 def test_a_job_finds_itself_under_slurm(run, two_devices):
-    """With the variables that srun sets for two tasks on one node."""
+    """The environment has the variables that srun sets for two tasks on one node."""
     port = free_port()
     slurm = {
         "LRN_DISTRIBUTED": "auto",
@@ -149,7 +149,7 @@ def test_when_one_process_is_killed_the_other_ends_too(killed, run, two_devices)
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_when_one_process_fails_the_other_ends_too(failing, run, two_devices):
-    """In the step itself, where the processes are not about to agree on anything."""
+    """The process fails in a step, at a moment when the processes do not exchange values."""
     faults: list[list[dict[str, Any]]] = [[], []]
     faults[failing] = [dict(at="lrn.train.program:Program.advance", call=2, do="crash")]
     ended = [p.wait(60) for p in start_job(run, faults)]
@@ -164,10 +164,10 @@ def test_when_one_process_fails_the_other_ends_too(failing, run, two_devices):
 def test_a_job_whose_main_process_cannot_begin_fails_as_a_whole(run):
     alone = run.start(faults=[dict(at="lrn.train.log:Log.stream", call=2, do="sleep", seconds=20)])
     alone.wait_until(run.saved)
-    main, other = [p.wait(60) for p in start_job(run)]
-    assert (main.code, other.code) == (1, 1)
+    main, second = [p.wait(60) for p in start_job(run)]
+    assert (main.code, second.code) == (1, 1)
     assert "another process is running" in main.said
-    assert "the main process of this job failed" in other.said
+    assert "the main process of this job failed" in second.said
     assert alone.wait().code == 0
 
 
@@ -177,8 +177,8 @@ def test_a_job_with_a_damaged_checkpoint_recovers(run, two_devices):
         process.wait(60)
     newest = run.saved()[-1]
     newest.write_bytes(newest.read_bytes()[:-10])
-    main, other = [p.wait() for p in start_job(run)]
-    assert (main.code, other.code) == (0, 0), main.said + other.said
+    main, second = [p.wait() for p in start_job(run)]
+    assert (main.code, second.code) == (0, 0), main.said + second.said
     assert "the one before it is used." in main.said
     assert run.result() == two_devices.result()
 

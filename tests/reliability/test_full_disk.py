@@ -1,4 +1,4 @@
-"""A full disk: the failed save is reported, what was saved before stays, and space lets the run go on."""
+"""A full disk: the run reports the failed save, earlier checkpoints stay, and with free space it resumes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_a_disk_that_fills_while_training(small, uninterrupted):
     ended = small.ended(faults=[dict(at="lrn.train.checkpoint:save", call=3, do="fill", path=str(filler))])
     assert ended.code == 1
     told = [line for line in ended.said.splitlines() if line.startswith("slow+fast: ")]
-    assert "could not be " in told[0]  # step 30: training went on
-    (error,) = errors(ended.said)  # step 40: the last could not be saved either
+    assert "could not be " in told[0]  # the save of step 30 failed, and the training went on
+    (error,) = errors(ended.said)  # the last save, of step 40, failed too
     assert "free disk space" in error
     assert "run the same command again" in error
     assert small.checkpoints() == {"slow+fast": [10, 20]}
@@ -82,7 +82,7 @@ def test_a_full_disk_outside_of_training_is_one_sentence(moment, small, uninterr
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 1500])
 def test_a_limit_on_the_size_of_files(size, run, uninterrupted):
-    """RLIMIT_FSIZE: needs no rights, and fails in the middle of a file."""
+    """The limit RLIMIT_FSIZE needs no rights, and makes a write fail in the middle of a file."""
     ended = run.ended(faults=[dict(at="lrn.train.checkpoint:save", call=3, do="limit", size=size)])
     assert ended.code == 1, ended.said
     assert run.checkpoints() == {"slow+fast": [10, 20]}

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the same command then ends with the same bytes."""
+"""After kill -9 at any moment the same command resumes the run, which ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness import Run
 from lrn import report
 from lrn.study import seal
 
-# Moments that a clock would seldom hit: what is called, and the how-manyeth call. A training of the
-# tiny study at smoke saves four times, the `once` between its two trainings once.
+# Moments that a random time would seldom hit, as a function and the number of its call. At smoke each
+# training of the tiny study saves four times, and the `once` between the two trainings saves once.
 IN_SAVES: dict[str, dict[str, Any]] = {
     "the first save, before its arrays": dict(at="lrn.train.checkpoint:_orbax_save", call=1),
     "the first save, in its arrays": dict(at="lrn.train.checkpoint:_orbax_save", call=1, delay=0.005),
@@ -47,7 +47,7 @@ FAST = (
 
 
 def check_resumed(run: Run, expected: Any, options: Sequence[str] = ()) -> None:
-    """Start the run again: it ends as if nothing had happened, and leaves nothing half written."""
+    """Start the run again: its result is that of an uninterrupted run, and it leaves no temporary files."""
     ended = run.ended(*options)
     assert ended.code == 0, ended.said
     assert run.result() == expected
@@ -62,7 +62,7 @@ def kill_at(run: Run, moment: dict[str, Any], expected: Any) -> None:
 
 
 def kill_after(run: Run, seconds: float, expected: Any) -> str:
-    """Kill a run after some seconds and resume it; returns the phase it was in, "done" if it had ended."""
+    """Kill a run after some seconds and resume it; return the phase of the kill, "done" if it had ended."""
     process = run.start()
     time.sleep(seconds)
     process.send(signal.SIGKILL)
@@ -120,7 +120,7 @@ IN_DRAW: dict[str, dict[str, Any]] = {
 
 
 def test_a_killed_drawing_leaves_a_sealed_run(run, server, uninterrupted):
-    """With its figure or, as it says, with none; drawn again it is as it was."""
+    """After a kill the run has its figure, or its verdict says that it has none; `draw` repairs it."""
     assert run.ended().code == 0
     draw = ("draw", run.folder)
     for name, moment in IN_DRAW.items():
@@ -138,7 +138,8 @@ def test_a_killed_drawing_leaves_a_sealed_run(run, server, uninterrupted):
     assert run.litter() == []
 
 
-IN_REPORT: dict[str, tuple[dict[str, Any], bool]] = {  # and whether the new page is then there
+# Each moment, and whether the new page exists after a kill at this moment.
+IN_REPORT: dict[str, tuple[dict[str, Any], bool]] = {
     "before it is drawn": (dict(at="lrn.report.page:render", call=1), False),
     "half written": (dict(at="lrn.files:sync", call=1), False),
     "before it gets its name": (dict(at="os:replace", call=1), False),
@@ -147,7 +148,7 @@ IN_REPORT: dict[str, tuple[dict[str, Any], bool]] = {  # and whether the new pag
 
 
 def test_a_killed_report_leaves_the_old_page_or_the_new(run, server):
-    """The page of one run, then of two, killed on the way."""
+    """`report` has made the page of one run, and is killed while it makes the page of two runs."""
     assert run.ended().code == 0
     report = ("report", "--out", run.out)
     page = run.out / "report" / "index.html"
@@ -156,14 +157,14 @@ def test_a_killed_report_leaves_the_old_page_or_the_new(run, server):
     assert server.start(*report).wait().code == 0
     old = page.read_bytes()
     shutil.copytree(run.folder, run.folder.with_name("another"))
-    found = {}
+    pages = {}
     for name, (moment, _) in IN_REPORT.items():
         assert server.start(*report, faults=[moment | {"do": "kill"}]).wait().code == -signal.SIGKILL
-        found[name] = page.read_bytes()
+        pages[name] = page.read_bytes()
     assert server.start(*report).wait().code == 0
     new = page.read_bytes()
     assert old != new
-    assert found == {name: new if is_new else old for name, (_, is_new) in IN_REPORT.items()}
+    assert pages == {name: new if is_new else old for name, (_, is_new) in IN_REPORT.items()}
 
 
 @pytest.mark.slow
@@ -186,7 +187,7 @@ def test_a_run_killed_again_and_again_ends_the_same(server, out, uninterrupted):
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 def test_a_kill_at_each_rename_leaves_a_run_that_resumes(after, server, out, uninterrupted):
-    """What is on disk changes its meaning only by renames, so this is every state a kill can leave."""
+    """Only renames change what the files mean, so these kills leave every state that a kill can leave."""
     expected, _ = uninterrupted("smoke")
     call = 0
     for call in range(1, 100):

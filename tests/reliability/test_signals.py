@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: everything is saved, the exit code says which, the same command goes on."""
+"""SIGTERM and SIGINT: the run saves, its exit code names the signal, and the same command resumes it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_a_signal_in_training_saves_and_ends_with_its_code(number, code, run, un
 
 
 @pytest.mark.slow
-def test_a_signal_in_the_first_chunk_saves_before_anything_was_due(run, uninterrupted):
-    """Nothing would be saved for 20 s, but for the signal."""
+def test_a_signal_in_the_first_chunk_saves_before_a_save_is_due(run, uninterrupted):
+    """Without the signal the run would save nothing for 20 s."""
     ended = run.ended("--save-seconds", 20, faults=[dict(at="lrn.train.log:Log.stream", call=1, do="term")])
     assert ended.code == 143
     assert run.checkpoints() == {"slow+fast": [10]}
@@ -54,7 +54,7 @@ def test_a_signal_at_any_moment_stops_the_run(moment, run, uninterrupted):
     check_resumed(run, uninterrupted("smoke")[0])
 
 
-def test_a_second_signal_ends_it_at_once(run, uninterrupted):
+def test_a_second_signal_ends_a_run_at_once(run, uninterrupted):
     """The chunk takes a minute; the first signal waits for its end, the second does not."""
     process = run.start(faults=[dict(at="lrn.train.log:Log.stream", call=3, do="sleep", seconds=60)])
     process.wait_until(lambda: run.saved(20))
@@ -75,14 +75,14 @@ def test_a_signal_stops_all_studies_of_a_command(run, uninterrupted):
     try:
         ended = run.ended(also=[other], faults=[dict(at="lrn.train.log:Log.stream", call=2, do="term")])
         assert ended.code == 143
-        assert sorted(p.name for p in run.out.iterdir()) == ["study_tiny"]  # the other did not begin
+        assert sorted(p.name for p in run.out.iterdir()) == ["study_tiny"]  # the other study did not begin
     finally:
         other.unlink()
     check_resumed(run, uninterrupted("smoke")[0])
 
 
 @pytest.mark.slow
-def test_what_an_interrupted_run_has_cost_is_not_forgotten(run):
+def test_a_resumed_run_adds_to_the_cost_of_the_interrupted_run(run):
     run.ended(faults=[dict(at="lrn.train.log:Log.stream", call=3, do="term")])
     before = json.loads((run.folder / "provenance.json").read_bytes())
     assert before["wall_seconds"] > 0.05

@@ -1,4 +1,4 @@
-"""Two processes started on one run folder: one runs, the other says so."""
+"""Two processes are started on one run folder: one runs, and the other ends with an error that says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_one_runs_and_the_other_says_so(server, run, uninterrupted):
         assert second.said.splitlines() == [
             f"error: another process is running {run.folder}; wait for it, or choose another --out."
         ]
-    first.send(signal.SIGKILL)  # which frees the folder at once
+    first.send(signal.SIGKILL)  # the end of the process frees the folder at once
     first.wait()
     check_resumed(run, uninterrupted("smoke")[0])
 

@@ -376,7 +376,7 @@ def test_what_no_door_has_seen_is_refused_by_the_table():
     two = packing({"place": jnp.zeros((2, 3)), "time": jnp.zeros(2)})
     with pytest.raises(InputError, match=r"\['time'\] is float32 in the example and float32\[1\] now"):
         two.pack({"place": jnp.zeros((2, 3)), "time": jnp.zeros((2, 1))})
-    with pytest.raises(InputError, match="built otherwise"):
+    with pytest.raises(InputError, match="the tree has the structure"):
         form.pack({"clock": jnp.zeros(2, jnp.int32)})
     env = two_state_truncating()
     drifts = env._replace(move=lambda k, s, a: (s._replace(time=s.time + 0.5), env.move(k, s, a)[1]))

@@ -13,7 +13,7 @@ import pytest
 from test_rl_env import Walk
 
 from lrn import train
-from lrn.train import driver, warn
+from lrn.train import arguments, warn
 
 ROOT = Path(__file__).parents[2]
 README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_text()
@@ -36,7 +36,7 @@ def test_readme(monkeypatch):
 
     def short(agent, configs, seeds, *, steps, **options):
         warn.of_schedules(
-            driver._arms(configs)[1], steps
+            arguments.arms_of(configs)[1], steps
         )  # warnings are errors here: the printed code must not warn
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", train.ScheduleWarning)
