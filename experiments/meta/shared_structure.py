@@ -226,11 +226,11 @@ def figure(table: Table, config: Config) -> Figure:
     for (left, right), name in zip(axes, (TURNED, SINE)):
         gains = [table.final(at(name, d), GAIN) for d in DIALS]
         losses = {m: np.array([table.final(at(name, d, m), LOSS) for d in DIALS]).T for m in ARMS}
-        figures.curves(left, DIALS, losses, title=f"{name}: loss", legend=name == TURNED)
+        own = {"MAML": np.array(gains).T}
+        figures.curves(left, DIALS, losses, title=f"{name}: loss", legend=name == TURNED, xlabel="not shared")
         right.axhspan(-NONE, NONE, color="gray", alpha=0.25, linewidth=0)
         right.plot(DIALS, gains, ".", color="gray", alpha=0.6, markersize=4)
-        figures.curves(right, DIALS, {"MAML": np.array(gains).T}, title="MAML's gain", legend=False)
-        right.set_xlabel("dial: fraction not shared")
+        figures.curves(right, DIALS, own, title="MAML's gain", legend=False, xlabel="not shared")
     return fig
 
 
