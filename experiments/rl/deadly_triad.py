@@ -329,7 +329,7 @@ def _baird_sampled(config: Config, context: Context) -> None:
     tdc = linear.TDCConfig(DISCOUNT, Schedule(BAIRD_RATE / 2), Schedule(BAIRD_CORRECTION), interactions=every)
     options: dict[str, Any] = {
         "steps": 30,
-        "evaluate": lambda c, key, state, data: {"norm": jnp.linalg.norm(state.learnt.weights)},
+        "evaluate": lambda learner, c, key, state, data: {"norm": jnp.linalg.norm(state.learnt.weights)},
         "eval_every": 1,
     }
     given = (env, baird.features(), baird.target())
