@@ -25,6 +25,8 @@ from toy import ToyConfig, same, toy, toy_data, toy_sampler
 
 from lrn import check, files, train
 from lrn.config import config
+from lrn.supervised.learner import SupervisedConfig
+from lrn.supervised.optimizers import OptimizerConfig
 from lrn.table import Table
 from lrn.train import checkpoint, driver, warn
 from lrn.types import Learner, Mean, Sampler
@@ -679,6 +681,17 @@ def test_a_training_shorter_or_longer_than_its_schedules_warns(config_, recwarn)
             warn.of_schedules(config_, steps)
         assert len(warned) == 1
         assert f"give steps=105 or total_steps={10 * steps}." in str(warned[0].message)
+
+
+def test_an_optimizer_whose_schedule_ends_elsewhere_warns():
+    within = SupervisedConfig(OptimizerConfig(schedule="cosine", steps=100))
+    warn.of_schedules(within, 105)
+    warn.of_schedules(SupervisedConfig(OptimizerConfig(steps=100)), 500)  # its rate is constant
+    message = (
+        r"schedules of OptimizerConfig last 100 steps \(its schedule is cosine\).*OptimizerConfig\(steps=50\)"
+    )
+    with pytest.warns(train.ScheduleWarning, match=message):
+        warn.of_schedules(within, 50)
 
 
 def test_the_warning_comes_before_the_training():

@@ -23,13 +23,11 @@ class PrecisionWarning(UserWarning):
 
 def of_schedules(config: Any, steps: int) -> None:
     """Warn where ``steps`` differs by more than a tenth from the steps of a schedule within ``config``."""
-    for name, total, interactions in _scheduled(config):
-        wanted = max(1, total // interactions)
+    for name, wanted, why, other in _scheduled(config, steps):
         if abs(steps - wanted) > 0.1 * wanted:
             warnings.warn(
-                f"steps is {steps} and the schedules of {name} last {wanted} steps (total_steps {total} by "
-                f"{interactions} interactions a step), so they do not end with the training; give "
-                f"steps={wanted} or total_steps={steps * interactions}.",
+                f"steps is {steps} and the schedules of {name} last {wanted} steps ({why}), so they do not end "
+                f"with the training; give steps={wanted} or {other}.",
                 ScheduleWarning,
                 stacklevel=3,
             )
@@ -56,12 +54,20 @@ def of_precision(state: PyTree) -> None:
             return
 
 
-def _scheduled(config: Any) -> Iterator[tuple[str, int, int]]:
-    """The class name, ``total_steps`` and ``interactions`` of each outermost config that has both numbers."""
-    total, interactions = (getattr(config, name, None) for name in ("total_steps", "interactions"))
+def _scheduled(config: Any, steps: int) -> Iterator[tuple[str, int, str, str]]:
+    """Of each outermost config with a schedule: its class name, the schedule's steps, why, and what to change.
+
+    Such a config has ``total_steps`` and ``interactions``, or a ``schedule`` that falls until ``steps``.
+    """
+    name = type(config).__name__
+    total, interactions = (getattr(config, field, None) for field in ("total_steps", "interactions"))
+    schedule, length = (getattr(config, field, None) for field in ("schedule", "steps"))
     if isinstance(total, int) and isinstance(interactions, int):
-        yield type(config).__name__, total, interactions
+        why = f"total_steps {total} by {interactions} interactions a step"
+        yield name, max(1, total // interactions), why, f"total_steps={steps * interactions}"
+    elif schedule in ("cosine", "linear") and isinstance(length, int):
+        yield name, length, f"its schedule is {schedule}", f"{name}(steps={steps})"
     elif dataclasses.is_dataclass(config) or hasattr(config, "_fields"):
         names = getattr(config, "_fields", None) or [f.name for f in dataclasses.fields(config)]
-        for name in names:
-            yield from _scheduled(getattr(config, name))
+        for field in names:
+            yield from _scheduled(getattr(config, field), steps)
