@@ -26,8 +26,8 @@ def of_schedules(config: Any, steps: int) -> None:
     for name, wanted, why, other in _scheduled(config, steps):
         if abs(steps - wanted) > 0.1 * wanted:
             warnings.warn(
-                f"steps is {steps} and the schedules of {name} last {wanted} steps ({why}), so they do not end "
-                f"with the training; give steps={wanted} or {other}.",
+                f"steps is {steps} and the schedules of {name} last {wanted} steps ({why}), so they do not "
+                f"end with the training; give steps={wanted} or {other}.",
                 ScheduleWarning,
                 stacklevel=3,
             )
@@ -55,7 +55,7 @@ def of_precision(state: PyTree) -> None:
 
 
 def _scheduled(config: Any, steps: int) -> Iterator[tuple[str, int, str, str]]:
-    """Of each outermost config with a schedule: its class name, the schedule's steps, why, and what to change.
+    """The class name of each outermost config with a schedule, the schedule's steps, why, and what to change.
 
     Such a config has ``total_steps`` and ``interactions``, or a ``schedule`` that falls until ``steps``.
     """
