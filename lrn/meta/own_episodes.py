@@ -46,8 +46,9 @@ def own_episodes(learner: MetaLearner, family: TaskFamily, tasks: int) -> MetaLe
 
 
 def example() -> Example:
-    """MAML on sinusoids of which a part is random; the config is that part."""
+    """MAML on sinusoids of which a part is random, the config; the sampler's episodes are ignored."""
     from lrn import nets
+    from lrn.meta.episode import episodes
     from lrn.meta.families.sinusoid import sinusoid
     from lrn.meta.maml import MAMLConfig, maml
     from lrn.meta.problem import regression
@@ -56,4 +57,5 @@ def example() -> Example:
     return Example(
         factory=lambda part: own_episodes(maml(problem, MAMLConfig()), sinusoid(unshared=part), 3),
         config=0.5,
+        sampler=episodes(sinusoid(), 3),
     )
