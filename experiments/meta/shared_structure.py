@@ -238,10 +238,10 @@ def answer(findings: Findings) -> str:
     """How much MAML gains at both ends, and how the gain falls."""
     gain, end, sine = (findings[k].said(100) for k in (f"gain, {TURNED}", f"end, {TURNED}", f"gain, {SINE}"))
     return (
-        "Where all tasks share the two directions that tell classes apart, MAML's loss lies, in percent, "
-        f"{gain} below that of the best method without meta-learning, and {end} where each task has its own. "
-        f"On sinusoids it lies {sine} below where all is shared; of the loss that can be avoided MAML saves "
-        f"{findings[f'{PART}, {SINE}'].said(-100)} points less per unit of randomness in the targets."
+        "In percent of the loss of the best method without meta-learning, MAML gains "
+        f"{gain} where all tasks share the two directions that tell classes apart, and {end} where each task "
+        f"has its own. On sinusoids it gains {sine} where all is shared; of the loss that can be avoided it "
+        f"saves {findings[f'{PART}, {SINE}'].said(-100)} points less per unit of randomness in the targets."
     )
 
 
