@@ -180,6 +180,18 @@ def test_texts_and_figures_are_edited_for_nothing_and_other_code_is_not_drawn(mi
     assert "run before" not in said
 
 
+def test_an_answer_is_said_again_in_the_studys_present_words(mine, tmp_path, capsys):
+    out, run = tmp_path / "runs", "    run=run,\n"
+    call("run", mine((run, f'{run}    answer=lambda findings: "Old words.",\n')), "--out", out, capsys=capsys)
+    (folder,) = (p.parent for p in out.glob("mine/*/verdict.json"))
+    mine((run, f"{run}    answer=lambda findings: ' and '.join(findings),\n"))
+    assert call("draw", folder, capsys=capsys)[0] == 0
+    sealed = seal.look(folder)
+    assert sealed.wrongs == {}
+    assert sealed.verdict is not None
+    assert sealed.verdict["answer"] == "gap"
+
+
 def test_what_cannot_be_drawn(mine, tmp_path, capsys):
     out = tmp_path / "runs"
     call("run", mine(), "--out", out, "--config.gap", "2", capsys=capsys)

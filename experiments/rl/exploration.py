@@ -60,6 +60,7 @@ from lrn.table import Table
 ANY, OTHER, NONE, IDLE, HINT = "epsilon-greedy", "another way", "no exploration", "no learning", "falls cost"
 FIXED = {NONE: {}, IDLE: {"epsilon": 1.0, "epsilon_end": 1.0, "learning_rate": 0.0}, HINT: {}}
 EVALUATIONS, READ, SUSTAINED = 30, (3, 9, 30), 3
+WAYS = (ONE, GRID, GRIDS)
 SHOWN = ("annealed", "constant", "pink", "counts", "optimistic", NONE)
 
 
@@ -232,14 +233,12 @@ def _points(table: Table, name: str, mark: float) -> tuple[np.ndarray, np.ndarra
 def answer(findings: Findings) -> str:
     """The share of runs that epsilon-greedy solves, by depth, for three sets of actions, and on the car."""
     depths = sorted({int(k.split("depth ")[1].split(":")[0]) for k in findings if k.startswith(f"{ONE}, ")})
-    at = []
-    for n in depths:
-        two, five, cube = (findings[arm(f"{w}, depth {n}", ANY)].said(100, "%") for w in (ONE, GRID, GRIDS))
-        at.append(f"at depth {n}, {two}, {five} and {cube}")
-    at += [f"on the {c}, {findings[arm(c, ANY)].said(100, '%')}" for c in CARS if arm(c, ANY) in findings]
+    solved = [[findings[arm(f"{w}, depth {n}", ANY)].said(100, "%") for w in WAYS] for n in depths]
+    said = [f"{', '.join(x[:-1])} and {x[-1]} at depth {n}" for n, x in zip(depths, solved)]
+    cars = [f"{findings[arm(c, ANY)].said(100, '%')} on the {c}" for c in CARS if arm(c, ANY) in findings]
     return (
-        "With two actions, with a grid over one continuous dimension and with one over three, epsilon-greedy "
-        f"solves these shares of the runs: {'; '.join(at)}."
+        "Of the runs with two actions, with a grid over one continuous dimension and with a grid over three, "
+        f"epsilon-greedy solves {'; '.join(said)}." + (f" It solves {' and '.join(cars)}." if cars else "")
     )
 
 

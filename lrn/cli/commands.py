@@ -111,7 +111,7 @@ predictions have the effect of the pilot."""
 
 @dataclasses.dataclass
 class Draw:
-    """Draw the figures of finished runs again, after a study's figure has changed. Nothing is trained."""
+    """Make figures and answers of finished runs again, by the studies as they are now. Nothing is trained."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders."""

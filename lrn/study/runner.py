@@ -146,9 +146,10 @@ def _where(study_file: StudyFile, out: Path) -> str:
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw the figure of a finished run again, from the run's table and the study's present code.
+    """Draw the figure of a finished run again, and say its answer again, by the study's present code.
 
-    Nothing is trained. A process that is killed here leaves the old figure, the new figure, or none.
+    The figure is made from the run's table, the answer from the findings of its verdict. Nothing is trained.
+    A process that is killed here leaves the old figure, the new figure, or none.
 
     Args:
         folder: the folder of the run.
@@ -183,6 +184,7 @@ def draw(folder: Path) -> list[Path]:
         table = tables.read(folder / "metrics.parquet")
         contents = figures.render(lambda: study.study.figure(table, config))
         verdict = {**state.verdict, "text_sha256": study.code.text_sha256, "figure_failed": None}
+        verdict["answer"] = _answer(study, state.verdict, print)
         # A verdict without a figure is written first, so that the seal is right at every moment.
         between = {**verdict, "figure_failed": "The drawing was interrupted."}
         files.write_bytes(folder / "verdict.json", seal.sealed(between, folder, without=seal.FIGURES))
