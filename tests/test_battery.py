@@ -104,7 +104,6 @@ def case(request) -> Case:
 # One learner of each kind is trained, stopped and resumed; `make test-slow` does so with all learners.
 FITTED = {
     "lrn.meta.maml",
-    "lrn.meta.rl.maml_rl",
     "lrn.rl.dqn",
     "lrn.rl.ppo",
     "lrn.robust.adversarial_training",

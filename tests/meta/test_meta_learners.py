@@ -552,6 +552,7 @@ def test_mr_maml_without_noise_or_its_price_is_anil(batch):
     assert not np.allclose(moved["loss"], expected["loss"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_pooled_classes_are_those_behind_the_labels():
     """The loss by hand: a softmax over all classes of the data, at the classes that the code names."""
     images = jax.random.uniform(jax.random.key(0), (7, 6, 3, 3, 1))
@@ -581,6 +582,7 @@ def test_pooled_classes_are_those_behind_the_labels():
         lost.step(jax.random.key(0), state, blob)
 
 
+@pytest.mark.slow
 def test_prototypes_learned_with_many_ways_serve_for_few():
     learners = {
         ways: prototypical.prototypical(

@@ -215,6 +215,7 @@ def recurrent_returns(env):
     return solve(agent, env, 160)[0]
 
 
+@pytest.mark.slow
 def test_memory():
     assert most(recurrent_returns(identity.memory(3)) == 1)
 

@@ -35,6 +35,7 @@ def test_pets_echoes_numbers():
     assert fit.table.final(fit.arms[0], "greedy_return").min() > 4.6  # of 5; random play gets about 0
 
 
+@pytest.mark.slow
 def test_mbpo_echoes_numbers():
     sac = SACConfig(
         learning_rate=3e-3, temperature_learning_rate=3e-3, discount=0.9, num_envs=4, rollout_length=5,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from PIL import Image, ImageDraw
 
 from lrn.check import InputError
@@ -320,7 +321,8 @@ def test_learning_curves():
     np.testing.assert_allclose(second.get_ydata(), [110, np.nan, 130])  # pyright: ignore[reportArgumentType, reportCallIssue]
     assert (ax.get_ylabel(), ax.get_title(loc="left")) == ("greedy_return", "Two arms")
     assert ax.get_xlabel() == "steps of the environment"
-    low, high = ax.collections[0].get_paths()[0].get_extents().intervaly
+    band = next(c for c in ax.collections if isinstance(c, PolyCollection))
+    low, high = band.get_paths()[0].get_extents().intervaly
     assert low < 10 - 10 * 2.48  # Student's t over three seeds of deviation 10: 24.84
     assert high > 30 + 10 * 2.48
     (ax,) = learning_curves(table(), "return", theme="dark").axes

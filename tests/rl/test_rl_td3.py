@@ -18,6 +18,7 @@ from lrn.rl.td3 import TD3Config, td3
 ECHO = identity.continuous_echo()
 
 
+@pytest.mark.slow
 def test_it_echoes_numbers_in_the_units_of_the_environment():
     config = TD3Config(
         num_envs=8, rollout_length=1, updates=4, batch_size=64, learning_starts=200, discount=0.9,

@@ -22,6 +22,7 @@ def finished(tmp_path_factory):
     return runner.run(file, "smoke", SMALL, [0, 1], out, progress=False, say=lambda _: None)
 
 
+@pytest.mark.slow
 def test_smoke_runs_and_bairds_star_is_exact(finished):
     assert finished.verdict["verdict"] == "smoke"
     assert_treated_alike(finished.verdict)
