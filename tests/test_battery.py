@@ -101,7 +101,7 @@ def case(request) -> Case:
     return Case(made())
 
 
-# One learner of each kind is trained, stopped and resumed; `make test-slow` does so with all learners.
+# One learner of most kinds is trained, stopped and resumed; `make test-slow` does so with all learners.
 FITTED = {
     "lrn.meta.maml",
     "lrn.rl.dqn",

@@ -140,7 +140,8 @@ CORES = {
 # Agents without a core above: tables are tested on exact solutions; others use a core above, or learn no
 # values.
 ELSEWHERE = {
-    "coded_q", "double_q_learning", "dyna_q", "expected_sarsa", "explorer", "mbpo", "pets", "q_learning", "sarsa",
+    "coded_q", "double_q_learning", "dyna_q", "expected_sarsa", "explorer", "mbpo", "pets", "q_learning",
+    "sarsa",
 }  # fmt: skip
 TRUNCATED, TERMINATED, BOTH = range(3)
 
