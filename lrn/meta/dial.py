@@ -1,8 +1,9 @@
 """Methods compared along a dial of a task family, such as how much the tasks share.
 
-At each position the starts of every method go through one menu on validation tasks (`Dial.validated`); what
-is chosen there is judged on other tasks (`Dial.judged`), beside who is told the task. Both are pure functions
-of one seed, for `lrn.study.context.Context.per_seed`, and one program serves all positions.
+At each position, `Dial.validated` measures the starts of every method under one menu of settings, on
+validation tasks. `Dial.judged` measures the chosen settings on other tasks, and beside them a predictor that
+is told the task. Both are pure functions of one seed, as `lrn.study.context.Context.per_seed` takes them, and one program
+serves all positions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lrn.meta.menu import Menu
 from lrn.meta.mislead import wrong_support
 from lrn.types import Array, PyTree
 
-OfSeed = tuple[Any, Mapping[str, PyTree]]  # a seed, and by method where to start from
+OfSeed = tuple[Any, Mapping[str, PyTree]]  # a seed, and the parameters that each method starts from
 
 
 @config
@@ -35,9 +36,10 @@ class Dial(NamedTuple):
     """A family with a dial.
 
     family: ``family(position) -> TaskFamily``; the position is traced.
-    positions: of the dial.
-    menu: of settings of adaptation.
-    told: ``told(episode, position) -> outputs`` for the queries, of the best predictor that is told the task.
+    positions: the positions of the dial.
+    menu: the settings of adaptation.
+    told: ``told(episode, position) -> outputs``: what the best predictor that is told the task predicts for
+        the queries.
     """
 
     family: Callable[[Any], TaskFamily]
@@ -49,10 +51,10 @@ class Dial(NamedTuple):
         """Losses on validation tasks, by method, [positions, starts, heads, rates, steps + 1].
 
         Args:
-            tasks: how many.
-            one: the seed of the tasks, which are the same for all methods; and, by method, parameters to
+            tasks: the number of tasks.
+            one: the seed of the tasks, which are the same for all methods; and, by method, the parameters to
                 adapt from, leaves [positions, starts, ...].
-            shared: nothing.
+            shared: unused; `Context.per_seed` passes it.
         """
         seed, starts = one
 

@@ -27,11 +27,11 @@ HEADS = 2  # that of the start, and one of zeros
 class Menu(NamedTuple):
     """Settings of adaptation: every start with both heads, all rates and 0 to ``steps`` steps.
 
-    problem: whose body keeps no statistics.
-    rates: of the gradient steps, in order.
-    steps: the most.
-    cap: a task's loss counts as this where it is above, or not finite. To leave such a task out would reward
-        a method that diverges.
+    problem: the problem of the methods; its body keeps no statistics.
+    rates: the rates of the gradient steps, in order.
+    steps: the largest number of gradient steps.
+    cap: the loss of a task that is larger, or not finite, counts as this number. To leave such a task out
+        would reward a method that diverges.
     """
 
     problem: Problem

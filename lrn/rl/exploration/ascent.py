@@ -31,12 +31,12 @@ def ascent(depth: ArrayLike, engines: int = 1, largest: int | None = None, fall:
     """Ascent, observed as [height]; its actions are thrusts [engines] in [-1, 1].
 
     Args:
-        depth: steps from the ground to the top, an int; or a traced number, to sweep it, and then ``largest``
-            is needed.
+        depth: the steps from the ground to the top: an int, or a traced number in a sweep, which then needs
+            ``largest``.
         engines: the dimensions of an action.
-        largest: no depth will exceed it.
-        fall: what a fall costs; may be traced. Above ``COST`` it is a hint, as values that start at 0 are
-            then optimistic: whoever tries all actions once finds the top without exploring.
+        largest: an upper bound of all depths.
+        fall: the cost of a fall; may be traced. A cost above ``COST`` is a hint: values that start at 0 are
+            then optimistic, and a greedy learner finds the top without exploring.
 
     Raises:
         InputError: depth is below 1, above ``largest``, or traced without it; engines is below 1; or fall

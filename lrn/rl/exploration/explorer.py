@@ -21,17 +21,17 @@ from lrn.types import Example, Net
 
 @config
 class Explorer:
-    """How to explore; with all of its defaults not at all.
+    """How to explore; the defaults explore nothing.
 
     epsilon, epsilon_end, fraction: the chance of a random action falls from the first to the second over this
         fraction of the training.
-    initial: the value everything starts with.
+    initial: the first value of all actions in all states.
     beta: the bonus of a first visit, by counts.
     novelty: the coefficient of random network distillation, where there is a network for it.
     noise: scale of the noise on the greedy action, in halves of the range of actions.
     theta: of Ornstein-Uhlenbeck noise, whose autocorrelation at lag k is exp(-theta k); 50 is white.
-    pink: 1 for pink noise in place of it, else 0.
-    learning_rate: of the values.
+    pink: 1 for pink noise, 0 for Ornstein-Uhlenbeck noise.
+    learning_rate: the rate of Q-learning.
     """
 
     epsilon: float = 0.0
@@ -60,12 +60,12 @@ def explorer(
 
     Args:
         env: with discrete actions.
-        coding: of its observations, for values and counts alike.
+        coding: the coding of the observations, for values and counts.
         config: how to explore.
-        steps: of the training, for the fall of epsilon.
-        dimensions: of the actions that `lrn.rl.env.discretize` made discrete; 0 where noise has no axis to
-            move them along, and then there is none.
-        net: of random network distillation, predictor and target alike; None for none.
+        steps: the steps of the training, over which epsilon falls.
+        dimensions: the dimensions of the actions that `lrn.rl.env.discretize` made discrete; 0 for other
+            actions, which no noise can move.
+        net: predictor and target of random network distillation; None for no such bonus.
 
     Raises:
         InputError: what `coded_q` refuses.
