@@ -2,8 +2,8 @@
 
 At each position, `Dial.validated` measures the starts of every method under one menu of settings, on
 validation tasks. `Dial.judged` measures the chosen settings on other tasks, and beside them a predictor that
-is told the task. Both are pure functions of one seed, as `lrn.study.context.Context.per_seed` takes them, and one program
-serves all positions.
+is told the task. Both are pure functions of one seed, as `lrn.study.context.Context.per_seed` takes them, and
+one program serves all positions.
 """
 
 from __future__ import annotations
