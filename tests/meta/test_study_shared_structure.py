@@ -70,7 +70,7 @@ def test_the_verdict_follows(seen, verdict):
 def test_the_answer_has_the_numbers():
     assert STUDY.answer is not None
     said = STUDY.answer(Findings(judge(STUDY, Config(), "quick", made())))
-    assert "80 [80, 81] below" in said or "80 [80, 80] below" in said
+    assert "gains 80 [80, 81] where" in said or "gains 80 [80, 80] where" in said
     assert "points less" in said
     assert "nan" not in said
 
