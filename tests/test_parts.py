@@ -190,6 +190,15 @@ def test_a_lane_has_the_most_devices_that_divide_its_items(divided, devices):
         np.testing.assert_allclose(result.table.final("default", "mean"), (divided - 1) / 2, rtol=1e-6)
 
 
+@four
+def test_a_learner_that_divides_nothing_says_one():
+    def learner(config):
+        return toy(config)._replace(divides=lambda state, batch: 0)
+
+    with pytest.raises(ValueError, match="divides gives must be at least 1, got 0"):
+        train.fit(learner, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False)
+
+
 @pytest.mark.skipif(DEVICES > 1, reason="this test starts the others on four devices")
 def test_all_of_this_on_four_devices():
     passes_on_four_devices(__file__)

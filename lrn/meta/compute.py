@@ -1,4 +1,4 @@
-"""What a task costs in a meta-step, so that methods can be given equal compute and not equal steps.
+"""The cost of a task in a meta-step, by which methods get equal compute in place of equal steps.
 
 The unit is the gradient of one example's loss: a forward and a backward pass.
 """
@@ -10,15 +10,15 @@ from lrn.meta.adapt import ORDERS
 
 
 def maml_gradients(support: int, query: int, steps: int = 1, order: str = "second") -> int:
-    """Gradients of an example that one task costs a MAML step.
+    """The number of gradients of single examples that one task costs in a step of MAML.
 
-    Every inner step takes a gradient of each support example, and in second order a Hessian-vector product
-    of it on the way back, which costs two (Pearlmutter 1994); the queries take one each. What the optimizers
-    do is not counted.
+    Every inner step takes one gradient of each support example. In second order the way back takes a
+    Hessian-vector product of each, which costs two gradients (Pearlmutter 1994). Each query takes one. The
+    optimizers' arithmetic is not counted.
 
     Args:
-        support, query: examples of a task.
-        steps: of the inner loop.
+        support, query: the numbers of examples of a task.
+        steps: the number of steps of the inner loop.
         order: "second" or "first".
 
     Raises:

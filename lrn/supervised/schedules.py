@@ -72,7 +72,13 @@ def exponential(start: ArrayLike, end: ArrayLike, half_life: ArrayLike) -> Sched
 
 
 def inverse_power(start: ArrayLike, rate: ArrayLike, power: ArrayLike) -> Schedule:
-    """``start / (1 + rate * count) ** power``: a power of 1 is the decay of Robbins and Monro (1951)."""
+    """``start / (1 + rate * count) ** power``: a power of 1 is the decay of Robbins and Monro (1951).
+
+    Raises:
+        InputError: rate or power is negative.
+    """
+    check.non_negative("rate", rate)
+    check.non_negative("power", power)
     first, falls = jnp.asarray(start, jnp.float32), -jnp.asarray(power, jnp.float32)
     return lambda count: first * (1 + rate * jnp.asarray(count, jnp.float32)) ** falls
 

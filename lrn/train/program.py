@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lrn import check
 from lrn.train.lanes import Lanes
 from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 from lrn.xla.parts import divisor
@@ -367,6 +368,7 @@ class Program:
             items.append(1 if divides is None else divides(state, batch))
 
         jax.eval_shape(trace, lane, data, state)
+        check.integer("the number of items that the learner's divides gives", items[0], low=1)
         return items[0]
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:

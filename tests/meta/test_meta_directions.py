@@ -115,3 +115,9 @@ def test_it_is_a_family_of_any_size():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         directions(**settings)
+
+
+def test_a_code_that_is_no_directions_is_refused(episodes):
+    one = jax.tree.map(lambda x: x[0], episodes[0.0])
+    with pytest.raises(ValueError, match=r"directions of 16 dimensions, got shape \[31\]"):
+        posterior(one._replace(code=one.code[1:]), WAYS)

@@ -34,7 +34,7 @@ IN_FINISH: dict[str, dict[str, Any]] = {
     "the end, before the metrics": dict(at="lrn.study.runner:_finish", call=1),
     "the end, in the metrics": dict(at="lrn.table:_write", call=9, after=True),
     "the end, before the figures": dict(at="lrn.figures:save", call=1),
-    "the end, between two figures": dict(at="lrn.figures:files.write_bytes", call=15),
+    "the end, between two figures": dict(at="lrn.figures.output:files.write_bytes", call=15),
     "the end, before the verdict": dict(at="lrn.study.runner:_Begun.write", call=2, after=True),
     "the end, after the verdict": dict(at="lrn.study.runner:_finish", call=1, after=True),
 }

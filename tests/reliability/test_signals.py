@@ -40,7 +40,7 @@ MOMENTS = {
     "in a save": dict(at="lrn.train.checkpoint:_orbax_save", call=2),
     "in the last save of a training": dict(at="lrn.train.checkpoint:_orbax_save", call=4),
     "in the save of a once": dict(at="lrn.train.checkpoint:_orbax_save", call=5),
-    "in the figures": dict(at="lrn.figures:files.write_bytes", call=15),
+    "in the figures": dict(at="lrn.figures.output:files.write_bytes", call=15),
 }
 FAST = ("in the last save of a training",)
 

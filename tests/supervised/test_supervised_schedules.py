@@ -101,6 +101,8 @@ def test_gradients_are_finite():
         (lambda: schedules.linear(1.0, 0.0, -1), "steps must be a finite number, 0 or more"),
         (lambda: schedules.cosine(1.0, 0.0, float("nan")), "steps must be a finite number, 0 or more"),
         (lambda: schedules.exponential(1.0, 0.0, 0), "half_life must be a finite number above 0"),
+        (lambda: schedules.inverse_power(1.0, -0.1, 1), "rate must be a finite number, 0 or more"),
+        (lambda: schedules.inverse_power(1.0, 0.1, -1), "power must be a finite number, 0 or more"),
         (lambda: schedules.piecewise([1.0, 0.1], [10, 20]), "one more than boundaries, got 2 and 2"),
         (lambda: schedules.piecewise([1.0, 0.1, 0.2], [20, 10]), "boundaries must ascend"),
         (lambda: schedules.piecewise([1.0, 0.1], [float("nan")]), "every boundary must be a finite number"),

@@ -1,9 +1,10 @@
 """Gaussian classes along directions that tasks share or have for themselves, with a dial in between.
 
-In a space of ``dim`` dimensions ``signal`` directions tell the classes of a task apart; along all others
-there is noise alone. At ``unshared=0`` the directions are those of every task, at 1 each task draws its own.
-Who is told its directions (`posterior`) finds a task equally hard wherever the dial stands, and so does who
-learns it from scratch: the dial changes what tasks share and nothing else.
+In a space of ``dim`` dimensions, ``signal`` directions tell the classes of a task apart, and all other
+directions hold only noise. At ``unshared=0`` all tasks have the same directions, as `lrn.meta.families.blobs`
+do; at 1 each task draws its own. The dial changes what tasks share and nothing else: at each of its positions
+a task is equally hard for a predictor that is told the directions (`posterior`) and for one that learns from
+scratch.
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ def directions(
     deviation ``nuisance`` across them.
 
     Args:
-        ways: classes; shots, queries: examples of each in the support and the query set.
-        dim, signal: dimensions, and how many directions tell the classes apart.
-        apart: deviation of the centers. nuisance: of the noise across the signal directions.
-        unshared: from 0 to 1, the fraction of a direction's variance that is the task's own, before the
+        ways: the number of classes.
+        shots: the number of examples of each class in the support set.
+        queries: the number of examples of each class in the query set.
+        dim: the number of dimensions.
+        signal: the number of directions that tell the classes apart.
+        apart: the standard deviation of the centers.
+        nuisance: the standard deviation of the noise across the signal directions.
+        unshared: the fraction, in [0, 1], of a direction's variance that is the task's own, before the
             directions are made orthonormal; may be traced.
-        seed: of the directions that tasks share.
+        seed: the seed of the directions that tasks share.
 
     The code of a task is its directions, orthonormal rows [signal, dim], flat.
 
@@ -87,13 +92,27 @@ def orthonormal(rows: Array) -> Array:
 
 
 def posterior(episode: Episode, ways: int, apart: float = 3.0) -> Array:
-    """The log density of each query under each class, up to a constant, told the directions: [n, ways].
+    """The log density of each query under each class, up to a constant, given the directions: [n, ways].
 
-    The best that can be done with a support set by who knows the family and the task's directions, its code.
-    After m examples the precision of a center is p = 1 / apart^2 + m, its mean their sum over p (Bishop 2006,
-    eq. 2.141 and 2.142), and an example has the variance 1 + 1 / p about it.
+    This is the best prediction from a support set for a predictor that knows the family and the task's code,
+    its directions. After m examples of a class the precision of its center is p = 1 / apart^2 + m, the mean
+    of the center is the sum of the examples over p (Bishop 2006, eq. 2.141 and 2.142), and a query has the
+    variance 1 + 1 / p about that mean.
+
+    Args:
+        episode: one task: support x [m, dim] and y int [m], query x [n, dim], code [signal * dim].
+        ways: the number of classes.
+        apart: the standard deviation of the centers; it must be that of the family.
+
+    Raises:
+        InputError: the code does not hold whole directions of the queries' dimensions.
     """
     dim = episode.query["x"].shape[-1]
+    if episode.code.ndim != 1 or episode.code.size % dim:
+        raise check.InputError(
+            f"the code must hold directions of {dim} dimensions, got shape {list(episode.code.shape)}; give "
+            "one episode of directions."
+        )
     frame = episode.code.reshape(-1, dim)
     known, seen = episode.support["x"] @ frame.T, episode.query["x"] @ frame.T
     of_class = jax.nn.one_hot(episode.support["y"], ways)

@@ -79,9 +79,11 @@ def sinusoid(
 
 
 def shared_part(episode: Episode, unshared: float | Array = 0.0) -> Array:
-    """The best prediction for the queries of a task [n, 1] by who is told the task, its code: [n, 1].
+    """The best prediction for the queries of a task by a predictor that is told the task's code: [n, 1].
 
-    ``unshared`` is that of the family. The rest, ``unshared`` times the variance of y, nobody can predict.
+    Args:
+        episode: one task: query x [n, 1], code [3].
+        unshared: that of the family. This fraction of the variance of y is beyond any prediction.
     """
     x = episode.query["x"]
     amplitude, sine, cosine = episode.code

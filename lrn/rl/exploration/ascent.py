@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from lrn import check
 from lrn.rl.env import Env, Step
 from lrn.rl.exploration.coding import Coding, grid
+from lrn.rl.exploration.deep_sea import largest_of
 from lrn.rl.spaces import Box
 from lrn.types import Array, Key
 
@@ -42,13 +43,7 @@ def ascent(depth: ArrayLike, engines: int = 1, largest: int | None = None, fall:
         InputError: depth is below 1, above ``largest``, or traced without it; engines is below 1; or fall
             is below 0.
     """
-    if isinstance(depth, int):
-        check.integer("depth", depth, low=1)
-    if largest is None:
-        if not isinstance(depth, int):
-            raise check.InputError("the depth of ascent is traced; pass largest=, which bounds it.")
-        largest = depth
-    check.integer("largest", largest, low=depth if isinstance(depth, int) else 1)
+    largest = largest_of("ascent", "depth", depth, largest, low=1)
     check.integer("engines", engines, low=1)
     check.non_negative("fall", fall)
     top = jnp.asarray(depth, jnp.int32)

@@ -38,6 +38,29 @@ class Diver(NamedTuple):
     column: Array
 
 
+def largest_of(owner: str, name: str, value: ArrayLike, largest: int | None, low: int) -> int:
+    """The bound of a size that may be traced in a sweep: ``largest``, or the size itself.
+
+    Args:
+        owner, name: the environment and its size, in messages.
+        value: the size, an int or a traced number.
+        largest: the largest size that will occur; needed where the size is traced.
+        low: the least size that makes sense.
+
+    Raises:
+        InputError: the size is below ``low``, above ``largest``, or traced without ``largest``.
+    """
+    known = isinstance(value, int)
+    if known:
+        check.integer(name, value, low=low)
+    if largest is None:
+        if not known:
+            raise check.InputError(f"the {name} of {owner} is traced; pass largest=, which bounds it.")
+        return value
+    check.integer("largest", largest, low=value if known else low)
+    return largest
+
+
 def deep_sea(size: ArrayLike, largest: int | None = None) -> Env:
     """Deterministic DeepSea, observed as [row, column]; the dynamics are those of gymnax's "DeepSea-bsuite".
 
@@ -51,13 +74,7 @@ def deep_sea(size: ArrayLike, largest: int | None = None) -> Env:
     Raises:
         ValueError: size is below 2, above ``largest``, or traced without ``largest``.
     """
-    if isinstance(size, int):
-        check.integer("size", size, low=2)
-    if largest is None:
-        if not isinstance(size, int):
-            raise check.InputError("the size of deep_sea is traced; pass largest=, which bounds it.")
-        largest = size
-    check.integer("largest", largest, low=size if isinstance(size, int) else 2)
+    largest = largest_of("deep_sea", "size", size, largest, low=2)
     right = np.random.default_rng(largest).integers(0, 2, (largest, largest)).astype(np.int32)
     rows = jnp.asarray(size, jnp.int32)
 
