@@ -44,8 +44,12 @@ def no_attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
 def check_eps(eps: Any, norm: str) -> None:
     """Raise ValueError for a negative eps, or for an Linf eps above 1, the whole pixel range.
 
-    An eps above 1 is probably on the 0..255 scale.
+    An eps above 1 is probably on the 0..255 scale. Of an array, one eps an example, the extremes are checked.
     """
+    if hasattr(eps, "dtype") and readable(eps) and np.size(eps):
+        for extreme in (float(np.min(eps)), float(np.max(eps))):
+            check_eps(extreme, norm)
+        return
     check.non_negative("eps", eps)
     if norm == "linf" and isinstance(eps, numbers.Real) and float(eps) > 1:
         raise check.InputError(

@@ -9,7 +9,7 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import LOSSES, loss_function
-from lrn.robust.norms import NORMS, project, steepest_direction, widen
+from lrn.robust.norms import NORMS, by_example, project, steepest_direction, widen
 from lrn.types import Array, Key
 
 
@@ -17,7 +17,8 @@ from lrn.types import Array, Key
 class FGSMConfig:
     """FGSM settings.
 
-    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
+    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1]; a number, or one an
+        example [batch].
     norm: "linf"; or "l2", which gives the fast gradient method.
     loss: the loss to maximize, one of `lrn.robust.losses.LOSSES`.
     """
@@ -40,7 +41,7 @@ def fgsm(config: FGSMConfig) -> Attack:
         del key  # the attack is deterministic
         x, y = check_examples(logits_fn, x, y)
         original = widen(x)
-        eps = jnp.asarray(config.eps, original.dtype)
+        eps = by_example(config.eps, original)
         gradient = jax.grad(lambda z: jnp.sum(loss(logits_fn(z), y)))(x)
         return project(original + eps * steepest_direction(gradient, config.norm), x, eps, config.norm)
 

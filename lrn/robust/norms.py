@@ -34,6 +34,31 @@ def _l2(x: Array) -> Array:
     return largest * jnp.sqrt(_reduce(jnp.sum, scaled**2))
 
 
+def by_example(eps: Array | float, x: Array) -> Array:
+    """A radius, or one radius an example, in a form that broadcasts over ``x`` [batch, ...].
+
+    Args:
+        eps: a scalar, or [batch], or this function's result.
+        x: the inputs [batch, ...].
+
+    Returns:
+        A scalar, or [batch, 1, ...], in float32 or wider.
+
+    Raises:
+        ValueError: ``eps`` has another shape.
+    """
+    eps = jnp.asarray(eps, jnp.promote_types(x.dtype, jnp.float32))
+    column = (x.shape[0], *(1,) * (x.ndim - 1))
+    if eps.shape in ((), column):
+        return eps
+    if eps.shape != x.shape[:1]:
+        raise check.InputError(
+            f"eps must be one number or one for each of {x.shape[0]} examples, got shape {eps.shape}; "
+            "use vmap over attacks for several radii an example."
+        )
+    return eps.reshape(column)
+
+
 def widen(x: Array) -> Array:
     """``x`` in float32 or wider, the dtype of all geometry."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -85,7 +110,7 @@ def project(x_adv: Array, x: Array, eps: Array | float, norm: str) -> Array:
         check_box(x)
     original, z = widen(x), widen(x_adv)
     original = jnp.where((original >= 0) & (original <= 1), original, jnp.nan)
-    eps = jnp.asarray(eps, original.dtype)
+    eps = by_example(eps, original)
     if norm == "linf":
         return narrow(jnp.clip(z, jnp.maximum(original - eps, 0), jnp.minimum(original + eps, 1)), x)
     delta = z - original
@@ -122,7 +147,7 @@ def random_start(key: Key, x: Array, eps: Array | float, norm: str) -> Array:
     """
     check.choice("norm", norm, NORMS)
     original = widen(x)
-    eps = jnp.asarray(eps, original.dtype)
+    eps = by_example(eps, original)
     if norm == "linf":
         delta = jax.random.uniform(key, x.shape, original.dtype, -1, 1)
     else:

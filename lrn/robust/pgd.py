@@ -12,7 +12,7 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_box, check_eps, check_examples
 from lrn.robust.losses import LOSSES, is_correct, loss_function
-from lrn.robust.norms import NORMS, narrow, project, random_start, steepest_direction, widen
+from lrn.robust.norms import NORMS, by_example, narrow, project, random_start, steepest_direction, widen
 from lrn.types import Array, Key
 
 # Input [batch, ...] -> (loss [batch], fooled bool [batch]): the loss to maximize, and whether the network
@@ -24,7 +24,8 @@ Objective = Callable[[Array], tuple[Array, Array]]
 class PGDConfig:
     """PGD settings.
 
-    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
+    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1]; a number, or one an
+        example [batch].
     step_size: the length of a step, in the same unit.
     steps: the number of steps. restarts: the number of starts.
     norm: "linf" or "l2". random_start: whether to start at a random point of the ball; else at
@@ -109,8 +110,8 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
     """
     x = check_box(x)
     original = widen(x)  # iterates are wide too, because half precision would round small steps away
-    eps = jnp.asarray(config.eps, original.dtype)
-    step_size = jnp.asarray(config.step_size, original.dtype)
+    eps = by_example(config.eps, original)
+    step_size = by_example(config.step_size, original)
 
     def total(z: Array):
         loss, fooled = objective(z)

@@ -9,7 +9,7 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import LOSSES, loss_function
-from lrn.robust.norms import narrow, project, random_start, steepest_direction, widen
+from lrn.robust.norms import by_example, narrow, project, random_start, steepest_direction, widen
 from lrn.types import Array, Key
 
 
@@ -17,7 +17,8 @@ from lrn.types import Array, Key
 class RSFGSMConfig:
     """RS-FGSM settings.
 
-    eps: the radius of the Linf ball, in the unit of the pixels, which lie in [0, 1].
+    eps: the radius of the Linf ball, in the unit of the pixels, which lie in [0, 1]; a number, or one an
+        example [batch].
     step_ratio: the step size as a multiple of eps; 1.25 is the paper's alpha = 10/255 for eps = 8/255.
     loss: the loss to maximize, one of `lrn.robust.losses.LOSSES`.
     """
@@ -39,7 +40,7 @@ def rs_fgsm(config: RSFGSMConfig) -> Attack:
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
         x, y = check_examples(logits_fn, x, y)
         original = widen(x)
-        eps = jnp.asarray(config.eps, original.dtype)
+        eps = by_example(config.eps, original)
         step_size = jnp.asarray(config.step_ratio, original.dtype) * eps
         start = random_start(key, original, eps, "linf")
         gradient = jax.grad(lambda z: jnp.sum(loss(logits_fn(z), y)))(narrow(start, x))

@@ -13,7 +13,7 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import margin
-from lrn.robust.norms import narrow, widen
+from lrn.robust.norms import by_example, narrow, widen
 from lrn.types import Array, Key
 
 # The numbers of queries, out of 10,000, after which the area of the patches is halved (section
@@ -25,7 +25,8 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 class SquareConfig:
     """Settings of the Square attack in the Linf ball.
 
-    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1].
+    eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1]; a number, or one an
+        example [batch].
     queries: the number of evaluations of the network for each example, with that of the striped start. The
         evaluation of the clean input, which stays as it is if the network is wrong there, does not count.
     initial_fraction: the share of the image that the first patches cover (p in the paper).
@@ -77,7 +78,7 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
         )
     batch, height, width, channels = x.shape
     original = widen(x)
-    eps = jnp.asarray(config.eps, original.dtype)
+    eps = by_example(config.eps, original)
     # The search sets pixels only to the two ends of their range in the ball.
     low, high = narrow(jnp.maximum(original - eps, 0), x), narrow(jnp.minimum(original + eps, 1), x)
     rows, columns = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrn import check
 from lrn.config import stack
 from lrn.robust.attack import check_batch, no_attack
 from lrn.robust.fgsm import FGSMConfig, fgsm
@@ -189,3 +190,31 @@ def test_check_batch():
         jax.jit(lambda x: check_batch(x, y, 3))(x)
     with pytest.raises(ValueError, match="classes must be at least 2"):
         check_batch(x, y, 1)
+
+
+RADII = np.linspace(0, 0.3, 48, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm"),
+    [
+        (pgd(PGDConfig(eps=RADII, step_size=0.1, steps=3)), "linf"),  # pyright: ignore[reportArgumentType]
+        (pgd(PGDConfig(eps=RADII, step_size=0.1, steps=3, norm="l2")), "l2"),  # pyright: ignore
+        (fgsm(FGSMConfig(eps=RADII)), "linf"),  # pyright: ignore[reportArgumentType]
+        (rs_fgsm(RSFGSMConfig(eps=RADII)), "linf"),  # pyright: ignore[reportArgumentType]
+        (square(SquareConfig(eps=RADII, queries=5)), "linf"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_each_example_has_its_own_eps(linear, attack, norm):
+    x_adv = attack(jax.random.key(0), linear.logits, linear.x, linear.y)
+    found = np.asarray(distance(x_adv, linear.x, norm))
+    assert (found <= RADII + 1e-6).all()
+    reached = found[np.asarray(linear.logits(linear.x).argmax(1) == linear.y)]
+    assert reached.max() > 0.25, "the largest radius is used"
+
+
+def test_an_array_of_eps_is_checked():
+    with pytest.raises(check.InputError, match="eps must lie between 0 and 1"):
+        FGSMConfig(eps=np.asarray([0.1, 8.0]))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(check.InputError, match="one for each of 48 examples"):
+        fgsm(FGSMConfig(eps=np.ones(3)))(jax.random.key(0), lambda z: z, np.zeros((48, 2)), np.zeros(48, int))  # pyright: ignore
