@@ -1,16 +1,16 @@
 """Every agent solves the tiny environments whose answers are known: the fast regression tests.
 
 Each agent runs with four seeds, and at least three of them must solve the environment, in twice the steps
-that
-they need: a single seed depends on rounding, which differs between processors. The value of the constant
+that they need: a single seed depends on rounding, which differs between processors. The value of the constant
 reward is 1. The greedy policy reaches the best possible return in echo and delayed reward, and in memory
 with the recurrent agent. A wrong sign, a lost discount, a misaligned reward or an action in wrong units
-fails a test.
+fails a test. One program trains an agent in all environments of its kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +25,7 @@ from lrn.rl import evaluate, identity
 from lrn.rl.a2c import A2CConfig, a2c
 from lrn.rl.agent import Agent
 from lrn.rl.dqn import DQNConfig, dqn
-from lrn.rl.env import Box, Env
+from lrn.rl.env import Box, Discrete, Env
 from lrn.rl.heads import actor_critic, policy_size
 from lrn.rl.ppo import PPOConfig, ppo
 from lrn.rl.pqn import PQNConfig, pqn
@@ -144,10 +144,37 @@ def with_box(env: Env) -> Env:
     return env._replace(actions=BOX, move=move)
 
 
-def solve(agent: Agent, env: Env, steps: int, value: Value | None = None):
-    """Greedy returns [seed, episode] after training, and values of the first observation [seed]."""
+def one_of(envs: Sequence[Env], which: jax.Array) -> Env:
+    """The environment number ``which``, a traced number, so that one program trains in all of them."""
+    width = max(env.observation_shape[0] for env in envs)
+    boxed = isinstance(envs[0].actions, Box)
+    actions = envs[0].actions if boxed else Discrete(max(env.actions.n for env in envs))  # pyright: ignore
 
-    def train(seed):
+    def pick(*trees):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves)[which], *trees)
+
+    def pad(x):
+        return jnp.pad(x, (0, width - len(x)))
+
+    def reset(key):
+        seen, states = zip(*[env.reset(key) for env in envs])
+        return pick(*map(pad, seen)), states
+
+    def move(key, states, action):
+        # An action that an environment lacks counts as another of its actions.
+        taken = [action if boxed else action % env.actions.n for env in envs]  # pyright: ignore
+        states, steps = zip(*[env.move(key, state, a) for env, state, a in zip(envs, states, taken)])
+        return states, pick(*[s._replace(final_observation=pad(s.final_observation)) for s in steps])
+
+    return Env("one of", reset, move, (width,), actions, max(env.horizon for env in envs))  # pyright: ignore
+
+
+def solve(agent_of: Callable[[Env], Agent], envs: Sequence[Env], steps: int, value: Value | None = None):
+    """Greedy returns [env, seed, episode] after training, and values of the first observation [env, seed]."""
+
+    def train(which, seed):
+        env = one_of(envs, which)
+        agent = agent_of(env)
         start, play, rest = jax.random.split(jax.random.key(seed), 3)
 
         def step(t, state):
@@ -158,13 +185,27 @@ def solve(agent: Agent, env: Env, steps: int, value: Value | None = None):
         seen = env.reset(play)[0][None]
         return returns, jnp.zeros(1) if value is None else value(env, state, seen)
 
-    returns, values = run_once(jax.vmap(train), jnp.arange(SEEDS))
-    return np.asarray(returns), np.asarray(values)
+    which, seed = np.divmod(np.arange(len(envs) * SEEDS), SEEDS)
+    returns, values = run_once(jax.vmap(train), which, seed)
+    return np.asarray(returns).reshape(len(envs), SEEDS, -1), np.asarray(values).reshape(len(envs), SEEDS)
 
 
-def solve_by(name: str, env: Env):
+@functools.cache
+def discrete(name: str):
+    """What `solve` finds for an agent of discrete actions: constant reward, echo, delayed reward."""
+    envs = identity.constant_reward(), identity.echo(3, 5), identity.delayed_reward(4)
+    return solve_by(name, envs)
+
+
+@functools.cache
+def continuous(name: str):
+    """What `solve` finds for an agent of continuous actions: constant reward, echo."""
+    return solve_by(name, (with_box(identity.constant_reward()), identity.continuous_echo(5)))
+
+
+def solve_by(name: str, envs: Sequence[Env]):
     solver = SOLVERS[name]
-    return solve(solver.agent(env), env, 2 * solver.steps, solver.value)
+    return solve(solver.agent, envs, 2 * solver.steps, solver.value)
 
 
 def most(solved: np.ndarray) -> bool:
@@ -178,55 +219,53 @@ def test_every_agent_is_here():
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_constant_reward(name):
-    env = identity.constant_reward()
-    returns, values = solve_by(name, env if name in DISCRETE else with_box(env))
-    assert (returns == 1).all()
-    assert most(np.abs(values - 1) < 0.05)
+    returns, values = discrete(name) if name in DISCRETE else continuous(name)
+    assert (returns[0] == 1).all()
+    assert most(np.abs(values[0] - 1) < 0.05)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_echo(name):
-    returns, _ = solve_by(name, identity.echo(3, 5))
-    assert most(returns == 5)
+    assert most(discrete(name)[0][1] == 5)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_continuous_echo(name):
     """The best return is 5. A mean error of a tenth gives 4.5, the constant answer 0 gives 3, random less."""
-    returns, _ = solve_by(name, identity.continuous_echo(5))
-    assert most(returns.mean(1) > 4.5)
+    assert most(continuous(name)[0][1].mean(1) > 4.5)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_delayed_reward(name):
-    returns, _ = solve_by(name, identity.delayed_reward(4))
-    assert most(returns == 1)
+    assert most(discrete(name)[0][2] == 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_delayed_reward_of_a_continuous_action(name):
-    returns, _ = solve_by(name, with_box(identity.delayed_reward(4)))
-    assert most(returns == 1)
+    returns, _ = solve_by(name, [with_box(identity.delayed_reward(4))])
+    assert most(returns[0] == 1)
 
 
-def recurrent_returns(env):
-    agent = recurrent_ppo(env, nets.gru_actor_critic(2, 16), on_policy(PPOConfig, 160))
-    return solve(agent, env, 160)[0]
+def recurrent_returns(*envs):
+    return solve(
+        lambda env: recurrent_ppo(env, nets.gru_actor_critic(2, 16), on_policy(PPOConfig, 160)), envs, 160
+    )[0]
 
 
 @pytest.mark.slow
 def test_memory():
-    assert most(recurrent_returns(identity.memory(3)) == 1)
+    assert most(recurrent_returns(identity.memory(3))[0] == 1)
 
 
 @pytest.mark.slow
 def test_the_recurrent_agent_elsewhere():
-    assert most(recurrent_returns(identity.echo(2, 5)) == 5)
-    assert most(recurrent_returns(identity.delayed_reward(4)) == 1)
+    echo, delayed = recurrent_returns(identity.echo(2, 5), identity.delayed_reward(4))
+    assert most(echo == 5)
+    assert most(delayed == 1)
 
 
 @pytest.mark.slow
 def test_memory_is_beyond_an_agent_without_it():
-    returns, _ = solve_by("ppo", identity.memory(3))
-    assert (returns.mean(1) < 0.8).all()  # no agent can solve it without memory
+    returns, _ = solve_by("ppo", [identity.memory(3)])
+    assert (returns[0].mean(1) < 0.8).all()  # no agent can solve it without memory
