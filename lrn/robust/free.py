@@ -95,7 +95,7 @@ def free(net: Net, config: FreeConfig) -> Learner:
                 f"{x.shape} now; draw batches of equal size."
             )
 
-        def replay(state: FreeState, key: Key) -> tuple[FreeState, Metrics]:
+        def replay(state: FreeState, key: Key) -> tuple[FreeState, dict[str, Array]]:
             return _update(net, config, key, state, x, y)
 
         state, metrics = jax.lax.scan(replay, state, jax.random.split(key, config.replays))
@@ -106,7 +106,7 @@ def free(net: Net, config: FreeConfig) -> Learner:
 
 def _update(
     net: Net, config: FreeConfig, key: Key, state: FreeState, x: Array, y: Array
-) -> tuple[FreeState, Metrics]:
+) -> tuple[FreeState, dict[str, Array]]:
     training, perturbation = state
     moved = widen(x) + perturbation
     inside = (moved >= 0) & (moved <= 1)

@@ -74,7 +74,7 @@ def gradient_alignment(
     logits_fn: LogitsFn,
     x: Array,
     y: Array,
-    eps: ArrayLike,
+    eps: Array | float,
     norm: str = "linf",
     loss: str = "cross_entropy",
 ) -> Array:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
@@ -120,8 +119,8 @@ def ascend_from_noise(
     key: Key,
     loss: Callable[[Array], Array],
     x: Array,
-    eps: ArrayLike,
-    step_size: ArrayLike,
+    eps: Array | float,
+    step_size: Array | float,
     steps: int,
     norm: str,
 ) -> Array:
