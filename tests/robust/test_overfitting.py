@@ -55,7 +55,7 @@ def test_cosine_of_tiny_and_of_no_gradients():
     np.testing.assert_allclose(cosines[:3], [0.96, 0, -1], rtol=1e-6)
     assert jnp.isnan(cosines[3])
     np.testing.assert_array_equal(usable, [True, False, True, True])
-    slopes = jax.jit(jax.grad(lambda a: cosine(a, b)[0][:3].sum()))(a)
+    slopes = jax.jit(jax.grad(lambda a, b: cosine(a, b)[0][:3].sum()))(a, b)
     assert np.isfinite(slopes[:3]).all()
     # Of two gradients of length 1 the derivative is b minus its part along a.
     unit = single([[0.6, 0.8]])
