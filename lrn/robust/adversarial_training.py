@@ -12,6 +12,7 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, check_inputs, check_labels, check_logits
 from lrn.robust.losses import cross_entropy, is_correct
+from lrn.robust.training import Objective, RobustLoss, Value, descent
 from lrn.supervised.optimizers import OptimizerConfig, optimizer
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
 
@@ -87,7 +88,7 @@ def adversarial_training(
     Raises:
         ValueError: at trace time, for a batch that `check_inputs` refuses.
     """
-    transform = _optimizer(config)
+    transform, objective = _optimizer(config), Objective(attack, _attacked_loss(net))
 
     def init(key: Key, batch: Batch) -> TrainState:
         x, y = check_inputs(batch["image"], batch["label"])
@@ -98,25 +99,25 @@ def adversarial_training(
 
     def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         x, y = check_inputs(batch["image"], batch["label"])
-        attack_key, net_key = jax.random.split(key)
-        if attack is not None:
-
-            def logits_fn(z: Array) -> Array:
-                return net.apply(state.params, state.net_state, z)[0]
-
-            x = jax.lax.stop_gradient(attack(attack_key, logits_fn, x, y))
-
-        def objective(params: Params):
-            logits, net_state = net.apply(params, state.net_state, x, key=net_key, train=True)
-            return jnp.mean(cross_entropy(logits, y)), (net_state, jnp.mean(is_correct(logits, y)))
-
-        (loss, (net_state, accuracy)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (loss, (net_state, metrics)), gradient = descent(
+            net, objective, key, state.params, state.net_state, x, y
+        )
         updates, opt_state = transform.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": loss, "accuracy": accuracy, "gradient_norm": optax.tree.norm(gradient)}
+        metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(params, net_state, opt_state), metrics
 
     return Learner(init, step)
+
+
+def _attacked_loss(net: Net) -> RobustLoss:
+    """The cross-entropy of the attacked inputs, the mean over the batch."""
+
+    def loss(key: Key, params: Params, net_state: NetState, x: Array, x_adv: Array, y: Array) -> Value:
+        logits, net_state = net.apply(params, net_state, x_adv, key=key, train=True)
+        return jnp.mean(cross_entropy(logits, y)), (net_state, {"accuracy": jnp.mean(is_correct(logits, y))})
+
+    return loss
 
 
 def _optimizer(config: AdversarialTrainingConfig) -> optax.GradientTransformation:
