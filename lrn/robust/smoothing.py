@@ -183,10 +183,10 @@ def certificate(
     label = jnp.argmax(jnp.asarray(selected), axis=-1).astype(jnp.int32)
     hits = jnp.take_along_axis(jnp.asarray(estimated), label[..., None], axis=-1)[..., 0]
     failure = failure_bound(hits, n, alpha)
-    certain = failure <= 0.5
     # The factor exceeds the error of ndtri in float32, which is below 4e-7.
-    quantile = -jax.scipy.special.ndtri(jnp.where(certain, failure, 0.5)) * (1 - 5e-7)
-    return Certificate(jnp.where(certain, label, ABSTAIN), jnp.asarray(sigma, jnp.float32) * quantile)
+    quantile = jnp.where(failure < 0.5, -jax.scipy.special.ndtri(failure), 0) * (1 - 5e-7)
+    label = jnp.where(failure <= 0.5, label, ABSTAIN)
+    return Certificate(label, jnp.asarray(sigma, jnp.float32) * quantile)
 
 
 def certified_accuracy(radius: ArrayLike, correct: ArrayLike, at: ArrayLike) -> Array:
