@@ -52,12 +52,13 @@ def test_the_attack_is_that_of_numpy_and_stays_in_ball_and_box():
     w = np.random.default_rng(1).normal(size=(6, 4))
     added = 0.4 * np.random.default_rng(2).normal(size=(5, 2, 2, 3))
     logits_fn = lambda z: 2 * (z.reshape(-1, 6) - 0.3) @ jnp.asarray(w, jnp.float32)  # noqa: E731
-    run = jax.jit(lambda eps, ratio: smoothed_pgd(logits_fn, jnp.asarray(X), Y, added, eps, 4, ratio))
+    x, y, noises = jnp.asarray(X), jnp.asarray(Y), jnp.asarray(added, jnp.float32)
+    run = jax.jit(lambda eps, ratio: smoothed_pgd(logits_fn, x, y, noises, eps, 4, ratio))
     found = np.asarray(run(0.8, 1.5))
     np.testing.assert_allclose(found, attacked(w, added, 0.8, ratio=1.5), atol=2e-5)
     assert ((found == 0) | (found == 1)).any()
     radii = np.array([0, 0.1, 0.2, 0.3, 0.4], np.float32)
-    each = np.asarray(jax.jit(lambda eps: smoothed_pgd(logits_fn, jnp.asarray(X), Y, added, eps, 4))(radii))
+    each = np.asarray(jax.jit(lambda eps: smoothed_pgd(logits_fn, x, y, noises, eps, 4))(radii))
     size = np.linalg.norm((each - X).reshape(5, -1), axis=1)
     assert (size <= radii + 1e-6).all()
     assert size[1:].min() > 0.05

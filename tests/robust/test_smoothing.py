@@ -107,7 +107,7 @@ def test_a_certificate_is_that_of_the_public_program():
     labels, radii = [], []
     for first, second in zip(selected, estimated):
         top = first.argmax()
-        low = proportion_confint(second[top], n, alpha=2 * alpha, method="beta")[0]
+        low = float(np.asarray(proportion_confint(second[top], n, alpha=2 * alpha, method="beta")[0]))
         labels.append(ABSTAIN if low < 0.5 else top)
         radii.append(0.0 if low < 0.5 else sigma * stats.norm.ppf(low))
     np.testing.assert_array_equal(ours.label, labels)
@@ -205,7 +205,7 @@ def test_sigma_alpha_and_keys_sweep_under_vmap():
 
 def test_curves():
     radius, correct = np.array([0.0, 0.5, 1.0, 2.0]), np.array([False, True, True, False])
-    accuracy = certified_accuracy(radius, correct, [0.0, 0.5, 0.75, 1.5])
+    accuracy = certified_accuracy(radius, correct, np.array([0.0, 0.5, 0.75, 1.5]))
     np.testing.assert_allclose(accuracy, [0.5, 0.5, 0.25, 0])
     assert average_certified_radius(radius, correct) == pytest.approx(1.5 / 4)
 
