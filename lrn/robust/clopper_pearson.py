@@ -1,10 +1,10 @@
 """Exact binomial tails in float32: the Clopper-Pearson bound (1934) and the two-sided test of a fair coin.
 
-`jax.scipy.special.betainc` subtracts logarithms of factorials, which for 100,000 draws are of size 10^6, and
-float32 leaves no digit of the difference. Here the logarithm of a binomial probability is its value at the
-mode minus a deviance (Loader 2000), and the tail is this probability times a sum of positive terms. Both
-keep six digits. Where the seventh decides, the functions err on the safe side: a bound is slightly too low,
-and a test does not reject.
+Differences of log-factorials, as in an incomplete beta function, lose their digits: for 100,000 draws the
+logarithms are of size 10^6, where the steps of float32 are .06. Here the logarithm of a binomial probability
+is its value at the mode minus a deviance (Loader 2000), and the tail is this probability times a sum of
+positive terms. Both keep about six digits. Where the last digits decide, the functions err on the safe side: a
+bound is slightly too low, and a test does not reject.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lrn import check
 from lrn.types import Array
 
 MOST_DRAWS = 2**24  # float32 holds every whole number up to this one
-_ITERATIONS = 12  # of Newton's method; more change nothing for the counts in the tests
-_TOLERANCE = 3e-6  # the error of a tail's logarithm is below this share of 1 + its size
+_ITERATIONS = 12  # of Newton's method; fewer would give bounds that are too low
+_TOLERANCE = 3e-6  # of a tail's logarithm, as a share of 1 + its size; above the errors that were seen
 
 
 def check_alpha(alpha: Any) -> None:

@@ -19,12 +19,12 @@ from lrn.types import Array, Example, Learner, Net
 
 @config
 class MACERConfig:
-    """Settings of MACER; the defaults are those of the paper for CIFAR-10 at sigma = .25.
+    """Settings of MACER; the defaults are those of the authors' program.
 
     optimizer: the optimizer's config. average: the config of the averaged weights.
     sigma: the standard deviation of the noise, in the unit of the pixels, which lie in [0, 1].
     samples: the number of noisy copies of each input (k in the paper).
-    penalty: the weight of the robustness loss (lambda in the paper; 12 at sigma .25, 4 at .5).
+    penalty: the weight of the robustness loss (lambda in the paper).
     gamma: the margin in units of sigma / 2, above which the robustness loss of an input is 0.
     beta: the inverse temperature of the softmax in the robustness loss.
     """

@@ -60,8 +60,8 @@ def smooth_adv(net: Net, config: SmoothAdvConfig) -> Learner:
 
     `smoothed_pgd` attacks the mean probabilities over the copies. The weights are trained on the same noise:
     on all copies, which is the option ``train-multi-noise`` of the authors' program, or on the first copy of
-    each input, which is that program's default. The program splits a batch into ``samples`` parts, with one
-    update for each, so that an update has as many noisy inputs as the batch; here the batch is not split.
+    each input, which is that program's default. With the option, that program splits a batch into ``samples``
+    parts, with one update for each part; here one update has all copies of the whole batch.
 
     The metrics are those of `train_on_noise` for the attacked copies, with the term ``cross_entropy`` in
     nats. A step takes ``steps`` gradients by the inputs and one by the parameters, of samples * batch inputs
