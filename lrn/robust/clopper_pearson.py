@@ -3,8 +3,8 @@
 Differences of log-factorials, as in an incomplete beta function, lose their digits: for 100,000 draws the
 logarithms are of size 10^6, where the steps of float32 are .06. Here the logarithm of a binomial probability
 is its value at the mode minus a deviance (Loader 2000), and the tail is this probability times a sum of
-positive terms. Both keep about six digits. Where the last digits decide, the functions err on the safe side: a
-bound is slightly too low, and a test does not reject.
+positive terms. Both keep about six digits. Where the last digits decide, the functions err on the safe side:
+a bound is slightly too low, and a test does not reject.
 """
 
 from __future__ import annotations
