@@ -17,13 +17,14 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import LogitsFn, check_inputs, check_labels, check_logits
+from lrn.robust.attack import LogitsFn
 from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.norms import widen
-from lrn.supervised import averages, targets
+from lrn.robust.training import Settings, begin, read, update
+from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState
-from lrn.supervised.optimizers import OptimizerConfig, optimizer
+from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 
 # ``terms(logits, y)``: the terms of a loss by name, each [batch], of logits [batch, samples, classes] and
@@ -33,18 +34,8 @@ Terms = Callable[[Array, Array], Mapping[str, Array]]
 Move = Callable[[LogitsFn, Array, Array, Array, Array], Array]
 
 
-class Settings(Protocol):
+class NoiseSettings(Settings, Protocol):
     """Any config with the fields of `NoiseTrainingConfig`."""
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        """The optimizer's config."""
-        ...
-
-    @property
-    def average(self) -> AverageConfig:
-        """The config of the averaged weights."""
-        ...
 
     @property
     def sigma(self) -> float:
@@ -76,7 +67,7 @@ class NoiseTrainingConfig:
         check_noise(self)
 
 
-def check_noise(config: Settings, least: int = 1) -> None:
+def check_noise(config: NoiseSettings, least: int = 1) -> None:
     """Raise InputError unless sigma is positive and there are ``least`` samples or more."""
     check.positive("sigma", config.sigma)
     check.integer("samples", config.samples, least)
@@ -97,7 +88,7 @@ def noise_training(net: Net, config: NoiseTrainingConfig) -> Learner:
     return train_on_noise(net, config, lambda logits, y: {"cross_entropy": mean_cross_entropy(logits, y)})
 
 
-def train_on_noise(net: Net, config: Settings, terms: Terms, move: Move | None = None) -> Learner:
+def train_on_noise(net: Net, config: NoiseSettings, terms: Terms, move: Move | None = None) -> Learner:
     """Minimize a loss of noisy copies; all copies of a batch pass the network together, in training mode.
 
     Batches are ``{"image" or "x": float [batch, ...] in [0, 1], "label" or "y": int [batch]}``. The state is
@@ -118,18 +109,9 @@ def train_on_noise(net: Net, config: Settings, terms: Terms, move: Move | None =
     Raises:
         ValueError: at trace time, for a batch that `check_inputs` refuses.
     """
-    transform = optimizer(config.optimizer)
-
-    def init(key: Key, batch: Batch) -> SupervisedState:
-        x, y = check_inputs(*targets.read(batch))
-        params, net_state = net.init(key, x)
-        logits, _ = jax.eval_shape(net.apply, params, net_state, x)
-        check_labels(y, check_logits(logits, y.shape[0]))
-        average = () if config.average.method == "none" else averages.begin((params, net_state))
-        return SupervisedState(params, net_state, transform.init(params), average, jnp.zeros((), jnp.int32))
 
     def step(key: Key, state: SupervisedState, batch: Batch) -> tuple[SupervisedState, Metrics]:
-        x, y = check_inputs(*targets.read(batch))
+        x, y = read(batch)
         noise_key, net_key = jax.random.split(key)
         noise = gaussian(noise_key, x, config.sigma, config.samples)
         if move is not None:
@@ -148,14 +130,10 @@ def train_on_noise(net: Net, config: Settings, terms: Terms, move: Move | None =
             return sum(parts.values(), jnp.zeros(())), (net_state, parts | metrics)
 
         (loss, (net_state, parts)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = transform.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        count = state.step + 1
-        average = averages.update(config.average, state.average, (params, net_state), count)
         metrics = {"loss": loss, **parts, "gradient_norm": optax.tree.norm(gradient)}
-        return SupervisedState(params, net_state, opt_state, average, count), metrics
+        return update(config, state, gradient, net_state), metrics
 
-    return Learner(init, step)
+    return Learner(lambda key, batch: begin(net, config, key, batch), step)
 
 
 def gaussian(key: Key, x: Array, sigma: Array | float, samples: int) -> Array:
