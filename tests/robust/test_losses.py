@@ -69,7 +69,7 @@ def test_targeted_dlr_matches_its_definition_and_refuses_few_classes_and_bad_tar
         assert ours[i] == pytest.approx(exact, abs=1e-4)
     bad = np.where(np.arange(32) == 3, 5, target)
     np.testing.assert_array_equal(np.isnan(jax.jit(targeted_dlr)(z, y, bad)), np.arange(32) == 3)
-    with pytest.raises(ValueError, match="labels must lie between 0 and 4, got .* to 5"):
+    with pytest.raises(ValueError, match=r"labels must lie between 0 and 4, got .* to 5"):
         targeted_dlr(z, y, bad)
     with pytest.raises(ValueError, match="needs at least 4 classes, got 3"):
         targeted_dlr(z[:, :3], y, target)
