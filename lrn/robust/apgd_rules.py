@@ -27,12 +27,12 @@ class Plan(NamedTuple):
         checkpoint; else 0.
     """
 
-    radius: Array
-    next_radius: Array
-    first: Array
-    jump: Array
-    last: Array
-    window: Array
+    radius: Any  # NumPy arrays in `plan_of`, traced values in the loop
+    next_radius: Any
+    first: Any
+    jump: Any
+    last: Any
+    window: Any
 
 
 def plan_of(config: APGDConfig) -> Plan:
@@ -55,13 +55,13 @@ def plan_of(config: APGDConfig) -> Plan:
 
 def _windows(steps: int, norm: str) -> np.ndarray:
     """At a checkpoint the number of steps since the one before, else 0; int [steps + 1]."""
-    share, fall, least = (0.04, 0, 0.04) if norm == "l1" else (0.22, 0.03, 0.06)
-    window, least = max(int(share * steps), 1), max(int(least * steps), 1)
-    fall = fall and max(int(fall * steps), 1)
+    first, fall, least = (0.04, 0.0, 0.04) if norm == "l1" else (0.22, 0.03, 0.06)
+    window, smallest = max(int(first * steps), 1), max(int(least * steps), 1)
+    shorter = max(int(fall * steps), 1) if fall else 0
     windows, at = np.zeros(steps + 1, np.int32), window
     while at <= steps:
         windows[at] = window
-        window = max(window - fall, least)
+        window = max(window - shorter, smallest)
         at += window
     return windows
 
@@ -140,12 +140,12 @@ class Sparsity(NamedTuple):
     """State of the rule of L1.
 
     step_size: [batch, 1, ...]. support: the number of pixels that the best point changed at the last
-        checkpoint, int [batch]. count: the number of pixels of a step, int [batch].
+        checkpoint, int [batch]. entries: the number of pixels of a step, int [batch].
     """
 
     step_size: Array
     support: Array
-    count: Array
+    entries: Array
 
 
 def sparsity(x: Array, eps: Array, config: APGDConfig) -> Rule:
@@ -180,11 +180,11 @@ def sparsity(x: Array, eps: Array, config: APGDConfig) -> Rule:
         return Sparsity(
             step_size=jnp.where(due | now.first, size, state.step_size),
             support=jnp.where(learned, support, state.support),
-            count=jnp.where(learned, count_of(support), state.count),
+            entries=jnp.where(learned, count_of(support), state.entries),
         ), fewer
 
     def move(state: Sparsity, now: Plan, climb: Climb, gradient: Array) -> Array:
-        direction = sparse_direction(gradient, state.count.reshape(state.step_size.shape))
+        direction = sparse_direction(gradient, state.entries.reshape(state.step_size.shape))
         z = jnp.where(now.jump, climb.best, climb.z + state.step_size * direction)
         return project(z, x, now.next_radius.astype(x.dtype) * eps, "l1")
 

@@ -63,7 +63,7 @@ def test_every_step_is_autoattacks(case):
         float(STEPS[case + "_eps"]), steps, norm=norm.lower().rstrip("r"), large_radii=norm == "L1r"
     )
     with jax.enable_x64(True):
-        target = np.argsort(np.asarray(jax.jit(logits)(x)), axis=1)[:, -2]
+        target = jnp.asarray(np.argsort(np.asarray(jax.jit(logits)(x)), axis=1)[:, -2])
 
         def towards(z):
             scores = logits(z)
@@ -287,7 +287,7 @@ def test_checkpoints_are_the_papers():
 
 
 def test_starts_lie_on_the_sphere():
-    x = np.full((50, 12), 0.5, np.float32)
+    x = jnp.full((50, 12), 0.5)
     configs = [APGDConfig(0.3, norm=norm, large_radii=False) for norm in ("linf", "l2", "l1")]
     starts = jax.jit(lambda key: [random_start(jax.random.clone(key), x, c) for c in configs])(
         jax.random.key(0)
@@ -408,7 +408,7 @@ def test_few_classes_have_few_targets(linear):
     with pytest.raises(ValueError, match="needs at least 4 classes, got 2"):
         attack(jax.random.key(0), linear.logits, linear.x, linear.y)
     shapes = jax.eval_shape(
-        lambda key, x: attack(key, lambda z: z @ np.ones((64, 4)), x, np.zeros(2, int)),
+        lambda key, x: attack(key, lambda z: z @ np.ones((64, 4)), x, jnp.zeros(2, int)),
         jax.random.key(0), jnp.zeros((2, 64)),
     )  # fmt: skip
     assert shapes.shape == (2, 64)
