@@ -88,6 +88,27 @@ def dlr(logits: Array, y: Array) -> Array:
     return (z_other - z_true) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
+def targeted_dlr(logits: Array, y: Array, target: Array) -> Array:
+    """The targeted difference of logits ratio (Croce & Hein 2020, eq. 7), [batch].
+
+    The loss is the target's minus the true logit, divided by the gap between the largest logit and the mean
+    of the third and fourth largest. It does not change with a shift or the scale of the logits.
+
+    Args:
+        logits: [batch, classes].
+        y: the true labels [batch].
+        target: the labels to reach [batch].
+
+    Raises:
+        ValueError: logits are not [batch, classes] with at least 4 classes, or labels are refused.
+    """
+    logits, aim = _prepare(logits, target, classes=4)
+    logits, true = _prepare(logits, y, classes=4)
+    top = jax.lax.top_k(logits, 4)[0]
+    scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12
+    return (jnp.sum(logits, axis=1, where=aim) - jnp.sum(logits, axis=1, where=true)) / scale
+
+
 def is_correct(logits: Array, y: Array) -> Array:
     """Whether the true label's logit is above all others, bool [batch].
 

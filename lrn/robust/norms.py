@@ -1,4 +1,4 @@
-"""Geometry of the threat models: Linf and L2 balls of radius eps, intersected with the pixel box [0, 1].
+"""Geometry of the threat models: Linf, L2 and L1 balls of radius eps, intersected with the pixel box [0, 1].
 
 The first axis is the batch, and the norm is over all other axes of each example. The box is fixed; a
 network that needs other ranges rescales its inputs inside.
@@ -17,9 +17,10 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.robust.attack import check_box, readable
+from lrn.robust.l1 import project_l1, steepest_step_l1
 from lrn.types import Array, Key
 
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
 
 
 def _reduce(reduction, x: Array) -> Array:
@@ -88,15 +89,19 @@ def distance(x_adv: Array, x: Array, norm: str) -> Array:
         ValueError: the norm is unknown.
     """
     check.choice("norm", norm, NORMS)
-    delta = widen(x_adv) - widen(x)
-    size = _reduce(jnp.max, jnp.abs(delta)) if norm == "linf" else _l2(delta)
-    return size.reshape(x.shape[0])
+    return _size(widen(x_adv) - widen(x), norm).reshape(x.shape[0])
+
+
+def _size(delta: Array, norm: str) -> Array:
+    if norm == "l2":
+        return _l2(delta)
+    return _reduce(jnp.max if norm == "linf" else jnp.sum, jnp.abs(delta))
 
 
 def project(x_adv: Array, x: Array, eps: Array | float, norm: str) -> Array:
     """Move ``x_adv`` [batch, ...] into the eps-ball around ``x`` [batch, ...] and into the box [0, 1].
 
-    For Linf the result is the Euclidean projection on the intersection. For L2 it is the projection on
+    For Linf and L1 the result is the Euclidean projection on the intersection. For L2 it is the projection on
     the ball, followed by that on the box. Since ``x`` lies in the box, the second projection moves every
     pixel towards ``x``, so the result lies in both sets; it is not the nearest such point. This is the
     usual choice (Madry et al. 2018, AutoAttack, foolbox). The result has the dtype of ``x``. Under jit,
@@ -113,6 +118,8 @@ def project(x_adv: Array, x: Array, eps: Array | float, norm: str) -> Array:
     eps = by_example(eps, original)
     if norm == "linf":
         return narrow(jnp.clip(z, jnp.maximum(original - eps, 0), jnp.minimum(original + eps, 1)), x)
+    if norm == "l1":
+        return narrow(project_l1(z, original, eps), x)
     delta = z - original
     size = _l2(delta)
     scale = jnp.where(size > eps, eps / jnp.where(size > 0, size, 1), 1)
@@ -122,9 +129,10 @@ def project(x_adv: Array, x: Array, eps: Array | float, norm: str) -> Array:
 def steepest_direction(gradient: Array, norm: str) -> Array:
     """The unit step that raises a linear function most, [batch, ...]: sign(g) for Linf, g / |g| for L2.
 
-    The result is in float32 or wider, because the squares of a float16 gradient underflow. Entries that
-    are not finite count as zero, and a zero gradient gives a zero step, so the iterate stays a valid
-    image whatever the network returns.
+    For L1 the step is that of the one largest entry, the first of equal entries; the box, which
+    `steepest_step` regards, may block this entry. The result is in float32 or wider, because the squares
+    of a float16 gradient underflow. Entries that are not finite count as zero, and a zero gradient gives a
+    zero step, so the iterate stays a valid image whatever the network returns.
 
     Raises:
         ValueError: the norm is unknown.
@@ -133,10 +141,30 @@ def steepest_direction(gradient: Array, norm: str) -> Array:
     gradient = widen(jnp.where(jnp.isfinite(gradient), gradient, 0))
     if norm == "linf":
         return jnp.sign(gradient)
+    if norm == "l1":
+        flat = gradient.reshape(gradient.shape[0], -1)
+        first = jax.nn.one_hot(jnp.argmax(jnp.abs(flat), axis=1), flat.shape[1], dtype=flat.dtype)
+        return (first * jnp.sign(flat)).reshape(gradient.shape)
     largest = _reduce(jnp.max, jnp.abs(gradient))
     scaled = gradient / jnp.where(largest > 0, largest, 1)
     size = jnp.sqrt(_reduce(jnp.sum, scaled**2))
     return scaled / jnp.where(size > 0, size, 1)
+
+
+def steepest_step(gradient: Array, z: Array, size: Array | float, norm: str) -> Array:
+    """The step of a given length that raises a linear function most at ``z``, [batch, ...].
+
+    For Linf and L2 this is ``size`` times `steepest_direction`. For L1 the step moves the entries with the
+    largest gradients to the face of the box, one after another (`steepest_step_l1`), because the
+    entry that the direction names is often blocked.
+
+    Raises:
+        ValueError: the norm is unknown.
+    """
+    if norm != "l1":
+        return size * steepest_direction(gradient, norm)
+    gradient = widen(jnp.where(jnp.isfinite(gradient), gradient, 0))
+    return steepest_step_l1(gradient, widen(z), by_example(size, gradient))
 
 
 def random_start(key: Key, x: Array, eps: Array | float, norm: str) -> Array:
@@ -153,7 +181,11 @@ def random_start(key: Key, x: Array, eps: Array | float, norm: str) -> Array:
     else:
         # A uniform direction and a radius with distribution function r^dim are uniform in the ball.
         direction_key, radius_key = jax.random.split(key)
-        direction = steepest_direction(jax.random.normal(direction_key, x.shape, original.dtype), norm)
+        draw = jax.random.laplace if norm == "l1" else jax.random.normal
+        direction = draw(direction_key, x.shape, original.dtype)
+        direction = (
+            direction / _size(direction, norm) if norm == "l1" else steepest_direction(direction, norm)
+        )
         u = jax.random.uniform(radius_key, (x.shape[0], *(1,) * (x.ndim - 1)), original.dtype)
         delta = direction * u ** (1 / math.prod(x.shape[1:]))
     return project(original + eps * delta, x, eps, norm)

@@ -12,11 +12,11 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_box, check_eps, check_examples
 from lrn.robust.losses import LOSSES, is_correct, loss_function
-from lrn.robust.norms import NORMS, by_example, narrow, project, random_start, steepest_direction, widen
+from lrn.robust.norms import NORMS, by_example, narrow, project, random_start, steepest_step, widen
 from lrn.types import Array, Key
 
 # Input [batch, ...] -> (loss [batch], fooled bool [batch]): the loss to maximize, and whether the network
-# is wrong.
+# is wrong, or for a targeted attack says the target.
 Objective = Callable[[Array], tuple[Array, Array]]
 
 
@@ -28,12 +28,14 @@ class PGDConfig:
         example [batch].
     step_size: the length of a step, in the same unit.
     steps: the number of steps. restarts: the number of starts.
-    norm: "linf" or "l2". random_start: whether to start at a random point of the ball; else at
+    norm: "linf", "l2" or "l1". random_start: whether to start at a random point of the ball; else at
         the clean input.
     keep: "best" returns the best point visited, the clean input included: a misclassified point if there
         is one, and the point with the largest loss among equals. More restarts and steps then never hurt.
         "last" returns the last iterate, as in adversarial training, and saves the extra evaluations.
     loss: the loss to maximize, one of `lrn.robust.losses.LOSSES`.
+    targeted: whether the labels are classes to reach. The loss is then minimized, and "misclassified" means
+        that the target's logit is above all others.
     """
 
     eps: float = 8 / 255
@@ -44,6 +46,7 @@ class PGDConfig:
     random_start: bool = True
     keep: str = "best"
     loss: str = "cross_entropy"
+    targeted: bool = False
 
     def __post_init__(self):
         check.choice("norm", self.norm, NORMS)
@@ -53,6 +56,7 @@ class PGDConfig:
         check.integer("restarts", self.restarts, 1)
         check.choice("keep", self.keep, ("best", "last"))
         check.choice("loss", self.loss, LOSSES)
+        check.boolean("targeted", self.targeted)
         if self.restarts > 1 and not self.random_start:
             raise check.InputError(
                 f"{self.restarts} restarts without a random start are one attack run {self.restarts} times; "
@@ -126,7 +130,8 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
             gradient, (loss, fooled) = jax.grad(total, has_aux=True)(seen)
             if best is not None:
                 best = _better(best, Candidate(seen, loss, fooled))
-            z = project(z + step_size * steepest_direction(gradient, config.norm), original, eps, config.norm)
+            z = z + steepest_step(gradient, z, step_size, config.norm)
+            z = project(z, original, eps, config.norm)
             return (z, best), loss
 
         (z, best), losses = jax.lax.scan(step, (start, best), length=config.steps)
@@ -151,7 +156,7 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
 
 
 def pgd(config: PGDConfig) -> Attack:
-    """Projected gradient descent: signed (Linf) or normalized (L2) steps, projected to ball and box.
+    """Projected gradient descent with steps of `steepest_step`, projected to ball and box.
 
     The attack takes restarts * steps gradients for each example. With keep="best" it takes 1 + restarts
     further evaluations of the network.
@@ -159,23 +164,27 @@ def pgd(config: PGDConfig) -> Attack:
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
         x, y = check_examples(logits_fn, x, y)
-        return ascend(key, classification_objective(logits_fn, y, config.loss), x, config)[0]
+        objective = classification_objective(logits_fn, y, config.loss, config.targeted)
+        return ascend(key, objective, x, config)[0]
 
     return attack
 
 
-def classification_objective(logits_fn: LogitsFn, y: Array, loss: str) -> Objective:
-    """The objective of an untargeted attack: the loss of the true label, and whether the network is wrong.
+def classification_objective(logits_fn: LogitsFn, y: Array, loss: str, targeted: bool = False) -> Objective:
+    """The objective of an attack on a classifier: a loss of its labels, and whether the attack succeeds.
 
     Args:
         logits_fn: the network in evaluation mode, [batch, ...] -> [batch, classes].
-        y: labels [batch].
+        y: labels [batch]: the true ones, or with ``targeted`` the ones to reach.
         loss: one of `lrn.robust.losses.LOSSES`.
+        targeted: whether success is a network that says ``y``, and the objective minus the loss; otherwise
+            success is a network that does not say ``y``.
     """
     function = loss_function(loss)
 
     def objective(x: Array) -> tuple[Array, Array]:
         logits = logits_fn(x)
-        return function(logits, y), ~is_correct(logits, y)
+        value, correct = function(logits, y), is_correct(logits, y)
+        return (-value, correct) if targeted else (value, ~correct)
 
     return objective

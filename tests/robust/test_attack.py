@@ -11,6 +11,7 @@ import pytest
 
 from lrn import check
 from lrn.config import stack
+from lrn.robust.apgd import APGDConfig, apgd
 from lrn.robust.attack import check_batch, no_attack
 from lrn.robust.fgsm import FGSMConfig, fgsm
 from lrn.robust.losses import is_correct
@@ -26,6 +27,9 @@ ATTACKS = {
     "pgd": (pgd, PGDConfig(step_size=0.05, steps=3, restarts=2)),
     "pgd_l2_last": (pgd, PGDConfig(step_size=0.3, steps=3, norm="l2", keep="last", loss="margin")),
     "square": (square, SquareConfig(queries=30)),
+    "pgd_l1": (pgd, PGDConfig(step_size=0.3, steps=4, norm="l1")),
+    "apgd": (apgd, APGDConfig(steps=5, restarts=2)),
+    "apgd_l1_targets": (apgd, APGDConfig(steps=6, norm="l1", loss="targeted_dlr", early_stop=True)),
 }
 EPS = (0.0, 0.1, 0.3)
 
@@ -50,8 +54,8 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module", params=ATTACKS)
 def case(request, mlp):
     factory, config = ATTACKS[request.param]
-    l2 = getattr(config, "norm", "linf") == "l2"
-    configs = [dataclasses.replace(config, eps=4 * e if l2 else e) for e in EPS]
+    scale = {"linf": 1, "l2": 4, "l1": 10}[getattr(config, "norm", "linf")]
+    configs = [dataclasses.replace(config, eps=scale * e) for e in EPS]
     net = mlp(12, 4)
     x = jax.random.uniform(jax.random.key(9), (12, 4, 4, 2))
     params = jax.vmap(lambda seed: net.init(jax.random.key(seed), x)[0])(jnp.arange(3))
@@ -149,7 +153,9 @@ def test_bad_inputs_are_refused_while_tracing(attack, x, y, message):
             lambda: FGSMConfig(eps=8),
             "eps must lie between 0 and 1 for the Linf norm, got 8; .* divide .* by 255",
         ),
-        (lambda: FGSMConfig(norm="l1"), "norm 'l1' is not known"),
+        (lambda: FGSMConfig(norm="l0"), "norm 'l0' is not known"),
+        (lambda: FGSMConfig(targeted=None), "targeted must be True or False"),  # pyright: ignore
+        (lambda: PGDConfig(targeted="no"), "targeted must be True or False"),  # pyright: ignore
         (lambda: FGSMConfig(loss="mse"), "loss 'mse' is not known"),
         (lambda: RSFGSMConfig(step_ratio=0), "step_ratio must be a finite number above 0"),
         (lambda: RSFGSMConfig(eps="0.1"), "eps must be a number"),  # pyright: ignore[reportArgumentType]
@@ -200,6 +206,7 @@ RADII = np.linspace(0, 0.3, 48, dtype=np.float32)
     [
         (pgd(PGDConfig(eps=RADII, step_size=0.1, steps=3)), "linf"),  # pyright: ignore[reportArgumentType]
         (pgd(PGDConfig(eps=RADII, step_size=0.1, steps=3, norm="l2")), "l2"),  # pyright: ignore
+        (pgd(PGDConfig(eps=RADII, step_size=0.1, steps=3, norm="l1")), "l1"),  # pyright: ignore
         (fgsm(FGSMConfig(eps=RADII)), "linf"),  # pyright: ignore[reportArgumentType]
         (rs_fgsm(RSFGSMConfig(eps=RADII)), "linf"),  # pyright: ignore[reportArgumentType]
         (square(SquareConfig(eps=RADII, queries=5)), "linf"),  # pyright: ignore[reportArgumentType]

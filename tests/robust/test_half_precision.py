@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrn.robust.apgd import APGDConfig, apgd
 from lrn.robust.fgsm import FGSMConfig, fgsm
 from lrn.robust.norms import NORMS, distance, narrow, project, random_start, steepest_direction
 from lrn.robust.pgd import PGDConfig, pgd
@@ -19,6 +20,9 @@ SMALL = {  # each eps is a half of a bfloat16 step near 1, or a few of these ste
     "rs_fgsm": (rs_fgsm(RSFGSMConfig(eps=3e-3)), "linf", 3e-3),
     "pgd": (pgd(PGDConfig(8 / 255, 0.01, 3)), "linf", 8 / 255),
     "pgd_l2_last": (pgd(PGDConfig(0.1, 0.05, 3, norm="l2", keep="last")), "l2", 0.1),
+    "pgd_l1": (pgd(PGDConfig(0.3, 0.1, 3, norm="l1")), "l1", 0.3),
+    "apgd": (apgd(APGDConfig(8 / 255, 3)), "linf", 8 / 255),
+    "apgd_l1": (apgd(APGDConfig(0.3, 5, norm="l1", early_stop=True)), "l1", 0.3),
     "square": (square(SquareConfig(eps=3e-3, queries=4)), "linf", 3e-3),
 }
 
@@ -36,7 +40,7 @@ def float64(x):
 
 
 def length(delta, norm):
-    return np.linalg.norm(delta.reshape(len(delta), -1), ord=np.inf if norm == "linf" else 2, axis=1)
+    return np.linalg.norm(delta.reshape(len(delta), -1), ord={"linf": np.inf, "l2": 2, "l1": 1}[norm], axis=1)
 
 
 def images(dtype, n=16):

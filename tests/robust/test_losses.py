@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrn.robust.losses import LOSSES, cross_entropy, dlr, is_correct, loss_function, margin
+from lrn.robust.losses import LOSSES, cross_entropy, dlr, is_correct, loss_function, margin, targeted_dlr
 
 
 def value_and_gradient(loss):
@@ -57,6 +57,22 @@ def test_margin_and_dlr_match_their_definitions(logits):
 def test_dlr_ignores_shift_and_scale(logits):
     z, y = logits
     np.testing.assert_allclose(dlr(7 * z + 3, y), dlr(z, y), rtol=1e-3, atol=1e-4)
+
+
+def test_targeted_dlr_matches_its_definition_and_refuses_few_classes_and_bad_targets(logits):
+    z, y = logits
+    target = (y + 1 + jnp.arange(32) % 4) % 5
+    ours = np.asarray(jax.jit(targeted_dlr)(z, y, target))
+    for i, row in enumerate(np.asarray(z, np.float64)):
+        first, _, third, fourth = sorted(row, reverse=True)[:4]
+        exact = -(row[y[i]] - row[target[i]]) / (first - (third + fourth) / 2)
+        assert ours[i] == pytest.approx(exact, abs=1e-4)
+    bad = jnp.where(jnp.arange(32) == 3, 5, target)
+    np.testing.assert_array_equal(np.isnan(jax.jit(targeted_dlr)(z, y, bad)), np.arange(32) == 3)
+    with pytest.raises(ValueError, match=r"labels must lie between 0 and 4, got .* to 5"):
+        targeted_dlr(z, y, bad)
+    with pytest.raises(ValueError, match="needs at least 4 classes, got 3"):
+        targeted_dlr(z[:, :3], y, target)
 
 
 def test_is_correct_matches_argmax_and_counts_ties_and_nan_as_wrong(logits):

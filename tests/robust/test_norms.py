@@ -9,6 +9,7 @@ from scipy import stats
 from lrn.robust.norms import NORMS, distance, project, random_start, steepest_direction
 
 EPS = 0.3
+ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_projection_lands_in_ball_and_box_and_stays(points, norm):
     p = project(z, x, eps, norm)
     assert 0 <= p.min() <= p.max() <= 1
     flat = np.asarray(p - x, np.float64).reshape(64, -1)
-    assert np.linalg.norm(flat, ord=np.inf if norm == "linf" else 2, axis=1).max() <= eps + 1e-6
+    assert np.linalg.norm(flat, ord=ORDER[norm], axis=1).max() <= eps + 1e-6
     np.testing.assert_allclose(project(p, x, eps, norm), p, atol=1e-6)
     assert not np.allclose(p, z)
 
@@ -34,6 +35,7 @@ def test_projection_leaves_points_inside_alone(points, norm):
     x, z = points
     inside = jnp.clip(x + 0.01 * z, 0, 1)
     np.testing.assert_allclose(project(inside, x, 1.0, norm), inside, atol=1e-7)
+    assert distance(inside, x, norm).max() < 1
 
 
 def test_l2_projection_is_radial_without_the_box():
@@ -57,10 +59,8 @@ def test_steepest_direction_attains_the_dual_norm(points, norm):
     _, g = points
     d = steepest_direction(g, norm)
     flat_g, flat_d = np.asarray(g).reshape(64, -1), np.asarray(d).reshape(64, -1)
-    np.testing.assert_allclose(
-        np.linalg.norm(flat_d, ord=np.inf if norm == "linf" else 2, axis=1), 1, rtol=1e-5
-    )
-    dual = np.linalg.norm(flat_g, ord=1 if norm == "linf" else 2, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(flat_d, ord=ORDER[norm], axis=1), 1, rtol=1e-5)
+    dual = np.linalg.norm(flat_g, ord={"linf": 1, "l2": 2, "l1": np.inf}[norm], axis=1)
     np.testing.assert_allclose(np.sum(flat_g * flat_d, axis=1), dual, rtol=1e-5)
 
 
@@ -68,7 +68,11 @@ def test_steepest_direction_attains_the_dual_norm(points, norm):
 def test_zero_tiny_and_broken_gradients(norm):
     g = jnp.array([[0.0, 0.0], [3e-30, -4e-30], [jnp.nan, 1.0], [jnp.inf, -2.0], [3e30, 4e30]])
     d = steepest_direction(g, norm)
-    tiny, huge = ([1.0, -1.0], [1.0, 1.0]) if norm == "linf" else ([0.6, -0.8], [0.6, 0.8])
+    tiny, huge = {
+        "linf": ([1.0, -1.0], [1.0, 1.0]),
+        "l2": ([0.6, -0.8], [0.6, 0.8]),
+        "l1": ([0.0, -1.0], [0.0, 1.0]),
+    }[norm]
     np.testing.assert_allclose(d, jnp.array([[0.0, 0.0], tiny, [0.0, 1.0], [0.0, -1.0], huge]), rtol=1e-6)
 
 
@@ -88,6 +92,16 @@ def test_l2_start_is_uniform_in_the_ball():
     assert stats.kstest((1 + delta[:, 0] / radius) / 2, stats.beta(2, 2).cdf).pvalue > 1e-3
 
 
+def test_l1_start_is_uniform_in_the_ball():
+    x = jnp.full((4000, 5), 0.5)
+    delta = np.asarray(random_start(jax.random.key(0), x, EPS, "l1") - x)
+    size = np.abs(delta).sum(axis=1)
+    assert stats.kstest((size / EPS) ** 5, "uniform").pvalue > 1e-3
+    # The shares of a uniform point on the simplex of 5 entries: |d_0| / |d|_1 ~ Beta(1, 4).
+    assert stats.kstest(np.abs(delta[:, 0]) / size, stats.beta(1, 4).cdf).pvalue > 1e-3
+    assert abs((delta > 0).mean() - 0.5) < 0.02
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_starts_stay_in_the_box_and_eps_zero_is_identity(points, norm):
     x, _ = points
@@ -100,6 +114,7 @@ def test_distance_matches_numpy(points):
     x, z = points
     flat = np.asarray(z - x).reshape(64, -1)
     np.testing.assert_allclose(distance(z, x, "linf"), np.abs(flat).max(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(distance(z, x, "l1"), np.abs(flat).sum(axis=1), rtol=1e-5)
     np.testing.assert_allclose(distance(z, x, "l2"), np.linalg.norm(flat, axis=1), rtol=1e-5)
     np.testing.assert_array_equal(distance(x, x, "l2"), np.zeros(64))
 

@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from lrn import nets
 from lrn.robust.adversarial_training import AdversarialTrainingConfig, adversarial_training
+from lrn.robust.apgd import APGDConfig, apgd
 from lrn.robust.attack import check_batch, check_examples, check_inputs, no_attack
 from lrn.robust.evaluate import correct_under_attack, robust_accuracy
 from lrn.robust.fgsm import FGSMConfig, fgsm
@@ -28,6 +29,9 @@ ATTACKS = {
     "rs_fgsm": rs_fgsm(RSFGSMConfig(eps=0.1)),
     "pgd": pgd(PGDConfig(0.1, 0.05, 2, restarts=2, loss="margin")),
     "pgd_l2_last": pgd(PGDConfig(0.1, 0.05, 2, norm="l2", keep="last")),
+    "pgd_l1": pgd(PGDConfig(0.3, 0.1, 2, norm="l1")),
+    "apgd": apgd(APGDConfig(0.1, 2)),
+    "apgd_l1": apgd(APGDConfig(0.3, 5, norm="l1", early_stop=True)),
     "square": square(SquareConfig(0.1, 4)),
 }
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)

@@ -200,6 +200,32 @@ def test_more_steps_and_eps_lower_accuracy_and_eps_one_takes_all(small):
     assert sorted(accuracy, reverse=True) == accuracy
 
 
+def test_targeted_attacks_reach_their_class(small):
+    logits, x, y = small
+    target = (y + 1) % 5
+
+    @jax.jit
+    def run(key):
+        points = [
+            pgd(PGDConfig(0.4, 0.05, 20, targeted=True))(key, logits, x, target),
+            pgd(PGDConfig(1e-4, 1e-5, 5, random_start=False, targeted=True))(key, logits, x, target),
+            fgsm(FGSMConfig(1e-3, targeted=True))(key, logits, x, target),
+            x,
+        ]
+        loss = optax.losses.softmax_cross_entropy_with_integer_labels
+        return [(jnp.argmax(logits(z), axis=1), loss(logits(z), target)) for z in points]
+
+    (said, _), (_, near), (_, step), (_, clean) = run(jax.random.key(0))
+    assert (said == target).mean() > 0.9
+    assert (near < clean).all()
+    assert (step < clean).all()
+    # A point that says the target comes before a point of smaller loss that does not.
+    objective = classification_objective(lambda z: z, jnp.array([0, 0, 0]), "margin", targeted=True)
+    loss, fooled = objective(jnp.array([[2.0, 1.0], [1.0, 2.0], [jnp.nan, 1.0]]))
+    np.testing.assert_array_equal(fooled, [True, False, False])
+    np.testing.assert_allclose(loss, [1, -1, np.nan])
+
+
 def test_unbounded_attack_takes_a_linear_model_to_zero(linear):
     attack = jax.jit(pgd(PGDConfig(eps=1.0, step_size=0.1, steps=20)), static_argnums=1)
     assert (linear.margins(linear.x) < 0).all()
