@@ -5,15 +5,20 @@ A network that resists PGD and not Square hides its gradients and is not robust.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples
+from lrn.robust.hyperplane import NORMS
 from lrn.robust.losses import margin
 from lrn.robust.norms import by_example, narrow, widen
+from lrn.robust.square_windows import redraw_window, tiled_start, window_side
 from lrn.types import Array, Key
 
 # The numbers of queries, out of 10,000, after which the area of the patches is halved (section
@@ -23,35 +28,61 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @config
 class SquareConfig:
-    """Settings of the Square attack in the Linf ball.
+    """Settings of the Square attack.
 
     eps: the radius of the ball, in the unit of the pixels, which lie in [0, 1]; a number, or one an
         example [batch].
-    queries: the number of evaluations of the network for each example, with that of the striped start. The
+    queries: the number of evaluations of the network for each example, with that of the first point. The
         evaluation of the clean input, which stays as it is if the network is wrong there, does not count.
     initial_fraction: the share of the image that the first patches cover (p in the paper).
+    norm: "linf", "l2" or "l1".
     """
 
     eps: float = 8 / 255
     queries: int = 1000
     initial_fraction: float = 0.8
+    norm: str = "linf"
 
     def __post_init__(self):
-        check_eps(self.eps, "linf")
+        check.choice("norm", self.norm, NORMS)
+        check_eps(self.eps, self.norm)
         check.integer("queries", self.queries, 1)
         check.positive("initial_fraction", self.initial_fraction)
         check.between("initial_fraction", self.initial_fraction, 0, 1)
 
 
+class Game(NamedTuple):
+    """The random search on one batch.
+
+    start: the first points [batch, height, width, channels], and the margins [batch].
+    query: (points, margins, number of the query) -> the points and margins after the query.
+    """
+
+    start: tuple[Array, Array]
+    query: Callable[[Array, Array, Array], tuple[Array, Array]]
+
+
 def square(config: SquareConfig) -> Attack:
     """The attack: each query changes one square patch of each example, and keeps it if the margin grows.
 
-    ``x`` is [batch, height, width, channels]. The number of queries is fixed, so that the attack compiles
-    to one loop; an example stays as it is once the network is wrong.
+    ``x`` is [batch, height, width, channels]. An example stays as it is once the network is wrong, and the
+    queries end when the network is wrong at every example. In the L2 and L1 balls the patch is a window of
+    the perturbation (`lrn.robust.square_windows`). No gradient flows through the attack.
     """
 
     def attack(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> Array:
-        return search(key, logits_fn, x, y, config)[0]
+        game = _game(key, logits_fn, x, y, config)
+
+        def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+            i, _, best = carry
+            return (i < config.queries) & jnp.any(best < 0)
+
+        def query(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            i, z, best = carry
+            return i + 1, *game.query(z, best, i)
+
+        _, z, _ = jax.lax.while_loop(unfinished, query, (jnp.array(1), *game.start))
+        return narrow(z, as_array(x))
 
     return attack
 
@@ -65,17 +96,57 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
 
     Returns:
         The adversarial input [batch, height, width, channels], and the best margin so far [queries,
-        batch], which is 0 or more once the network is wrong.
+        batch], which is 0 or more once the network is wrong. All queries are made.
 
     Raises:
         ValueError: x is not [batch, height, width, channels], or `check_examples` refuses ``x`` and ``y``.
     """
+    game = _game(key, logits_fn, x, y, config)
+
+    def query(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
+        z, best = game.query(*carry, i)
+        return (z, best), best
+
+    (z, _), trace = jax.lax.scan(query, game.start, jnp.arange(1, config.queries))
+    return narrow(z, as_array(x)), jnp.concatenate([game.start[1][None], trace])
+
+
+def _game(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConfig) -> Game:
     x, y = check_examples(logits_fn, x, y)
     if x.ndim != 4:
         raise check.InputError(
             f"the Square attack needs images [batch, height, width, channels], got shape {x.shape}; "
             "reshape x."
         )
+    x = jax.lax.stop_gradient(x)
+    _, height, width, _ = x.shape
+    sides = patch_sides(config, height, width)
+    first, propose = _stripes_and_patches(x, config) if config.norm == "linf" else _windows(x, config)
+
+    def score(z: Array) -> Array:
+        value = jax.lax.stop_gradient(margin(logits_fn(narrow(z, x)), y))
+        return jnp.where(jnp.isnan(value), jnp.inf, value)  # NaN counts as wrong, as in `is_correct`
+
+    def query(z: Array, best: Array, i: Array) -> tuple[Array, Array]:
+        proposal = propose(jax.random.fold_in(search_key, i), z, sides[i])
+        value = score(proposal)
+        accept = (best < 0) & (value > best)
+        return jnp.where(accept[:, None, None, None], proposal, z), jnp.where(accept, value, best)
+
+    start_key, search_key = jax.random.split(key)
+    clean = score(x)
+    z = first(start_key)
+    z = jnp.where((clean >= 0)[:, None, None, None], x.astype(z.dtype), z)
+    return Game((z, jnp.where(clean >= 0, clean, score(z))), query)
+
+
+# First point of a key, and proposal of a key, the points and the side of the patch.
+First = Callable[[Key], Array]
+Propose = Callable[[Key, Array, Array], Array]
+
+
+def _stripes_and_patches(x: Array, config: SquareConfig) -> tuple[First, Propose]:
+    """The Linf attack: vertical stripes, then square patches, each of one sign a channel."""
     batch, height, width, channels = x.shape
     original = widen(x)
     eps = by_example(config.eps, original)
@@ -83,36 +154,31 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
     low, high = narrow(jnp.maximum(original - eps, 0), x), narrow(jnp.minimum(original + eps, 1), x)
     rows, columns = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
 
-    def score(z: Array) -> Array:
-        value = margin(logits_fn(z), y)
-        return jnp.where(jnp.isnan(value), jnp.inf, value)  # NaN counts as wrong, as in `is_correct`
+    def first(key: Key) -> Array:
+        return jnp.where(jax.random.bernoulli(key, shape=(batch, 1, width, channels)), high, low)
 
-    start_key, search_key = jax.random.split(key)
-    clean = score(x)
-    stripes = jnp.where(jax.random.bernoulli(start_key, shape=(batch, 1, width, channels)), high, low)
-    z = jnp.where((clean >= 0)[:, None, None, None], x, stripes)
-    best = jnp.where(clean >= 0, clean, score(z))
-
-    def query(carry, step):
-        z, best = carry
-        i, side = step
-        corner_key, sign_key = jax.random.split(jax.random.fold_in(search_key, i))
+    def propose(key: Key, z: Array, side: Array) -> Array:
+        corner_key, sign_key = jax.random.split(key)
         free = jnp.stack([height - side + 1, width - side + 1])[None, :]
         corner = jax.random.randint(corner_key, (batch, 2), 0, free)[:, :, None, None, None]
         top, left = corner[:, 0], corner[:, 1]
         patch = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
         # The paper adds +-2 eps and projects, which sets a pixel of the ball to one of these two ends.
         sign = jax.random.bernoulli(sign_key, shape=(batch, 1, 1, channels))
-        proposal = jnp.where(patch, jnp.where(sign, high, low), z)
-        value = score(proposal)
-        accept = (best < 0) & (value > best)
-        z = jnp.where(accept[:, None, None, None], proposal, z)
-        best = jnp.where(accept, value, best)
-        return (z, best), best
+        return jnp.where(patch, jnp.where(sign, high, low), z)
 
-    steps = jnp.arange(1, config.queries), patch_sides(config, height, width)[1:]
-    (z, _), trace = jax.lax.scan(query, (z, best), steps)
-    return z, jnp.concatenate([best[None], trace])
+    return first, propose
+
+
+def _windows(x: Array, config: SquareConfig) -> tuple[First, Propose]:
+    """The L2 and L1 attacks, whose points are in float32 or wider."""
+    original, norm = widen(x), config.norm
+    eps = by_example(config.eps, original)
+
+    def propose(key: Key, z: Array, side: Array) -> Array:
+        return redraw_window(key, z, original, eps, window_side(side, *x.shape[1:3]), norm)
+
+    return lambda key: tiled_start(key, original, eps, norm), propose
 
 
 def patch_sides(config: SquareConfig, height: int, width: int) -> Array:

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrn.config import stack
+from lrn.robust.hyperplane import NORMS
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance
 from lrn.robust.square import SquareConfig, patch_sides, search, square
@@ -122,3 +124,61 @@ def test_needs_images():
         ValueError, match=r"needs images \[batch, height, width, channels\], got shape \(2, 64\)"
     ):
         square(SquareConfig())(jax.random.key(0), lambda z: z, jnp.zeros((2, 64)), jnp.zeros(2, int))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_queries_end_when_every_example_is_fooled(norm):
+    x, y, calls = jnp.full((3, 5, 5, 1), 0.5), jnp.zeros(3, int), []
+
+    def logits(z, wins):  # two examples are fooled by any change, the third if it may be
+        jax.debug.callback(lambda: calls.append(1))
+        moved = jnp.abs(z - x).sum(axis=(1, 2, 3)) > 0
+        wrong = moved & (wins | (jnp.arange(3) < 2))
+        return jnp.stack([jnp.ones(3), jnp.where(wrong, 2.0, 0)], axis=1)
+
+    attack = square(SquareConfig(0.1, 30, norm=norm))
+    run = jax.jit(lambda key, wins: attack(key, lambda z: logits(z, wins), x, y))
+    for wins, wanted in ((True, 2), (False, 31)):  # the clean input and the start; or all queries as well
+        calls.clear()
+        z = run(jax.random.key(0), wins).block_until_ready()
+        jax.effects_barrier()
+        assert len(calls) == wanted
+        np.testing.assert_array_equal((z != x).any(axis=(1, 2, 3)), [True, True, True])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_in_lanes_and_half_precision(linear, norm):
+    radius = {"linf": 0.05, "l2": 0.4, "l1": 2}[norm]
+    configs = stack([SquareConfig(e * radius, 30, norm=norm) for e in (0, 1, 2)])
+
+    def run(c, key, x):
+        return square(c)(key, lambda z: linear.logits(z), x, linear.y)
+
+    lanes = jax.jit(jax.vmap(run, (0, 0, None)))
+    for x in (linear.x, linear.x.astype(jnp.bfloat16)):
+        z = lanes(configs, jax.vmap(jax.random.key)(jnp.arange(3)), x)
+        assert z.dtype == x.dtype
+        np.testing.assert_array_equal(z[0], x)
+        moved = (np.asarray(z, np.float64) - np.asarray(x, np.float64)).reshape(3, 48, 64)
+        order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
+        sizes = np.linalg.norm(moved, order, axis=2)
+        assert (sizes <= np.array([[0], [radius], [2 * radius]]) + 1e-6).all()
+        assert sizes[2].max() > 1.5 * radius
+        assert 0 <= z.min() <= z.max() <= 1
+    alone = jax.jit(run)(jax.tree.map(lambda a: a[1], configs), jax.random.key(1), linear.x)
+    both = lanes(configs, jax.vmap(jax.random.key)(jnp.arange(3)), linear.x)
+    np.testing.assert_allclose(both[1], alone, atol=1e-5)
+
+
+def test_no_gradient_flows(linear):
+    def total(scale):
+        c = SquareConfig(0.1, 3)
+        return square(c)(jax.random.key(0), lambda z: scale * linear.logits(z), linear.x, linear.y).sum()
+
+    assert jax.jit(jax.grad(total))(1.0) == 0
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="norm 'l0' is not known"):
+        SquareConfig(norm="l0")
+    assert SquareConfig(eps=12.0, norm="l1").eps == 12

@@ -1,0 +1,179 @@
+"""The proposals of the Square attack in the L2 and L1 balls: a window of the perturbation is drawn anew.
+
+L2: Andriushchenko et al. (2020), algorithm 3. L1: Croce & Hein (2021), "Mind the box", as in AutoAttack. The
+perturbation in the first of two random windows becomes a mixture of what it was and of a bump, and takes over
+the norm of the second window, which is set to 0, and whatever norm the ball still allows.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn.types import Array, Key
+
+# The bump falls with the distance k from its center like the sum of 1 / j^power over j > k.
+_POWER = {"l2": 2, "l1": 4}
+_TINY = 1e-12  # keeps a quotient of two zeros from being NaN
+_INSIDE = 1 - 1e-6  # the share of an L1 radius that is used, so that rounding does not leave the ball
+_ROUNDS = 60  # at most; a projection takes about ten
+
+
+def window_side(side: Array, height: int, width: int) -> Array:
+    """The window's side for the side of an Linf patch: odd and at least 3, but at most the image's side."""
+    side = jnp.maximum(side, 3)
+    return jnp.minimum(side + (side + 1) % 2, min(height, width))
+
+
+def bumps(side: Array, most: int, norm: str) -> Array:
+    """Two bumps of opposite signs, one in the upper and one in the lower half of a window.
+
+    Args:
+        side: the side of the window, a scalar int of at least 1; may be traced.
+        most: the largest side that can occur.
+        norm: "l2" or "l1".
+
+    Returns:
+        [most, most], of norm 1, and 0 outside of the first ``side`` rows and columns.
+    """
+    row, column = jnp.arange(most)[:, None], jnp.arange(most)[None, :]
+    upper = side // 2  # the number of rows of the upper half
+    inside = (row < side) & (column < side)
+    series = jnp.asarray(np.cumsum(1 / np.arange(1, most // 2 + 2) ** float(_POWER[norm])), jnp.float32)
+    total = jnp.zeros((most, most))
+    for sign, first, rows in ((1, 0, upper), (-1, upper, side - upper)):
+        ring = jnp.maximum(jnp.abs(row - first - rows // 2), jnp.abs(column - side // 2))
+        height = series[side // 2] - jnp.where(ring > 0, series[jnp.maximum(ring - 1, 0)], 0)
+        height = jnp.where(inside & (row >= first) & (row < first + rows), height, 0)
+        total = total + sign * height / jnp.maximum(_norm(height, norm, (0, 1)), _TINY)
+    return total / jnp.maximum(_norm(total, norm, (0, 1)), _TINY)
+
+
+def tiled_start(key: Key, x: Array, eps: Array, norm: str) -> Array:
+    """The first point: bumps in a grid of tiles, about five a side, in each tile turned and signed at random.
+
+    Args:
+        key: the key.
+        x: the images [batch, height, width, channels] in [0, 1].
+        eps: the radius, a scalar or [batch, 1, 1, 1].
+        norm: "l2" or "l1".
+    """
+    batch, height, width, channels = x.shape
+    side = max(height // 5, 1)
+    margin = max(height - 5 * side, 0) // 2
+    # The tile of each row and column, and the place in it; rows and columns outside of the grid are 0.
+    down, across = np.arange(height) - margin, np.arange(width) - margin
+    tiles = (height // side, width // side)
+    covered = ((down >= 0) & (down < tiles[0] * side))[:, None] & ((across >= 0) & (across < tiles[1] * side))
+    down, across = down.clip(0, tiles[0] * side - 1), across.clip(0, tiles[1] * side - 1)
+    straight = bumps(jnp.array(side), side, norm)[down % side][:, across % side]
+    turned = bumps(jnp.array(side), side, norm).T[down % side][:, across % side]
+    coins = jax.random.bernoulli(key, shape=(batch, *tiles, channels + 1))
+    coins = coins[:, down // side][:, :, across // side]
+    bump = jnp.where(coins[..., :1], turned[None, :, :, None], straight[None, :, :, None])
+    delta = jnp.where(coins[..., 1:], bump, -bump) * covered[None, :, :, None]
+    return _into_ball(delta.astype(x.dtype), x, eps, norm)
+
+
+def redraw_window(key: Key, z: Array, x: Array, eps: Array, side: Array, norm: str) -> Array:
+    """A proposal for each example, [batch, height, width, channels].
+
+    Args:
+        key: the key; each example draws its own windows, turn and signs.
+        z: the best points so far.
+        x: the images.
+        eps: the radius, a scalar or [batch, 1, 1, 1].
+        side: the side of the windows, see `window_side`.
+        norm: "l2" or "l1".
+    """
+    batch, height, width, channels = x.shape
+    corner_key, coin_key = jax.random.split(key)
+    free = jnp.stack([height - side + 1, width - side + 1] * 2)[None]
+    corners = jax.random.randint(corner_key, (batch, 4), 0, free)[:, :, None, None]
+    coins = jax.random.bernoulli(coin_key, shape=(batch, 1, 1, channels + 1))
+    down = (
+        jnp.arange(height)[None, :, None] - corners[:, 0],
+        jnp.arange(height)[None, :, None] - corners[:, 2],
+    )
+    across = jnp.arange(width)[None, None] - corners[:, 1], jnp.arange(width)[None, None] - corners[:, 3]
+    first, second = (((d >= 0) & (d < side) & (a >= 0) & (a < side))[..., None] for d, a in zip(down, across))
+    bump = _placed(bumps(side, min(height, width), norm), down[0], across[0], coins[..., 0])[..., None]
+    bump = jnp.where(coins[..., 1:], bump, -bump).astype(x.dtype)
+
+    delta, window = z - x, (1, 2)
+    whole = _norm(delta, norm, (1, 2, 3))
+    old = jnp.where(first, delta, 0)
+    both = _norm(jnp.where(first | second, delta, 0), norm, window)
+    fresh = jnp.where(first, bump, 0) + old / (_norm(old, norm, window) + _TINY)
+    fresh = fresh / (_norm(fresh, norm, window) + _TINY)
+    if norm == "l2":
+        size = jnp.sqrt(jnp.maximum(eps**2 - whole**2, 0) / channels + both**2)
+    else:
+        size = jnp.maximum(eps - whole, 0) + channels * both  # beyond the ball; the projection follows
+    return _into_ball(jnp.where(first, fresh * size, jnp.where(second, 0, delta)), x, eps, norm)
+
+
+def _placed(bump: Array, down: Array, across: Array, turn: Array) -> Array:
+    """The bump [most, most] at each example's window, [batch, height, width]; elsewhere it has no meaning.
+
+    down: the row in the window, [batch, height, 1]. across: the column, [batch, 1, width]. turn: whether
+    rows and columns change places, bool [batch, 1, 1].
+    """
+    most = bump.shape[0]
+    row, column = jnp.clip(down, 0, most - 1), jnp.clip(across, 0, most - 1)
+    index = jnp.where(turn, column * most + row, row * most + column)
+    return bump.reshape(-1)[index]
+
+
+def shrink(delta: Array, x: Array, radius: Array) -> Array:
+    """The perturbation of L1 norm at most ``radius`` and within the box that is nearest to ``delta`` in L2.
+
+    All sizes |delta| fall by one number and are then cut at the box (Croce & Hein 2021). Newton's method
+    finds the number within a bracket, to a relative error of 1e-6 in the norm. Every third round halves
+    the bracket, because Newton's steps alone can be short.
+
+    Args:
+        delta: the perturbation [batch, height, width, channels]; it may leave the box.
+        x: the images, in [0, 1].
+        radius: a scalar or [batch, 1, 1, 1].
+    """
+    size, room = jnp.abs(delta), jnp.where(delta > 0, 1 - x, x)
+    axes = (1, 2, 3)
+
+    def excess(fall: Array) -> Array:
+        return jnp.sum(jnp.clip(size - fall, 0, room), axis=axes, keepdims=True) - radius
+
+    def approach(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        i, low, high, fall, over = carry
+        low, high = jnp.where(over > 0, fall, low), jnp.where(over > 0, high, fall)
+        falling = (size > fall) & (size - fall < room)
+        pace = jnp.sum(falling.astype(size.dtype), axis=axes, keepdims=True)
+        newton = fall + over / jnp.maximum(pace, 1)
+        good = (newton > low) & (newton < high) & (i % 3 < 2)
+        fall = jnp.where(good, newton, (low + high) / 2)
+        return i + 1, low, high, fall, excess(fall)
+
+    def unfinished(carry: tuple[Array, ...]) -> Array:
+        i, _, _, fall, over = carry
+        error = jnp.where(fall > 0, jnp.abs(over), over)  # without a fall the norm may be short
+        return (i < _ROUNDS) & jnp.any(error > 1e-6 * radius)
+
+    low, high = jnp.zeros_like(size[:, :1, :1, :1]), jnp.max(size, axis=axes, keepdims=True)
+    start = jnp.array(0), low, high, low, excess(low)
+    _, _, high, fall, over = jax.lax.while_loop(unfinished, approach, start)
+    fall = jnp.where(over > 1e-6 * radius, high, fall)  # the upper end lies in the ball
+    return jnp.sign(delta) * jnp.clip(size - fall, 0, room)
+
+
+def _into_ball(delta: Array, x: Array, eps: Array, norm: str) -> Array:
+    """x + delta, scaled to the sphere (L2) or projected into the ball (L1), and in the box."""
+    if norm == "l1":
+        return jnp.clip(x + shrink(delta, x, eps * _INSIDE), 0, 1)
+    return jnp.clip(x + eps * delta / (_norm(delta, norm, (1, 2, 3)) + _TINY), 0, 1)
+
+
+def _norm(delta: Array, norm: str, axes: tuple[int, ...]) -> Array:
+    if norm == "l1":
+        return jnp.sum(jnp.abs(delta), axis=axes, keepdims=True)
+    return jnp.sqrt(jnp.sum(delta**2, axis=axes, keepdims=True))
