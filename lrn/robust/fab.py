@@ -15,9 +15,9 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.boundary import likeliest_wrong, linearize, linearize_nearest
-from lrn.robust.hyperplane import NORMS, length, nearest_move
+from lrn.robust.hyperplane import length, nearest_move
 from lrn.robust.losses import is_correct
-from lrn.robust.norms import by_example, narrow, widen
+from lrn.robust.norms import NORMS, by_example, narrow, widen
 from lrn.types import Array, Key
 
 

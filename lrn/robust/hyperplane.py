@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.robust.norms import NORMS
 from lrn.types import Array
 
-NORMS = ("linf", "l2", "l1")
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 
 

@@ -15,9 +15,8 @@ import numpy as np
 from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples
-from lrn.robust.hyperplane import NORMS
 from lrn.robust.losses import margin
-from lrn.robust.norms import by_example, narrow, widen
+from lrn.robust.norms import NORMS, by_example, narrow, widen
 from lrn.robust.square_windows import redraw_window, tiled_start, window_side
 from lrn.types import Array, Key
 

@@ -11,8 +11,8 @@ from scipy.optimize import brentq
 
 from lrn.config import stack
 from lrn.robust.fab import FABConfig, advance, fab, minimal
-from lrn.robust.hyperplane import NORMS
 from lrn.robust.losses import is_correct
+from lrn.robust.norms import NORMS
 from tests import plain
 
 RNG = np.random.default_rng(4)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, linprog
 
-from lrn.robust.hyperplane import NORMS, length, nearest_move
+from lrn.robust.hyperplane import length, nearest_move
+from lrn.robust.norms import NORMS
 
 ROWS, DIM = 60, 7
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from lrn.config import stack
-from lrn.robust.hyperplane import NORMS
 from lrn.robust.losses import is_correct
-from lrn.robust.norms import distance
+from lrn.robust.norms import NORMS, distance
 from lrn.robust.square import SquareConfig, patch_sides, search, square
 
 
