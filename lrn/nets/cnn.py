@@ -1,4 +1,4 @@
-"""A small convolutional network: layers of convolution, pooling and ReLU, followed by dense layers."""
+"""A small convolutional network: convolutions that halve the image, each with a ReLU, then dense layers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lrn import check
 from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
 from lrn.nets.conv import conv2d, in_blocks, max_pool
@@ -14,13 +15,17 @@ from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Key, Net
 
+DOWN = ("pool", "stride")
+
 
 class CNN(nn.Module):
-    """3x3 convolutions, each followed by max pooling that halves the image, and a dense head."""
+    """Convolutions that halve the image, by max pooling or by their stride, and a dense head."""
 
     classes: int
     widths: Sequence[int] = (32, 64)
     hidden: Sequence[int] = ()
+    kernel: int = 3
+    down: str = "pool"
     dropout: float = 0.0
     mean: PerChannel = None
     std: PerChannel = None
@@ -29,20 +34,23 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Map images [batch, height, width, channels] to [batch, classes]."""
-        images("x", x, least=2 ** len(self.widths))
+        images("x", x, least=2 ** len(self.widths) if self.down == "pool" else 1)
         x = normalize(x, self.mean, self.std)
-        layers, sizes = [], []
+        layers, sizes, pooled = [], [], self.down == "pool"
         rows, columns, channels = x.shape[1:]
         for i, width in enumerate(self.widths):
-            layers.append(self.param(f"conv_{i}", _init_conv, channels, width))
-            sizes.append(convolution.patch_bytes((rows, columns), (3, 3), channels, x.dtype))
-            rows, columns, channels = rows // 2, columns // 2, width
+            layers.append(self.param(f"conv_{i}", _init_conv, self.kernel, channels, width))
+            halves = rows // 2 if pooled else -(-rows // 2), columns // 2 if pooled else -(-columns // 2)
+            outputs = (rows, columns) if pooled else halves
+            sizes.append(convolution.patch_bytes(outputs, (self.kernel, self.kernel), channels, x.dtype))
+            (rows, columns), channels = halves, width
 
         def features(x: Array) -> Array:
             for layer in layers:
+                x = conv2d(x, layer["kernel"], stride=1 if pooled else 2, conv=self.conv)
                 # Bias and ReLU are monotone, so pooling before them gives the same for a quarter of the work.
-                pooled = max_pool(conv2d(x, layer["kernel"], conv=self.conv))
-                x = nn.relu(pooled + layer["bias"].reshape(1, 1, 1, -1))
+                x = max_pool(x) if pooled else x
+                x = nn.relu(x + layer["bias"].reshape(1, 1, 1, -1))
             return x
 
         # Each block of examples goes through all layers before the next block, so activations
@@ -56,8 +64,8 @@ class CNN(nn.Module):
         return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
-def _init_conv(key: Key, channels: int, features: int) -> dict[str, Array]:
-    kernel = he_normal(key, (3, 3, channels, features))
+def _init_conv(key: Key, size: int, channels: int, features: int) -> dict[str, Array]:
+    kernel = he_normal(key, (size, size, channels, features))
     return {"kernel": kernel, "bias": jnp.zeros(features)}
 
 
@@ -66,6 +74,8 @@ def cnn(
     widths: Sequence[int] = (32, 64),
     hidden: Sequence[int] = (),
     *,
+    kernel: int = 3,
+    down: str = "pool",
     dropout: float = 0.0,
     mean: PerChannel = None,
     std: PerChannel = None,
@@ -73,10 +83,16 @@ def cnn(
 ) -> Net:
     """A small CNN on images [batch, height, width, channels] with sides of at least 2 ** len(widths) pixels.
 
+    ``cnn(10, (16, 32), (100,), kernel=4, down="stride")`` is the network of Wong & Kolter (2018) for MNIST,
+    which work on robustness uses since: 166,406 parameters at 28 x 28 pixels.
+
     Args:
         classes: the number of outputs.
-        widths: the channels of the 3x3 convolutions; 2x2 max pooling follows each convolution.
+        widths: the channels of the convolutions, each of which halves the image.
         hidden: the widths of the dense layers before the last layer.
+        kernel: the rows and columns of the convolutions.
+        down: the way to halve the image: "pool", by 2x2 max pooling after a convolution of stride 1; or
+            "stride", by a convolution of stride 2, with a quarter of the work.
         dropout: the probability that an input of a dense layer is dropped in training, in [0,
             1); may be traced.
         mean: subtracted from the pixels: one number, or one for each channel.
@@ -88,5 +104,7 @@ def cnn(
             images, or the images are too small.
     """
     check_network(classes, dropout, mean, std, widths=widths, hidden=hidden)
+    check.integer("kernel", kernel, 1)
+    check.choice("down", down, DOWN)
     convolution.resolve(conv)
-    return from_flax(CNN(classes, tuple(widths), tuple(hidden), dropout, mean, std, conv))
+    return from_flax(CNN(classes, tuple(widths), tuple(hidden), kernel, down, dropout, mean, std, conv))
