@@ -26,9 +26,9 @@ Bounds = tuple[Array, Array]  # the lower and the upper bounds of the same value
 class Certifier(Protocol):
     """``certifier(logits_fn, x, y) -> margins``: lower bounds of z_y - z_j over the ball.
 
-    The margins are [batch, classes], with 0 at the true class. Inputs and errors are those of an `Attack`; under jit,
-    where values cannot be read, the margins of an example with a bad pixel or label are NaN.
-    `read_layers` says which networks can be read.
+    The margins are [batch, classes], with 0 at the true class. Inputs and errors are those of an `Attack`;
+    under jit, where values cannot be read, the margins of an example with a bad pixel or label are NaN.
+    `lrn.robust.read_layers` says which networks can be read.
     """
 
     def __call__(self, logits_fn: LogitsFn, x: Array, y: Array, /) -> Array:
