@@ -110,9 +110,9 @@ def exact_robustness(logits_fn: LogitsFn, x: Array, y: Array, config: OracleConf
 def exact_distance(logits_fn: LogitsFn, x: Array, y: Array, config: OracleConfig) -> np.ndarray:
     """The Linf distance from each example to the nearest input in [0, 1] that fools the network, float64 [n].
 
-    The distance is 0 where the network is wrong at once, inf where no input within ``config.eps`` fools it, and NaN
-    where the time was short. The time grows quickly with ``config.eps``; ``margins`` and ``tolerance`` are
-    unused. The arguments and errors are those of `exact_robustness`.
+    The distance is 0 where the network is wrong at once, inf where no input within ``config.eps`` fools it,
+    and NaN where the time was short. The time grows quickly with ``config.eps``. ``margins`` and
+    ``tolerance`` are unused. The arguments and errors are those of `exact_robustness`.
     """
     network, judge, images, labels = _prepare(logits_fn, x, y)
     found = [_distance(network, judge, image, int(label), config) for image, label in zip(images, labels)]
