@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
 from lrn.robust.attack import LogitsFn, check_eps, check_examples
 from lrn.robust.dense_network import Affine, dense_layers, descend, hidden_bounds, logits_of, margin_bounds
 from lrn.robust.mixed_integer import Program
-from lrn.types import Array
 
 
 @config
@@ -84,7 +84,9 @@ class _Found(NamedTuple):
     lower: float
 
 
-def exact_robustness(logits_fn: LogitsFn, x: Array, y: Array, config: OracleConfig) -> ExactRobustness:
+def exact_robustness(
+    logits_fn: LogitsFn, x: ArrayLike, y: ArrayLike, config: OracleConfig
+) -> ExactRobustness:
     """Decide for each example whether any input in the ball and in the box fools the network.
 
     Args:
@@ -107,7 +109,7 @@ def exact_robustness(logits_fn: LogitsFn, x: Array, y: Array, config: OracleConf
     return ExactRobustness(robust, fooled, x_adv, margin, lower, np.array(seconds))
 
 
-def exact_distance(logits_fn: LogitsFn, x: Array, y: Array, config: OracleConfig) -> np.ndarray:
+def exact_distance(logits_fn: LogitsFn, x: ArrayLike, y: ArrayLike, config: OracleConfig) -> np.ndarray:
     """The Linf distance from each example to the nearest input in [0, 1] that fools the network, float64 [n].
 
     The distance is 0 where the network is wrong at once, inf where no input within ``config.eps`` fools it,

@@ -1,6 +1,7 @@
 """IBP and CROWN: plain NumPy, closed forms, samples and vertices of the ball, and planted errors."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,9 @@ from lrn.robust.read_layers import read_layers
 RNG = np.random.default_rng(4)
 SIZES = (3, 5, 4, 3)
 WEIGHTS = [(RNG.normal(size=(a, b)), 0.3 * RNG.normal(size=b)) for a, b in itertools.pairwise(SIZES)]
-X = RNG.uniform(size=(12, 3)).astype(np.float32)
+X: Any = RNG.uniform(size=(12, 3)).astype(np.float32)
 X[0] = [0.02, 0.97, 0.5]  # near two faces of the box
-Y = RNG.integers(0, 3, 12)
+Y: Any = RNG.integers(0, 3, 12)
 EPS = 0.15
 
 
@@ -239,8 +240,8 @@ def test_a_planted_error_shows_on_samples(monkeypatch, planted):
 @pytest.mark.parametrize("intermediate", ["crown", "ibp"])
 def test_convolution_and_max_pooling_are_sound(intermediate):
     net = nets.cnn(3, (2, 2), (3,), conv="lax")
-    x = np.random.default_rng(2).uniform(size=(2, 6, 6, 1)).astype(np.float32)
-    y = np.array([0, 2])
+    x: Any = np.random.default_rng(2).uniform(size=(2, 6, 6, 1)).astype(np.float32)
+    y: Any = np.array([0, 2])
 
     @jax.jit
     def run(key):
@@ -276,7 +277,9 @@ def test_eps_by_example_and_swept():
 
 
 def test_certified_refuses_ties_nan_and_labels_out_of_range():
-    margins = np.float32([[0, 1, 2], [0, 0, 2], [0, np.nan, 2], [np.nan] * 3, [1, 2, 3], [5, -1, 3]])
+    margins = np.array(
+        [[0, 1, 2], [0, 0, 2], [0, np.nan, 2], [np.nan] * 3, [1, 2, 3], [5, -1, 3]], np.float32
+    )
     found = certified(jnp.asarray(margins), jnp.array([0, 0, 0, 0, 7, 1]))
     np.testing.assert_array_equal(found, [True, False, False, False, False, True])
 

@@ -1,6 +1,8 @@
 """The oracle against an enumeration of all activation patterns, vertices, attacks and certificates."""
 
 import itertools
+import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ from lrn.robust.pgd import PGDConfig, pgd
 from lrn.robust.rs_fgsm import RSFGSMConfig, rs_fgsm
 
 RNG = np.random.default_rng(8)
-X = RNG.uniform(size=(10, 2)).astype(np.float32)
+X: Any = RNG.uniform(size=(10, 2)).astype(np.float32)
 SIZES = {"one": (2, 4, 3), "two": (2, 2, 2, 3)}
 
 
@@ -122,7 +124,7 @@ def test_the_distance_is_the_enumerations():
 
 
 def test_a_linear_network_has_a_closed_form():
-    w, x = np.float32([[1.0, -2.0], [0.5, 1.5]]), np.float32([[0.5, 0.5], [0.05, 0.6]])
+    w, x = np.array([[1.0, -2.0], [0.5, 1.5]], np.float32), np.array([[0.5, 0.5], [0.05, 0.6]], np.float32)
     logits = lambda z: z @ jnp.asarray(w)  # noqa: E731
     row = (w[:, 0] - w[:, 1]).astype(np.float64)
     low, high = np.maximum(x - 0.1, 0), np.minimum(x + 0.1, 1)
@@ -134,10 +136,10 @@ def test_a_linear_network_has_a_closed_form():
 
 def test_a_tie_counts_as_wrong():
     logits = lambda z: jnp.maximum(z, 0)  # noqa: E731
-    exact = exact_robustness(logits, np.float32([[0.5, 0.5]]), np.array([0]), OracleConfig(0.0))
+    exact = exact_robustness(logits, np.array([[0.5, 0.5]], np.float32), np.array([0]), OracleConfig(0.0))
     assert exact.fooled[0]
     assert not exact.robust[0]
-    close = np.float32([[0.5, 0.49999]])  # right by less than the tolerance
+    close = np.array([[0.5, 0.49999]], np.float32)  # right by less than the tolerance
     exact = exact_robustness(logits, close, np.array([0]), OracleConfig(0.0))
     assert not exact.fooled[0]
     assert not exact.robust[0]
@@ -158,7 +160,7 @@ def test_wrong_bounds_would_show(monkeypatch):
 
 
 def test_what_it_refuses():
-    x = np.zeros((1, 4, 4, 1), np.float32)
+    x = jnp.zeros((1, 4, 4, 1))
     net = nets.cnn(3, (2,))
     params, state = net.init(jax.random.key(0), x)
     with pytest.raises(ValueError, match="without max pooling"):
@@ -173,10 +175,11 @@ def bracket(eps=0.1, count=100, steps=1500):
     """Which of the first ``count`` test digits each method calls robust, for eight small networks.
 
     Four networks are trained on clean and four on RS-FGSM's digits. ``print(table(bracket()))`` shows
-    the shares: clean, attacked (PGD, 50 steps), exact (proven), open (undecided), crown and ibp.
+    the shares: clean, attacked (PGD, 50 steps), exact (proven), open (undecided), crown and ibp; then the
+    processor seconds of the oracle an example, and the longest time of one.
     """
     digits, held_out = data.load("digits", "train"), data.load("digits", "test")
-    x, y = data.as_float(held_out["image"])[:count], np.asarray(held_out["label"])[:count]
+    x, y = jnp.asarray(data.as_float(held_out["image"][:count])), jnp.asarray(held_out["label"][:count])
     net, rows = nets.mlp(10, (24, 24)), []
     config = AdversarialTrainingConfig("adam", 0.005, steps=steps)
     for kind, attack in (("standard", None), ("adversarial", rs_fgsm(RSFGSMConfig(eps)))):
@@ -201,20 +204,25 @@ def bracket(eps=0.1, count=100, steps=1500):
         for seed in range(4):
             params = jax.tree.map(lambda p, i=seed: p[0, i], trained.state.params)  # [arms, seeds, ...]
             masks = {name: np.asarray(mask) for name, mask in judged(params).items()}
-            exact = exact_robustness(lambda z, p=params: net.apply(p, (), z)[0], x, y, OracleConfig(eps))
-            masks |= {"exact": exact.robust, "open": ~exact.robust & ~exact.fooled}
-            rows.append({"kind": kind, "seed": seed, "masks": masks, "seconds": exact.seconds})
+            start, logits = time.process_time(), lambda z, p=params: net.apply(p, (), z)[0]
+            exact = exact_robustness(logits, x, y, OracleConfig(eps))
+            cpu = (time.process_time() - start) / count
+            reached = np.abs(exact.x_adv - np.asarray(x)).max(axis=(1, 2, 3)) <= eps + 1e-7
+            wrong = ~np.asarray(is_correct(logits(jnp.asarray(exact.x_adv)), y))
+            masks |= {"exact": exact.robust, "fooled": reached & wrong, "open": ~exact.robust & ~exact.fooled}
+            rows.append(
+                {"kind": kind, "seed": seed, "masks": masks, "cpu": cpu, "slowest": exact.seconds.max()}
+            )
     return rows
 
 
 def table(rows):
     """The shares of `bracket` as text."""
     names = ("clean", "attacked", "exact", "open", "crown", "ibp")
-    lines = ["kind         seed " + " ".join(f"{n:>8}" for n in names) + "  s mean   s max"]
+    lines = ["kind         seed " + " ".join(f"{n:>8}" for n in names) + "  cpu s   max s"]
     for row in rows:
         shares = " ".join(f"{row['masks'][n].mean():8.2f}" for n in names)
-        seconds = row["seconds"]
-        lines.append(f"{row['kind']:12} {row['seed']:4} {shares} {seconds.mean():7.3f} {seconds.max():7.2f}")
+        lines.append(f"{row['kind']:12} {row['seed']:4} {shares} {row['cpu']:7.3f} {row['slowest']:7.2f}")
     return "\n".join(lines)
 
 
@@ -229,7 +237,9 @@ def test_no_attack_beats_the_oracle_and_no_certificate_exceeds_it():
         assert not (masks["crown"] & ~(masks["exact"] | masks["open"])).any()
         assert not (masks["ibp"] & ~(masks["crown"])).any()
         assert masks["open"].mean() <= 0.02
-        assert masks["attacked"].mean() - masks["exact"].mean() <= 0.05 + masks["open"].mean()
+        # The inputs found for all other examples fool the network, also where PGD finds none. (On networks
+        # without adversarial training PGD with 50 steps misses up to nine of a hundred.)
+        np.testing.assert_array_equal(masks["fooled"], ~masks["exact"] & ~masks["open"])
     share = {
         kind: np.mean([row["masks"]["exact"].mean() for row in rows if row["kind"] == kind])
         for kind in ("standard", "adversarial")

@@ -1,5 +1,7 @@
 """Layers read from a network's program: the networks' values, absolute weights, and what is refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,8 @@ from lrn import nets
 from lrn.robust.read_layers import read_layers
 from lrn.robust.relu_network import forward
 
-X = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)
-W = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+X: Any = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)
+W: Any = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
 
 NETS = {
     "mlp": (nets.mlp(5, (6, 4), mean=0.3, std=(0.5,), dropout=0.2), ["relu", "relu", "none"]),
@@ -49,7 +51,7 @@ def test_the_layers_give_the_networks_logits_and_gradients(name):
 
 def test_layers_of_other_forms():
     """Subtraction from a constant, negation, normalization, average pooling, and maxima over axes."""
-    factor, mean = np.float32([-1.5, 2.0, -0.5, 1.0] * 2), np.float32(np.arange(8) / 8)
+    factor, mean = np.array([-1.5, 2.0, -0.5, 1.0] * 2, np.float32), np.arange(8, dtype=np.float32) / 8
 
     def logits(z):
         h = -(1 - z[..., 0])  # [batch, 8, 8]
@@ -61,13 +63,11 @@ def test_layers_of_other_forms():
 
     layers = read_layers(logits, X)
     np.testing.assert_allclose(forward(layers, X), logits(X), atol=1e-6)
-    radius = np.full((8, 8, 1), 0.1, np.float32)
+    radius = jnp.full((8, 8, 1), 0.1)
     wanted = np.broadcast_to(0.1 * np.abs(factor) / np.sqrt(2), (8, 8))
     np.testing.assert_allclose(layers[0].spread(radius), wanted, rtol=1e-5)
-    np.testing.assert_allclose(
-        layers[1].spread(np.ones((8, 8), np.float32)).max(axis=-1), np.ones(8), rtol=1e-6
-    )
-    assert layers[1].spread(np.ones((8, 8), np.float32)).min() == 0  # padding has no radius
+    np.testing.assert_allclose(layers[1].spread(jnp.ones((8, 8))).max(axis=-1), np.ones(8), rtol=1e-6)
+    assert layers[1].spread(jnp.ones((8, 8))).min() == 0  # padding has no radius
 
 
 def flat(z):
