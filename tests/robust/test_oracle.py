@@ -204,11 +204,11 @@ def bracket(eps=0.1, count=100, steps=1500):
         for seed in range(4):
             params = jax.tree.map(lambda p, i=seed: p[0, i], trained.state.params)  # [arms, seeds, ...]
             masks = {name: np.asarray(mask) for name, mask in judged(params).items()}
-            start, logits = time.process_time(), lambda z, p=params: net.apply(p, (), z)[0]
-            exact = exact_robustness(logits, x, y, OracleConfig(eps))
+            start, network_of = time.process_time(), lambda z, p=params: net.apply(p, (), z)[0]
+            exact = exact_robustness(network_of, x, y, OracleConfig(eps))
             cpu = (time.process_time() - start) / count
             reached = np.abs(exact.x_adv - np.asarray(x)).max(axis=(1, 2, 3)) <= eps + 1e-7
-            wrong = ~np.asarray(is_correct(logits(jnp.asarray(exact.x_adv)), y))
+            wrong = ~np.asarray(is_correct(network_of(jnp.asarray(exact.x_adv)), y))
             masks |= {"exact": exact.robust, "fooled": reached & wrong, "open": ~exact.robust & ~exact.fooled}
             rows.append(
                 {"kind": kind, "seed": seed, "masks": masks, "cpu": cpu, "slowest": exact.seconds.max()}
