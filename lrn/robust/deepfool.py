@@ -14,6 +14,9 @@ from lrn.robust.norms import distance, narrow, steepest_direction, widen
 from lrn.types import Array, Key
 
 NORMS = ("linf", "l2")
+# Added to the length of every step, as in the authors' code. Where the box cuts steps off, they approach the
+# boundary by a share of the way each, and would never cross it.
+_EXTRA = 1e-4
 
 
 @config
@@ -62,10 +65,10 @@ def deepfool(config: DeepFoolConfig) -> Attack:
 def minimal(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: DeepFoolConfig) -> Closest:
     """The first adversarial example on DeepFool's path for each example, whatever ``config.eps``.
 
-    A step is |f_k| / |w_k|_2^2 w_k (L2), or |f_k| / |w_k|_1 sign(w_k) (Linf), where f_k is the difference of
-    the logits of class k and of the true class, and w_k its gradient. Both are taken at the present point,
-    clip(x + (1 + overshoot) * sum of the steps, 0, 1). k is the class with the shortest step. An example
-    stops once the network is wrong. The loop ends when all examples have stopped, so the function has
+    A step has the length |f_k| / |w_k|_2 + 1e-4 along w_k / |w_k|_2 (L2), or |f_k| / |w_k|_1 + 1e-4 along
+    sign(w_k) (Linf), where f_k is the difference of the logits of class k and of the true class, and w_k its
+    gradient. Both are taken at the present point, clip(x + (1 + overshoot) * sum of the steps, 0, 1). k is
+    the class with the shortest step. An example stops once the network is wrong. The loop ends when all examples have stopped, so the function has
     no reverse-mode derivative.
 
     Args:
@@ -130,5 +133,5 @@ def _to_boundary(logits_fn: LogitsFn, z: Array, x: Array, y: Array, others: Arra
     nearest = jnp.argmin(distances, axis=0)[None]
     gradient = jnp.take_along_axis(gradients, nearest.reshape(1, -1, *(1,) * (x.ndim - 1)), axis=0)[0]
     length = jnp.take_along_axis(distances, nearest, axis=0)[0]
-    length = jnp.where(jnp.isfinite(length), length, 0).reshape(-1, *(1,) * (x.ndim - 1))
+    length = jnp.where(jnp.isfinite(length), length + _EXTRA, 0).reshape(-1, *(1,) * (x.ndim - 1))
     return length * steepest_direction(gradient, norm)

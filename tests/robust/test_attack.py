@@ -12,7 +12,10 @@ import pytest
 from lrn import check
 from lrn.config import stack
 from lrn.robust.attack import check_batch, no_attack
+from lrn.robust.carlini_wagner import CarliniWagnerConfig, carlini_wagner
+from lrn.robust.deepfool import DeepFoolConfig, deepfool
 from lrn.robust.fgsm import FGSMConfig, fgsm
+from lrn.robust.hop_skip_jump import HopSkipJumpConfig, hop_skip_jump
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance
 from lrn.robust.pgd import PGDConfig, pgd
@@ -26,7 +29,16 @@ ATTACKS = {
     "pgd": (pgd, PGDConfig(step_size=0.05, steps=3, restarts=2)),
     "pgd_l2_last": (pgd, PGDConfig(step_size=0.3, steps=3, norm="l2", keep="last", loss="margin")),
     "square": (square, SquareConfig(queries=30)),
+    "carlini_wagner": (
+        carlini_wagner,
+        CarliniWagnerConfig(step_size=0.1, initial_c=0.1, searches=3, steps=20),
+    ),
+    "deepfool": (deepfool, DeepFoolConfig(steps=20)),
+    "deepfool_linf": (deepfool, DeepFoolConfig(steps=20, norm="linf")),
+    "hop_skip_jump": (hop_skip_jump, HopSkipJumpConfig(steps=6, first_draws=40)),
+    "hop_skip_jump_linf": (hop_skip_jump, HopSkipJumpConfig(steps=6, first_draws=40, norm="linf")),
 }
+DETERMINISTIC = ("fgsm", "fgm_l2", "carlini_wagner", "deepfool", "deepfool_linf")
 EPS = (0.0, 0.1, 0.3)
 
 
@@ -97,7 +109,7 @@ def test_jit_equals_eager(case):
 def test_keys_matter_exactly_where_the_attack_is_random(case):
     config, key, params = case.lane(2)
     same = np.array_equal(case.run(config, key, params), case.run(config, jax.random.key(7), params))
-    assert same == (case.name in ("fgsm", "fgm_l2"))
+    assert same == (case.name in DETERMINISTIC)
 
 
 def test_accuracy_falls(case):
