@@ -68,8 +68,8 @@ def minimal(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: DeepFoolC
     A step has the length |f_k| / |w_k|_2 + 1e-4 along w_k / |w_k|_2 (L2), or |f_k| / |w_k|_1 + 1e-4 along
     sign(w_k) (Linf), where f_k is the difference of the logits of class k and of the true class, and w_k its
     gradient. Both are taken at the present point, clip(x + (1 + overshoot) * sum of the steps, 0, 1). k is
-    the class with the shortest step. An example stops once the network is wrong. The loop ends when all examples have stopped, so the function has
-    no reverse-mode derivative.
+    the class with the shortest step. An example stops once the network is wrong. The loop ends when all
+    examples have stopped, so the function has no reverse-mode derivative.
 
     Args:
         key: unused, because the attack is deterministic.

@@ -159,7 +159,12 @@ def minimal(
 
 def _where(condition: Array, a: Array, b: Array) -> Array:
     """``a`` [batch, ...] where the condition [batch] holds, ``b`` elsewhere."""
-    return jnp.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+    return jnp.where(_spread(condition, a), a, b)
+
+
+def _spread(values: Array, z: Array) -> Array:
+    """Values [batch] in a form that broadcasts over ``z`` [batch, ...]."""
+    return values.reshape(-1, *(1,) * (z.ndim - 1))
 
 
 def _noise(key: Key, wrong: Decide, original: Array, starts: int) -> Array:
@@ -195,8 +200,8 @@ def _to_boundary(wrong: Decide, z: Array, original: Array, norm: str) -> Array:
 
     def at(share: Array) -> Array:
         if norm == "l2":
-            return original + share.reshape(-1, *(1,) * (z.ndim - 1)) * (z - original)
-        radius = (share * farthest).reshape(-1, *(1,) * (z.ndim - 1))
+            return original + _spread(share, z) * (z - original)
+        radius = _spread(share * farthest, z)
         return jnp.clip(z, original - radius, original + radius)
 
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -217,7 +222,7 @@ def _gradient(key: Key, wrong: Decide, z: Array, width: Array, count: Array) -> 
     wrong and -1 elsewhere; the mean of phi is left out where phi is constant. u is uniform on the unit
     sphere, and the box cuts it off.
     """
-    width = width.reshape(-1, *(1,) * (z.ndim - 1))
+    width = _spread(width, z)
 
     def draw(i: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         weighted, plain, total = sums
@@ -233,10 +238,6 @@ def _gradient(key: Key, wrong: Decide, z: Array, width: Array, count: Array) -> 
     mean = total / count
     baseline = jnp.where(jnp.abs(mean) == 1, 0, mean)
     return (weighted - _spread(baseline, z) * plain) / count
-
-
-def _spread(values: Array, z: Array) -> Array:
-    return values.reshape(-1, *(1,) * (z.ndim - 1))
 
 
 def _advance(wrong: Decide, z: Array, direction: Array, size: Array, active: Array, halvings: int) -> Array:

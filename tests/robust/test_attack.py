@@ -39,6 +39,7 @@ ATTACKS = {
     "hop_skip_jump_linf": (hop_skip_jump, HopSkipJumpConfig(steps=6, first_draws=40, norm="linf")),
 }
 DETERMINISTIC = ("fgsm", "fgm_l2", "carlini_wagner", "deepfool", "deepfool_linf")
+NEAREST = ("carlini_wagner", "deepfool", "deepfool_linf", "hop_skip_jump", "hop_skip_jump_linf")
 EPS = (0.0, 0.1, 0.3)
 
 
@@ -85,7 +86,8 @@ def test_stays_in_ball_and_box(case):
     norm = getattr(case.configs[0], "norm", "linf")
     for x_adv, config in zip(case.lanes, case.configs):
         assert distance(x_adv, case.x, norm).max() <= config.eps + 1e-6
-    assert distance(case.lanes[2], case.x, norm).max() > 0.5 * case.configs[2].eps
+    least = 0.2 if case.name in NEAREST else 0.5
+    assert distance(case.lanes[2], case.x, norm).max() > least * case.configs[2].eps
 
 
 def test_eps_zero_is_identity(case):
