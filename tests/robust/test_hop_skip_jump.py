@@ -91,6 +91,31 @@ def test_the_estimate_is_equation_16():
     np.testing.assert_allclose(np.asarray(ours).reshape(8, 8), exact, atol=1e-5)
 
 
+def test_a_step_is_halved_until_the_network_is_wrong():
+    z, direction = jnp.zeros((5, 2)), jnp.tile(jnp.array([[1.0, 0.0]]), (5, 1))
+    reach = np.array([2.0, 0.3, 0.12, 0.001, 2.0])  # the network is wrong up to here
+    active = jnp.array([True, True, True, True, False])
+    moved = module._advance(lambda z: z[:, 0] <= reach, z, direction, jnp.full(5, 0.8), active, 5)
+    np.testing.assert_allclose(moved[:, 0], [0.8, 0.2, 0.1, 0, 0], atol=1e-6)  # .8 / 2^4 is above .001
+    np.testing.assert_array_equal(moved[:, 1], 0)
+
+
+def test_widths_follow_the_distance(monkeypatch):
+    seen, true = [], module._gradient
+
+    def recorded(key, wrong, z, width, count):
+        size = jnp.sqrt(jnp.sum((z - X) ** 2, axis=(1, 2, 3)))
+        jax.debug.callback(lambda *v: seen.append([np.asarray(a) for a in v]), width, size, count)
+        return true(key, wrong, z, width, count)
+
+    monkeypatch.setattr(module, "_gradient", recorded)
+    run(HopSkipJumpConfig(steps=3, first_draws=10, first_width=0.07)).x.block_until_ready()
+    jax.effects_barrier()
+    np.testing.assert_array_equal(sorted(int(count) for *_, count in seen), [10, 14, 17])
+    for width, size, count in seen:
+        np.testing.assert_allclose(width, 0.07 if count == 10 else size / 8, rtol=1e-5)
+
+
 def test_starts_from_given_points_and_reports_what_has_none():
     def stubborn(z):  # wrong where the first pixel is above .95, which noise rarely draws
         sure = jnp.where(z[:, 0, 0, 0] > 0.95, -1.0, 1.0)[:, None]
