@@ -10,6 +10,7 @@ from scipy.signal import correlate
 from scipy.special import erf
 
 from lrn import nets
+from lrn.types import Net
 
 KEY = jax.random.key(0)
 
@@ -41,7 +42,7 @@ SMALL = {
 NETS = pytest.mark.parametrize("net", [pytest.param(net, id=name) for name, net in SMALL.items()])
 
 
-def count(net: nets.Net, size: int, channels: int = 3) -> int:
+def count(net: Net, size: int, channels: int = 3) -> int:
     params, _ = jax.eval_shape(net.init, KEY, jnp.zeros((2, size, size, channels)))
     return sum(p.size for p in jax.tree.leaves(params))
 

@@ -1,5 +1,7 @@
 """Carlini & Wagner against a closed form, foolbox, and its search in NumPy float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +101,7 @@ def test_is_the_papers_search(targeted):
     x = INTERIOR.astype(np.float32)
     y = np.argmax(curved(x), 1)
     y[0] = (y[0] + 1) % 4  # wrong from the start
-    target = np.argsort(curved(x), 1)[:, -2] if targeted else None
+    target: Any = np.argsort(curved(x), 1)[:, -2] if targeted else None
     config = CarliniWagnerConfig(confidence=0.05, step_size=0.05, initial_c=0.02, searches=5, steps=12)
     found = jax.jit(lambda: minimal(KEY, curved32, jnp.asarray(x), jnp.asarray(y), config, target))()
     exact = reference(x.astype(np.float64), y, target, config)
@@ -134,7 +136,7 @@ def test_confidence_and_targets_are_reached():
 
 def test_the_attack_takes_targets_and_jit_is_eager():
     x, y = jnp.asarray(INTERIOR[:2], jnp.float32), np.argmax(curved(INTERIOR[:2]), 1)
-    targets = np.argsort(curved(INTERIOR[:2]), 1)[:, -2]
+    targets: Any = np.argsort(curved(INTERIOR[:2]), 1)[:, -2]
     attack = carlini_wagner(CarliniWagnerConfig(step_size=0.3, initial_c=10.0, searches=1, steps=3), targets)
     eager = attack(KEY, curved32, x, y)
     np.testing.assert_allclose(jax.jit(attack, static_argnums=1)(KEY, curved32, x, y), eager, atol=1e-5)

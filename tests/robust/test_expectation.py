@@ -1,5 +1,7 @@
 """Expectation over transformation: its steps in NumPy, its draws, and accuracies in closed form."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,9 +21,9 @@ from lrn.robust.norms import distance
 from lrn.robust.pgd import PGDConfig, ascend, pgd
 
 RNG = np.random.default_rng(0)
-X = RNG.uniform(0.3, 0.7, (5, 3, 2)).astype(np.float32)
+X: Any = RNG.uniform(0.3, 0.7, (5, 3, 2)).astype(np.float32)
 WEIGHTS = RNG.normal(size=(6, 3)).astype(np.float32)
-Y = np.array([0, 1, 2, 0, 1])
+Y: Any = np.array([0, 1, 2, 0, 1])
 
 
 def masked(key, z):
@@ -118,7 +120,7 @@ def test_more_draws_attack_a_noisy_gradient_better():
     for samples in (1, 100):
         config = PGDConfig(0.2, 0.05, 8, random_start=False, keep="last", loss="margin")
         attack = expectation_pgd(config, samples)
-        x_adv = jax.jit(lambda key, a=attack: a(key, noisy, X, np.zeros(5, int)))(jax.random.key(0))
+        x_adv = jax.jit(lambda key, a=attack: a(key, noisy, X, 0 * Y))(jax.random.key(0))
         assert distance(x_adv, jnp.asarray(X), "linf").max() <= 0.2 + 1e-6
         sums.append(float(np.mean(np.sum(X - np.asarray(x_adv), (1, 2)))))
     assert sums[1] > 0.75  # the optimum is 1.2
@@ -159,8 +161,8 @@ def threshold(key, z):
 
 
 def test_accuracy_is_the_mean_over_new_draws():
-    x = np.linspace(0.3, 0.7, 9, dtype=np.float32)[:, None]
-    y = np.ones(9, int)
+    x: Any = np.linspace(0.3, 0.7, 9, dtype=np.float32)[:, None]
+    y: Any = np.ones(9, int)
     exact = norm.cdf((x[:, 0] - 0.5) / 0.1)
     share = jax.jit(lambda key: share_correct(key, threshold, x, y, 4000))(jax.random.key(0))
     assert (np.abs(share - exact) <= 4 * np.sqrt(exact * (1 - exact) / 4000) + 1e-3).all()
@@ -182,8 +184,8 @@ def no_random_attack(key, logits_fn, x, y):
 
 
 def test_out_of_range_counts_as_wrong_and_is_refused_where_it_can_be_read():
-    x = np.array([[0.9], [0.9], [1.7], [0.9]], np.float32)
-    y = np.array([1, 1, 1, 2])
+    x: Any = np.array([[0.9], [0.9], [1.7], [0.9]], np.float32)
+    y: Any = np.array([1, 1, 1, 2])
     run = jax.jit(lambda x, y: expected_accuracy(jax.random.key(0), threshold, x, y, no_random_attack, 50))
     assert run(x, y) == pytest.approx(0.5, abs=0.01)
     with pytest.raises(ValueError, match=r"x must lie in \[0, 1\]"):

@@ -1,5 +1,7 @@
 """HopSkipJump: closed forms, its estimate in NumPy, its queries, and foolbox."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,11 @@ from lrn.robust.hop_skip_jump import HopSkipJumpConfig, bisections, draws, hop_s
 from tests.robust.others_peers import IMAGES, LABELS, PEERS, network
 
 RNG = np.random.default_rng(5)
-X = RNG.uniform(0.3, 0.7, (8, 4, 2, 1)).astype(np.float32)
+X: Any = RNG.uniform(0.3, 0.7, (8, 4, 2, 1)).astype(np.float32)
 W = RNG.normal(size=8).astype(np.float32)
 SCORES = X.reshape(8, 8).astype(np.float64) @ W
 B = -float(np.median(SCORES))
-Y = (SCORES + B > 0).astype(np.int32)
+Y: Any = (SCORES + B > 0).astype(np.int32)
 
 
 def linear(z):
@@ -22,7 +24,7 @@ def linear(z):
     return jnp.concatenate([-score, score], axis=1)
 
 
-def run(config, logits=linear, x=X, y=Y, start=None):
+def run(config, logits: Any = linear, x: Any = X, y: Any = Y, start: Any = None):
     return jax.jit(lambda key: minimal(key, logits, x, y, config, start))(jax.random.key(0))
 
 
@@ -121,13 +123,13 @@ def test_starts_from_given_points_and_reports_what_has_none():
         sure = jnp.where(z[:, 0, 0, 0] > 0.95, -1.0, 1.0)[:, None]
         return jnp.concatenate([sure, -sure], axis=1)
 
-    y = np.zeros(8, np.int32)
+    y: Any = np.zeros(8, np.int32)
     config = HopSkipJumpConfig(steps=1, first_draws=10, starts=1)
     found = run(config, stubborn, y=y)
     none = np.isinf(np.asarray(found.distance))
     assert none.sum() >= 5
     np.testing.assert_array_equal(np.asarray(found.x)[none], X[none])
-    start = np.where(np.arange(8).reshape(8, 1, 1, 1) < 6, np.float32(1), X)
+    start: Any = np.where(np.arange(8).reshape(8, 1, 1, 1) < 6, np.float32(1), X)
     found = run(config, stubborn, y=y, start=start)
     np.testing.assert_array_equal(np.isinf(found.distance), np.arange(8) >= 6)
     assert (np.asarray(found.x)[:6, 0, 0, 0] > 0.95).all()

@@ -1,6 +1,7 @@
 """Rotations and translations against scipy and foolbox; the searches against brute force."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def moved(image, degrees, shift):
     angle = np.deg2rad(degrees)
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     middle = (np.array(image.shape[:2]) - 1) / 2
-    offset = middle - back @ (middle + np.asarray(shift))
+    offset: Any = middle - back @ (middle + np.asarray(shift))
     channels = [
         ndimage.affine_transform(image[..., c], back, offset, order=1, mode="grid-constant")
         for c in range(image.shape[2])

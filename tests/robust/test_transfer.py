@@ -1,5 +1,7 @@
 """Transfer: what the target sees, which point is kept, and that no gradient of the target is taken."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +44,7 @@ def _refuse(*_):
 without_gradient.defvjp(lambda z: (TARGET(z), None), _refuse)
 
 
-def run(attack, target=without_gradient):
+def run(attack, target: Any = without_gradient):
     return jax.jit(lambda key: attack(key, target, X, jnp.asarray(Y)))(jax.random.key(0))
 
 
