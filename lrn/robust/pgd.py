@@ -18,6 +18,8 @@ from lrn.types import Array, Key
 # Input [batch, ...] -> (loss [batch], fooled bool [batch]): the loss to maximize, and whether the network
 # is wrong, or for a targeted attack says the target.
 Objective = Callable[[Array], tuple[Array, Array]]
+# The same for a network that draws random numbers: input and key -> (loss, fooled).
+RandomObjective = Callable[[Array, Key], tuple[Array, Array]]
 
 
 @config
@@ -93,7 +95,13 @@ def _better(old: Candidate, new: Candidate) -> Candidate:
     )
 
 
-def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple[Array, Array]:
+def ascend(
+    key: Key,
+    objective: Objective | RandomObjective,
+    x: Array,
+    config: PGDConfig,
+    noise_key: Key | None = None,
+) -> tuple[Array, Array]:
     """Projected gradient ascent on any objective; `pgd` uses it with a loss of logits and labels.
 
     Restarts run one after another, so memory does not grow with their number. Restart i draws from
@@ -104,6 +112,8 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
         objective: [batch, ...] -> (loss [batch], fooled bool [batch]), which treats each example separately.
         x: the clean inputs [batch, ...] in [0, 1].
         config: see `PGDConfig`.
+        noise_key: the key of a `RandomObjective`, which gets a new key from it at every point of the ascent;
+            None for an `Objective`.
 
     Returns:
         The adversarial input [batch, ...], and the loss of every iterate [restarts, steps + 1, batch]. With
@@ -117,24 +127,31 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
     eps = by_example(config.eps, original)
     step_size = by_example(config.step_size, original)
 
-    def total(z: Array):
-        loss, fooled = objective(z)
+    def judge(z: Array, point: Array | int) -> tuple[Array, Array]:
+        """The objective at one of the points of the ascent, which are numbered over all restarts."""
+        noise = () if noise_key is None else (jax.random.fold_in(noise_key, point),)
+        return objective(z, *noise)
+
+    def total(z: Array, point: Array | int):
+        loss, fooled = judge(z, point)
         return jnp.sum(loss), (loss, fooled)
 
-    def climb(start: Array, best: Candidate | None) -> tuple[Array, Candidate | None, Array]:
+    def climb(
+        start: Array, best: Candidate | None, first: Array | int
+    ) -> tuple[Array, Candidate | None, Array]:
         """The ascent from one start: the last iterate, the best candidate, and the losses [steps, batch]."""
 
-        def step(carry, _):
+        def step(carry, point):
             z, best = carry
             seen = narrow(z, x)
-            gradient, (loss, fooled) = jax.grad(total, has_aux=True)(seen)
+            gradient, (loss, fooled) = jax.grad(total, has_aux=True)(seen, point)
             if best is not None:
                 best = _better(best, Candidate(seen, loss, fooled))
             z = z + steepest_step(gradient, z, step_size, config.norm)
             z = project(z, original, eps, config.norm)
             return (z, best), loss
 
-        (z, best), losses = jax.lax.scan(step, (start, best), length=config.steps)
+        (z, best), losses = jax.lax.scan(step, (start, best), first + jnp.arange(config.steps))
         return z, best, losses
 
     def start(i: Array | int) -> Array:
@@ -143,15 +160,16 @@ def ascend(key: Key, objective: Objective, x: Array, config: PGDConfig) -> tuple
         return random_start(jax.random.fold_in(key, i), original, eps, config.norm)
 
     def restart(best: Candidate, i: Array) -> tuple[Candidate, Array]:
-        z, best, losses = climb(start(i), best)  # pyright: ignore[reportAssignmentType]
+        first = 1 + i * (config.steps + 1)  # point 0 is the clean input
+        z, best, losses = climb(start(i), best, first)  # pyright: ignore[reportAssignmentType]
         z = narrow(z, x)
-        last = Candidate(z, *objective(z))
+        last = Candidate(z, *judge(z, first + config.steps))
         return _better(best, last), jnp.concatenate([losses, last.loss[None]])
 
     if config.keep == "last":
-        z, _, losses = climb(start(0), None)
+        z, _, losses = climb(start(0), None, 0)
         return narrow(z, x), losses[None]
-    best, losses = jax.lax.scan(restart, Candidate(x, *objective(x)), jnp.arange(config.restarts))
+    best, losses = jax.lax.scan(restart, Candidate(x, *judge(x, 0)), jnp.arange(config.restarts))
     return best.x, losses
 
 

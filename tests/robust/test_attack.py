@@ -13,7 +13,10 @@ from lrn import check
 from lrn.config import stack
 from lrn.robust.apgd import APGDConfig, apgd
 from lrn.robust.attack import check_batch, no_attack
+from lrn.robust.carlini_wagner import CarliniWagnerConfig, carlini_wagner
+from lrn.robust.deepfool import DeepFoolConfig, deepfool
 from lrn.robust.fgsm import FGSMConfig, fgsm
+from lrn.robust.hop_skip_jump import HopSkipJumpConfig, hop_skip_jump
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance
 from lrn.robust.pgd import PGDConfig, pgd
@@ -30,7 +33,17 @@ ATTACKS = {
     "pgd_l1": (pgd, PGDConfig(step_size=0.3, steps=4, norm="l1")),
     "apgd": (apgd, APGDConfig(steps=5, restarts=2)),
     "apgd_l1_targets": (apgd, APGDConfig(steps=6, norm="l1", loss="targeted_dlr", early_stop=True)),
+    "carlini_wagner": (
+        carlini_wagner,
+        CarliniWagnerConfig(step_size=0.1, initial_c=0.1, searches=3, steps=20),
+    ),
+    "deepfool": (deepfool, DeepFoolConfig(steps=20)),
+    "deepfool_linf": (deepfool, DeepFoolConfig(steps=20, norm="linf")),
+    "hop_skip_jump": (hop_skip_jump, HopSkipJumpConfig(steps=6, first_draws=40)),
+    "hop_skip_jump_linf": (hop_skip_jump, HopSkipJumpConfig(steps=6, first_draws=40, norm="linf")),
 }
+DETERMINISTIC = ("fgsm", "fgm_l2", "carlini_wagner", "deepfool", "deepfool_linf")
+NEAREST = ("carlini_wagner", "deepfool", "deepfool_linf", "hop_skip_jump", "hop_skip_jump_linf")
 EPS = (0.0, 0.1, 0.3)
 
 
@@ -77,7 +90,8 @@ def test_stays_in_ball_and_box(case):
     norm = getattr(case.configs[0], "norm", "linf")
     for x_adv, config in zip(case.lanes, case.configs):
         assert distance(x_adv, case.x, norm).max() <= config.eps + 1e-6
-    assert distance(case.lanes[2], case.x, norm).max() > 0.5 * case.configs[2].eps
+    least = 0.2 if case.name in NEAREST else 0.5
+    assert distance(case.lanes[2], case.x, norm).max() > least * case.configs[2].eps
 
 
 def test_eps_zero_is_identity(case):
@@ -101,7 +115,7 @@ def test_jit_equals_eager(case):
 def test_keys_matter_exactly_where_the_attack_is_random(case):
     config, key, params = case.lane(2)
     same = np.array_equal(case.run(config, key, params), case.run(config, jax.random.key(7), params))
-    assert same == (case.name in ("fgsm", "fgm_l2"))
+    assert same == (case.name in DETERMINISTIC)
 
 
 def test_accuracy_falls(case):
