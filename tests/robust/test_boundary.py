@@ -1,5 +1,8 @@
 """Linearized boundaries against central differences."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+# NumPy arrays stand in for jax arrays.
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,8 @@
 """FAB against NumPy in float64, step by step, and against the distances that pyautoattack finds."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+# NumPy arrays stand in for jax arrays.
+
 import dataclasses
 from pathlib import Path
 

@@ -1,5 +1,8 @@
 """The shortest move to a hyperplane within the box, against linear programs and a bisection in float64."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+# NumPy arrays stand in for jax arrays.
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,8 @@
 """The Square attack in the L2 and L1 balls: against NumPy in float64, query by query, and pyautoattack."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+# NumPy arrays stand in for jax arrays.
+
 from pathlib import Path
 
 import jax
