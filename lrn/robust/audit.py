@@ -20,6 +20,7 @@ from lrn.config import config
 from lrn.robust import validity
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.evaluate import correct_under_attack
+from lrn.robust.losses import LOSSES
 from lrn.robust.norms import NORMS
 from lrn.robust.pgd import PGDConfig, pgd
 from lrn.robust.square import SquareConfig, square
@@ -68,6 +69,8 @@ class AuditConfig:
 
     eps: the radius of the ball, in the unit of the pixels. norm: "linf", "l2" or "l1".
     steps: the steps of the attack by gradients, PGD with steps of ``eps / 10``. queries: those of Square.
+    loss: the loss of that attack, one of `lrn.robust.losses.LOSSES`. The margin has a gradient where the
+        cross-entropy of a confident network has none, and finds more.
     tolerance: a check fails where its number is above this share.
     loss_tolerance: the same for "loss falls", a share of the range of the loss.
     batch_size: the number of examples attacked at once.
@@ -77,6 +80,7 @@ class AuditConfig:
     norm: str = "linf"
     steps: int = 20
     queries: int = 500
+    loss: str = "margin"
     tolerance: float = 0.01
     loss_tolerance: float = 0.05
     batch_size: int = 256
@@ -85,6 +89,7 @@ class AuditConfig:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.counts(self, "steps", "queries", "batch_size")
+        check.choice("loss", self.loss, LOSSES)
         check.between("tolerance", self.tolerance, 0, 1)
         check.between("loss_tolerance", self.loss_tolerance, 0, 1)
 
@@ -130,7 +135,7 @@ def audit(
         ValueError: `check_examples` refuses ``x`` and ``y``.
     """
     x, y = check_examples(logits_fn, x, y)
-    path = PGDConfig(eps=config.eps, step_size=config.eps / 10, steps=config.steps, norm=config.norm)
+    path = PGDConfig(config.eps, config.eps / 10, config.steps, norm=config.norm, loss=config.loss)
     keys = iter(jax.random.split(key, 6 + len(surrogates)))
 
     def right(attack: Attack) -> Array:
@@ -141,7 +146,7 @@ def audit(
     longer = right(pgd(dataclasses.replace(path, steps=4 * config.steps, restarts=2)))
     numbers = {
         **_network(logits_fn, x),
-        "zero gradients": validity.zero_gradient_fraction(logits_fn, x, y),
+        "zero gradients": validity.zero_gradient_fraction(logits_fn, x, y, config.loss),
         "spared at will": jnp.mean(right(validity.unbounded(path)), dtype=jnp.float32),
         "loss falls": validity.largest_drop(losses),
         "not converged": validity.masking_gap(own, longer),

@@ -190,15 +190,15 @@ def certificate(
 
 
 def certified_accuracy(radius: ArrayLike, correct: ArrayLike, at: ArrayLike) -> Array:
-    """The share of inputs that are certified as correct at each radius in ``at``; [radii] in [0, 1].
+    """The share of inputs that are certified as correct at a radius or at several, in [0, 1].
 
     Args:
         radius: certified radii [n]. correct: bool [n], whether the certified label is the true one.
-        at: radii [radii], in the unit of ``radius``.
+        at: a radius, or radii [radii], in the unit of ``radius``; the result has the shape of ``at``.
     """
     radius, correct, at = jnp.asarray(radius), jnp.asarray(correct, bool), jnp.asarray(at)
-    within = correct[None] & (radius[None] >= at[:, None])
-    return jnp.mean(within, axis=1, dtype=jnp.float32)
+    within = correct[None] & (radius[None] >= at.reshape(-1, 1))
+    return jnp.mean(within, axis=1, dtype=jnp.float32).reshape(at.shape)
 
 
 def average_certified_radius(radius: ArrayLike, correct: ArrayLike) -> Array:
