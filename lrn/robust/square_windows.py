@@ -16,8 +16,8 @@ from lrn.types import Array, Key
 # The bump falls with the distance k from its center like the sum of 1 / j^power over j > k.
 _POWER = {"l2": 2, "l1": 4}
 _TINY = 1e-12  # keeps a quotient of two zeros from being NaN
-_INSIDE = 1 - 1e-6  # the share of an L1 radius that is used, so that rounding does not leave the ball
-_ROUNDS = 60  # at most; a projection takes about ten
+_TOLERANCE = 1e-5  # the share of an L1 radius that is left for errors, well above the rounding of a sum
+_ROUNDS = 60  # of a projection, at most
 
 
 def window_side(side: Array, height: int, width: int) -> Array:
@@ -73,7 +73,7 @@ def tiled_start(key: Key, x: Array, eps: Array, norm: str) -> Array:
     coins = coins[:, down // side][:, :, across // side]
     bump = jnp.where(coins[..., :1], turned[None, :, :, None], straight[None, :, :, None])
     delta = jnp.where(coins[..., 1:], bump, -bump) * covered[None, :, :, None]
-    return _into_ball(delta.astype(x.dtype), x, eps, norm)
+    return _into_ball(delta.astype(x.dtype), x, _usable(eps, norm), norm)
 
 
 def redraw_window(key: Key, z: Array, x: Array, eps: Array, side: Array, norm: str) -> Array:
@@ -88,6 +88,7 @@ def redraw_window(key: Key, z: Array, x: Array, eps: Array, side: Array, norm: s
         norm: "l2" or "l1".
     """
     batch, height, width, channels = x.shape
+    eps = _usable(eps, norm)
     corner_key, coin_key = jax.random.split(key)
     free = jnp.stack([height - side + 1, width - side + 1] * 2)[None]
     corners = jax.random.randint(corner_key, (batch, 4), 0, free)[:, :, None, None]
@@ -130,8 +131,10 @@ def shrink(delta: Array, x: Array, radius: Array) -> Array:
     """The perturbation of L1 norm at most ``radius`` and within the box that is nearest to ``delta`` in L2.
 
     All sizes |delta| fall by one number and are then cut at the box (Croce & Hein 2021). Newton's method
-    finds the number within a bracket, to a relative error of 1e-6 in the norm. Every third round halves
-    the bracket, because Newton's steps alone can be short.
+    finds the number within a bracket; every third round halves the bracket, because Newton's steps can be
+    short. The norm has a relative error of a quarter of `_TOLERANCE`, and a perturbation that is too long by
+    less than a half of it stays as it is. A result is therefore not projected again when it comes back
+    with another rounding, and most queries need no round at all.
 
     Args:
         delta: the perturbation [batch, height, width, channels]; it may leave the box.
@@ -139,7 +142,7 @@ def shrink(delta: Array, x: Array, radius: Array) -> Array:
         radius: a scalar or [batch, 1, 1, 1].
     """
     size, room = jnp.abs(delta), jnp.where(delta > 0, 1 - x, x)
-    axes = (1, 2, 3)
+    axes, allowed = (1, 2, 3), _TOLERANCE / 2 * radius
 
     def excess(fall: Array) -> Array:
         return jnp.sum(jnp.clip(size - fall, 0, room), axis=axes, keepdims=True) - radius
@@ -155,21 +158,26 @@ def shrink(delta: Array, x: Array, radius: Array) -> Array:
         return i + 1, low, high, fall, excess(fall)
 
     def unfinished(carry: tuple[Array, ...]) -> Array:
-        i, _, _, fall, over = carry
-        error = jnp.where(fall > 0, jnp.abs(over), over)  # without a fall the norm may be short
-        return (i < _ROUNDS) & jnp.any(error > 1e-6 * radius)
+        i, low, high, fall, over = carry
+        far = jnp.where(fall > 0, 2 * jnp.abs(over), over) > allowed  # without a fall the norm may be short
+        return (i < _ROUNDS) & jnp.any(far & (high - low > 2e-7 * high))
 
     low, high = jnp.zeros_like(size[:, :1, :1, :1]), jnp.max(size, axis=axes, keepdims=True)
     start = jnp.array(0), low, high, low, excess(low)
     _, _, high, fall, over = jax.lax.while_loop(unfinished, approach, start)
-    fall = jnp.where(over > 1e-6 * radius, high, fall)  # the upper end lies in the ball
+    fall = jnp.where(over > allowed, high, fall)  # the upper end lies in the ball
     return jnp.sign(delta) * jnp.clip(size - fall, 0, room)
+
+
+def _usable(eps: Array, norm: str) -> Array:
+    """The radius to work with; of an L1 radius a little is left for the error of `shrink`."""
+    return eps * (1 - _TOLERANCE) if norm == "l1" else eps
 
 
 def _into_ball(delta: Array, x: Array, eps: Array, norm: str) -> Array:
     """x + delta, scaled to the sphere (L2) or projected into the ball (L1), and in the box."""
     if norm == "l1":
-        return jnp.clip(x + shrink(delta, x, eps * _INSIDE), 0, 1)
+        return jnp.clip(x + shrink(delta, x, eps), 0, 1)
     return jnp.clip(x + eps * delta / (_norm(delta, norm, (1, 2, 3)) + _TINY), 0, 1)
 
 

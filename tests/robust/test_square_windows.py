@@ -123,12 +123,12 @@ def test_start_and_windows_are_their_references(norm, shape):
     key = jax.random.key(1)
     with jax.debug_key_reuse(False):
         z = np.asarray(jax.jit(lambda k: tiled_start(k, x, radii, norm))(key))
-        inside = eps * (1 - 1e-6 * (norm == "l1"))
+        inside = eps * (1 - 1e-5 * (norm == "l1"))  # room for rounding
         np.testing.assert_allclose(z, start_of(key, x.astype(float), inside, norm), atol=1e-5)
         run = jax.jit(lambda k, z, side: redraw_window(k, z, x, radii, side, norm))
         for i, side in enumerate((3, 5, 7, 3)):
             mine = jax.random.fold_in(key, i)
-            wanted = redraw_of(mine, z.astype(float), x.astype(float), eps, side, norm)
+            wanted = redraw_of(mine, z.astype(float), x.astype(float), inside, side, norm)
             z = np.asarray(run(mine, z, side))
             np.testing.assert_allclose(z, wanted, atol=2e-5)
             assert (norm_of((z - x).astype(float), norm, (1, 2, 3)) <= eps + 1e-6).all()
@@ -144,8 +144,8 @@ def test_shrink_is_the_nearest_point_of_ball_and_box(scale):
     radius = np.float32([0, 0.01, 0.4, 2, 50] * 4).reshape(20, 1, 1, 1)
     ours = jax.jit(shrink)(delta, x, radius)
     for row, d, center, r in zip(ours, delta.astype(float), x.astype(float), radius.ravel().astype(float)):
-        np.testing.assert_allclose(row, into_ball(d, center, r, "l1") - center, atol=4e-6)
-        assert np.abs(np.asarray(row, float)).sum() <= r * (1 + 3e-6)
+        np.testing.assert_allclose(row, into_ball(d, center, r, "l1") - center, atol=1e-6 + 1e-5 * r)
+        assert np.abs(np.asarray(row, float)).sum() <= r * (1 + 1.2e-5)
 
 
 WEIGHTS = np.random.default_rng(3).normal(size=(2, 30, 3))
@@ -173,14 +173,14 @@ def test_search_and_attack_are_their_reference(norm):
     with jax.debug_key_reuse(False):
         ours, trace = jax.jit(lambda k: search(k, network, x, y, c))(key)
         start_key, search_key = jax.random.split(key)
-        inside = eps.astype(float) * (1 - 1e-6 * (norm == "l1"))
+        inside = eps.astype(float) * (1 - 1e-5 * (norm == "l1"))
         clean = margin_of(x.astype(float), y)[:, None, None, None] >= 0
         z = np.where(clean, x, start_of(start_key, x.astype(float), inside, norm))
         best = margin_of(z, y)
         margins = [best]
         for i, side in enumerate(np.asarray(patch_sides(c, 5, 6))[1:], 1):
             side = min(max(side, 3) + (max(side, 3) + 1) % 2, 5)
-            proposal = redraw_of(jax.random.fold_in(search_key, i), z, x.astype(float), eps, side, norm)
+            proposal = redraw_of(jax.random.fold_in(search_key, i), z, x.astype(float), inside, side, norm)
             value = margin_of(proposal, y)
             accept = (best < 0) & (value > best)
             z, best = np.where(accept[:, None, None, None], proposal, z), np.where(accept, value, best)
