@@ -144,7 +144,9 @@ def test_shrink_is_the_nearest_point_of_ball_and_box(scale):
     radius = np.float32([0, 0.01, 0.4, 2, 50] * 4).reshape(20, 1, 1, 1)
     ours = jax.jit(shrink)(delta, x, radius)
     for row, d, center, r in zip(ours, delta.astype(float), x.astype(float), radius.ravel().astype(float)):
-        np.testing.assert_allclose(row, into_ball(d, center, r, "l1") - center, atol=1e-6 + 1e-5 * r)
+        np.testing.assert_allclose(
+            row, into_ball(d, center, r, "l1") - center, atol=4e-6 + 1e-5 * r
+        )  # 4e-6: two steps of float32 at 20
         assert np.abs(np.asarray(row, float)).sum() <= r * (1 + 1.2e-5)
 
 
