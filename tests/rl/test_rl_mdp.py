@@ -17,15 +17,6 @@ def x64():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compiles():
-    """Compile without optimization, since each program runs once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def garnets(count: int = 4, states: int = 12, discount: float = 0.9):
     keys = jax.random.split(jax.random.key(7), count)
     return jax.vmap(lambda k: mdp.garnet(k, states, 3, 4, discount))(keys)

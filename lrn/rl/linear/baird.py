@@ -27,9 +27,9 @@ def initial_weights() -> Array:
 
 def target() -> Array:
     """The target policy [7, 2], which always takes the solid action, 1."""
-    return jnp.tile(jnp.asarray([[0.0, 1.0]]), (7, 1))
+    return jnp.asarray(np.tile([0.0, 1.0], (7, 1)))
 
 
 def behavior() -> Array:
     """The behavior policy [7, 2]: dashed with probability 6/7, solid with 1/7; visits are uniform."""
-    return jnp.tile(jnp.asarray([[6 / 7, 1 / 7]]), (7, 1))
+    return jnp.asarray(np.tile([6 / 7, 1 / 7], (7, 1)))
