@@ -39,7 +39,8 @@ def cascade(
     eps: Array | float,
     attacks: Mapping[str, Family],
     batch_size: int = 128,
-    start: Array | None = None,
+    starts: int = 1,
+    found: Array | None = None,
 ) -> Cascade:
     """Attack a test set, each attack on the examples that are still classified correctly.
 
@@ -48,7 +49,8 @@ def cascade(
     so a cascade costs what its robust examples cost, although all shapes are fixed.
 
     Args:
-        key: the key; batch b of attack i is attacked with ``fold_in(fold_in(key, i), b)``.
+        key: the key; start s of attack i draws from ``fold_in(fold_in(key, i), s)``, and batch b from
+            ``fold_in`` of that key and b.
         logits_fn: the network in evaluation mode, [batch, ...] -> [batch, classes].
         x: test inputs [n, ...] in [0, 1].
         y: labels [n].
@@ -56,7 +58,9 @@ def cascade(
         attacks: from name to a function of the radius that makes the attack, in order, such as
             ``{"pgd": lambda eps: pgd(PGDConfig(eps=eps, step_size=eps / 4))}``.
         batch_size: the number of examples attacked at once.
-        start: adversarial inputs [n, ...] to begin with, such as those found at a smaller radius; where they
+        starts: how often each attack is tried, each time on the examples that are left; of use for attacks
+            that draw random numbers.
+        found: adversarial inputs [n, ...] to begin with, such as those found at a smaller radius; where they
             fool the network they are kept, and their examples are not attacked again.
 
     Returns:
@@ -68,6 +72,7 @@ def cascade(
             `check_examples` refuses ``x`` and ``y``.
     """
     check.integer("batch_size", batch_size, 1)
+    check.integer("starts", starts, 1)
     if not attacks or "clean" in attacks:
         raise check.InputError(
             f"a cascade needs one attack or more, none of them named 'clean', got {list(attacks)}; rename it."
@@ -84,18 +89,22 @@ def cascade(
         return jax.lax.map(lambda rows: right(z[rows], rows), members).reshape(-1)[: x.shape[0]] & valid
 
     after = {"clean": all_right(x)}
-    found, left = x, after["clean"]
-    if start is not None:
-        fooled = left & ~all_right(start)
-        found, left = jnp.where(_column(fooled, x), start, x), left & ~fooled
+    adversarial, left = x, after["clean"]
+    if found is not None:
+        fooled = left & ~all_right(found)
+        adversarial, left = jnp.where(_column(fooled, x), found, x), left & ~fooled
     for i, (name, family) in enumerate(attacks.items()):
 
         def attack(batch_key: Key, rows: Array, family: Family = family) -> Array:
             return family(radii[rows])(batch_key, logits_fn, x[rows], y[rows])
 
-        found, left = _attack_rest(jax.random.fold_in(key, i), attack, right, members, found, left)
+        def again(s: Array, so_far: tuple[Array, Array], i: int = i, attack: Callable = attack):
+            own_key = jax.random.fold_in(jax.random.fold_in(key, i), s)
+            return _attack_rest(own_key, attack, right, members, *so_far)
+
+        adversarial, left = jax.lax.fori_loop(0, starts, again, (adversarial, left))
         after[name] = left
-    return Cascade(found, left, after)
+    return Cascade(adversarial, left, after)
 
 
 def _attack_rest(

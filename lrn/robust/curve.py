@@ -50,7 +50,7 @@ def robustness_curve(
 
     def at(found: Array, one: tuple[Array, Array]) -> tuple[Array, Cascade]:
         i, eps = one
-        result = cascade(jax.random.fold_in(key, i), logits_fn, x, y, eps, attacks, batch_size, start=found)
+        result = cascade(jax.random.fold_in(key, i), logits_fn, x, y, eps, attacks, batch_size, found=found)
         return result.x, result
 
     return jax.lax.scan(at, x, (jnp.arange(radii.size), radii))[1]

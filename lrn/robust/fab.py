@@ -6,8 +6,6 @@ nearest misclassified point, whatever eps is, so one run of `minimal` gives the 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +13,7 @@ from lrn import check
 from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.boundary import likeliest_wrong, linearize, linearize_nearest
+from lrn.robust.closest import Closest, closer
 from lrn.robust.hyperplane import length, nearest_move
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import NORMS, by_example, narrow, widen
@@ -58,17 +57,6 @@ class FABConfig:
         check.between("backward", self.backward, 0, 1)
 
 
-class Nearest(NamedTuple):
-    """The nearest misclassified point found for each example.
-
-    x: the points [batch, ...], the clean input where there is none. distance: [batch], infinite where there
-        is none, and 0 where the network is wrong at the clean input.
-    """
-
-    x: Array
-    distance: Array
-
-
 def fab(config: FABConfig) -> Attack:
     """The attack: the nearest misclassified point found if it lies in the ball, and else ``x``.
 
@@ -86,7 +74,7 @@ def fab(config: FABConfig) -> Attack:
     return attack
 
 
-def minimal(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig) -> Nearest:
+def minimal(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig) -> Closest:
     """The nearest misclassified point of all starts, at any distance.
 
     The robust accuracy at eps is at most the share of examples whose distance is above eps. ``config.eps``
@@ -104,7 +92,7 @@ def minimal(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig
     return _search(key, logits_fn, x, y, config, jnp.zeros_like(_radii(x, config)))
 
 
-def _search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig, enough: Array) -> Nearest:
+def _search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig, enough: Array) -> Closest:
     """All starts of FAB, for examples whose distance is still above ``enough`` [batch].
 
     No gradient flows through the search.
@@ -120,7 +108,7 @@ def _search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig
             return linearize(logits_fn, z, y, target)
         return linearize_nearest(logits_fn, z, y, config.norm)
 
-    def run(carry: tuple[Array, Nearest]) -> tuple[Array, Nearest]:
+    def run(carry: tuple[Array, Closest]) -> tuple[Array, Closest]:
         i, found = carry
         target, restart = goals[i // restarts], i % restarts
         active = found.distance > enough
@@ -130,24 +118,24 @@ def _search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: FABConfig
             random = _random_start(jax.random.fold_in(key, i), clean, radius, config.norm)
             z = jnp.where(restart > 0, random, clean)
 
-        def step(carry: tuple[Array, Nearest], _):
+        def step(carry: tuple[Array, Closest], _):
             z, found = carry
             value, gradient = boundary(_image(z, x), target)
             z = advance(z, clean, value, gradient.reshape(clean.shape), config)
             seen = _image(z, x)
             fooled = ~is_correct(jax.lax.stop_gradient(logits_fn(seen)), y)
-            found = _nearer(found, seen, x, fooled & active, config.norm)
+            found = closer(found, seen, fooled & active, x, config.norm)
             z = jnp.where(fooled[:, None], clean + config.backward * (z - clean), z)
             return (z, found), None
 
         (_, found), _ = jax.lax.scan(step, (z, found), length=config.steps)
         return i + 1, found
 
-    def unfinished(carry: tuple[Array, Nearest]) -> Array:
+    def unfinished(carry: tuple[Array, Closest]) -> Array:
         return (carry[0] < len(goals) * restarts) & jnp.any(carry[1].distance > enough)
 
     correct = is_correct(logits, y)
-    start = Nearest(x, jnp.where(correct, jnp.inf, 0).astype(clean.dtype))
+    start = Closest(x, jnp.where(correct, jnp.inf, 0).astype(clean.dtype))
     return jax.lax.while_loop(unfinished, run, (jnp.array(0), start))[1]
 
 
@@ -180,14 +168,6 @@ def _random_start(key: Key, clean: Array, radius: Array, norm: str) -> Array:
     else:
         direction = jax.random.normal(key, clean.shape, clean.dtype)
     return jnp.clip(clean + radius * direction / length(direction, norm)[:, None], 0, 1)
-
-
-def _nearer(found: Nearest, z: Array, x: Array, fooled: Array, norm: str) -> Nearest:
-    """``found``, with ``z`` where the network is wrong at ``z`` and ``z`` is nearer."""
-    distance = length((widen(z) - widen(x)).reshape(x.shape[0], -1), norm)
-    take = fooled & (distance < found.distance)
-    wide = take.reshape(-1, *(1,) * (x.ndim - 1))
-    return Nearest(jnp.where(wide, z, found.x), jnp.where(take, distance, found.distance))
 
 
 def _image(z: Array, x: Array) -> Array:

@@ -31,37 +31,40 @@ def of_pairs(slopes):
     return sum(slopes[i] * slopes[j] for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
 
 
+def squares(n):
+    """Outputs, numbers, and the derivative of (s f - y)^2 by s at 1, for each of n examples."""
+    f, y = np.random.default_rng(0).normal(size=(2, n, 1)).astype(np.float32)
+    return f, y, (2 * f * (f - y))[:, 0]
+
+
+def penalty_of(problem, outputs, y):
+    return jax.jit(lambda outputs, y: invariance_penalty(problem.loss, outputs, y))(outputs, y)
+
+
 @pytest.mark.parametrize("n", [2, 9])
 def test_the_penalty_of_squares_is_its_closed_form(n):
-    """The derivative of (s f - y)^2 by s at 1, for each example: 2 f (f - y)."""
-    f, y = (jax.random.normal(jax.random.key(k), (n, 1)) for k in (0, 1))
-    slopes = np.asarray(2 * f * (f - y))[:, 0]
-    np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), of_pairs(slopes), rtol=1e-5)
+    f, y, slopes = squares(n)
+    np.testing.assert_allclose(penalty_of(PROBLEM, f, y), of_pairs(slopes), rtol=1e-5)
 
 
 def test_the_penalty_of_a_classification_is_a_difference_quotient():
     problem = classification(nets.mlp(None, (8,)), 3)
-    outputs = jax.random.normal(jax.random.key(0), (10, 3))
-    y = jnp.arange(10) % 3
+    outputs = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    y = np.arange(10) % 3
     with jax.enable_x64(True):
-        wide = np.asarray(outputs, np.float64)
-        slopes = []
-        for i in range(10):
-            above, below = (
-                problem.loss(jnp.asarray(s * wide[i : i + 1]), y[i : i + 1]) for s in (1 + 1e-5, 1 - 1e-5)
-            )
-            slopes.append(float(above - below) / 2e-5)
-    np.testing.assert_allclose(invariance_penalty(problem.loss, outputs, y), of_pairs(slopes), rtol=1e-4)
+        losses = jax.jit(jax.vmap(lambda f, y: problem.loss(f[None], y[None])))
+        above, below = (np.asarray(losses(s * outputs.astype(float), y)) for s in (1 + 1e-5, 1 - 1e-5))
+    slopes = (above - below) / 2e-5
+    np.testing.assert_allclose(penalty_of(problem, outputs, y), of_pairs(slopes), rtol=1e-4)
 
 
 def test_the_penalty_is_the_product_of_two_halves_on_average_over_ways_to_halve():
-    f, y = (jax.random.normal(jax.random.key(k), (6, 1)) for k in (0, 1))
-    slopes = np.asarray(2 * f * (f - y))[:, 0]
+    f, y, slopes = squares(6)
     products = []
     for half in itertools.combinations(range(6), 3):
         rest = [i for i in range(6) if i not in half]
         products.append(slopes[list(half)].mean() * slopes[rest].mean())
-    np.testing.assert_allclose(invariance_penalty(PROBLEM.loss, f, y), np.mean(products), rtol=1e-4)
+    np.testing.assert_allclose(penalty_of(PROBLEM, f, y), np.mean(products), rtol=1e-4)
 
 
 def test_the_penalty_is_right_on_average_and_nearly_so_for_balanced_classes():
@@ -77,54 +80,68 @@ def test_the_penalty_is_right_on_average_and_nearly_so_for_balanced_classes():
         y = jnp.arange(20) % 2 if balanced else jax.random.randint(label_key, (20,), 0, 2)
         return invariance_penalty(problem.loss, outputs(key, y), y)
 
-    y = jnp.arange(200_000) % 2
-    f = outputs(jax.random.key(1), y)
-    truth = jax.grad(lambda scale: problem.loss(scale * f, y))(1.0) ** 2
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    drawn, balanced = (jax.jit(jax.vmap(lambda k, b=b: penalty(k, b)))(keys) for b in (False, True))
-    error = float(drawn.std()) / np.sqrt(len(keys))
-    assert abs(float(drawn.mean()) - truth) < 4 * error + 0.01 * truth
+    @jax.jit
+    def drawn():
+        y = jnp.arange(200_000) % 2
+        f = outputs(jax.random.key(1), y)
+        truth = jax.grad(lambda scale: problem.loss(scale * f, y))(1.0) ** 2
+        keys = jax.random.split(jax.random.key(0), 20_000)
+        of_draws = (jax.vmap(lambda k, b=b: penalty(k, b))(keys) for b in (False, True))
+        return f[:20], y[:20], truth, *of_draws
+
+    f, y, truth, uneven, balanced = jax.device_get(drawn())
+    error = uneven.std() / np.sqrt(len(uneven))
+    assert abs(uneven.mean() - truth) < 4 * error + 0.01 * truth
     assert 0.7 * truth < balanced.mean() < truth
     # The order of the examples must not matter: with alternate halves each half would lack a class.
-    shuffled = invariance_penalty(problem.loss, f[:20][::-1], y[:20][::-1])
-    np.testing.assert_allclose(shuffled, invariance_penalty(problem.loss, f[:20], y[:20]), rtol=1e-4)
+    shuffled = penalty_of(problem, f[::-1], y[::-1])
+    np.testing.assert_allclose(shuffled, penalty_of(problem, f, y), rtol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"penalty": 0.0}, {"penalty": 50.0, "begin": 5}])
 def test_without_a_penalty_it_is_pooled(settings):
-    given = draw(blobs(ways=3), jax.random.key(0), 4)
+    given = jax.jit(lambda: draw(blobs(ways=3), jax.random.key(0), 4))()
     problem = classification(nets.mlp(None, (8,)), 3)
     learner = irm(problem, IRMConfig(meta_rate=0.1, optimizer=optax.sgd, **settings))
     plain = pooled(problem, PooledConfig(meta_rate=0.1, optimizer=optax.sgd))
-    state, other = (each.init(jax.random.key(1), given) for each in (learner, plain))
-    after, metrics = learner.step(jax.random.key(2), state, given)
-    expected, wanted = plain.step(jax.random.key(2), other, given)
-    close(after.meta, expected.meta)
-    close(metrics["loss"], wanted["loss"])
-    task = jax.tree.map(lambda x: x[0], given)
-    outputs = learner.curve(after, task.support, task.query["x"], (), 2)
-    close(
-        outputs, jnp.broadcast_to(plain.curve(expected, task.support, task.query["x"], (), 0), outputs.shape)
-    )
+
+    @jax.jit
+    def both(given):
+        results = []
+        for each, steps in ((learner, 2), (plain, 0)):
+            state, metrics = each.step(jax.random.key(2), each.init(jax.random.key(1), given), given)
+            task = jax.tree.map(lambda x: x[0], given)
+            results.append(
+                (state.meta, metrics["loss"], each.curve(state, task.support, task.query["x"], (), steps))
+            )
+        return results
+
+    (meta, loss, outputs), (expected, wanted, whole) = jax.device_get(both(given))
+    close(meta, expected)
+    close(loss, wanted)
+    close(outputs, np.broadcast_to(whole, outputs.shape))
 
 
 def test_a_large_weight_divides_the_loss():
     """A step of SGD with weight w > 1 is that of loss / w + penalty, computed task by task."""
-    given = draw(sinusoid(), jax.random.key(0), 3)
+    given = jax.jit(lambda: draw(sinusoid(), jax.random.key(0), 3))()
     learner = irm(PROBLEM, IRMConfig(penalty=4.0, meta_rate=0.1, optimizer=optax.sgd))
-    state = learner.init(jax.random.key(1), given)
+    state = jax.jit(learner.init)(jax.random.key(1), given)
 
     def total(params):
-        parts = []
-        for i in range(3):
-            x, y = (jnp.concatenate([given.support[k][i], given.query[k][i]]) for k in ("x", "y"))
+        def of_task(task):
+            x, y = (jnp.concatenate([task.support[k], task.query[k]]) for k in ("x", "y"))
             f = PROBLEM.predict(params, (), {}, x)
             slopes = (2 * f * (f - y))[:, 0]
-            parts.append(jnp.mean((f - y) ** 2) / 4 + of_pairs(slopes))
-        return sum(parts) / 3
+            products = slopes[:, None] * slopes[None] * (1 - jnp.eye(len(slopes)))  # as in `of_pairs`
+            return jnp.mean((f - y) ** 2) / 4 + products.sum() / (len(slopes) * (len(slopes) - 1))
 
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.meta, jax.grad(total)(state.meta))
-    close(learner.step(jax.random.key(2), state, given)[0].meta, expected, rtol=1e-4, atol=1e-5)
+        return jax.lax.map(of_task, given).mean()
+
+    slope = jax.jit(jax.grad(total))(state.meta)
+    expected = jax.tree.map(lambda p, g: np.asarray(p) - 0.1 * np.asarray(g), state.meta, slope)
+    after, _ = jax.jit(learner.step)(jax.random.key(2), state, given)
+    close(after.meta, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_it_drops_what_varies_between_environments():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +14,24 @@ import pytest
 from lrn import nets
 from lrn.data.few_shot import by_class, omniglot, shrink
 from lrn.data.glyphs import glyphs
-from lrn.meta.episode import check_family, draw
+from lrn.meta.episode import Episode, TaskFamily, check_family, draw
 from lrn.meta.families.few_shot import few_shot, turned
 
 CLASSES, EXAMPLES = 12, 6
 DATA = Path(os.environ.get("LRN_DATA_DIR", "nowhere")) / "omniglot"
 
 
-def table() -> jax.Array:
+def table() -> Any:
     """Pictures that encode their class and example in the middle, and their turn by a mark."""
     images = np.zeros((CLASSES, EXAMPLES, 3, 3, 1), np.uint8)
     images[:, :, 1, 1, 0] = 10 * np.arange(CLASSES)[:, None] + np.arange(EXAMPLES)
     images[:, :, 0, 0, 0] = 255
-    return jnp.asarray(images)
+    return images
+
+
+def drawn(family: TaskFamily, count: int) -> Episode:
+    """Tasks of the family, in host memory."""
+    return jax.device_get(jax.jit(lambda key: draw(family, key, count))(jax.random.key(0)))
 
 
 def who(x):
@@ -37,12 +43,12 @@ def who(x):
 def test_tasks_are_classes_and_examples_without_repeats():
     family = few_shot(table(), ways=5, shots=2, queries=3)
     check_family(family)
-    given = draw(family, jax.random.key(0), 200)
+    given = drawn(family, 200)
     assert given.support["x"].shape == (200, 10, 3, 3, 1)
     firsts = []
     for i in range(200):
         support, query = (jax.tree.map(lambda x: x[i], part) for part in (given.support, given.query))  # noqa: B023
-        code = np.asarray(given.code[i])
+        code = given.code[i]
         assert len(set(code.tolist())) == 5
         classes, examples = who(support["x"])
         np.testing.assert_array_equal(classes, code[np.asarray(support["y"])])
@@ -59,25 +65,23 @@ def test_tasks_are_classes_and_examples_without_repeats():
 
 
 def test_turned_classes_are_other_classes():
-    given = draw(few_shot(table(), 5, 1, 1, rotations=True), jax.random.key(0), 100)
-    code = np.asarray(given.code)
+    given = drawn(few_shot(table(), 5, 1, 1, rotations=True), 100)
+    code = given.code
     assert code.max() >= 3 * CLASSES
     for i in range(100):
         np.testing.assert_array_equal(who(given.support["x"][i])[0], code[i] % CLASSES)
-        corner = np.asarray(given.support["x"][i])[:, [0, 2, 2, 0], [0, 0, 2, 2], 0].argmax(1)
+        corner = given.support["x"][i][:, [0, 2, 2, 0], [0, 0, 2, 2], 0].argmax(1)
         np.testing.assert_array_equal(corner, code[i] // CLASSES)  # anticlockwise
 
 
-@pytest.mark.parametrize("quarter", range(4))
-def test_turns_are_numpys(quarter):
-    x = np.random.default_rng(0).random((1, 2, 4, 4, 3))
-    picture = turned(jnp.asarray(x), jnp.array([quarter]))
-    np.testing.assert_allclose(picture, np.rot90(x, quarter, axes=(2, 3)), rtol=1e-6)
+def test_turns_are_numpys():
+    x, turn = np.random.default_rng(0).random((1, 2, 4, 4, 3)), jax.jit(turned)
+    for quarter in range(4):
+        np.testing.assert_allclose(turn(x, np.array([quarter])), np.rot90(x, quarter, axes=(2, 3)), rtol=1e-6)
 
 
 def test_labels_that_are_not_shuffled_belong_to_their_class():
-    given = draw(few_shot(table(), 4, 1, 1, shuffled=False), jax.random.key(0), 100)
-    code = np.asarray(given.code)
+    code = drawn(few_shot(table(), 4, 1, 1, shuffled=False), 100).code
     np.testing.assert_array_equal(code % 4, np.broadcast_to(np.arange(4), code.shape))
     assert len(np.unique(code)) == CLASSES
 
@@ -166,20 +170,26 @@ def test_glyphs_are_the_same_for_a_seed_and_no_other():
 @pytest.mark.parametrize("down", ["stride", "pool"])
 @pytest.mark.parametrize("norm", ["none", "batch", "group", "layer"])
 def test_conv4_is_the_same_in_both_forms(down, norm):
-    x = jax.random.uniform(jax.random.key(0), (3, 28, 28, 1))
+    x = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     made = [nets.conv4(None, 8, down=down, norm=norm, conv=form) for form in ("lax", "matmul")]
-    params, net_state = made[0].init(jax.random.key(1), x)
-    one, other = (net.apply(params, net_state, x, train=True)[0] for net in made)
+
+    @jax.jit
+    def outputs(x):
+        params, net_state = made[0].init(jax.random.key(1), x)
+        both = [net.apply(params, net_state, x, train=True)[0] for net in made]
+        return *both, made[0].apply(params, net_state, x[:1])[0]
+
+    one, other, alone = map(np.asarray, outputs(x))
     assert one.shape == (3, 8 * (4 if down == "stride" else 1))
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
     if norm in ("none", "group", "layer"):  # each example alone
-        np.testing.assert_allclose(made[0].apply(params, net_state, x[:1])[0], one[:1], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(alone, one[:1], rtol=1e-3, atol=1e-4)
 
 
 def test_conv4_counts():
     """The network of MAML for Omniglot: 4 blocks of 64, then 5 classes of the mean over the image."""
     net = nets.conv4(5, 64, reduce="mean")
-    params, _ = net.init(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))
+    params, _ = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2, 28, 28, 1)))
     count = sum(p.size for p in jax.tree.leaves(params))
     assert count == (9 * 64 + 64) + 3 * (9 * 64 * 64 + 64) + (64 * 5 + 5)
 

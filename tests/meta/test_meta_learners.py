@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from scipy import special
 
 import lrn.meta
 from lrn import nets, train
@@ -46,9 +48,52 @@ def examples() -> dict[str, Any]:
 EXAMPLES = examples()
 
 
+def drawn(family: TaskFamily, seed: int, count: int) -> Episode:
+    """Tasks of the family in host memory, where their parts are taken without a compile."""
+    return jax.device_get(jax.jit(lambda key: draw(family, key, count))(jax.random.key(seed)))
+
+
+@functools.cache
+def blob_tasks(ways: int = 3, count: int = 2) -> Episode:
+    return drawn(blobs(ways=ways), 0, count)
+
+
+def first(given: Episode) -> Episode:
+    """The first of several tasks."""
+    return jax.tree.map(lambda x: np.asarray(x)[0], given)
+
+
+def curve_by(learner: MetaLearner) -> Any:
+    """The learner's ``curve``, compiled."""
+    return jax.jit(learner.curve, static_argnums=4)
+
+
 @pytest.fixture(scope="module")
 def batch():
-    return draw(sinusoid(), jax.random.key(1), 4)
+    return drawn(sinusoid(), 1, 4)
+
+
+@pytest.fixture(scope="module")
+def plain(batch):
+    """The first state of MAML on `PROBLEM` with plain descent, whatever its inner loop."""
+    learner = maml.maml(PROBLEM, MAMLConfig(optimizer=optax.sgd))
+    return jax.jit(learner.init)(jax.random.key(0), batch)
+
+
+@functools.cache
+def begun(name: str) -> tuple[MetaLearner, Episode, Any]:
+    """An example in double precision: the learner, tasks and its first state."""
+    with jax.enable_x64(True):
+        example = EXAMPLES[name]()
+        learner = example.factory(example.config)
+        assert isinstance(learner, MetaLearner)
+
+        @jax.jit
+        def begin(key):
+            given = example.sampler.draw(key, None)
+            return given, learner.init(jax.random.key(1), given)
+
+        return learner, *jax.device_get(begin(jax.random.key(0)))
 
 
 def close(a, b, rtol=1e-4, atol=1e-5):
@@ -59,12 +104,8 @@ def close(a, b, rtol=1e-4, atol=1e-5):
 def test_the_order_of_the_tasks_does_not_matter(name):
     # Double precision is needed: conjugate gradients amplify the rounding of another order of tasks.
     with jax.enable_x64(True):
-        example = EXAMPLES[name]()
-        learner = example.factory(example.config)
-        assert isinstance(learner, MetaLearner)
-        given = jax.jit(example.sampler.draw)(jax.random.key(0), None)
-        state = jax.jit(learner.init)(jax.random.key(1), given)
-        turned = jax.tree.map(lambda x: x[jnp.array([2, 0, 1])], given)
+        learner, given, state = begun(name)
+        turned = jax.tree.map(lambda x: x[[2, 0, 1]], given)
         step = jax.jit(learner.step)
         one, other = step(jax.random.key(2), state, given), step(jax.random.key(2), state, turned)
         close(one[1], other[1])
@@ -76,53 +117,59 @@ def test_the_order_of_the_tasks_does_not_matter(name):
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_curves_have_a_row_for_each_step(name):
-    example = EXAMPLES[name]()
-    learner = example.factory(example.config)
-    given = jax.jit(example.sampler.draw)(jax.random.key(0), None)
-    state = jax.jit(learner.init)(jax.random.key(1), given)
-    task = jax.tree.map(lambda x: x[0], given)
-    x = task.query["x"]
-    three = learner.curve(state, task.support, x, task.code, 3)
+    with jax.enable_x64(True):
+        learner, given, state = begun(name)
+        task = first(given)
+        x = task.query["x"]
+
+        @jax.jit
+        def curves(state, task):
+            of = lambda x, steps: learner.curve(state, task.support, x, task.code, steps)  # noqa: E731
+            return of(x, 3), of(x, 1), of(x[:2], 3)
+
+        three, one, few = map(np.asarray, curves(state, task))
     assert three.shape[:2] == (4, x.shape[0])
-    close(learner.curve(state, task.support, x, task.code, 1), three[:2])
+    close(one, three[:2])
     # Each query must be judged alone.
-    close(learner.curve(state, task.support, x[:2], task.code, 3), three[:, :2])
+    close(few, three[:, :2])
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("order", ["first", "second"])
-def test_maml_is_the_mean_over_a_loop_of_tasks(batch, steps, order):
+def test_maml_is_the_mean_over_a_loop_of_tasks(batch, plain, steps, order):
     """The meta-gradient written out for one task at a time, by gradients of gradients alone."""
     config = MAMLConfig(
         inner=InnerConfig(steps=steps, rate=0.01, order=order), meta_rate=0.1, optimizer=optax.sgd
     )
-    learner = maml.maml(PROBLEM, config)
-    state = jax.jit(learner.init)(jax.random.key(0), batch)
 
-    def loss_of_task(params, i):
-        support, query = jax.tree.map(lambda x: x[i], (batch.support, batch.query))
+    def loss_of_task(params, task):
+        support, query = task
         for _ in range(steps):
-            gradient = jax.grad(PROBLEM.loss_on)(params, state.net_state, support, support)
+            gradient = jax.grad(PROBLEM.loss_on)(params, plain.net_state, support, support)
             if order == "first":
                 gradient = jax.lax.stop_gradient(gradient)
             params = jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient)
-        return PROBLEM.loss_on(params, state.net_state, support, query)
+        return PROBLEM.loss_on(params, plain.net_state, support, query)
 
-    values, gradients = zip(*[jax.value_and_grad(loss_of_task)(state.meta, i) for i in range(4)])
-    after, metrics = learner.step(jax.random.key(1), state, batch)
+    @jax.jit
+    def each(params, tasks):
+        return jax.lax.map(lambda task: jax.value_and_grad(loss_of_task)(params, task), tasks)
+
+    values, gradients = each(plain.meta, (batch.support, batch.query))
+    after, metrics = jax.jit(maml.maml(PROBLEM, config).step)(jax.random.key(1), plain, batch)
     np.testing.assert_allclose(metrics["loss"], np.mean(values), rtol=1e-5)
-    expected = jax.tree.map(lambda p, *g: p - 0.1 * sum(g) / 4, state.meta, *gradients)
+    expected = jax.tree.map(lambda p, g: np.asarray(p) - 0.1 * np.mean(g, 0), plain.meta, gradients)
     close(after.meta, expected)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_groups_of_tasks_change_nothing(batch, at_once):
-    together = MAMLConfig(optimizer=optax.sgd)
-    apart = dataclasses.replace(together, tasks_at_once=at_once)
-    learner = maml.maml(PROBLEM, together)
-    state = jax.jit(learner.init)(jax.random.key(0), batch)
-    expected = learner.step(jax.random.key(1), state, batch)
-    close(maml.maml(PROBLEM, apart).step(jax.random.key(1), state, batch), expected)
+def test_groups_of_tasks_change_nothing(batch, plain):
+    def after(at_once):
+        learner = maml.maml(PROBLEM, MAMLConfig(optimizer=optax.sgd, tasks_at_once=at_once))
+        return jax.jit(learner.step)(jax.random.key(1), plain, batch)
+
+    together = after(0)
+    for at_once in (1, 2):
+        close(after(at_once), together)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
@@ -138,8 +185,13 @@ def test_a_metric_is_a_mean_over_the_tasks_whatever_its_type(batch, at_once):
 
     means = np.asarray(batch.query["y"]).mean(axis=(1, 2))
     high = float(np.sort(means)[:2].mean())  # three of the four means are larger
-    meta, net_state = PROBLEM.init(jax.random.key(0), batch.support["x"][0])
-    _, metrics = of_tasks(loss, at_once).of(jax.random.key(1), meta, net_state, batch, jnp.int32(0))
+
+    @jax.jit
+    def measure(batch):
+        meta, net_state = PROBLEM.init(jax.random.key(0), batch.support["x"][0])
+        return of_tasks(loss, at_once).of(jax.random.key(1), meta, net_state, batch, jnp.int32(0))[1]
+
+    metrics = measure(batch)
     assert metrics["high"] == 0.75
     np.testing.assert_allclose(metrics["each"], means.mean(), rtol=1e-5)
 
@@ -150,29 +202,34 @@ def test_anil_and_boil_adapt_one_part(batch, make, part):
     inner = InnerConfig(steps=3, rate=0.05)
     learner = make(PROBLEM, MAMLConfig(inner=inner))
     state = jax.jit(learner.init)(jax.random.key(0), batch)
-    task = jax.tree.map(lambda x: x[0], batch)
     rates = {
-        name: jax.tree.map(lambda p, on=(name == part): jnp.full((3,), 0.05 * on), params)
+        name: jax.tree.map(lambda p, on=(name == part): np.full(3, 0.05 * on, np.float32), params)
         for name, params in state.meta.items()
     }
-    x = task.query["x"]
-    expected = curve_of(PROBLEM, state.meta, state.net_state, task.support, x, inner, 3, rates=rates)
-    curve = learner.curve(state, task.support, x, (), 3)
+
+    @jax.jit
+    def curves(state, task, rates):
+        support, x = task.support, task.query["x"]
+        expected = curve_of(PROBLEM, state.meta, state.net_state, support, x, inner, 3, rates=rates)
+        return learner.curve(state, support, x, (), 3), expected
+
+    curve, expected = map(np.asarray, curves(state, first(batch), rates))
     close(curve, expected)
-    assert float(jnp.abs(curve[3] - curve[0]).max()) > 1e-3
+    assert np.abs(curve[3] - curve[0]).max() > 1e-3
 
 
 def test_reptile_with_one_step_is_joint_training(batch):
     config = reptile.ReptileConfig(inner=InnerConfig(steps=1, rate=0.01), meta_rate=0.5)
     learner = reptile.reptile(PROBLEM, config)
     state = jax.jit(learner.init)(jax.random.key(0), batch)
-    seen = jax.vmap(joined)(batch)
 
     def joint(params):
+        seen = jax.vmap(joined)(batch)
         return jax.vmap(lambda s: PROBLEM.loss_on(params, state.net_state, s, s))(seen).mean()
 
-    expected = jax.tree.map(lambda p, g: p - 0.5 * 0.01 * g, state.meta, jax.grad(joint)(state.meta))
-    close(learner.step(jax.random.key(1), state, batch)[0].meta, expected, rtol=1e-5)
+    slope = jax.jit(jax.grad(joint))(state.meta)
+    expected = jax.tree.map(lambda p, g: np.asarray(p) - 0.5 * 0.01 * np.asarray(g), state.meta, slope)
+    close(jax.jit(learner.step)(jax.random.key(1), state, batch)[0].meta, expected, rtol=1e-5)
 
 
 def test_prototypical_logits_are_squared_distances_to_class_means():
@@ -181,14 +238,14 @@ def test_prototypical_logits_are_squared_distances_to_class_means():
     y = np.array([0, 1, 2] * 4)
     means = np.stack([features[y == k].mean(0) for k in range(3)])
     expected = -((queries[:, None] - means[None]) ** 2).sum(-1)
-    centers = prototypical.prototypes(jnp.asarray(features), jnp.asarray(y), 3)
+    prototypes = jax.jit(prototypical.prototypes, static_argnums=2)
+    centers = prototypes(features, y, 3)
     np.testing.assert_allclose(centers, means, rtol=1e-5)
-    logits = prototypical.prototype_logits(jnp.asarray(queries), centers)
+    logits = np.asarray(jax.jit(prototypical.prototype_logits)(queries, centers))
     # A common shift of a query's logits means nothing, so probabilities are compared.
-    np.testing.assert_allclose(jax.nn.softmax(logits), jax.nn.softmax(expected), rtol=1e-4)
+    np.testing.assert_allclose(special.softmax(logits, 1), special.softmax(expected, 1), rtol=1e-4)
     turned = rng.permutation(12)
-    again = prototypical.prototypes(jnp.asarray(features[turned]), jnp.asarray(y[turned]), 3)
-    np.testing.assert_allclose(again, centers, rtol=1e-5)
+    np.testing.assert_allclose(prototypes(features[turned], y[turned], 3), centers, rtol=1e-5)
 
 
 def test_prototypes_of_a_missing_class():
@@ -208,10 +265,10 @@ def test_maml_plus_plus_weighs_the_steps_as_its_authors_do():
         weights[-1] = min(weights[-1] + count * (steps - 1) * decay, 1 - (steps - 1) * least)
         return weights
 
+    ours = jax.jit(lambda count: maml_plus_plus.step_weights(count, 5, 10))
     for count in range(10):
-        of_steps = maml_plus_plus.step_weights(jnp.int32(count), 5, 10)
-        np.testing.assert_allclose(of_steps, theirs(count), rtol=1e-5)
-    np.testing.assert_array_equal(maml_plus_plus.step_weights(jnp.int32(10), 5, 10), [0, 0, 0, 0, 1])
+        np.testing.assert_allclose(ours(count), theirs(count), rtol=1e-5)
+    np.testing.assert_array_equal(ours(10), [0, 0, 0, 0, 1])
 
 
 def test_maml_plus_plus_without_its_additions_is_maml(batch):
@@ -221,8 +278,8 @@ def test_maml_plus_plus_without_its_additions_is_maml(batch):
     )
     one, other = maml_plus_plus.maml_plus_plus(PROBLEM, plus), maml.maml(PROBLEM, MAMLConfig(inner=inner))
     state, plain = (jax.jit(learner.init)(jax.random.key(0), batch) for learner in (one, other))
-    after, metrics = one.step(jax.random.key(1), state, batch)
-    expected, measured = other.step(jax.random.key(1), plain, batch)
+    after, metrics = jax.jit(one.step)(jax.random.key(1), state, batch)
+    expected, measured = jax.jit(other.step)(jax.random.key(1), plain, batch)
     np.testing.assert_allclose(metrics["loss"], measured["loss"], rtol=1e-5)
     close(after.meta["params"], expected.meta, atol=1e-4)
 
@@ -234,12 +291,11 @@ def test_maml_plus_plus_is_of_first_order_first(batch):
     first = dataclasses.replace(settings, inner=InnerConfig(steps=3, rate=0.05, order="first"))
     learners = [maml_plus_plus.maml_plus_plus(PROBLEM, c) for c in (settings, first)]
     states = [jax.jit(learner.init)(jax.random.key(0), batch) for learner in learners]
+    steps = [jax.jit(learner.step) for learner in learners]
     for same in (True, False):  # the first meta-step, then the second
-        states = [lr.step(jax.random.key(1), s, batch)[0] for lr, s in zip(learners, states)]
-        apart = jax.tree.leaves(
-            jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *(s.opt_state[1].mu for s in states))
-        )
-        assert (max(apart) < 1e-6) == same
+        states = [step(jax.random.key(1), s, batch)[0] for step, s in zip(steps, states)]
+        one, other = (jax.device_get(jax.tree.leaves(s.opt_state[1].mu)) for s in states)
+        assert (max(np.abs(a - b).max() for a, b in zip(one, other)) < 1e-6) == same
 
 
 def test_gaussian_divergence_equals_the_closed_form():
@@ -250,7 +306,8 @@ def test_gaussian_divergence_equals_the_closed_form():
         return np.exp(one) * (one - other)
 
     expected = integrate.quad(inside, -4, 4)[0]
-    divergence = mr_maml.gaussian_divergence({"w": jnp.full(2, 0.4)}, {"w": jnp.full(2, jnp.log(0.3))}, 1.5)
+    means, logs = ({"w": np.full(2, x, np.float32)} for x in (0.4, np.log(0.3)))
+    divergence = jax.jit(mr_maml.gaussian_divergence)(means, logs, 1.5)
     np.testing.assert_allclose(divergence, 2 * expected, rtol=1e-4)
 
 
@@ -261,46 +318,47 @@ def test_maml_learns_the_mean_of_linear_gaussian_tasks():
     problem = regression(identity)
     learner = maml.maml(problem, MAMLConfig(inner=InnerConfig(steps=0), meta_rate=0.03))
     sampler = episodes(family, 32)
-    state = jax.jit(learner.init)(jax.random.key(0), sampler.draw(jax.random.key(1), None))
 
     def body(i, state):
         key = jax.random.fold_in(jax.random.key(2), i)
         return learner.step(key, state, sampler.draw(key, None))[0]
 
-    state = jax.jit(lambda s: jax.lax.fori_loop(0, 500, body, s))(state)
-    np.testing.assert_allclose(state.meta["head"]["kernel"][:, 0], [1.0, -1.0, 0.5], atol=0.1)
-    fresh = draw(family, jax.random.key(3), 200)
-    mean = jnp.array([1.0, -1.0, 0.5])
-    posterior = jax.vmap(lambda s: posterior_mean(s, mean, 0.5, 0.1))(fresh.support)
-    assert float(jnp.mean((posterior - fresh.code) ** 2)) < 0.1 * float(
-        jnp.mean((mean[None] - fresh.code) ** 2)
-    )
+    @jax.jit
+    def trained():
+        state = learner.init(jax.random.key(0), sampler.draw(jax.random.key(1), None))
+        return jax.lax.fori_loop(0, 500, body, state)
+
+    mean = np.array([1.0, -1.0, 0.5], np.float32)
+    np.testing.assert_allclose(trained().meta["head"]["kernel"], mean[:, None], atol=0.1)
+    fresh = drawn(family, 3, 200)
+    posterior = jax.jit(jax.vmap(lambda s: posterior_mean(s, mean, 0.5, 0.1)))(fresh.support)
+    assert np.mean((posterior - fresh.code) ** 2) < 0.1 * np.mean((mean - fresh.code) ** 2)
 
 
 def test_blobs_are_told_apart_by_their_signal():
     """Nearest class mean in the shared signal directions is nearly perfect; in all directions it is not."""
-    given = draw(blobs(ways=3, shots=5, queries=20, nuisance=10.0), jax.random.key(0), 50)
-    keep = jnp.asarray(rotation(8)[:2].T)
+    given = drawn(blobs(ways=3, shots=5, queries=20, nuisance=10.0), 0, 50)
+    keep = jnp.asarray(np.asarray(rotation(8))[:2].T)
 
     def accuracy(episode, project):
         known, x = episode.support["x"] @ project, episode.query["x"] @ project
         centers = prototypical.prototypes(known, episode.support["y"], 3)
         return (prototypical.prototype_logits(x, centers).argmax(1) == episode.query["y"]).mean()
 
-    informed = jax.vmap(lambda e: accuracy(e, keep))(given).mean()
-    naive = jax.vmap(lambda e: accuracy(e, jnp.eye(8)))(given).mean()
+    both = jax.jit(jax.vmap(lambda e: (accuracy(e, keep), accuracy(e, jnp.eye(8)))))(given)
+    informed, naive = map(np.mean, both)
     assert informed > 0.85
     assert naive < informed - 0.15
 
 
 @pytest.mark.parametrize("unshared", [0.0, 0.5, 1.0])
 def test_sinusoids_keep_their_spread_and_lose_their_structure(unshared):
-    given = draw(sinusoid(50, 50, unshared=unshared), jax.random.key(0), 400)
+    given = drawn(sinusoid(50, 50, unshared=unshared), 0, 400)
     amplitude = given.code[:, 0]
     assert 0.1 <= float(amplitude.min()) <= float(amplitude.max()) <= 5
     x, y = given.support["x"][..., 0], given.support["y"][..., 0]
     np.testing.assert_allclose((y / amplitude[:, None]).var(), 0.5, atol=0.03)
-    wave = jnp.sin(x) * given.code[:, 2:3] + jnp.cos(x) * given.code[:, 1:2]
+    wave = np.sin(x) * given.code[:, 2:3] + np.cos(x) * given.code[:, 1:2]
     explained = ((y / amplitude[:, None]) * wave).mean() / (wave**2).mean()
     np.testing.assert_allclose(explained, np.sqrt(1 - unshared), atol=0.03)
 
@@ -317,25 +375,33 @@ class Normed(nn.Module):
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99])
 def test_batch_statistics_are_those_of_the_batch_whatever_the_momentum(momentum):
     net = nets.from_flax(Normed(momentum))
-    x = jax.random.normal(jax.random.key(0), (16, 3))
-    params, net_state = net.init(jax.random.key(1), x)
-    statistics = batch_statistics(net, params, net_state, x)["batch_stats"]["BatchNorm_0"]
-    dense = x @ params["Dense_0"]["kernel"]
+    x = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+
+    @jax.jit
+    def of(x):
+        params, net_state = net.init(jax.random.key(1), x)
+        return params, batch_statistics(net, params, net_state, x)
+
+    params, statistics = of(x)
+    statistics = statistics["batch_stats"]["BatchNorm_0"]
+    dense = x @ np.asarray(params["Dense_0"]["kernel"])
     np.testing.assert_allclose(statistics["mean"], dense.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(statistics["var"], dense.var(0), rtol=1e-3, atol=1e-4)
 
 
 def test_transductive_statistics_let_queries_help_each_other_and_others_do_not():
     body = nets.from_flax(Normed(0.9))
-    given = draw(blobs(ways=3), jax.random.key(0), 2)
     for statistics, alone in (("support", True), ("transductive", False)):
         problem = classification(body, 3, statistics)
         learner = maml.maml(problem, MAMLConfig())
-        state = jax.jit(learner.init)(jax.random.key(1), given)
-        task = jax.tree.map(lambda x: x[0], given)
-        x = task.query["x"]
-        whole = learner.curve(state, task.support, x, (), 1)
-        part = learner.curve(state, task.support, x[:3], (), 1)
+
+        @jax.jit
+        def curves(given, learner=learner):
+            state, task = learner.init(jax.random.key(1), given), jax.tree.map(lambda x: x[0], given)
+            x = task.query["x"]
+            return [learner.curve(state, task.support, part, (), 1) for part in (x, x[:3])]
+
+        whole, part = map(np.asarray, curves(blob_tasks()))
         assert np.allclose(whole[:, :3], part, atol=1e-4) == alone
 
 
@@ -344,25 +410,30 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
     body = nets.from_flax(Normed(0.9))
     settings = prototypical.PrototypicalConfig()
     learner = prototypical.prototypical(classification(body, 3, "running"), settings)
-    given = draw(blobs(ways=3), jax.random.key(0), tasks)
+    given = blob_tasks(count=tasks)
     state = jax.jit(learner.init)(jax.random.key(1), given)
-    after, metrics = learner.step(jax.random.key(2), state, given)
+    after, metrics = jax.jit(learner.step)(jax.random.key(2), state, given)
     assert set(metrics) == {"loss", "accuracy"}
     # A batch holds a task's support and queries; flax keeps .9 of the old mean 0 and of the old variance 1.
-    both = jnp.concatenate([given.support["x"], given.query["x"]], axis=1)
-    dense = both @ state.meta["Dense_0"]["kernel"] + state.meta["Dense_0"]["bias"][None, None]
+    both = np.concatenate([given.support["x"], given.query["x"]], axis=1)
+    dense = both @ np.asarray(state.meta["Dense_0"]["kernel"]) + np.asarray(state.meta["Dense_0"]["bias"])
     statistics = after.net_state["batch_stats"]["BatchNorm_0"]
     np.testing.assert_allclose(statistics["mean"], 0.1 * dense.mean(1).mean(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * dense.var(1).mean(0), rtol=1e-4)
 
-    task = jax.tree.map(lambda x: x[0], given)
-    x = task.query["x"]
-    outputs = learner.curve(after, task.support, x, (), 0)[0]
-    alone = learner.curve(after, task.support, x[:1], (), 0)[0]
-    np.testing.assert_allclose(outputs[:1], alone, rtol=1e-4, atol=1e-4)
+    task = first(given)
     # The reference is the network with the kept statistics, and the distances to the class means.
-    known, asked = (body.apply(after.meta, after.net_state, part)[0] for part in (task.support["x"], x))
-    centers = jnp.stack([known[task.support["y"] == c].mean(0) for c in range(3)])
+    parts = (task.support["x"], task.query["x"])
+
+    @jax.jit
+    def judged(after, task):
+        x = task.query["x"]
+        curves = (learner.curve(after, task.support, part, (), 0)[0] for part in (x, x[:1]))
+        return *curves, *(body.apply(after.meta, after.net_state, part)[0] for part in parts)
+
+    outputs, alone, known, asked = map(np.asarray, judged(after, task))
+    np.testing.assert_allclose(outputs[:1], alone, rtol=1e-4, atol=1e-4)
+    centers = np.stack([known[task.support["y"] == c].mean(0) for c in range(3)])
     distance = ((asked[:, None] - centers[None]) ** 2).sum(-1)
     gaps = outputs - outputs[:, :1]
     np.testing.assert_allclose(gaps, -(distance - distance[:, :1]), rtol=1e-3, atol=1e-3)
@@ -370,9 +441,9 @@ def test_running_statistics_move_by_the_batches_of_the_training_and_judge_a_quer
 
 def test_running_statistics_are_refused_where_an_inner_loop_would_not_move_them():
     problem = classification(nets.from_flax(Normed(0.9)), 3, "running")
-    given = draw(blobs(ways=3), jax.random.key(0), 2)
+    given = blob_tasks()
     for learner in (maml.maml(problem, MAMLConfig()), pooled.pooled(problem, pooled.PooledConfig())):
-        state = jax.jit(learner.init)(jax.random.key(1), given)
+        state = jax.eval_shape(learner.init, jax.random.key(1), given)
         with pytest.raises(ValueError, match="only prototypical networks keep running"):
             jax.eval_shape(learner.step, jax.random.key(2), state, given)
 
@@ -470,7 +541,7 @@ def test_other_bad_input(batch):
     with pytest.raises(ValueError, match="TaskFamily"):
         check_family("sinusoid")  # pyright: ignore[reportArgumentType]
     learner = maml.maml(PROBLEM, MAMLConfig(tasks_at_once=3))
-    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
     with pytest.raises(ValueError, match="4 tasks do not divide into groups of 3"):
         learner.step(jax.random.key(0), state, batch)
     with pytest.raises(ValueError, match="adapted 'heads' is not known"):
@@ -483,8 +554,8 @@ def test_other_bad_input(batch):
     with pytest.raises(ValueError, match="no code"):
         told.init(jax.random.key(0), Episode(batch.support, batch.query))
     lost = nil(PROBLEM, MAMLConfig())
-    state = lost.init(jax.random.key(0), batch)
-    task = jax.tree.map(lambda x: x[0], batch)
+    state = jax.jit(lost.init)(jax.random.key(0), batch)
+    task = first(batch)
     with pytest.raises(ValueError, match="nil compares classes"):
         lost.curve(state, task.support, task.query["x"], (), 1)
     with pytest.raises(ValueError, match=r"learns from an lrn\.meta\.episode\.Episode, got NoneType"):
@@ -495,43 +566,48 @@ def test_other_bad_input(batch):
 
 def test_tasks_that_do_not_fit_the_problem(batch):
     """Labels of another kind or size raise one sentence; a label outside of the classes gives a NaN loss."""
-    blob = draw(blobs(ways=6), jax.random.key(0), 2)
+    blob = blob_tasks(6)
     for problem, given, message in (
         (regression(nets.mlp(None, (4,)), 2), batch, r"needs y float \[10, 2\]"),
         (regression(nets.mlp(None, (4,))), blob, "a regression of 1 outputs"),
         (classification(nets.mlp(None, (4,)), 3), batch, r"needs labels int \[n\]"),
     ):
         learner = maml.maml(problem, MAMLConfig())
-        state = jax.jit(learner.init)(jax.random.key(0), given)
+        state = jax.eval_shape(learner.init, jax.random.key(0), given)
         with pytest.raises(ValueError, match=message):
-            learner.step(jax.random.key(1), state, given)
+            jax.eval_shape(learner.step, jax.random.key(1), state, given)
     learner = maml.maml(classification(nets.mlp(None, (4,)), 3), MAMLConfig())
-    metrics = learner.step(jax.random.key(1), learner.init(jax.random.key(0), blob), blob)[1]
+    state = jax.jit(learner.init)(jax.random.key(0), blob)
+    metrics = jax.jit(learner.step)(jax.random.key(1), state, blob)[1]
     assert not np.isfinite(np.asarray(metrics["loss"]))
 
 
 def test_meta_sgd_learns_its_rates_by_the_product_of_gradients():
     """One step on a linear regression: d loss / d rate = - support gradient * query gradient, by weight."""
     problem = regression(nets.from_function(lambda key, x: (), lambda params, x: x))
-    given = draw(linear_gaussian(), jax.random.key(0), 1)
+    given = drawn(linear_gaussian(), 0, 1)
     config = MAMLConfig(inner=InnerConfig(steps=1, rate=0.05), meta_rate=0.5, optimizer=optax.sgd)
     learner = meta_sgd.meta_sgd(problem, config)
     state = jax.jit(learner.init)(jax.random.key(1), given)
-    after = learner.step(jax.random.key(2), state, given)[0]
-    support, query = jax.tree.map(lambda x: x[0], (given.support, given.query))
-    slope = jax.grad(problem.loss_on)(state.meta["params"], (), support, support)
-    adapted = jax.tree.map(lambda p, g: p - 0.05 * g, state.meta["params"], slope)
-    later = jax.grad(problem.loss_on)(adapted, (), query, query)
-    expected = jax.tree.map(lambda g, h: 0.05 + 0.5 * g * h, slope, later)
-    close(after.meta["rates"], expected)
+    after = jax.jit(learner.step)(jax.random.key(2), state, given)[0]
+
+    @jax.jit
+    def rates(params, task):
+        slope = jax.grad(problem.loss_on)(params, (), task.support, task.support)
+        adapted = jax.tree.map(lambda p, g: p - 0.05 * g, params, slope)
+        later = jax.grad(problem.loss_on)(adapted, (), task.query, task.query)
+        return jax.tree.map(lambda g, h: 0.05 + 0.5 * g * h, slope, later)
+
+    close(after.meta["rates"], rates(state.meta["params"], first(given)))
 
 
 def test_nil_adds_up_cosines():
     problem = classification(nets.from_function(lambda key, x: (), lambda params, x: x), 3)
-    given = draw(blobs(ways=3, shots=2), jax.random.key(0), 1)
+    given = drawn(blobs(ways=3, shots=2), 0, 1)
     learner = nil(problem, MAMLConfig())
-    task = jax.tree.map(lambda x: np.asarray(x[0]), given)
-    outputs = learner.curve(learner.init(jax.random.key(1), given), task.support, task.query["x"], (), 0)[0]
+    task = first(given)
+    state = jax.jit(learner.init)(jax.random.key(1), given)
+    outputs = np.asarray(curve_by(learner)(state, task.support, task.query["x"], (), 0))[0]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (task.query["x"], task.support["x"])]
     cosine = unit[0] @ unit[1].T
     expected = np.stack([cosine[:, task.support["y"] == k].sum(1) for k in range(3)], 1)
@@ -540,16 +616,19 @@ def test_nil_adds_up_cosines():
 
 def test_mr_maml_without_noise_or_its_price_is_anil(batch):
     inner = InnerConfig(steps=2)
-    quiet = mr_maml.mr_maml(PROBLEM, mr_maml.MRMAMLConfig(inner=inner, beta=0.0, initial_std=1e-6))
-    plain = anil.anil(PROBLEM, MAMLConfig(inner=inner))
-    state, other = (jax.jit(learner.init)(jax.random.key(0), batch) for learner in (quiet, plain))
-    metrics = quiet.step(jax.random.key(1), state, batch)[1]
-    expected = plain.step(jax.random.key(1), other, batch)[1]
-    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-4)
-    noisy = mr_maml.mr_maml(PROBLEM, mr_maml.MRMAMLConfig(inner=inner, beta=0.0, initial_std=0.5))
-    state = noisy.init(jax.random.key(0), batch)
-    moved = noisy.step(jax.random.key(1), state, batch)[1]
-    assert not np.allclose(moved["loss"], expected["loss"], rtol=1e-3)
+
+    def loss_of(learner):
+        state = learner.init(jax.random.key(0), batch)
+        return learner.step(jax.random.key(1), state, batch)[1]["loss"]
+
+    @jax.jit
+    def noisy(std):
+        config = mr_maml.MRMAMLConfig(inner=inner, beta=0.0, initial_std=std)
+        return loss_of(mr_maml.mr_maml(PROBLEM, config))
+
+    expected = jax.jit(lambda: loss_of(anil.anil(PROBLEM, MAMLConfig(inner=inner))))()
+    np.testing.assert_allclose(noisy(1e-6), expected, rtol=1e-4)
+    assert not np.allclose(noisy(0.5), expected, rtol=1e-3)
 
 
 @pytest.mark.slow

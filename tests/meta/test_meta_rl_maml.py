@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,16 +62,24 @@ def meta_gradients(config, draws=8):
     return np.stack([one(jax.random.key(i)) for i in range(draws)])
 
 
-def exact_meta_gradient(steps=1, rate=RATE):
+def adapted(theta, steps, rate):
+    """The parameters after exact inner steps."""
+    for _ in range(steps):
+        theta = theta + rate * jax.grad(objective)(theta)
+    return theta
+
+
+def exact_meta_gradient(steps=1, rate=RATE, order="second"):
     """The gradient of the objective after exact inner steps, in float64."""
+
+    @jax.jit
+    def gradient(theta):
+        if order == "first":
+            return jax.grad(objective)(adapted(theta, steps, rate))
+        return jax.grad(lambda theta: objective(adapted(theta, steps, rate)))(theta)
+
     with jax.enable_x64(True):
-
-        def adapted(theta):
-            for _ in range(steps):
-                theta = theta + rate * jax.grad(objective)(theta)
-            return theta
-
-        return np.asarray(jax.grad(lambda theta: objective(adapted(theta)))(jnp.asarray(THETA, jnp.float64)))
+        return np.asarray(gradient(np.asarray(THETA, np.float64)))
 
 
 @pytest.mark.parametrize(
@@ -105,8 +114,7 @@ def test_the_sampled_meta_gradient_is_the_exact_one(surrogate, steps, tasks, rig
 def test_first_order_leaves_out_what_it_should():
     """The first-order meta-gradient is the gradient at the end of the inner step."""
     config = dataclasses.replace(EXACT, inner=InnerConfig(rate=RATE, order="first"))
-    end = THETA + RATE * jax.grad(objective)(THETA)
-    expected = np.asarray(jax.grad(objective)(end))
+    expected = exact_meta_gradient(order="first")
     gradients = meta_gradients(config)
     error, size = gradients.std(0, ddof=1) / np.sqrt(len(gradients)), np.abs(expected).max()
     assert (np.abs(gradients.mean(0) - expected) <= 6 * error + 0.02 * size).all()
@@ -116,15 +124,16 @@ def test_first_order_leaves_out_what_it_should():
 def test_adapting_by_hand():
     """Two steps raise the exact objective; zero steps keep the parameters and play once."""
     agent = maml_rl(MINE, TABLE, dataclasses.replace(EXACT, episodes=20_000, inner=InnerConfig(rate=2.0)))
-    state = agent.init(jax.random.key(0), None)
-    none = jax.jit(lambda key: agent.adapt(key, state, (), 0), compiler_options=HASTY)(jax.random.key(1))
+
+    @partial(jax.jit, static_argnums=0, compiler_options=HASTY)
+    def adapt(steps):
+        return agent.adapt(jax.random.key(1), agent.init(jax.random.key(0), None), (), steps)
+
+    none, two = jax.device_get((adapt(0), adapt(2)))
     assert none.returns.shape == (1,)
     np.testing.assert_array_equal(none.params["net"], THETA)
-    two = jax.jit(lambda key: agent.adapt(key, state, (), 2), compiler_options=HASTY)(jax.random.key(1))
-    theta = THETA
-    for _ in range(2):
-        theta = theta + 2.0 * jax.grad(objective)(theta)
-    moved = float(jnp.abs(theta - THETA).max())
+    theta = np.asarray(jax.jit(lambda: adapted(THETA, 2, 2.0))())
+    moved = np.abs(theta - THETA).max()
     np.testing.assert_allclose(two.params["net"], theta, atol=0.05 * moved)
     assert two.returns.shape == (3,)
     assert two.returns[0] < two.returns[2]
@@ -132,18 +141,20 @@ def test_adapting_by_hand():
 
 def trajectory(reward, terminated):
     """Episodes in two columns; the time is observed, so that the baseline depends on the observation."""
-    reward = jnp.asarray(reward, jnp.float32)
-    never = jnp.zeros(reward.shape, bool)
-    observation = jnp.ones((*reward.shape, 1))
-    return Trajectory(
-        observation, never, reward, jnp.asarray(terminated, bool), never, observation, never.astype(jnp.int32)
-    )
+    reward: Any = np.asarray(reward, np.float32)
+    never: Any = np.zeros(reward.shape, bool)
+    observation: Any = np.ones((*reward.shape, 1), np.float32)
+    over: Any = np.asarray(terminated, bool)
+    return Trajectory(observation, never, reward, over, never, observation, never.astype(np.int32))
 
 
 def test_only_first_episodes_count_and_nothing_is_bootstrapped():
     reward = [[1, 1], [2, 1], [4, 1], [8, 1]]
     over = [[0, 0], [1, 0], [0, 0], [1, 0]]
-    seen = judge(trajectory(reward, over), 0.5, 1.0, ridge=1e6, normalize=False)
+
+    played = trajectory(reward, over)
+    judged = jax.jit(partial(judge, ridge=1e6), static_argnames="normalize")
+    seen = jax.device_get(judged(played, 0.5, 1.0, normalize=False))
     np.testing.assert_array_equal(seen.counted, [[1, 1], [1, 1], [0, 1], [0, 1]])
     np.testing.assert_array_equal(seen.reward, [[1, 1], [2, 1], [0, 1], [0, 1]])
     assert seen.ended[-1].all()
@@ -152,23 +163,23 @@ def test_only_first_episodes_count_and_nothing_is_bootstrapped():
     to_go = np.array([[2, 1.875], [2, 1.75], [0, 1.5], [0, 1]])
     mean = to_go.sum() / 6
     np.testing.assert_allclose(seen.advantage, (to_go - mean) * seen.counted, atol=1e-3)
-    scaled = judge(trajectory(reward, over), 0.5, 1.0, ridge=1e6, normalize=True).advantage
-    count = np.asarray(seen.counted).astype(bool)
-    assert np.asarray(scaled)[count].mean() == pytest.approx(0, abs=1e-6)
-    assert np.asarray(scaled)[count].std() == pytest.approx(1, abs=1e-4)
-    assert (np.asarray(scaled)[~count] == 0).all()
+    scaled = np.asarray(judged(played, 0.5, 1.0, normalize=True).advantage)
+    count = seen.counted.astype(bool)
+    assert scaled[count].mean() == pytest.approx(0, abs=1e-6)
+    assert scaled[count].std() == pytest.approx(1, abs=1e-4)
+    assert (scaled[~count] == 0).all()
 
 
 def test_the_baseline_is_ridge_regression():
     """The baseline equals numpy's solution of the penalized normal equations, with standardized features."""
     rng = np.random.default_rng(0)
-    observation = jnp.asarray(rng.normal(size=(6, 20, 3)), jnp.float32)
-    counted = jnp.asarray(rng.random((6, 20)) < 0.7, jnp.float32)
-    target = observation[..., 0] * 2 + jnp.arange(6.0)[:, None] ** 2 + jnp.asarray(rng.normal(size=(6, 20)))
-    target = target.astype(jnp.float32)
-    values = np.asarray(fit_values(observation, target, counted, 0.05))
-    keep = np.asarray(counted).astype(bool)
-    x, y = np.asarray(features(observation), np.float64), np.asarray(target, np.float64)
+    observation = rng.normal(size=(6, 20, 3)).astype(np.float32)
+    counted = (rng.random((6, 20)) < 0.7).astype(np.float32)
+    target = observation[..., 0] * 2 + np.arange(6.0)[:, None] ** 2 + rng.normal(size=(6, 20))
+    target = target.astype(np.float32)
+    values = np.asarray(jax.jit(fit_values)(observation, target, counted, 0.05))
+    keep = counted.astype(bool)
+    x, y = np.asarray(jax.jit(features)(observation), np.float64), np.asarray(target, np.float64)
     assert x.shape == (6, 20, 9)
     rows = (x - x[keep].mean(0)) / x[keep].std(0)
     slope = np.linalg.solve(
@@ -179,10 +190,12 @@ def test_the_baseline_is_ridge_regression():
 
 def test_the_baseline_bears_features_that_repeat_each_other():
     """One-hot observations equal their squares, and constant observations have no variance."""
-    hot = jnp.broadcast_to(jax.nn.one_hot(jnp.arange(50) % 4, 4)[None], (5, 50, 4))
-    value = jnp.broadcast_to(jnp.arange(50)[None] % 4 * 3.0, (5, 50))
-    np.testing.assert_allclose(fit_values(hot, value, jnp.ones((5, 50))), value, atol=0.05)
-    assert np.isfinite(fit_values(jnp.ones((5, 1, 4)), jnp.ones((5, 1)), jnp.ones((5, 1)))).all()
+    fit = jax.jit(fit_values)
+    hot = np.float32(np.tile(np.eye(4)[np.arange(50) % 4], (5, 1, 1)))
+    value = np.float32(np.tile(np.arange(50) % 4 * 3, (5, 1)))
+    np.testing.assert_allclose(fit(hot, value, np.ones((5, 50), np.float32)), value, atol=0.05)
+    one = np.ones((5, 1), np.float32)
+    assert np.isfinite(fit(np.ones((5, 1, 4), np.float32), one, one)).all()
 
 
 def test_episodes_that_end_early():
@@ -190,9 +203,12 @@ def test_episodes_that_end_early():
     family = cartpole(horizon=60)
     config = MAMLRLConfig(tasks=4, episodes=8)
     agent = maml_rl(family, nets.mlp(2, (8,)), config)
-    state, metrics = jax.jit(agent.step, compiler_options=HASTY)(
-        jax.random.key(1), agent.init(jax.random.key(0), None), None
-    )
+
+    @partial(jax.jit, compiler_options=HASTY)
+    def begin():
+        return agent.step(jax.random.key(1), agent.init(jax.random.key(0), None), None)
+
+    state, metrics = begin()
     assert 5 < metrics["unadapted_return"] < 50
     assert all(np.isfinite(x).all() for x in (*metrics.values(), *jax.tree.leaves(state.meta)))
 
@@ -220,7 +236,7 @@ def test_training_evaluates_on_fresh_tasks_in_one_sweep():
 def test_each_task_by_itself():
     made = example()
     agent = made.factory(made.config)
-    state = agent.init(jax.random.key(0), None)
+    state = jax.jit(lambda key: agent.init(key, None))(jax.random.key(0))
     family, key = point_robot(horizon=5), jax.random.key(2)
 
     def returns(at_once):
@@ -230,7 +246,7 @@ def test_each_task_by_itself():
     whole = returns(0)
     assert whole.shape == (5, 3)
     np.testing.assert_allclose(returns(2), whole, rtol=1e-4)
-    assert float(whole.std(0)[0]) > 0.1  # goals lie at different distances
+    assert np.asarray(whole).std(0)[0] > 0.1  # goals lie at different distances
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ SMALL = DQNConfig(
 )  # fmt: skip
 
 
-def trained(agent: Agent, steps: int, seed: int = 0):
-    """The state after ``steps`` learner steps, and the metrics of the last step."""
+def training(agent: Agent, steps: int):
+    """A function of a key: the state after ``steps`` learner steps, and the metrics of the last step."""
 
     def run(key):
         def body(state, t):
@@ -47,72 +47,86 @@ def trained(agent: Agent, steps: int, seed: int = 0):
         state, metrics = jax.lax.scan(body, first, jnp.arange(steps))
         return state, jax.tree.map(lambda x: x[-1], metrics)
 
-    key = jax.random.key(seed)
-    # Without optimization the compile takes half the time, and the program runs only briefly.
-    return jax.jit(run).lower(key).compile(compiler_options={"xla_backend_optimization_level": "0"})(key)
+    return run
+
+
+def trained(agent: Agent, steps: int, seed: int = 0):
+    """The result of `training`, by one program."""
+    return jax.device_get(jax.jit(training(agent, steps))(jax.random.key(seed)))
 
 
 def greedy_return(env, agent, state, seed=1):
-    return float(rollouts(env, agent.policy, jax.random.key(seed), state, 32).returns.mean())
+    play = jax.jit(lambda key, state: rollouts(env, agent.policy, key, state, 32).returns)
+    return np.asarray(play(jax.random.key(seed), state)).mean()
+
+
+loss_and_slope = jax.jit(jax.value_and_grad(q_learning_loss), static_argnums=3)
+targets, double_targets = jax.jit(q_target), jax.jit(double_q_target)
+epsilon_greedy_actions = jax.jit(epsilon_greedy)
+
+
+def array(*rows) -> jax.Array:
+    return jnp.asarray(np.array(rows, np.float32))
 
 
 # Cases of rlax's own tests (value_learning_test.py): one-step errors for q, a, r, discount and next values.
-Q = jnp.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]])
-ACTION, REWARD, WEIGHT = jnp.array([0, 1]), jnp.array([1.0, 1.0]), jnp.array([0.0, 1.0])
+Q = array([1, 1, 0], [1, 2, 0])
+ACTION, REWARD, WEIGHT = np.array([0, 1]), array(1, 1), array(0, 1)
 
 
 def test_targets_equal_rlax():
-    target = q_target(jnp.array([[0.0, 1, 0], [1, 2, 0]]), REWARD, WEIGHT)
-    np.testing.assert_allclose(target - taken(Q, ACTION), [0, 1])
-    value = jnp.array([[99.0, 1, 98], [91, 2, 66]])
-    selector = jnp.array([[2.0, 10, 1], [11, 20, 1]])
-    target = double_q_target(selector, value, REWARD, WEIGHT)
-    np.testing.assert_allclose(target - taken(Q, ACTION), [0, 1])
+    before = np.asarray(jax.jit(taken)(Q, ACTION))
+    target = targets(array([0, 1, 0], [1, 2, 0]), REWARD, WEIGHT)
+    np.testing.assert_allclose(target - before, [0, 1])
+    value, selector = array([99, 1, 98], [91, 2, 66]), array([2, 10, 1], [11, 20, 1])
+    target = double_targets(selector, value, REWARD, WEIGHT)
+    np.testing.assert_allclose(target - before, [0, 1])
 
 
 def test_losses_and_their_gradients():
     """Half the square, for Huber linear beyond 1; the gradient is minus the error, clipped for Huber."""
-    q, action, target = jnp.array([[0.0, 5.0], [1.0, 2.0]]), jnp.array([0, 1]), jnp.array([3.0, 2.5])
-    np.testing.assert_allclose(q_learning_loss(q, action, target), (0.5 * 9 + 0.5 * 0.25) / 2)
-    np.testing.assert_allclose(q_learning_loss(q, action, target, "huber"), (2.5 + 0.5 * 0.25) / 2)
-    squared = jax.grad(q_learning_loss)(q, action, target)
-    np.testing.assert_allclose(squared, [[-1.5, 0], [0, -0.25]])
-    huber = jax.grad(lambda x: q_learning_loss(x, action, target, "huber"))(q)
-    np.testing.assert_allclose(huber, [[-0.5, 0], [0, -0.25]])
-    assert not np.asarray(jax.grad(lambda t: q_learning_loss(q, action, t))(target)).any()
+    q, action, target = array([0, 5], [1, 2]), np.array([0, 1]), array(3, 2.5)
+    loss, slope = loss_and_slope(q, action, target, "squared")
+    np.testing.assert_allclose(loss, (0.5 * 9 + 0.5 * 0.25) / 2)
+    np.testing.assert_allclose(slope, [[-1.5, 0], [0, -0.25]])
+    loss, slope = loss_and_slope(q, action, target, "huber")
+    np.testing.assert_allclose(loss, (2.5 + 0.5 * 0.25) / 2)
+    np.testing.assert_allclose(slope, [[-0.5, 0], [0, -0.25]])
+    assert not np.asarray(jax.jit(jax.grad(q_learning_loss, 2))(q, action, target)).any()
     with pytest.raises(InputError, match="loss 'l2' is not known"):
-        q_learning_loss(q, action, target, "l2")
+        q_learning_loss(q, jnp.asarray(action), target, "l2")
 
 
 def test_masked_actions_count_for_nothing():
     """Values of -inf, as a masking network gives them, do not enter targets (issue 13, fault 14)."""
-    never = -jnp.inf
-    q, action, target = jnp.array([[0.0, never], [never, 2.0]]), jnp.array([0, 1]), jnp.array([1.0, 3.0])
+    never = -np.inf
+    q, action, target = array([0, never], [never, 2]), np.array([0, 1]), array(1, 3)
     for loss in ("squared", "huber"):
-        value, slope = jax.value_and_grad(q_learning_loss)(q, action, target, loss)
+        value, slope = loss_and_slope(q, action, target, loss)
         assert float(value) == 0.5
         np.testing.assert_array_equal(slope, [[-0.5, 0.0], [0.0, -0.5]])
     # After a termination no action need be allowed; elsewhere the best allowed action counts.
-    after, other = jnp.array([[never, never], [never, 4.0]]), jnp.array([[never, never], [never, -5.0]])
-    weight, reward = jnp.array([0.0, 0.5]), jnp.array([7.0, 1.0])
-    np.testing.assert_array_equal(q_target(after, reward, weight), [7.0, 3.0])
-    np.testing.assert_array_equal(double_q_target(other, after, reward, weight), [7.0, 3.0])
-    slope = jax.grad(lambda x: q_target(x, reward, weight).sum())(after)
+    after, other = array([never, never], [never, 4]), array([never, never], [never, -5])
+    weight, reward = array(0, 0.5), array(7, 1)
+    np.testing.assert_array_equal(targets(after, reward, weight), [7.0, 3.0])
+    np.testing.assert_array_equal(double_targets(other, after, reward, weight), [7.0, 3.0])
+    slope = jax.jit(jax.grad(lambda x: q_target(x, reward, weight).sum()))(after)
     np.testing.assert_array_equal(slope, [[0.0, 0.0], [0.0, 0.5]])
 
 
 def test_an_action_out_of_range_is_nan_in_value_and_gradient():
-    q = jnp.array([[0.0, 1.0], [2.0, 3.0]])
+    q = array([0, 1], [2, 3])
     for wrong in (-1, 2):
-        value, slope = jax.value_and_grad(q_learning_loss)(q, jnp.array([0, wrong]), jnp.ones(2))
+        value, slope = loss_and_slope(q, np.array([0, wrong]), array(1, 1), "squared")
         assert np.isnan(value)
         np.testing.assert_array_equal(np.isnan(slope), [[False, False], [True, True]])
 
 
 def test_masked_actions_are_never_explored():
-    n, never = 60_000, -jnp.inf
-    q = jnp.broadcast_to(jnp.array([never, 0.0, never, 2.0, 1.0]), (n, 5))
-    action = epsilon_greedy(jax.random.uniform(jax.random.key(0), (n,)), q, jnp.float32(0.6))
+    n, never = 60_000, -np.inf
+    q = np.broadcast_to(np.array([never, 0, never, 2, 1], np.float32), (n, 5))
+    uniform = np.random.default_rng(0).random(n, np.float32)
+    action = epsilon_greedy_actions(uniform, q, np.float32(0.6))
     expected = np.array([0.0, 0.2, 0.0, 0.6, 0.2])
     frequency = np.bincount(np.asarray(action), minlength=5) / n
     assert (np.abs(frequency - expected) <= 5 * np.sqrt(expected * (1 - expected) / n)).all()
@@ -153,11 +167,15 @@ def test_an_agent_with_masked_actions_plays_and_learns_the_others(options):
 
 def test_dueling_leaves_masked_actions_out_of_the_mean():
     net = dueling(nets.from_function(lambda key, x: (), lambda params, x: x))
-    x = jnp.array([[5.0, 1.0, -jnp.inf, 6.0], [5.0, -jnp.inf, -jnp.inf, -jnp.inf]])
-    out = net.apply((), (), x)[0]
+    x = array([5, 1, -np.inf, 6], [5, -np.inf, -np.inf, -np.inf])
+
+    def first(x):
+        out = net.apply((), (), x)[0]
+        return out[0, 0], out
+
+    slope, out = jax.device_get(jax.jit(jax.grad(first, has_aux=True))(x))
     np.testing.assert_array_equal(out[0], [5 - 2.5, -np.inf, 5 + 2.5])
     assert np.isneginf(out[1]).all()
-    slope = jax.grad(lambda x: net.apply((), (), x)[0][0, 0])(x)
     np.testing.assert_array_equal(slope, [[1.0, 0.5, 0.0, -0.5], [0.0] * 4])
 
 
@@ -165,7 +183,7 @@ def test_counters_stop_before_they_wrap():
     """At 2^31 steps epsilon stays at its end, learning continues, and the target keeps its period."""
     config = dataclasses.replace(SMALL, total_steps=LARGEST, exploration_fraction=0.5, target_period=3)
     agent = dqn(identity.echo(3), nets.mlp(3, ()), config)
-    state = agent.init(jax.random.key(0), None)
+    state = jax.jit(agent.init)(jax.random.key(0), None)
     step = jax.jit(lambda key, state: agent.step(key, state, None))
     state = step(jax.random.key(0), state)[0]._replace(
         steps=jnp.int32(LARGEST - 10), updates=jnp.int32(LARGEST - 4)
@@ -174,8 +192,8 @@ def test_counters_stop_before_they_wrap():
         after, metrics = step(jax.random.key(t), state)
         assert float(metrics["epsilon"]) == pytest.approx(0.05)
         assert float(metrics["loss"].weight) == 1.0
-        moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.params, state.params)
-        assert any(jax.tree.leaves(moved))
+        moved = jax.tree.map(np.array_equal, after.params, state.params)
+        assert not all(jax.tree.leaves(moved))
         assert int(after.steps) == min(LARGEST - 10 + 8 * (t + 1), LARGEST)
         assert int(after.updates) % 3 == (LARGEST - 4 + 2 * (t + 1)) % 3
         assert 0 < int(after.updates) <= LARGEST
@@ -211,27 +229,27 @@ def test_breakout_at_100k_rows_takes_at_most_80_megabytes():
 
 def test_one_uniform_number_makes_an_epsilon_greedy_action():
     n, epsilon = 200_000, 0.3
-    uniform = jax.random.uniform(jax.random.key(0), (n,))
-    q = jnp.broadcast_to(jnp.array([[0.0, 2.0, 1.0]]), (n, 3))
-    frequency = np.bincount(np.asarray(epsilon_greedy(uniform, q, jnp.float32(epsilon))), minlength=3) / n
+    uniform = np.random.default_rng(0).random(n, np.float32)
+    q = np.broadcast_to(np.array([[0, 2, 1]], np.float32), (n, 3))
+    actions = np.asarray(epsilon_greedy_actions(uniform, q, np.float32(epsilon)))
+    frequency = np.bincount(actions, minlength=3) / n
     expected = np.array([0.1, 0.8, 0.1])
     assert (np.abs(frequency - expected) < 5 * np.sqrt(expected * (1 - expected) / n)).all()
     for epsilon, most in ((0.0, 1), (1.0, 3)):
-        actions = epsilon_greedy(uniform, q, jnp.float32(epsilon))
-        assert len(set(np.asarray(actions).tolist())) == most
-        assert int(actions.max()) <= 2
+        actions = np.asarray(epsilon_greedy_actions(uniform, q, np.float32(epsilon)))
+        assert len(set(actions.tolist())) == most
+        assert actions.max() <= 2
 
 
 def test_epsilon_falls_linearly():
     config = dataclasses.replace(SMALL, total_steps=1000, epsilon_end=0.1)
-    np.testing.assert_allclose(
-        epsilon_at(config, jnp.array([0, 250, 500, 900])), [1.0, 0.55, 0.1, 0.1], rtol=1e-6
-    )
+    epsilon = jax.jit(lambda steps: epsilon_at(config, steps))(np.array([0, 250, 500, 900]))
+    np.testing.assert_allclose(epsilon, [1.0, 0.55, 0.1, 0.1], rtol=1e-6)
 
 
 def test_dueling_advantages_have_mean_zero():
     net = dueling(nets.from_function(lambda key, x: (), lambda params, x: x))
-    out = net.apply((), (), jnp.array([[5.0, 1.0, 2.0, 6.0]]))[0]
+    out = jax.jit(lambda x: net.apply((), (), x)[0])(array([5, 1, 2, 6]))
     np.testing.assert_allclose(out, [[5 - 2, 5 - 1, 5 + 3]])
 
 
@@ -242,6 +260,7 @@ TABLE = nets.mlp(2, ())  # on one-hot observations a linear network is a table
 def test_truncation_is_bootstrapped(options):
     """On two endless states, truncated after five steps, the values are those of the endless chain."""
     env, g = identity.two_state_truncating(5), 0.8
+    merged = merge_truncation(env)
     config = dataclasses.replace(
         SMALL,
         discount=g,
@@ -253,12 +272,17 @@ def test_truncation_is_bootstrapped(options):
     )
     exact = np.array([(1 + 2 * g) / (1 - g**2), (2 + g) / (1 - g**2)])
 
-    def values(env):
-        state, _ = trained(dqn(env, TABLE, config), 800)
-        return np.asarray(TABLE.apply(state.params, state.net_state, jnp.eye(2))[0])
+    def learned(merge):  # both versions in one program
+        def move(key, state, action):
+            (state, step), (_, other) = env.move(key, state, action), merged.move(key, state, action)
+            return state, step._replace(terminated=jnp.where(merge, other.terminated, step.terminated))
 
-    np.testing.assert_allclose(values(env), np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
-    assert (exact[:, None] - values(merge_truncation(env)) > 0.5).all()  # the test detects the mistake
+        state, _ = training(dqn(env._replace(move=move), TABLE, config), 800)(jax.random.key(0))
+        return TABLE.apply(state.params, state.net_state, jnp.eye(2))[0]
+
+    right, wrong = np.asarray(jax.jit(jax.vmap(learned))(np.array([False, True])))
+    np.testing.assert_allclose(right, np.broadcast_to(exact[:, None], (2, 2)), atol=1e-3)
+    assert (exact[:, None] - wrong > 0.5).all()  # the test detects the mistake
 
 
 @pytest.mark.parametrize(
@@ -281,7 +305,7 @@ def test_the_critic_learns_a_constant_reward():
     env = identity.constant_reward()
     agent = dqn(env, nets.mlp(2, (16,)), SMALL)
     state, metrics = trained(agent, 300)
-    q = nets.mlp(2, (16,)).apply(state.params, state.net_state, jnp.ones((1, 1)))[0]
+    q = jax.jit(nets.mlp(2, (16,)).apply)(state.params, state.net_state, jnp.ones((1, 1)))[0]
     np.testing.assert_allclose(q, [[1.0, 1.0]], atol=1e-2)
     assert float(metrics["return"].value) == 1.0
 
@@ -289,12 +313,12 @@ def test_the_critic_learns_a_constant_reward():
 def test_nothing_is_learned_before_learning_starts():
     config = dataclasses.replace(SMALL, learning_starts=40)
     agent = dqn(identity.echo(3), nets.mlp(3, (8,)), config)
-    first = agent.init(jax.random.key(0), None)
+    first = jax.jit(agent.init)(jax.random.key(0), None)
     state, seen, step = first, [], jax.jit(agent.step)
     for t in range(6):
         state, metrics = step(jax.random.key(t + 1), state, None)
         seen.append((int(state.steps), int(state.updates), float(metrics["loss"].weight)))
-        same = jax.tree.map(lambda a, b: bool((a == b).all()), state.params, first.params)
+        same = jax.tree.map(np.array_equal, state.params, first.params)
         assert all(jax.tree.leaves(same)) == (int(state.steps) < 40)
     assert seen == [(8, 0, 0.0), (16, 0, 0.0), (24, 0, 0.0), (32, 0, 0.0), (40, 2, 1.0), (48, 4, 1.0)]
 
@@ -305,12 +329,12 @@ def test_the_target_follows_by_period_or_by_polyak(period, rate):
         SMALL, updates=1, learning_starts=8, target_period=period, target_rate=rate, learning_rate=0.1
     )
     agent = dqn(identity.echo(3), nets.mlp(3, ()), config)
-    state = agent.init(jax.random.key(0), None)
-    target, step = state.target, jax.jit(agent.step)
+    state = jax.jit(agent.init)(jax.random.key(0), None)
+    target, step = jax.device_get(state.target), jax.jit(agent.step)
     for t in range(1, 7):
         state, _ = step(jax.random.key(t), state, None)
-        move = rate if t % period == 0 else 0.0
-        target = jax.tree.map(lambda a, b, m=move: a + m * (b - a), target, state.params)
+        move = np.float32(rate if t % period == 0 else 0.0)
+        target = jax.tree.map(lambda a, b, m=move: a + m * (b - a), target, jax.device_get(state.params))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state.target, target)
 
 
@@ -324,7 +348,7 @@ def test_a_bonus_is_learned_from_and_not_reported():
     env, net = identity.constant_reward(), nets.mlp(2, ())
     config = dataclasses.replace(SMALL, learning_rate=0.02)
     state, metrics = trained(dqn(env, net, config, bonus), 400)
-    q = np.asarray(net.apply(state.params, state.net_state, jnp.ones((1, 1)))[0][0])
+    q = np.asarray(jax.jit(net.apply)(state.params, state.net_state, jnp.ones((1, 1)))[0])[0]
     np.testing.assert_allclose(q, [1.0, 2.0], atol=1e-2)
     assert float(metrics["return"].value) == 1.0
     assert 0.5 < float(metrics["bonus"]) <= 1.0

@@ -57,26 +57,31 @@ class Walk:
 
 def play(env, actions, seed=0):
     """(observation, Step) after each action."""
-    step = jax.jit(env.step)
-    key = jax.random.key(seed)
-    _, state = env.reset(key)
-    rows = []
-    for t, action in enumerate(actions):
-        observation, state, result = step(jax.random.fold_in(key, t), state, action)
-        rows.append((np.asarray(observation), result))
-    return rows
+    actions = np.asarray(actions)
+
+    @jax.jit
+    def run(key):
+        def step(state, x):
+            t, action = x
+            observation, state, result = env.step(jax.random.fold_in(key, t), state, action)
+            return state, (observation, result)
+
+        return jax.lax.scan(step, env.reset(key)[1], (jnp.arange(len(actions)), actions))[1]
+
+    rows = jax.device_get(run(jax.random.key(seed)))
+    return [jax.tree.map(lambda x, t=t: x[t], rows) for t in range(len(actions))]
 
 
 def test_ones_own_environment_terminates_and_truncates():
     env = from_gymnax(Walk(), horizon=5)
     assert env.observation_shape == (1,)
     assert env.actions == Discrete(2)
-    ended = play(env, jnp.array([1, 1, 1, 0]))
+    ended = play(env, [1, 1, 1, 0])
     assert [bool(s.terminated) for _, s in ended] == [False, False, True, False]
     # After the end the observation is that of a new episode, and the final one is that of the last step.
     assert ended[2][0] == 0
     assert ended[2][1].final_observation == 3
-    cut = play(env, jnp.zeros(6, jnp.int32))
+    cut = play(env, [0] * 6)
     assert [bool(s.truncated) for _, s in cut] == [False] * 4 + [True, False]
     assert not any(bool(s.terminated) for _, s in cut)
 
@@ -84,20 +89,25 @@ def test_ones_own_environment_terminates_and_truncates():
 def test_a_step_is_a_move_and_where_that_ended_a_reset():
     """The move uses the first half of the split key, the reset the second."""
     env, key = drift.drift(Discrete(3)), jax.random.key(4)
-    move_key, reset_key = jax.random.split(key)
+
+    @jax.jit
+    def parts(state):
+        move_key, reset_key = jax.random.split(key)
+        return env.move(move_key, state, jnp.int32(0)), env.reset(reset_key)
+
+    whole = jax.jit(lambda state: env.step(key, state, jnp.int32(0)))
     for x, ends in ((0.9, True), (-0.9, False)):
         state = drift.Place(jnp.array([x, 0.2]), jnp.int32(1))
-        result = env.step(key, state, jnp.int32(0))
-        after, step = env.move(move_key, state, jnp.int32(0))
+        (after, step), fresh = parts(state)
         assert bool(step.terminated) == ends
-        expected = env.reset(reset_key) if ends else (step.final_observation, after)
-        jax.tree.map(np.testing.assert_array_equal, result, (*expected, step))
+        expected = fresh if ends else (step.final_observation, after)
+        jax.tree.map(np.testing.assert_array_equal, whole(state), (*expected, step))
 
 
 def test_merge_truncation_calls_a_time_limit_an_end():
     env = merge_truncation(from_gymnax(Walk(), horizon=5))
     assert env.name == "walk (one done)"
-    rows = play(env, jnp.zeros(5, jnp.int32))
+    rows = play(env, [0] * 5)
     assert bool(rows[-1][1].terminated)
 
 
@@ -108,21 +118,26 @@ def test_a_move_is_gymnaxs_own(name):
 
     theirs, params = gymnax.make(name)
     ours = make(name)
-    key = jax.random.key(3)
-    _, state = theirs.reset(key, params)
-    mine, step = jax.jit(ours.move), jax.jit(theirs.step)
-    for t in range(30):
-        key_t = jax.random.fold_in(key, t)
-        action = theirs.action_space(params).sample(key_t)
-        moved, result = mine(jax.random.split(key_t)[0], state, action)
-        _, after, reward, terminated, truncated, info = step(key_t, state, action, params)
-        np.testing.assert_allclose(result.final_observation, info["final_observation"], rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(result.reward, reward, rtol=1e-5)
-        assert bool(result.terminated) == bool(terminated)
-        assert bool(result.truncated) == bool(truncated)
-        if not (terminated or truncated):
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), moved, after)
-        state = after
+
+    @jax.jit
+    def both(key):
+        def step(state, t):
+            key_t = jax.random.fold_in(key, t)
+            action = theirs.action_space(params).sample(key_t)
+            mine = ours.move(jax.random.split(key_t)[0], state, action)
+            whole = theirs.step(key_t, state, action, params)
+            return whole[1], (mine, whole)
+
+        return jax.lax.scan(step, theirs.reset(key, params)[1], jnp.arange(30))[1]
+
+    (moved, result), (_, after, reward, terminated, truncated, info) = jax.device_get(both(jax.random.key(3)))
+    np.testing.assert_allclose(result.final_observation, info["final_observation"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(result.reward, reward, rtol=1e-5)
+    np.testing.assert_array_equal(result.terminated, terminated)
+    np.testing.assert_array_equal(result.truncated, truncated)
+    on = ~(terminated | truncated).astype(bool)
+    assert on.any()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[on], b[on], rtol=1e-5, atol=1e-6), moved, after)
 
 
 def test_pendulum_only_truncates_and_deep_sea_sets_both():
@@ -137,14 +152,13 @@ def test_pendulum_only_truncates_and_deep_sea_sets_both():
 def test_parameters_are_swept():
     def fall(gravity):
         env = make("CartPole-v1", gravity=gravity)
+        move = lambda state, _: env.move(jax.random.key(1), state, jnp.int32(1))  # noqa: E731
         _, state = env.reset(jax.random.key(0))
-        for _ in range(4):
-            state, _ = env.move(jax.random.key(1), state, jnp.int32(1))
-        return env.move(jax.random.key(1), state, jnp.int32(1))[1].final_observation
+        return jax.lax.scan(move, state, length=5)[1].final_observation[-1]
 
-    swept = jax.jit(jax.vmap(fall))(jnp.array([5.0, 9.8, 20.0]))
-    np.testing.assert_allclose(swept[1], fall(9.8), rtol=1e-5)
-    assert np.unique(np.asarray(swept[:, 3])).size == 3
+    swept = np.asarray(jax.jit(jax.vmap(fall))(np.array([5.0, 9.8, 20.0])))
+    np.testing.assert_allclose(swept[1], jax.jit(lambda: fall(9.8))(), rtol=1e-5)
+    assert np.unique(swept[:, 3]).size == 3
 
 
 def test_discrete_observations_come_one_hot():
@@ -172,12 +186,17 @@ def test_bytes_stay_bytes(dtype):
     env = from_gymnax(Frames(dtype), horizon=5)
     assert env.observation_dtype == dtype
     assert env.observation_shape == (2, 2)
-    live = plays.start(env, jax.random.key(0), 3)
 
     def right(noise, observation, memory):
         return jnp.ones(3, jnp.int32), observation, memory
 
-    _, _, seen, _ = plays.unroll(env, jax.random.key(1), live, right, (), (), 4)
+    @jax.jit
+    def run():
+        live = plays.start(env, jax.random.key(0), 3)
+        _, _, seen, _ = plays.unroll(env, jax.random.key(1), live, right, (), (), 4)
+        return seen, as_float(seen.observation)
+
+    seen, as_floats = jax.device_get(run())
     expected = np.array([[place, place, 200 + place, 255 - place] for place in (0, 1, 2, 0)]).astype(dtype)
     final = np.array([[place, place, 200 + place, 255 - place] for place in (1, 2, 3, 1)]).astype(dtype)
     for stored, right_one in (
@@ -185,9 +204,8 @@ def test_bytes_stay_bytes(dtype):
     ):  # fmt: skip
         assert stored.dtype == dtype
         np.testing.assert_array_equal(stored[:, 1].reshape(4, 4), right_one)
-    stored = as_float(seen.observation)
-    assert stored.dtype == jnp.float32
-    np.testing.assert_array_equal(stored[:, 1].reshape(4, 4), expected.astype(np.float32))
+    assert as_floats.dtype == jnp.float32
+    np.testing.assert_array_equal(as_floats[:, 1].reshape(4, 4), expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -215,7 +233,7 @@ def test_observations_of_two_dtypes_are_floats():
 
     env = from_gymnax(Mixed(), horizon=5)
     assert env.observation_dtype == jnp.float32
-    assert play(env, jnp.zeros(1, jnp.int32))[0][0] == -0.5
+    assert play(env, [0] * 1)[0][0] == -0.5
 
 
 @pytest.mark.parametrize("game", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
@@ -226,23 +244,33 @@ def test_minatar_is_kept_in_bits(game):
     theirs, params = gymnax.make(f"{game}-MinAtar")
     env = make(f"{game}-MinAtar")
     assert env.observation_dtype == jnp.bool_
-    key = jax.random.key(0)
-    (observation, state), (frame, _) = env.reset(key), theirs.reset(key, params)
-    np.testing.assert_array_equal(as_float(observation), frame)
-    moved = jax.jit(env.move)(key, state, jnp.int32(1))[1].final_observation
-    frame = theirs.step_env(key, state, jnp.int32(1), params)[0]
-    assert frame.sum() > 0
-    np.testing.assert_array_equal(as_float(moved), frame)
+
+    @jax.jit
+    def both(key):
+        (observation, state), (frame, _) = env.reset(key), theirs.reset(key, params)
+        moved = env.move(key, state, jnp.int32(1))[1].final_observation
+        after = theirs.step_env(key, state, jnp.int32(1), params)[0]
+        return as_float(observation), frame, as_float(moved), after
+
+    observation, frame, moved, after = both(jax.random.key(0))
+    np.testing.assert_array_equal(observation, frame)
+    assert np.asarray(after).sum() > 0
+    np.testing.assert_array_equal(moved, after)
 
 
 def test_a_hash_of_bytes_is_that_of_floats():
     """The center of the projections is half a pixel, which a byte cannot represent."""
-    frames = jax.random.randint(jax.random.key(0), (50, 2, 3), 0, 3).astype(jnp.uint8)
+    frames = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 2, 3)), jnp.uint8)
     coding = simhash(8, center=1.5, scale=0.5)
-    params = coding.init(jax.random.key(1), frames)
-    codes = coding.encode(params, frames)
-    np.testing.assert_array_equal(codes, coding.encode(params, frames.astype(jnp.float32)))
-    assert np.unique(np.asarray(codes)).size > 20
+
+    @jax.jit
+    def codes_of(frames):
+        params = coding.init(jax.random.key(1), frames)
+        return coding.encode(params, frames), coding.encode(params, frames.astype(jnp.float32))
+
+    codes, of_floats = map(np.asarray, codes_of(frames))
+    np.testing.assert_array_equal(codes, of_floats)
+    assert np.unique(codes).size > 20
 
 
 def test_scale_clips_into_the_box():
@@ -256,9 +284,19 @@ def test_discretize_covers_the_range():
     assert env.actions == Discrete(5)
     assert env.name == f"{continuous_echo().name} (5 actions)"
     assert discretize(continuous_echo(), 2).actions == Discrete(2)
-    first, state = env.reset(jax.random.key(0))
-    rewards = [env.move(jax.random.key(1), state, jnp.int32(a))[1].reward for a in range(5)]
+    first, rewards = rewards_of(env)
     np.testing.assert_allclose(rewards, 1 - np.abs(np.array([-2, -1, 0, 1, 2]) - first[0]), rtol=1e-5)
+
+
+def rewards_of(env):
+    """The first observation, and the reward of each first action."""
+
+    @jax.jit
+    def run(actions):
+        first, state = env.reset(jax.random.key(0))
+        return first, jax.vmap(lambda a: env.move(jax.random.key(1), state, a)[1].reward)(actions)
+
+    return jax.device_get(run(np.arange(env.actions.n, dtype=np.int32)))
 
 
 def two_arms():
@@ -276,19 +314,18 @@ def test_discretize_numbers_all_combinations():
     """The levels of several dimensions are the digits of the action, the last dimension's last."""
     env = discretize(two_arms(), 3)
     assert env.actions == Discrete(9)
-    _, state = env.reset(jax.random.key(0))
-    paid = [float(env.move(jax.random.key(1), state, jnp.int32(a))[1].reward) for a in range(9)]
+    _, paid = rewards_of(env)
     np.testing.assert_allclose(paid, [a + 10 * b for a in (-1, 0, 1) for b in (0, 1, 2)])
-    actions = jnp.arange(9).reshape(3, 3)
-    levels = spaces.levels_of(actions, 3, 2)
+    actions = np.arange(9).reshape(3, 3)
+    levels = np.asarray(jax.jit(lambda a: spaces.levels_of(a, 3, 2))(actions))
     assert levels.shape == (3, 3, 2)
     assert levels[1].tolist() == [[1, 0], [1, 1], [1, 2]]
-    np.testing.assert_array_equal(spaces.action_of(levels, 3), actions)
+    np.testing.assert_array_equal(jax.jit(lambda x: spaces.action_of(x, 3))(levels), actions)
 
 
 def flags(env, actions):
     """(terminated, truncated) of each step."""
-    return [(bool(step.terminated), bool(step.truncated)) for _, step in play(env, jnp.array(actions))]
+    return [(bool(step.terminated), bool(step.truncated)) for _, step in play(env, actions)]
 
 
 NOT, END, CUT = (False, False), (True, False), (False, True)
@@ -297,7 +334,7 @@ NOT, END, CUT = (False, False), (True, False), (False, True)
 def test_a_time_limit_truncates_and_begins_anew():
     env = time_limit(from_gymnax(Walk(), horizon=5), 2)
     assert (env.horizon, env.name) == (2, "walk (2 steps)")
-    rows = play(env, jnp.array([1, 0, 1, 1, 0]))
+    rows = play(env, [1, 0, 1, 1, 0])
     assert [(bool(s.terminated), bool(s.truncated)) for _, s in rows] == [NOT, CUT, NOT, CUT, NOT]
     # The final observation of the truncated episode, then the new episode with a new clock.
     assert [float(s.final_observation[0]) for _, s in rows] == [1, 1, 1, 2, 0]
@@ -354,6 +391,18 @@ def test_no_limit_at_all(limit):
         from_gymnax(Walk(), Limit(limit))
 
 
+def moves(env, steps):
+    """The first state, and whether each move without a force truncated the episode."""
+
+    @jax.jit
+    def run(key):
+        _, state = env.reset(key)
+        return state, jax.lax.scan(lambda s, a: env.move(key, s, a), state, jnp.zeros((steps, 1)))[1]
+
+    state, rows = run(jax.random.key(0))
+    return state, np.asarray(rows.truncated)
+
+
 def test_horizon_replaces_the_limit_of_a_registered_one():
     """``horizon`` may be shorter or longer; with max_steps_in_episode the smaller of the two applies."""
     for settings, cut in (
@@ -362,10 +411,8 @@ def test_horizon_replaces_the_limit_of_a_registered_one():
     ):  # fmt: skip
         env = make("Pendulum-v1", **settings)
         assert env.horizon == settings.get("horizon", 4)
-        _, state = env.reset(jax.random.key(0))
-        still = jnp.zeros((260, 1))
-        _, steps = jax.lax.scan(lambda s, a, env=env: env.move(jax.random.key(0), s, a), state, still)
-        assert int(jnp.argmax(steps.truncated)) == cut - 1
+        state, truncated = moves(env, 260)
+        assert truncated.argmax() == cut - 1
         assert env.name == "Pendulum-v1"
         assert isinstance(state, envs.Timed) == (
             len(settings) == 2
@@ -379,11 +426,9 @@ def test_horizon_of_an_environment_of_gymnaxs_own_class():
     pendulum, params = gymnax.make("Pendulum-v1")
     for horizon, cut in ((None, 200), (3, 3), (1, 1)):
         env = from_gymnax(pendulum, params, horizon=horizon)
-        _, state = env.reset(jax.random.key(0))
+        state, truncated = moves(env, 200)
         assert isinstance(state, envs.Timed) == (horizon is not None)
-        still = jnp.zeros((200, 1))
-        _, steps = jax.lax.scan(lambda s, a, env=env: env.move(jax.random.key(0), s, a), state, still)
-        assert int(jnp.argmax(steps.truncated)) == cut - 1
+        assert truncated.argmax() == cut - 1
 
 
 def test_episodes_of_one_step():

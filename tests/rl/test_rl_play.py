@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +17,27 @@ from lrn.types import Mean
 
 
 def unroll(env, act, n, length, seed=0):
-    key, start = jax.random.split(jax.random.key(seed))
-    noise = jnp.zeros((length, n))
-    return play.unroll(env, key, play.start(env, start, n), act, (), noise, length)
+    """A stretch of play in fresh environments, by one program."""
+
+    def run(key):
+        key, start = jax.random.split(key)
+        noise = jnp.zeros((length, n))
+        return play.unroll(env, key, play.start(env, start, n), act, (), noise, length)
+
+    return jax.device_get(jax.jit(run)(jax.random.key(seed)))
+
+
+def roll(env, policy, seed, state, episodes):
+    """`rollouts`, by one program."""
+    run = jax.jit(lambda key, state: rollouts(env, policy, key, state, episodes))
+    return jax.device_get(run(jax.random.key(seed), state))
+
+
+episode_metrics = jax.jit(play.episode_metrics)
 
 
 def mean(ended, name) -> Mean:
-    metric = play.episode_metrics(ended)[name]
+    metric = episode_metrics(ended)[name]
     assert isinstance(metric, Mean)
     return metric
 
@@ -39,23 +55,25 @@ def test_unroll_tells_the_final_observation_from_the_next():
     np.testing.assert_array_equal(trajectory.truncated[:, 0], [False, False, True] * 4)
     assert not trajectory.terminated.any()
     # Where no episode ended, the final observation is the next observation.
-    final, observation = np.asarray(trajectory.final_observation), np.asarray(trajectory.observation)
-    same = (final[:-1] == observation[1:]).all(-1)
-    assert same[~np.asarray(trajectory.ended[:-1])].all()
-    assert not same[np.asarray(trajectory.ended[:-1])].all()
+    same = (trajectory.final_observation[:-1] == trajectory.observation[1:]).all(-1)
+    assert same[~trajectory.ended[:-1]].all()
+    assert not same[trajectory.ended[:-1]].all()
     np.testing.assert_array_equal(trajectory.extra, trajectory.observation[..., 0])
     assert mean(ended, "length") == (3.0, 16.0)
-    returns = np.asarray(trajectory.reward).T.reshape(4, 4, 3).sum(-1)
+    returns = trajectory.reward.T.reshape(4, 4, 3).sum(-1)
     np.testing.assert_allclose(mean(ended, "return").value, returns.mean(), rtol=1e-6)
 
 
 def test_returns_go_on_from_one_stretch_to_the_next():
     env = two_state_truncating(length=5)
+    start = jax.jit(lambda key: play.start(env, key, 2))
+    advance = jax.jit(
+        lambda key, t, live: play.advance(env, jax.random.fold_in(key, t), live, jnp.zeros(2, jnp.int32))
+    )
     key = jax.random.key(0)
-    live = play.start(env, key, 2)
-    ends, returns = [], []
+    live, ends, returns = start(key), [], []
     for t in range(5):
-        live, _, ended = play.advance(env, jax.random.fold_in(key, t), live, jnp.zeros(2, jnp.int32))
+        live, _, ended = advance(key, t, live)
         ends.append(float(ended.episodes))
         returns.append(float(ended.return_sum))
     assert ends == [0, 0, 0, 0, 2]
@@ -73,7 +91,7 @@ def test_resets_are_fresh_each_time():
     """Starts of episodes within a stretch are independent draws, not one repeated draw."""
     env = echo(n=10, length=1)
     _, _, trajectory, _ = unroll(env, right_answer, 3, 200)
-    symbols = np.asarray(jnp.argmax(trajectory.observation, -1))
+    symbols = trajectory.observation.argmax(-1)
     counts = np.bincount(symbols.reshape(-1), minlength=10)
     assert counts.min() > 30  # of 60 expected
     assert abs(np.corrcoef(symbols[:-1, 0], symbols[1:, 0])[0, 1]) < 0.25
@@ -101,7 +119,7 @@ def test_resets_in_the_loop_are_those_drawn_ahead(monkeypatch):
         monkeypatch.setattr(play, "_MOST_AHEAD", most)
         runs.append(unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 10))
     jax.tree.map(np.testing.assert_array_equal, *runs)
-    assert np.unique(np.asarray(runs[0][2].reward)).size == 4 * 4  # a fresh draw for each of the episodes
+    assert np.unique(runs[0][2].reward).size == 4 * 4  # a fresh draw for each of the episodes
 
 
 def test_a_large_state_is_held_once():
@@ -115,23 +133,35 @@ def test_a_large_state_is_held_once():
     assert analysis.temp_size_in_bytes < 10 * 8 * 40_000  # pyright: ignore[reportOptionalMemberAccess]
 
 
+def value_of(observation):
+    return 1.0 + observation @ np.array([10, 20], np.float32)
+
+
+@jax.jit
+def next_values(trajectory, values):
+    return play.next_values(trajectory, values, value_of)
+
+
+next_values_of_lanes = jax.jit(jax.vmap(next_values))
+
+
 @pytest.mark.parametrize("length", [5, 12, 50], ids=["cut within", "cut at the end", "not cut"])
 def test_next_values_are_those_of_final_observations(length):
     env = two_state_truncating(length=length)
     _, _, trajectory, _ = unroll(env, lambda z, x, m: (jnp.zeros(4, jnp.int32), (), m), 4, 12)
-
-    def value_of(observation):
-        return 1.0 + observation @ jnp.array([10.0, 20.0])
-
     values = value_of(trajectory.observation)
     expected = value_of(trajectory.final_observation)
-    np.testing.assert_allclose(play.next_values(trajectory, values, value_of), expected)
-    batched = jax.vmap(lambda t, v: play.next_values(t, v, value_of))
-    lanes = jax.tree.map(lambda x: jnp.stack([x, x]), (trajectory, values))
-    np.testing.assert_allclose(batched(*lanes), jnp.stack([expected, expected]))
+    np.testing.assert_allclose(next_values(trajectory, values), expected)
+    lanes = jax.tree.map(lambda x: np.stack([x, x]), (trajectory, values))
+    np.testing.assert_allclose(next_values_of_lanes(*lanes), np.stack([expected, expected]))
     # The values without bootstrapping at truncations differ, so that the test would detect them.
-    shifted = jnp.concatenate([values[1:], expected[-1:]])
+    shifted = np.concatenate([values[1:], expected[-1:]])
     assert bool((shifted != expected).any()) == (length == 5)
+
+
+@jax.jit
+def next_values_of_numbers(trajectory, values):
+    return play.next_values(trajectory, values, lambda observation: observation)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +176,13 @@ def test_next_values_are_those_of_final_observations(length):
 )
 def test_next_values_of_a_cut_at_any_step(truncated, terminated, expected):
     """Observations have values 1, 2, 3; a truncation leads to value 10, the last step to value 4."""
-    seen = jnp.array([1.0, 2.0, 3.0])[:, None]
-    cut = jnp.array(truncated, bool)[:, None]
-    final = jnp.where(cut, 10.0, jnp.array([2.0, 3.0, 4.0])[:, None])
-    zeros = jnp.zeros((3, 1))
-    trajectory = play.Trajectory(seen, zeros, zeros, jnp.array(terminated, bool)[:, None], cut, final, ())
-    np.testing.assert_array_equal(
-        play.next_values(trajectory, seen, lambda observation: observation)[:, 0], expected
-    )
+    seen = np.array([1, 2, 3], np.float32)[:, None]
+    cut, over = (np.array(x, bool)[:, None] for x in (truncated, terminated))
+    final = np.where(cut, np.float32(10), np.array([2, 3, 4], np.float32)[:, None])
+    zeros = np.zeros((3, 1), np.float32)
+    seen, zeros, over, cut, final = map(jnp.asarray, (seen, zeros, over, cut, final))
+    trajectory = play.Trajectory(seen, zeros, zeros, over, cut, final, ())
+    np.testing.assert_array_equal(next_values_of_numbers(trajectory, seen)[:, 0], expected)
 
 
 def test_next_values_look_once_where_nothing_was_cut():
@@ -166,31 +195,32 @@ def test_next_values_look_once_where_nothing_was_cut():
         jax.debug.callback(lambda: looked.append(observation.shape[0]))
         return observation[..., 0]
 
-    ended = trajectory._replace(terminated=trajectory.ended, truncated=jnp.zeros_like(trajectory.ended))
-    jax.jit(lambda t: play.next_values(t, t.reward, value_of))(ended).block_until_ready()
+    ended = trajectory._replace(terminated=trajectory.ended, truncated=np.zeros_like(trajectory.ended))
+    run = jax.jit(lambda t: play.next_values(t, t.reward, value_of))
+    run(ended).block_until_ready()
     jax.effects_barrier()
     assert looked == [1]
     looked.clear()
-    cut = trajectory._replace(truncated=trajectory.ended, terminated=jnp.zeros_like(trajectory.ended))
-    jax.jit(lambda t: play.next_values(t, t.reward, value_of))(cut).block_until_ready()
+    cut = trajectory._replace(truncated=trajectory.ended, terminated=np.zeros_like(trajectory.ended))
+    run(cut).block_until_ready()
     jax.effects_barrier()
     assert looked == [12]
 
 
 def test_rollouts_count_whole_episodes_and_nothing_after():
     policy = memoryless(lambda state, x: jnp.argmax(x, -1))
-    played = rollouts(echo(length=4)._replace(horizon=50), policy, jax.random.key(0), (), 7)
+    played = roll(echo(length=4)._replace(horizon=50), policy, 0, (), 7)
     np.testing.assert_array_equal(played.returns, 4.0)
     np.testing.assert_array_equal(played.lengths, 4)
     assert played.finished.all()
-    one = rollouts(constant_reward()._replace(horizon=9), policy, jax.random.key(0), (), 3)
+    one = roll(constant_reward()._replace(horizon=9), policy, 0, (), 3)
     np.testing.assert_array_equal(one.returns, 1.0)
 
 
 def test_rollouts_stop_at_a_truncation():
     """With a truncation after 2 steps and a horizon of 5, steps after the truncation do not count."""
     policy = memoryless(lambda state, x: jnp.zeros(x.shape[0], jnp.int32))
-    played = rollouts(two_state_truncating(length=2)._replace(horizon=5), policy, jax.random.key(0), (), 6)
+    played = roll(two_state_truncating(length=2)._replace(horizon=5), policy, 0, (), 6)
     np.testing.assert_array_equal(played.returns, 3.0)
     np.testing.assert_array_equal(played.lengths, 2)
     assert played.finished.all()
@@ -232,7 +262,7 @@ def test_rollouts_stop_when_the_last_episode_is_over():
     np.testing.assert_array_equal(played.lengths, [2, 3, 4])
     np.testing.assert_array_equal(played.returns, [2, 3, 4])
     lanes = jax.jit(jax.vmap(lambda key, least: rollouts(lasting(50), policy, key, least, 3)))(
-        jax.random.split(jax.random.key(1), 2), jnp.array([1, 6], jnp.int32)
+        jax.random.split(jax.random.key(1), 2), np.array([1, 6], np.int32)
     )
     np.testing.assert_array_equal(lanes.lengths, [[1, 2, 3], [6, 7, 8]])
     np.testing.assert_array_equal(lanes.returns, [[1, 2, 3], [6, 7, 8]])
@@ -255,21 +285,24 @@ def test_rollouts_draw_a_key_for_each_step_and_episode():
         lambda n: jnp.zeros(n),
         lambda key, s, m, x: (10.0 * jax.random.uniform(key, (x.shape[0],)) + m, m + 100),
     )
-    key = jax.random.key(7)
-    played = rollouts(base._replace(move=move), policy, key, (), n)
-    _, step_key = jax.random.split(key)
-    expected = np.zeros(n)
-    for t in range(2):
-        act_key, env_key = jax.random.split(jax.random.fold_in(step_key, t))
-        action = 10.0 * jax.random.uniform(act_key, (n,)) + 100 * t
-        drawn = [float(jax.random.uniform(k)) for k in jax.random.split(env_key, n)]
-        expected += np.asarray(action) + np.array(drawn)
-    np.testing.assert_allclose(played.returns, expected, rtol=1e-5)
+
+    @jax.jit
+    def expected(key):
+        _, step_key = jax.random.split(key)
+        returns = jnp.zeros(n)
+        for t in range(2):
+            act_key, env_key = jax.random.split(jax.random.fold_in(step_key, t))
+            action = 10.0 * jax.random.uniform(act_key, (n,)) + 100 * t
+            returns += action + jax.vmap(jax.random.uniform)(jax.random.split(env_key, n))
+        return returns
+
+    played = roll(base._replace(move=move), policy, 7, (), n)
+    np.testing.assert_allclose(played.returns, expected(jax.random.key(7)), rtol=1e-5)
 
 
 def test_rollouts_say_which_episodes_did_not_end():
     policy = memoryless(lambda state, x: jnp.argmax(x, -1))
-    played = rollouts(echo(length=9)._replace(horizon=6), policy, jax.random.key(0), (), 5)
+    played = roll(echo(length=9)._replace(horizon=6), policy, 0, (), 5)
     np.testing.assert_array_equal(played.returns, 6.0)
     assert not played.finished.any()
 
@@ -280,19 +313,17 @@ def test_rollouts_carry_the_memory():
         return seen, seen
 
     policy = Policy(lambda n: jnp.zeros(n, jnp.int32), act)
-    played = rollouts(memory(gap=5), policy, jax.random.key(0), (), 40)
+    played = roll(memory(gap=5), policy, 0, (), 40)
     np.testing.assert_array_equal(played.returns, 1.0)
 
 
 def test_delayed_reward_pays_the_first_choice_at_the_end():
     env = delayed_reward(delay=3)
-    for first, paid in ((0, 0.0), (1, 1.0)):
-        policy = memoryless(
-            lambda state, x, first=first: jnp.where(x[:, 0] > 0, first, 1 - first).astype(jnp.int32)
-        )
-        played = rollouts(env, policy, jax.random.key(0), (), 2)
-        np.testing.assert_array_equal(played.returns, paid)
-        np.testing.assert_array_equal(played.lengths, 4)
+    policy = memoryless(lambda first, x: jnp.where(x[:, 0] > 0, first, 1 - first).astype(jnp.int32))
+    run = jax.jit(jax.vmap(lambda first: rollouts(env, policy, jax.random.key(0), first, 2)))
+    played = run(np.array([0, 1], np.int32))
+    np.testing.assert_array_equal(played.returns, [[0.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_array_equal(played.lengths, np.full((2, 2), 4))
 
 
 def test_evaluator_measures_another_environment_than_the_one_trained_on():
@@ -302,7 +333,7 @@ def test_evaluator_measures_another_environment_than_the_one_trained_on():
         lambda k, b=None: (), lambda k, s, b=None: (s, {}), memoryless(lambda s, x: jnp.argmax(x, -1))
     )
     for env, value in ((echo(), 5.0), (lambda c: echo(length=c), 3.0)):
-        metrics = evaluator(env, 4)(agent, 3, jax.random.key(0), (), None)
+        metrics = jax.jit(partial(evaluator(env, 4), agent, 3))(jax.random.key(0), (), None)
         assert {k: float(v) for k, v in metrics.items()} == {
             "greedy_return": value, "greedy_length": value, "greedy_finished": 1.0,
         }  # fmt: skip

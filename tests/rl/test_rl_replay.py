@@ -13,21 +13,22 @@ from lrn.check import InputError
 from lrn.rl import replay
 from lrn.rl.replay import Transition
 
+add = jax.jit(replay.add)
+take = jax.jit(replay.take)
+
 
 def rows_of(start: int, n: int) -> dict:
-    return {
-        "x": jnp.arange(start, start + n, dtype=jnp.float32)[:, None] * jnp.ones((1, 2)),
-        "i": jnp.arange(n),
-    }
+    x = np.arange(start, start + n, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
+    return {"x": x, "i": np.arange(n, dtype=np.int32)}
 
 
 @pytest.mark.parametrize("n", [1, 3, 4])  # 3 does not divide the capacity
 def test_holds_the_newest_rows_like_a_list(n):
     ring, model = replay.init({"x": jnp.zeros(2), "i": jnp.int32(0)}, 8), []
     for start in range(0, 30, n):
-        ring = replay.add(ring, rows_of(start, n))
+        ring = add(ring, rows_of(start, n))
         model = (model + list(range(start, start + n)))[-8:]
-        held = np.asarray(ring.data["x"][: int(ring.filled), 0]).astype(int)
+        held = np.asarray(ring.data["x"])[: int(ring.filled), 0].astype(int)
         assert sorted(held.tolist()) == model
         oldest = int(ring.position) if int(ring.filled) == 8 else 0
         assert held[oldest] == model[0]
@@ -35,8 +36,13 @@ def test_holds_the_newest_rows_like_a_list(n):
 
 
 def test_samples_are_uniform_over_what_is_filled():
-    ring = replay.add(replay.init({"x": jnp.zeros(())}, 100), {"x": jnp.arange(1.0, 6.0)})
-    drawn = replay.sample(jax.random.key(0), ring, 20_000)["x"]
+
+    @jax.jit
+    def draw(key):
+        ring = replay.add(replay.init({"x": jnp.zeros(())}, 100), {"x": jnp.arange(1.0, 6.0)})
+        return replay.sample(key, ring, 20_000)["x"]
+
+    drawn = draw(jax.random.key(0))
     counts = np.bincount(np.asarray(drawn).astype(int), minlength=7)
     assert counts[0] == 0
     assert counts[6] == 0
@@ -45,18 +51,25 @@ def test_samples_are_uniform_over_what_is_filled():
     assert chi_squared < 18.5  # the 99.9th percentile at 4 degrees of freedom
 
 
+ENVS, WINDOW = 2, 3
+
+
+@jax.jit
+def windows_of(key, ring):
+    return replay.take(ring, replay.draw(key, ring, (400,), WINDOW, ENVS))
+
+
 @pytest.mark.parametrize("added", [3, 5, 13])  # partly filled, just full, wrapped
 def test_windows_are_consecutive_steps_of_one_environment(added):
-    envs, window = 2, 3
-    ring = replay.init({"env": jnp.int32(0), "t": jnp.int32(0)}, 5 * envs)
+    ring = replay.init({"env": jnp.int32(0), "t": jnp.int32(0)}, 5 * ENVS)
     for t in range(added):
-        ring = replay.add(ring, {"env": jnp.arange(envs), "t": jnp.full(envs, t)})
-    windows = replay.take(ring, replay.draw(jax.random.key(1), ring, (400,), window, envs))
-    assert windows["t"].shape == (400, window)
-    assert (np.asarray(windows["env"]) == np.asarray(windows["env"])[:, :1]).all()
-    assert (np.diff(np.asarray(windows["t"]), axis=1) == 1).all()
-    assert set(np.asarray(windows["t"])[:, 0].tolist()) == set(range(max(0, added - 5), added - window + 1))
-    assert set(np.asarray(windows["env"])[:, 0].tolist()) == {0, 1}
+        ring = add(ring, {"env": np.arange(ENVS, dtype=np.int32), "t": np.full(ENVS, t, np.int32)})
+    windows = {name: np.asarray(x) for name, x in windows_of(jax.random.key(1), ring).items()}
+    assert windows["t"].shape == (400, WINDOW)
+    assert (windows["env"] == windows["env"][:, :1]).all()
+    assert (np.diff(windows["t"], axis=1) == 1).all()
+    assert set(windows["t"][:, 0].tolist()) == set(range(max(0, added - 5), added - WINDOW + 1))
+    assert set(windows["env"][:, 0].tolist()) == {0, 1}
 
 
 def by_hand(reward, terminated, truncated, discount):
@@ -76,30 +89,31 @@ def test_n_step_equals_a_walk_across_every_end():
     rng = np.random.default_rng(0)
     reward = rng.normal(size=(500, 4)).astype(np.float32)
     terminated, truncated = rng.random((500, 4)) < 0.2, rng.random((500, 4)) < 0.2
-    returns = replay.n_step(jnp.asarray(reward), jnp.asarray(terminated), jnp.asarray(truncated), 0.9)
-    for i in range(500):
-        expected = by_hand(reward[i], terminated[i], truncated[i], 0.9)
-        np.testing.assert_allclose(
-            [returns.return_[i], returns.discount[i], returns.last[i]], expected, rtol=1e-5, atol=1e-6
-        )
+    returns = np.stack(jax.jit(replay.n_step)(reward, terminated, truncated, 0.9), 1)
+    expected = [by_hand(reward[i], terminated[i], truncated[i], 0.9) for i in range(500)]
+    np.testing.assert_allclose(returns, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_n_step_transitions_of_a_ring_bootstrap_from_where_the_window_stopped():
     """Observation t is t, so that observations identify each transition."""
     ended = np.zeros(20, bool)
     ended[[4, 11]] = True  # 4 terminates, 11 is cut
-    steps = jnp.arange(20)
-    data = Transition(
-        observation=steps[:, None].astype(jnp.float32),
-        action=steps % 3,
-        reward=jnp.ones(20),
-        terminated=jnp.asarray(ended) & (steps == 4),
-        truncated=jnp.asarray(ended) & (steps == 11),
-        final_observation=steps[:, None] + 0.5,
-    )
-    ring = replay.add(replay.init(jax.tree.map(lambda x: x[0], data), 32), data)
-    windows = replay.draw(jax.random.key(2), ring, (300,), 3)
-    transitions, weight = replay.take_n_step(ring, windows, 0.5)
+
+    @jax.jit
+    def draw(key):
+        steps = jnp.arange(20)
+        data = Transition(
+            observation=steps[:, None].astype(jnp.float32),
+            action=steps % 3,
+            reward=jnp.ones(20),
+            terminated=jnp.asarray(ended) & (steps == 4),
+            truncated=jnp.asarray(ended) & (steps == 11),
+            final_observation=steps[:, None] + 0.5,
+        )
+        ring = replay.add(replay.init(jax.tree.map(lambda x: x[0], data), 32), data)
+        return replay.take_n_step(ring, replay.draw(key, ring, (300,), 3), 0.5)
+
+    transitions, weight = draw(jax.random.key(2))
     start = np.asarray(transitions.observation)[:, 0].astype(int)
     assert set(start.tolist()) == set(range(18))
     last = np.array([min([t for t in (4, 11) if s <= t] + [s + 2]) if s <= 11 else s + 2 for s in start])
@@ -120,7 +134,7 @@ class Walk:
         self.rng, self.envs, self.chance, self.number = np.random.default_rng(seed), envs, chance, envs
         self.now, self.all, self.begun = list(range(envs)), [], list(range(envs))
 
-    def play(self, steps: int) -> tuple[Transition, jnp.ndarray]:
+    def play(self, steps: int) -> tuple[Transition, np.ndarray]:
         rows = []
         for _ in range(steps):
             for e in range(self.envs):
@@ -152,7 +166,7 @@ class Walk:
             columns[4],  # pyright: ignore[reportArgumentType]
             frames[1],  # pyright: ignore[reportArgumentType]
         )
-        return jax.tree.map(jnp.asarray, (fresh, now))
+        return fresh, now
 
     def kept(self, filled: int, n: int, capacity: int, places: int) -> int:
         """The number of rows whose observations fit, after dropping the oldest rows n at a time."""
@@ -168,15 +182,15 @@ class Walk:
         (1, 1, 5, 0.3),
         (3, 2, 12, 0.0),
         (2, 3, 11, 0.4),
-        (2, 1, 3000, 0.02),
+        (2, 1, 1200, 0.02),
         (4, 8, 2048, 0.9),
         (5, 300, 1500, 1.0),
     ],
 )
 def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps, capacity, chance):
     walk, filled = Walk(envs, chance), 0
-    now = (jnp.arange(envs)[:, None] * jnp.array([[1, 7]])).astype(jnp.uint8)
-    ring = replay.start(now, jnp.int32(0), capacity, envs * steps)
+    now = jnp.asarray(np.arange(envs)[:, None] * [[1, 7]], jnp.uint8)
+    ring = jax.jit(lambda now: replay.start(now, jnp.int32(0), capacity, envs * steps))(now)
     places = ring.seen.shape[0]
     assert ring.seen.dtype == jnp.uint8
     assert places <= max(2 * (capacity + envs * steps), capacity * 9 / 8 + envs * (steps + 2))
@@ -190,13 +204,11 @@ def test_played_steps_keep_each_observation_once_and_are_the_newest(envs, steps,
         assert int(ring.filled) == filled
         assert (filled == capacity) or filled == len(walk.all) or (chance > 0.1 and filled > capacity / 2)
         assert int(ring.position) == len(walk.all) % capacity
-        rows = (int(ring.position) - filled + np.arange(filled)) % capacity
-        taken, columns = (
-            replay.take(ring, jnp.asarray(rows)),
-            [np.array(x) for x in zip(*walk.all[-filled:])],
-        )
+        # Rows that hold nothing yet are taken too, so that every read shares one program.
+        rows = (int(ring.position) - filled + np.arange(capacity)) % capacity
+        taken, columns = take(ring, rows), [np.array(x) for x in zip(*walk.all[-filled:])]
         for name, column in zip(Transition._fields, columns):
-            x = np.asarray(getattr(taken, name))
+            x = np.asarray(getattr(taken, name))[:filled]
             if x.ndim == 2:
                 assert x.dtype == np.uint8
                 np.testing.assert_array_equal(x[:, 1], (column * 7) % 256)

@@ -5,6 +5,7 @@ The reference draws random numbers from the same keys as the agent; it shares no
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -128,28 +129,33 @@ class Player:
         return {field: every[field] for field in state._fields}
 
 
+@functools.cache
+def compiled_policy(name: str) -> Any:
+    """``(the choices with each of 12 keys, the update)`` of a policy."""
+    policy = POLICIES[name]
+    return jax.jit(jax.vmap(policy.choose, (0, None))), jax.jit(policy.update)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies_are_those_of_the_papers(name):
-    """Policies agree pull by pull, for arms that tie, that were never tried, and that differ.
-
-    Operations run one by one, so that the policies share their programs.
-    """
-    policy, player = POLICIES[name], Player(name, np.zeros(ARMS))
+    """Policies agree pull by pull, for arms that tie, that were never tried, and that differ."""
+    player, (choose, update) = Player(name, np.zeros(ARMS)), compiled_policy(name)
     keys = jax.random.split(jax.random.key(2), 12)
-    noise = np.asarray(jax.vmap(NOISE[name])(keys), np.float64) if name in NOISE else [None] * 12
-    state, rewards = policy.init(), np.sin(np.arange(1, 13) * 1.7)
+    noise = np.asarray(jax.jit(jax.vmap(NOISE[name]))(keys), np.float64) if name in NOISE else [None] * 12
+    state, rewards = POLICIES[name].init(), np.sin(np.arange(1, 13) * 1.7)
     if name == "Beta Thompson":
         rewards = (rewards > 0).astype(float)
     pulled = set()
-    for key, drawn, reward in zip(keys, noise, rewards):
-        check_policy([player], jax.tree.map(lambda x: x[None], state))
-        arm = policy.choose(key, state)
-        assert arm.dtype == jnp.int32
-        assert int(arm) == player.choose(key, drawn)
-        state = policy.update(state, arm, jnp.float32(reward))
-        player.update(int(arm), reward)
-        pulled.add(int(arm))
-    check_policy([player], jax.tree.map(lambda x: x[None], state))
+    for t, (drawn, reward) in enumerate(zip(noise, rewards)):
+        check_policy([player], jax.tree.map(lambda x: x[None], jax.device_get(state)))
+        arms = np.asarray(choose(keys, state))
+        assert arms.dtype == np.int32
+        arm = int(arms[t])
+        assert arm == player.choose(keys[t] if drawn is None else None, drawn)
+        state = update(state, arm, np.float32(reward))
+        player.update(arm, reward)
+        pulled.add(arm)
+    check_policy([player], jax.tree.map(lambda x: x[None], jax.device_get(state)))
     assert len(pulled) > 1
 
 
@@ -165,13 +171,17 @@ def test_steps_play_every_problem(name):
     step = compiled(learner.step, key, state, None)
     draw_means = uniforms if coins else lambda k: 1.4 * normals(k)
     draw_reward = jax.random.uniform if coins else jax.random.normal
-    means = np.asarray(jax.vmap(draw_means)(jax.random.split(key, PROBLEMS)), np.float64)
+    means = np.asarray(jax.jit(jax.vmap(draw_means))(jax.random.split(key, PROBLEMS)), np.float64)
+
+    @jax.jit
+    def draws(key):
+        keys = jax.random.split(key, (PULLS, 2, PROBLEMS))
+        return jax.vmap(jax.vmap(NOISE[name]))(keys[:, 0]), jax.vmap(jax.vmap(draw_reward))(keys[:, 1])
+
     players = [Player(name, m) for m in means]
     check(players, state)
     for t in range(STEPS):
-        keys = jax.random.split(jax.random.key(400 + t), (PULLS, 2, PROBLEMS))
-        noise = np.asarray(jax.vmap(jax.vmap(NOISE[name]))(keys[:, 0]), np.float64)
-        paid = np.asarray(jax.vmap(jax.vmap(draw_reward))(keys[:, 1]), np.float64)
+        noise, paid = (np.asarray(x, np.float64) for x in draws(jax.random.key(400 + t)))
         rewards, gaps = [], []
         for i in range(PULLS):
             for p, player in enumerate(players):
@@ -191,8 +201,8 @@ def test_steps_play_every_problem(name):
     regret = bandits.regret(None, None, jax.random.key(0), state, None)
     np.testing.assert_allclose(regret["regret"], np.mean(gaps), rtol=1e-4)
 
-    full = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))
-    assert (step(key, full, None)[0].pulls == LARGEST).all()
+    full = state._replace(pulls=jnp.asarray(np.full(state.pulls.shape, LARGEST), jnp.int32))
+    assert (np.asarray(step(key, full, None)[0].pulls) == LARGEST).all()
 
 
 def check(players: list[Player], state: Any) -> None:
@@ -215,14 +225,14 @@ def test_counts_of_pulls_stop_at_the_largest(name):
 
     So the best arm is pulled, and a mean does not change.
     """
-    policy, late = POLICIES[name], jnp.linspace(0.0, 30.0, ARMS)
-    state = policy.init()
-    state = state._replace(pulls=jnp.full_like(state.pulls, LARGEST))
+    late, (choose, update) = np.linspace(0.0, 30.0, ARMS, dtype=np.float32), compiled_policy(name)
+    state = POLICIES[name].init()
+    state = state._replace(pulls=jnp.asarray(np.full(state.pulls.shape, LARGEST), jnp.int32))
     if "gradient" not in name:
-        state = state._replace(mean=late)
-    after = policy.update(state, jnp.int32(1), jnp.float32(4.0))
+        state = state._replace(mean=jnp.asarray(late))
+    after = jax.device_get(update(state, 1, np.float32(4.0)))
     assert (after.pulls == LARGEST).all()
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(after))
     if name not in ("epsilon-greedy", "optimistic") and "gradient" not in name:
         np.testing.assert_allclose(after.mean, late, rtol=1e-5)
-        assert {int(policy.choose(k, state)) for k in jax.random.split(jax.random.key(1), 6)} == {ARMS - 1}
+        assert set(np.asarray(choose(jax.random.split(jax.random.key(1), 12), state)).tolist()) == {ARMS - 1}

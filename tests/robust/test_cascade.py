@@ -100,7 +100,7 @@ def test_vmap_equals_a_loop():
 
 def test_a_start_that_fools_is_kept_and_others_are_attacked():
     wide = run(8)(0.3)
-    found = cascade(jax.random.key(0), network, **SMALL, eps=0.01, attacks=WEAK, start=wide.x)
+    found = cascade(jax.random.key(0), network, **SMALL, eps=0.01, attacks=WEAK, found=wide.x)
     assert (np.asarray(found.robust) <= np.asarray(wide.robust)).all()
     np.testing.assert_allclose(found.x, wide.x, atol=1e-6)
 
@@ -118,6 +118,28 @@ def test_the_curve_is_the_cascade_at_each_radius_and_never_rises():
         change = np.abs(np.asarray(curve.x[i]) - SMALL["x"]).max((1, 2, 3))
         assert (change <= eps + 1e-6).all()
     assert robust[0].mean() > 0.8 > 0.3 > robust[-1].mean()
+
+
+def test_every_start_is_tried_on_what_is_left_with_a_key_of_its_own():
+    """An attack that draws a random corner of the ball: more starts fool more, and the first ones stay."""
+
+    def corner(eps):
+        def attack(key, logits_fn, x, y):
+            sign = jnp.where(jax.random.bernoulli(key, shape=x.shape), 1, -1)
+            return jnp.clip(x + eps.reshape(-1, 1, 1, 1) * sign, 0, 1)
+
+        return attack
+
+    def after(starts):
+        attacks = {"corner": corner}
+        return jax.jit(lambda: cascade(jax.random.key(0), network, **SMALL, eps=0.2, attacks=attacks,
+                                       starts=starts))()  # fmt: skip
+
+    one, four = after(1), after(4)
+    assert (np.asarray(four.robust) <= np.asarray(one.robust)).all()
+    assert four.robust.sum() < one.robust.sum()
+    kept = np.asarray(one.after["clean"]) & ~np.asarray(one.robust)
+    np.testing.assert_allclose(np.asarray(four.x)[kept], np.asarray(one.x)[kept], atol=1e-6)
 
 
 def test_a_pixel_out_of_range_counts_as_fooled_under_jit():

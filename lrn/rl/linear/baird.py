@@ -6,7 +6,7 @@ represent them. Off-policy, semi-gradient TD diverges for every step size. `lrn.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from lrn.types import Array
@@ -17,19 +17,19 @@ def features() -> Array:
     x = np.zeros((7, 8), np.float32)
     x[np.arange(6), np.arange(6)], x[:6, 7] = 2, 1
     x[6, 6], x[6, 7] = 1, 2
-    return jnp.asarray(x)
+    return jax.device_put(x)
 
 
 def initial_weights() -> Array:
     """The book's first weights [8]: ten for the seventh, one for all others."""
-    return jnp.asarray([1, 1, 1, 1, 1, 1, 10, 1], jnp.float32)
+    return jax.device_put(np.array([1, 1, 1, 1, 1, 1, 10, 1], np.float32))
 
 
 def target() -> Array:
     """The target policy [7, 2], which always takes the solid action, 1."""
-    return jnp.tile(jnp.asarray([[0.0, 1.0]]), (7, 1))
+    return jax.device_put(np.tile([0.0, 1.0], (7, 1)))
 
 
 def behavior() -> Array:
     """The behavior policy [7, 2]: dashed with probability 6/7, solid with 1/7; visits are uniform."""
-    return jnp.tile(jnp.asarray([[6 / 7, 1 / 7]]), (7, 1))
+    return jax.device_put(np.tile([6 / 7, 1 / 7], (7, 1)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from lrn import check
@@ -84,11 +86,17 @@ def importance_ratios(target: Array, behavior: Array) -> Array:
     Raises:
         ValueError: the behavior never takes an action that the target takes.
     """
-    missing = (target > 0) & (behavior == 0)
-    if not isinstance(missing, Tracer) and bool(missing.any()):
-        s, a = (int(i[0]) for i in jnp.nonzero(missing))
-        raise check.InputError(
-            f"the behavior never takes action {a} in state {s}, but the target does; "
-            "give the action some probability in the behavior."
-        )
+    if not isinstance(target, Tracer) and not isinstance(behavior, Tracer):
+        missing = (np.asarray(target) > 0) & (np.asarray(behavior) == 0)
+        if missing.any():
+            s, a = np.argwhere(missing)[0]
+            raise check.InputError(
+                f"the behavior never takes action {a} in state {s}, but the target does; "
+                "give the action some probability in the behavior."
+            )
+    return _ratios(target, behavior)
+
+
+@jax.jit
+def _ratios(target: Array, behavior: Array) -> Array:
     return jnp.where(behavior > 0, target / jnp.where(behavior > 0, behavior, 1), 0)

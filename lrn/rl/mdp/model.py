@@ -104,8 +104,9 @@ def make(
             )
     p = xp.where(end[:, None, None], xp.eye(states, dtype=p.dtype)[:, None, :], p)
     r = xp.where(end[:, None], 0, r)
-    p, r, start, gamma = (jnp.asarray(x, dtype) for x in (p, r, start, discount))
-    return MDP(p, r, start, gamma, jnp.asarray(end), complement(discount, dtype))
+    # An array that has its dtype is taken over as it is; jnp would compile a program for each shape.
+    p, r, start = (jnp.asarray(xp.asarray(x, dtype), dtype) for x in (p, r, start))
+    return MDP(p, r, start, jnp.asarray(discount, dtype), jnp.asarray(end, bool), complement(discount, dtype))
 
 
 def complement(discount: ArrayLike, dtype: Any) -> Array:
@@ -113,8 +114,9 @@ def complement(discount: ArrayLike, dtype: Any) -> Array:
 
     In single precision .9999 is .99989998, which would make values of 10,000 wrong by 1.7.
     """
-    exact = discount if isinstance(discount, Tracer) else np.asarray(discount, np.float64)
-    return jnp.asarray(1 - exact, dtype)
+    if isinstance(discount, Tracer):
+        return jnp.asarray(1 - discount, dtype)
+    return jnp.asarray(np.asarray(1 - np.asarray(discount, np.float64), dtype), dtype)
 
 
 def leaving(mdp: MDP) -> Array:
