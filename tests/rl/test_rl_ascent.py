@@ -102,7 +102,7 @@ def learned(way, depth, steps, seed=0, fall=0.0):
     """The table [heights, actions] of a learner after so many steps, five levels of one engine."""
     env = discretize(ascent(depth, fall=fall), 5)
     agent = explorer(env, heights(depth), way, steps)
-    state = agent.init(jax.random.key(seed), None)
+    state = jax.jit(agent.init)(jax.random.key(seed), None)
     keys = jax.random.split(jax.random.key(seed + 1), steps)
     return jax.jit(
         lambda state: jax.lax.scan(lambda s, k: (agent.step(k, s, None)[0], None), state, keys)[0].weights

@@ -64,7 +64,7 @@ def test_it_solves_delayed_reward(select):
     agent = coded_q(env, tables(env), config)
     result = fit(lambda c: coded_q(env, tables(env), c), config, steps=20)
     state = jax.tree.map(lambda x: x[0], result.arm("default"))
-    played = rollouts(env, agent.policy, jax.random.key(0), state, 4)
+    played = jax.jit(lambda key, state: rollouts(env, agent.policy, key, state, 4))(jax.random.key(0), state)
     assert played.returns.tolist() == [1.0] * 4
     assert config.interactions * 20 == int(state.steps)
 
@@ -75,7 +75,7 @@ def test_one_update_by_hand():
     config = CodedQConfig(learning_rate=0.25, rollout_length=1, initial=2.0)
     coding = grid([0.0], [1.0], [1])
     agent = coded_q(env, coding, config, count_bonus(coding, CountConfig(beta=0.5), 2))
-    state, metrics = stepped(agent, jax.random.key(1), agent.init(jax.random.key(0), None))
+    state, metrics = stepped(agent, jax.random.key(1), jax.jit(agent.init)(jax.random.key(0), None))
     assert sorted(state.weights[0].tolist()) == [2.0 + 0.25 * (1 + 0.5 - 2.0), 2.0]
     assert sorted(state.visits[0].tolist()) == [0, 1]
     assert float(metrics["bonus"]) == 0.5
@@ -90,7 +90,7 @@ def test_epsilon_falls_over_its_fraction_of_the_training():
         initial=0.0, learning_rate=0.0,
     )  # fmt: skip
     agent = coded_q(env, grid([0.0], [1.0], [1]), config)
-    state = agent.init(jax.random.key(0), None)
+    state = jax.jit(agent.init)(jax.random.key(0), None)
     state = state._replace(weights=jnp.array([[0.0, 1.0]]))
     greedy, seen, step = [], 0, jax.jit(agent.step)
     for t in range(4):
@@ -197,7 +197,7 @@ def test_the_score_is_bsuites():
         return state + 1, {"return": Mean(value, (state % 2).astype(jnp.float32))}
 
     agent = scored(Agent(lambda key, batch: jnp.int32(0), step, memoryless(lambda s, x: x)))
-    state = agent.init(jax.random.key(0), None)
+    state = jax.jit(agent.init)(jax.random.key(0), None)
     for t in range(2 * len(good)):
         state, metrics = stepped(agent, jax.random.key(t), state)
         if t % 2:
@@ -245,7 +245,7 @@ def test_noise_moves_along_ordered_actions():
         epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.5, num_envs=2000, rollout_length=1
     )
     agent = coded_q(env, grid([-1.0], [1.0], [1]), config, noise=white())
-    state = agent.init(jax.random.key(0), None)
+    state = jax.jit(agent.init)(jax.random.key(0), None)
     state = state._replace(weights=jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0]]))
     state, _ = jax.jit(agent.step)(jax.random.key(1), state, None)
     # Noise moves level 3 by a standard normal in levels; the action stays 3 within half a level.
@@ -261,7 +261,7 @@ def test_noise_moves_each_dimension_by_itself():
         epsilon_start=0.0, epsilon_end=0.0, noise_scale=0.8, num_envs=4000, rollout_length=1
     )
     agent = coded_q(env, grid([-0.5], [3.5], [4]), config, noise=white(), dimensions=2)
-    state = agent.init(jax.random.key(0), None)
+    state = jax.jit(agent.init)(jax.random.key(0), None)
     state = state._replace(weights=jnp.zeros((4, 9)).at[0, 4].set(1.0))
     state, _ = jax.jit(agent.step)(jax.random.key(1), state, None)
     tail = reference.norm.cdf(-0.5 / 0.8)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import stretch
 
 from lrn import nets
 from lrn.check import InputError
@@ -327,11 +328,13 @@ def test_a_state_that_changes(case):
 def test_python_numbers_take_the_dtype_of_a_step():
     """`time=0` at reset and a float after a step is allowed, as in the carry of a scan, and counts right."""
     env = from_gymnax(Odd(start=Place(0, 0), move=lambda s: Place(s.x + 0.5, s.time + 1)), horizon=50)
-    live = play.start(env, jax.random.key(0), 2)
-    live, *_ = play.unroll(
-        env, jax.random.key(1), live, lambda z, x, m: (jnp.zeros(2, jnp.int32), (), m), (), (), 7
-    )
-    state = live.state.state  # inside the state of the time limit
+
+    @jax.jit
+    def run(key):
+        live = play.start(env, key, 2)
+        return play.unroll(env, key, live, lambda z, x, m: (jnp.zeros(2, jnp.int32), (), m), (), (), 7)[0]
+
+    state = run(jax.random.key(0)).state.state  # inside the state of the time limit
     np.testing.assert_array_equal(state.x, [3.5, 3.5])
     np.testing.assert_array_equal(state.time, [7, 7])
     assert (state.x.dtype, state.time.dtype) == (jnp.float32, jnp.int32)
@@ -359,10 +362,7 @@ class Sparse(Odd):
 
 def test_a_final_observation_that_is_right_only_at_an_end():
     env = from_gymnax(Sparse(), horizon=9)
-    live = play.start(env, jax.random.key(0), 1)
-    _, _, seen, _ = play.unroll(
-        env, jax.random.key(1), live, lambda z, x, m: (jnp.zeros(1, jnp.int32), (), m), (), (), 4
-    )
+    seen = stretch(env, lambda z, x, m: (jnp.zeros(1, jnp.int32), (), m), 1, 4)
     np.testing.assert_array_equal(seen.observation[:, 0, 0], [10, 11, 10, 11])
     np.testing.assert_array_equal(seen.final_observation[:, 0, 0], [11, 12, 11, 12])
     np.testing.assert_array_equal(seen.truncated[:, 0], [False, True, False, True])

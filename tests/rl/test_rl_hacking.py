@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import stretch
 
 from lrn import nets
 from lrn.check import InputError
@@ -121,16 +122,14 @@ def test_an_agent_is_paid_the_proxy_and_evaluated_by_both():
     assert 1.0 < true < 2.5  # the expected return of random answers: 5 / 3
     np.testing.assert_allclose(measured["proxy_return"], 10 - 0.5 * true, rtol=1e-5)
     paid = hacking.misspecified(env, proxy)
-    live = play.start(paid, jax.random.key(0), 5)
-    _, step, _ = play.advance(paid, jax.random.key(1), live, jnp.zeros(5, jnp.int32))
-    right = live.observation[:, 0]
-    np.testing.assert_allclose(step.reward, 2.0 - 0.5 * right)
+    played = stretch(paid, lambda z, x, m: (jnp.zeros(5, jnp.int32), (), m), 5, 1)
+    right = played.observation[0, :, 0]
+    np.testing.assert_allclose(played.reward[0], 2.0 - 0.5 * right)
 
 
 def walk(env, actions, n=64):
-    live = play.start(env, jax.random.key(0), n)
     act = lambda a, observation, memory: (jnp.full(n, a), (), memory)  # noqa: E731
-    return play.unroll(env, jax.random.key(1), live, act, (), jnp.array(actions), len(actions))[2]
+    return stretch(env, act, n, len(actions), np.array(actions))
 
 
 def test_the_television():

@@ -91,7 +91,7 @@ def test_the_counter_stops_before_it_wraps():
     """At 2^31 steps epsilon stays at its final value (issue 13, fault 19)."""
     config = dataclasses.replace(SMALL, total_steps=LARGEST, epsilon_end=0.25)
     agent = pqn(identity.echo(3), nets.mlp(3, ()), config)
-    state = agent.init(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 100))
+    state = jax.jit(agent.init)(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 100))
     step = jax.jit(lambda key, state: agent.step(key, state, None))
     for steps in (LARGEST - 20, LARGEST, LARGEST):
         state, metrics = step(jax.random.key(0), state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from functools import partial
 from typing import Any
 
 import jax
@@ -232,7 +233,8 @@ def test_an_environment_draws_itself():
     base = two_state_truncating(length=3)
     drawing = base._replace(render=lambda state: jnp.full((60, 150, 3), state.time / 10))
     for env in (drawing, time_limit(drawing, 2), with_reward(drawing, lambda o, a, s: s.reward, "paid")):
-        played = rollouts(env, memoryless(lambda s, x: jnp.zeros(2, jnp.int32)), KEY, (), 2, record=True)
+        policy = memoryless(lambda s, x: jnp.zeros(2, jnp.int32))
+        played = jax.jit(partial(rollouts, env, policy, state=(), episodes=2, record=True))(KEY)
         pictures = frames(env, played, 1)[:, 16:]
         assert pictures.shape == (env.horizon, 60, 150, 3)
         expected = np.round(25.5 * np.arange(env.horizon))
@@ -271,9 +273,10 @@ def test_figures_of_gymnax_are_pictures():
     import matplotlib.pyplot as plt
 
     env = make("Catch-bsuite")
-    played = rollouts(env, memoryless(lambda s, x: jnp.ones(1, jnp.int32)), KEY, (), 1)
-    _, state = env.reset(KEY)
-    states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    policy = memoryless(lambda s, x: jnp.ones(1, jnp.int32))
+    played = jax.jit(lambda key: rollouts(env, policy, key, (), 1))(KEY)
+    _, state = jax.device_get(jax.jit(env.reset)(KEY))
+    states = jax.tree.map(lambda x: np.stack([x, x]), state)
     assert played.lengths[0] == 9  # so that an episode pays for one catch
     assert abs(float(played.returns[0])) == 1
     drawn = frames(env, seen(np.zeros((2, 10, 5)), state=states))
@@ -289,7 +292,7 @@ def test_a_gif(tmp_path, played):
         assert image.n_frames == 4  # pyright: ignore[reportAttributeAccessIssue]
         assert image.info["duration"] == 100
         assert image.info["loop"] == 0
-    plain = rollouts(ENV, POLICY, KEY, jnp.int32(0), 3)
+    plain = jax.jit(lambda key: rollouts(ENV, POLICY, key, jnp.int32(0), 3))(KEY)
     for bad, words in (
         (lambda: gif(path, ENV, plain), "not recorded"), (lambda: gif(path, ENV, played, 3), "no episode 3"),
         (lambda: gif(path, ENV, played, fps=0), "fps must be at least 1"),

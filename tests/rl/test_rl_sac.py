@@ -43,7 +43,7 @@ def transitions(n: int = 6) -> Transition:
 def test_losses_are_those_of_the_paper():
     config = SACConfig(discount=0.9, initial_temperature=0.3, learning_rate=1e-3)
     core = soft_actor_critic(ECHO, linear(2), linear(1), config)
-    learned = core.init(jax.random.key(0))
+    learned = jax.jit(core.init)(jax.random.key(0))
     batch, noise = transitions(), jax.random.normal(jax.random.key(1), (2, 6, 1))
     after, metrics = jax.jit(core.update)(noise, learned, batch)
 
@@ -119,7 +119,7 @@ def test_nothing_is_learned_before_learning_starts():
     agent = sac(
         ECHO, nets.mlp(2, (8,)), nets.mlp(1, (8,)), SACConfig(learning_starts=3, batch_size=4, buffer_size=50)
     )
-    step, state = jax.jit(agent.step), agent.init(jax.random.key(0), None)
+    step, state = jax.jit(agent.step), jax.jit(agent.init)(jax.random.key(0), None)
     same = lambda a, b: all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))  # noqa: E731
     for t in range(4):
         after, metrics = step(jax.random.key(t), state, None)
@@ -133,13 +133,13 @@ def test_the_counter_stops_before_it_wraps():
     """At 2^31 steps the policy still acts and learns (issue 13, fault 19)."""
     config = SACConfig(num_envs=4, batch_size=4, buffer_size=50, learning_starts=3, total_steps=LARGEST)
     agent = sac(ECHO, nets.mlp(2, (8,)), nets.mlp(1, (8,)), config)
-    state = agent.init(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 5))
+    state = jax.jit(agent.init)(jax.random.key(0), None)._replace(steps=jnp.int32(LARGEST - 5))
     step = jax.jit(agent.step)
     for steps in (LARGEST - 1, LARGEST, LARGEST):
         state, metrics = step(jax.random.key(1), state, None)
         assert int(state.steps) == steps
         assert float(metrics["critic_loss"].weight) == 1.0
-    greedy, _ = agent.policy.act(jax.random.key(0), state, (), jnp.zeros((1, 1)))
+    greedy, _ = jax.jit(agent.policy.act)(jax.random.key(0), state, (), jnp.zeros((1, 1)))
     assert np.isfinite(np.asarray(greedy)).all()
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import stretch
 
 from lrn.check import InputError
 from lrn.rl import identity, mdp, play, tabular
@@ -118,9 +119,7 @@ def test_a_bonus_sees_the_transition_it_pays_for():
     """After a reset too, the bonus gets the observation that was acted on, not the last final observation."""
     env = identity.two_state_truncating(3)
     paid = with_bonus(env, lambda o, a, after: 10 * o[0] + 100 * after[0] + 1000 * a)
-    live = play.start(paid, jax.random.key(0), 4)
-    act = lambda noise, observation, memory: (jnp.ones(4, jnp.int32), (), memory)  # noqa: E731
-    played = play.unroll(paid, jax.random.key(1), live, act, (), (), 9)[2]
+    played = stretch(paid, lambda noise, observation, memory: (jnp.ones(4, jnp.int32), (), memory), 4, 9)
     plain = 1.0 + played.observation[..., 1]
     expected = plain + 10 * played.observation[..., 0] + 100 * played.final_observation[..., 0] + 1000
     np.testing.assert_allclose(played.reward, expected)

@@ -44,7 +44,7 @@ CASES = {
 def made(case: Case) -> tuple[Any, A2CState]:
     """An agent, and its state in the middle of a training."""
     agent = a2c(walk.walk(case.policy is doubles.CONTINUOUS), doubles.pair(case.policy.k), case.settings)
-    fresh = agent.init(jax.random.key(0), None)
+    fresh = jax.jit(agent.init)(jax.random.key(0), None)
     params = doubles.numbers(fresh.params, 0.5, 3)
     if case.policy is doubles.CONTINUOUS:
         params["head"] = jnp.asarray(case.policy.extra, jnp.float32)
@@ -128,9 +128,9 @@ def test_the_greedy_policy_is_the_mode(name):
     params = plain.as_float64(state.params)
     out, _ = outputs(params, float(state.net_state), x)
     x, key, memory = jnp.asarray(x, jnp.float32), jax.random.key(5), agent.policy.initial(7)
-    action, memory = agent.policy.act(key, state, memory, x)
+    action, memory = jax.jit(agent.policy.act)(key, state, memory, x)
     np.testing.assert_allclose(action, case.policy.send(case.policy.mode(params["head"], out)), atol=1e-5)
-    drawn, memory = agent.policy.sample(key, state, memory, x)
+    drawn, memory = jax.jit(agent.policy.sample)(key, state, memory, x)
     expected = case.policy.sample(params["head"], out, case.policy.noise(key, (7,)))
     np.testing.assert_allclose(drawn, case.policy.send(expected), atol=1e-5)
     assert memory == ()

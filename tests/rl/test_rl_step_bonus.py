@@ -40,7 +40,7 @@ def test_random_network_distillation():
     """Random network distillation (Burda et al. 2019), with two epochs over a part of the batch."""
     c = RNDConfig(coefficient=0.7, learning_rate=0.05, keep=0.6, clip=1.2, epochs=2)
     bonus = rnd(doubles.linear(3), doubles.linear(3), c)
-    fresh = bonus.init(jax.random.key(0), BATCH.observation)
+    fresh = jax.jit(bonus.init)(jax.random.key(0), BATCH.observation)
     state = fresh._replace(
         predictor=(doubles.numbers(fresh.predictor[0], 0.5, 3), jnp.float32(0.8)),
         target=(doubles.numbers(fresh.target[0], 0.5, 4), jnp.float32(1.3)),
@@ -80,7 +80,7 @@ def test_random_network_distillation():
 
 def test_random_network_distillation_begins_with_its_keys():
     bonus = rnd(doubles.linear(3), doubles.linear(3), RNDConfig())
-    state = bonus.init(jax.random.key(7), BATCH.observation)
+    state = jax.jit(bonus.init)(jax.random.key(7), BATCH.observation)
     nets = [doubles.linear_init(key, 3, SEEN[0]) for key in jax.random.split(jax.random.key(7))]
     zeros = jax.tree.map(np.zeros_like, nets[1][0])
     opt_state = (optax.ScaleByAdamState(0, zeros, zeros), state.opt_state[1])  # pyright: ignore
@@ -101,7 +101,7 @@ def test_curiosity():
     """The forward model of Pathak et al. (2017), on observations."""
     c = CuriosityConfig(coefficient=0.7, learning_rate=0.05, epochs=3)
     bonus = curiosity(forward_model(), 3, c)
-    fresh = bonus.init(jax.random.key(0), BATCH.observation)
+    fresh = jax.jit(bonus.init)(jax.random.key(0), BATCH.observation)
     params = doubles.numbers(fresh.params, 0.5, 3)
     state = CuriosityState(params, jnp.float32(0.8), under_way(fresh.opt_state))
     after, paid = run_once(
@@ -127,7 +127,7 @@ def test_curiosity():
 
 def test_curiosity_begins_with_its_key():
     bonus = curiosity(forward_model(), 3, CuriosityConfig())
-    state = bonus.init(jax.random.key(7), BATCH.observation)
+    state = jax.jit(bonus.init)(jax.random.key(7), BATCH.observation)
     x = np.concatenate([SEEN[0], np.tile([1.0, 0, 0], (6, 1))], 1)
     params = np.asarray(jax.random.normal(jax.random.key(7), (5, 2)), np.float64) + x[0][:, None]
     moments = optax.ScaleByAdamState(0, 0 * params, 0 * params)  # pyright: ignore[reportArgumentType]

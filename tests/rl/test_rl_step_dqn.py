@@ -201,7 +201,7 @@ def test_steps_are_those_of_the_paper(config, dueled, bonus):
     assert reference.updates >= 6 * config.updates
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9], [-0.2, -0.6]])
-    action, memory = agent.policy.act(key, state, agent.policy.initial(4), x)
+    action, memory = jax.jit(agent.policy.act)(key, state, agent.policy.initial(4), x)
     np.testing.assert_array_equal(action, reference.q(reference.params, numbers(x)).argmax(1))
     assert len(set(np.asarray(action).tolist())) > 1
     assert memory == ()

@@ -185,11 +185,11 @@ def test_steps_are_those_of_the_book(config):
     assert not config.untried or listed[2] > tried[2], "a pair that was never tried"
 
     every = jnp.eye(STATES)
-    action, memory = agent.policy.act(key, state, agent.policy.initial(STATES), every)
+    action, memory = jax.jit(agent.policy.act)(key, state, agent.policy.initial(STATES), every)
     np.testing.assert_array_equal(action, reference.q.argmax(1))
     assert memory == ()
     u = numbers(jax.random.uniform(key, (STATES, ACTIONS + 1)))
-    action, _ = agent.policy.sample(key, state, (), every)
+    action, _ = jax.jit(agent.policy.sample)(key, state, (), every)
     random, best = u[:, :ACTIONS].argmax(1), reference.q.argmax(1)
     drawn = np.where(u[:, ACTIONS] < config.epsilon, random, best)
     np.testing.assert_array_equal(action, drawn)

@@ -171,6 +171,7 @@ def test_steps_are_those_of_the_paper(config, known):
     assert reference.imagined.written > 1.5 * config.imagined_size
     assert known is None or reference.ends > 0
 
-    action, memory = agent.policy.act(key, state, agent.policy.initial(3), jnp.asarray(x, jnp.float32))
+    act = jax.jit(agent.policy.act)
+    action, memory = act(key, state, agent.policy.initial(3), jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(action, reference.soft.greedy(x), rtol=1e-4)
     assert memory == ()

@@ -85,7 +85,7 @@ def made(case: Case) -> tuple[Any, PPOState]:
         walk.walk(case.policy is doubles.CONTINUOUS), doubles.pair(case.policy.k), case.settings,
         novelty() if case.bonus else None,
     )  # fmt: skip
-    fresh = agent.init(jax.random.key(0))  # pyright: ignore[reportCallIssue]
+    fresh = jax.jit(agent.init)(jax.random.key(0))  # pyright: ignore[reportCallIssue]
     params = doubles.numbers(fresh.params, 0.5, 3)
     if case.policy is doubles.CONTINUOUS:
         params["head"] = jnp.asarray(case.policy.extra, jnp.float32)
@@ -199,9 +199,9 @@ def test_the_greedy_policy_is_the_mode_at_what_is_seen(name):
     seen = doubles.normalized(state.observations, x, case.settings.normalize_observations)
     out, _ = outputs(params, float(state.net_state), seen)
     x, key, memory = jnp.asarray(x, jnp.float32), jax.random.key(5), agent.policy.initial(7)
-    action, memory = agent.policy.act(key, state, memory, x)
+    action, memory = jax.jit(agent.policy.act)(key, state, memory, x)
     np.testing.assert_allclose(action, case.policy.send(case.policy.mode(params["head"], out)), atol=1e-5)
-    drawn, memory = agent.policy.sample(key, state, memory, x)
+    drawn, memory = jax.jit(agent.policy.sample)(key, state, memory, x)
     expected = case.policy.sample(params["head"], out, case.policy.noise(key, (7,)))
     np.testing.assert_allclose(drawn, case.policy.send(expected), atol=1e-5)
     assert memory == ()
@@ -216,5 +216,5 @@ def test_the_greedy_policy_sees_normalized_observations():
     )
     agent = ppo(walk.walk(), net, PPOConfig(normalize_observations=True))
     stats = running.Moments(jnp.array([0.0, 0.9]), jnp.ones(2), jnp.float32(10.0))
-    state = agent.init(jax.random.key(0))._replace(observations=stats)  # pyright: ignore[reportCallIssue]
-    assert agent.policy.act(jax.random.key(0), state, (), jnp.ones((1, 2)))[0].tolist() == [0]
+    state = jax.jit(agent.init)(jax.random.key(0))._replace(observations=stats)  # pyright: ignore[reportCallIssue]
+    assert jax.jit(agent.policy.act)(jax.random.key(0), state, (), jnp.ones((1, 2)))[0].tolist() == [0]

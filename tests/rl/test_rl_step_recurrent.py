@@ -76,7 +76,7 @@ def made(case: Case) -> tuple[Any, RecurrentPPOState]:
     """An agent, and its state in the middle of a training."""
     env, n = walk.walk(case.policy is doubles.CONTINUOUS), case.settings.num_envs
     agent = recurrent_ppo(env, remembering(case.policy.k), case.settings)
-    fresh = agent.init(jax.random.key(0), None)
+    fresh = jax.jit(agent.init)(jax.random.key(0), None)
     params = doubles.numbers(fresh.params, 0.4, 3)
     if case.policy is doubles.CONTINUOUS:
         params["head"] = jnp.asarray(case.policy.extra, jnp.float32)
@@ -193,12 +193,12 @@ def test_the_greedy_policy_remembers_what_it_is_shown(name):
     memory = agent.policy.initial(7)
     np.testing.assert_allclose(memory, np.full((7, 2), 0.4))
     given, key = (state, memory + 1, jnp.asarray(x, jnp.float32)), jax.random.key(5)
-    action, after = agent.policy.act(key, *given)
+    action, after = jax.jit(agent.policy.act)(key, *given)
     seen = doubles.normalized(state.observations, x, case.settings.normalize_observations)
     out, _, expected = think(params, np.full((7, 2), 1.4), seen, np.zeros(7, bool))
     np.testing.assert_allclose(after, expected, atol=1e-5)
     np.testing.assert_allclose(action, case.policy.send(case.policy.mode(params["head"], out)), atol=1e-5)
-    action, after = agent.policy.sample(key, *given)
+    action, after = jax.jit(agent.policy.sample)(key, *given)
     np.testing.assert_allclose(after, expected, atol=1e-5)
     drawn = case.policy.sample(params["head"], out, case.policy.noise(key, (7,)))
     np.testing.assert_allclose(action, case.policy.send(drawn), atol=1e-5)

@@ -67,7 +67,7 @@ def made(case: Case) -> tuple[Any, ReinforceState]:
     env = walk.walk(case.policy is doubles.CONTINUOUS)
     baseline = doubles.linear(1) if case.baseline else None
     agent = reinforce(env, doubles.linear(case.policy.k), case.settings, baseline)
-    fresh = agent.init(jax.random.key(0), None)
+    fresh = jax.jit(agent.init)(jax.random.key(0), None)
     params = doubles.numbers(fresh.params, 0.4, case.params)
     if case.policy is doubles.CONTINUOUS:
         params["head"] = jnp.asarray(case.policy.extra, jnp.float32)
@@ -184,9 +184,9 @@ def test_the_greedy_policy_is_the_mode(name):
     params = plain.as_float64(state.params)
     out = doubles.forward(params["net"], float(state.net_state[0]), x)
     x, key, memory = jnp.asarray(x, jnp.float32), jax.random.key(5), agent.policy.initial(7)
-    action, memory = agent.policy.act(key, state, memory, x)
+    action, memory = jax.jit(agent.policy.act)(key, state, memory, x)
     np.testing.assert_allclose(action, case.policy.send(case.policy.mode(params["head"], out)), atol=1e-5)
-    drawn, memory = agent.policy.sample(key, state, memory, x)
+    drawn, memory = jax.jit(agent.policy.sample)(key, state, memory, x)
     expected = case.policy.sample(params["head"], out, case.policy.noise(key, (7,)))
     np.testing.assert_allclose(drawn, case.policy.send(expected), atol=1e-5)
     assert memory == ()

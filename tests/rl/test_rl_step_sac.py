@@ -106,7 +106,7 @@ def test_steps_are_those_of_the_paper():
         reference.check(state, metrics, expected, over)
     assert reference.ring.written > 1.5 * CONFIG.buffer_size
 
-    action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
+    action, memory = jax.jit(agent.policy.act)(key, state, agent.policy.initial(3), x)
     np.testing.assert_allclose(action, reference.soft.greedy(numbers(x)), rtol=1e-4)
     assert memory == ()
 
@@ -114,7 +114,7 @@ def test_steps_are_those_of_the_paper():
 def test_standard_deviations_have_bounds():
     """The standard deviation of an action of mean 0 lies between exp(-10) and exp(2)."""
     core = soft_actor_critic(ENV, ACTOR, CRITIC, CONFIG)
-    params = core.init(jax.random.key(0)).params
+    params = jax.jit(core.init)(jax.random.key(0)).params
     for log_std, bound in ((-50.0, -10.0), (50.0, 2.0)):
         actor = {"b": jnp.array([0.0, 0.0, log_std, log_std]), "w": jnp.zeros((2, 4))}
         action = core.act(params._replace(actor=actor), jnp.ones((1, 2)), jnp.array([[0.1, -0.2]]))

@@ -176,7 +176,7 @@ def test_steps_are_those_of_the_paper():
     )  # some exploring actions are clipped, and some are not
 
     x = jnp.array([[0.3, -0.8], [-0.9, 0.2], [0.5, 0.9]])
-    action, memory = agent.policy.act(key, state, agent.policy.initial(3), x)
+    action, memory = jax.jit(agent.policy.act)(key, state, agent.policy.initial(3), x)
     unit = reference.policy(reference.actor, numbers(x))
     np.testing.assert_allclose(action, to_env(unit), rtol=1e-4)
     assert memory == ()

@@ -60,7 +60,7 @@ def test_the_first_target_is_that_of_the_paper():
     )
     linear = nets.from_function(lambda key, x: jax.random.normal(key, (x.shape[1], 1)), lambda p, x: x @ p)
     agent = td3(ECHO, linear, linear, config)
-    before = agent.init(jax.random.key(0), None)
+    before = jax.jit(agent.init)(jax.random.key(0), None)
     state, metrics = jax.jit(agent.step)(jax.random.key(1), before, None)
     actor, critics = np.asarray(before.learned.actor), np.asarray(before.learned.critics)
     s, a, r, end, _, s2 = (np.asarray(x)[0] for x in replay.take(state.replay, jnp.arange(1)))

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import run_once
+from quick import run_once, stretch
 
 import lrn.rl
 from lrn import nets
@@ -203,27 +203,26 @@ def test_both_flags_at_once_are_a_termination(name):
 
 def test_merge_truncation_is_the_terminated_version():
     base = identity.two_state_truncating(1)
-    _, state = base.reset(jax.random.key(0))
-    right = base.step(jax.random.key(1), state, jnp.int32(0))[2]
-    wrong = merge_truncation(base).step(jax.random.key(1), state, jnp.int32(0))[2]
+
+    def steps(key):
+        _, state = base.reset(key)
+        return [env.step(key, state, jnp.int32(0))[2] for env in (base, merge_truncation(base))]
+
+    right, wrong = jax.jit(steps)(jax.random.key(0))
     assert (bool(right.terminated), bool(right.truncated)) == (False, True)
     assert bool(wrong.terminated)
     np.testing.assert_array_equal(wrong.final_observation, right.final_observation)
 
 
 def test_deep_sea_ends_by_both_flags_and_is_not_bootstrapped():
-    from lrn.rl import env, play
+    from lrn.rl import env
 
     sea = env.make("DeepSea-bsuite", size=4, randomize_actions=False)
-    live = play.start(sea, jax.random.key(0), 2)
-    *_, seen, _ = play.unroll(
-        sea, jax.random.key(1), live, lambda noise, x, memory: (jnp.ones(2, jnp.int32), (), memory),
-        (), jnp.zeros(4), 4,
-    )  # fmt: skip
+    seen = stretch(sea, lambda noise, x, memory: (jnp.ones(2, jnp.int32), (), memory), 2, 4)
     np.testing.assert_array_equal(seen.terminated[:, 0], [False, False, False, True])
     np.testing.assert_array_equal(seen.truncated[:, 0], [False, False, False, True])
-    ones = jnp.ones((4, 2))
-    advantage = returns.gae(seen.reward, ones, ones, seen.terminated, seen.ended, 1.0, 1.0)
+    ones = np.ones((4, 2), np.float32)
+    advantage = jax.jit(returns.gae)(seen.reward, ones, ones, seen.terminated, seen.ended, 1.0, 1.0)
     # For four steps right, the moves cost .01 in total and the chest pays 1; the advantage subtracts the
     # value, 1.
-    np.testing.assert_allclose(advantage[0], -0.01, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(advantage)[0], -0.01, atol=1e-6)
