@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxpr_as_fun
 from test_train import Stop, StopAfter
 from toy import same
 
@@ -65,17 +67,25 @@ HASTY = {"xla_backend_optimization_level": 0}
 
 
 class Case:
-    """One learner with all that its tests share, so that each program compiles once."""
+    """One learner with all that its tests share, so that each function is traced and compiled once.
+
+    The floats of the config are traced, so the factory may not branch on them.
+    """
 
     def __init__(self, example: Example):
-        self.example = example
         self.learner = example.factory(example.config)
+        self.config = jax.tree.map(np.float32, example.config)
         self.traces = 0
         data = jax.tree.map(jnp.asarray, example.data)
 
-        def counted(key, state, batch):
+        @jax.jit
+        def init(config, key, batch):
+            return example.factory(config).init(key, batch)
+
+        @jax.jit
+        def step(config, key, state, batch):
             self.traces += 1
-            return self.learner.step(key, state, batch)
+            return example.factory(config).step(key, state, batch)
 
         def inputs(seed, step):
             """The key and the batch of a step."""
@@ -83,10 +93,13 @@ class Case:
             return key, None if example.sampler is None else example.sampler.draw(draw, data)
 
         self.inputs = jax.jit(inputs, compiler_options=HASTY)
-        self.step = jax.jit(counted, compiler_options=HASTY)
-        init = jax.jit(self.learner.init, compiler_options=HASTY)
-        self.states = [init(*self.inputs(seed, 0)) for seed in range(3)]
+        self.traced_step = step
+        self.step = partial(jax.jit(step, compiler_options=HASTY), self.config)
+        begin = partial(jax.jit(init, compiler_options=HASTY), self.config)
+        self.states = [begin(*self.inputs(seed, 0)) for seed in range(3)]
         self.after = [self.step(*self.given(seed)) for seed in range(3)]
+        traced = (step, (self.config, *self.given(0))), (init, (self.config, *self.inputs(0, 0)))
+        self.jaxprs = [(function.trace(*given).jaxpr, given) for function, given in traced]
 
     def given(self, seed: int):
         """The arguments of a seed's first step."""
@@ -101,23 +114,19 @@ def case(request) -> Case:
     return Case(made())
 
 
-# One learner of most kinds is trained, stopped and resumed; `make test-slow` does so with all learners.
-FITTED = {
-    "lrn.meta.maml",
-    "lrn.rl.dqn",
-    "lrn.rl.ppo",
-    "lrn.robust.adversarial_training",
-}
-# Outside of jit each operation compiles alone, which takes these learners longer than all other tests.
-LONG_EAGER = {
-    "lrn.meta.imaml", "lrn.meta.rl.maml_rl", "lrn.rl.a2c", "lrn.rl.dqn", "lrn.rl.model_based.mbpo",
-    "lrn.rl.recurrent_ppo", "lrn.rl.reinforce",
+# Some tests are made with one learner of most kinds; `make test-slow` makes them with all learners.
+FITTED = {"lrn.meta.maml", "lrn.rl.dqn", "lrn.rl.ppo", "lrn.robust.adversarial_training"}
+# Outside of jit each operation compiles alone, which takes a learner longer than all its other tests.
+EAGER = {
+    "lrn.meta.maml", "lrn.meta.prototypical", "lrn.rl.bandits.play", "lrn.rl.linear.td", "lrn.rl.pqn",
+    "lrn.rl.tabular.q_learning", "lrn.supervised.learner",
 }  # fmt: skip
 
 
-def slow_if(condition) -> list:
-    """The learners by name; those where ``condition`` holds are marked as slow."""
-    return [pytest.param(n, marks=pytest.mark.slow) if condition(n) else n for n in sorted(LEARNERS)]
+def all_but_these_slow(fast: set[str]) -> list:
+    """The learners by name, all but those of ``fast`` marked as slow."""
+    assert fast <= set(LEARNERS)
+    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in sorted(LEARNERS)]
 
 
 def close(a, b, rtol=2e-4, atol=2e-5):
@@ -137,25 +146,20 @@ def test_the_state_is_arrays_and_keeps_its_form(case):
     assert metrics
 
 
-@pytest.mark.parametrize("case", slow_if(LONG_EAGER.__contains__), indirect=True)
+@pytest.mark.parametrize("case", all_but_these_slow(EAGER), indirect=True)
 def test_jit_equals_eager(case):
     close(case.after[0], case.learner.step(*case.given(0)))
 
 
 def test_vmap_over_configs_and_seeds_equals_a_loop(case):
-    """One program for all lanes: the factory may not branch on a float of the config."""
-    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
-    configs = jax.tree.map(lambda x: jnp.full(3, x), case.example.config)
-    together = jax.jit(
-        jax.vmap(lambda config, *given: case.example.factory(config).step(*given)), compiler_options=HASTY
-    )
-    close(together(configs, *stack([case.given(seed) for seed in range(3)])), stack(case.after))
-    jax.eval_shape(lambda config, *given: case.example.factory(config).init(*given), *_traced(case))
+    """One program for all lanes."""
 
+    def together(config, lanes):
+        configs, stacked = jax.tree.map(lambda *x: jnp.stack(x), *((config, lane) for lane in lanes))
+        return jax.vmap(lambda config, given: case.traced_step(config, *given))(configs, stacked)
 
-def _traced(case):
-    """A config whose floats are arrays, and the arguments of ``init``."""
-    return jax.tree.map(jnp.asarray, case.example.config), *case.inputs(0, 0)
+    stepped = jax.jit(together, compiler_options=HASTY)(case.config, [case.given(s) for s in range(3)])
+    close(stepped, jax.tree.map(lambda *x: np.stack([data_of(part) for part in x]), *case.after))
 
 
 def test_the_second_step_compiles_nothing(case):
@@ -167,9 +171,9 @@ def test_the_second_step_compiles_nothing(case):
 
 
 def test_no_key_is_used_twice(case, key_reuse_checks):
-    # The checker needs only the trace. The functions are new, because jit remembers checked functions.
-    jax.jit(lambda *args: case.learner.step(*args)).trace(*case.given(0))
-    jax.jit(lambda *args: case.learner.init(*args)).trace(*case.inputs(0, 0))
+    # The checker needs only a trace; that of a jaxpr takes a fraction of the time of another trace in Python.
+    for jaxpr, given in case.jaxprs:
+        jax.jit(jaxpr_as_fun(jaxpr)).trace(*jax.tree.leaves(given))
 
 
 def test_seeds_differ(case):
@@ -189,7 +193,7 @@ def test_a_saved_state_goes_on_as_the_state(case, tmp_path):
 
 # The examples' schedules suit trainings that learn; this training is too short for them.
 @pytest.mark.filterwarnings("ignore::lrn.train.ScheduleWarning")
-@pytest.mark.parametrize("name", slow_if(lambda name: name not in FITTED))
+@pytest.mark.parametrize("name", all_but_these_slow(FITTED))
 def test_resumed_equals_uninterrupted(name, tmp_path):
     """The driver trains the learner with two values of each float of its config side by side."""
     example = LEARNERS[name].example()

@@ -58,8 +58,9 @@ def test_linear_regression_is_linear_algebra(x64, steps, checkpoint):
         return jax.grad(lambda w: squared(adapt(squared, w, support, inner), query))(w)
 
     @jax.jit
-    def results(w, *given):
-        return adapt(squared, w, given[0], config), *(meta(w, *given, order) for order in ("second", "first"))
+    def results(w, support, query):
+        orders = [meta(w, support, query, order) for order in ("second", "first")]
+        return adapt(squared, w, support, config), *orders
 
     adapted, second, first = results(w, support, query)
     np.testing.assert_allclose(adapted, expected, rtol=1e-12)

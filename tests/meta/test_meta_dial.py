@@ -94,7 +94,7 @@ def test_along_a_dial_what_was_chosen_is_judged_on_other_tasks(starts):
     both = {m: jax.tree.map(lambda x: np.stack([x, x]), p) for m, p in of.items()}
     validated = jax.jit(lambda one: dial.validated(6, one))((jnp.uint32(3), both))
     assert {m: x.shape for m, x in validated.items()} == dict.fromkeys("ab", (2, 3, 2, 2, STEPS + 1))
-    places = {"a": np.array([[0, 0, 1, 2], [1, 1, 0, 0]]), "b": np.array([[2, 0, 0, 1], [0, 0, 1, 3]])}
+    places: Any = {"a": np.array([[0, 0, 1, 2], [1, 1, 0, 0]]), "b": np.array([[2, 0, 0, 1], [0, 0, 1, 3]])}
     judged = jax.jit(lambda one: dial.judged(6, one, places))((jnp.uint32(3), both))
 
     @jax.jit

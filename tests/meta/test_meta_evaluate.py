@@ -39,9 +39,8 @@ def drawn(family, key, count):
 
 def losses_of(learner, state, given, steps, **options):
     """`per_task`, compiled."""
-    return np.asarray(
-        jax.jit(lambda *a: per_task(learner, PROBLEM, *a, steps, **options))(state, given)["loss"]
-    )
+    score = jax.jit(lambda state, given: per_task(learner, PROBLEM, state, given, steps, **options))
+    return np.asarray(score(state, given)["loss"])
 
 
 def metrics_of(learner, state, key, **options):

@@ -328,7 +328,7 @@ def test_maml_learns_the_mean_of_linear_gaussian_tasks():
         state = learner.init(jax.random.key(0), sampler.draw(jax.random.key(1), None))
         return jax.lax.fori_loop(0, 500, body, state)
 
-    mean = np.array([1.0, -1.0, 0.5], np.float32)
+    mean: Any = np.array([1.0, -1.0, 0.5], np.float32)
     np.testing.assert_allclose(trained().meta["head"]["kernel"], mean[:, None], atol=0.1)
     fresh = drawn(family, 3, 200)
     posterior = jax.jit(jax.vmap(lambda s: posterior_mean(s, mean, 0.5, 0.1)))(fresh.support)

@@ -139,9 +139,9 @@ def test_adapting_by_hand():
     assert two.returns[0] < two.returns[2]
 
 
-def trajectory(reward, terminated):
+def trajectory(rewards, terminated):
     """Episodes in two columns; the time is observed, so that the baseline depends on the observation."""
-    reward: Any = np.asarray(reward, np.float32)
+    reward: Any = np.asarray(rewards, np.float32)
     never: Any = np.zeros(reward.shape, bool)
     observation: Any = np.ones((*reward.shape, 1), np.float32)
     over: Any = np.asarray(terminated, bool)
@@ -151,7 +151,6 @@ def trajectory(reward, terminated):
 def test_only_first_episodes_count_and_nothing_is_bootstrapped():
     reward = [[1, 1], [2, 1], [4, 1], [8, 1]]
     over = [[0, 0], [1, 0], [0, 0], [1, 0]]
-
     played = trajectory(reward, over)
     judged = jax.jit(partial(judge, ridge=1e6), static_argnames="normalize")
     seen = jax.device_get(judged(played, 0.5, 1.0, normalize=False))
