@@ -123,6 +123,10 @@ EAGER = {
 }  # fmt: skip
 
 
+# These trainings share one step, and tests of their own compare a sweep with a loop.
+SWEPT_ELSEWHERE = {f"lrn.robust.{name}" for name in ("awp", "free", "grad_align", "interpolation")}
+
+
 def all_but_these_slow(fast: set[str]) -> list:
     """The learners by name, all but those of ``fast`` marked as slow."""
     assert fast <= set(LEARNERS)
@@ -151,6 +155,7 @@ def test_jit_equals_eager(case):
     close(case.after[0], case.learner.step(*case.given(0)))
 
 
+@pytest.mark.parametrize("case", all_but_these_slow(set(LEARNERS) - SWEPT_ELSEWHERE), indirect=True)
 def test_vmap_over_configs_and_seeds_equals_a_loop(case):
     """One program for all lanes."""
 

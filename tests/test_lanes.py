@@ -1,6 +1,6 @@
 """The batch axis: any number of lanes on any number of devices gives the results of a Python loop.
 
-The last test runs this file again on four virtual devices.
+`test_four_devices` runs this file again on four virtual devices.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from four_devices import passes_on_four_devices
 from jax.core import Tracer
 from toy import ToyConfig, same, toy, toy_data, toy_mse, toy_sampler
 
@@ -242,14 +241,14 @@ def test_the_lanes_of_all_processes_are_gathered(monkeypatch):
     assert batch.get(placed).tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
-@pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
+@pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in test_four_devices.py")
 def test_in_a_job_every_device_takes_part(monkeypatch):
     Job(monkeypatch, 0, None)
     batch = Lanes(1)
     assert (batch.groups, batch.padded, batch.spare) == (4, 4, 1)
 
 
-@pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
+@pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in test_four_devices.py")
 @pytest.mark.parametrize(
     ("arms", "seeds", "mark"), [(2, 3, None), (1, 5, None), (1, 1, None), (2, 2, serial_alone)]
 )
@@ -281,8 +280,3 @@ def test_a_training_on_four_devices_is_that_on_one(arms, seeds, mark):
     assert same(on_one.state.key, on_four.state.key)
     assert same(on_one.table[:4], on_four.table[:4])
     np.testing.assert_allclose(on_one.table.value, on_four.table.value, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.skipif(DEVICES > 1, reason="this test starts the others on four devices")
-def test_all_of_this_on_four_devices():
-    passes_on_four_devices(__file__)

@@ -219,7 +219,9 @@ def one_step(net, key, x):
     return jax.grad(loss, has_aux=True)(params)
 
 
-@NETS
+@pytest.mark.parametrize(
+    "net", [pytest.param(n, id=i, marks=[pytest.mark.slow] * (i == "wide_resnet")) for i, n in SMALL.items()]
+)
 def test_vmapped_seeds_are_single_seeds_and_keys_are_used_once(net, key_reuse_checks):
     x = draw(4, 8, 8, 2)
     step = lambda key, x: one_step(net, key, x)  # noqa: E731

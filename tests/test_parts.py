@@ -1,6 +1,6 @@
 """One lane on several devices: a learner that divides its step gives the results of one device.
 
-The last test runs this file again on four virtual devices.
+`test_four_devices` runs this file again on four virtual devices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from four_devices import passes_on_four_devices
 from toy import ToyConfig, toy, toy_data, toy_sampler
 
 from lrn import nets, train
@@ -29,7 +28,7 @@ from lrn.train.lanes import Lanes
 from lrn.xla.parts import divisor, mean_of_parts, parts
 
 DEVICES = jax.device_count()
-four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in the test below")
+four = pytest.mark.skipif(DEVICES < 4, reason="runs on four devices, in test_four_devices.py")
 X = np.arange(12.0).reshape(6, 2)
 PROBLEM = regression(nets.mlp(None, (8,)))
 # One task at a time: on CPU a group of tasks that one core adapts together is not divided.
@@ -208,8 +207,3 @@ def test_a_learner_that_divides_nothing_says_one():
 
     with pytest.raises(ValueError, match="divides gives must be at least 1, got 0"):
         train.fit(learner, ToyConfig(), [0], steps=2, data=toy_data(), sampler=toy_sampler, progress=False)
-
-
-@pytest.mark.skipif(DEVICES > 1, reason="this test starts the others on four devices")
-def test_all_of_this_on_four_devices():
-    passes_on_four_devices(__file__)

@@ -43,7 +43,14 @@ def float64(x):
     return np.asarray(x.astype(jnp.float32) if x.dtype.itemsize < 4 else x, np.float64)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        jnp.bfloat16,
+        jnp.float32,
+        *(pytest.param(d, marks=pytest.mark.slow) for d in (jnp.float16, jnp.float64)),
+    ],
+)
 @pytest.mark.parametrize("name", CASES)
 def test_points_are_adversarial_at_their_distance_in_ball_and_box(name, dtype, request):
     if dtype == jnp.float16:
