@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn.robust.apgd_rules import Plan, halving, plan_of, sparsity
+from lrn.robust.attack import column
 from lrn.robust.norms import by_example, narrow, widen
 from lrn.robust.pgd import Objective
 from lrn.types import Array
@@ -80,7 +81,7 @@ def climb(
         found = _keep(found, state.z, loss, fooled & now.last & wanted, config.early_stop)
         settings, back = rule.update(settings, now, state, loss)
         z, gradient = (
-            jnp.where(_wide(back, a), b, a) for a, b in ((state.z, state.best), (gradient, state.gradient))
+            jnp.where(column(back, a), b, a) for a, b in ((state.z, state.best), (gradient, state.gradient))
         )
         after = rule.move(settings, now, state._replace(z=z), gradient)
         trace = Trace(loss, settings.step_size.reshape(-1))
@@ -95,7 +96,7 @@ def climb(
     found = _keep(found, state.z, loss, fooled & wanted, config.early_stop)
     better = ~found.fooled & (state.loss > found.loss)
     found = found._replace(
-        x=jnp.where(_wide(better, state.best), state.best, found.x),
+        x=jnp.where(column(better, state.best), state.best, found.x),
         loss=jnp.where(better, state.loss, found.loss),
     )
     if trace is not None:
@@ -106,7 +107,7 @@ def climb(
 def _record(state: Climb, gradient: Array, loss: Array, first: Array | bool) -> Climb:
     """The best point after an evaluation; a first evaluation always is the best, any loss beats NaN."""
     better = first | (loss > state.loss) | jnp.isnan(state.loss)
-    wide = _wide(better, state.z)
+    wide = column(better, state.z)
     return state._replace(
         best=jnp.where(wide, state.z, state.best),
         gradient=jnp.where(wide, gradient, state.gradient),
@@ -117,11 +118,7 @@ def _record(state: Climb, gradient: Array, loss: Array, first: Array | bool) -> 
 def _keep(found: Found, z: Array, loss: Array, hit: Array, only_first: bool) -> Found:
     hit = hit & ~found.fooled if only_first else hit
     loss = jnp.where(hit, loss, found.loss).astype(found.loss.dtype)
-    return Found(jnp.where(_wide(hit, z), z, found.x), loss, found.fooled | hit)
-
-
-def _wide(mask: Array, x: Array) -> Array:
-    return mask.reshape(-1, *(1,) * (x.ndim - 1))
+    return Found(jnp.where(column(hit, z), z, found.x), loss, found.fooled | hit)
 
 
 def all_fooled(found: Found) -> Array:

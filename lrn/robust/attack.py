@@ -197,6 +197,11 @@ def in_box(x: Array) -> Array:
     return ((x >= 0) & (x <= 1)).all(axis=tuple(range(1, x.ndim)))
 
 
+def column(values: Array, x: Array) -> Array:
+    """One value an example [batch], in a form that broadcasts over ``x`` [batch, ...]: [batch, 1, ...]."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1))
+
+
 def readable(array: Any) -> bool:
     """Whether the values of an array can be read here: not under jit, vmap or grad, nor on other hosts."""
     return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
@@ -233,4 +238,4 @@ def _structure(x: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _nan_unless(valid: Array, x: Array) -> Array:
-    return jnp.where(valid.reshape(-1, *(1,) * (x.ndim - 1)), x, jnp.nan)
+    return jnp.where(column(valid, x), x, jnp.nan)

@@ -18,7 +18,7 @@ import numpy as np
 from lrn import check
 from lrn.config import config
 from lrn.robust import validity
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples, column
 from lrn.robust.evaluate import correct_under_attack
 from lrn.robust.losses import LOSSES
 from lrn.robust.norms import NORMS
@@ -116,7 +116,9 @@ def audit(
 ) -> Audit:
     """Check whether the accuracy of a network under an attack can be trusted.
 
-    The function may be used under jit and vmap. `said` puts failed checks into words.
+    The function may be used under jit and vmap. `said` puts failed checks into words. The checks of the
+    network, of its gradients and of the loss along the path see the first ``batch_size`` examples, so that
+    memory does not grow with n; the others see all of them.
 
     Args:
         key: the key.
@@ -141,12 +143,13 @@ def audit(
     def right(attack: Attack) -> Array:
         return correct_under_attack(next(keys), logits_fn, x, y, attack, config.batch_size)
 
-    losses = validity.loss_by_step(next(keys), logits_fn, x, y, path)
+    some, labels = x[: config.batch_size], y[: config.batch_size]
+    losses = validity.loss_by_step(next(keys), logits_fn, some, labels, path)
     own = right(attack or pgd(path))
     longer = right(pgd(dataclasses.replace(path, steps=4 * config.steps, restarts=2)))
     numbers = {
-        **_network(logits_fn, x),
-        "zero gradients": validity.zero_gradient_fraction(logits_fn, x, y, config.loss),
+        **_network(logits_fn, some),
+        "zero gradients": validity.zero_gradient_fraction(logits_fn, some, labels, config.loss),
         "spared at will": jnp.mean(right(validity.unbounded(path)), dtype=jnp.float32),
         "loss falls": validity.largest_drop(losses),
         "not converged": validity.masking_gap(own, longer),
@@ -188,7 +191,7 @@ def _network(logits_fn: LogitsFn, x: Array) -> dict[str, Array]:
     logits = logits_fn(x).astype(jnp.float32)
     # Every second example is seen again, at another place and beside other neighbors.
     seen = np.arange(x.shape[0]) % 2 == 0
-    others = jnp.where(seen.reshape(-1, *(1,) * (x.ndim - 1)), x, 1 - x)[::-1]
+    others = jnp.where(column(seen, x), x, 1 - x)[::-1]
     change = jnp.abs(logits_fn(others).astype(jnp.float32)[::-1] - logits).max(axis=1)
     moved = (change > 1e-2 * (jnp.abs(logits).max(axis=1) + 1e-6))[seen]
     inside = ((logits >= 0) & (logits <= 1)).all(axis=1)

@@ -47,6 +47,8 @@ class AutoAttackConfig:
             raise check.InputError(f"attacks must name one attack or more of {', '.join(ATTACKS)}, got none.")
         for name in self.attacks:
             check.choice("attack", name, ATTACKS)
+        if len(set(self.attacks)) < len(self.attacks):
+            raise check.InputError(f"attacks must name each attack once, got {self.attacks}; leave one out.")
 
 
 def auto_attack(config: AutoAttackConfig) -> Attack:
@@ -62,7 +64,7 @@ def attack_all(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: AutoAt
     """Attack a test set, and say which examples are robust after each attack.
 
     The mean of ``robust`` is the robust accuracy. With fewer than four classes the targeted
-    difference-of-logits loss is not defined, and APGD takes the targeted margin.
+    difference-of-logits loss is not defined, and "apgd_t" maximizes the margin, without targets.
 
     Args:
         key, logits_fn, x, y: as for `lrn.robust.cascade.cascade`.

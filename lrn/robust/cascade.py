@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.robust.attack import Attack, LogitsFn, check_examples, in_box
+from lrn.robust.attack import Attack, LogitsFn, check_examples, column, in_box, readable
 from lrn.robust.losses import is_correct
+from lrn.robust.norms import by_example
 from lrn.types import Array, Key
 
 # A radius, or one radius an example [batch], to the attack in that ball.
@@ -36,7 +39,7 @@ def cascade(
     logits_fn: LogitsFn,
     x: Array,
     y: Array,
-    eps: Array | float,
+    eps: ArrayLike,
     attacks: Mapping[str, Family],
     batch_size: int = 128,
     starts: int = 1,
@@ -68,8 +71,8 @@ def cascade(
         read, an example with a pixel or a label out of range counts as fooled.
 
     Raises:
-        ValueError: there are no attacks, one has the name "clean", the batch size is below 1, or
-            `check_examples` refuses ``x`` and ``y``.
+        ValueError: there are no attacks, one has the name "clean", the batch size is below 1, eps has another
+            shape, an attack refuses the largest eps, or `check_examples` refuses ``x`` and ``y``.
     """
     check.integer("batch_size", batch_size, 1)
     check.integer("starts", starts, 1)
@@ -80,7 +83,8 @@ def cascade(
     x, y = check_examples(logits_fn, x, y)
     valid = in_box(x)
     members = _batches(x.shape[0], batch_size)
-    radii = jnp.broadcast_to(jnp.asarray(eps, jnp.promote_types(x.dtype, jnp.float32)), y.shape)
+    check_families(eps, attacks)
+    radii = jnp.broadcast_to(by_example(eps, x).reshape(-1), y.shape)
 
     def right(z: Array, rows: Array) -> Array:
         return is_correct(logits_fn(z), y[rows])
@@ -92,7 +96,7 @@ def cascade(
     adversarial, left = x, after["clean"]
     if found is not None:
         fooled = left & ~all_right(found)
-        adversarial, left = jnp.where(_column(fooled, x), found, x), left & ~fooled
+        adversarial, left = jnp.where(column(fooled, x), found, x), left & ~fooled
     for i, (name, family) in enumerate(attacks.items()):
 
         def attack(batch_key: Key, rows: Array, family: Family = family) -> Array:
@@ -105,6 +109,26 @@ def cascade(
         adversarial, left = jax.lax.fori_loop(0, starts, again, (adversarial, left))
         after[name] = left
     return Cascade(adversarial, left, after)
+
+
+def check_families(eps: Any, attacks: Mapping[str, Family]) -> None:
+    """Let each attack's config check the largest radius, which it cannot read within the compiled loop.
+
+    Args:
+        eps: a radius, or several; traced ones cannot be read, and pass.
+        attacks: as for `cascade`.
+
+    Raises:
+        ValueError: a radius is negative or NaN, or an attack's config refuses the largest one, such as an
+            Linf radius above 1.
+    """
+    if not readable(eps):
+        return
+    least, most = float(np.min(eps)), float(np.max(eps))
+    check.non_negative("eps", least)
+    if most > 0:  # the step sizes of a family at radius 0 may be 0
+        for family in attacks.values():
+            family(most)
 
 
 def _attack_rest(
@@ -136,7 +160,7 @@ def _attack_rest(
         adversarial = attack(jax.random.fold_in(key, i), rows)
         # The rows after the last robust one, which fill the batch, keep what they have.
         fooled = (i * size + jnp.arange(size) < count) & ~right(adversarial, rows)
-        new = jnp.where(_column(fooled, found), adversarial, found[rows])
+        new = jnp.where(column(fooled, found), adversarial, found[rows])
         return i + 1, found.at[rows].set(new), left.at[rows].set(left[rows] & ~fooled)
 
     _, found, left = jax.lax.while_loop(more, one, (jnp.zeros((), jnp.int32), found, left))
@@ -148,8 +172,3 @@ def _batches(n: int, size: int) -> Array:
     size = min(size, n)
     places = jnp.arange(-(-n // size) * size)
     return jnp.where(places < n, places, places - n).reshape(-1, size)
-
-
-def _column(values: Array, x: Array) -> Array:
-    """[n] in a form that broadcasts over ``x`` [n, ...]."""
-    return values.reshape(-1, *(1,) * (x.ndim - 1))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lrn.robust.attack import column
 from lrn.robust.norms import by_example, distance, narrow, widen
 from lrn.types import Array
 
@@ -39,8 +40,7 @@ def closer(best: Closest, z: Array, adversarial: Array, x: Array, norm: str) -> 
     """``best``, with those points of ``z`` [batch, ...] that are adversarial, bool [batch], and closer."""
     size = distance(z, x, norm)
     take = adversarial & (size < best.distance)
-    wide = take.reshape(-1, *(1,) * (x.ndim - 1))
-    return Closest(jnp.where(wide, z, best.x), jnp.where(take, size, best.distance))
+    return Closest(jnp.where(column(take, x), z, best.x), jnp.where(take, size, best.distance))
 
 
 def within(found: Closest, x: Array, eps: Array | float | None) -> Array:
@@ -56,8 +56,7 @@ def within(found: Closest, x: Array, eps: Array | float | None) -> Array:
     """
     if eps is None:
         return found.x
-    column = (-1, *(1,) * (x.ndim - 1))
-    beyond = found.distance.reshape(column) > by_example(eps, widen(x))  # False for NaN
+    beyond = column(found.distance, x) > by_example(eps, widen(x))  # False for NaN
     return jnp.where(beyond, x, found.x)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.robust.attack import LogitsFn, check_examples, readable
-from lrn.robust.cascade import Cascade, Family, cascade
+from lrn.robust.cascade import Cascade, Family, cascade, check_families
 from lrn.types import Array, Key
 
 
@@ -19,7 +20,7 @@ def robustness_curve(
     logits_fn: LogitsFn,
     x: Array,
     y: Array,
-    radii: Array,
+    radii: ArrayLike,
     attacks: Mapping[str, Family],
     batch_size: int = 128,
 ) -> Cascade:
@@ -39,14 +40,17 @@ def robustness_curve(
         the examples is the curve.
 
     Raises:
-        ValueError: the radii are not ascending, or `cascade` refuses its arguments.
+        ValueError: the radii are not ascending, an attack refuses the largest one, or `cascade` refuses its
+            arguments.
     """
     x, y = check_examples(logits_fn, x, y)
-    radii = jnp.asarray(radii, jnp.promote_types(x.dtype, jnp.float32))
+    given = radii
+    radii = jnp.asarray(given, jnp.promote_types(x.dtype, jnp.float32))
     if radii.ndim != 1 or not radii.size:
         raise check.InputError(f"radii must be [radii], one or more, got shape {radii.shape}; give a list.")
-    if readable(radii) and (np.diff(np.asarray(radii)) < 0).any():
-        raise check.InputError(f"radii must ascend, got {np.asarray(radii).tolist()}; sort them.")
+    if readable(given) and (np.diff(np.asarray(given)) < 0).any():
+        raise check.InputError(f"radii must ascend, got {np.asarray(given).tolist()}; sort them.")
+    check_families(given, attacks)
 
     def at(found: Array, one: tuple[Array, Array]) -> tuple[Array, Cascade]:
         i, eps = one

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples, wide_labels
+from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples, column, wide_labels
 from lrn.robust.closest import Closest, closer, first, within
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance, narrow, steepest_direction, widen
@@ -133,5 +133,5 @@ def _to_boundary(logits_fn: LogitsFn, z: Array, x: Array, y: Array, others: Arra
     nearest = jnp.argmin(distances, axis=0)[None]
     gradient = jnp.take_along_axis(gradients, nearest.reshape(1, -1, *(1,) * (x.ndim - 1)), axis=0)[0]
     length = jnp.take_along_axis(distances, nearest, axis=0)[0]
-    length = jnp.where(jnp.isfinite(length), length + _EXTRA, 0).reshape(-1, *(1,) * (x.ndim - 1))
+    length = column(jnp.where(jnp.isfinite(length), length + _EXTRA, 0), x)
     return length * steepest_direction(gradient, norm)

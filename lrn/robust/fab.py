@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples, column
 from lrn.robust.boundary import likeliest_wrong, linearize, linearize_nearest
 from lrn.robust.closest import Closest, closer
 from lrn.robust.hyperplane import length, nearest_move
@@ -69,7 +69,7 @@ def fab(config: FABConfig) -> Attack:
         x, y = check_examples(logits_fn, x, y)
         eps = _radii(x, config)
         found = _search(key, logits_fn, x, y, config, eps)
-        return jnp.where((found.distance <= eps).reshape(-1, *(1,) * (x.ndim - 1)), found.x, x)
+        return jnp.where(column(found.distance <= eps, x), found.x, x)
 
     return attack
 

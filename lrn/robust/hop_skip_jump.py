@@ -11,7 +11,7 @@ import numpy as np
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, as_array, check_box, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, as_array, check_box, check_eps, check_examples, column
 from lrn.robust.closest import Closest, closer, first, within
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance, narrow, steepest_direction, widen
@@ -159,12 +159,7 @@ def minimal(
 
 def _where(condition: Array, a: Array, b: Array) -> Array:
     """``a`` [batch, ...] where the condition [batch] holds, ``b`` elsewhere."""
-    return jnp.where(_spread(condition, a), a, b)
-
-
-def _spread(values: Array, z: Array) -> Array:
-    """Values [batch] in a form that broadcasts over ``z`` [batch, ...]."""
-    return values.reshape(-1, *(1,) * (z.ndim - 1))
+    return jnp.where(column(condition, a), a, b)
 
 
 def _noise(key: Key, wrong: Decide, original: Array, starts: int) -> Array:
@@ -200,8 +195,8 @@ def _to_boundary(wrong: Decide, z: Array, original: Array, norm: str) -> Array:
 
     def at(share: Array) -> Array:
         if norm == "l2":
-            return original + _spread(share, z) * (z - original)
-        radius = _spread(share * farthest, z)
+            return original + column(share, z) * (z - original)
+        radius = column(share * farthest, z)
         return jnp.clip(z, original - radius, original + radius)
 
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -222,7 +217,7 @@ def _gradient(key: Key, wrong: Decide, z: Array, width: Array, count: Array) -> 
     wrong and -1 elsewhere; the mean of phi is left out where phi is constant. u is uniform on the unit
     sphere, and the box cuts it off.
     """
-    width = _spread(width, z)
+    width = column(width, z)
 
     def draw(i: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         weighted, plain, total = sums
@@ -230,21 +225,21 @@ def _gradient(key: Key, wrong: Decide, z: Array, width: Array, count: Array) -> 
         moved = jnp.clip(z + width * steepest_direction(noise, "l2"), 0, 1)
         u = (moved - z) / width
         phi = jnp.where(wrong(moved), 1, -1).astype(z.dtype)
-        return weighted + _spread(phi, z) * u, plain + u, total + phi
+        return weighted + column(phi, z) * u, plain + u, total + phi
 
     zero = jnp.zeros_like(z)
     # The number of rounds is an array, so that each step makes its own number in one compiled loop.
     weighted, plain, total = jax.lax.fori_loop(0, count, draw, (zero, zero, width.reshape(-1) * 0))
     mean = total / count
     baseline = jnp.where(jnp.abs(mean) == 1, 0, mean)
-    return (weighted - _spread(baseline, z) * plain) / count
+    return (weighted - column(baseline, z) * plain) / count
 
 
 def _advance(wrong: Decide, z: Array, direction: Array, size: Array, active: Array, halvings: int) -> Array:
     """A step along ``direction``, halved until the network is wrong there; without success ``z`` itself."""
 
     def point(size: Array) -> Array:
-        return jnp.clip(z + _spread(size, z) * direction, 0, 1)
+        return jnp.clip(z + column(size, z) * direction, 0, 1)
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         i, _, done = carry

@@ -14,6 +14,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.robust.attack import check_box, readable
@@ -35,7 +36,7 @@ def _l2(x: Array) -> Array:
     return largest * jnp.sqrt(_reduce(jnp.sum, scaled**2))
 
 
-def by_example(eps: Array | float, x: Array) -> Array:
+def by_example(eps: ArrayLike, x: Array) -> Array:
     """A radius, or one radius an example, in a form that broadcasts over ``x`` [batch, ...].
 
     Args:
@@ -158,13 +159,20 @@ def steepest_step(gradient: Array, z: Array, size: Array | float, norm: str) -> 
     largest gradients to the face of the box, one after another (`steepest_step_l1`), because the
     entry that the direction names is often blocked.
 
+    Args:
+        gradient: [batch, ...]; entries that are not finite count as zero.
+        z: the points [batch, ...], which lie in the box.
+        size: the length in ``norm``, in the unit of the pixels: a number, or one an example [batch].
+        norm: one of `NORMS`.
+
     Raises:
-        ValueError: the norm is unknown.
+        ValueError: the norm is unknown, or ``size`` has another shape.
     """
+    size = by_example(size, gradient)
     if norm != "l1":
         return size * steepest_direction(gradient, norm)
     gradient = widen(jnp.where(jnp.isfinite(gradient), gradient, 0))
-    return steepest_step_l1(gradient, widen(z), by_example(size, gradient))
+    return steepest_step_l1(gradient, widen(z), size)
 
 
 def random_start(key: Key, x: Array, eps: Array | float, norm: str) -> Array:

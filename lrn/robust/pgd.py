@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_box, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, check_box, check_eps, check_examples, column
 from lrn.robust.losses import LOSSES, is_correct, loss_function
 from lrn.robust.norms import NORMS, by_example, narrow, project, random_start, steepest_step, widen
 from lrn.types import Array, Key
@@ -87,7 +87,7 @@ def _better(old: Candidate, new: Candidate) -> Candidate:
     # A new NaN never counts as a larger loss, and any new loss replaces an old NaN.
     higher = (new.loss > old.loss) | jnp.isnan(old.loss)
     take = (new.fooled & ~old.fooled) | ((new.fooled == old.fooled) & higher)
-    wide = take.reshape(-1, *(1,) * (new.x.ndim - 1))
+    wide = column(take, new.x)
     return Candidate(
         x=jnp.where(wide, new.x, old.x),
         loss=jnp.where(take, new.loss, old.loss),

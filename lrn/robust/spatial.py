@@ -19,7 +19,7 @@ import numpy as np
 
 from lrn import check
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, check_examples, in_box
+from lrn.robust.attack import Attack, LogitsFn, check_examples, column, in_box
 from lrn.robust.closest import rounded
 from lrn.robust.losses import LOSSES
 from lrn.robust.norms import widen
@@ -144,11 +144,11 @@ def transform(x: Array, angle: Array, shift: Array) -> Array:
     down, right = (shift[:, i].astype(pixels.dtype).reshape(batch, 1, 1) for i in (0, 1))
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     # Each output pixel looks up where it comes from: the inverse shift, and then the inverse rotation.
-    row = jnp.arange(height, dtype=pixels.dtype).reshape(1, -1, 1) - middle_row - down
-    column = jnp.arange(width, dtype=pixels.dtype).reshape(1, 1, -1) - middle_column - right
+    rows = jnp.arange(height, dtype=pixels.dtype).reshape(1, -1, 1) - middle_row - down
+    columns = jnp.arange(width, dtype=pixels.dtype).reshape(1, 1, -1) - middle_column - right
     cosine, sine = jnp.cos(radians), jnp.sin(radians)
-    source_row = cosine * row + sine * column + middle_row
-    source_column = -sine * row + cosine * column + middle_column
+    source_row = cosine * rows + sine * columns + middle_row
+    source_column = -sine * rows + cosine * columns + middle_column
     flat = pixels.reshape(batch, height * width, channels)
     total = jnp.zeros_like(pixels)
     top, left = jnp.floor(source_row), jnp.floor(source_column)
@@ -183,7 +183,7 @@ class _Found(NamedTuple):
 def _worse(old: _Found, new: _Found) -> _Found:
     """The image of each example that is misclassified, or among equals has the larger loss."""
     take = (new.fooled & ~old.fooled) | ((new.fooled == old.fooled) & (new.loss > old.loss))
-    return jax.tree.map(lambda a, b: jnp.where(take.reshape(-1, *(1,) * (a.ndim - 1)), b, a), old, new)
+    return jax.tree.map(lambda a, b: jnp.where(column(take, a), b, a), old, new)
 
 
 def _climb(key: Key, at: Callable[[Array], _Found], best: _Found, config: SpatialConfig) -> _Found:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.robust.attack import Attack, LogitsFn, check_examples, check_logits
+from lrn.robust.attack import Attack, LogitsFn, check_examples, check_logits, column
 from lrn.robust.losses import margin
 from lrn.types import Array, Key
 
@@ -54,7 +54,7 @@ def transfer(attack: Attack, surrogates: LogitsFn | Sequence[LogitsFn], combine:
             z = attack(jax.random.fold_in(key, i), network, x, y)
             value = score(z)
             take = value > most
-            best = jnp.where(take.reshape(-1, *(1,) * (x.ndim - 1)), z, best)
+            best = jnp.where(column(take, x), z, best)
             most = jnp.where(take, value, most)
         return best
 

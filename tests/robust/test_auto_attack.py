@@ -67,6 +67,8 @@ def test_one_attack_alone_and_the_attack_form():
 def test_bad_input_is_one_sentence():
     with pytest.raises(check.InputError, match="attack 'apgd' is not known"):
         AutoAttackConfig(attacks=("apgd",))
+    with pytest.raises(check.InputError, match="each attack once"):
+        AutoAttackConfig(attacks=("square", "square"))
     with pytest.raises(check.InputError, match="must name one attack or more"):
         AutoAttackConfig(attacks=())
     with pytest.raises(check.InputError, match="divide an eps on the"):

@@ -156,6 +156,15 @@ def test_bad_input_is_one_sentence():
         cascade(jax.random.key(0), network, **SMALL, eps=0.1, attacks={})
     with pytest.raises(check.InputError, match="one attack or more"):
         cascade(jax.random.key(0), network, **SMALL, eps=0.1, attacks={"clean": WEAK["pgd"]})
+    for eps in (25.0, np.full(N, 25.0), np.linspace(0, 25, N)):
+        with pytest.raises(check.InputError, match="divide an eps on the"):  # under jit too
+            jax.jit(lambda x, eps=eps: cascade(jax.random.key(0), network, x, Y[:N], eps, WEAK))(SMALL["x"])
+    with pytest.raises(check.InputError, match="eps must be a finite number, 0 or more"):
+        cascade(jax.random.key(0), network, **SMALL, eps=-0.1, attacks=WEAK)
+    with pytest.raises(check.InputError, match="one for each of 41 examples"):
+        cascade(jax.random.key(0), network, **SMALL, eps=np.full(3, 0.1), attacks=WEAK)
+    with pytest.raises(check.InputError, match="divide an eps on the"):
+        robustness_curve(jax.random.key(0), network, **SMALL, radii=np.asarray([0.1, 8.0]), attacks=WEAK)
     with pytest.raises(check.InputError, match="radii must ascend"):
         robustness_curve(jax.random.key(0), network, **SMALL, radii=jnp.asarray([0.2, 0.1]), attacks=WEAK)
     with pytest.raises(check.InputError, match="radii must be"):
