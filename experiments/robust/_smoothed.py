@@ -17,8 +17,13 @@ from lrn.robust.smoothing import certified_accuracy as share_at
 from lrn.types import Net
 
 SELECTION, ALPHA = 100, 0.001  # noisy copies that select the class; the chance of error
-SAMPLES = 16  # noisy copies in the attack
-ACCURACY, BASE, OUTSIDE = "accuracy", "accuracy of the network itself", "radii beyond the largest possible"
+SAMPLES, JUDGES, AT_ONCE = 16, 500, 200  # noisy copies in the attack; that judge it; in a batch of a lane
+# Not "accuracy": `noise_training` records under this name the accuracy of the network on noisy copies.
+ACCURACY, BASE, OUTSIDE = (
+    "smoothed accuracy",
+    "accuracy of the network itself",
+    "radii beyond the largest possible",
+)
 
 
 def reach(draws: int) -> float:
@@ -39,7 +44,8 @@ def certified(
     Args:
         net: the network.
         sigmas: the deviation of the noise of each lane.
-        draws: the number of noisy copies that bound the chance of the class.
+        draws: the number of noisy copies that bound the chance of the class, an even one; there are also
+            certificates by half of them, and by `SELECTION`.
         radii: the radii of the curve of certified accuracy.
         one: the seed, the parameters (leaves [lanes, ...]), and the rows of the test images.
         test: the test set.
@@ -53,30 +59,31 @@ def certified(
         def logits_fn(z: Any) -> Any:
             return net.apply(params, (), z)[0]
 
-        first, second = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2))  # for all lanes
-        few, many = (counts(key, logits_fn, x, sigma, n) for key, n in ((first, SELECTION), (second, draws)))
+        first, *rest = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), 3)  # for all lanes
+        few = counts(first, logits_fn, x, sigma, SELECTION, AT_ONCE)
+        half, other_half = (counts(key, logits_fn, x, sigma, draws // 2, AT_ONCE) for key in rest)
+        many = half + other_half
         label, radius = certificate(few, many, draws, sigma, ALPHA)
-        # With the roles exchanged, the certificate is as true, for the copies are independent, and smaller.
-        other, short = certificate(many, few, SELECTION, sigma, ALPHA)
-        curve, by_few = (
-            share_at(radius, label == y, jnp.asarray(radii)),
-            share_at(short, other == y, jnp.asarray(radii)),
-        )
+        fewer = {
+            SELECTION: certificate(many, few, SELECTION, sigma, ALPHA),  # the roles exchanged
+            draws // 2: certificate(few, half, draws // 2, sigma, ALPHA),
+        }
+        curves = {0: share_at(radius, label == y, jnp.asarray(radii))}
+        curves |= {n: share_at(c.radius, c.label == y, jnp.asarray(radii)) for n, c in fewer.items()}
         return {
             "label": label,
             "radius": radius,
-            **{at(r): share for r, share in zip(radii, curve)},
-            **{at(r, SELECTION): share for r, share in zip(radii, by_few)},
+            **{at(r, n): share for n, curve in curves.items() for r, share in zip(radii, curve)},
             "average certified radius": average_certified_radius(radius, label == y),
             "abstained": jnp.mean(label == ABSTAIN, dtype=jnp.float32),
             OUTSIDE: jnp.sum(radius > reach(draws) * sigma * (1 + 1e-4), dtype=jnp.float32),
             BASE: jnp.mean(is_correct(logits_fn(x), y), dtype=jnp.float32),
         }
 
-    return jax.lax.map(of, (networks, jnp.asarray(sigmas)))
+    return jax.vmap(of)((networks, jnp.asarray(sigmas)))
 
 
-def attacked(net: Net, sigmas: Any, draws: int, too_far: float, one: Any, test: Any) -> dict[str, Any]:
+def attacked(net: Net, sigmas: Any, too_far: float, one: Any, test: Any) -> dict[str, Any]:
     """Attacks on one seed's certificates of the first half of its images, counts [lanes].
 
     "certified": how many there are. "inside", "beyond": how many are broken within the radius, and within
@@ -98,11 +105,11 @@ def attacked(net: Net, sigmas: Any, draws: int, too_far: float, one: Any, test: 
             first, second = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
             noise = gaussian(first, x, sigma, SAMPLES)
             moved = smoothed_pgd(logits_fn, x, jnp.maximum(label, 0), noise, factor * radius)
-            found = prediction(counts(second, logits_fn, moved, sigma, draws), draws, ALPHA)
+            found = prediction(counts(second, logits_fn, moved, sigma, JUDGES, AT_ONCE), JUDGES, ALPHA)
             return jnp.sum((radius > 0) & (found != label) & (found != ABSTAIN), dtype=jnp.float32)
 
         sure = jnp.sum(radius > 0, dtype=jnp.float32)
         return {"certified": sure, "inside": broken(1.0), "beyond": broken(too_far)}
 
     own = labels[:, : len(rows)], radii[:, : len(rows)]
-    return jax.lax.map(of, (networks, jnp.asarray(sigmas), *own))
+    return jax.vmap(of)((networks, jnp.asarray(sigmas), *own))

@@ -34,7 +34,7 @@ def judged():
     one = (np.uint32(0), weights, rows)
     found = jax.jit(lambda: smoothed.certified(NET, sigmas, DRAWS, (0.0, 0.25), one, test))()
     again = (np.uint32(0), weights, found["label"], found["radius"], rows)
-    broken = jax.jit(lambda: smoothed.attacked(NET, sigmas, DRAWS, 3.0, again, test))()
+    broken = jax.jit(lambda: smoothed.attacked(NET, sigmas, 3.0, again, test))()
     return np.abs(distance)[rows], jax.tree.map(np.asarray, found), broken
 
 
