@@ -1,9 +1,8 @@
 """How linear a network is near an input: its change against the change that its gradient foretells.
 
 Qin et al. (2019, "Adversarial robustness through local linearization") and Moosavi-Dezfooli et al. (2019)
-measure by how much a loss departs from its first-order expansion. The loss of a confident network is flat, so
-here the margin (largest other logit minus true logit) takes the loss's place, and the departure is a share of
-the margin's change.
+measure by how much a loss departs from its first-order expansion. The loss of a confident network is flat,
+and that of a linear network is not linear. The difference of two logits takes the loss's place here.
 """
 
 from __future__ import annotations
@@ -12,53 +11,56 @@ import jax
 import jax.numpy as jnp
 
 from lrn.robust.attack import LogitsFn, check_examples
-from lrn.robust.losses import loss_function
 from lrn.types import Array
 
 
-def first_order(
-    logits_fn: LogitsFn, x: Array, z: Array, y: Array, loss: str = "margin"
-) -> tuple[Array, Array]:
-    """The change of a loss from ``x`` to ``z``, and the change that the gradient at ``x`` foretells.
+def first_order(logits_fn: LogitsFn, x: Array, z: Array, y: Array) -> tuple[Array, Array]:
+    """The change of a difference of logits from ``x`` to ``z``, and the change that its gradient foretells.
+
+    The difference is that of the largest other logit at ``z`` minus the true logit; the class is the same at
+    ``x`` and at ``z``, so that the difference is a linear function where the logits are.
 
     Args:
         logits_fn: the network in evaluation mode, [batch, ...] -> [batch, classes].
         x: inputs [batch, ...] in [0, 1].
-        z: the inputs to go to, such as an attack's, [batch, ...].
+        z: the inputs to go to, such as those that an attack found, [batch, ...].
         y: labels [batch].
-        loss: one of `lrn.robust.losses.LOSSES`.
 
     Returns:
-        loss(z) - loss(x) and grad loss(x) . (z - x), each [batch].
+        d(z) - d(x) and grad d(x) . (z - x), each [batch].
 
     Raises:
-        ValueError: the loss is unknown, or `check_examples` refuses ``x`` and ``y``.
+        ValueError: `check_examples` refuses ``x`` and ``y``.
     """
     x, y = check_examples(logits_fn, x, y)
-    value = loss_function(loss)
-    before, gradient = jax.value_and_grad(lambda a: _summed(value(logits_fn(a), y)), has_aux=True)(x)
-    axes = tuple(range(1, x.ndim))
-    return value(logits_fn(z), y) - before[1], jnp.sum(gradient * (z - x), axis=axes)
+    logits = logits_fn(z)
+    true = jax.nn.one_hot(y, logits.shape[1], dtype=bool)
+    other = jnp.argmax(jnp.where(true, -jnp.inf, logits), axis=1)
+    towards = jax.nn.one_hot(other, logits.shape[1]) - true
+
+    def difference(a: Array) -> tuple[Array, Array]:
+        values = jnp.sum(logits_fn(a) * towards, axis=1)
+        return jnp.sum(values), values
+
+    (_, before), gradient = jax.value_and_grad(difference, has_aux=True)(x)
+    step = jnp.sum(gradient * (z - x), axis=tuple(range(1, x.ndim)))
+    return difference(z)[1] - before, step
 
 
-def departure(logits_fn: LogitsFn, x: Array, z: Array, y: Array, loss: str = "margin") -> Array:
-    """The share of the change of a loss that its gradient does not foretell; scalar, 0 or more.
+def departure(logits_fn: LogitsFn, x: Array, z: Array, y: Array) -> Array:
+    """The share of the change from ``x`` to ``z`` that the gradient at ``x`` does not foretell; a scalar.
 
-    The sum over examples of ``|change - foretold|``, divided by the sum of ``|change|``. A network that is
-    linear between ``x`` and ``z`` has 0. A network whose gradient at ``x`` is zero has 1, and a gradient that
-    foretells more than comes true can give more than 1. Where nothing changes the result is 0.
+    The sum over examples of ``|change - foretold|``, divided by the sum of ``|change|``. A linear network has
+    0. A network whose gradient at ``x`` is zero has 1, and a gradient that foretells more than comes true can
+    give more than 1. Where nothing changes the result is 0.
 
     Args:
-        logits_fn, x, z, y, loss: as for `first_order`.
+        logits_fn, x, z, y: as for `first_order`.
 
     Raises:
         ValueError: as `first_order`.
     """
-    change, foretold = first_order(logits_fn, x, z, y, loss)
-    all_change = jnp.sum(jnp.abs(change))
+    change, foretold = first_order(logits_fn, x, z, y)
+    whole = jnp.sum(jnp.abs(change))
     missed = jnp.sum(jnp.abs(change - foretold))
-    return jnp.where(all_change > 0, missed / jnp.where(all_change > 0, all_change, 1), 0)
-
-
-def _summed(values: Array) -> tuple[Array, Array]:
-    return jnp.sum(values), values
+    return jnp.where(whole > 0, missed / jnp.where(whole > 0, whole, 1), 0)

@@ -10,6 +10,7 @@ import pytest
 from lrn.robust.local_linearity import departure, first_order
 
 W = np.array([[1.0, -2.0], [0.5, 1.0], [3.0, -1.0]], np.float32)
+THREE = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
 
 
 def linear(z):
@@ -33,6 +34,7 @@ def test_a_linear_network_does_not_depart(points):
     np.testing.assert_allclose(change, (z - x) @ (W[:, 1] - W[:, 0]), atol=1e-5)
     np.testing.assert_allclose(change, foretold, atol=1e-5)
     assert float(departure(linear, x, z, y)) < 1e-5
+    assert float(departure(lambda a: a @ THREE, x, z, y)) < 1e-5  # whichever class comes second
 
 
 def test_a_quadratic_network_departs_by_its_second_order_term(points):
