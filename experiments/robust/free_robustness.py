@@ -118,7 +118,8 @@ def _regime(place: str, labels: Sequence[int]) -> Regime:
         f"{place}: with {few} labels, unlabelled data lower the cost by a point.",
     )
     alone, both, free = cost(place, few, LABELS), cost(place, few, BOTH), cost(place, most, BOTH)
-    asked = over(said[0], POINT, free), over(said[1], alone, POINT), over(said[2], alone, both, POINT)
+    first = over(said[0], POINT, free, key=f"free, {place}")
+    asked = first, over(said[1], alone, POINT), over(said[2], alone, both, POINT)
     curve = [
         over(f"{place}, {n} labels, {s}: the cost.", cost(place, n, s), 0.0, key=key(place, n, s))
         for n in labels
@@ -217,25 +218,23 @@ def figure(table: Table, config: Config) -> Figure:
 
 
 def answer(findings: Findings) -> str:
-    """The curve in numbers: at the fewest and the most labels, with joint intervals."""
+    """Where robustness is free, and the curve at the fewest and the most labels, with joint intervals."""
     curve = [k.split(" | ") for k in findings if " | " in k]
-    sentences = []
-    for place in dict.fromkeys(p for p, *_ in curve):
-        labels = sorted({int(n) for p, n, _ in curve if p == place})
-
-        def at(n: int, source: str, place: str = place) -> str:
-            return tasks.joint(findings[key(place, n, source)], len(curve)).said(100, digits=1)
-
-        few, most = labels[0], labels[-1]
-        sentences.append(
-            f"{place}: {at(few, LABELS)} with {few} labels, {at(few, BOTH)} if unlabelled data are added, "
-            f"and {at(most, LABELS)} with {most} labels"
-        )
+    places, words = dict.fromkeys(place for place, *_ in curve), {"holds": "below", "fails": "above"}
+    told = [f"{words.get(findings[f'free, {p}'].outcome, 'not told from')} a point ({p})" for p in places]
+    numbers = []
+    for place in places:
+        few, *_, most = sorted({int(n) for p, n, _ in curve if p == place})
+        ends = (few, LABELS), (few, BOTH), (most, LABELS), (most, BOTH)
+        found = [tasks.joint(findings[key(place, *end)], len(curve)).said(100, digits=1) for end in ends]
+        numbers.append(f"{place}, {found[0]} to {found[2]} ({found[1]} to {found[3]} with unlabelled data)")
+    limits = ", ".join(f"{100 * known(length)['cost']:.1f} ({place})" for place, length in LENGTHS.items())
     return (
-        "Clean cost of adversarial training in points of accuracy, with intervals that hold for all points "
-        "at once. " + "; ".join(sentences) + ". In the limit of all data: "
-        + ", ".join(f"{place} {100 * known(length)['cost']:.1f}" for place, length in LENGTHS.items()) + "."
-    )  # fmt: skip
+        f"With the most labels and unlabelled data, robustness costs {', '.join(told)} of clean accuracy. "
+        f"From the fewest to the most labels the cost in points goes, with joint intervals: "
+        f"{'; '.join(numbers)}. "
+        f"With infinitely many labels the most robust classifier of the Gaussians costs {limits}."
+    )
 
 
 SHARES = dict.fromkeys(("clean", "robust", "missed", "half distance"), (0.0, 1.0))
