@@ -167,6 +167,28 @@ def train_all(context: Context, name: str, task: Task, radii: Any, labels: Any, 
     return [(first, alone), (second, both), (third, strong)]
 
 
+def train_short(context: Context, word: str, task: Task, radii: Any, labels: int, steps: int) -> list[Any]:
+    """Two fits, each with its arms, on labels alone: standard and adversarial; ``word`` says how long."""
+    told, fits = np.zeros((len(context.seeds), 1, task.pool), np.int8), []
+    for training in ("standard", "adversarial"):
+        arms = {
+            named(training, f"{place}, {word}", labels, LABELS): Arm(eps, float(labels))
+            for place, eps in radii.items()
+        }
+        attacked = training == "adversarial"
+        fits.append((trained(context, f"{training}, {word}", task, arms, steps, told, attacked), arms))
+    return fits
+
+
+def record(context: Context, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Record all figures of all arms, and the clean costs of the adversarial ones."""
+    for arm, values in found.items():
+        context.record(arm, values)
+        if arm.startswith("adversarial"):
+            plain = found[arm.replace("adversarial", "standard", 1)]["clean"]
+            context.record(arm, "cost", plain - values["clean"])
+
+
 def trained(
     context: Context, name: str, task: Task, arms: Any, steps: int, pseudo: Any, attacked: bool
 ) -> Any:
