@@ -43,7 +43,7 @@ def cascade(
     attacks: Mapping[str, Family],
     batch_size: int = 128,
     starts: int = 1,
-    found: Array | None = None,
+    among: Array | None = None,
 ) -> Cascade:
     """Attack a test set, each attack on the examples that are still classified correctly.
 
@@ -63,8 +63,7 @@ def cascade(
         batch_size: the number of examples attacked at once.
         starts: how often each attack is tried, each time on the examples that are left; of use for attacks
             that draw random numbers.
-        found: adversarial inputs [n, ...] to begin with, such as those found at a smaller radius; where they
-            fool the network they are kept, and their examples are not attacked again.
+        among: bool [n], the examples to attack, by default all; on the others the clean input decides.
 
     Returns:
         The adversarial inputs and the examples left after each attack. Under jit, where values cannot be
@@ -93,10 +92,8 @@ def cascade(
         return jax.lax.map(lambda rows: right(z[rows], rows), members).reshape(-1)[: x.shape[0]] & valid
 
     after = {"clean": all_right(x)}
-    adversarial, left = x, after["clean"]
-    if found is not None:
-        fooled = left & ~all_right(found)
-        adversarial, left = jnp.where(column(fooled, x), found, x), left & ~fooled
+    spared = jnp.zeros_like(valid) if among is None else after["clean"] & ~among
+    adversarial, left = x, after["clean"] & ~spared
     for i, (name, family) in enumerate(attacks.items()):
 
         def attack(batch_key: Key, rows: Array, family: Family = family) -> Array:
@@ -107,8 +104,8 @@ def cascade(
             return _attack_rest(own_key, attack, right, members, *so_far)
 
         adversarial, left = jax.lax.fori_loop(0, starts, again, (adversarial, left))
-        after[name] = left
-    return Cascade(adversarial, left, after)
+        after[name] = left | spared
+    return Cascade(adversarial, left | spared, after)
 
 
 def check_families(eps: Any, attacks: Mapping[str, Family]) -> None:
@@ -124,7 +121,8 @@ def check_families(eps: Any, attacks: Mapping[str, Family]) -> None:
     """
     if not readable(eps):
         return
-    least, most = float(np.min(eps)), float(np.max(eps))
+    radii = np.asarray(eps)  # jit would trace the methods of a jax array
+    least, most = float(radii.min()), float(radii.max())
     check.non_negative("eps", least)
     if most > 0:  # the step sizes of a family at radius 0 may be 0
         for family in attacks.values():
