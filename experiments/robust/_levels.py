@@ -14,18 +14,19 @@ from lrn.robust.trades import TRADESConfig, trades
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Learner, Net
 
-# From the name of a family to the network of a width.
-ARCHITECTURES: dict[str, Callable[[int], Net]] = {
-    "MLP": lambda w: nets.mlp(10, (w, w)),
-    "CNN, pooling": lambda w: nets.cnn(10, (16, 32), (w,)),
-    "CNN, strides": lambda w: nets.cnn(10, (16, 32), (w,), kernel=4, down="stride"),
-    "wide ResNet": lambda w: nets.wide_resnet(10, 10, 1, stem=w),
-    "transformer": lambda w: nets.vit(10, 2, 4 * w, 2, 4, hidden=8 * w, pool="mean"),
-    "MLP-Mixer": lambda w: nets.mixer(10, 2, w, 2, token_hidden=w, hidden=2 * w),
+# From the name of a family to the network of a patch's side, where it has patches, and of a width.
+ARCHITECTURES: dict[str, Callable[[int, int], Net]] = {
+    "MLP": lambda _, w: nets.mlp(10, (w, w)),
+    "CNN, pooling": lambda _, w: nets.cnn(10, (16, 32), (w,)),
+    "CNN, strides": lambda _, w: nets.cnn(10, (16, 32), (w,), kernel=4, down="stride"),
+    "wide ResNet": lambda _, w: nets.wide_resnet(10, 10, 1, stem=w),
+    "transformer": lambda patch, w: nets.vit(10, patch, 4 * w, 2, 4, hidden=8 * w, pool="mean"),
+    "MLP-Mixer": lambda patch, w: nets.mixer(10, patch, w, 2, token_hidden=w, hidden=2 * w),
 }
 PLAIN = ("standard", "label smoothing", "mixup", "noise", "weight decay", "shifts")
-ADVERSARIAL = (("PGD", "PGD + clean"), ("TRADES",))  # by the attack that they train with
-PROCEDURES = (*PLAIN, *itertools.chain(*ADVERSARIAL))
+KINDS = (PLAIN, ("PGD",), ("TRADES",))  # each kind is one compile
+PROCEDURES = tuple(itertools.chain(*KINDS))
+RATES = dict.fromkeys(ARCHITECTURES, 0.003)  # of learning; see the study for how they were chosen
 
 
 def setting(procedure: str, rate: float, steps: int, eps: float) -> Any:
@@ -42,12 +43,16 @@ def setting(procedure: str, rate: float, steps: int, eps: float) -> Any:
         learning_rate=rate, weight_decay=decay, clip=1.0, warmup=0.1 * steps, schedule="cosine", steps=steps
     )
     if procedure == "TRADES":
-        return TRADESConfig(optimizer, beta=6.0, eps=eps, step_size=eps / 2, steps=4)
-    if procedure in ("PGD", "PGD + clean"):
-        return InterpolationConfig(optimizer, robust_share=1.0 if procedure == "PGD" else 0.5)
-    changes = {"label smoothing": ("smoothing", 0.1), "mixup": ("mixup", 1.0), "noise": ("noise", eps)}
-    named = dict([{**changes, "shifts": ("shift", 1.0)}.get(procedure, ("shift", 0.0))])
-    return AugmentedConfig(optimizer, **named)
+        return TRADESConfig(optimizer, beta=6.0, eps=eps, step_size=eps / 2, steps=3)
+    if procedure == "PGD":
+        return InterpolationConfig(optimizer, robust_share=1.0)
+    return AugmentedConfig(
+        optimizer,
+        smoothing=0.1 if procedure == "label smoothing" else 0.0,
+        mixup=1.0 if procedure == "mixup" else 0.0,
+        noise=eps if procedure == "noise" else 0.0,
+        shift=1.0 if procedure == "shifts" else 0.0,
+    )
 
 
 def learner(net: Net, eps: float, setting: Any) -> Learner:
@@ -56,5 +61,5 @@ def learner(net: Net, eps: float, setting: Any) -> Learner:
         return trades(net, setting)
     if isinstance(setting, AugmentedConfig):
         return augmented(net, setting)
-    attack = pgd(PGDConfig(eps=eps, step_size=eps / 2, steps=4, keep="last"))
+    attack = pgd(PGDConfig(eps=eps, step_size=eps / 2, steps=3, keep="last"))
     return interpolated(net, setting, attack)

@@ -27,7 +27,8 @@ def variance_shares(table: ArrayLike) -> VarianceShares:
 
     The components are the analysis-of-variance estimates ``(MS_rows - MS_rest) / columns``,
     ``(MS_columns - MS_rest) / rows`` and ``MS_rest``, which are unbiased (Searle, Casella & McCulloch,
-    "Variance Components", 1992, ch. 4). Shares of sums of squares would give every factor a share by chance alone.
+    "Variance Components", 1992, ch. 4). Shares of sums of squares would
+    give every factor a share by chance alone.
 
     Args:
         table: [rows, columns], two or more of each.
@@ -58,14 +59,15 @@ def variance_shares(table: ArrayLike) -> VarianceShares:
 
 
 def without_each_level(table: ArrayLike) -> list[VarianceShares]:
-    """The shares of the tables that lack one row or one column, rows first.
+    """The shares of the tables that lack one row, or one column, of three or more; rows first.
 
     Raises:
-        InputError: a table has fewer than three rows or columns, or `variance_shares` refuses it.
+        InputError: the table is smaller than 2 x 3 and 3 x 2, or `variance_shares` refuses it.
     """
     x = np.asarray(table, float)
-    if x.ndim != 2 or min(x.shape) < 3:
+    if x.ndim != 2 or max(x.shape) < 3:
         raise check.InputError(
-            f"three rows and columns or more are needed to leave one out, got shape {list(x.shape)}."
+            f"three rows or columns or more are needed to leave one out, got shape {list(x.shape)}."
         )
-    return [variance_shares(np.delete(x, i, axis)) for axis in (0, 1) for i in range(x.shape[axis])]
+    axes = [axis for axis in (0, 1) if x.shape[axis] > 2]
+    return [variance_shares(np.delete(x, i, axis)) for axis in axes for i in range(x.shape[axis])]
