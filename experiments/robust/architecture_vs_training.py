@@ -179,7 +179,7 @@ def _parts(config: Config, context: Context) -> Parts:
 def _row(config: Config, context: Context, a: str, parts: Parts) -> dict[str, np.ndarray]:
     """All procedures of one architecture: accuracies [seeds, procedures]."""
     shape, seeds = parts.train["image"].shape[1:], np.asarray(context.seeds, np.uint32)
-    build = functools.partial(ARCHITECTURES[a], shape[0] // 4)  # 16 patches
+    build = functools.partial(ARCHITECTURES[a], 2 if shape[0] == 8 else 4)
     net = nets.of_size(build, shape, config.parameters)
     states: dict[str, Any] = {}
     for kind in KINDS:
@@ -256,7 +256,7 @@ STUDY = Study(
     presets={
         "smoke": Config("digits", ("MLP", "CNN, strides"), RADII, 6000, 10, 0.9, 2, 30),
         "quick": Config(),
-        "full": Config("fashion_mnist", tuple(ARCHITECTURES), (0.02, 0.05, 0.1), 15_000, clean=0.7),
+        "full": Config("fashion_mnist", tuple(ARCHITECTURES), (0.02, 0.05, 0.1), 15_000, 150, clean=0.7),
     },
     regimes=regimes,
     controls=controls,
