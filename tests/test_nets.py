@@ -89,6 +89,16 @@ def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
     close(outputs("matmul"), outputs("lax"))
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [((4, 2), 1), ((2, 5), 2)])
+def test_same_padding_of_even_kernels_is_flaxs(kernel, stride):
+    """An even kernel pads one pixel more after the image than before it, along its own axis."""
+    x, w = draw(2, 7, 8, 2), draw(*kernel, 2, 3, seed=2)
+    flaxs = nn.Conv(3, kernel, stride, "SAME", use_bias=False)
+    expected = jax.jit(flaxs.apply)({"params": {"kernel": w}}, x)
+    for conv in ("lax", "matmul"):
+        close(jax.jit(lambda x, w, c=conv: nets.conv2d(x, w, stride=stride, conv=c))(x, w), expected)
+
+
 @pytest.mark.parametrize("conv", ["lax", "matmul"])
 def test_convolution_is_scipys_correlation(conv):
     x, w = draw(2, 6, 7, 3), draw(3, 3, 3, 4, seed=2)

@@ -183,6 +183,8 @@ def test_ucb1s_index_by_hand():
     policy = policies(3)["UCB1"]
     assert drawn(policy, state).tolist() == [0, 0, 1]
     assert drawn(policy, state._replace(pulls=jnp.array([10, 5, 40]))).tolist() == [0, 1, 0]
+    many = index(SampleMeans(jnp.full(3, 2**30, jnp.int32), jnp.zeros(3)), 2.0)  # more pulls than int32 holds
+    np.testing.assert_allclose(many, math.sqrt(2 * math.log(3 * 2.0**30) / 2**30), rtol=1e-5)
 
 
 def test_beta_posterior_is_the_closed_form():
