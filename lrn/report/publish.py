@@ -21,6 +21,12 @@ from lrn.report.page import NOT_RUN, STATUSES
 from lrn.report.run import Run
 from lrn.study import SECTIONS, discover, source
 
+Facts = dict[str, dict[str, Any]]  # by study; see `_facts`
+
+FACTS = (
+    "study_sha256", "run", "preset", "seeds", "seconds", "commit", "changed", "finished", "verdict",
+    "exploratory", "answer", "page",
+)  # fmt: skip
 MARKS = ("<!-- results: written by `python -m experiments publish` -->", "<!-- end of results -->")
 
 
@@ -29,10 +35,13 @@ def publish(
 ) -> list[Path]:
     """Write ``docs/README.md``, ``docs/<area>.md`` and ``docs/figures/<study>.png`` from finished runs.
 
+    A study that is published and has no finished run in ``out`` keeps its part of the pages, so that a clone,
+    which has the pages and no runs, publishes what it ran itself.
+
     Args:
         claims: all there are.
-        out: the folder of all runs; of each study its best finished run is taken (registered, then full).
-            Runs of the smoke preset count as none.
+        out: a folder of runs; of each study its best finished run is taken (registered, then full). Runs of
+            the smoke preset count as none.
         docs: where the pages go; pages of before are replaced.
         drop: whether a study that is published, and has no finished run in ``out``, is published no more.
         readme: a page whose lines between `MARKS` become the counts of verdicts by section.
@@ -41,7 +50,8 @@ def publish(
         The paths written.
 
     Raises:
-        InputError: there is no folder of runs, a published study would be lost, or the page lacks the marks.
+        InputError: there is no folder of runs, the published facts are of an older form, or the page lacks
+            the marks.
         OSError: a page cannot be read or written.
     """
     if not out.is_dir():
@@ -49,33 +59,33 @@ def publish(
     entries = {entry.run.study: entry for entry in reversed(in_order(map(load, find(out))))}
     done = {s: e for s, e in entries.items() if e.run.state == "finished" and e.run.verdict != "smoke"}
     runs = {claim.study: done[claim.study].run for claim in claims if claim.study in done}
-    if not drop:
-        _check_none_lost(docs, runs)
-    smaller = {study: _smaller(done[study]) for study in runs}
+    facts = {} if drop else _kept(docs, claims)
+    for claim in claims:
+        if claim.study in runs:
+            facts[claim.study] = _facts(claim, runs[claim.study], _smaller(done[claim.study]))
     studies = discover.find()
-    pages: dict[str, bytes] = {"README.md": _index(claims, runs).encode()}
+    pages: dict[str, bytes] = {"README.md": _index(claims, facts).encode()}
     for area in dict.fromkeys(claim.area for claim in claims):
-        pages[f"{area}.md"] = _area([c for c in claims if c.area == area], runs, smaller, studies).encode()
-    pages["index.json"] = (json.dumps(_facts(runs), indent=1) + "\n").encode()
+        pages[f"{area}.md"] = _area([c for c in claims if c.area == area], facts, studies).encode()
+    pages["index.json"] = (json.dumps(dict(sorted(facts.items())), indent=1) + "\n").encode()
     for study, run in runs.items():
         for theme, picture in (("", run.figure), ("-dark", run.figure_dark)):
             if picture:
                 pages[f"figures/{study}{theme}.png"] = picture
     written = {docs / name: content for name, content in pages.items()}
     if readme is not None:
-        written[readme] = _marked(readme, [*_counts(claims, runs), "", _where(readme, docs)]).encode()
+        written[readme] = _marked(readme, [*_counts(claims, facts), "", _where(readme, docs)]).encode()
     for path, content in written.items():
         files.write_bytes(path, content)
     return list(written)
 
 
-def _check_none_lost(docs: Path, runs: Mapping[str, Run]) -> None:
-    lost = sorted(set(published(docs)) - set(runs)) if (docs / "index.json").exists() else []
-    if lost:
-        raise check.InputError(
-            f"the results of {', '.join(lost)} are published, and there is no finished run here; give the "
-            "folder of all runs by --out, run them, or say --drop to publish them no more."
-        )
+def _kept(docs: Path, claims: Sequence[Claim]) -> Facts:
+    """What is published of the claims."""
+    if not (docs / "index.json").exists():
+        return {}
+    known = {claim.study for claim in claims}
+    return {study: facts for study, facts in published(docs).items() if study in known}
 
 
 def _marked(page: Path, lines: Sequence[str]) -> str:
@@ -107,16 +117,23 @@ def _smaller(entry: Entry) -> list[Run]:
     return list(by_preset.values())
 
 
-def published(docs: Path) -> dict[str, dict[str, Any]]:
-    """What the pages were made from, by study: the hash of its code, the run, the verdict.
+def published(docs: Path) -> Facts:
+    """What the pages were made from, by study: the hash of its code, its run, its verdict, its page.
 
     Raises:
-        InputError: nothing was published there.
+        InputError: nothing was published there, or what was lacks a fact.
     """
     try:
-        return json.loads((docs / "index.json").read_text(encoding="utf-8"))
+        facts = json.loads((docs / "index.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise check.InputError(f"{docs} holds no published results; publish them first.") from error
+    for study, own in facts.items():
+        if missing := [name for name in FACTS if name not in own]:
+            raise check.InputError(
+                f"{docs / 'index.json'} lacks {', '.join(missing)} of {study}; run the study again, publish "
+                "with --drop."
+            )
+    return facts
 
 
 def outdated(docs: Path, studies: Mapping[str, Path]) -> list[str]:
@@ -144,54 +161,57 @@ def outdated(docs: Path, studies: Mapping[str, Path]) -> list[str]:
     return said
 
 
-def _facts(runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
+def _facts(claim: Claim, run: Run, smaller: Sequence[Run]) -> dict[str, Any]:
+    """What is kept of a run in the pages; its names are `FACTS`."""
     return {
-        study: {
-            "study_sha256": run.study_sha256,
-            "run": run.name,
-            "preset": run.preset,
-            "seeds": len(run.seeds),
-            "seconds": run.provenance.get("wall_seconds"),
-            "commit": run.provenance.get("git_commit"),
-            "finished": run.finished,
-            "verdict": run.verdict,
-            "exploratory": run.exploratory,
-        }
-        for study, run in sorted(runs.items())
+        "study_sha256": run.study_sha256,
+        "run": run.name,
+        "preset": run.preset,
+        "seeds": len(run.seeds),
+        "seconds": run.provenance.get("wall_seconds"),
+        "commit": run.provenance.get("git_commit"),
+        "changed": bool(run.provenance.get("git_dirty")),
+        "finished": run.finished,
+        "verdict": run.verdict,
+        "exploratory": run.exploratory,
+        "answer": first_sentence(answer_of(run)),
+        "page": "\n".join(_study(claim, run, smaller)),
     }
 
 
-def _verdict(claim: Claim, runs: Mapping[str, Run]) -> str:
-    return runs[claim.study].verdict if claim.study in runs else NOT_RUN
+def _verdict(claim: Claim, facts: Facts) -> str:
+    return facts[claim.study]["verdict"] if claim.study in facts else NOT_RUN
 
 
-def _index(claims: Sequence[Claim], runs: Mapping[str, Run]) -> str:
+def _index(claims: Sequence[Claim], facts: Facts) -> str:
     lines = [
         "# Results",
         "",
-        f"What the notes claim, and what came out: {len(claims)} claims, of which {len(runs)} have a run. A "
+        f"What the notes claim, and what came out: {len(claims)} claims, of which {len(facts)} have a run. A "
         "verdict is exploratory where its study was not registered before it ran. What comes out in a "
         "regime is corrected over the regimes, so that one may be open though its prediction holds by "
         "itself.",
         "",
-        *_counts(claims, runs),
+        *_counts(claims, facts),
     ]
     for section in SECTIONS:
         own = [claim for claim in claims if claim.section == section]
         if own:
-            rows = [_row(claim, runs.get(claim.study)) for claim in own]
+            rows = [_row(claim, facts.get(claim.study)) for claim in own]
             lines += ["", f"## {section}", "", *_table(("", "claim", "verdict", "answer"), rows)]
-    if runs:
+    if facts:
         rows = [
-            (c.id, f"[{c.study}]({_link(c)})", *_run_facts(runs[c.study])) for c in claims if c.study in runs
+            (c.id, f"[{c.study}]({_link(c)})", *_run_facts(facts[c.study]))
+            for c in claims
+            if c.study in facts
         ]
         lines += ["", "## Runs", "", *_table(("", "study", *_RUN_FACTS), rows)]
     return "\n".join(lines) + "\n"
 
 
-def _counts(claims: Sequence[Claim], runs: Mapping[str, Run]) -> list[str]:
+def _counts(claims: Sequence[Claim], facts: Facts) -> list[str]:
     """A table of how many claims of each section came out how."""
-    verdicts = [(claim.section, _verdict(claim, runs)) for claim in claims]
+    verdicts = [(claim.section, _verdict(claim, facts)) for claim in claims]
     words = [word for word in STATUSES if any(word == verdict for _, verdict in verdicts)]
     rows = [
         (section, *(str(verdicts.count((section, word)) or "") for word in words))
@@ -202,23 +222,19 @@ def _counts(claims: Sequence[Claim], runs: Mapping[str, Run]) -> list[str]:
     return _table(("section", *words), [*rows, ("all", *total)])
 
 
-def _row(claim: Claim, run: Run | None) -> tuple[str, ...]:
-    verdict = NOT_RUN if run is None else run.verdict + (" (exploratory)" if run.exploratory else "")
-    said = first_sentence(answer_of(run)) if run else ""
-    return f"[{claim.id}]({_link(claim)})", claim.claim, verdict, said
+def _row(claim: Claim, own: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if own is None:
+        return f"[{claim.id}]({_link(claim)})", claim.claim, NOT_RUN, ""
+    verdict = own["verdict"] + (" (exploratory)" if own["exploratory"] else "")
+    return f"[{claim.id}]({_link(claim)})", claim.claim, verdict, own["answer"]
 
 
-def _area(
-    claims: Sequence[Claim],
-    runs: Mapping[str, Run],
-    smaller: Mapping[str, Sequence[Run]],
-    studies: Iterable[str],
-) -> str:
+def _area(claims: Sequence[Claim], facts: Facts, studies: Iterable[str]) -> str:
     lines = [f"# Results: {claims[0].area}", ""]
     for claim in claims:
         lines += [f"## {_heading(claim)}", "", f"*{claim.claim}*", ""]
-        if claim.study in runs:
-            lines += _study(claim, runs[claim.study], smaller[claim.study])
+        if claim.study in facts:
+            lines += [facts[claim.study]["page"]]
         elif claim.study in studies:
             lines += [f"Not run. This runs it: `python -m experiments run {claim.study}`", ""]
         else:
@@ -242,7 +258,10 @@ def _study(claim: Claim, run: Run, smaller: Sequence[Run]) -> list[str]:
             shown = " ".join(text.effect(result.effect, result.low, result.high))
             rows.append((f"{result.regime}: {outcome}", result.statement, f"{result.outcome}{how}", shown))
     lines += [*_table(("regime", "prediction", "outcome", "effect, 95% interval"), rows), ""]
-    return [*lines, *_table(_RUN_FACTS, [_run_facts(run)]), "", f"`{run.command}`", ""]
+    commit, changed = run.provenance.get("git_commit"), run.provenance.get("git_dirty")
+    facts = {"commit": commit, "changed": changed, "seconds": run.provenance.get("wall_seconds")}
+    row = _run_facts({**facts, "preset": run.preset, "seeds": len(run.seeds), "exploratory": run.exploratory})
+    return [*lines, *_table(_RUN_FACTS, [row]), "", f"`{run.command}`", ""]
 
 
 def _picture(claim: Claim, run: Run) -> list[str]:
@@ -258,15 +277,14 @@ def _picture(claim: Claim, run: Run) -> list[str]:
 _RUN_FACTS = ("preset", "seeds", "cost", "commit", "registered")
 
 
-def _run_facts(run: Run) -> tuple[str, ...]:
-    commit = run.provenance.get("git_commit")
-    changed = " (changed)" if run.provenance.get("git_dirty") else ""
+def _run_facts(own: Mapping[str, Any]) -> tuple[str, ...]:
+    commit, changed = own["commit"], " (changed)" if own["changed"] else ""
     return (
-        run.preset,
-        str(len(run.seeds)),
-        text.duration(run.provenance.get("wall_seconds")),
+        own["preset"],
+        str(own["seeds"]),
+        text.duration(own["seconds"]),
         f"{str(commit)[:12]}{changed}" if commit else text.NONE,
-        "exploratory" if run.exploratory else "registered",
+        "exploratory" if own["exploratory"] else "registered",
     )
 
 

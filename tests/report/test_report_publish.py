@@ -93,15 +93,26 @@ def test_counts_go_between_the_marks_of_the_readme(runs, tmp_path):
         publish.publish(MADE, runs, tmp_path / "docs", readme)
 
 
-def test_publishing_loses_no_study_unasked(docs, tmp_path):
-    run_folders.write(tmp_path / "few", "area.open", study_sha256="1" * 64)
-    with pytest.raises(
-        check.InputError, match=r"results of area\.first are published, and there is no finished"
-    ):
-        publish.publish(MADE, tmp_path / "few", docs)
+def test_what_has_no_run_here_stays_published_unless_dropped(docs, tmp_path):
+    before = {name: (docs / name).read_text() for name in ("README.md", "area.md", "index.json")}
+    (tmp_path / "none").mkdir()
+    publish.publish(MADE, tmp_path / "none", docs)
+    assert {name: (docs / name).read_text() for name in before} == before
+    run_folders.write(tmp_path / "few", "area.open", study_sha256="1" * 64, answer="A new answer.")
+    publish.publish(MADE, tmp_path / "few", docs)
     assert rows_of((docs / "README.md").read_text())["I1"][2] == "supported"
+    assert "A new answer." in (docs / "area.md").read_text()
     publish.publish(MADE, tmp_path / "few", docs, drop=True)
     assert rows_of((docs / "README.md").read_text())["I1"][2] == "not run"
+
+
+def test_published_facts_of_an_older_form_are_refused(docs, tmp_path):
+    facts = json.loads((docs / "index.json").read_text())
+    del facts["area.first"]["page"]
+    (docs / "index.json").write_text(json.dumps(facts))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(check.InputError, match=r"lacks page of area\.first; run the study again"):
+        publish.publish(MADE, tmp_path / "none", docs)
 
 
 def test_a_smaller_registered_run_is_told_too(tmp_path):
