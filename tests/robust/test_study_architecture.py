@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.robust._levels import ARCHITECTURES, KINDS, PROCEDURES, RATES, setting
-from experiments.robust.architecture_vs_training import FACTORS, REGIMES, shuffled
+from experiments.robust.architecture_vs_training import FACTORS, REGIMES, STUDY, shuffled
 from lrn import nets, stats
 
 
@@ -21,11 +21,14 @@ def test_a_kind_of_procedures_is_one_compile():
     assert all(set(names) <= set(PROCEDURES) for names in REGIMES.values())
 
 
-@pytest.mark.parametrize(("side", "parameters"), [(8, 10_000), (12, 15_000)])
-def test_the_architectures_are_of_one_size(side, parameters):
-    for name, build in ARCHITECTURES.items():
-        net = nets.of_size(functools.partial(build, 2 if side == 8 else 4), (side, side, 1), parameters)
-        assert abs(nets.parameter_count(net, (side, side, 1)) / parameters - 1) < 0.1, name
+@pytest.mark.slow  # a search by tracing, for each architecture
+@pytest.mark.parametrize(("preset", "side"), [("quick", 8), ("full", 12)])
+def test_the_architectures_are_of_one_size(preset, side):
+    config = STUDY.presets[preset]
+    for name in config.architectures:
+        build = functools.partial(ARCHITECTURES[name], 2 if side == 8 else 4)
+        net = nets.of_size(build, (side, side, 1), config.parameters)
+        assert abs(nets.parameter_count(net, (side, side, 1)) / config.parameters - 1) < 0.05, name
 
 
 def test_shuffled_architectures_have_no_share_and_their_own_have():
