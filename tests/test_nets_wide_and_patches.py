@@ -57,6 +57,8 @@ def test_parameters_are_those_of_the_papers_networks():
 def test_parameters_are_those_of_the_papers_larger_networks():
     assert count(nets.wide_resnet(10, 34, 10), 32) == 46_160_474
     assert count(nets.wide_resnet(10, 16, 4), 32) == 2_748_890
+    more = 27 * 16 + 2 * 16 + 9 * 16 * 64 + 16 * 64  # the stem, and what takes its 32 channels in place of 16
+    assert count(nets.wide_resnet(10, 16, 2, stem=32), 32) == 2_748_890 + more
     assert count(nets.vit(1000, 16, 192, 12, 3), 224) == 5_717_416
     assert count(nets.vit(1000, 16, 768, 12, 12), 224) == 86_567_656
     assert count(nets.mixer(1000, 16, 768, 12), 224) == 59_880_472
@@ -298,3 +300,15 @@ def test_bad_input_is_refused_in_one_sentence(call, sentence):
 def other_size(net):
     params, state = jax.jit(net.init)(KEY, IMAGES)
     return net.apply(params, state, jnp.zeros((2, 8, 12, 1)))
+
+
+@pytest.mark.parametrize("parameters", [900, 3000])
+def test_a_network_of_a_size_is_the_closest_one(parameters):
+    def build(width):
+        return nets.mlp(3, (width,))
+
+    found = nets.parameter_count(nets.of_size(build, (4, 4, 1), parameters, widest=300), (4, 4, 1))
+    every = [17 * w + 3 * (w + 1) for w in range(1, 300)]
+    assert abs(found - parameters) == min(abs(n - parameters) for n in every)
+    with pytest.raises(ValueError, match="no network up to width 2"):
+        nets.of_size(build, (4, 4, 1), parameters, widest=2)

@@ -49,3 +49,28 @@ def flip_and_crop(sampler: Sampler, pad: int = 4) -> Sampler:
         return {**batch, "image": jax.vmap(one)(jax.random.split(augment_key, images.shape[0]), images)}
 
     return Sampler(draw, sampler.needs_data)
+
+
+def shifted(key: Key, images: Array, most: int = 1, share: Array | float = 1.0) -> Array:
+    """Images moved by up to ``most`` pixels along each axis; what moves in is 0.
+
+    Args:
+        key: the key.
+        images: [batch, height, width, channels].
+        most: the largest shift, in pixels.
+        share: the probability that an image is moved, in [0, 1]; may be traced.
+
+    Raises:
+        ValueError: ``most`` is negative, or the images have another rank.
+    """
+    check.integer("most", most)
+    if images.ndim != 4:
+        raise check.InputError(
+            f"images must be [batch, height, width, channels], got shape {list(images.shape)}; give each "
+            "image three axes."
+        )
+    by_key, moved_key = jax.random.split(key)
+    corners = jax.random.randint(by_key, (images.shape[0], 2), 0, 2 * most + 1)
+    corners = jnp.where(jax.random.bernoulli(moved_key, share, (images.shape[0], 1)), corners, most)
+    padded = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
+    return jax.vmap(lambda x, at: jax.lax.dynamic_slice(x, (*at, 0), images.shape[1:]))(padded, corners)

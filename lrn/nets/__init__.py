@@ -12,6 +12,7 @@ from lrn.nets.mixer import Mixer, mixer
 from lrn.nets.mlp import MLP, mlp
 from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
+from lrn.nets.size import of_size, parameter_count
 from lrn.nets.vit import ViT, vit
 from lrn.nets.wide_resnet import WideResNet, wide_resnet
 
@@ -35,6 +36,8 @@ __all__ = [
     "max_pool",
     "mixer",
     "mlp",
+    "of_size",
+    "parameter_count",
     "resnet18",
     "vit",
     "wide_resnet",

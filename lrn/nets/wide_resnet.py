@@ -46,11 +46,12 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Three groups of pre-activation blocks with 16, 32 and 64 times ``width`` channels."""
+    """Three groups of pre-activation blocks with 1, 2 and 4 times ``width`` times ``stem`` channels."""
 
     classes: int
     blocks: int = 4
     width: int = 10
+    stem: int = 16
     dropout: float = 0.0
     mean: PerChannel = None
     std: PerChannel = None
@@ -65,11 +66,11 @@ class WideResNet(nn.Module):
             return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, **kwargs)
 
         x = normalize(x, self.mean, self.std)
-        x = Conv(16, padding=1, use_bias=False, conv=self.conv, name="stem")(x)
+        x = Conv(self.stem, padding=1, use_bias=False, conv=self.conv, name="stem")(x)
         for group in range(3):
             for i in range(self.blocks):
                 stride = 2 if group > 0 and i == 0 else 1
-                features = 16 * 2**group * self.width
+                features = self.stem * 2**group * self.width
                 name = f"group_{group}_block_{i}"
                 block = WideBlock(features, stride, norm, self.dropout, self.conv, name=name)
                 x = block(x, train=train)
@@ -82,6 +83,7 @@ def wide_resnet(
     depth: int = 28,
     width: int = 10,
     *,
+    stem: int = 16,
     dropout: float = 0.0,
     mean: PerChannel = None,
     std: PerChannel = None,
@@ -99,6 +101,7 @@ def wide_resnet(
         depth: the number of layers, 6 n + 4 for n blocks in each of three groups; 3 x 3 convolutions, the
             1 x 1 convolutions and the head count.
         width: the factor k of the channels 16 k, 32 k and 64 k.
+        stem: the number of channels of the first convolution, in place of 16 throughout.
         dropout: the probability that a value between the two convolutions of a block is dropped in
             training, in [0, 1); may be traced.
         mean: subtracted from the pixels: one number, or one for each channel.
@@ -109,9 +112,9 @@ def wide_resnet(
         ValueError: a size, rate, std or form is out of range, or the depth is no 6 n + 4; from the net: ``x``
             is no batch of float images, or the images are too small.
     """
-    check_network(classes, dropout, mean, std, width=(width,))
+    check_network(classes, dropout, mean, std, width=(width,), stem=(stem,))
     check.integer("depth", depth, 10)
     if (depth - 4) % 6:
         raise check.InputError(f"depth must be 6 n + 4, got {depth}; choose 10, 16, 22, 28, 34 or 40.")
     convolution.resolve(conv)
-    return from_flax(WideResNet(classes, (depth - 4) // 6, width, dropout, mean, std, conv))
+    return from_flax(WideResNet(classes, (depth - 4) // 6, width, stem, dropout, mean, std, conv))

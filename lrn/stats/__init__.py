@@ -5,7 +5,7 @@ Intervals   `t_interval`, `welch_interval`, `share_interval`, `median_interval`,
 Tests       `mean_test`, `equivalence_test` (skewed or not), `sign_flip_test` (symmetric), `tost` (normal),
             `sign_test` (medians), `share_test` (shares), `trend_test`,
             and `holm`, `hochberg` for several at once
-Effects     `hedges_g`, `probability_of_improvement`, `skewness`
+Effects     `hedges_g`, `probability_of_improvement`, `skewness`, `variance_shares` of a two-way table
 
 Entry i of a sample is the run of seed i, and arms that are compared share their seeds. Functions that
 resample take a seed; there is no hidden randomness. Degenerate samples have defined results, never NaN
@@ -24,10 +24,12 @@ from lrn.stats.multiplicity import hochberg, holm
 from lrn.stats.permutation import sign_flip_test, smallest_sign_flip_p
 from lrn.stats.share import share_interval, share_test
 from lrn.stats.trend import Trend, trend_test
+from lrn.stats.variance import VarianceShares, variance_shares, without_each_level
 
 __all__ = [
     "Interval",
     "Trend",
+    "VarianceShares",
     "equivalence_test",
     "hedges_g",
     "hochberg",
@@ -46,5 +48,7 @@ __all__ = [
     "t_interval",
     "tost",
     "trend_test",
+    "variance_shares",
     "welch_interval",
+    "without_each_level",
 ]

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrn.data.augment import flip_and_crop
+from lrn.data.augment import flip_and_crop, shifted
+from lrn.data.resize import mean_of_blocks
 from lrn.types import Sampler
 
 IMAGE = jnp.arange(1.0, 13.0).reshape(3, 4, 1)
@@ -65,3 +66,34 @@ def test_bad_input():
     flat = Sampler(lambda key, data: {"image": data["image"]})
     with pytest.raises(ValueError, match="give each image three axes"):
         flip_and_crop(flat).draw(jax.random.key(0), {"image": jnp.zeros((5, 9))})
+
+
+def test_shifted_images_are_windows_of_the_padded_ones():
+    images = np.arange(1.0, 1 + 50 * 12, dtype=np.float32).reshape(50, 3, 4, 1)
+    moved = np.asarray(jax.jit(lambda key: shifted(key, images, 2))(jax.random.key(0)))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    corners = set()
+    for one, around in zip(moved, padded):
+        places = [(i, j) for i in range(5) for j in range(5) if (around[i : i + 3, j : j + 4] == one).all()]
+        corners.add(places[0])
+    assert len(corners) > 15, "all 25 places are drawn"
+
+
+def test_a_share_of_the_images_is_shifted():
+    images = np.ones((400, 3, 3, 1), np.float32)
+    moved = np.asarray(jax.jit(lambda share: shifted(jax.random.key(0), images, 1, share))(0.3))
+    share = (moved.sum((1, 2, 3)) < 9).mean()  # one of nine shifts is none
+    assert abs(share - 0.3 * 8 / 9) < 0.08
+    with pytest.raises(ValueError, match="images must be"):
+        shifted(jax.random.key(0), images[0])
+
+
+def test_mean_of_blocks_is_the_rounded_mean():
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 4, 2)).astype(np.uint8)
+    found = mean_of_blocks(images, 2)
+    assert found.shape == (3, 3, 2, 2)
+    assert found.dtype == np.uint8
+    assert found[1, 2, 0, 1] == np.rint(images[1, 4:6, 0:2, 1].mean())
+    for bad in (images[:, :5], images.astype(np.float32), images[0]):
+        with pytest.raises(ValueError, match="images must be uint8"):
+            mean_of_blocks(bad, 2)
