@@ -226,13 +226,13 @@ def answer(findings: Findings) -> str:
     numbers = []
     for place in places:
         few, *_, most = sorted({int(n) for p, n, _ in curve if p == place})
-        alone, both = (" to ".join(at(key(place, n, s)) for n in (few, most)) for s in SOURCES)
-        numbers.append(f"{place}, {alone} ({both} with unlabelled data)")
+        numbers.append(f"{place}, {' to '.join(at(key(place, n, LABELS)) for n in (few, most))}")
     quarter = " and ".join(map(at, short))
     limits = ", ".join(f"{100 * known(length)['cost']:.1f} ({place})" for place, length in LENGTHS.items())
     return (
         f"With the most labels and unlabelled data, robustness costs {', '.join(told)} of clean accuracy. "
-        f"From the fewest to the most labels the cost in points goes, with joint intervals: "
+        f"From the fewest to the most labels, without unlabelled data, the cost in points goes, with joint "
+        f"intervals: "
         f"{'; '.join(numbers)}. After a quarter of the training on digits it is {quarter}. "
         f"With infinitely many labels the most robust classifier of the Gaussians costs {limits}."
     )
