@@ -14,14 +14,14 @@ Then all are attacked, in balls by three attacks of AutoAttack; Square of these 
 - FGSM, RS-FGSM: strong attacks in the same ball leave ten points less than the adversary suggests, and ten
   less than they leave a network trained on PGD.
 - Time: trained on PGD, a network holds three points less in its own ball at the end than at the weights that
-  validation chose; with half and with all of the steps (a quarter is shown).
+  validation chose; with half and with all of the steps (a quarter is shown). The question arises only where
+  the training fits its images: over 90% of them are right under its attack.
 
 Set beforehand. Ten points: networks that count as robust to one step and to many lose three to ten from the
 former to the latter (Madry et al. 2018). Three points: under half of the fall on CIFAR-10 (Rice et al. 2020).
-Radii on MNIST: half of the field's (.3, 2, 10; 30 degrees, 3 pixels), since 1,000 images teach a network of
-this size little at eps .2. On digits eps is .2, for two classes lie .435 apart; training in L2 then holds
-about as much as PGD. The set is small so that epochs are many. Not blind: pilots on seeds 0 to 3 chose eps, sizes
-and lengths, and showed every contrast on those seeds; margins and ratios of radii do not come from them.
+Radii on MNIST: a third of the field's (.3, 2, 10; 30 degrees, 3 pixels), since at .15 and .2 this network did
+not fit 1,000 images in these steps. On digits, L2 training holds as much as PGD. Not blind: pilots on seeds 0
+to 3 chose eps, sizes, lengths, and showed the contrasts at .15 and .2; margins do not come from them.
 
 ``quick`` takes three minutes on two cores, ``full`` ten; ``paper`` (full radii) wants a GPU and was not run.
 """
@@ -54,7 +54,7 @@ TRAININGS, NEW = ("standard", *SINGLE, "PGD", "TRADES", *REFERENCE.values()), (*
 SUGGESTED, UNSEEN, WITH_REFERENCE = "own attack, validation", "mean of new", "mean of trained on"
 MEANS = {UNSEEN: ("L2", "L1", "spatial"), WITH_REFERENCE: tuple(REFERENCE)}
 SHARES = ("a quarter", "half", "all")  # of the steps of the training
-MARGIN, FALL, NOISE = 0.10, 0.03, 0.02  # of accuracy; some hundred images resolve no less than the last
+MARGIN, FALL, NOISE, FITS = 0.10, 0.03, 0.02, 0.90  # of accuracy
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Config:
     """
 
     dataset: str = "digits"
-    eps: float = 0.2
-    l2: float = 0.8
-    l1: float = 1.2
+    eps: float = 0.15
+    l2: float = 0.6
+    l1: float = 0.9
     rotation: float = 30.0
     translation: float = 1.0
     clean: float = 0.9
@@ -79,7 +79,7 @@ class Config:
     valid: int = 300
     test: int = 300
     few: int = 200
-    quarter: int = 10
+    quarter: int = 20
     epoch: int = 30
     attack_steps: int = 5
     steps: int = 20
@@ -145,7 +145,9 @@ def _single(name: str) -> Regime:
 def _time() -> Regime:
     few, *long = (falls("PGD", "Linf", share) for share in SHARES)
     others = (("TRADES", "Linf"), ("L2-PGD", "L2"), ("standard", "clean"), ("PGD", "L2"), ("PGD", "clean"))
-    return Regime(name="time", primary=tuple(long), secondary=(few, *(falls(*other) for other in others)))
+    fits = Above(statement="PGD: 90% of training images are right.", cell=Cell("PGD", "accuracy"), bound=FITS)
+    shown = (few, *(falls(*other) for other in others))
+    return Regime(name="time", gate=fits, primary=tuple(long), secondary=shown)
 
 
 def falls(training: str, metric: str, share: str = "all") -> Superiority:
@@ -247,7 +249,7 @@ STUDY = Study(
     presets={
         "smoke": Config(train=64, valid=20, test=20, few=20, quarter=1, epoch=2, steps=5, queries=5),
         "quick": Config(),
-        "full": Config("mnist", 0.15, 1.0, 5.0, 15.0, 1.5, 0.85, 0.05, 1000, 300, 250, 100, 8, 50),
+        "full": Config("mnist", 0.1, 0.67, 3.33, 10.0, 1.0, 0.85, 0.05, 1000, 300, 250, 100, 8, 50),
         "paper": Config(
             "mnist", 0.3, 2, 10, 30, 3, 0.97, 0.05, 55_000, 5000, 2000, 1000, 50, 800, 40, 100, 5000, 1024
         ),
@@ -258,10 +260,10 @@ STUDY = Study(
     figure=figure,
     answer=answer,
     ranges={
-        **dict.fromkeys((SUGGESTED, UNSEEN, WITH_REFERENCE, "clean", "at will", "Linf", *NEW), (0.0, 1.0)),
+        **dict.fromkeys((SUGGESTED, *MEANS, "clean", "at will", "accuracy", "Linf", *NEW), (0.0, 1.0)),
         **dict.fromkeys((f"{a}, without Square" for a in BALLS), (-1.0, 0.0)),
     },
-    seeds={"smoke": 2, "quick": 12, "full": 10},
+    seeds={"smoke": 2, "quick": 10, "full": 10},
 )
 
 if __name__ == "__main__":
