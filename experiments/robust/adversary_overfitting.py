@@ -21,8 +21,7 @@ Set beforehand. Ten points: networks that count as robust to one step and to man
 former to the latter (Madry et al. 2018). Three points: under half of the fall on CIFAR-10 (Rice et al. 2020).
 Radii on MNIST: a third of the field's (.3, 2, 10; 30 degrees, 3 pixels), since at .15 and .2 this network did
 not fit 1,000 images in these steps. On digits, L2 training holds as much as PGD. Not blind: pilots on seeds 0
-to 3 chose eps, sizes, lengths, and showed losses of 28 to 32 points on digits at eps .2, and of 10 to 18 on
-MNIST at .15; margins do not come from them.
+to 3 chose eps, sizes, lengths, and showed losses of 28 to 32 points on digits (.2), 10 to 18 on MNIST (.15).
 ``quick`` takes three minutes on two cores, ``full`` ten; ``paper`` (full radii) wants a GPU and was not run.
 """
 
@@ -236,8 +235,8 @@ def answer(findings: Findings) -> str:
         f"attack suggests on validation images ({each}), and {short} less than networks trained on them. "
         f"Strong attacks in the same ball take {one} points from what FGSM suggests of a network trained on "
         f"FGSM, and {started} from RS-FGSM's. From the weights that validation chose to the last ones, PGD's "
-        f"network loses {half} points in its own ball with half of the steps and {end} with all. In pilots with "
-        "larger radii (digits at eps .2) unseen and stronger attacks took 28 to 32 points."
+        f"network loses {half} points in its own ball with half of the steps and {end} with all. At "
+        "eps .2, in pilots on digits, unseen and stronger attacks took 28 to 32 points."
     )
 
 
