@@ -1,8 +1,8 @@
 """Group-stratified bootstrap: resamples in which every group keeps its number of rows.
 
 `bootstrap_counts` draws the confusion counts themselves, which is the same bootstrap for decisions and costs
-nothing in rows: any metric of `lrn.fair.rates` or `lrn.fair.gaps` takes its result. `bootstrap_rows` draws rows
-and serves weights and any other statistic.
+nothing in rows: any metric of `lrn.fair.rates` or `lrn.fair.gaps` takes its result. `bootstrap_rows` draws
+rows and serves weights and any other statistic.
 """
 
 from __future__ import annotations
@@ -120,7 +120,6 @@ def percentile_interval(replicates: Any, level: float = 0.95) -> tuple[Array, Ar
     """
     check.positive("level", level)
     check.between("level", level, 0, 1 - 1e-9)
-    low, high = jnp.nanquantile(
-        jnp.asarray(replicates), jnp.asarray([(1 - level) / 2, (1 + level) / 2]), axis=0
-    )
+    ends = jnp.asarray([(1 - level) / 2, (1 + level) / 2])
+    low, high = jnp.nanquantile(jnp.asarray(replicates), ends, axis=0)
     return low, high

@@ -29,8 +29,8 @@ COMPOSED: dict[str, Callable[[Confusion], Array]] = {
 class GroupRates(NamedTuple):
     """A rate in every cell of a table of groups; arrays of the table's shape.
 
-    rate: the rate, NaN without trials. trials: the effective number of trials. low, high: Wilson's interval of
-    each cell by itself. joint_low, joint_high: the interval that holds in all cells at once.
+    rate: the rate, NaN without trials. trials: the effective number of trials. low, high: Wilson's interval
+    of each cell by itself. joint_low, joint_high: the interval that holds in all cells at once.
     """
 
     rate: Array

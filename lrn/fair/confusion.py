@@ -47,10 +47,13 @@ def confusion(y: Any, prediction: Any, group: Any, groups: int, weight: Any = No
         InputError: a shape, dtype or value is wrong.
     """
     y, prediction, group, weight = inputs.rows(y, prediction, group, groups, weight)
-    cells = jnp.stack(
-        [y * prediction, (1 - y) * prediction, y * (1 - prediction), (1 - y) * (1 - prediction)]
-    )
-    return Confusion(*sum_by_group(cells * weight[None], group, groups))
+    return Confusion(*sum_by_group(cells(y, prediction, weight), group, groups))
+
+
+def cells(y: Array, prediction: Array, weight: Array) -> Array:
+    """What each row adds to the four counts, [4, n], from checked rows [n]."""
+    hit, miss = weight * prediction, weight * (1 - prediction)
+    return jnp.stack([y * hit, (1 - y) * hit, y * miss, (1 - y) * miss])
 
 
 def sum_by_group(values: Array, group: Array, groups: int) -> Array:

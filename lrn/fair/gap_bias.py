@@ -22,8 +22,8 @@ class Gap(NamedTuple):
     """The gap between the extreme rates, beside what chance shows; scalars.
 
     observed: the largest minus the smallest rate.
-    by_chance: the mean gap if all groups had the pooled rate. chance_limit: its upper quantile: an observed gap
-        above it is beyond chance. corrected: the gap that would show the observed one on average.
+    by_chance: the mean gap if all groups had the pooled rate. chance_limit: its upper quantile: an observed
+        gap above it is beyond chance. corrected: the gap that would show the observed one on average.
     """
 
     observed: Array

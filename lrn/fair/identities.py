@@ -17,8 +17,8 @@ from lrn.types import Array
 def chouldechova_residual(counts: Confusion) -> Array:
     """What is left of the identity of Chouldechova (2017, eq. 2.6), 0 up to rounding, [..., groups].
 
-    ``FPR - p / (1 - p) * (1 - PPV) / PPV * (1 - FNR)``: with equal PPV and differing base rates p, FPR and FNR
-    cannot both be equal. NaN where a rate is not defined or PPV is 0.
+    ``FPR - p / (1 - p) * (1 - PPV) / PPV * (1 - FNR)``: with equal PPV and differing base rates p, FPR and
+    FNR cannot both be equal. NaN where a rate is not defined or PPV is 0.
     """
     odds = divide(counts.tp + counts.fn, counts.fp + counts.tn)
     ppv = rate(counts, "positive_predictive_value")

@@ -33,9 +33,8 @@ class Lipschitz(NamedTuple):
 def euclidean(row: Array, x: Array) -> Array:
     """The Euclidean distance of one row [dim] from the rows of x [n, dim], [n]."""
     square = jnp.sum((x - row[None]) ** 2, axis=1)
-    return jnp.where(
-        square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), jnp.where(square == 0, 0, square)
-    )
+    apart = square != 0  # the square root has no gradient at 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
 
 
 def consistency(
@@ -71,10 +70,9 @@ def consistency(
     check.boolean("include_self", include_self)
     x, prediction, weight, fine = _points(x, prediction, weight)
     n = len(prediction)
-    if k > n - (not include_self):
-        raise check.InputError(
-            f"k must be at most the {n - (not include_self)} neighbors, got {k}; choose less."
-        )
+    most = n if include_self else n - 1
+    if k > most:
+        raise check.InputError(f"k must be at most the {most} neighbors, got {k}; choose a smaller k.")
 
     def gap(row: tuple[Array, Array]) -> Array:
         i, point = row

@@ -90,8 +90,9 @@ def members(group: Any, groups: int, n: int | None = None) -> tuple[Array, Array
     group = as_array(group)
     if group.ndim != 1 or not jnp.issubdtype(group.dtype, jnp.integer) or group.shape[0] != (n or len(group)):
         raise check.InputError(
-            f"group must be integers of shape [{'n' if n is None else n}], one a row, got shape {group.shape} "
-            f"and dtype {group.dtype}; number the groups from 0 (numpy.unique with return_inverse does it)."
+            f"group must be integers, one for each of the {'n' if n is None else n} rows, got shape "
+            f"{group.shape} and dtype {group.dtype}; number the groups from 0 (numpy.unique with "
+            "return_inverse does it)."
         )
     group = group.astype(jnp.int32)
     fine = (group >= 0) & (group < groups)
@@ -168,8 +169,8 @@ def vector(name: str, value: Any, n: int | None = None) -> Array:
     real = kind == jnp.bool_ or jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating)
     if value.ndim != 1 or len(value) == 0 or not real or (n is not None and len(value) != n):
         raise check.InputError(
-            f"{name} must be numbers of shape [{'n' if n is None else n}], one a row, got shape {value.shape} "
-            f"and dtype {kind}; give one number a row."
+            f"{name} must be numbers, one for each of the {'n' if n is None else n} rows, got shape "
+            f"{value.shape} and dtype {kind}; give a flat array of numbers."
         )
     return jnp.asarray(value).astype(jnp.promote_types(kind, jnp.result_type(float)))
 
@@ -205,10 +206,10 @@ def check_groups(y: Any, group: Any, groups: int, names: Sequence[str] | None = 
         name = f"group {g}" if names is None else f"group {names[g]!r}"
         if len(labels) < 2:
             raise check.InputError(
-                f"{name} has {len(labels)} row(s), and a rate needs at least two; merge it with another group."
+                f"{name} has {len(labels)} row(s), and a rate needs two or more; merge it with another group."
             )
         if labels.min() == labels.max():
             raise check.InputError(
-                f"{name} has labels of class {labels[0]:g} only, so rates given the other class do not exist; "
+                f"{name} has labels of class {labels[0]:g} only, so rates of the other class do not exist; "
                 "merge it with another group, or use metrics that need no label."
             )

@@ -1,10 +1,10 @@
 """Simultaneous max-t intervals: with the given chance *all* cells are covered at once.
 
 Among 24 intersections one in the list of single 95% intervals is wrong with a chance of 71%. Max-t intervals
-widen all intervals by one factor, taken from the law of the largest standardized error over all cells (Hothorn,
-Bretz & Westfall 2008), so whatever cell looks worst has a valid interval. For rates the standardized error is
-that of the score test, and its inversion gives Wilson limits; those for differences are Newcombe's. Cells
-without a value are NaN and cost the others nothing.
+widen all intervals by one factor, taken from the law of the largest standardized error over all cells
+(Hothorn, Bretz & Westfall 2008), so whatever cell looks worst has a valid interval. For rates the
+standardized error is that of the score test, and its inversion gives Wilson limits; those for differences are
+Newcombe's. Cells without a value are NaN and cost the others nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _LARGEST = 12.0  # no critical value lies beyond: a normal tail of 10^-33
 def simultaneous_rates(sample: RateSample, level: ArrayLike = 0.95) -> Bounds:
     """Intervals that hold all groups' rates at once with the chance ``level``, [groups].
 
-    The law of the largest standardized error is exact for independent binomial rates at the shrunken estimates
-    ``(hits + 1) / (trials + 2)``: the chances of the groups multiply. No draw is needed.
+    The law of the largest standardized error is exact for independent binomial rates at the shrunken
+    estimates ``(hits + 1) / (trials + 2)``: the chances of the groups multiply. No draw is needed.
 
     Args:
         sample: rates and trials [groups] of groups that share no rows (`lrn.fair.rate_sample`).
@@ -92,7 +92,8 @@ def max_t(estimate: Any, replicates: Any, level: ArrayLike = 0.95) -> Bounds:
         Limits [...]; NaN for a cell without spread, of which nothing can be said.
 
     Raises:
-        InputError: the shapes do not match, there are fewer than two replicates, or the level is out of range.
+        InputError: the shapes do not match, there are fewer than two replicates, or the level is out of
+            range.
     """
     check_level(level)
     estimate, replicates = jnp.asarray(estimate), jnp.asarray(replicates)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.fair import inputs
-from lrn.fair.confusion import Confusion
+from lrn.fair.confusion import Confusion, cells
 from lrn.fair.rates import divide, hits_and_trials
 from lrn.types import Array
 
@@ -105,12 +105,9 @@ def subgroup_discrimination(
     n = y.shape[0] if y.ndim else 0
     y, prediction, _, weight = inputs.rows(y, prediction, jnp.zeros(n, jnp.int32), 1, weight)
     member = inputs.subgroups(member, n)
-    cells = jnp.stack(
-        [y * prediction, (1 - y) * prediction, y * (1 - prediction), (1 - y) * (1 - prediction)]
-    )
-    cells = cells * weight[None]
-    by_subgroup = jnp.dot(cells, member.astype(cells.dtype).T, precision="highest")
+    added = cells(y, prediction, weight)
+    by_subgroup = jnp.dot(added, member.astype(added.dtype).T, precision="highest")
     hits, trials = hits_and_trials(Confusion(*by_subgroup), rate)
-    all_hits, all_trials = hits_and_trials(Confusion(*cells.sum(axis=1)), rate)
+    all_hits, all_trials = hits_and_trials(Confusion(*added.sum(axis=1)), rate)
     gap = jnp.abs(divide(all_hits, all_trials) - divide(hits, trials))
     return jnp.where(trials == 0, 0, trials / weight.sum() * gap)
