@@ -3,9 +3,9 @@
 All functions take confusion counts [..., groups] (`lrn.fair.confusion`) and return [...]. A difference is the
 largest minus the smallest rate, so 0 is fair; a ratio is the smallest over the largest, so 1 is fair.
 
-An empty cell is NaN, and so is the gap over it: nothing is known about that group. ``empty="skip"`` compares
-the groups that have the rate, and still gives NaN with fewer than two. The largest gap over small groups is
-biased upwards: see `lrn.fair.gap_bias`.
+An empty cell is NaN, and so is the gap over it: nothing is known about that group. (fairlearn takes a rate
+without trials as 0.) ``empty="skip"`` compares the groups that have the rate, and still gives NaN with fewer
+than two. The largest gap over small groups is biased upwards: see `lrn.fair.gap_bias`.
 """
 
 from __future__ import annotations

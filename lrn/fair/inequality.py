@@ -50,7 +50,7 @@ def generalized_entropy(benefit: Any, alpha: ArrayLike = 2.0, weight: Any = None
     """
     check.finite("alpha", alpha)
     benefit = inputs.vector("benefit", benefit)
-    benefit, fine = inputs.weights(benefit, len(benefit), benefit.dtype)
+    fine = inputs.finite("benefit", benefit, 0)
     weight, fine_weight = inputs.weights(weight, len(benefit), benefit.dtype)
     mean = divide((weight * benefit).sum(), weight.sum())
     terms = _terms(divide(benefit, mean), jnp.asarray(alpha, benefit.dtype))

@@ -87,6 +87,7 @@ def members(group: Any, groups: int, n: int | None = None) -> tuple[Array, Array
         InputError: ``groups`` is no whole number of 1 or more, or ``group`` has another form or range.
     """
     check.integer("groups", groups, 1)
+    check.between("groups", groups, 1, 2**31 - 1)
     group = as_array(group)
     if group.ndim != 1 or not jnp.issubdtype(group.dtype, jnp.integer) or group.shape[0] != (n or len(group)):
         raise check.InputError(
@@ -113,13 +114,22 @@ def weights(weight: Any, n: int, dtype: Any = jnp.float32) -> tuple[Array, Array
     if weight is None:
         return jnp.ones(n, dtype), jnp.asarray(True)
     weight = vector("weight", weight, n).astype(dtype)
-    fine = (weight >= 0) & (weight < jnp.inf)
+    return weight, finite("weight", weight, 0)
+
+
+def finite(name: str, value: Array, low: float) -> Array:
+    """Whether all of ``value`` are finite and ``low`` or more, a scalar bool.
+
+    Raises:
+        InputError: a value that can be read is not.
+    """
+    fine = (value >= low) & (value < jnp.inf)
     if readable(fine) and not np.asarray(fine).all():
-        bad = np.asarray(weight)[~np.asarray(fine)]
+        bad = np.asarray(value)[~np.asarray(fine)]
         raise check.InputError(
-            f"weight must be finite and 0 or more, got {bad[0]:g}; drop or mend those rows."
+            f"{name} must be finite and {low:g} or more, got {bad[0]:g}; drop or mend those rows."
         )
-    return weight, fine.all()
+    return fine.all()
 
 
 def subgroups(member: Any, n: int) -> Array:

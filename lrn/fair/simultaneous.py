@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
@@ -58,14 +59,14 @@ def simultaneous_differences(
     """
     check_level(level)
     check.integer("draws", draws, 1)
-    variance = _variance(sample)
-    known = sample.trials > 0
-    pairs = jnp.triu(known[:, None] & known[None, :], 1)
-    scale = jnp.where(pairs, jax.lax.rsqrt(variance[:, None] + variance[None, :]), 0)
+    variance, known = _variance(sample), sample.trials > 0
+    i, j = np.triu_indices(len(variance), 1)
+    both = known[i] & known[j]
+    scale = jnp.where(both, jax.lax.rsqrt(jnp.where(both, variance[i] + variance[j], 1)), 0)
     noise = jnp.sqrt(variance)[None] * jax.random.normal(key, (draws, *variance.shape), variance.dtype)
 
     def largest(errors: Array) -> Array:
-        return jnp.max(jnp.abs(errors[:, None] - errors[None, :]) * scale)
+        return jnp.max(jnp.abs(errors[i] - errors[j]) * scale, initial=0)
 
     z = jnp.quantile(jax.lax.map(largest, noise, batch_size=min(256, draws)), level)
     a, b = (RateSample(*(jnp.expand_dims(v, axis) for v in sample)) for axis in (1, 0))
@@ -96,7 +97,7 @@ def max_t(estimate: Any, replicates: Any, level: ArrayLike = 0.95) -> Bounds:
             range.
     """
     check_level(level)
-    estimate, replicates = jnp.asarray(estimate), jnp.asarray(replicates)
+    estimate, replicates = (jnp.asarray(v) * 1.0 for v in (estimate, replicates))
     if replicates.shape[1:] != estimate.shape or replicates.shape[0] < 2:
         raise check.InputError(
             f"replicates must be [resamples, ...] with the shape {estimate.shape} of the estimate and two "
@@ -106,7 +107,9 @@ def max_t(estimate: Any, replicates: Any, level: ArrayLike = 0.95) -> Bounds:
     number = known.sum(axis=0)
     mean = jnp.where(known, replicates, 0).sum(axis=0) / jnp.maximum(number, 1)
     square = jnp.where(known, (replicates - mean[None]) ** 2, 0).sum(axis=0) / jnp.maximum(number - 1, 1)
-    usable = (number > 1) & (square > 0)
+    # Equal replicates still differ from their mean by its rounding.
+    least, most = (f(jnp.where(known, replicates, mean[None]), axis=0) for f in (jnp.min, jnp.max))
+    usable = (number > 1) & (most - least > 8 * jnp.finfo(replicates.dtype).eps * jnp.abs(mean))
     error = jnp.where(usable, jnp.sqrt(jnp.where(usable, square, 1)), jnp.nan)
     sizes = jnp.where(known & usable[None], jnp.abs(replicates - estimate[None]) / error[None], 0)
     z = jnp.quantile(sizes.reshape(len(sizes), -1).max(axis=1), level)
@@ -153,4 +156,6 @@ def _joint_critical_value(sample: RateSample, level: Array) -> Array:
 
     start = jnp.zeros((), center.dtype), jnp.full((), _LARGEST, center.dtype)
     z = jax.lax.fori_loop(0, 30, halve, start)[1]
+    # The counts of one small group jump; its joint interval must not be narrower than its single one.
+    z = jnp.maximum(z, jax.scipy.special.ndtri((1 + level) / 2))
     return jnp.where(jnp.isnan(sample.trials).any(), jnp.nan, z)

@@ -55,8 +55,11 @@ def test_rows_and_counts_give_one_law():
     drawn = jax.jit(lambda c: equalized_odds_max(bootstrap_counts(jax.random.key(2), c, 3000)))(
         confusion(Y, D, GROUP, 3)
     )
-    assert np.mean(found["odds"]) == pytest.approx(float(drawn.mean()), abs=0.006)
-    assert np.std(found["odds"]) == pytest.approx(float(drawn.std()), rel=0.06)
+    # A resample without positives in the small group has no odds.
+    rows_odds, counts_odds = np.asarray(found["odds"]), np.asarray(drawn)
+    assert 0 < np.isnan(rows_odds).mean() < 0.02
+    assert np.nanmean(rows_odds) == pytest.approx(np.nanmean(counts_odds), abs=0.01)
+    assert np.nanstd(rows_odds) == pytest.approx(np.nanstd(counts_odds), rel=0.06)
     p = np.array([D[g == GROUP].mean() for g in range(3)])
     np.testing.assert_allclose(np.std(found["rate"], axis=0), np.sqrt(p * (1 - p) / sizes), rtol=0.06)
 

@@ -57,7 +57,7 @@ def test_tables_are_loops_over_cells_and_empty_cells_are_nan():
             wanted = log_loss(y, score[rows], sample_weight=w)
             assert float(found["nll"][g, h]) == pytest.approx(wanted, abs=1e-12)
             assert float(found["rates"].trials[g, h]) == pytest.approx(w.sum() ** 2 / (w**2).sum())
-    assert empty == 1
+    assert empty == 2
     sample = RateSample(found["rates"].rate.reshape(6), found["rates"].trials.reshape(6))
     with jax.enable_x64(True):
         joint = jax.jit(simultaneous_rates)(sample)

@@ -74,7 +74,7 @@ def test_wrong_arguments_are_refused():
         (lambda: conjunctions((GROUP,), (2,)), "group must lie"),
         (lambda: conjunctions((GROUP, HALF[:-1]), (3, 2)), "for each of the 150 rows"),
         (lambda: conjunctions((GROUP,), (3,), 2), "order"),
-        (lambda: intersect((GROUP,) * 2, (3, 2**31)), "cells"),
+        (lambda: intersect((GROUP,) * 2, (3, 2**30)), "cells"),
         (lambda: subgroup_discrimination(Y, D, np.ones((2, 3), bool)), "member must be bools"),
     ]:
         with pytest.raises(InputError, match=message):
