@@ -41,10 +41,8 @@ def calibration(y: Any, score: Any, member: Any, bins: int = 10, weight: Any = N
         InputError: a shape, dtype or value is wrong. (Under jit the gaps are NaN instead.)
     """
     check.integer("bins", bins, 1)
-    y = inputs.as_array(y)
-    n = y.shape[0] if y.ndim else 0
-    y, score, _, weight = inputs.rows(y, score, jnp.zeros(n, jnp.int32), 1, weight)
-    member = inputs.subgroups(member, n)
+    y, score, weight = inputs.scored(y, score, weight)
+    member = inputs.subgroups(member, len(y))
     where = jnp.minimum(jnp.floor(score * bins), bins - 1)  # a NaN stays out of every bin
     inside = (where[:, None] == jnp.arange(bins)[None]).astype(score.dtype)
     values = jnp.stack([weight, weight * (y - score)])[:, :, None] * inside[None]

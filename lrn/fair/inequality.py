@@ -27,8 +27,7 @@ def benefits(y: Any, prediction: Any) -> Array:
     Raises:
         InputError: a shape, dtype or value is wrong. (Under jit the benefits are NaN instead.)
     """
-    y = inputs.as_array(y)
-    y, prediction, _, weight = inputs.rows(y, prediction, jnp.zeros(y.shape[:1], jnp.int32), 1)
+    y, prediction, weight = inputs.scored(y, prediction)
     return (prediction - y + 1) * weight
 
 

@@ -45,6 +45,13 @@ def rows(y: Any, prediction: Any, group: Any, groups: int, weight: Any = None) -
     return Rows(y.astype(prediction.dtype), prediction, group, jnp.where(fine, weight, jnp.nan))
 
 
+def scored(y: Any, prediction: Any, weight: Any = None) -> tuple[Array, Array, Array]:
+    """`rows` without groups: labels, predictions and weights [n] after all checks."""
+    one = jnp.zeros(len(vector("y", y)), jnp.int32)
+    y, prediction, _, weight = rows(y, prediction, one, 1, weight)
+    return y, prediction, weight
+
+
 def binary(name: str, y: Any) -> tuple[Array, Array]:
     """``y`` as floats [n] that are 0 or 1, and whether all of them are.
 
@@ -162,7 +169,7 @@ def points(x: Any, n: int) -> tuple[Array, Array]:
     fine = jnp.isfinite(x)
     if readable(fine) and not np.asarray(fine).all():
         raise check.InputError("x holds values that are not finite; fill them in or leave those rows out.")
-    return x, fine.all()
+    return x.astype(jnp.promote_types(x.dtype, jnp.result_type(float))), fine.all()
 
 
 def vector(name: str, value: Any, n: int | None = None) -> Array:

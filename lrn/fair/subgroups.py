@@ -101,10 +101,8 @@ def subgroup_discrimination(
     Raises:
         InputError: a shape, dtype, value or name is wrong. (Under jit wrong values give NaN.)
     """
-    y = inputs.as_array(y)
-    n = y.shape[0] if y.ndim else 0
-    y, prediction, _, weight = inputs.rows(y, prediction, jnp.zeros(n, jnp.int32), 1, weight)
-    member = inputs.subgroups(member, n)
+    y, prediction, weight = inputs.scored(y, prediction, weight)
+    member = inputs.subgroups(member, len(y))
     added = cells(y, prediction, weight)
     by_subgroup = jnp.dot(added, member.astype(added.dtype).T, precision="highest")
     hits, trials = hits_and_trials(Confusion(*by_subgroup), rate)

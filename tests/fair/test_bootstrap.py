@@ -13,7 +13,7 @@ from lrn.fair.gaps import equalized_odds_max
 from lrn.fair.rates import rate
 
 COUNTS = Confusion(
-    *(np.array(v, np.float32) for v in ([30, 0, 5, 0], [10, 0, 0, 0], [40, 0, 3, 7], [20, 0, 2, 0]))
+    *(jnp.asarray(v, jnp.float32) for v in ([30, 0, 5, 0], [10, 0, 0, 0], [40, 0, 3, 7], [20, 0, 2, 0]))
 )
 DRAW = jax.jit(lambda seed, counts: bootstrap_counts(jax.random.key(seed), counts, 4000))
 
@@ -34,7 +34,7 @@ def test_counts_are_multinomial_and_groups_keep_their_size():
 
 
 def test_counts_with_weights_are_refused():
-    half = COUNTS._replace(tp=COUNTS.tp + np.array([0, 0, 0.5, 0], np.float32))
+    half = COUNTS._replace(tp=COUNTS.tp + jnp.array([0, 0, 0.5, 0]))
     with pytest.raises(InputError, match="whole numbers"):
         bootstrap_counts(jax.random.key(0), half, 10)
     found = np.stack(DRAW(0, half))
@@ -80,7 +80,7 @@ def test_rows_keep_their_weight_and_their_values_together():
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(2000):
-        rows = np.concatenate([rng.choice(np.flatnonzero(g == GROUP), (g == GROUP).sum()) for g in range(3)])
+        rows = np.concatenate([rng.choice(np.flatnonzero(GROUP == g), np.sum(GROUP == g)) for g in range(3)])
         draws.append(np.average(D[rows], weights=WEIGHT[rows]))
     assert np.std(spread) == pytest.approx(np.std(draws), rel=0.07)
     assert np.mean(spread) == pytest.approx(np.mean(draws), abs=0.005)

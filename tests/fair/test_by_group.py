@@ -43,7 +43,7 @@ def test_tables_are_loops_over_cells_and_empty_cells_are_nan():
         rows = g == EMPTY
         assert float(found["one"][g]) == pytest.approx(np.average(Y[rows] == D[rows], weights=WEIGHT[rows]))
         for h in range(2):
-            rows = (g == EMPTY) & (h == HALF)
+            rows = np.equal(EMPTY, g) & np.equal(HALF, h)
             empty += not rows.any()
             if not rows.any():
                 cells = [found[name][g, h] for name in ("table", "balanced", "nll")]

@@ -1,6 +1,7 @@
 """Calibration errors against loops over groups and bins."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from fair_rows import GROUP, SCORE, WEIGHT, Y
@@ -82,4 +83,4 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="prediction must be a decision 0 or 1"):
         c.calibration(Y, SCORE * 5, member)
     with pytest.raises(InputError, match="least_mass"):
-        c.worst_calibration_gap(c.Calibration(np.ones((1, 1)), np.ones((1, 1))), 2.0)
+        c.worst_calibration_gap(c.Calibration(jnp.ones((1, 1)), jnp.ones((1, 1))), 2.0)

@@ -99,7 +99,7 @@ def test_metrics_equal_counts_by_a_loop():
 def test_groups_may_be_permuted_and_weights_are_equal_rows():
     times = (4 * WEIGHT).astype(int)
     base = JITTED(Y, D, GROUP, times)
-    repeated = jax.jit(lambda: everything(*(np.repeat(v, times) for v in (Y, D, GROUP)), None))()
+    repeated = jax.jit(lambda: everything(*(np.repeat(v, times) for v in (Y, D, GROUP)), weight=None))()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), base, repeated)
     new = np.array([2, 0, 1])
     _, found, rates = JITTED(Y, D, new[GROUP], times)

@@ -56,11 +56,11 @@ def test_newcombes_own_example():
 def test_samples_count_trials_and_weights_lower_their_number():
     run = jax.jit(lambda w: rate_sample("true_positive_rate", Y, D, GROUP, 3, w))
     plain = jax.jit(lambda: rate_sample("true_positive_rate", Y, D, GROUP, 3))()
+    found = run(WEIGHT)
     for g in range(3):
         rows = (g == GROUP) & (Y == 1)
         assert plain.trials[g] == rows.sum()
         assert plain.rate[g] == pytest.approx(D[rows].mean())
-        found = run(WEIGHT)
         assert found.rate[g] == pytest.approx(np.average(D[rows], weights=WEIGHT[rows]), rel=1e-6)
         assert found.trials[g] == pytest.approx(WEIGHT[rows].sum() ** 2 / (WEIGHT[rows] ** 2).sum(), rel=1e-5)
     scaled = run(7 * WEIGHT)

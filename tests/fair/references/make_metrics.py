@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from aif360.datasets import BinaryLabelDataset
-from aif360.metrics import BinaryLabelDatasetMetric, ClassificationMetric
-from fairlearn import metrics as fairlearn
+from aif360.datasets import BinaryLabelDataset  # pyright: ignore[reportMissingImports]
+from aif360.metrics import (  # pyright: ignore[reportMissingImports]
+    BinaryLabelDatasetMetric,
+    ClassificationMetric,
+)
+from fairlearn import metrics as fairlearn  # pyright: ignore[reportMissingImports]
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_score
 
 RNG = np.random.default_rng(16)
