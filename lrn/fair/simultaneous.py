@@ -9,6 +9,7 @@ Newcombe's. Cells without a value are NaN and cost the others nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,37 +42,53 @@ def simultaneous_rates(sample: RateSample, level: ArrayLike = 0.95) -> Bounds:
 
 
 def simultaneous_differences(
-    key: Key, sample: RateSample, level: ArrayLike = 0.95, draws: int = 10_000
+    key: Key, sample: RateSample, level: ArrayLike = 0.95, draws: int = 4000
 ) -> Bounds:
     """Intervals that hold the differences of all pairs of groups at once, [groups, groups].
 
     Entry (a, b) is the rate of a minus that of b. The largest of the upper limits bounds the gap between the
     extreme groups. The diagonal is 0.
 
+    The critical value is calibrated: rates are drawn from their posteriors (Jeffreys' prior), hits from these
+    rates, and Newcombe's intervals of the drawn hits cover all drawn differences in the share ``level``.
+
     Args:
-        key: the key of the normal draws of errors.
+        key: the key of the draws.
         sample: rates and trials [groups] of groups that share no rows.
         level: the joint chance, in (0, 1); may be traced.
-        draws: the number of draws of all errors.
+        draws: the number of draws of all rates; held in batches.
 
     Raises:
         InputError: the level or ``draws`` is out of its range.
     """
     check_level(level)
     check.integer("draws", draws, 1)
-    variance, known = _variance(sample), sample.trials > 0
-    i, j = np.triu_indices(len(variance), 1)
+    known = sample.trials > 0
+    trials = jnp.where(known, jnp.maximum(jnp.round(sample.trials), 1), 1)
+    hits = jnp.where(known, sample.rate, 0.5) * trials
+    key_rate, key_hits = jax.random.split(key)
+    shape = (draws, *trials.shape)
+    true = jax.random.beta(key_rate, (hits + 0.5)[None], (trials - hits + 0.5)[None], shape)
+    true = jnp.clip(true, 1e-6, 1 - 1e-6)
+    drawn = jax.random.binomial(key_hits, jnp.broadcast_to(trials, shape), true) / trials[None]
+    i, j = np.triu_indices(len(trials), 1)
     both = known[i] & known[j]
-    scale = jnp.where(both, jax.lax.rsqrt(jnp.where(both, variance[i] + variance[j], 1)), 0)
-    noise = jnp.sqrt(variance)[None] * jax.random.normal(key, (draws, *variance.shape), variance.dtype)
 
-    def largest(errors: Array) -> Array:
-        return jnp.max(jnp.abs(errors[i] - errors[j]) * scale, initial=0)
+    def needed(given: tuple[Array, Array]) -> Array:
+        """The smallest z for which the intervals of one draw cover all its true differences."""
+        true, rate = given
 
-    z = jnp.quantile(jax.lax.map(largest, noise, batch_size=min(256, draws)), level)
+        def covered(z: Array) -> Array:
+            found = newcombe(RateSample(rate[i], trials[i]), RateSample(rate[j], trials[j]), z)
+            difference = true[i] - true[j]
+            return (~both | ((found.low <= difference) & (difference <= found.high))).all()
+
+        return _smallest(covered, rate.dtype, 14)
+
+    z = jnp.quantile(jax.lax.map(needed, (true, drawn), batch_size=min(256, draws)), level)
     a, b = (RateSample(*(jnp.expand_dims(v, axis) for v in sample)) for axis in (1, 0))
     found = newcombe(a, b, z)
-    own = jnp.eye(len(variance), dtype=bool)
+    own = jnp.eye(len(trials), dtype=bool)
     return Bounds(*(jnp.where(own & ~jnp.isnan(v), 0, v) for v in found))
 
 
@@ -116,14 +133,6 @@ def max_t(estimate: Any, replicates: Any, level: ArrayLike = 0.95) -> Bounds:
     return Bounds(estimate, estimate - z * error, estimate + z * error)
 
 
-def _variance(sample: RateSample) -> Array:
-    """The variance of each rate at its shrunken estimate; 0 without trials."""
-    known = sample.trials > 0
-    trials = jnp.where(known, sample.trials, 1)
-    center = _shrunken(sample)
-    return jnp.where(known, center * (1 - center) / trials, 0)
-
-
 def _shrunken(sample: RateSample) -> Array:
     known = sample.trials > 0
     return jnp.where(known, (jnp.where(known, sample.rate * sample.trials, 0) + 1) / (sample.trials + 2), 0.5)
@@ -148,14 +157,19 @@ def _joint_critical_value(sample: RateSample, level: Array) -> Array:
         inside = up_to(jnp.floor(trials * center + reach)) - up_to(jnp.ceil(trials * center - reach) - 1)
         return jnp.where(known, inside, 1).prod()
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = (low + high) / 2
-        enough = covered(middle) >= level
-        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
-
-    start = jnp.zeros((), center.dtype), jnp.full((), _LARGEST, center.dtype)
-    z = jax.lax.fori_loop(0, 30, halve, start)[1]
+    z = _smallest(lambda z: covered(z) >= level, center.dtype, 30)
     # The counts of one small group jump; its joint interval must not be narrower than its single one.
     z = jnp.maximum(z, jax.scipy.special.ndtri((1 + level) / 2))
     return jnp.where(jnp.isnan(sample.trials).any(), jnp.nan, z)
+
+
+def _smallest(enough: Callable[[Array], Array], dtype: Any, rounds: int) -> Array:
+    """The smallest z in (0, `_LARGEST`] with ``enough(z)``, which is monotone, by bisection; a scalar."""
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        fits = enough(middle)
+        return jnp.where(fits, low, middle), jnp.where(fits, middle, high)
+
+    return jax.lax.fori_loop(0, rounds, halve, (jnp.zeros((), dtype), jnp.full((), _LARGEST, dtype)))[1]

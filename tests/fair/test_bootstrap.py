@@ -80,7 +80,7 @@ def test_rows_keep_their_weight_and_their_values_together():
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(2000):
-        rows = np.concatenate([rng.choice(np.flatnonzero(GROUP == g), np.sum(GROUP == g)) for g in range(3)])
+        rows = np.concatenate([rng.choice(np.flatnonzero(g == GROUP), np.sum(g == GROUP)) for g in range(3)])
         draws.append(np.average(D[rows], weights=WEIGHT[rows]))
     assert np.std(spread) == pytest.approx(np.std(draws), rel=0.07)
     assert np.mean(spread) == pytest.approx(np.mean(draws), abs=0.005)
