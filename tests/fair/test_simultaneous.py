@@ -111,6 +111,14 @@ def test_max_t_by_hand_with_nan_cells():
     assert np.isnan(found.low[jnp.array([1, 3])]).all()  # no estimate; no spread
 
 
+def test_levels_sweep_under_vmap():
+    sample = RateSample(jnp.asarray(HITS / TRIALS, jnp.float32), jnp.asarray(TRIALS, jnp.float32))
+    swept = jax.jit(jax.vmap(lambda level: simultaneous_rates(sample, level)))(np.array([0.8, 0.95, 0.99]))
+    np.testing.assert_allclose(swept.high[1], RATES(HITS, TRIALS).high, rtol=1e-5)
+    assert (np.diff(swept.high, axis=0) > 0).all()
+    assert (np.diff(swept.low, axis=0) < 0).all()
+
+
 def test_wrong_arguments_are_refused():
     sample = RateSample(jnp.ones(2), jnp.ones(2))
     for call, message in [
@@ -161,7 +169,7 @@ def test_joint_intervals_cover_at_their_level_in_groups_of_30_to_3000(rates):
 @pytest.mark.parametrize("rates", [(0.1, 0.5), (0.5, 0.1)])
 def test_joint_intervals_of_pairs_cover_at_their_level(rates):
     # Measured over 2,000 simulations of another seed: .953 and .962, so a little wide at worst.
-    assert coverage(pairs_covered, rates, 1000) == pytest.approx(0.955, abs=0.015)
+    assert coverage(pairs_covered, rates, 1000) == pytest.approx(0.955, abs=0.02)
 
 
 def coverage(one, rates, simulations=2000):
