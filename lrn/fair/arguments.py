@@ -102,8 +102,8 @@ def groups(group: Any, n: int, count: int) -> Array:
         read = np.asarray(group)
         if read.min() < 0 or read.max() >= count:
             raise check.InputError(
-                f"group must lie in 0 to {count - 1}, got {read.min()} to {read.max()}; raise groups, or number "
-                "the groups from 0."
+                f"group must lie in 0 to {count - 1}, got {read.min()} to {read.max()}; raise groups, or "
+                "number the groups from 0."
             )
     return group
 

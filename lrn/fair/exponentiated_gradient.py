@@ -8,9 +8,10 @@ far its error and its violation are from the best; the game ends when a gap is b
 The result is a mixture of models. Report the expected decision, `expected_decision`, not one draw. A
 constraint compares a group with all groups together, so two groups may differ by up to twice the bound.
 
-Details are those of fairlearn 0.15: multipliers ``B e^theta / (1 + sum e^theta)`` with ``B = 1 / eps``, a rate
-of ``eta0 / B`` that shrinks by .8 when the gap stalls, responses to the multipliers times 1, 2, 5 and 10, and
-nu of half the standard error of the first model's error. Unlike there a gap counts all models found so far.
+Details are those of fairlearn 0.15: multipliers ``B e^theta / (1 + sum e^theta)`` with ``B = 1 / eps``, a
+rate of ``eta0 / B`` that shrinks by .8 when the gap stalls, responses to the multipliers times 1, 2, 5 and
+10, and nu of half the standard error of the first model's error. Unlike there a gap counts all models found
+so far, and never only a part of the responses.
 """
 
 from __future__ import annotations
@@ -157,9 +158,10 @@ def exponentiated_gradient(
 def exponentiated_gradient_on_host(
     fit: Fit, x: Any, y: Any, group: Any, groups: int, config: ReductionConfig, weights: Any = None
 ) -> Reduced:
-    """`exponentiated_gradient` for models that run on the host (`lrn.fair.model.from_sklearn`), outside of jit.
+    """`exponentiated_gradient` for models that run on the host, outside of jit.
 
-    ``models`` is a list of functions, and ``q`` has an entry for each.
+    Such models come from `lrn.fair.model.from_sklearn`. Arguments and errors are the same; ``models`` is a
+    list of functions, and ``q`` has an entry for each.
     """
     data, given = _prepared(x, y, group, groups, config, weights)
 

@@ -1,9 +1,9 @@
 """Weighted logistic regression with an L2 penalty, exact, for many weights, labels or penalties at once.
 
 The minimum is that of scikit-learn's `LogisticRegression` with ``C = 1 / penalty``. BFGS (Nocedal & Wright
-2006, chapter 6) finds it: each step needs two products with the features, which all lanes of a vmap share, and
-starts from the inverse of a bound on the Hessian that does not depend on the lane. The line search needs no
-product, since the logits are linear in the step.
+2006, chapter 6) finds it: each step needs two products with the features, which all lanes of a vmap share.
+It starts from the inverse of a bound on the Hessian that does not depend on the lane. The line search needs
+no product, since the logits are linear in the step.
 """
 
 from __future__ import annotations

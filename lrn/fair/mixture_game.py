@@ -3,9 +3,9 @@
     minimize over q and s:  sum_h q_h error_h + size * s
     with  sum_h q_h violation_hk - bound_k <= s for each constraint k,  q a distribution,  s >= 0.
 
-The program's dual variables are the multipliers of the constraints, whose sum is at most ``size``. A basis has
-one column more than there are constraints, so a step solves a system of this size anew: no error accumulates.
-The first basis is feasible, hence the mixture is feasible after any number of steps.
+The program's dual variables are the multipliers of the constraints, whose sum is at most ``size``. A basis
+has one column more than there are constraints, so a step solves a system of this size anew: no error
+accumulates. The first basis is feasible, hence the mixture is feasible after any number of steps.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def from_sklearn(make: Callable[[], Any]) -> Fit:
     Labels of one class only give the constant prediction of that class, since most classifiers refuse them.
 
     Args:
-        make: returns a new classifier, such as ``lambda: DecisionTreeClassifier(max_depth=4, random_state=0)``.
+        make: returns a new classifier, such as ``lambda: DecisionTreeClassifier(max_depth=4)``.
             Its ``fit`` takes ``sample_weight``. Without ``predict_proba`` its labels are the scores.
     """
 

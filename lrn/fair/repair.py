@@ -19,8 +19,9 @@ from lrn.types import Array
 
 
 class Repair(NamedTuple):
-    """A fitted repair. quantiles: [groups, dim, levels], each group's values at equally spaced ranks in [0, 1].
+    """A fitted repair.
 
+    quantiles: [groups, dim, levels], each group's values at equally spaced ranks in [0, 1].
     target: [dim, levels], the medians over groups.
     """
 
@@ -79,7 +80,7 @@ def repaired(fitted: Repair, x: Any, group: Any, amount: ArrayLike = 1.0) -> Arr
     """
     check.between("amount", amount, 0, 1)
     x = arguments.features("x", x)
-    groups, dim, levels = fitted.quantiles.shape
+    groups, dim, _ = fitted.quantiles.shape
     group = arguments.groups(group, x.shape[0], groups)
     if x.shape[1] != dim:
         raise check.InputError(f"the repair was fitted to {dim} features, got {x.shape[1]}; give the same.")

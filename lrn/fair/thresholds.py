@@ -1,4 +1,4 @@
-"""Thresholds by group that satisfy a parity constraint exactly, by the hulls of ROC curves (Hardt et al. 2016).
+"""Thresholds by group that satisfy a parity constraint exactly, by hulls of ROC curves (Hardt et al. 2016).
 
 Each group has a curve of what its thresholds achieve: the constrained rate on one axis, the objective on the
 other. Drawing between two thresholds reaches any point of the curve's upper hull. All groups get the same

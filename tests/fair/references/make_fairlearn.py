@@ -2,8 +2,8 @@
 
     python tests/fair/references/make_fairlearn.py
 
-Thresholds: the chance of decision 1 for `NEW_SCORES` in each group, [groups, scores]. Decorrelation: the first
-20 rows at alpha .7. Reductions: error, largest violation, gap, nu and last round on the training data.
+Thresholds: the chance of decision 1 for `NEW_SCORES` in each group, [groups, scores]. Decorrelation: the
+first 20 rows at alpha .7. Reductions: error, largest violation, gap, nu and last round on the training data.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from fairlearn import postprocessing, preprocessing, reductions  # pyright: ignore[reportMissingImports]
 from peer_data import NEW_SCORES, SETS, named, scored  # pyright: ignore[reportMissingImports]
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 HERE = Path(__file__).parent
@@ -31,7 +32,7 @@ MOMENTS = {
 }
 
 
-class Given:
+class Given(ClassifierMixin, BaseEstimator):
     """A classifier whose chance of 1 is its only feature."""
 
     classes_ = np.array([0, 1])
