@@ -10,8 +10,7 @@ constraint compares a group with all groups together, so two groups may differ b
 
 Details are those of fairlearn 0.15: multipliers ``B e^theta / (1 + sum e^theta)`` with ``B = 1 / eps``, a
 rate of ``eta0 / B`` that shrinks by .8 when the gap stalls, responses to the multipliers times 1, 2, 5 and
-10, and nu of half the standard error of the first model's error. Unlike there a gap counts all models found
-so far, and never only a part of the responses.
+10, and nu of half the standard error of the first model's error.
 """
 
 from __future__ import annotations
@@ -46,6 +45,9 @@ class ReductionConfig:
     eta0: the rate of the multipliers is ``eta0 * eps`` at first.
     nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error.
     rounds: the largest number of rounds, each with nine fits.
+    every_response: whether all responses of a round stay in the game. False is fairlearn's rule: those after
+        the first that shows a gap above nu are dropped. True finds better mixtures where the model is not the
+        exact best response, as for logistic regression, and a gap that counts all models.
     """
 
     constraint: str = "demographic_parity"
@@ -54,6 +56,7 @@ class ReductionConfig:
     eta0: float = 2.0
     nu: float = 0.0
     rounds: int = 50
+    every_response: bool = False
 
     def __post_init__(self):
         check.choice("constraint", self.constraint, constraints.CONSTRAINTS)
@@ -62,6 +65,7 @@ class ReductionConfig:
         check.positive("eta0", self.eta0)
         check.non_negative("nu", self.nu)
         check.counts(self, "rounds")
+        check.boolean("every_response", self.every_response)
 
 
 class Reduced(NamedTuple):
@@ -266,18 +270,22 @@ def _round(
     average = game.summed / (game.round + 1)
 
     tried = jnp.stack([multipliers, *(m * average for m in _MULTIPLES)])
-    game, store, response = _add(game, store, given, tried, respond, place)
+    found, rates = respond(_signed(given, tried))
+    game, slot, response = _add(game, given, tried[0], rates[0], jnp.asarray(True))
     game = game._replace(played=game.played.at[response].add(1), nu=_nu(game, config, n))
     played = game.played / jnp.sum(game.played)
-    average_gap = _gap(game, given, played, average, config, limit)
+    game, slots, average_gap = _judge(game, given, config, played, average, tried[1:], rates[1:])
+    store = place(store, found, jnp.stack([slot, *slots]))
 
     known = jnp.arange(game.error.size) < game.count
     flat = game.violation.reshape(game.error.size, -1) - config.bound
     mixture = best_mixture(game.error, flat, known, limit * jnp.ones((), flat.dtype))
     best = mixture.multipliers.reshape(here.shape)
     tried = jnp.stack([m * best for m in _MULTIPLES])
-    game, store, _ = _add(game, store, given, tried, respond, place)
-    mixture_gap = _gap(game, given, mixture.q, best, config, limit)
+    found, rates = respond(_signed(given, tried))
+    later = config.every_response | (game.round > 0)
+    game, slots, mixture_gap = _judge(game, given, config, mixture.q, best, tried, rates, later)
+    store = place(store, found, jnp.stack(slots))
 
     average_wins = average_gap < mixture_gap
     gap = jnp.minimum(average_gap, mixture_gap)
@@ -303,50 +311,71 @@ def _slower(game: _Game) -> _Game:
     )
 
 
+def _signed(given: Parity, tried: Array) -> Array:
+    return jax.vmap(lambda one: constraints.signed_weights(given, one))(tried)
+
+
 def _add(
-    game: _Game, store: Any, given: Parity, tried: Array, respond: Callable, place: Callable
-) -> tuple[_Game, Any, Array]:
-    """Fit the response to each of the multipliers [m, ...], and keep those better than all known models.
+    game: _Game, given: Parity, multipliers: Array, rates: Array, wanted: Array
+) -> tuple[_Game, Array, Array]:
+    """Keep a response [2, groups] if it is wanted and better than all known models.
 
     Returns:
-        The game, the store, and which model responds best to the first multipliers.
+        The game, the response's slot (the next response takes it if this one is dropped), and which known
+        model responds best to the multipliers.
     """
-    found, rates = respond(jax.vmap(lambda one: constraints.signed_weights(given, one))(tried))
-    slots = []
-    for i in range(tried.shape[0]):
-        slot = game.count
-        slots.append(slot)
-        error, violation = constraints.error(given, rates[i]), constraints.violations(given, rates[i])
-        values = jnp.where(jnp.arange(game.error.size) < slot, _values(game, tried[i]), jnp.inf)
-        better = error + jnp.sum(tried[i] * violation) < jnp.min(values) - _SAME
-        game = game._replace(
-            rates=game.rates.at[slot].set(rates[i]),
-            error=game.error.at[slot].set(error),
-            violation=game.violation.at[slot].set(violation),
-            count=slot + better.astype(slot.dtype),
-        )
-    values = jnp.where(jnp.arange(game.error.size) < game.count, _values(game, tried[0]), jnp.inf)
-    return game, place(store, found, jnp.stack(slots)), jnp.argmin(values)
+    slot, index = game.count, jnp.arange(game.error.size)
+    error, violation = constraints.error(given, rates), constraints.violations(given, rates)
+    values = jnp.where(index < slot, _values(game, multipliers), jnp.inf)
+    better = wanted & (error + jnp.sum(multipliers * violation) < jnp.min(values) - _SAME)
+    game = game._replace(
+        rates=game.rates.at[slot].set(rates),
+        error=game.error.at[slot].set(error),
+        violation=game.violation.at[slot].set(violation),
+        count=slot + better.astype(slot.dtype),
+    )
+    return game, slot, jnp.where(better, slot, jnp.argmin(values))
 
 
 def _values(game: _Game, multipliers: Array) -> Array:
     return game.error + jnp.sum(multipliers[None] * game.violation, axis=(1, 2, 3))
 
 
-def _gap(
-    game: _Game, given: Parity, q: Array, multipliers: Array, config: ReductionConfig, limit: Any
-) -> Array:
-    """The duality gap of a mixture and multipliers, over all known models."""
-    multipliers = constraints.projected(given, multipliers)
-    known = jnp.arange(game.error.size) < game.count
+def _judge(
+    game: _Game,
+    given: Parity,
+    config: ReductionConfig,
+    q: Array,
+    multipliers: Array,
+    tried: Array,
+    rates: Array,
+    wanted: Any = True,
+) -> tuple[_Game, list[Array], Array]:
+    """The duality gap of a mixture and multipliers, given the rates of the responses to their multiples.
+
+    Returns:
+        The game with the responses, their slots, and the gap; infinite where it is not wanted.
+    """
     error = jnp.sum(q * game.error)
     excess = jnp.sum(q[:, None, None, None] * game.violation, axis=0) - config.bound
-    excess = jnp.where(constraints.present(given), excess, -jnp.inf)
-    value = error + jnp.sum(multipliers * jnp.where(jnp.isfinite(excess), excess, 0))
-    high = error + limit * jnp.maximum(jnp.max(excess), 0)
+    here = constraints.present(given)
+    multipliers = constraints.projected(given, multipliers)
+    value = error + jnp.sum(multipliers * jnp.where(here, excess, 0))
+    high = error + jnp.maximum(jnp.max(jnp.where(here, excess, -jnp.inf)), 0) / config.eps
     slack = config.bound * jnp.sum(multipliers)
-    low = jnp.min(jnp.where(known, _values(game, multipliers) - slack, jnp.inf))
-    return jnp.maximum(value - low, high - value)
+    low, slots, going, gap = value, [], jnp.asarray(wanted), value
+    for i in range(tried.shape[0]):
+        game, slot, best = _add(game, given, tried[i], rates[i], going)
+        slots.append(slot)
+        values = _values(game, multipliers) - slack
+        if config.every_response:
+            low = jnp.min(jnp.where(jnp.arange(values.size) < game.count, values, jnp.inf))
+        else:
+            low = jnp.where(going, jnp.minimum(low, values[best]), low)
+        gap = jnp.maximum(value - low, high - value)
+        if not config.every_response:
+            going = going & ~(gap > game.nu + _SAME)
+    return game, slots, jnp.where(jnp.asarray(wanted), gap, jnp.inf)
 
 
 def _nu(game: _Game, config: ReductionConfig, n: Array) -> Array:

@@ -196,10 +196,13 @@ def _hull(x: Array, y: Array, usable: Array) -> tuple[Array, Array]:
     """
     size = x.shape[0]
     index = jnp.arange(size)
-    first = jnp.argmax(jnp.where(usable & (x <= x[0]), y, -jnp.inf))
-    last = size - 1 - jnp.argmax(jnp.where(usable & (x >= x[-1]), y, -jnp.inf)[::-1])
-    inner = usable & (x > x[0]) & (x < x[-1])
     eps = jnp.finfo(x.dtype).eps
+    # Compilers may round x and x[0] differently, so equal ends are equal up to rounding. Of the equal ends the
+    # inner one is better in the rate that neither axis shows.
+    at_start, at_end = x <= x[0] + 4 * eps, x >= x[-1] - 4 * eps
+    first = size - 1 - jnp.argmax(jnp.where(usable & at_start, y, -jnp.inf)[::-1])
+    last = jnp.argmax(jnp.where(usable & at_end, y, -jnp.inf))
+    inner = usable & ~at_start & ~at_end
 
     def neighbors(vertex: Array) -> tuple[Array, Array]:
         left = jax.lax.cummax(jnp.where(vertex, index, -1))

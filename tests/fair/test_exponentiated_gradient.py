@@ -6,7 +6,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linprog
@@ -27,6 +26,12 @@ from lrn.fair.model import from_sklearn
 from tests.fair.references.peer_data import SETS, data, named
 
 PEERS = ("demographic_parity", "equalized_odds", "true_positive_rate_parity", "error_rate_parity")
+FAST = {("two", PEERS[0]), ("three", PEERS[1]), ("two", PEERS[2]), ("three", PEERS[3])}
+CASES = [
+    pytest.param(name, peer, marks=() if (name, peer) in FAST else pytest.mark.slow)
+    for name in SETS
+    for peer in PEERS
+]
 MODEL = logistic(LogisticConfig())
 
 
@@ -49,8 +54,7 @@ def stored():
         return dict(file)
 
 
-@pytest.mark.parametrize("constraint", PEERS)
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(("name", "constraint"), CASES)
 def test_accuracy_and_violation_are_fairlearns_and_the_gap_is_below_nu(stored, name, constraint):
     x, y, group, groups = named(name)
     x = x.astype(np.float32)
@@ -62,17 +66,20 @@ def test_accuracy_and_violation_are_fairlearns_and_the_gap_is_below_nu(stored, n
 
     found, decision = jax.jit(jax.vmap(one))(np.array([0.01, 0.05], np.float32))
     for i, bound in enumerate((0.01, 0.05)):
-        error, violation, _, nu, _ = stored[f"eg/{name}/{constraint}/{bound}"]
+        error, violation, gap, nu, _ = stored[f"eg/{name}/{constraint}/{bound}"]
         p = np.asarray(decision[i], np.float64)
         ours = np.mean(y * (1 - p) + (1 - y) * p)
-        assert ours == pytest.approx(error, abs=0.003)
-        assert np.abs(gaps(p, y, group, groups, constraint)).max() == pytest.approx(violation, abs=0.003)
+        largest = np.abs(gaps(p, y, group, groups, constraint)).max()
+        assert ours == pytest.approx(error, abs=1e-3)
+        assert float(found.gap[i]) == pytest.approx(gap, abs=1e-3)
+        if violation > bound - 0.003 or constraint != "error_rate_parity":
+            assert largest == pytest.approx(violation, abs=1e-3)
+        else:  # mixtures of equal error, none at the bound: any of them is right
+            assert largest <= bound
         assert float(found.nu[i]) == pytest.approx(nu, rel=1e-2)
         assert found.gap[i] < found.nu[i]
         assert float(found.error[i]) == pytest.approx(ours, abs=1e-5)
-        assert float(found.violation[i]) == pytest.approx(
-            np.abs(gaps(p, y, group, groups, constraint)).max(), abs=1e-5
-        )
+        assert float(found.violation[i]) == pytest.approx(largest, abs=1e-5)
         assert float(found.q[i].sum()) == pytest.approx(1, abs=1e-5)
 
 
@@ -81,39 +88,42 @@ def test_violations_and_costs_are_those_of_the_definitions(constraint):
     _, y, group = data(200, 4, 3, 4)
     rng = np.random.default_rng(0)
     weights, decision = rng.exponential(size=200), rng.integers(0, 2, 200).astype(float)
+    wanted = gaps(decision, y, group, 3, constraint, weights)
+    multipliers = rng.exponential(size=(2, *wanted.shape))
+
+    @jax.jit
+    def ours(decision, y, group, weights, multipliers):
+        given = constraints.parity(constraint, constraints.cell_mass(y, group, weights, 3))
+        rates = constraints.cell_rates(decision, y, group, weights, 3)
+        found = constraints.violations(given, rates), constraints.error(given, rates)
+        small = constraints.projected(given, multipliers)
+        signed = [constraints.signed_weights(given, each) for each in (multipliers, small)]
+        return *found, small, *signed, given
+
     with jax.enable_x64(True):
-        args = jnp.asarray(y), jnp.asarray(group), jnp.asarray(weights), 3
-        given = constraints.parity(constraint, constraints.cell_mass(*args))
-        rates = constraints.cell_rates(jnp.asarray(decision), *args)
-        wanted = gaps(decision, y, group, 3, constraint, weights)
-        np.testing.assert_allclose(constraints.violations(given, rates), [wanted, -wanted], atol=1e-12)
-        wrong = np.average(decision != y, weights=weights)
-        assert float(constraints.error(given, rates)) == pytest.approx(wrong, abs=1e-12)
+        found = jax.tree.map(np.asarray, ours(decision, y, group, weights, multipliers))
+    violations, wrong, small, signed, signed_small, given = found
+    np.testing.assert_allclose(violations, [wanted, -wanted], atol=1e-12)
+    assert wrong == pytest.approx(np.average(decision != y, weights=weights), abs=1e-12)
 
-        # What a decision saves: the change of the Lagrangian, by its definition, when one row changes.
-        multipliers = rng.exponential(size=(2, *wanted.shape))
-        signed = constraints.signed_weights(given, jnp.asarray(multipliers))
+    # What a decision saves: the change of the Lagrangian, by its definition, when one row changes.
+    def lagrangian(d):
+        each = gaps(d, y, group, 3, constraint, weights)
+        return np.average(d != y, weights=weights) + np.sum(multipliers * [each, -each])
 
-        def lagrangian(d):
-            each = gaps(d, y, group, 3, constraint, weights)
-            return np.average(d != y, weights=weights) + np.sum(multipliers * [each, -each])
+    for row in range(0, 200, 23):
+        on, off = decision.copy(), decision.copy()
+        on[row], off[row] = 1, 0
+        saved = (lagrangian(off) - lagrangian(on)) * weights.sum() / weights[row]
+        assert signed[y[row], group[row]] == pytest.approx(saved, abs=1e-10)
 
-        for row in range(0, 200, 23):
-            on, off = decision.copy(), decision.copy()
-            on[row], off[row] = 1, 0
-            saved = (lagrangian(off) - lagrangian(on)) * weights.sum() / weights[row]
-            assert float(signed[y[row], group[row]]) == pytest.approx(saved, abs=1e-10)
-
-        # The projection keeps the pull and has the least sum.
-        small = constraints.projected(given, jnp.asarray(multipliers))
-        np.testing.assert_allclose(constraints.signed_weights(given, small), signed, atol=1e-10)
-        assert small.sum() < multipliers.sum()
-        net = np.asarray(small[0] - small[1])
-        event = np.asarray(given.event)
-        share = event @ np.asarray(given.mass)
-        share = share / share.sum(axis=1, keepdims=True)
-        for move in np.linspace(-2, 2, 41):
-            assert np.abs(net).sum() <= np.abs(net + move * share).sum() + 1e-12
+    # The projection keeps the pull and has the least sum.
+    np.testing.assert_allclose(signed_small, signed, atol=1e-10)
+    assert small.sum() < multipliers.sum()
+    share = given.event @ given.mass
+    share = share / share.sum(axis=1, keepdims=True)
+    for move in np.linspace(-2, 2, 41):
+        assert np.abs(small[0] - small[1]).sum() <= np.abs(small[0] - small[1] + move * share).sum() + 1e-12
 
 
 def test_the_mixture_is_that_of_scipy():
@@ -165,8 +175,20 @@ def test_seeds_bounds_and_weights_under_vmap_and_copies_of_rows():
         gap = np.abs(gaps(q, y[rows], group[rows], 2, "demographic_parity")).max()
         assert float(alone.violation) == pytest.approx(gap, abs=1e-5)
         assert gap <= bounds[i] + 2e-3
-    assert found.error[0] > found.error[1] + 0.01
+    assert found.violation[0] < found.violation[1] - 0.05
     assert swept.shape == (2, 400)
+
+
+def test_all_responses_give_a_mixture_at_least_as_good():
+    x, y, group, groups = named("three")
+    x = x.astype(np.float32)
+    config = ReductionConfig(bound=0.01, every_response=True)
+    found = jax.jit(lambda x: exponentiated_gradient(MODEL, x, y, group, groups, config))(x)
+    p = np.asarray(expected_decision(found, x), np.float64)
+    assert np.mean(y * (1 - p) + (1 - y) * p) == pytest.approx(float(found.error), abs=1e-5)
+    assert np.abs(gaps(p, y, group, groups, "demographic_parity")).max() < 0.01 + 1e-4
+    assert found.error < 0.28233 - 0.005  # fairlearn's error
+    assert found.gap < found.nu
 
 
 def test_trees_on_the_host():
