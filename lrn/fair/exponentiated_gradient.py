@@ -15,6 +15,7 @@ rate of ``eta0 / B`` that shrinks by .8 when the gap stalls, responses to the mu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ class _Game(NamedTuple):
     rates: Array  # [models, 2, groups], the selection rates of each model
     error: Array  # [models]
     violation: Array  # [models, 2, events, groups]
-    count: Array  # how many models there are
+    models: Array  # how many models there are
     theta: Array  # [2, events, groups]
     summed: Array  # [2, events, groups], the multipliers of all rounds
     played: Array  # [models], how often each model was the response
@@ -179,7 +180,7 @@ def exponentiated_gradient_on_host(
     game, store = _start(given, config, _FITS * config.rounds), {}
     while bool(_going(game, config)):
         game, store = _round(game, store, given, config, respond, place, jnp.sum(data.weights))
-    used = [i for i in range(int(game.count)) if float(game.q[i]) > 0]
+    used = [i for i in range(int(game.models)) if float(game.q[i]) > 0]
     return _result(game, given, [store[i] for i in used], game.q[jnp.asarray(used)])
 
 
@@ -221,6 +222,7 @@ def _relabeled(data: _Data, signed: Array) -> tuple[Array, Array]:
     return (value > 0).astype(data.x.dtype), size * (jnp.sum(data.weights) / jnp.sum(size))
 
 
+@functools.partial(jax.jit, static_argnames="groups")
 def _rates(data: _Data, decisions: Array, groups: int) -> Array:
     one = lambda d: constraints.cell_rates(d, data.y, data.group, data.weights, groups)  # noqa: E731
     return jax.vmap(one)(decisions.astype(data.x.dtype))
@@ -233,7 +235,7 @@ def _start(given: Parity, config: ReductionConfig, size: int) -> _Game:
         rates=jnp.zeros((size, *given.mass.shape), zero.dtype),
         error=jnp.zeros(size, zero.dtype),
         violation=jnp.zeros((size, *shape), zero.dtype),
-        count=jnp.zeros((), jnp.int32),
+        models=jnp.zeros((), jnp.int32),
         theta=jnp.zeros(shape, zero.dtype),
         summed=jnp.zeros(shape, zero.dtype),
         played=jnp.zeros(size, zero.dtype),
@@ -274,10 +276,10 @@ def _round(
     game, slot, response = _add(game, given, tried[0], rates[0], jnp.asarray(True))
     game = game._replace(played=game.played.at[response].add(1), nu=_nu(game, config, n))
     played = game.played / jnp.sum(game.played)
-    game, slots, average_gap = _judge(game, given, config, played, average, tried[1:], rates[1:])
+    game, slots, average_gap = _judge(game, given, config, played, average, tried[1:], rates[1:], True)
     store = place(store, found, jnp.stack([slot, *slots]))
 
-    known = jnp.arange(game.error.size) < game.count
+    known = jnp.arange(game.error.size) < game.models
     flat = game.violation.reshape(game.error.size, -1) - config.bound
     mixture = best_mixture(game.error, flat, known, limit * jnp.ones((), flat.dtype))
     best = mixture.multipliers.reshape(here.shape)
@@ -311,10 +313,12 @@ def _slower(game: _Game) -> _Game:
     )
 
 
+@jax.jit
 def _signed(given: Parity, tried: Array) -> Array:
     return jax.vmap(lambda one: constraints.signed_weights(given, one))(tried)
 
 
+@jax.jit  # so that a round outside of jit compiles few programs
 def _add(
     game: _Game, given: Parity, multipliers: Array, rates: Array, wanted: Array
 ) -> tuple[_Game, Array, Array]:
@@ -324,7 +328,7 @@ def _add(
         The game, the response's slot (the next response takes it if this one is dropped), and which known
         model responds best to the multipliers.
     """
-    slot, index = game.count, jnp.arange(game.error.size)
+    slot, index = game.models, jnp.arange(game.error.size)
     error, violation = constraints.error(given, rates), constraints.violations(given, rates)
     values = jnp.where(index < slot, _values(game, multipliers), jnp.inf)
     better = wanted & (error + jnp.sum(multipliers * violation) < jnp.min(values) - _SAME)
@@ -332,7 +336,7 @@ def _add(
         rates=game.rates.at[slot].set(rates),
         error=game.error.at[slot].set(error),
         violation=game.violation.at[slot].set(violation),
-        count=slot + better.astype(slot.dtype),
+        models=slot + better.astype(slot.dtype),
     )
     return game, slot, jnp.where(better, slot, jnp.argmin(values))
 
@@ -341,6 +345,7 @@ def _values(game: _Game, multipliers: Array) -> Array:
     return game.error + jnp.sum(multipliers[None] * game.violation, axis=(1, 2, 3))
 
 
+@jax.jit
 def _judge(
     game: _Game,
     given: Parity,
@@ -349,7 +354,7 @@ def _judge(
     multipliers: Array,
     tried: Array,
     rates: Array,
-    wanted: Any = True,
+    wanted: Any,
 ) -> tuple[_Game, list[Array], Array]:
     """The duality gap of a mixture and multipliers, given the rates of the responses to their multiples.
 
@@ -369,7 +374,7 @@ def _judge(
         slots.append(slot)
         values = _values(game, multipliers) - slack
         if config.every_response:
-            low = jnp.min(jnp.where(jnp.arange(values.size) < game.count, values, jnp.inf))
+            low = jnp.min(jnp.where(jnp.arange(values.size) < game.models, values, jnp.inf))
         else:
             low = jnp.where(going, jnp.minimum(low, values[best]), low)
         gap = jnp.maximum(value - low, high - value)

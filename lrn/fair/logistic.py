@@ -124,7 +124,7 @@ class _State(NamedTuple):
     gradient: Array  # [p]
     inverse: Array  # [p, p], BFGS's approximation of the inverse Hessian
     step: Array  # [p], minus the direction of the next step
-    count: Array
+    steps: Array
 
 
 def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: LogisticConfig) -> Array:
@@ -137,7 +137,7 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
     def going(state: _State) -> Array:
         close = jnp.all(jnp.abs(state.step) <= config.tolerance)
         rounded = jnp.all(jnp.abs(state.gradient) <= rounding)
-        return (state.count < config.iterations) & ~close & ~rounded & jnp.all(jnp.isfinite(state.theta))
+        return (state.steps < config.iterations) & ~close & ~rounded & jnp.all(jnp.isfinite(state.theta))
 
     def advance(state: _State) -> _State:
         moves = -_dot(x, state.step)
@@ -145,7 +145,7 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
         theta, z = state.theta - size * state.step, state.logits + size * moves
         after = gradient(theta, z)
         inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
-        return _State(theta, z, after, inverse, _dot(inverse, after), state.count + 1)
+        return _State(theta, z, after, inverse, _dot(inverse, after), state.steps + 1)
 
     z = _dot(x, start)
     first, inverse = gradient(start, z), _bound(x, w, ridge)

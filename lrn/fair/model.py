@@ -17,8 +17,9 @@ from lrn.types import Array
 
 # predict(x) -> the chance of label 1, [n] in [0, 1], for features x [n, dim].
 Predict = Callable[[Any], Array]
-# fit(x, y, weights) -> predict, for features [n, dim], labels 0 or 1 [n], and weights 0 or more [n].
-Fit = Callable[[Any, Any, Any], Predict]
+# fit(x, y, weights) -> predict, for features [n, dim], labels 0 or 1 [n], and weights 0 or more [n]; the
+# fits of this package take None, or nothing, for weights of 1.
+Fit = Callable[..., Predict]
 
 
 def decide(score: Array) -> Array:

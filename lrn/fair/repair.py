@@ -38,8 +38,8 @@ def fit_repair(x: Any, group: Any, groups: int, *, weights: Any = None, levels: 
     Args:
         x: features [n, dim]. group: integers in 0..groups-1, [n]. groups: the number of groups.
         weights: weights [n], 0 or more; None: all 1.
-        levels: the number of ranks. A group of n rows of equal weight is repaired exactly if ``levels - 1`` is
-            a multiple of 2n; else values move by linear interpolation between the ranks.
+        levels: the number of ranks. A group of n rows of equal weight is repaired exactly if ``levels - 1``
+            is a multiple of 2n; else values move by linear interpolation between the ranks.
 
     Raises:
         InputError: an argument is wrong, or a group has no rows. (Under jit the repair is NaN.)

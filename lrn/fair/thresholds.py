@@ -197,8 +197,8 @@ def _hull(x: Array, y: Array, usable: Array) -> tuple[Array, Array]:
     size = x.shape[0]
     index = jnp.arange(size)
     eps = jnp.finfo(x.dtype).eps
-    # Compilers may round x and x[0] differently, so equal ends are equal up to rounding. Of the equal ends the
-    # inner one is better in the rate that neither axis shows.
+    # Compilers may round x and x[0] differently, so equal ends are equal up to rounding. Of the equal ends
+    # the inner one is better in the rate that neither axis shows.
     at_start, at_end = x <= x[0] + 4 * eps, x >= x[-1] - 4 * eps
     first = size - 1 - jnp.argmax(jnp.where(usable & at_start, y, -jnp.inf)[::-1])
     last = jnp.argmax(jnp.where(usable & at_end, y, -jnp.inf))

@@ -37,10 +37,10 @@ def test_equals_scikit_learn_for_weights_labels_and_penalties_under_vmap():
     with jax.enable_x64(True):
         sweep = jax.jit(jax.vmap(fitted, in_axes=(None, 0, 0, 0)))
         found = sweep(X, labels, weights, penalties)
-        for i in range(3):
-            wanted = sklearn(labels[i], weights[i], penalties[i])
-            np.testing.assert_allclose(np.append(found.coef[i], found.intercept[i]), wanted, atol=1e-6)
-    assert abs(wanted).max() > 0.01
+    for i in range(3):
+        wanted = sklearn(labels[i], weights[i], penalties[i])
+        np.testing.assert_allclose(np.append(found.coef[i], found.intercept[i]), wanted, atol=1e-6)
+        assert abs(wanted).max() > 0.01
 
 
 def test_float32_gives_the_same_scores():

@@ -35,7 +35,7 @@ COLLINEAR = {
     ("false_positive_rate_parity", "balanced_accuracy"),
     ("true_negative_rate_parity", "balanced_accuracy"),
 }
-# The objective is the constrained rate itself, so that the other rate is free; ours is better than fairlearn's.
+# The objective is the constrained rate itself, so the other rate is free; ours is better than fairlearn's.
 FREE = {
     ("true_positive_rate_parity", "true_positive_rate"),
     ("false_positive_rate_parity", "true_negative_rate"),
@@ -194,14 +194,15 @@ def test_float32_weights_permuted_groups_and_vmap():
     one = lambda g, w: fit_thresholds(score, y, g, groups, "equalized_odds", weights=w)  # noqa: E731
     swept = jax.jit(jax.vmap(one, in_axes=(None, 0)))(group, copies)
     run = jax.jit(one)
-    for i in range(2):
-        alone = run(group, copies[i])
+    each = [run(group, copies[i]) for i in range(2)]
+    for i, alone in enumerate(each):
         np.testing.assert_allclose(swept.objective[i], alone.objective, atol=1e-6)
         rows = np.repeat(np.arange(len(y)), copies[i].astype(int))
         again = jax.jit(lambda s, y, g: fit_thresholds(s, y, g, groups, "equalized_odds"))
         doubled = again(score[rows], y[rows], group[rows])
         np.testing.assert_allclose(doubled.objective, alone.objective, atol=2e-6)
         np.testing.assert_allclose(doubled.rate, alone.rate, atol=2e-5)
+    alone = each[1]
     turned = run((group + 1) % 3, copies[1])
     np.testing.assert_allclose(turned.objective, alone.objective, atol=1e-6)
     np.testing.assert_allclose(np.roll(turned.ignore, -1), alone.ignore, atol=1e-3)
