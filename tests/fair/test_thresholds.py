@@ -169,6 +169,19 @@ def test_the_optimum_of_small_tables(constraint, goal):
             assert np.ptp([RATES[constraint](*m[:3]) for m in found]) < 1e-9
 
 
+def test_equalized_odds_where_two_hulls_cross():
+    # Hulls (0, .5) to (1, 1), and (0, 0), (.5, 1), (1, 1) cross at (1/3, 2/3), which is no vertex of either.
+    group = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    y = np.array([1, 1, 0, 0, 1, 1, 0, 0])
+    score = np.array([0.9, 0.5, 0.5, 0.5, 0.9, 0.9, 0.9, 0.5], np.float32)
+    fit = jax.jit(lambda s: fit_thresholds(s, y, group, 2, "equalized_odds", "balanced_accuracy"))
+    rule = fit(score)
+    assert float(rule.rate) == pytest.approx(1 / 3, abs=1e-6)
+    assert float(rule.objective) == pytest.approx(2 / 3, abs=1e-6)
+    found = measures(np.asarray(expected_decision(rule, score, group)), y, group, 2)
+    np.testing.assert_allclose(np.array(found)[:, :2], [[2 / 3, 1 / 3]] * 2, atol=1e-6)
+
+
 def test_no_deterministic_rule_of_a_small_table_is_better():
     # Brute force over pairs of plain thresholds whose selection rates agree.
     rng = np.random.default_rng(1)
