@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linprog
@@ -196,7 +197,7 @@ def test_lanes_equal_their_solo_runs():
 def test_the_rate_shrinks_where_the_gap_stalls():
     # Checked in round 8, 1.6 times 5, and then in rounds 13 and 21; a gap of .7 after 1 is no stall.
     _, y, group = data(50, 3, 2, 8)
-    mass = constraints.cell_mass(y, group, np.ones(50, np.float32), 2)
+    mass = constraints.cell_mass(*(jnp.asarray(v) for v in (y, group, np.ones(50))), 2)
     config = ReductionConfig()
     game = reduction._start(constraints.parity("demographic_parity", mass), config, 1)
     rates = []
