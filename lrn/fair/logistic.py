@@ -1,0 +1,203 @@
+"""Weighted logistic regression with an L2 penalty, exact, for many weights, labels or penalties at once.
+
+The minimum is that of scikit-learn's `LogisticRegression` with ``C = 1 / penalty``. BFGS (Nocedal & Wright
+2006, chapter 6) finds it: each step needs two products with the features, which all lanes of a vmap share.
+It starts from the inverse of a bound on the Hessian that does not depend on the lane. The line search needs
+no product, since the logits are linear in the step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.config import config
+from lrn.fair import arguments
+from lrn.fair.model import Fit
+from lrn.types import Array
+
+_SEARCHES = 30  # of the line search; two suffice nearly always
+_SLOPE = 0.1  # the line search ends where the slope has this share of its first size
+
+
+@config
+class LogisticConfig:
+    """Settings of the regression.
+
+    penalty: the objective is the weighted sum of losses, in nats, plus ``penalty / 2 * |coef|^2``; above 0.
+        The intercept is not penalized.
+    tolerance: the fit ends when the estimated error of every parameter is below this, or when the gradient
+        is as small as its rounding errors.
+    iterations: the largest number of steps.
+    """
+
+    penalty: float = 1.0
+    tolerance: float = 1e-7
+    iterations: int = 200
+
+    def __post_init__(self):
+        check.positive("penalty", self.penalty)
+        check.positive("tolerance", self.tolerance)
+        check.counts(self, "iterations")
+
+
+class Linear(NamedTuple):
+    """A linear classifier. coef: [dim]. intercept: a scalar."""
+
+    coef: Array
+    intercept: Array
+
+
+def logistic(config: LogisticConfig = LogisticConfig()) -> Fit:  # noqa: B008
+    """The model ``fit(x, y, weights) -> predict`` of logistic regression; ``predict(x)`` is the chance of 1.
+
+    Arguments and errors of ``fit`` are those of `fit_logistic`.
+    """
+
+    def fit(x: Any, y: Any, weights: Any = None) -> Partial:
+        return Partial(probability, fit_logistic(x, y, weights, config))
+
+    return fit
+
+
+def probability(model: Linear, x: ArrayLike) -> Array:
+    """The chance of label 1, [n], for features [n, dim]."""
+    return jax.nn.sigmoid(logits(model, x))
+
+
+def logits(model: Linear, x: ArrayLike) -> Array:
+    """The log-odds of label 1, [n], for features [n, dim]."""
+    return jnp.dot(jnp.asarray(x, model.coef.dtype), model.coef, precision="highest") + model.intercept
+
+
+def fit_logistic(
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    config: LogisticConfig = LogisticConfig(),  # noqa: B008
+) -> Linear:
+    """The parameters that minimize the penalized loss.
+
+    The result is differentiable in all arguments, by the implicit function theorem. Labels of one class only
+    send the intercept to infinity; the fit ends when the tolerance is reached, with that class predicted.
+
+    Args:
+        x: features [n, dim], best standardized; memory is of the order n * dim + dim^2.
+        y: labels [n], 0 or 1, or the chance of label 1.
+        weights: weights [n], 0 or more; a row of weight 2 counts as two rows. None: all 1.
+        config: the settings; penalty and tolerance may be swept.
+
+    Raises:
+        InputError: an argument is wrong. (Under jit, where values cannot be read, the parameters are NaN.)
+    """
+    x = arguments.features("x", x)
+    n, dim = x.shape
+    y = arguments.floats("y", y, n, 0, 1).astype(x.dtype)
+    weights = arguments.weights(weights, n).astype(x.dtype)
+    valid = jnp.all((weights >= 0) & (y >= 0) & (y <= 1)) & jnp.any(weights > 0)
+    x1 = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], axis=1)
+    ridge = jnp.ones(dim + 1, x.dtype).at[-1].set(0) * config.penalty
+
+    def gradient(theta: Array) -> Array:
+        residual = weights * (jax.nn.sigmoid(_dot(x1, theta)) - y)
+        return _dot(x1.T, residual) + ridge * theta
+
+    def solve(_: Any, start: Array) -> Array:
+        return _minimize(x1, y, weights, ridge, start, config)
+
+    def tangent_solve(hessian: Any, right: Array) -> Array:
+        return jnp.linalg.solve(jax.jacobian(hessian)(right), right)
+
+    theta = jax.lax.custom_root(gradient, jnp.zeros(dim + 1, x.dtype), solve, tangent_solve)
+    theta = jnp.where(valid, theta, jnp.nan)
+    return Linear(theta[:-1], theta[-1])
+
+
+class _State(NamedTuple):
+    theta: Array  # [p]
+    logits: Array  # [n]
+    gradient: Array  # [p]
+    inverse: Array  # [p, p], BFGS's approximation of the inverse Hessian
+    step: Array  # [p], minus the direction of the next step
+    steps: Array
+
+
+def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: LogisticConfig) -> Array:
+    eps = jnp.finfo(x.dtype).eps
+    rounding = eps * (_dot(jnp.abs(x).T, w) + ridge)
+
+    def gradient(theta: Array, z: Array) -> Array:
+        return _dot(x.T, w * (jax.nn.sigmoid(z) - y)) + ridge * theta
+
+    def going(state: _State) -> Array:
+        close = jnp.all(jnp.abs(state.step) <= config.tolerance)
+        rounded = jnp.all(jnp.abs(state.gradient) <= rounding)
+        return (state.steps < config.iterations) & ~close & ~rounded & jnp.all(jnp.isfinite(state.theta))
+
+    def advance(state: _State) -> _State:
+        moves = -_dot(x, state.step)
+        size = _line_search(y, w, ridge, state, moves)
+        theta, z = state.theta - size * state.step, state.logits + size * moves
+        after = gradient(theta, z)
+        inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
+        return _State(theta, z, after, inverse, _dot(inverse, after), state.steps + 1)
+
+    z = _dot(x, start)
+    first, inverse = gradient(start, z), _bound(x, w, ridge)
+    begin = _State(start, z, first, inverse, _dot(inverse, first), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(going, advance, begin).theta
+
+
+def _bound(x: Array, w: Array, ridge: Array) -> Array:
+    """The inverse of a rough bound on the Hessian; the product with the features is the same in all lanes."""
+    gram = jnp.dot(x.T, x, precision="highest") / 4
+    largest = jnp.max(jnp.diag(gram))
+    floor = 10 * x.shape[1] * jnp.finfo(x.dtype).eps * largest
+    shift = jnp.maximum(ridge / jnp.mean(w), floor)
+    eye = jnp.eye(x.shape[1], dtype=x.dtype)
+    return jnp.linalg.inv(gram + eye * shift[None]) / jnp.mean(w)
+
+
+def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> Array:
+    """The step size where the loss along the step is nearly flat: Newton's method within a bracket."""
+
+    def slope(size: Array) -> tuple[Array, Array]:
+        p = jax.nn.sigmoid(state.logits + size * moves)
+        first = jnp.sum(w * (p - y) * moves) - jnp.sum(ridge * (state.theta - size * state.step) * state.step)
+        return first, jnp.sum(w * p * (1 - p) * moves**2) + jnp.sum(ridge * state.step**2)
+
+    initial = jnp.abs(jnp.sum(state.gradient * state.step))
+
+    def going(carry: tuple) -> Array:
+        _, _, _, first, _, count = carry
+        return (jnp.abs(first) > _SLOPE * initial) & (count < _SEARCHES)
+
+    def advance(carry: tuple) -> tuple:
+        size, low, high, first, second, count = carry
+        low, high = jnp.where(first < 0, size, low), jnp.where(first < 0, high, size)
+        newton = size - first / second
+        middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 4 * size)
+        size = jnp.where((newton > low) & (newton < jnp.minimum(high, 4 * size)), newton, middle)
+        return size, low, high, *slope(size), count + 1
+
+    one = jnp.ones((), w.dtype)
+    begin = (one, 0 * one, one * jnp.inf, *slope(one), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(going, advance, begin)[0]
+
+
+def _updated(inverse: Array, s: Array, change: Array) -> Array:
+    """BFGS's update of the inverse Hessian, which needs positive curvature along the step s."""
+    curvature, image = jnp.sum(s * change), _dot(inverse, change)
+    rho = 1 / jnp.where(curvature > 0, curvature, 1)
+    cross = rho * s[:, None] * image[None]
+    square = rho * (1 + rho * jnp.sum(change * image)) * s[:, None] * s[None]
+    return jnp.where(curvature > 0, inverse - cross - cross.T + square, inverse)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.dot(a, b, precision="highest")
