@@ -41,7 +41,7 @@ def cascade(
     y: Array,
     eps: ArrayLike,
     attacks: Mapping[str, Family],
-    batch_size: int = 128,
+    batch_size: int | None = None,
     starts: int = 1,
     among: Array | None = None,
 ) -> Cascade:
@@ -60,7 +60,8 @@ def cascade(
         eps: the radius, or one radius for each example [n].
         attacks: from name to a function of the radius that makes the attack, in order, such as
             ``{"pgd": lambda eps: pgd(PGDConfig(eps=eps, step_size=eps / 4))}``.
-        batch_size: the number of examples attacked at once.
+        batch_size: the number of examples attacked at once; None for 32 on CPU and 512 elsewhere. On CPU a
+            small batch costs no more an example, and fewer places of the last batch stay empty.
         starts: how often each attack is tried, each time on the examples that are left; of use for attacks
             that draw random numbers.
         among: bool [n], the examples to attack, by default all; on the others the clean input decides.
@@ -73,6 +74,8 @@ def cascade(
         ValueError: there are no attacks, one has the name "clean", the batch size is below 1, eps has another
             shape, an attack refuses the largest eps, or `check_examples` refuses ``x`` and ``y``.
     """
+    if batch_size is None:
+        batch_size = 32 if jax.default_backend() == "cpu" else 512
     check.integer("batch_size", batch_size, 1)
     check.integer("starts", starts, 1)
     if not attacks or "clean" in attacks:

@@ -39,7 +39,7 @@ def robustness_curve(
     y: Array,
     radii: ArrayLike,
     attacks: Mapping[str, Family],
-    batch_size: int = 128,
+    batch_size: int | None = None,
 ) -> Curve:
     """Attack a test set at several radii, by bisection for each example.
 
