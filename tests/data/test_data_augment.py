@@ -69,7 +69,7 @@ def test_bad_input():
 
 
 def test_shifted_images_are_windows_of_the_padded_ones():
-    images = np.arange(1.0, 1 + 50 * 12, dtype=np.float32).reshape(50, 3, 4, 1)
+    images = jnp.arange(1.0, 1 + 50 * 12, dtype=np.float32).reshape(50, 3, 4, 1)
     moved = np.asarray(jax.jit(lambda key: shifted(key, images, 2))(jax.random.key(0)))
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     corners = set()
@@ -80,7 +80,7 @@ def test_shifted_images_are_windows_of_the_padded_ones():
 
 
 def test_a_share_of_the_images_is_shifted():
-    images = np.ones((400, 3, 3, 1), np.float32)
+    images = jnp.ones((400, 3, 3, 1))
     moved = np.asarray(jax.jit(lambda share: shifted(jax.random.key(0), images, 1, share))(0.3))
     share = (moved.sum((1, 2, 3)) < 9).mean()  # one of nine shifts is none
     assert abs(share - 0.3 * 8 / 9) < 0.08
