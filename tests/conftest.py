@@ -41,6 +41,15 @@ def forget_programs():
     jax.clear_caches()
 
 
+# Files that take longest. A worker takes whole files, so one that began last would keep the others waiting.
+_LONGEST = ("test_battery.py", "test_four_devices.py", "test_notebooks.py", "test_driver.py", "test_nets.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)  # stable
+
+
 @functools.cache
 def _float16_compiles() -> bool:
     """Whether XLA compiles float16 here. On CPUs without F16C it needs a missing symbol."""

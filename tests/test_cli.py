@@ -498,9 +498,9 @@ def test_completion_offers_ids(tmp_path, capsys):
         done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, timeout=60)
         return done.stdout.split()
 
-    assert offered("run", "robust.a") == [FIRST]
-    assert offered("describe", "robust.a") == [FIRST]
-    assert offered("run", "--preset", "smoke", "robust.a") == [FIRST]
+    assert offered("run", "robust.at") == [FIRST]
+    assert offered("describe", "robust.at") == [FIRST]
+    assert offered("run", "--preset", "smoke", "robust.at") == [FIRST]
     assert offered("run", FIRST, "--pres") == ["--preset"]
     assert offered("run", "--pres") == ["--preset"]
     code, _, err = call("--tyro-print-completion", "tcsh", capsys=capsys)
