@@ -22,17 +22,17 @@ run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, a
 	$(PY) -m experiments run --tour --preset quick
 
 test: $(VENV)/.dev lint  ## ruff, pyright and the fast tests
-	$(PY) -m pytest -n auto --dist loadfile --durations 15
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 # As users' programs are compiled; the fast tests compile in haste (tests/conftest.py).
 test-slow: export XLA_FLAGS =
 test-slow: $(VENV)/.dev  ## every test, the long ones too
-	$(PY) -m pytest -n auto --dist loadfile -m "slow or not slow"
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 
 test-disturbed: $(DISTURBANCES:%=disturbed-%)  ## the fast tests under other rounding and scheduling (five times)
 
 $(DISTURBANCES:%=disturbed-%): $(VENV)/.dev
-	$(PIN) $(PY) -m pytest -n auto --dist loadfile $(TESTS)
+	$(PIN) $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

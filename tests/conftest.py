@@ -41,8 +41,12 @@ def forget_programs():
     jax.clear_caches()
 
 
-# Files that take longest. A worker takes whole files, so one that began last would keep the others waiting.
-_LONGEST = ("test_battery.py", "test_four_devices.py", "test_notebooks.py", "test_driver.py", "test_nets.py")
+# Files that take longest, many of them with few tests. A worker takes whole files, so one that began last would
+# keep the other waiting; the Makefile turns off the order that pytest-xdist would choose, by numbers of tests.
+_LONGEST = (
+    "test_battery.py", "test_four_devices.py", "test_notebooks.py", "test_robust_docs.py", "test_play_docs.py",
+    "test_training_docs.py", "test_devices.py", "test_damage.py", "test_kill.py", "test_driver.py", "test_nets.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
