@@ -41,11 +41,12 @@ def forget_programs():
     jax.clear_caches()
 
 
-# Files that take longest, many of them with few tests. A worker takes whole files, so one that began last would
-# keep the other waiting; the Makefile turns off the order that pytest-xdist would choose, by numbers of tests.
+# Files that take longest, many of them with few tests. A worker takes whole files, so one that began last
+# would keep the other waiting. The Makefile turns off pytest-xdist's own order, by the number of tests.
 _LONGEST = (
-    "test_battery.py", "test_four_devices.py", "test_notebooks.py", "test_robust_docs.py", "test_play_docs.py",
-    "test_training_docs.py", "test_devices.py", "test_damage.py", "test_kill.py", "test_driver.py", "test_nets.py",
+    "test_battery.py", "test_four_devices.py", "test_notebooks.py", "test_robust_docs.py",
+    "test_play_docs.py", "test_training_docs.py", "test_devices.py", "test_damage.py", "test_kill.py",
+    "test_driver.py", "test_nets.py",
 )  # fmt: skip
 
 
