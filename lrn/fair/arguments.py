@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from lrn import check
-from lrn.supervised.targets import readable
+from lrn.arrays import readable
 from lrn.types import Array
 
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.arrays import readable
 from lrn.fair import inputs
 from lrn.fair.confusion import Confusion
-from lrn.supervised.targets import readable
 from lrn.types import Array, Key, PyTree
 
 Statistic = Callable[[Array, Array, Array, Array], PyTree]

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from lrn import check
-from lrn.supervised.targets import readable
+from lrn.arrays import as_array, readable
 from lrn.types import Array
 
 
@@ -190,14 +188,6 @@ def vector(name: str, value: Any, n: int | None = None) -> Array:
             f"{value.shape} and dtype {kind}; give a flat array of numbers."
         )
     return jnp.asarray(value).astype(jnp.promote_types(kind, jnp.result_type(float)))
-
-
-def as_array(value: Any) -> Array:
-    """``value`` as an array; a constant stays readable where a jitted function closes over it."""
-    if isinstance(value, Tracer):
-        return value
-    with jax.ensure_compile_time_eval():
-        return jnp.asarray(value)
 
 
 def check_groups(y: Any, group: Any, groups: int, names: Sequence[str] | None = None) -> None:

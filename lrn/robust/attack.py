@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from lrn import check
+from lrn.arrays import as_array, readable
 from lrn.types import Array, Key
 
 LogitsFn = Callable[[Array], Array]  # [batch, ...] -> [batch, classes], each example on its own
@@ -200,19 +201,6 @@ def in_box(x: Array) -> Array:
 def column(values: Array, x: Array) -> Array:
     """One value an example [batch], in a form that broadcasts over ``x`` [batch, ...]: [batch, 1, ...]."""
     return values.reshape(-1, *(1,) * (x.ndim - 1))
-
-
-def readable(array: Any) -> bool:
-    """Whether the values of an array can be read here: not under jit, vmap or grad, nor on other hosts."""
-    return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
-
-
-def as_array(value: Any) -> Array:
-    """``value`` as an array; a constant stays readable where a jitted function closes over it."""
-    if isinstance(value, Tracer):
-        return value
-    with jax.ensure_compile_time_eval():
-        return jnp.asarray(value)
 
 
 def _structure(x: Any, y: Any) -> tuple[Array, Array]:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.arrays import as_array
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.closest import Closest, closer, first, rounded, within
 from lrn.robust.losses import margin
 from lrn.robust.norms import widen

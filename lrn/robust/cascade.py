@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.robust.attack import Attack, LogitsFn, check_examples, column, in_box, readable
+from lrn.arrays import readable
+from lrn.robust.attack import Attack, LogitsFn, check_examples, column, in_box
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import by_example
 from lrn.types import Array, Key

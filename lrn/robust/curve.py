@@ -12,7 +12,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.robust.attack import LogitsFn, check_examples, column, readable
+from lrn.arrays import readable
+from lrn.robust.attack import LogitsFn, check_examples, column
 from lrn.robust.cascade import Family, cascade, check_families
 from lrn.types import Array, Key
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import as_array
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples, column, wide_labels
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples, column, wide_labels
 from lrn.robust.closest import Closest, closer, first, within
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance, narrow, steepest_direction, widen

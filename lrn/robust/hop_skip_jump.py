@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.arrays import as_array
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, as_array, check_box, check_eps, check_examples, column
+from lrn.robust.attack import Attack, LogitsFn, check_box, check_eps, check_examples, column
 from lrn.robust.closest import Closest, closer, first, within
 from lrn.robust.losses import is_correct
 from lrn.robust.norms import distance, narrow, steepest_direction, widen

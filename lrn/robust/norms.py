@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.robust.attack import check_box, readable
+from lrn.arrays import readable
+from lrn.robust.attack import check_box
 from lrn.robust.l1 import project_l1, steepest_step_l1
 from lrn.types import Array, Key
 

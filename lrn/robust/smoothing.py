@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import as_array
 from lrn.config import config
-from lrn.robust.attack import LogitsFn, as_array, check_box, check_logits, in_box
+from lrn.robust.attack import LogitsFn, check_box, check_logits, in_box
 from lrn.robust.clopper_pearson import MOST_DRAWS, check_alpha, failure_bound, majority
 from lrn.robust.norms import widen
 from lrn.types import Array, Key

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.arrays import as_array
 from lrn.config import config
-from lrn.robust.attack import Attack, LogitsFn, as_array, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import margin
 from lrn.robust.norms import NORMS, by_example, narrow, widen
 from lrn.robust.square_windows import redraw_window, tiled_start, window_side

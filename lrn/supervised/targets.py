@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import readable
 from lrn.types import Array, Key
 
 INPUTS, TARGETS = ("image", "x"), ("label", "y")
@@ -51,11 +52,6 @@ def read(batch: Any) -> tuple[Array, Array]:
 def is_labels(y: Array) -> bool:
     """Whether targets are class indices rather than numbers to be predicted."""
     return jnp.issubdtype(y.dtype, jnp.integer)
-
-
-def readable(x: Array) -> bool:
-    """Whether the values of an array can be read: the array is not traced, and lies whole in this process."""
-    return not isinstance(x, Tracer) and getattr(x, "is_fully_addressable", True)
 
 
 def check_range(name: str, y: Array, classes: int, remedy: str) -> None:

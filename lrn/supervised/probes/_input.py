@@ -9,7 +9,8 @@ import numpy as np
 from jax.core import Tracer
 
 from lrn import check
-from lrn.supervised.targets import check_range, readable
+from lrn.arrays import readable
+from lrn.supervised.targets import check_range
 from lrn.types import Array
 
 

@@ -1,0 +1,24 @@
+"""Whether the values of an array can be read, and arrays whose values stay readable under jit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from lrn.types import Array
+
+
+def readable(array: Any) -> bool:
+    """Whether the values of an array can be read here: not under jit, vmap or grad, nor on other hosts."""
+    return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
+
+
+def as_array(value: Any) -> Array:
+    """``value`` as an array; a constant stays readable where a jitted function closes over it."""
+    if isinstance(value, Tracer):
+        return value
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value)
