@@ -61,9 +61,11 @@ def shifted(key: Key, images: Array, most: int = 1, share: Array | float = 1.0) 
         share: the probability that an image is moved, in [0, 1]; may be traced.
 
     Raises:
-        ValueError: ``most`` is negative, or the images have another rank.
+        ValueError: ``most`` is negative, ``share`` is no probability, or the images have another rank.
     """
     check.integer("most", most)
+    if isinstance(share, (int, float)):
+        check.between("share", share, 0, 1)
     if images.ndim != 4:
         raise check.InputError(
             f"images must be [batch, height, width, channels], got shape {list(images.shape)}; give each "

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from lrn import check
-from lrn.arrays import readable
+from lrn.arrays import as_array, readable
+from lrn.fair import inputs
 from lrn.types import Array
 
 
@@ -22,7 +22,7 @@ def features(name: str, x: Any) -> Array:
     Raises:
         InputError: the shape is wrong, or a value that can be read is not finite.
     """
-    x = _array(name, x)
+    x = _numbers(name, x)
     if x.ndim != 2 or x.size == 0:
         raise check.InputError(
             f"{name} must be numbers [n, dim], not empty, got shape {x.shape}; give a row a person."
@@ -34,23 +34,19 @@ def features(name: str, x: Any) -> Array:
 
 
 def floats(name: str, value: Any, n: int, low: float = -np.inf, high: float = np.inf) -> Array:
-    """``value`` as floats [n] between ``low`` and ``high``.
+    """``value`` as finite floats [n] between ``low`` and ``high``.
 
     Raises:
         InputError: the shape is wrong, or a value that can be read is not finite or out of range.
     """
-    value = _array(name, value)
-    if value.shape != (n,):
-        raise check.InputError(
-            f"{name} must have shape [{n}], one value a row, got {value.shape}; give one for each row."
-        )
-    value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    value = inputs.vector(name, _numbers(name, value), n)
     if readable(value):
         read = np.asarray(value)
-        if not (np.isfinite(read) & (read >= low) & (read <= high)).all():
-            wrong = read[~(np.isfinite(read) & (read >= low) & (read <= high))][0]
+        fine = np.isfinite(read) & (read >= low) & (read <= high)
+        if not fine.all():
             raise check.InputError(
-                f"{name} must be finite and between {low:g} and {high:g}, got {wrong:g}; leave such rows out."
+                f"{name} must be finite and between {low:g} and {high:g}, got {read[~fine][0]:g}; leave such "
+                "rows out."
             )
     return value
 
@@ -61,13 +57,7 @@ def labels(name: str, y: Any, n: int) -> Array:
     Raises:
         InputError: the shape is wrong, or a value that can be read is neither 0 nor 1.
     """
-    y = floats(name, y, n)
-    if readable(y) and not np.isin(np.asarray(y), (0, 1)).all():
-        wrong = np.asarray(y)[~np.isin(np.asarray(y), (0, 1))][0]
-        raise check.InputError(
-            f"{name} must be 0 or 1, got {wrong:g}; encode the favorable outcome as 1 and the other as 0."
-        )
-    return y
+    return inputs.binary(name, inputs.vector(name, _numbers(name, y), n))[0]
 
 
 def weights(value: Any, n: int) -> Array:
@@ -76,9 +66,7 @@ def weights(value: Any, n: int) -> Array:
     Raises:
         InputError: the shape is wrong, or a value that can be read is negative, or all are 0.
     """
-    if value is None:
-        return jnp.ones(n)
-    value = floats("weights", value, n, low=0)
+    value, _ = inputs.weights(value, n, jnp.result_type(float), "weights")
     if readable(value) and not np.asarray(value).any():
         raise check.InputError("weights are all 0; give at least one row a weight above 0.")
     return value
@@ -90,31 +78,15 @@ def groups(group: Any, n: int, count: int) -> Array:
     Raises:
         InputError: the shape or dtype is wrong, or a value that can be read is outside of the groups.
     """
-    check.integer("groups", count, 1)
-    group = _array("group", group)
-    if group.shape != (n,) or not (jnp.issubdtype(group.dtype, jnp.integer) or group.dtype == bool):
-        raise check.InputError(
-            f"group must be integers of shape [{n}], got shape {group.shape} and dtype {group.dtype}; number "
-            "the groups from 0."
-        )
-    group = group.astype(jnp.int32)
-    if readable(group):
-        read = np.asarray(group)
-        if read.min() < 0 or read.max() >= count:
-            raise check.InputError(
-                f"group must lie in 0 to {count - 1}, got {read.min()} to {read.max()}; raise groups, or "
-                "number the groups from 0."
-            )
-    return group
+    return inputs.members(group, count, n)[0]
 
 
-def _array(name: str, value: Any) -> Array:
-    if isinstance(value, Tracer):
-        return value
-    read = np.asarray(value)
-    if read.dtype.kind not in "biuf" and not hasattr(value, "aval"):
-        raise check.InputError(f"{name} must hold numbers, got dtype {read.dtype}; encode it as numbers.")
-    return jnp.asarray(value)
+def _numbers(name: str, value: Any) -> Array:
+    """An array of numbers, whose values stay readable where a jitted function closes over them."""
+    if not hasattr(value, "aval") and np.asarray(value).dtype.kind not in "biuf":
+        kind = np.asarray(value).dtype
+        raise check.InputError(f"{name} must hold numbers, got dtype {kind}; encode it as numbers.")
+    return as_array(value)
 
 
 def nan_unless_valid(weights: Array, y: Array, group: Array, groups: int) -> Array:

@@ -94,6 +94,8 @@ def members(group: Any, groups: int, n: int | None = None) -> tuple[Array, Array
     check.integer("groups", groups, 1)
     check.between("groups", groups, 1, 2**31 - 1)
     group = as_array(group)
+    if group.dtype == jnp.bool_:
+        group = group.astype(jnp.int32)
     if group.ndim != 1 or not jnp.issubdtype(group.dtype, jnp.integer) or group.shape[0] != (n or len(group)):
         raise check.InputError(
             f"group must be integers, one for each of the {'n' if n is None else n} rows, got shape "
@@ -110,7 +112,7 @@ def members(group: Any, groups: int, n: int | None = None) -> tuple[Array, Array
     return group, fine.all()
 
 
-def weights(weight: Any, n: int, dtype: Any = jnp.float32) -> tuple[Array, Array]:
+def weights(weight: Any, n: int, dtype: Any = jnp.float32, name: str = "weight") -> tuple[Array, Array]:
     """``weight`` as finite floats [n], 0 or more, and whether all of them are; ones for None.
 
     Raises:
@@ -118,8 +120,8 @@ def weights(weight: Any, n: int, dtype: Any = jnp.float32) -> tuple[Array, Array
     """
     if weight is None:
         return jnp.ones(n, dtype), jnp.asarray(True)
-    weight = vector("weight", weight, n).astype(dtype)
-    return weight, finite("weight", weight, 0)
+    weight = vector(name, weight, n).astype(dtype)
+    return weight, finite(name, weight, 0)
 
 
 def finite(name: str, value: Array, low: float) -> Array:

@@ -18,15 +18,10 @@ from lrn.report.claims import Claim
 from lrn.report.entries import Entry, in_order
 from lrn.report.folders import find, load
 from lrn.report.page import NOT_RUN, STATUSES
+from lrn.report.published import INDEX, Facts, published
 from lrn.report.run import Run
-from lrn.study import SECTIONS, discover, source
+from lrn.study import SECTIONS, discover
 
-Facts = dict[str, dict[str, Any]]  # by study; see `_facts`
-
-FACTS = (
-    "study_sha256", "run", "preset", "seeds", "seconds", "commit", "changed", "finished", "verdict",
-    "exploratory", "answer", "page",
-)  # fmt: skip
 MARKS = ("<!-- results: written by `python -m experiments publish` -->", "<!-- end of results -->")
 
 
@@ -59,7 +54,7 @@ def publish(
     entries = {entry.run.study: entry for entry in reversed(in_order(map(load, find(out))))}
     done = {s: e for s, e in entries.items() if e.run.state == "finished" and e.run.verdict != "smoke"}
     runs = {claim.study: done[claim.study].run for claim in claims if claim.study in done}
-    facts = {} if drop else _kept(docs, claims)
+    facts = {} if drop or not (docs / INDEX).exists() else published(docs, claims)
     for claim in claims:
         if claim.study in runs:
             facts[claim.study] = _facts(claim, runs[claim.study], _smaller(done[claim.study]))
@@ -67,7 +62,7 @@ def publish(
     pages: dict[str, bytes] = {"README.md": _index(claims, facts).encode()}
     for area in dict.fromkeys(claim.area for claim in claims):
         pages[f"{area}.md"] = _area([c for c in claims if c.area == area], facts, studies).encode()
-    pages["index.json"] = (json.dumps(dict(sorted(facts.items())), indent=1) + "\n").encode()
+    pages[INDEX] = (json.dumps(dict(sorted(facts.items())), indent=1) + "\n").encode()
     for study, run in runs.items():
         for theme, picture in (("", run.figure), ("-dark", run.figure_dark)):
             if picture:
@@ -78,14 +73,6 @@ def publish(
     for path, content in written.items():
         files.write_bytes(path, content)
     return list(written)
-
-
-def _kept(docs: Path, claims: Sequence[Claim]) -> Facts:
-    """What is published of the claims."""
-    if not (docs / "index.json").exists():
-        return {}
-    known = {claim.study for claim in claims}
-    return {study: facts for study, facts in published(docs).items() if study in known}
 
 
 def _marked(page: Path, lines: Sequence[str]) -> str:
@@ -115,50 +102,6 @@ def _smaller(entry: Entry) -> list[Run]:
             by_preset.setdefault(run.preset, run)
     by_preset.pop(entry.run.preset, None)
     return list(by_preset.values())
-
-
-def published(docs: Path) -> Facts:
-    """What the pages were made from, by study: the hash of its code, its run, its verdict, its page.
-
-    Raises:
-        InputError: nothing was published there, or what was lacks a fact.
-    """
-    try:
-        facts = json.loads((docs / "index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise check.InputError(f"{docs} holds no published results; publish them first.") from error
-    for study, own in facts.items():
-        if missing := [name for name in FACTS if name not in own]:
-            raise check.InputError(
-                f"{docs / 'index.json'} lacks {', '.join(missing)} of {study}; run the study again, publish "
-                "with --drop."
-            )
-    return facts
-
-
-def outdated(docs: Path, studies: Mapping[str, Path]) -> list[str]:
-    """A sentence for each published study whose training, predictions or controls are others by now.
-
-    A change of its figure, its answer or its texts makes no result old.
-
-    Args:
-        docs: the pages.
-        studies: the studies as they are now, from id to file.
-
-    Raises:
-        InputError: nothing was published there.
-    """
-    said = []
-    for study, facts in published(docs).items():
-        if study not in studies:
-            said.append(f"{study} is gone, and its results are still published; publish the results again.")
-        elif source.read(studies[study]).sha256 != facts["study_sha256"]:
-            said.append(
-                f"{study} was changed after its published run; run it again (python -m experiments run "
-                f"{study} --preset {facts['preset']}), then python -m experiments publish, and commit "
-                "the results."
-            )
-    return said
 
 
 def _facts(claim: Claim, run: Run, smaller: Sequence[Run]) -> dict[str, Any]:

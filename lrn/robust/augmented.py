@@ -11,6 +11,7 @@ from lrn.data.augment import shifted
 from lrn.robust.training import Objective, Value, train_on
 from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
+from lrn.supervised.losses import cross_entropy
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Example, Key, Learner, Net, NetState, Params
 
@@ -62,8 +63,7 @@ def augmented(net: Net, config: AugmentedConfig) -> Learner:
         noisy = mixed + config.noise * jax.random.normal(noise_key, x.shape, x.dtype)
         logits, net_state = net.apply(params, net_state, noisy, key=net_key, train=True)
         labels = targets.smooth(targets.one_hot(y, logits.shape[1]), config.smoothing)
-        losses = -jnp.sum(targets.mix(labels, share) * jax.nn.log_softmax(logits), axis=-1)
-        return jnp.mean(losses), (net_state, {})
+        return jnp.mean(cross_entropy(logits, targets.mix(labels, share))), (net_state, {})
 
     return train_on(net, Objective(None, loss), config)
 

@@ -73,7 +73,8 @@ def cascade(
 
     Raises:
         ValueError: there are no attacks, one has the name "clean", the batch size is below 1, eps has another
-            shape, an attack refuses the largest eps, or `check_examples` refuses ``x`` and ``y``.
+            shape, ``among`` is no mask of the examples, an attack refuses the largest eps, or `check_examples`
+            refuses ``x`` and ``y``.
     """
     if batch_size is None:
         batch_size = 32 if jax.default_backend() == "cpu" else 512
@@ -96,7 +97,7 @@ def cascade(
         return jax.lax.map(lambda rows: right(z[rows], rows), members).reshape(-1)[: x.shape[0]] & valid
 
     after = {"clean": all_right(x)}
-    spared = jnp.zeros_like(valid) if among is None else after["clean"] & ~among
+    spared = jnp.zeros_like(valid) if among is None else after["clean"] & ~_rows(among, y)
     adversarial, left = x, after["clean"] & ~spared
     for i, (name, family) in enumerate(attacks.items()):
 
@@ -110,6 +111,15 @@ def cascade(
         adversarial, left = jax.lax.fori_loop(0, starts, again, (adversarial, left))
         after[name] = left | spared
     return Cascade(adversarial, left | spared, after)
+
+
+def _rows(among: Array, y: Array) -> Array:
+    if jnp.shape(among) != y.shape or jnp.asarray(among).dtype != jnp.bool_:
+        raise check.InputError(
+            f"among must be bools [{y.shape[0]}], one for each example, got shape {jnp.shape(among)} and "
+            f"dtype {jnp.asarray(among).dtype}; give a mask, not numbers."
+        )
+    return jnp.asarray(among)
 
 
 def check_families(eps: Any, attacks: Mapping[str, Family]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.robust.attack import LogitsFn, check_examples
 from lrn.types import Array
 
@@ -30,9 +31,13 @@ def first_order(logits_fn: LogitsFn, x: Array, z: Array, y: Array) -> tuple[Arra
         d(z) - d(x) and grad d(x) . (z - x), each [batch].
 
     Raises:
-        ValueError: `check_examples` refuses ``x`` and ``y``.
+        ValueError: `check_examples` refuses ``x`` and ``y``, or ``z`` has another shape.
     """
     x, y = check_examples(logits_fn, x, y)
+    if jnp.shape(z) != x.shape:
+        raise check.InputError(
+            f"z must have the shape of x, {x.shape}, got {jnp.shape(z)}; give one for each."
+        )
     logits = logits_fn(z)
     true = jax.nn.one_hot(y, logits.shape[1], dtype=bool)
     other = jnp.argmax(jnp.where(true, -jnp.inf, logits), axis=1)
@@ -63,4 +68,5 @@ def departure(logits_fn: LogitsFn, x: Array, z: Array, y: Array) -> Array:
     change, foretold = first_order(logits_fn, x, z, y)
     whole = jnp.sum(jnp.abs(change))
     missed = jnp.sum(jnp.abs(change - foretold))
-    return jnp.where(whole > 0, missed / jnp.where(whole > 0, whole, 1), 0)
+    share = missed / jnp.where(whole == 0, 1, whole)  # NaN where a logit is NaN
+    return jnp.where(whole == 0, 0, share)

@@ -13,8 +13,7 @@ from scipy.optimize import linprog
 from sklearn.tree import DecisionTreeClassifier
 
 from lrn.check import InputError
-from lrn.fair import constraints
-from lrn.fair import exponentiated_gradient as reduction
+from lrn.fair import constraints, reduction_game
 from lrn.fair.exponentiated_gradient import (
     ReductionConfig,
     expected_decision,
@@ -199,10 +198,10 @@ def test_the_rate_shrinks_where_the_gap_stalls():
     _, y, group = data(50, 3, 2, 8)
     mass = constraints.cell_mass(jnp.asarray(y), jnp.asarray(group), jnp.ones(50), 2)
     config = ReductionConfig()
-    game = reduction._start(constraints.parity("demographic_parity", mass), config, 1)
+    game = reduction_game.start(constraints.parity("demographic_parity", mass), config, 1)
     rates = []
     for i, gap in enumerate([1.0] * 14 + [0.7] * 14):
-        game = reduction._slower(game._replace(round=np.int32(i), average_gap=np.float32(gap)))
+        game = reduction_game.slower(game._replace(round=np.int32(i), average_gap=np.float32(gap)))
         rates.append(float(game.eta) / (config.eta0 * config.eps))
     np.testing.assert_allclose(rates, [1.0] * 13 + [0.8] * 15, rtol=1e-6)
     assert game.checked == 21
@@ -263,7 +262,7 @@ def test_grid_search():
 def test_bad_input():
     x, y, group = data(50, 3, 2, 8)
     config = ReductionConfig(rounds=2)
-    with pytest.raises(InputError, match="group must lie in 0 to 1"):
+    with pytest.raises(InputError, match="group must lie between 0 and 1"):
         exponentiated_gradient(MODEL, x, y, group + 1, 2, config)
     with pytest.raises(InputError, match="must be 0 or 1"):
         exponentiated_gradient(MODEL, x, 2 * y, group, 2, config)

@@ -11,7 +11,7 @@ import pytest
 import run_folders
 
 from lrn import check
-from lrn.report import Claim, publish, read_claims
+from lrn.report import Claim, publish, published, read_claims
 from lrn.study import discover, literals, source
 
 ROOT = Path(__file__).parents[2]
@@ -140,8 +140,8 @@ def test_counts_by_section_and_facts_of_each_run(docs):
         "| I2 | [area.open](area.md#i2-areaopen) | quick | 10 | 1 min 13 s | 3101e10f0c0f | exploratory |"
         in facts
     )
-    assert list(publish.published(docs)) == ["area.first", "area.open"]
-    assert publish.published(docs)["area.first"]["study_sha256"] == "1" * 64
+    assert list(published.published(docs)) == ["area.first", "area.open"]
+    assert published.published(docs)["area.first"]["study_sha256"] == "1" * 64
 
 
 def test_an_area_shows_answer_regimes_and_figure(docs):
@@ -194,7 +194,7 @@ def test_bad_input(tmp_path):
     with pytest.raises(check.InputError, match="two claims of one study"):
         read_claims(tmp_path / "claims.json")
     with pytest.raises(check.InputError, match="holds no published results"):
-        publish.published(tmp_path)
+        published.published(tmp_path)
 
 
 def test_a_result_is_old_when_what_trains_changed_and_not_when_the_figure_did(tmp_path):
@@ -205,17 +205,17 @@ def test_a_result_is_old_when_what_trains_changed_and_not_when_the_figure_did(tm
     run_folders.write(tmp_path / "runs", "area.first", study_sha256=source.read(study).sha256)
     publish.publish(MADE, tmp_path / "runs", tmp_path / "docs")
     studies = {"area.first": study}
-    assert publish.outdated(tmp_path / "docs", studies) == []
+    assert published.outdated(tmp_path / "docs", studies) == []
     study.write_text(text.replace("return 1", "return 2").replace("A title", "Another title"))
-    assert publish.outdated(tmp_path / "docs", studies) == []
+    assert published.outdated(tmp_path / "docs", studies) == []
     study.write_text(text.replace("pass", "return"))
-    (said,) = publish.outdated(tmp_path / "docs", studies)
+    (said,) = published.outdated(tmp_path / "docs", studies)
     assert "area.first was changed after its published run; run it again (python -m experiments run" in said
     assert "--preset quick), then python -m experiments publish" in said
-    (said,) = publish.outdated(tmp_path / "docs", {})
+    (said,) = published.outdated(tmp_path / "docs", {})
     assert "area.first is gone" in said
 
 
 def test_the_published_results_are_those_of_the_studies_as_they_are():
-    old = publish.outdated(DOCS, discover.find())
+    old = published.outdated(DOCS, discover.find())
     assert not old, "docs/results is older than its studies: " + " ".join(old)

@@ -171,6 +171,9 @@ def test_bad_input_is_one_sentence():
         jax.jit(lambda x: robustness_curve(jax.random.key(0), network, x, Y[:N], radii, WEAK))(SMALL["x"])
     with pytest.raises(check.InputError, match="eps must be a finite number, 0 or more"):
         cascade(jax.random.key(0), network, **SMALL, eps=-0.1, attacks=WEAK)
+    for among in (np.arange(N), np.ones(3, bool)):
+        with pytest.raises(check.InputError, match="among must be bools"):
+            cascade(jax.random.key(0), network, **SMALL, eps=0.1, attacks=WEAK, among=jnp.asarray(among))
     with pytest.raises(check.InputError, match="one for each of 41 examples"):
         cascade(jax.random.key(0), network, **SMALL, eps=np.full(3, 0.1), attacks=WEAK)
     with pytest.raises(check.InputError, match="divide an eps on the"):

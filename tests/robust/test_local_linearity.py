@@ -52,3 +52,10 @@ def test_a_vanished_gradient_departs_wholly_and_no_change_not_at_all(points):
     sharp = lambda a: linear(jnp.round(a * 4))  # noqa: E731
     np.testing.assert_allclose(departure(sharp, x, z, y), 1.0)
     assert float(departure(linear, x, x, y)) == 0.0
+
+
+def test_a_broken_network_is_not_linear_and_shapes_must_agree(points):
+    x, z, y = points
+    assert np.isnan(float(jax.jit(lambda: departure(lambda a: linear(a) * jnp.nan, x, z, y))()))
+    with pytest.raises(ValueError, match="z must have the shape of x"):
+        first_order(linear, x, z[:1], y)
