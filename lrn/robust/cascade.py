@@ -73,8 +73,8 @@ def cascade(
 
     Raises:
         ValueError: there are no attacks, one has the name "clean", the batch size is below 1, eps has another
-            shape, ``among`` is no mask of the examples, an attack refuses the largest eps, or `check_examples`
-            refuses ``x`` and ``y``.
+            shape, ``among`` is no mask of the examples, an attack refuses the largest eps, or
+            `check_examples` refuses ``x`` and ``y``.
     """
     if batch_size is None:
         batch_size = 32 if jax.default_backend() == "cpu" else 512
