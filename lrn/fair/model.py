@@ -23,8 +23,8 @@ Fit = Callable[..., Predict]
 
 
 def decide(score: Array) -> Array:
-    """The label of a score: 1 above one half, else 0; floats of the score's shape."""
-    return (score > 0.5).astype(score.dtype)
+    """The label of a score: 1 above one half, else 0, and NaN for NaN; floats of the score's shape."""
+    return jnp.where(jnp.isnan(score), score, (score > 0.5).astype(score.dtype))
 
 
 def from_sklearn(make: Callable[[], Any]) -> Fit:

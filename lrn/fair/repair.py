@@ -77,7 +77,7 @@ def repaired(fitted: Repair, x: Any, group: Any, amount: ArrayLike = 1.0) -> Arr
         x: features [n, dim]. group: integers [n]. amount: in [0, 1]; 0 changes nothing. May be swept.
 
     Raises:
-        InputError: an argument is wrong.
+        InputError: an argument is wrong. (Under jit the row of an unknown group is NaN.)
     """
     check.between("amount", amount, 0, 1)
     x = arguments.features("x", x)
@@ -97,4 +97,5 @@ def repaired(fitted: Repair, x: Any, group: Any, amount: ArrayLike = 1.0) -> Arr
     columns = jax.vmap(one, in_axes=(0, 0, 1), out_axes=1)
     every = jax.vmap(columns, in_axes=(0, None, None))(fitted.quantiles, fitted.target, x)
     goal = jnp.take_along_axis(every, group[None, :, None], axis=0)[0]
-    return (1 - amount) * x + amount * goal
+    known = (group >= 0) & (group < groups)
+    return jnp.where(known[:, None], (1 - amount) * x + amount * goal, jnp.nan)

@@ -135,17 +135,30 @@ def fit_thresholds(
 
 
 def expected_decision(rule: ThresholdRule, score: Any, group: Any) -> Array:
-    """The chance of decision 1, [n], for scores [n] and groups [n]."""
+    """The chance of decision 1, [n], for scores [n] and groups [n].
+
+    Raises:
+        InputError: an argument is wrong. (Under jit the row of an unknown group or score is NaN.)
+    """
     score = _scores(score).astype(rule.high.dtype)
-    group = arguments.groups(group, score.shape[0], rule.high.shape[0])
+    groups = rule.high.shape[0]
+    group = arguments.groups(group, score.shape[0], groups)
     high, low, p_high, ignore = (value[group] for value in rule[:4])
     kept = p_high * (score > high) + (1 - p_high) * (score > low)
-    return ignore * rule.constant + (1 - ignore) * kept
+    chance = ignore * rule.constant + (1 - ignore) * kept
+    known = (group >= 0) & (group < groups) & ~jnp.isnan(score)
+    return jnp.where(known, chance, jnp.nan)
 
 
 def draw_decision(key: Key, rule: ThresholdRule, score: Any, group: Any) -> Array:
-    """A draw of the decisions, int32 0 or 1 [n], for scores [n] and groups [n]."""
-    return jax.random.bernoulli(key, expected_decision(rule, score, group)).astype(jnp.int32)
+    """A draw of the decisions, int32 0 or 1 [n], for scores [n] and groups [n].
+
+    Raises:
+        InputError: an argument is wrong. (Under jit the decision is -1 for the row of an unknown group or
+            score, and wherever the rule is NaN.)
+    """
+    chance = expected_decision(rule, score, group)
+    return jnp.where(jnp.isnan(chance), -1, jax.random.bernoulli(key, chance).astype(jnp.int32))
 
 
 def _curve(

@@ -23,7 +23,7 @@ from lrn.fair.exponentiated_gradient import (
 from lrn.fair.grid_search import grid_search, multiplier_grid
 from lrn.fair.logistic import LogisticConfig, logistic
 from lrn.fair.mixture_game import best_mixture
-from lrn.fair.model import from_sklearn
+from lrn.fair.model import decide, from_sklearn
 from tests.fair.references.peer_data import SETS, data, named
 
 PEERS = ("demographic_parity", "equalized_odds", "true_positive_rate_parity", "error_rate_parity")
@@ -277,3 +277,7 @@ def test_bad_input():
     hidden = jax.jit(lambda y: exponentiated_gradient(MODEL, x, y, group, 2, config))(2 * y)
     assert np.isnan(hidden.error)
     assert np.isnan(hidden.q).all()
+
+
+def test_a_broken_score_is_no_decision():
+    np.testing.assert_array_equal(decide(np.array([0.2, 0.5, 0.7, np.nan])), [0, 0, 1, np.nan])

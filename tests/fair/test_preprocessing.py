@@ -105,3 +105,11 @@ def test_bad_input():
         fit_repair(np.eye(3), np.array([0, 1, 1]), 3)
     with pytest.raises(InputError, match="fitted to 3 features"):
         repaired(fit_repair(np.eye(3), np.array([0, 1, 1]), 2), np.ones((2, 2)), np.array([0, 1]))
+
+
+def test_an_unknown_group_is_not_repaired_as_another_under_jit():
+    x, group = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32), np.arange(12) % 2
+    fitted = fit_repair(x, group, 2, levels=25)
+    for unknown in (-1, 2):
+        found = jax.jit(lambda g: repaired(fitted, x, g))(np.where(np.arange(12) == 5, unknown, group))
+        assert np.flatnonzero(np.isnan(np.asarray(found)).any(1)).tolist() == [5]

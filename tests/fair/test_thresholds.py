@@ -241,3 +241,19 @@ def test_bad_input():
     hidden = jax.jit(lambda y: fit_thresholds(score, y, group, 2))(y * (group == 0))
     assert np.isnan(hidden.high).all()
     assert np.isnan(expected_decision(hidden, score, group)).all()
+
+
+def test_an_unknown_group_gets_no_decision_under_jit():
+    score, y, group = np.linspace(0, 1, 20, dtype=np.float32), np.arange(20) % 3 > 0, np.arange(20) % 2
+    rule = fit_thresholds(score, y.astype(int), group, 2)
+    for unknown in (-1, 2):
+        hidden = np.where(np.arange(20) == 3, unknown, group)
+        chance = np.asarray(jax.jit(lambda g: expected_decision(rule, score, g))(hidden))
+        drawn = np.asarray(jax.jit(lambda g: draw_decision(jax.random.key(0), rule, score, g))(hidden))
+        assert np.flatnonzero(np.isnan(chance)).tolist() == [3]
+        assert np.flatnonzero(drawn == -1).tolist() == [3]
+        with pytest.raises(InputError, match="group must lie between 0 and 1"):
+            expected_decision(rule, score, hidden)
+    missing = np.where(np.arange(20) == 7, np.nan, score)
+    chance = np.asarray(jax.jit(lambda s: expected_decision(rule, s, group))(missing))
+    assert np.flatnonzero(np.isnan(chance)).tolist() == [7]
