@@ -280,4 +280,4 @@ def test_bad_input():
 
 
 def test_a_broken_score_is_no_decision():
-    np.testing.assert_array_equal(decide(np.array([0.2, 0.5, 0.7, np.nan])), [0, 0, 1, np.nan])
+    np.testing.assert_array_equal(decide(jnp.array([0.2, 0.5, 0.7, np.nan])), [0, 0, 1, np.nan])
