@@ -14,12 +14,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.fair import arguments
+from lrn.fair import arguments, roc
 from lrn.types import Array, Key
 
-OBJECTIVES = ("accuracy", "balanced_accuracy", "selection_rate", "true_positive_rate", "true_negative_rate")
+OBJECTIVES = (
+    "accuracy",
+    "balanced_accuracy",
+    "selection_rate",
+    "true_positive_rate",
+    "true_negative_rate",
+    "overall_balanced_accuracy",
+)
 # name -> the rate that is equal in all groups
 _RATES = {
     "demographic_parity": "selection_rate",
@@ -39,7 +47,8 @@ class ThresholdRule(NamedTuple):
 
     high, low, p_high, ignore: [groups]. constant: a scalar.
     rate: the constrained rate that all groups share on the training data (equalized odds: the false-positive
-        rate). objective: the objective on the training data; for accuracy and the like in [0, 1].
+        rate), or under a bound each group's rate [groups].
+    objective: the objective on the training data; for accuracy and the like in [0, 1].
     """
 
     high: Array
@@ -49,16 +58,6 @@ class ThresholdRule(NamedTuple):
     constant: Array
     rate: Array
     objective: Array
-
-
-class _Curve(NamedTuple):
-    """A group's thresholds from the highest to the lowest, [points], in the order of rising x."""
-
-    x: Array
-    y: Array
-    left: Array  # the hull's vertex at or before each point, an index
-    right: Array  # the hull's vertex at or after each point
-    threshold: Array
 
 
 def fit_thresholds(
@@ -75,7 +74,8 @@ def fit_thresholds(
     """The thresholds with the best objective under the constraint; jit and vmap safe.
 
     The objective is the mean over groups, weighted by their share of the weight, as in fairlearn; under
-    equalized odds it is that of the whole data. With a tie the lowest rate is taken.
+    equalized odds it is that of the whole data. "overall_balanced_accuracy" is the balanced accuracy of all
+    rows together. With a tie the lowest rate is taken.
 
     Args:
         score: scores [n]; a higher score speaks for label 1.
@@ -93,22 +93,9 @@ def fit_thresholds(
     odds = constraint == "equalized_odds"
     check.choice("objective", objective, OBJECTIVES[:2] if odds else OBJECTIVES)
     check.integer("grid", grid, 0)
-    score = _scores(score)
-    y = arguments.labels("y", y, score.shape[0]).astype(score.dtype)
-    group = arguments.groups(group, score.shape[0], groups)
-    weights = arguments.weights(weights, score.shape[0]).astype(score.dtype)
-    weights = arguments.nan_unless_valid(weights, y, group, groups)
-    cells = jax.ops.segment_sum(weights, y.astype(jnp.int32) * groups + group, 2 * groups).reshape(2, groups)
-    arguments.both_labels(cells)
-    arguments.no_empty_group(cells)
-    x_name, y_name = (
-        ("false_positive_rate", "true_positive_rate") if odds else (_RATES[constraint], objective)
-    )
-
-    order = jnp.argsort(-score, stable=True)
-    sorted_rows = score[order], y[order], group[order], weights[order]
-    curves = jax.vmap(lambda g: _curve(*sorted_rows, g, x_name, y_name))(jnp.arange(groups))
-    rates = jnp.linspace(0, 1, grid + 1, dtype=score.dtype) if grid else _vertices(curves)
+    names = ("false_positive_rate", "true_positive_rate") if odds else (_RATES[constraint], objective)
+    curves, cells = roc.curves(score, y, group, groups, weights, *names)
+    rates = jnp.linspace(0, 1, grid + 1, dtype=cells.dtype) if grid else roc.vertices(curves)
     mass = jnp.sum(cells, axis=0) / jnp.sum(cells)
 
     def value(heights: Array, at: Array) -> Array:
@@ -117,21 +104,73 @@ def fit_thresholds(
         share = jnp.sum(cells, axis=1) / jnp.sum(cells) if objective == "accuracy" else jnp.full(2, 0.5)
         return share[1] * jnp.min(heights, axis=0) + share[0] * (1 - at)
 
-    heights = _heights(curves, rates)
+    heights = roc.heights_at(curves, rates)
     values = value(heights, rates)
     if odds and not grid:
-        rates = jnp.concatenate([rates, _crossings(rates, heights, jnp.argmax(values))])
-        heights = _heights(curves, rates)
+        rates = jnp.concatenate([rates, roc.crossings(rates, heights, jnp.argmax(values))])
+        heights = roc.heights_at(curves, rates)
         values = value(heights, rates)
     slack = 8 * jnp.finfo(values.dtype).eps
     at = jnp.min(jnp.where(values >= jnp.max(values) - slack, rates, jnp.inf))
-    rule = jax.vmap(lambda curve: _between(curve, at))(curves)
-    height = _heights(curves, at[None])[:, 0]
+    rule = jax.vmap(lambda curve: roc.between(curve, at))(curves)
+    height = roc.heights_at(curves, at[None])[:, 0]
     above = height - jnp.min(height)
     ignore = jnp.where(odds & (height > at), above / jnp.where(height > at, height - at, 1), 0)
     found = ThresholdRule(*rule, ignore, at, at, jnp.max(values))
+    return _nan_unless_whole(found, cells)
+
+
+def fit_bounded_thresholds(
+    score: Any,
+    y: Any,
+    group: Any,
+    groups: int,
+    bound: ArrayLike,
+    constraint: str = "demographic_parity",
+    objective: str = "accuracy",
+    *,
+    weights: Any = None,
+) -> ThresholdRule:
+    """The thresholds with the best objective among those whose rates differ by at most ``bound``; exact.
+
+    A bound of 0 is `fit_thresholds`, a bound of 1 no constraint, and the bounds between give the whole front
+    of what thresholds by group can reach. Each group's height is concave in its rate, so in a window of rates
+    the best rate is the one that lies next to the group's own peak; the best window starts, or ends, at a
+    vertex of a hull.
+
+    Args:
+        bound: the largest difference of the constrained rate between two groups, in [0, 1]; may be swept.
+        score, y, group, groups, constraint, objective, weights: as for `fit_thresholds`; any constraint but
+            equalized odds.
+
+    Returns:
+        The rule; ``rate`` has a rate for each group, [groups].
+
+    Raises:
+        InputError: an argument is wrong, or a group lacks one of the labels. (Under jit the rule is NaN.)
+    """
+    check.choice("constraint", constraint, tuple(_RATES))
+    check.choice("objective", objective, OBJECTIVES)
+    check.between("bound", bound, 0, 1)
+    curves, cells = roc.curves(score, y, group, groups, weights, _RATES[constraint], objective)
+    width = jnp.where((jnp.asarray(bound) >= 0) & (jnp.asarray(bound) <= 1), bound, jnp.nan)
+    mass = jnp.sum(cells, axis=0) / jnp.sum(cells)
+    ends = roc.vertices(curves)
+    starts = jnp.concatenate([ends, jnp.maximum(ends - width, 0)])
+    peak = jax.vmap(lambda curve: curve.x[curve.left[jnp.argmax(curve.y[curve.left])]])(curves)
+    rates = jnp.clip(peak[:, None], starts[None], starts[None] + width)  # [groups, starts]
+    values = jnp.sum(mass[:, None] * jax.vmap(roc.height)(curves, rates), axis=0)
+    slack = 8 * jnp.finfo(values.dtype).eps
+    at = jnp.argmin(jnp.where(values >= jnp.max(values) - slack, starts, jnp.inf))
+    rule = jax.vmap(roc.between)(curves, rates[:, at])
+    zeros = jnp.zeros(groups, values.dtype)
+    found = ThresholdRule(*rule, zeros, zeros[0], rates[:, at], jnp.max(values))
+    return _nan_unless_whole(found, jnp.where(jnp.isnan(width), jnp.nan, cells))
+
+
+def _nan_unless_whole(rule: ThresholdRule, cells: Array) -> ThresholdRule:
     whole = jnp.all(cells > 0)
-    return jax.tree.map(lambda leaf: jnp.where(whole, leaf, jnp.nan), found)
+    return jax.tree.map(lambda leaf: jnp.where(whole, leaf, jnp.nan), rule)
 
 
 def expected_decision(rule: ThresholdRule, score: Any, group: Any) -> Array:
@@ -140,7 +179,7 @@ def expected_decision(rule: ThresholdRule, score: Any, group: Any) -> Array:
     Raises:
         InputError: an argument is wrong. (Under jit the row of an unknown group or score is NaN.)
     """
-    score = _scores(score).astype(rule.high.dtype)
+    score = roc.scores(score).astype(rule.high.dtype)
     groups = rule.high.shape[0]
     group = arguments.groups(group, score.shape[0], groups)
     high, low, p_high, ignore = (value[group] for value in rule[:4])
@@ -159,138 +198,3 @@ def draw_decision(key: Key, rule: ThresholdRule, score: Any, group: Any) -> Arra
     """
     chance = expected_decision(rule, score, group)
     return jnp.where(jnp.isnan(chance), -1, jax.random.bernoulli(key, chance).astype(jnp.int32))
-
-
-def _curve(
-    score: Array, y: Array, group: Array, weights: Array, this: Array, x_name: str, y_name: str
-) -> _Curve:
-    own = weights * (group == this)
-    true, false = _running_sum(own * y), _running_sum(own * (1 - y))
-    # A threshold lies between different scores, so a point counts at the last of equal scores only.
-    last = jnp.concatenate([jnp.ones(1, bool), score[1:] != score[:-1], jnp.ones(1, bool)])
-    positives, negatives = true[-1], false[-1]
-    tpr, fpr = true / positives, false / negatives
-    measures = {
-        "selection_rate": (true + false) / (positives + negatives),
-        "true_positive_rate": tpr,
-        "false_positive_rate": fpr,
-        "true_negative_rate": 1 - fpr,
-        "false_negative_rate": 1 - tpr,
-        "accuracy": (true + negatives - false) / (positives + negatives),
-        "balanced_accuracy": (tpr + 1 - fpr) / 2,
-    }
-    threshold = _midpoints(score, own > 0)
-    x, height = measures[x_name], measures[y_name]
-    if x_name in ("true_negative_rate", "false_negative_rate"):
-        x, height, threshold, last = (value[::-1] for value in (x, height, threshold, last))
-    return _Curve(x, height, *_hull(x, height, last), threshold)
-
-
-def _running_sum(values: Array) -> Array:
-    """Sums of the first 0, 1, ... values, [n + 1]; never falling, in spite of rounding."""
-    return jax.lax.cummax(jnp.concatenate([jnp.zeros(1, values.dtype), jnp.cumsum(values)]))
-
-
-def _midpoints(score: Array, own: Array) -> Array:
-    """The threshold after each number of rows, [n + 1]: halfway between the group's scores on both sides."""
-    above = jnp.concatenate([jnp.full(1, jnp.inf), jax.lax.cummin(jnp.where(own, score, jnp.inf))])
-    below = jax.lax.cummax(jnp.where(own, score, -jnp.inf)[::-1])[::-1]
-    below = jnp.concatenate([below, jnp.full(1, -jnp.inf)])
-    middle = above / 2 + below / 2
-    return jnp.where(jnp.isinf(above), jnp.inf, jnp.where(jnp.isinf(below), -jnp.inf, middle)).astype(
-        score.dtype
-    )
-
-
-def _hull(x: Array, y: Array, usable: Array) -> tuple[Array, Array]:
-    """The vertices of the upper hull before and after each point, [points], for sorted x; by quickhull.
-
-    Each round adds, in every stretch between two vertices, the point farthest above the chord.
-    """
-    size = x.shape[0]
-    index = jnp.arange(size)
-    eps = jnp.finfo(x.dtype).eps
-    # Compilers may round x and x[0] differently, so equal ends are equal up to rounding. Of the equal ends
-    # the inner one is better in the rate that neither axis shows.
-    at_start, at_end = x <= x[0] + 4 * eps, x >= x[-1] - 4 * eps
-    first = size - 1 - jnp.argmax(jnp.where(usable & at_start, y, -jnp.inf)[::-1])
-    last = jnp.argmax(jnp.where(usable & at_end, y, -jnp.inf))
-    inner = usable & ~at_start & ~at_end
-
-    def neighbors(vertex: Array) -> tuple[Array, Array]:
-        left = jax.lax.cummax(jnp.where(vertex, index, -1))
-        right = jax.lax.cummin(jnp.where(vertex, index, size)[::-1])[::-1]
-        return jnp.where(left < 0, first, left), jnp.where(right >= size, last, right)
-
-    def advance(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        vertex, _ = carry
-        left, right = neighbors(vertex)
-        run, rise = x[right] - x[left], y[right] - y[left]
-        height = (y - y[left]) * run - rise * (x - x[left])
-        rounding = 4 * eps * (run + jnp.abs(rise))
-        height = jnp.where(inner & ~vertex & (height > rounding), height, -jnp.inf)
-        highest = jax.ops.segment_max(height, left, size)
-        is_highest = jnp.isfinite(height) & (height >= highest[left])
-        chosen = jax.ops.segment_min(jnp.where(is_highest, index, size), left, size)
-        added = is_highest & (index == chosen[left])
-        return vertex | added, jnp.any(added)
-
-    start = (index == first) | (index == last)
-    vertex, _ = jax.lax.while_loop(lambda carry: carry[1], advance, (start, jnp.asarray(True)))
-    return neighbors(vertex)
-
-
-def _vertices(curves: _Curve) -> Array:
-    """The rates of all vertices of all groups, in rising order; other entries repeat a vertex."""
-    return jnp.sort(jnp.take_along_axis(curves.x, curves.left, axis=1).reshape(-1))
-
-
-def _segment(curve: _Curve, at: Array) -> tuple[Array, Array, Array]:
-    """The vertices on both sides of rates of any shape, and the share of the left one."""
-    place = jnp.clip(jnp.searchsorted(curve.x, at, side="right") - 1, 0, curve.x.shape[0] - 1)
-    left = curve.left[place]
-    next_place = jnp.minimum(place + 1, curve.x.shape[0] - 1)
-    right = jnp.where(at > curve.x[left], curve.right[next_place], left)
-    run = curve.x[right] - curve.x[left]
-    share = jnp.where(run > 0, (curve.x[right] - at) / jnp.where(run > 0, run, 1), 1)
-    return left, right, jnp.clip(share, 0, 1)
-
-
-def _heights(curves: _Curve, at: Array) -> Array:
-    """The hulls' heights at rates [m], [groups, m]."""
-
-    def one(curve: _Curve) -> Array:
-        left, right, share = _segment(curve, at)
-        return share * curve.y[left] + (1 - share) * curve.y[right]
-
-    return jax.vmap(one)(curves)
-
-
-def _between(curve: _Curve, at: Array) -> tuple[Array, Array, Array]:
-    """The two thresholds of a rate, and the chance of the first."""
-    left, right, share = _segment(curve, at)
-    return curve.threshold[left], curve.threshold[right], share
-
-
-def _crossings(rates: Array, heights: Array, best: Array) -> Array:
-    """The rates where two hulls cross, in the stretches beside the best vertex: the optimum may lie there."""
-    found = []
-    at = rates[best]
-    low = jnp.max(jnp.where(rates < at, rates, -jnp.inf))
-    high = jnp.min(jnp.where(rates > at, rates, jnp.inf))
-    for a, b in ((low, at), (at, high)):
-        first = heights[:, jnp.argmax(rates == a)]
-        second = heights[:, jnp.argmax(rates == b)]
-        gap = first[:, None] - first[None]
-        change = gap - (second[:, None] - second[None])
-        share = jnp.where(change != 0, gap / jnp.where(change != 0, change, 1), 0)
-        crosses = (share > 0) & (share < 1) & jnp.isfinite(a) & jnp.isfinite(b)
-        found.append(jnp.where(crosses, a + share * (b - a), at).reshape(-1))
-    return jnp.concatenate(found)
-
-
-def _scores(score: Any) -> Array:
-    score = jnp.asarray(score)
-    if score.ndim != 1 or score.size == 0:
-        raise check.InputError(f"score must have shape [n], n at least 1, got {score.shape}; give one a row.")
-    return arguments.floats("score", score, score.shape[0])

@@ -1,0 +1,77 @@
+"""Frames in, frames out: the figures are those of the arrays, and what is wrong is said in one sentence."""
+
+import numpy as np
+import pytest
+
+from lrn.check import InputError
+from lrn.fair.by_group import rates_by_group
+from lrn.fair.frames import audit, front_frame, table
+from lrn.fair.front import fairness_front, overall_accuracy
+from lrn.fair.logistic import logistic
+from lrn.fair.methods import unconstrained
+
+pd = pytest.importorskip("pandas")
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    found = pd.DataFrame(
+        {
+            "age": rng.integers(18, 70, 200),
+            "city": rng.choice(["a", "b"], 200),
+            "sex": rng.choice(["f", "m"], 200),
+            "race": rng.choice(["x", "y", "z"], 200),
+            "paid": rng.choice(["yes", "no"], 200),
+            "given": rng.choice(["yes", "no"], 200),
+        }
+    )
+    found.loc[(found.sex == "f") & (found.race == "z"), "race"] = "y"  # an empty intersection
+    return found
+
+
+def test_an_audit_is_that_of_the_arrays(frame):
+    found = audit(frame, "paid", "given", ["sex", "race"], favorable="yes")
+    assert list(found.columns[:5]) == ["sex", "race", "metric", "rate", "trials"]
+    assert len(found) == 4 * 6
+    y, d = (frame[c].eq("yes").to_numpy().astype(float) for c in ("paid", "given"))
+    codes = frame.sex.eq("m").to_numpy().astype(int), frame.race.map({"x": 0, "y": 1, "z": 2}).to_numpy()
+    direct = rates_by_group("true_positive_rate", y, d, codes, (2, 3))
+    own = found[found.metric == "true_positive_rate"]
+    np.testing.assert_allclose(own["rate"], np.ravel(direct.rate))
+    np.testing.assert_allclose(own["joint_high"], np.ravel(direct.joint_high))
+    empty = found[(found.sex == "f") & (found.race == "z")]
+    assert empty["rate"].isna().all()
+    one = found[(found.sex == "m") & (found.race == "x") & (found.metric == "selection_rate")]
+    inside = frame[(frame.sex == "m") & (frame.race == "x")]
+    assert float(one["rate"].iloc[0]) == pytest.approx((inside.given == "yes").mean())
+
+
+def test_a_table_trains_and_a_front_is_a_frame(frame):
+    found = table(frame, "paid", "sex", favorable="yes")
+    assert found.groups == ("f", "m")
+    assert found.names == ("age", "city=a", "city=b", "race=x", "race=y", "race=z", "given=no", "given=yes")
+    front = fairness_front(unconstrained(logistic()), found.people, 2, [1.0], (0, 1))
+    shown = front_frame(front)
+    np.testing.assert_allclose(shown["test_accuracy"], np.ravel(overall_accuracy(front.test)))
+    assert list(shown["seed"]) == [0, 1]
+
+
+def test_what_is_wrong_is_said(frame):
+    with pytest.raises(InputError, match="no column 'sexx'; did you mean sex"):
+        audit(frame, "paid", "given", "sexx", favorable="yes")
+    with pytest.raises(InputError, match="favorable=1"):
+        audit(frame, "paid", "given", "sex")
+    with pytest.raises(InputError, match="two values"):
+        audit(frame.assign(paid=frame.race), "paid", "given", "sex", favorable="x")
+    lacking = frame.assign(paid=frame.paid.where(frame.index > 3))
+    with pytest.raises(InputError, match="'paid' is missing in 4 of 200"):
+        audit(lacking, "paid", "given", "sex", favorable="yes")
+    with pytest.raises(InputError, match="'age' is missing"):
+        table(frame.assign(age=np.nan), "paid", "sex", favorable="yes")
+    one = frame.assign(sex=np.where(frame.index == 0, "q", "m"))
+    with pytest.raises(InputError, match="group 'q' has 1 row"):
+        table(one, "paid", "sex", favorable="yes")
+    constant = frame.assign(paid=np.where(frame.sex == "f", "yes", frame.paid))
+    with pytest.raises(InputError, match="group 'f' has labels of class 1 only"):
+        table(constant, "paid", "sex", favorable="yes")
