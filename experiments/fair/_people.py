@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from lrn.data.decisions import decisions
 
-MEAN_RATE, APART = 0.2, 2.0  # the share of label 1 in both groups together; the distance of the classes
+MEAN_RATE, APART = 0.2, 2.0  # the share of label 1 among Gaussian people; the distance of the classes
 
 
 class Sample(NamedTuple):
@@ -33,11 +34,11 @@ def gaussian(rng: np.random.Generator, count: int, gap: float) -> Sample:
     return Sample(x, y, y, np.repeat(np.arange(2), count).astype(np.int32))
 
 
-def adult(rng: np.random.Generator, count: int, gap: float) -> Sample:
-    """``count`` women and men of Adult each, whose shares of high incomes differ by ``gap``."""
-    people = decisions("adult")
+def real(name: str, mean: float, rng: np.random.Generator, count: int, gap: float) -> Sample:
+    """``count`` members of each group of a set, whose base rates have this mean and differ by ``gap``."""
+    people = decisions(name)
     rows = []
-    for g, rate in enumerate((MEAN_RATE - gap / 2, MEAN_RATE + gap / 2)):
+    for g, rate in enumerate((mean - gap / 2, mean + gap / 2)):
         high = round(count * rate)
         for label, size in ((1, high), (0, count - high)):
             pool = np.flatnonzero((people.group == g) & (people.y == label))
@@ -46,7 +47,12 @@ def adult(rng: np.random.Generator, count: int, gap: float) -> Sample:
     return Sample(people.x[rows], people.y[rows], people.y[rows], people.group[rows])
 
 
-POPULATIONS = {"Gaussian": gaussian, "Adult": adult}
+# The mean rates are near those of the sets.
+POPULATIONS = {
+    "Gaussian": gaussian,
+    "Adult": functools.partial(real, "adult", MEAN_RATE),
+    "Dutch census": functools.partial(real, "dutch_census", 0.45),
+}
 
 
 def drawn(name: str, seed: int, count: int, gap: float, noise: float, bias: float) -> Sample:

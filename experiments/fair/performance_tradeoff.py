@@ -4,7 +4,8 @@ Claim. Strict fairness constraints cost accuracy, and can harm the minority by o
 
 Design. On four data sets (label 1 is the favorable outcome) methods for demographic parity and for equalized
 odds are trained at bounds from .2 to 0: reductions with and without the group as a feature, and thresholds
-by group; all on logistic regression whose classes weigh the same. Two questions are asked at the strictest bound.
+by group; all on logistic regression whose classes weigh the same. Two questions are asked at the strictest
+bound.
 - Cost: parity by the reduction, which toolkits offer first, has over a point less of balanced accuracy than
   the model without a constraint.
 - Harm: under the constraint that is hardest on the protected group, the group's true-positive rate, the share
@@ -14,10 +15,10 @@ A regime is a data set, and holds where both hold.
 
 Set beforehand. A point is the least change that would matter to a user. A gap alone hides who paid: levels
 are recorded for each group, and the change of each group's true-positive and selection rate says whether
-the groups were leveled up or down. Seeds draw and split the people of one set: intervals speak of that set. Not
-blind: pilots were run on seeds 0 to 3, and published tables show costs in plain accuracy.
-Controls: the strictest bounds are kept on test rows; a bound of 1 is the model without a constraint; without a
-constraint there is a gap to close (gate).
+the groups were leveled up or down. Seeds draw and split the people of one set: intervals speak of that set.
+Not blind: pilots were run on seeds 0 to 3, and published tables show costs in plain accuracy.
+Controls: the strictest bounds are kept on test rows; a bound of 1 is the model without a constraint; without
+a constraint there is a gap to close (gate).
 
     python -m experiments.fair.performance_tradeoff --preset quick
 """
