@@ -1,4 +1,4 @@
-"""``python -m experiments.bench fair_kusner [--splits N] [--json FILE]``: fair prediction of law-school grades.
+"""``python -m experiments.bench fair_kusner [--splits N] [--json FILE]``: fair prediction of law grades.
 
 The experiment of Kusner et al. (2017), section 5, table 1: the root mean squared error of predictions of zfya
 on a fifth of the data, for predictors fitted to the rest. The means over random splits are shown with 95% t
@@ -78,7 +78,9 @@ def main(argv: list[str]) -> int:
         mean = float(np.mean(errors))
         interval = f"{mean:.4f} [{low:.4f}, {high:.4f}]"
         known = PUBLISHED.get(name)
-        cells = [f"{np.mean(found[k][name]):9.4f}" if name in found[k] else f"{'':9}" for k in ("flips", "shift")]
+        cells = [
+            f"{np.mean(found[k][name]):9.4f}" if name in found[k] else f"{'':9}" for k in ("flips", "shift")
+        ]
         print(f"{name:24}{interval:>24}{'' if known is None else f'{known:.3f}':>11}{''.join(cells)}")
         if known is not None and mean > known + 0.015:
             short.append(f"the error of {name} is {mean:.3f}, published {known}")
@@ -151,7 +153,11 @@ def _judged(key: Key, fit: LawFit, train: LawRow, test: LawRow) -> dict[str, dic
         "rmse": {k: jnp.sqrt(jnp.mean(jnp.square(v[0] - test.zfya))) for k, v in here_and_there.items()},
         "flips": {k: _flips(*v) for k, v in here_and_there.items()},
         "shift": {k: jnp.mean(jnp.abs(v[1] - v[0])) for k, v in here_and_there.items()}
-        | {"fair K, abducted anew": jnp.mean(jnp.abs(linear(fits["fair K"], anew) - here_and_there["fair K"][0]))},
+        | {
+            "fair K, abducted anew": jnp.mean(
+                jnp.abs(linear(fits["fair K"], anew) - here_and_there["fair K"][0])
+            )
+        },
     }
 
 

@@ -113,9 +113,7 @@ def importance(
     return Draws(value[:, None], jax.nn.softmax(level, axis=-1)[:, None])
 
 
-def metropolis(
-    key: Key, log_joint: LogJoint, rows: PyTree, config: MetropolisConfig, dim: int = 1
-) -> Draws:
+def metropolis(key: Key, log_joint: LogJoint, rows: PyTree, config: MetropolisConfig, dim: int = 1) -> Draws:
     """The states of Metropolis chains after the burn-in; jit and vmap safe.
 
     Args:

@@ -64,7 +64,7 @@ def linear(model: Linear, x: Any) -> Array:
     x = arguments.features("x", x)
     if x.shape[1] != model.coef.shape[0]:
         raise check.InputError(
-            f"the model was fitted to {model.coef.shape[0]} features, got {x.shape[1]}; give the same columns."
+            f"the model was fitted to {model.coef.shape[0]} features, got {x.shape[1]}; give those columns."
         )
     return logits(model, x)
 

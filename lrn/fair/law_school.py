@@ -151,7 +151,8 @@ def fit_law_school(rows: LawRow, weights: Any = None, config: LawConfig = LawCon
     model = _model(theta)
     sign = jnp.where(model.lsat[1] < 0, -1, 1).astype(share.dtype)
     model = LawModel(*(coef.at[1].multiply(sign) for coef in model[:3]), model.sd)
-    return LawFit(model, -loss, gradient)
+    known = jnp.where(valid & jnp.isfinite(loss), 1, jnp.nan).astype(share.dtype)
+    return jax.tree.map(lambda leaf: leaf * known, LawFit(model, -loss, gradient))
 
 
 def law_scm(model: LawModel, shares: Mapping[str, float], highest: int = 100) -> SCM:

@@ -4,8 +4,8 @@ An additive mechanism is invertible, so its counterfactuals are exact. A discret
 drawn from what is consistent with the observed value, and its counterfactuals depend on how the noise makes
 the value, which no data can show:
 
-- `ordinal` and `binary` compare one uniform noise with the cumulative chances. The coupling is monotone: where
-  the chances move up, no individual moves down.
+- `ordinal` and `binary` compare one uniform noise with the cumulative chances. The coupling is monotone:
+  where the chances move up, no individual moves down.
 - `categorical` adds a Gumbel noise to each logit and takes the largest (Oberst & Sontag 2019). An individual
   changes category only if another one becomes more likely relative to its own.
 """

@@ -82,16 +82,17 @@ def merit_scm(config: MeritConfig) -> SCM:
     """The causal model; every variable but the group and the outcome is additive in its noise."""
     c = config
 
-    def outcome(parents: Values, noise: Array) -> Array:
+    def cut(parents: Values) -> Array:
         level = c.merit_slope * parents["merit"] + c.school_slope * parents["school"]
-        return (level + c.direct * parents["group"] + noise > c.threshold).astype(level.dtype)
+        return c.threshold - level - c.direct * parents["group"]
+
+    def outcome(parents: Values, noise: Array) -> Array:
+        return (noise > cut(parents)).astype(noise.dtype)
 
     def draw(key: Key, parents: Values, value: Array) -> Array:
-        level = c.merit_slope * parents["merit"] + c.school_slope * parents["school"]
-        cut = c.threshold - level - c.direct * parents["group"]
-        inf = jnp.full_like(cut, jnp.inf)
-        low, high = jnp.where(value > 0, cut, -inf), jnp.where(value > 0, inf, cut)
-        return jax.random.truncated_normal(key, low, high, cut.shape, cut.dtype)
+        limit = cut(parents)
+        low, high = jnp.where(value > 0, limit, -jnp.inf), jnp.where(value > 0, jnp.inf, limit)
+        return jax.random.truncated_normal(key, low, high, limit.shape, limit.dtype)
 
     causes = ("group", "merit", "school")
     return scm(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
@@ -102,7 +103,7 @@ def path_specific_effect(
     after = path_specific(model, noise, attribute, a, b, passing)[outcome]
     weight, fine = inputs.weights(weight, len(before), before.dtype)
     change = divide((weight * (after - before)).sum(), weight.sum())
-    return change * divide(fine.astype(before.dtype), fine.astype(before.dtype))
+    return change * jnp.where(fine, 1, jnp.nan).astype(change.dtype)
 
 
 def natural_effects(

@@ -236,7 +236,7 @@ def _constant(name: str, value: Any) -> Mechanism:
         raise check.InputError(f"the value of {name!r} must be a number or [n], got shape {value.shape}.")
     if readable(value) and not np.isfinite(np.asarray(value)).all():
         raise check.InputError(f"the value of {name!r} is not finite; set the variable to a finite number.")
-    value = jnp.where(jnp.isfinite(value), value, jnp.nan)
+    value = value * jnp.where(jnp.isfinite(value), 1, jnp.nan).astype(value.dtype)
     return Mechanism(name, (), lambda parents, noise: value)
 
 

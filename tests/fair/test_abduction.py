@@ -46,6 +46,7 @@ def by_quad():
     """The evidence, mean and standard deviation of `logistic`'s posterior for each row."""
     found = []
     for row in BINARY:
+
         def moment(k, row=row):
             p = lambda u: np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi) * expit((2 * row - 1) * STEEP * u).prod()  # noqa: E731
             return quad(lambda u: u**k * p(u), -9, 9)[0]
@@ -85,7 +86,9 @@ def test_importance_sampling_is_within_its_stated_error(by_quad):
         lambda key: (
             expectation(importance(key, gaussian, X, 4000, 2), lambda u: u[1]),
             expectation(importance(key, with_prior, BINARY, 4000)),
-            expectation(importance(key, with_prior, BINARY, 4000, center=0.3, scale=1.2), lambda u: u[0] ** 2),
+            expectation(
+                importance(key, with_prior, BINARY, 4000, center=0.3, scale=1.2), lambda u: u[0] ** 2
+            ),
         )
     )
     normal, binary, square = run(jax.random.key(0))
@@ -100,8 +103,13 @@ def test_importance_sampling_is_within_its_stated_error(by_quad):
 
 
 def test_an_effective_sample_size_of_equal_and_of_single_weights():
-    flat = jax.jit(lambda key, width: expectation(importance(
-        key, lambda u, row: -(u[0] ** 2) / 2 - (u[0] - row) ** 2 / (2 * width**2), 3 + X[:, 0], 200)))
+    flat = jax.jit(
+        lambda key, width: expectation(
+            importance(
+                key, lambda u, row: -(u[0] ** 2) / 2 - (u[0] - row) ** 2 / (2 * width**2), 3 + X[:, 0], 200
+            )
+        )
+    )
     equal = flat(jax.random.key(1), 1e6)
     np.testing.assert_allclose(equal.ess, 200, rtol=1e-4)
     np.testing.assert_allclose(equal.error, 1 / np.sqrt(200), rtol=0.3)

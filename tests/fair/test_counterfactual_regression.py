@@ -36,7 +36,9 @@ def test_least_squares_is_numpys():
         np.testing.assert_allclose([*model.coef, model.intercept], wanted, atol=1e-10)
         np.testing.assert_allclose(fitted, X @ wanted[:3] + wanted[3], atol=1e-10)
         order = RNG.permutation(N)
-        np.testing.assert_allclose(SQUARES(X[order], Y[order], WEIGHTS[order])[0].coef, wanted[:3], atol=1e-10)
+        np.testing.assert_allclose(
+            SQUARES(X[order], Y[order], WEIGHTS[order])[0].coef, wanted[:3], atol=1e-10
+        )
     # Features of very different scales, and a constant one, in single precision.
     scaled = X * np.array([1e4, 1e-3, 1]) + np.array([1e4, 0, 0])
     scaled[:, 2] = 7

@@ -92,7 +92,7 @@ def test_counterfactual_rows_move_by_the_dials(rows):
         np.testing.assert_allclose(after[name] - before[name], dial * step, atol=2e-6)
     # All effects on the outcome harm group 1, so nobody gains by joining it.
     assert ((after["outcome"] - before["outcome"]) * step <= 0).all()
-    assert (after["outcome"] != before["outcome"]).mean() > 0.2
+    assert (after["outcome"] != before["outcome"]).mean() > 0.15
 
 
 def test_abduction_by_the_model_gives_back_rows_and_counterfactuals(rows):

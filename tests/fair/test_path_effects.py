@@ -1,4 +1,4 @@
-"""Path-specific effects against the path coefficients of a linear model and against nested counterfactuals."""
+"""Path-specific effects against path coefficients of a linear model and against nested counterfactuals."""
 
 import jax
 import numpy as np
