@@ -53,6 +53,7 @@ from lrn.fair.scm import counterfactual
 from lrn.types import Array, Key
 
 PUBLISHED = {"full": 0.873, "unaware": 0.894, "fair K, as published": 0.929, "fair additive": 0.918}
+NAMES = ("full", "unaware", "fair K", "fair K, as published", "fair additive", "mean")
 FAIR = ("fair K", "fair additive", "mean")
 
 
@@ -73,7 +74,8 @@ def main(argv: list[str]) -> int:
     found = measure(args.splits)
     print(f"{'':24}{'RMSE':>24}{'published':>11}{'flips':>9}{'shift':>9}")
     short = []
-    for name, errors in found["rmse"].items():
+    for name in NAMES:
+        errors = found["rmse"][name]
         _, low, high = stats.t_interval(errors)
         mean = float(np.mean(errors))
         interval = f"{mean:.4f} [{low:.4f}, {high:.4f}]"

@@ -7,11 +7,12 @@ Knowledge K is latent and does not depend on the protected attributes A, such as
     lsat ~ Poisson(exp(l0 + lK K + lA A))       the admission test
     zfya ~ N(f0 + fK K + fA A, 1)               standardized first-year grades, the outcome
 
-The authors fit the model by Markov chains under weak priors: each coefficient is N(0, 1), and the variance of
-ugpa is inverse gamma (1, 1). Here the posterior density is maximized, K integrated out by quadrature, which is
-deterministic. The prior of the variance matters: on the real data, whose counts vary less than a Poisson
-count does, the likelihood alone is largest where K is the residual of ugpa and the variance is 0. The sign of
-K is that lK is 0 or more. The authors have no intercept f0, since their columns of A for race have the sum 1.
+The authors fit the model by Markov chains under weak priors: each coefficient is N(0, 1), and the variance
+of ugpa is inverse gamma (1, 1). Here the posterior density is maximized, K integrated out by quadrature,
+which is deterministic. The prior of the variance matters: on the real data, where lsat varies less than a
+Poisson count does, the likelihood alone is largest at a variance of 0, where K is the residual of ugpa. The
+sign of K is that lK is 0 or more. The authors have no intercept f0, since their columns of A for race have
+the sum 1.
 """
 
 from __future__ import annotations
