@@ -100,7 +100,7 @@ def measure(splits: int) -> dict[str, dict[str, np.ndarray]]:
     data = load("law_school", "train")
     protected = np.column_stack([data["race"] != "White", data["male"] == 1]).astype(np.float32)
     rows = (data["ugpa"], np.round(data["lsat"]), protected, data["zfygpa"])
-    ugpa, lsat, protected, zfya = (np.asarray(value, np.float32) for value in rows)
+    ugpa, lsat, protected, zfya = (jnp.asarray(value, jnp.float32) for value in rows)
     found = []
     for split in range(splits):
         order = np.random.default_rng([2017, split]).permutation(len(ugpa))

@@ -89,7 +89,7 @@ class LawRow(NamedTuple):
     ugpa: Array
     lsat: Array
     protected: Array
-    zfya: Array | None = None
+    zfya: Any = None
 
 
 def law_rows(ugpa: Any, lsat: Any, protected: Any, zfya: Any = None) -> LawRow:
@@ -167,7 +167,8 @@ def fit_law_school(rows: LawRow, weights: Any = None, config: LawConfig = LawCon
     theta, loss, gradient = _minimize(objective, _start(rows, share, p), config)
     model = _model(theta)
     sign = jnp.where(model.lsat[1] < 0, -1, 1).astype(share.dtype)
-    model = LawModel(*(coef.at[1].multiply(sign) for coef in model[:3]), model.sd)
+    ugpa, lsat, zfya = (coef.at[1].multiply(sign) for coef in model[:3])
+    model = LawModel(ugpa, lsat, zfya, model.sd)
     known = jnp.where(valid & jnp.isfinite(loss), 1, jnp.nan).astype(share.dtype)
     return jax.tree.map(lambda leaf: leaf * known, LawFit(model, -loss, gradient))
 

@@ -32,7 +32,7 @@ def normal_noise(key: Key, n: int) -> Array:
 def additive(
     name: str,
     parents: tuple[str, ...],
-    mean: Callable[[Values], ArrayLike],
+    mean: Callable[[Values], Any],
     scale: ArrayLike = 1.0,
     noise: Callable[[Key, int], Array] = normal_noise,
 ) -> Mechanism:
@@ -91,7 +91,7 @@ def ordinal(name: str, parents: tuple[str, ...], chances: Callable[[Values], Any
     return Mechanism(name, parents, function, _uniform, None, draw)
 
 
-def binary(name: str, parents: tuple[str, ...], chance: Callable[[Values], ArrayLike]) -> Mechanism:
+def binary(name: str, parents: tuple[str, ...], chance: Callable[[Values], Any]) -> Mechanism:
     """A value 0 or 1, by `ordinal`: 1 where a uniform noise is at least ``1 - chance``.
 
     Args:

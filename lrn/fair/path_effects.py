@@ -28,7 +28,7 @@ Edge = tuple[str, str]  # (parent, child)
 
 
 def with_predictor(
-    model: SCM, features: tuple[str, ...], predict: Callable[[Values], Array], name: str = "prediction"
+    model: SCM, features: tuple[str, ...], predict: Callable[[Values], Any], name: str = "prediction"
 ) -> SCM:
     """The model with a predictor as one more variable, which its features determine.
 

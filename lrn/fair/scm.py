@@ -28,7 +28,7 @@ from lrn.arrays import as_array, readable
 from lrn.fair import arguments
 from lrn.types import Array, Key
 
-Values = Mapping[str, Array]  # from the name of a variable to its values
+Values = Mapping[str, Any]  # from the name of a variable to its values, an array
 
 
 class Mechanism(NamedTuple):

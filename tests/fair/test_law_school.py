@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,17 @@ from lrn.fair.path_effects import with_predictor
 from lrn.fair.scm import abduct, intervene, observe, sample
 
 N = 600
-TRUE = LawModel(
+
+
+def law_model(*leaves: Any) -> LawModel:
+    return LawModel(*leaves)
+
+
+def law_row(*leaves: Any) -> LawRow:
+    return LawRow(*leaves)
+
+
+TRUE = law_model(
     np.array([3.1, 0.2, -0.3, -0.1]), np.array([3.6, 0.15, -0.2, 0.05]), np.array([0.1, 0.5, -0.5, 0.1]), 0.35
 )
 SHARES = {"race": 0.3, "male": 0.5}
@@ -34,7 +45,7 @@ POSTERIOR = jax.jit(knowledge_posterior)
 def rows():
     found = {name: np.asarray(value, np.float64) for name, value in DRAW(jax.random.key(0)).items()}
     protected = np.column_stack([found["race"], found["male"]])
-    return found, LawRow(found["ugpa"], found["lsat"], protected, found["zfya"])
+    return found, law_row(found["ugpa"], found["lsat"], protected, found["zfya"])
 
 
 def on_grid(model, row):
@@ -56,7 +67,7 @@ def objective(model, row, weights):
 
 
 def as_numpy(model):
-    return LawModel(*(np.asarray(leaf, np.float64) for leaf in model))
+    return law_model(*(np.asarray(leaf, np.float64) for leaf in model))
 
 
 def test_the_fit_is_the_maximum_of_the_posterior_density(rows):
@@ -74,7 +85,7 @@ def test_the_fit_is_the_maximum_of_the_posterior_density(rows):
         for move in (1e-3, -1e-3):
             flat = np.concatenate([*best[:3], [best.sd]])
             flat[place] += move
-            around.append(objective(LawModel(flat[:4], flat[4:8], flat[8:12], flat[12]), row, weights))
+            around.append(objective(law_model(flat[:4], flat[4:8], flat[8:12], flat[12]), row, weights))
         assert max(around) < top
         assert abs(around[0] - around[1]) / 2e-3 < 1e-4  # the slope
     for found, true, limit in zip(best, TRUE, (0.15, 0.06, 0.5, 0.1)):
@@ -88,8 +99,8 @@ def test_the_fit_is_the_maximum_of_the_posterior_density(rows):
 
 def test_posteriors_by_quadrature_a_grid_and_two_samplers(rows):
     _, row = rows
-    few = LawRow(*(value[:40].astype(np.float32) for value in row[:3]))
-    density = np.exp(on_grid(TRUE, LawRow(*(value[:40] for value in row[:3]))))
+    few = law_row(*(value[:40].astype(np.float32) for value in row[:3]))
+    density = np.exp(on_grid(TRUE, law_row(*(value[:40] for value in row[:3]))))
     density /= density.sum(1, keepdims=True)
     mean = density @ GRID
     sd = np.sqrt(density @ GRID**2 - mean**2)
