@@ -162,18 +162,20 @@ def expectation(draws: Draws, function: Callable[[Array], Array] | None = None) 
         function: ``function(u) -> value``, a scalar for u [dim]; the first latent variable by default.
     """
     value = draws.value[..., 0] if function is None else jax.vmap(jax.vmap(jax.vmap(function)))(draws.value)
-    mean = jnp.sum(draws.weight * value, axis=(1, 2))
+    # NaN weights show in this factor. In the products below XLA may drop them, where the function is a bool
+    # that became a float: it turns such a product into a choice between the weight and 0.
+    known = jnp.where(jnp.isnan(draws.weight).any(axis=(1, 2)), jnp.nan, 1)
+    mean = jnp.sum(draws.weight * value, axis=(1, 2)) * known
     away = value - mean[:, None, None]
     if draws.weight.shape[1] == 1:
         ess = 1 / jnp.sum(jnp.square(draws.weight), axis=(1, 2))
-        error = jnp.sqrt(jnp.sum(jnp.square(draws.weight * away), axis=(1, 2)))
+        error = jnp.sqrt(jnp.sum(jnp.square(draws.weight * away), axis=(1, 2))) * known
         return Estimate(mean, jnp.where(ess < _FEW, jnp.inf, error), ess)
     chains, samples = draws.weight.shape[1:]
     error = jnp.std(jnp.mean(value, axis=2), axis=1, ddof=1) / math.sqrt(chains)
     variance = jnp.sum(draws.weight * jnp.square(away), axis=(1, 2))
     moved = error > 0
     ess = jnp.where(moved, variance / jnp.where(moved, jnp.square(error), 1), chains * samples)
-    known = jnp.where(jnp.isnan(mean), jnp.nan, 1)
     return Estimate(mean, error * known, jnp.minimum(ess, chains * samples) * known)
 
 

@@ -51,8 +51,7 @@ def least_squares(x: Any, y: Any, weights: Any = None) -> Linear:
     standard = (x - center[None]) / scale[None]
     fitted = fit_decorrelation(y[:, None], standard, weights)
     coef = fitted.slope[:, 0] / scale
-    known = jnp.where(jnp.isnan(share[0]), jnp.nan, 1)
-    return Linear(coef * known, (jnp.sum(share * y) - jnp.dot(center, coef, precision="highest")) * known)
+    return Linear(coef, jnp.sum(share * y) - jnp.dot(center, coef, precision="highest"))
 
 
 def linear(model: Linear, x: Any) -> Array:

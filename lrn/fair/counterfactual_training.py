@@ -46,7 +46,8 @@ def counterfactual_penalty(
     factual = arguments.floats("factual", factual, n)
     counterfactual = _worlds(counterfactual, n).astype(factual.dtype)
     weights = arguments.weights(weights, n).astype(factual.dtype)
-    valid = jnp.all(weights >= 0) & jnp.any(weights > 0) & jnp.all(jnp.isfinite(counterfactual))
+    finite = jnp.all(jnp.isfinite(factual)) & jnp.all(jnp.isfinite(counterfactual))
+    valid = jnp.all(weights >= 0) & jnp.any(weights > 0) & finite
     share = jnp.where(valid, weights / jnp.sum(weights), jnp.nan)
     difference = counterfactual - factual[None]
     # The slope of jnp.abs at 0 is 1; that of x * sign(x) is 0.

@@ -146,7 +146,7 @@ def evaluate(mechanism: Mechanism, values: Values, noise: Values) -> Array:
     unknown = jnp.zeros(n, bool)
     for given in (*parents.values(), *noise.values()):
         unknown = unknown | jnp.isnan(given).reshape(n, -1).any(axis=1)
-    return value * jnp.where(unknown, jnp.nan, 1).astype(value.dtype)
+    return _nan_where(unknown, value)
 
 
 def sample(model: SCM, key: Key, n: int) -> dict[str, Array]:
@@ -197,7 +197,7 @@ def abduct(model: SCM, observed: Mapping[str, Any], key: Key | None = None) -> d
         value = arguments.floats(m.name, observed[m.name], n)
         found = _noise_of(m, _Parents(m, values), value, None if keys is None else keys[i])
         known = _gives_back(m, evaluate(m, values, {m.name: found}), value)
-        noise[m.name] = found * jnp.where(known, 1, jnp.nan).reshape(n, *[1] * (found.ndim - 1))
+        noise[m.name] = _nan_where(~known.reshape(n, *[1] * (found.ndim - 1)), found)
         values[m.name] = value
     return noise
 
@@ -238,6 +238,15 @@ def _constant(name: str, value: Any) -> Mechanism:
         raise check.InputError(f"the value of {name!r} is not finite; set the variable to a finite number.")
     value = value * jnp.where(jnp.isfinite(value), 1, jnp.nan).astype(value.dtype)
     return Mechanism(name, (), lambda parents, noise: value)
+
+
+def _nan_where(bad: Array, value: Array) -> Array:
+    """The value, and NaN with a gradient of NaN where it is bad.
+
+    The product makes the gradient NaN. It does not always make the value NaN: XLA turns the product with a
+    bool that became a float into a choice between the other factor and 0.
+    """
+    return jnp.where(bad, jnp.nan, value * jnp.where(bad, jnp.nan, 1).astype(value.dtype))
 
 
 def _missing(name: str) -> check.InputError:

@@ -157,9 +157,14 @@ def test_lanes_are_their_solo_runs_and_a_broken_density_is_nan():
     def broken(u, row):
         return with_prior(u, row) + jnp.where(row[0] == 1, jnp.nan, 0)
 
+    def above_zero(u):
+        return (u[0] > 0).astype(jnp.float32)
+
     def run(key, scale):
         sampled = importance(key, broken, BINARY, 10, scale=scale)
-        return expectation(sampled), expectation(metropolis(key, broken, BINARY, config))
+        chains = metropolis(key, broken, BINARY, config)
+        chance = expectation(chains, above_zero)
+        return expectation(sampled), expectation(chains), chance, expectation(sampled, above_zero)
 
     scales = np.array([1, 2], np.float32)
     both = jax.jit(jax.vmap(run, (None, 0)))(jax.random.key(3), scales)

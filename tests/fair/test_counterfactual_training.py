@@ -36,7 +36,8 @@ def test_values_and_gradients(kind):
             value, flat = run(FACTUAL, WORLDS, bad)
             assert np.isnan(value)
             assert all(np.isnan(leaf).all() for leaf in flat)
-        assert np.isnan(run(FACTUAL, WORLDS + np.inf, WEIGHTS)[0])
+        assert np.isnan(run(FACTUAL, WORLDS + np.inf, np.ones(30))[0])
+        assert np.isnan(run(FACTUAL + np.inf, WORLDS, np.ones(30))[0])
 
 
 def test_one_world_is_one_of_several():

@@ -165,6 +165,13 @@ def test_impossible_values_are_refused_and_nan_under_jit(rows):
         causal.abduct(crooked, {"x": np.ones(2)})
 
 
+def test_a_decision_on_unknown_noise_is_nan():
+    above = lambda v, noise: (noise > 0).astype(jnp.float32)  # noqa: E731
+    model = scm(Mechanism("x", (), above, lambda key, n: jnp.ones(n)))
+    found = jax.jit(lambda noise: causal.observe(model, {"x": noise})["x"])(np.array([-1, np.nan, 1]))
+    np.testing.assert_array_equal(found, [0, np.nan, 1])
+
+
 def test_models_that_are_none():
     a, b = additive("a", ("b",), lambda v: v["b"]), additive("b", ("a",), lambda v: v["a"])
     with pytest.raises(InputError, match="cycle, a -> b -> a"):
