@@ -176,6 +176,16 @@ def test_lanes_are_their_solo_runs_and_a_broken_density_is_nan():
             np.testing.assert_array_equal(np.isnan(b), BINARY[:, 0] == 1)
 
 
+@pytest.mark.usefixtures("key_reuse_checks")
+def test_no_key_is_used_twice():
+    def run(key):
+        first, second = jax.random.split(key)
+        config = MetropolisConfig(chains=2, burn=1, steps=3)
+        return importance(first, with_prior, BINARY, 5), metropolis(second, with_prior, BINARY, config)
+
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(run)(jax.random.key(4))))
+
+
 def test_bad_input():
     key = jax.random.key(0)
     with pytest.raises(InputError, match="rows must be arrays with one entry"):

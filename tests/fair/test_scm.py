@@ -140,6 +140,16 @@ def test_gradients_pass_through_a_counterfactual(rows):
     assert np.isnan(slope(np.nan, jax.random.key(6))).all()
 
 
+@pytest.mark.usefixtures("key_reuse_checks")
+def test_no_key_is_used_twice():
+    def run(key):
+        first, second = jax.random.split(key)
+        values = causal.sample(MODEL, first, 3)
+        return causal.counterfactual(MODEL, values, {"a": 1.0}, second)
+
+    assert np.isfinite(jax.tree.leaves(jax.jit(run)(jax.random.key(9)))).all()
+
+
 def test_descendants():
     assert set(causal.descendants(MODEL, "m")) == {"y", "d"}
     assert set(causal.descendants(MODEL, "a")) == {"m", "y", "d", "o", "c"}
