@@ -175,11 +175,14 @@ def test_impossible_values_are_refused_and_nan_under_jit(rows):
         causal.abduct(crooked, {"x": np.ones(2)})
 
 
-def test_a_decision_on_unknown_noise_is_nan():
+def test_unknown_noise_is_nan_in_decisions_and_in_gradients():
     above = lambda v, noise: (noise > 0).astype(jnp.float32)  # noqa: E731
     model = scm(Mechanism("x", (), above, lambda key, n: jnp.ones(n)))
     found = jax.jit(lambda noise: causal.observe(model, {"x": noise})["x"])(np.array([-1, np.nan, 1]))
     np.testing.assert_array_equal(found, [0, np.nan, 1])
+    plain = scm(additive("x", (), lambda v: 0.0, 2.0))
+    slope = jax.jit(jax.grad(lambda noise: causal.observe(plain, {"x": noise})["x"].sum()))
+    np.testing.assert_array_equal(slope(np.array([1, np.nan], np.float32)), [2, np.nan])
 
 
 def test_models_that_are_none():
