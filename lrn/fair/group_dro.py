@@ -81,7 +81,7 @@ def group_dro(net: Net, counts: Sequence[int], config: GroupDROConfig) -> Learne
 
     def init(key: Key, batch: Batch) -> GroupDROState:
         model = training.begin(net, config, key, batch, groups)
-        return GroupDROState(model, jnp.full(groups, -math.log(groups)))
+        return GroupDROState(model, jnp.full(groups, -math.log(groups), jnp.result_type(float)))
 
     def step(key: Key, state: GroupDROState, batch: Batch) -> tuple[GroupDROState, Metrics]:
         people = training.read(batch, groups)

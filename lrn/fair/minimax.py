@@ -102,14 +102,14 @@ def minimax_on_host(
     Arguments and errors are the same; ``models`` is a list of functions.
     """
     batch = training.whole(x, y, group, groups, weights)
-    log_weights, models, rows = _first(batch, groups), [], []
+    log_weights, models, played, errors = _first(batch, groups), [], [], []
     for count in range(1, config.rounds + 1):
         group_weights = jax.nn.softmax(log_weights)
         models.append(fit(batch["x"], batch["y"], _row_weights(batch, group_weights)))
-        errors = group_errors(models[-1], batch, groups, config.measure)
-        rows.append((group_weights, errors))
-        log_weights = _raised(log_weights, errors, config, jnp.asarray(count))
-    return _mixed(models, *(jnp.stack(value) for value in zip(*rows)), config)
+        played.append(group_weights)
+        errors.append(group_errors(models[-1], batch, groups, config.measure))
+        log_weights = _raised(log_weights, errors[-1], config, jnp.asarray(count))
+    return _mixed(models, jnp.stack(played), jnp.stack(errors), config)
 
 
 def expected_decision(found: Minimax, x: Any) -> Array:

@@ -53,7 +53,8 @@ def player(ascent: str, constraints: int, rate: ArrayLike, radius: ArrayLike) ->
     check.positive("rate", rate)
     check.positive("radius", radius)
     if ascent == "multiplicative":
-        uniform = jnp.full((constraints + 1, constraints + 1), -math.log(constraints + 1))
+        size = constraints + 1
+        uniform = jnp.full((size, size), -math.log(size), jnp.result_type(float))
         return Player(uniform, stationary, lambda state, excess: multiplied(state, excess, rate))
     return Player(
         jnp.zeros(constraints),

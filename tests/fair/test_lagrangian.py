@@ -184,20 +184,6 @@ def test_the_mixture_is_as_good_as_the_reductions(name, constraint, bound, proxy
     if kept.any():
         assert kept[i]
         assert found.errors[i] == np.asarray(found.errors)[kept].min()
-    print(
-        name,
-        constraint,
-        bound,
-        "ours",
-        ours,
-        largest,
-        "fairlearn",
-        error,
-        violation,
-        "best",
-        found.errors[i],
-        found.violations[i],
-    )
 
 
 def test_lanes_and_copies_of_rows():

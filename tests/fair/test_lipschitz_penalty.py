@@ -1,6 +1,7 @@
 """The Lipschitz penalty against loops over pairs, finite differences, and the metric of the same name."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_net import PARAMS, WEIGHT, X, Y, batch, linear, logit, sigmoid
@@ -95,7 +96,7 @@ def test_pairs_are_drawn_uniformly_among_different_rows():
 
 def test_as_a_penalty_of_training():
     people = training.read(batch(), 2)
-    z = logit(PARAMS).astype(np.float32)
+    z = jnp.asarray(logit(PARAMS), jnp.float32)
     key = jax.random.key(3)
     value = similar_treatment(0.05)(key, z, people)
     wanted = hinge(sigmoid(z), ALL, [far(a, b) for a, b in ALL], 0.05, WEIGHT)
@@ -129,7 +130,7 @@ def test_as_a_penalty_of_training():
         )
         return lipschitz(x, fit(x), 0.05).excess
 
-    plainly, fair = jax.jit(jax.vmap(train))(np.float32([0, 30]))
+    plainly, fair = jax.jit(jax.vmap(train))(np.array([0, 30], np.float32))
     assert plainly > 0.05
     assert fair < 0.3 * plainly
 
