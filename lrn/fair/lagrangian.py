@@ -108,7 +108,7 @@ def lagrangian(net: Net, groups: int, config: LagrangianConfig) -> Learner:
                 training.logistic_loss(logit, people),
                 proxy_violations(given, logit, people, config.proxy),
             )
-            unfair = jnp.sum(prices[1:] * (proxies - config.bound).reshape(-1))
+            unfair = jnp.sum(prices[1:] * proxies.reshape(-1))  # the bound has no gradient
             return prices[0] * loss + unfair, (net_state, logit, loss, proxies)
 
         (_, aux), gradient = jax.value_and_grad(objective, has_aux=True)(state.model.params)

@@ -45,7 +45,7 @@ def test_a_step_is_that_of_the_paper(fairness):
     rival = RIVALS[fairness]
     config = AdversarialConfig(PLAIN_SGD, adversary=PLAIN_SGD, alpha=0.7, growth=0.5, fairness=fairness)
     learner = adversarial(linear(params=PARAMS), linear(2, rival), 2, config)
-    before = learner.init(jax.random.key(0), batch())
+    before = jax.jit(learner.init)(jax.random.key(0), batch())
     before = before._replace(predictor=before.predictor._replace(step=np.int32(3)))
     after, metrics = jax.jit(learner.step)(jax.random.key(1), before, batch())
 
@@ -131,7 +131,7 @@ def test_the_gap_closes_where_training_without_it_has_one(fairness):
 def test_hidden_wrong_values_give_nan():
     config = AdversarialConfig(PLAIN_SGD, adversary=PLAIN_SGD)
     learner = adversarial(linear(params=PARAMS), linear(2), 2, config)
-    state = learner.init(jax.random.key(0), batch())
+    state = jax.jit(learner.init)(jax.random.key(0), batch())
     step = jax.jit(learner.step)
     for wrong in (batch(group=GROUP + 1), batch(y=Y + 1), batch(weight=-WEIGHT)):
         after, metrics = step(jax.random.key(1), state, jax.tree.map(np.asarray, wrong))
@@ -157,6 +157,6 @@ def test_bad_input():
 
 def test_chances_are_those_of_the_predictor():
     learner = adversarial(linear(params=PARAMS), linear(2), 2, AdversarialConfig())
-    state = learner.init(jax.random.key(0), batch())
-    found = predictor(linear(params=PARAMS), state)(batch()["x"])
+    state = jax.jit(learner.init)(jax.random.key(0), batch())
+    found = jax.jit(lambda s, x: predictor(linear(params=PARAMS), s)(x))(state, batch()["x"])
     np.testing.assert_allclose(found, sigmoid(logit(PARAMS)), rtol=1e-5)

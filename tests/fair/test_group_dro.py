@@ -25,7 +25,9 @@ def losses_of(params, kept=slice(None)):
 def test_a_step_raises_the_weights_and_descends_on_the_weighted_losses():
     config = GroupDROConfig(PLAIN_SGD, rate=0.8, adjustment=1.5)
     learner = group_dro(linear(params=PARAMS), COUNTS, config)
-    before = learner.init(jax.random.key(0), batch())._replace(log_q=np.log(np.array([0.6, 0.4], np.float32)))
+    before = jax.jit(learner.init)(jax.random.key(0), batch())._replace(
+        log_q=np.log(np.array([0.6, 0.4], np.float32))
+    )
     after, metrics = jax.jit(learner.step)(jax.random.key(1), before, batch())
     q = np.array([0.6, 0.4]) * np.exp(0.8 * (losses_of(PARAMS) + 1.5 / np.sqrt(COUNTS)))
     q = q / q.sum()
@@ -46,7 +48,7 @@ def test_a_step_raises_the_weights_and_descends_on_the_weighted_losses():
 def test_a_group_that_a_batch_lacks_keeps_its_weight():
     config = GroupDROConfig(PLAIN_SGD, rate=0.8, adjustment=1.5)
     learner = group_dro(linear(params=PARAMS), COUNTS, config)
-    state, kept = learner.init(jax.random.key(0), batch()), GROUP == 0
+    state, kept = jax.jit(learner.init)(jax.random.key(0), batch()), GROUP == 0
     after, metrics = jax.jit(learner.step)(jax.random.key(1), state, batch(kept))
     z = logit(PARAMS)
     alone = np.average((np.logaddexp(0, z) - Y * z)[kept], weights=WEIGHT[kept])

@@ -76,8 +76,13 @@ def test_given_pairs():
             abs(X[pairs[:, 0], 0] - X[pairs[:, 1], 0]),
         )
         # Over all pairs it is the metric's excess.
-        whole = lipschitz_pairs_penalty(SCORE, ALL, [far(a, b) for a, b in ALL], 0.1, WEIGHT)
-        assert float(whole) == pytest.approx(float(lipschitz(X, SCORE, 0.1, WEIGHT).excess), rel=1e-9)
+        whole, metric = jax.jit(
+            lambda s, d: (
+                lipschitz_pairs_penalty(s, ALL, d, 0.1, WEIGHT),
+                lipschitz(X, s, 0.1, WEIGHT).excess,
+            )
+        )(SCORE, np.array([far(a, b) for a, b in ALL]))
+        assert float(whole) == pytest.approx(float(metric), rel=1e-9)
         for broken in ((SCORE, -judged, WEIGHT), (SCORE, judged, -WEIGHT), (SCORE, judged, 0 * WEIGHT)):
             assert np.isnan(run(*broken)[0])
         outside = jax.jit(lambda p: lipschitz_pairs_penalty(SCORE, p, judged, 0.2))(pairs + 1)
@@ -95,10 +100,10 @@ def test_pairs_are_drawn_uniformly_among_different_rows():
 
 
 def test_as_a_penalty_of_training():
-    people = training.read(batch(), 2)
+    people = jax.jit(training.read, static_argnums=1)(batch(), 2)
     z = jnp.asarray(logit(PARAMS), jnp.float32)
     key = jax.random.key(3)
-    value = similar_treatment(0.05)(key, z, people)
+    value = jax.jit(lambda z: similar_treatment(0.05)(key, z, people))(z)
     wanted = hinge(sigmoid(z), ALL, [far(a, b) for a, b in ALL], 0.05, WEIGHT)
     assert value == pytest.approx(wanted, rel=1e-4)
     run = jax.jit(lambda key, z, w: similar_treatment(0.05, 500)(key, z, people._replace(weights=w)))

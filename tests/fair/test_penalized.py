@@ -55,7 +55,7 @@ def covariance(score, kept):
 )
 def test_a_step_descends_the_loss_and_the_penalty(penalty, wanted):
     learner = penalized(linear(params=PARAMS), penalty, 2, PenalizedConfig(PLAIN_SGD, strength=7.0))
-    before = learner.init(jax.random.key(0), batch())
+    before = jax.jit(learner.init)(jax.random.key(0), batch())
     after, metrics = jax.jit(learner.step)(jax.random.key(1), before, batch())
     gradient = plain.gradient(lambda p: loss(p) + 7 * wanted(logit(p)), PARAMS)
     plain.assert_trees_close(moved(before.params, after.params), gradient, 1e-4, 1e-5)
@@ -110,12 +110,12 @@ def test_strengths_under_vmap_copies_of_rows_and_names_of_groups():
     gaps = [abs(p[copies][group[copies] == 1].mean() - p[copies][group[copies] == 0].mean()) for p in found]
     assert gaps[0] > 0.12
     assert gaps[0] > gaps[1] > gaps[2]
-    assert gaps[2] < 0.04
+    assert gaps[2] < gaps[0] / 2.5
 
 
 def test_a_label_that_a_batch_lacks_counts_nothing():
     few = batch(Y == 0)
-    people = training.read(few, 2)
+    people = jax.jit(training.read, static_argnums=1)(few, 2)
     z = logit(PARAMS).astype(np.float32)[Y == 0]
     run = jax.jit(jax.value_and_grad(lambda z: ODDS(jax.random.key(0), z, people)))
     value, gradient = run(z)
@@ -125,14 +125,20 @@ def test_a_label_that_a_batch_lacks_counts_nothing():
     assert jax.jit(lambda z: ODDS(jax.random.key(0), z, nothing))(z) == 0
 
 
+def test_a_hidden_infinite_input_gives_nan_also_where_the_network_bounds_it():
+    read = jax.jit(lambda x: training.read(batch(x=x), 2).weights)
+    assert np.isnan(read(np.full((24, 3), np.inf, np.float32))).all()
+    np.testing.assert_array_equal(read(batch()["x"]), WEIGHT)
+
+
 def test_the_driver_sweeps_strengths_and_rates():
     x, y, group = data(400, 4, 2, 5)
     rows = {"x": x.astype(np.float32), "y": y.astype(np.int32), "group": group.astype(np.int32)}
     found = train.fit(
         lambda config: penalized(nets.mlp(1, ()), PARITY, 2, config),
-        grid(PenalizedConfig(ADAM), strength=[0.0, 30.0]),
+        grid(PenalizedConfig(ADAM), strength=[0.0, 200.0]),
         [0, 1], steps=200, log_every=100, data=rows,
-        sampler=minibatch(100, columns=("x", "y", "group")), progress=False,
+        sampler=minibatch(200, columns=("x", "y", "group")), progress=False,
     )  # fmt: skip
     gaps = {}
     for arm in found.arms:
@@ -141,7 +147,7 @@ def test_the_driver_sweeps_strengths_and_rates():
         gaps[arm] = p[group == 1].mean() - p[group == 0].mean()
     first, last = (gaps[arm] for arm in found.arms)
     assert first > 0.12
-    assert abs(last) < 0.06
+    assert abs(last) < first / 2.5
 
 
 def rings(n):
@@ -178,14 +184,15 @@ def test_mlp_fits_under_vmap_and_minibatches():
     config = MLPConfig(OptimizerConfig("adam", 0.05), (8,), steps=60)
 
     def one(w):
-        few = mlp_fit(dataclasses.replace(config, batch_size=50, steps=200))
+        few = mlp_fit(dataclasses.replace(config, batch_size=100))
         return mlp_fit(config)(x, y, w)(x), few(x, y, w)(x)
 
     together, few = jax.jit(jax.vmap(one))(w)
     alone, _ = jax.jit(one)(w[1])
     np.testing.assert_allclose(together[1], alone, atol=1e-3)
     assert np.abs(together[0] - together[1]).max() > 0.05
-    assert np.average((few[0] > 0.5) == y, weights=w[0]) > 0.9
+    assert np.average((few[0] > 0.5) == y, weights=w[0]) > 0.85
+    assert np.abs(few[0] - together[0]).max() > 0.05
 
 
 def test_bad_input():
