@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.fair import arguments, constraints, training
@@ -99,7 +100,7 @@ def fit_lagrangian(
     _, (models, rates) = jax.lax.scan(stored, learner.init(start_key, batch), numbers)
     errors = jax.vmap(lambda one: constraints.error(given, one))(rates)
     violations = jax.vmap(lambda one: constraints.violations(given, one))(rates)
-    return _chosen(models, errors, violations, config.bound)
+    return chosen(models, errors, violations, config.bound)
 
 
 def expected_decision(iterates: Iterates, x: Any) -> Array:
@@ -112,8 +113,16 @@ def best_model(iterates: Iterates) -> Any:
     return jax.tree.map(lambda leaf: leaf[iterates.best], iterates.models)
 
 
-def _chosen(models: PyTree, errors: Array, violations: Array, bound: Any) -> Iterates:
-    """The best iterate and mixture, for errors [iterates] and violations [iterates, 2, events, groups]."""
+def chosen(models: PyTree, errors: Array, violations: Array, bound: ArrayLike) -> Iterates:
+    """The best iterate and the best mixture of given models.
+
+    Where nothing keeps the bound, the least violation wins.
+
+    Args:
+        models: a ``predict`` whose leaves have a leading axis [iterates].
+        errors: [iterates]. violations: [iterates, 2, events, groups], such as
+            `lrn.fair.constraints.violations` gives. bound: the largest allowed violation, a scalar.
+    """
     largest = jnp.max(violations, axis=(1, 2, 3))
     best = jnp.argmin(errors + _PRICE * jnp.maximum(largest - bound, 0))
     flat = violations.reshape(errors.shape[0], -1) - bound

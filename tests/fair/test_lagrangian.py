@@ -9,13 +9,15 @@ import jax
 import numpy as np
 import pytest
 from linear_net import GROUP, PARAMS, PLAIN_SGD, WEIGHT, Y, batch, linear, logit, loss, moved, sigmoid
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 
 from lrn.check import InputError
 from lrn.fair import training
-from lrn.fair.iterates import best_model, expected_decision, fit_lagrangian
+from lrn.fair.iterates import best_model, chosen, expected_decision, fit_lagrangian
 from lrn.fair.lagrangian import LagrangianConfig, lagrangian, parity, proxy_violations, true_violations
+from lrn.fair.lipschitz import similar_treatment
 from lrn.fair.multipliers import multiplied, player, stationary, within
+from lrn.fair.penalized import PenalizedConfig, fit_penalized
 from lrn.supervised.optimizers import OptimizerConfig
 from tests import plain
 from tests.fair.references.peer_data import named
@@ -140,6 +142,27 @@ def test_a_batch_without_an_event_has_finite_steps():
     assert np.isnan(wrong[0].model.params["w"]).all()
 
 
+def test_the_mixture_is_that_of_scipy():
+    rng, run = np.random.default_rng(0), jax.jit(chosen)
+    errors, half = rng.uniform(0.1, 0.4, 20), rng.normal(scale=0.2, size=(20, 1, 2))
+    violations = np.stack([half, -half], axis=1)
+    for bound, shift in ((0.05, 0.0), (0.2, 0.0), (0.05, 0.6)):  # in the last case nothing keeps the bound
+        moved = violations + shift
+        flat = moved.reshape(20, 4)
+        top = np.concatenate([flat.T - bound, -np.ones((4, 1))], axis=1)
+        whole = np.append(np.ones(20), 0)[None]
+        wanted = linprog(np.append(errors, 100), top, np.zeros(4), whole, [1], method="highs").fun
+        found = run((), errors.astype(np.float32), moved.astype(np.float32), bound)
+        q = np.asarray(found.q, np.float64)
+        assert q @ errors + 100 * max((q @ flat).max() - bound, 0) == pytest.approx(wanted, rel=1e-4)
+        assert float(found.error) == pytest.approx(q @ errors, abs=1e-5)
+        assert float(found.violation) == pytest.approx((q @ flat).max(), abs=1e-5)
+        np.testing.assert_allclose(found.violations, flat.max(axis=1), atol=1e-6)
+        kept = flat.max(axis=1) <= bound
+        best = np.argmin(np.where(kept, errors, np.inf)) if kept.any() else np.argmin(flat.max(axis=1))
+        assert found.best == best
+
+
 PEERS = [
     ("two", "demographic_parity", 0.05, "sigmoid", "projected"),
     pytest.param("two", "demographic_parity", 0.01, "sigmoid", "multiplicative", marks=pytest.mark.slow),
@@ -207,6 +230,26 @@ def test_lanes_and_copies_of_rows():
     assert np.isnan(
         alone(bounds[1], x[copies], y[copies] + 1, group[copies], np.ones(len(copies), np.float32))[2]
     )
+
+
+def test_no_key_is_used_twice(key_reuse_checks):
+    x, config, plainly = batch()["x"], LagrangianConfig(), linear()
+
+    def noisy(params, state, x, *, key=None, train=False):
+        noise = 0 if key is None else jax.random.normal(key, (len(x), 1))
+        return plainly.apply(params, state, x)[0] + noise, state
+
+    net = plainly._replace(apply=noisy)
+
+    def run(key):
+        first, second = jax.random.split(key)
+        pairs = similar_treatment(0.1, 10)
+        given = net, pairs, x, Y, GROUP, 2, PenalizedConfig()
+        fair = fit_penalized(first, *given, steps=2, batch_size=8)(x)
+        found = fit_lagrangian(second, net, x, Y, GROUP, 2, config, steps=2, iterates=1, batch_size=8)
+        return fair, found.error
+
+    jax.jit(run)(jax.random.key(0))
 
 
 def test_bad_input():
