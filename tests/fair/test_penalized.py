@@ -131,6 +131,7 @@ def test_a_hidden_infinite_input_gives_nan_also_where_the_network_bounds_it():
     np.testing.assert_array_equal(read(batch()["x"]), WEIGHT)
 
 
+@pytest.mark.slow
 def test_the_driver_sweeps_strengths_and_rates():
     x, y, group = data(400, 4, 2, 5)
     rows = {"x": x.astype(np.float32), "y": y.astype(np.int32), "group": group.astype(np.int32)}
