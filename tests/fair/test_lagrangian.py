@@ -210,6 +210,7 @@ def test_the_mixture_is_as_good_as_the_reductions(name, constraint, bound, proxy
         assert ours < found.errors[i] + 1e-4  # the bound is used up
 
 
+@pytest.mark.slow
 def test_lanes_and_copies_of_rows():
     x, y, group, _ = named("two")
     x, y, group = x[:300].astype(np.float32), y[:300], group[:300]

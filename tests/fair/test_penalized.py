@@ -160,6 +160,7 @@ def rings(n):
     return x.astype(np.float32), y, group
 
 
+@pytest.mark.slow
 def test_an_mlp_is_a_model_of_the_reduction():
     x, y, group = rings(300)
     fit = mlp_fit(MLPConfig(OptimizerConfig("adam", 0.05), (8,), steps=100))
