@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrn.types import Array
+from lrn.types import Array, PyTree
 
 # predict(x) -> the chance of label 1, [n] in [0, 1], for features x [n, dim].
 Predict = Callable[[Any], Array]
@@ -25,6 +26,25 @@ Fit = Callable[..., Predict]
 def decide(score: Array) -> Array:
     """The label of a score: 1 above one half, else 0, and NaN for NaN; floats of the score's shape."""
     return jnp.where(jnp.isnan(score), score, (score > 0.5).astype(score.dtype))
+
+
+def mixed_decision(models: PyTree, q: Array, x: Any) -> Array:
+    """The chance with which a mixture of models decides 1, [n].
+
+    Args:
+        models: a ``predict`` whose leaves have a leading axis [models], or a list of functions.
+        q: [models], the chance with which the mixture uses each model.
+        x: features [n, dim].
+    """
+    if isinstance(models, list):
+        return sum(share * decide(predict(x)) for share, predict in zip(q, models))  # pyright: ignore
+    x = jnp.asarray(x)
+
+    def add(total: Array, item: tuple) -> tuple[Array, None]:
+        share, predict = item
+        return total + share * decide(predict(x)).astype(q.dtype), None
+
+    return jax.lax.scan(add, jnp.zeros(x.shape[0], q.dtype), (q, models))[0]
 
 
 def from_sklearn(make: Callable[[], Any]) -> Fit:

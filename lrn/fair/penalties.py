@@ -6,6 +6,7 @@ may be logits or chances; the unit of a penalty follows from theirs.
 - `covariance_penalty`: only the linear dependence (Zafar et al. 2017).
 - `mmd_penalty`, `hsic_penalty`: all of it, by a Gaussian kernel (Gretton et al. 2005, 2012).
 - `wasserstein_penalty`: the distance of the distributions of scores (Jiang et al. 2020).
+- `mutual_information_penalty`: that of the decision and the group, for chances (Kamishima et al. 2012).
 """
 
 from __future__ import annotations
@@ -89,6 +90,37 @@ def wasserstein_penalty(score: Any, group: Any, groups: int, weights: Any = None
     below = jnp.cumsum(own, axis=0)[:-1]  # [n - 1, groups]
     whole = jnp.cumsum(share[order])[:-1]
     return jnp.sum(gap[:, None] * jnp.abs(below - mass[None] * whole[:, None]))
+
+
+def mutual_information_penalty(score: Any, group: Any, groups: int, weights: Any = None) -> Array:
+    """The mutual information of the group and a decision that is 1 with the chance ``score``; in nats.
+
+    The plug-in value of the prejudice remover (Kamishima et al. 2012), exact on the rows:
+    ``sum_g P(g) KL(Bernoulli(p_g), Bernoulli(p))``, where p_g is the mean score of a group and p that of all
+    rows. It is 0 where the groups' mean scores are equal, so it penalizes what demographic parity forbids.
+    Where a group's mean is 0 or 1 and that of all rows is not, the slope is infinite, and the gradient is
+    a large finite number.
+
+    Args:
+        score: chances in [0, 1], [n].
+        group, groups, weights: as for `wasserstein_penalty`.
+
+    Raises:
+        InputError: an argument is wrong. (Under jit the penalty is NaN.)
+    """
+    score, member, share = _prepared(score, group, groups, weights)
+    score = arguments.floats("score", score, score.shape[0], 0, 1)
+    share = jnp.where(jnp.all((score >= 0) & (score <= 1)), share, jnp.nan)
+    mass = jnp.sum(share[:, None] * member, axis=0)
+    total = jnp.sum((share * score)[:, None] * member, axis=0)
+    mean = jnp.where(mass == 0, 0, total / jnp.where(mass == 0, 1, mass))
+    whole = jnp.sum(share * score)
+    tiny = jnp.finfo(score.dtype).tiny
+
+    def relative(a: Array, b: Array) -> Array:
+        return a * (jnp.log(jnp.maximum(a, tiny)) - jnp.log(jnp.maximum(b, tiny)))
+
+    return jnp.sum(mass * (relative(mean, whole) + relative(1 - mean, 1 - whole)))
 
 
 def _gaussian(score: Array, width: ArrayLike) -> Array:

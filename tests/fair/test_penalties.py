@@ -3,10 +3,16 @@
 import jax
 import numpy as np
 import pytest
-from scipy.stats import wasserstein_distance
+from scipy.stats import entropy, wasserstein_distance
 
 from lrn.check import InputError
-from lrn.fair.penalties import covariance_penalty, hsic_penalty, mmd_penalty, wasserstein_penalty
+from lrn.fair.penalties import (
+    covariance_penalty,
+    hsic_penalty,
+    mmd_penalty,
+    mutual_information_penalty,
+    wasserstein_penalty,
+)
 
 RNG = np.random.default_rng(0)
 GROUP = np.arange(40) % 3
@@ -68,6 +74,45 @@ def test_values_and_gradients(name):
         assert np.isnan(run(SCORE, GROUP + 1)[0])
 
 
+def information(table):
+    """The mutual information of the two axes of a table."""
+    return entropy(table.sum(0)) + entropy(table.sum(1)) - entropy(table.ravel())
+
+
+def test_mutual_information():
+    rng = np.random.default_rng(1)
+    score = rng.uniform(size=40)
+    with jax.enable_x64(True):
+        run = jax.jit(jax.value_and_grad(lambda s, g, w: mutual_information_penalty(s, g, 3, w)))
+        value, gradient = run(score, GROUP, WEIGHTS)
+        # The table of group and decision, whose cells are sums of chances.
+        table = np.array([[(WEIGHTS * p)[g == GROUP].sum() for p in (1 - score, score)] for g in range(3)])
+        assert float(value) == pytest.approx(information(table), rel=1e-9)
+        assert float(run(score, (GROUP + 1) % 3, WEIGHTS)[0]) == pytest.approx(float(value), rel=1e-9)
+        for row in (0, 7, 23):
+            move = np.zeros(40)
+            move[row] = 1e-6
+            high, low = (run(score + sign * move, GROUP, WEIGHTS)[0] for sign in (1, -1))
+            assert float(gradient[row]) == pytest.approx(float(high - low) / 2e-6, abs=1e-8)
+        # Decisions that tell the group have its entropy, and equal means have none.
+        two = np.minimum(GROUP, 1)
+        told, steep = run(two.astype(float), two, np.ones(40))
+        assert float(told) == pytest.approx(entropy([two.mean(), 1 - two.mean()]), rel=1e-9)
+        assert np.isfinite(steep).all()
+        for constant in (0.0, 0.3, 1.0):
+            none, flat = run(np.full(40, constant), GROUP, WEIGHTS)
+            assert float(none) == pytest.approx(0, abs=1e-12)
+            assert np.isfinite(flat).all()
+        assert np.isnan(run(score + 1, GROUP, WEIGHTS)[0])
+        assert np.isnan(run(score, GROUP + 1, WEIGHTS)[0])
+        # A group without weight counts nothing.
+        absent = np.where(GROUP == 2, 0.0, 1.0)
+        table = np.array([[p[g == GROUP].sum() for p in (1 - score, score)] for g in range(2)])
+        found = run(score, GROUP, absent)
+        assert float(found[0]) == pytest.approx(information(table), rel=1e-9)
+        assert np.isfinite(found[1]).all()
+
+
 def test_bad_input():
     with pytest.raises(InputError, match="score must have shape"):
         mmd_penalty(np.ones((3, 1)), np.zeros(3, int), 1)
@@ -75,3 +120,5 @@ def test_bad_input():
         hsic_penalty(SCORE, GROUP, 3, width=0.0)
     with pytest.raises(InputError, match="group must lie"):
         covariance_penalty(SCORE, GROUP, 2)
+    with pytest.raises(InputError, match="score must be finite and between 0 and 1"):
+        mutual_information_penalty(SCORE, GROUP, 3)
