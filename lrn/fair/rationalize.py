@@ -5,8 +5,9 @@ a model has a high fidelity, the explanation hides the black box's unfairness. T
 says how much can be hidden, hence how far an audit may trust an explanation.
 
 LaundryML enumerates rule lists by a regularized objective. Here the reduction of Agarwal et al. (2018) does
-it for any interpretable classifier: `exponentiated_gradient_on_host` fits one model a round to the decisions,
-under multipliers of the constraint, and each of these models is a candidate. They decide without chance.
+it for any interpretable classifier. A grid of multipliers of the constraint is a sweep of the regularization,
+with one fit each; `exponentiated_gradient_on_host` adds the models of its mixture under each bound. Each
+model is a candidate, and decides without chance. The candidates are few: a better explanation may exist.
 
 A rule list enters as a classifier with scikit-learn's interface whose ``fit`` takes ``sample_weight``:
 ``from_sklearn(MyRuleList)``. All runs on the host, outside of jit.
@@ -18,15 +19,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from sklearn.tree import DecisionTreeClassifier
 
 from lrn import check
-from lrn.fair import arguments
+from lrn.fair import arguments, constraints
 from lrn.fair.confusion import confusion
 from lrn.fair.exponentiated_gradient import exponentiated_gradient_on_host
 from lrn.fair.gaps import demographic_parity_difference
+from lrn.fair.grid_search import multiplier_grid
 from lrn.fair.model import Fit, Predict, decide, from_sklearn
 from lrn.fair.reduction_game import ReductionConfig
 from lrn.fair.search import CountMetric
@@ -89,30 +93,35 @@ def rationalize(
     train: Rows,
     validation: Rows,
     groups: int,
-    bounds: Sequence[float],
+    bounds: Sequence[float] = (),
     config: ReductionConfig = ReductionConfig(),  # noqa: B008
     gap: CountMetric = demographic_parity_difference,
+    *,
+    grid: int = 21,
 ) -> Rationalization:
-    """Explanations of a black box under each bound, and their front on validation rows.
+    """Explanations of a black box, and their front on validation rows.
 
     Args:
         fits: from a name to an interpretable model, such as ``{"depth 3": tree(3)}``.
         train: the rows to imitate. validation: rows that fidelity and gap are measured on.
         groups: the number of groups.
-        bounds: bounds of the reduction, which take the place of ``config.bound``.
+        bounds: bounds of the reduction, which take the place of ``config.bound``; each costs a game of
+            ``config.rounds`` rounds with nine fits. None are needed.
         config: settings of the reduction; its constraint should be that of the gap, and it takes the black
             box's decisions for labels.
         gap: the gap between groups, a function of confusion counts [groups].
+        grid: the number of points of the grid of multipliers, or a few more; 2 or more.
 
     Raises:
         InputError: an argument is wrong.
     """
-    if not fits or len(bounds) == 0:
-        raise check.InputError("fits and bounds must not be empty; give an interpretable model and a bound.")
+    if not fits:
+        raise check.InputError("fits must not be empty; give an interpretable model, such as tree(3).")
     train, validation = _checked(train, groups), _checked(validation, groups)
+    tasks = _tasks(train, groups, config.constraint, grid)
     found: dict[bytes, Explanation] = {}
     for name, fit in fits.items():
-        models: list[Predict] = [fit(train.x, train.decision, np.ones(len(train.decision)))]
+        models = [fit(train.x, *task) for task in tasks]
         for bound in bounds:
             settings = dataclasses.replace(config, bound=bound)
             models += exponentiated_gradient_on_host(
@@ -151,6 +160,23 @@ def _checked(rows: Rows, groups: int) -> Rows:
     decision = arguments.labels("decision", rows.decision, n)
     y = decision if rows.y is None else arguments.labels("y", rows.y, n)
     return Rows(*(np.asarray(v) for v in (x, decision, arguments.groups(rows.group, n, groups), y)))
+
+
+def _tasks(train: Rows, groups: int, constraint: str, grid: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Labels and weights for the plain imitation, and for each point of the grid of multipliers."""
+    ones = np.ones(len(train.decision), np.float32)
+    mass = constraints.cell_mass(
+        jnp.asarray(train.decision), jnp.asarray(train.group), jnp.asarray(ones), groups
+    )
+    given = constraints.parity(constraint, mass)
+    arguments.two_groups(constraints.present(given)[0])
+    multipliers = jnp.asarray(multiplier_grid(constraint, groups, grid), mass.dtype)
+    signed = jax.jit(jax.vmap(constraints.signed_weights, in_axes=(None, 0)))(given, multipliers)
+    tasks = [(np.asarray(train.decision), ones)]
+    for one in np.asarray(signed):
+        value = one[train.decision.astype(int), train.group]
+        tasks.append(((value > 0).astype(np.float32), np.abs(value)))
+    return tasks
 
 
 def _measured(

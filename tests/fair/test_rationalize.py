@@ -29,10 +29,7 @@ def measured(given, decision):
 
 @pytest.fixture(scope="module")
 def found():
-    settings = ReductionConfig(rounds=6, every_response=True)
-    return rationalize(
-        {"depth 1": tree(1), "depth 3": tree(3)}, rows(300, 0), rows(200, 1), 2, [0.02, 0.1], settings
-    )
+    return rationalize({"depth 1": tree(1), "depth 3": tree(3)}, rows(300, 0), rows(200, 1), 2)
 
 
 def test_candidates_are_measured_on_validation_rows_and_the_front_is_not_dominated(found):
@@ -55,20 +52,44 @@ def test_the_black_box_is_imitated_exactly_and_hidden_nearly_as_well_as_possible
     assert found.front[-1].fidelity == 1
     cells = (given.x @ [4, 2, 1]).astype(int)
     every = [measured(given, np.array(f)[cells]) for f in itertools.product((0, 1), repeat=8)]
-    for bound in (0.05, 0.15, 0.3):
-        best = max(fidelity for fidelity, gap in every if gap <= bound)
-        one = most_faithful(found, bound)
-        assert one.gap <= bound
-        assert best - 0.12 <= one.fidelity <= best + 1e-6
-    hidden = most_faithful(found, 0.1)
-    assert hidden.fidelity > 0.7  # the black box's own gap is above .3
+    # The grid reaches the corners of the hull of (error, gap) only, so others may be better in between.
+    best = max(fidelity for fidelity, gap in every if gap <= 0.35)
+    one = most_faithful(found, 0.35)
+    assert one.gap <= 0.35
+    assert best - 0.1 <= one.fidelity <= best + 1e-6
     assert found.black_box_gap > 0.3
 
 
+def test_the_grid_minimizes_the_lagrangian():
+    # A tree of depth 3 can be any function of three binary features, so each fit is the best response.
+    given = rows(300, 0)
+    found = rationalize({"tree": tree(3)}, given, given, 2, grid=9)
+    cells = (given.x @ [4, 2, 1]).astype(int)
+    every = [np.array(f)[cells] for f in itertools.product((0, 1), repeat=8)]
+    signed = lambda d: d[given.group == 1].mean() - d[given.group == 0].mean()  # noqa: E731
+    points = np.array([[np.mean(d != given.decision), signed(d)] for d in every])
+    mine = [np.asarray(decide(one.predict(given.x))) for one in found.candidates]
+    mine = np.array([[np.mean(d != given.decision), signed(d)] for d in mine])
+    for net in np.linspace(-2, 2, 9):
+        # The violation of a group of half the rows is half the difference of the groups.
+        assert (mine @ [1, net / 2]).min() == pytest.approx((points @ [1, net / 2]).min(), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_the_reductions_models_are_candidates():
+    settings = ReductionConfig(rounds=5, every_response=True)
+    given, other = rows(300, 0), rows(200, 1)
+    fits = {"depth 1": tree(1)}
+    more = rationalize(fits, given, other, 2, [0.02, 0.1], settings, grid=3)
+    assert len(more.candidates) >= len(rationalize(fits, given, other, 2, grid=3).candidates)
+
+
 def test_other_gaps_need_labels():
-    settings = ReductionConfig(rounds=2, constraint="true_positive_rate_parity")
+    settings = ReductionConfig(constraint="true_positive_rate_parity")
     given = rows(120, 2)
-    found = rationalize({"tree": tree(2)}, given, given, 2, [0.05], settings, equal_opportunity_difference)
+    found = rationalize(
+        {"tree": tree(2)}, given, given, 2, (), settings, equal_opportunity_difference, grid=5
+    )
     for one in found.candidates:
         d = np.asarray(decide(one.predict(given.x)))
         rate = [d[(given.group == g) & (given.y == 1)].mean() for g in (0, 1)]
@@ -79,7 +100,7 @@ def test_bad_input(found):
     given = rows(20, 3)
     for call, message in [
         (lambda: rationalize({}, given, given, 2, [0.1]), "must not be empty"),
-        (lambda: rationalize({"tree": tree(1)}, given, given, 2, []), "must not be empty"),
+        (lambda: rationalize({"tree": tree(1)}, given, given, 2, grid=1), "size"),
         (
             lambda: rationalize(
                 {"tree": tree(1)}, given, given._replace(decision=given.decision + 1), 2, [0.1]
