@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from sklearn.tree import DecisionTreeClassifier
 
 from lrn import check
@@ -135,7 +134,7 @@ def rationalize(
     return Rationalization(candidates, _front(candidates), own)
 
 
-def most_faithful(found: Rationalization, bound: ArrayLike) -> Explanation:
+def most_faithful(found: Rationalization, bound: float) -> Explanation:
     """The explanation with the highest fidelity among those whose gap is at most the bound.
 
     Fidelity and gap of the chosen one are optimistic, since the validation rows chose it; measure it on

@@ -180,6 +180,12 @@ def test_boosting_mends_the_scores_of_a_subgroup_and_lowers_the_error_as_promise
     np.testing.assert_array_equal(small.score, score)
 
 
+def test_keys_are_used_once(key_reuse_checks):
+    x, _, decision, held = planted(40)
+    run = jax.jit(lambda k: audit(k, lambda *_: Partial(_first), x, decision, held, permutations=2).null)
+    assert run(jax.random.key(3)).shape == (2,)
+
+
 def test_bad_input():
     x, _, decision, held = planted(40)
     fit = logistic(LogisticConfig())

@@ -1,11 +1,12 @@
 """Calibrated equalized odds: closed forms on exactly calibrated scores, and AIF360's formulas in NumPy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lrn.check import InputError
-from lrn.fair.calibrated_odds import draw_score, expected_decision, fit_calibrated_odds
+from lrn.fair.calibrated_odds import CalibratedOdds, draw_score, expected_decision, fit_calibrated_odds
 
 FIT = jax.jit(lambda s, y, g, a, b, w: fit_calibrated_odds(s, y, g, 2, a, b, weights=w))
 DRAW = jax.jit(jax.vmap(draw_score, in_axes=(0, None, None, None)))
@@ -89,6 +90,12 @@ def test_weights_are_copies_groups_may_turn_and_costs_are_swept():
         turned = FIT(SCORE, Y, 1 - GROUP, 1.0, 0.0, weight)
     np.testing.assert_allclose(one.mix, two.mix, atol=1e-12)
     np.testing.assert_allclose(turned.mix[::-1], one.mix, atol=1e-12)
+
+
+def test_keys_are_used_once(key_reuse_checks):
+    fitted = CalibratedOdds(*(jnp.asarray(v) for v in ([0.5, 0.0], [0.5, 0.4], 0.3)))
+    drawn = jax.jit(lambda k: draw_score(k, fitted, SCORE, GROUP))(jax.random.key(3))
+    assert drawn.shape == SCORE.shape
 
 
 def test_bad_input():
