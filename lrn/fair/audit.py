@@ -67,7 +67,7 @@ class _Rows(NamedTuple):
     train: Array  # [n], 1 for the audited rows of the search
     held: Array  # [n], 1 for the audited rows that are held out
     audited: Array  # bools [n]
-    count: Array  # how many rows are held out, audited or not
+    held_out: Array  # how many rows are held out, audited or not
 
 
 def audit(
@@ -130,8 +130,11 @@ def _measured(rows: _Rows, member: Array) -> tuple[Array, Array, Array, Array]:
     """Value, size, gap, and the gap of the rest, of a subgroup [n] on the rows held out."""
     mean = divide(jnp.sum(rows.held * rows.residual), jnp.sum(rows.held))
     apart = rows.held * (rows.residual - mean)
-    value = jnp.sum(member * apart) / rows.count
-    size, rest = jnp.sum(member * rows.held) / rows.count, jnp.sum((1 - member) * rows.held) / rows.count
+    value = jnp.sum(member * apart) / rows.held_out
+    size, rest = (
+        jnp.sum(member * rows.held) / rows.held_out,
+        jnp.sum((1 - member) * rows.held) / rows.held_out,
+    )
     return value, size, divide(value, size), divide(-value, rest)
 
 

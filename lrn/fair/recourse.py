@@ -115,8 +115,9 @@ def linear_recourse(
             "the model's features."
         )
     allowed = terms(dim) if allowed is None else allowed
-    missing = margin - logits(model, x)
-    denied = ~(logits(model, x) > 0)  # NaN stays
+    logit = logits(model, x)
+    missing = jnp.asarray(margin) - logit
+    denied = ~(logit > 0)  # NaN stays
     change = jax.vmap(lambda row, gap: cheapest(model.coef, row, gap, allowed, norm))(x, missing)
     change = jnp.where(denied[:, None], change, 0)
     return Recourse(change, change_cost(change, allowed, norm, missing))

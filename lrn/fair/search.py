@@ -128,8 +128,8 @@ def choose(front: Front, bound: ArrayLike) -> SearchRule:
     kept = front.constraint <= bound
     if readable(kept) and not np.asarray(kept).any():
         raise check.InputError(
-            f"no thresholds keep the constraint at or below {float(np.asarray(bound)):g}, the smallest that the "
-            f"search found is {float(front.constraint[0]):g}; raise the bound, or search with more levels."
+            f"no thresholds keep the constraint at or below {float(np.asarray(bound)):g}, the smallest that "
+            f"the search found is {float(front.constraint[0]):g}; raise the bound, or search more levels."
         )
     at = jnp.maximum(jnp.sum(kept) - 1, 0)
     return SearchRule(*(jnp.where(kept[0], leaf[at], jnp.nan) for leaf in front))
