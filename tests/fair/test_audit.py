@@ -111,6 +111,7 @@ def test_the_search_maximizes_size_times_gap_on_its_rows():
     assert np.sum(r[member]) == pytest.approx(max(every), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_trees_find_the_planted_subgroup_on_the_host():
     x, _, decision, held = planted(400, 3)
     oracle = from_sklearn(lambda: DecisionTreeClassifier(max_depth=3, random_state=0))

@@ -84,6 +84,7 @@ def test_the_reductions_models_are_candidates():
     assert len(more.candidates) >= len(rationalize(fits, given, other, 2, grid=3).candidates)
 
 
+@pytest.mark.slow
 def test_other_gaps_need_labels():
     settings = ReductionConfig(constraint="true_positive_rate_parity")
     given = rows(120, 2)

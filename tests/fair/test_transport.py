@@ -184,10 +184,10 @@ def test_a_small_epsilon_gives_the_exact_assignment():
     cost = ((a[:, None] - b[None]) ** 2).sum(-1)
     pair = linear_sum_assignment(cost)[1]
     with jax.enable_x64(True):
-        fitted = ENTROPIC(x, group, EntropicConfig(epsilon=2e-3, iterations=3000))
+        fitted = ENTROPIC(x, group, EntropicConfig(epsilon=2e-3, iterations=1200))
         full = np.asarray(ENTROPIC_MOVE(fitted, x, group, 1.0))
         half = np.asarray(ENTROPIC_MOVE(fitted, x, group, 0.5))
-        wide = ENTROPIC(x, group, EntropicConfig(epsilon=100.0, iterations=3000))
+        wide = ENTROPIC(x, group, EntropicConfig(epsilon=100.0, iterations=1200))
         center = np.asarray(ENTROPIC_MOVE(wide, x, group, 1.0))
     assert np.asarray(fitted.error).max() < 0.05
     np.testing.assert_allclose(full[:20], (a + b[pair]) / 2, atol=0.15)
