@@ -5,8 +5,9 @@ Values that a trace hides cannot be checked here; each function says which resul
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -124,3 +125,74 @@ def no_empty_group(mass: Array) -> None:
         raise check.InputError(
             f"group {group} has no rows; number the groups of the data without gaps from 0."
         )
+
+
+class Scored(NamedTuple):
+    """Checked rows; the weights are NaN where a trace hid a wrong value.
+
+    score, y, weights: floats [n]. group: int32 [n].
+    """
+
+    score: Array
+    y: Array
+    group: Array
+    weights: Array
+
+
+def scores(name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> Array:
+    """``value`` as finite floats [n] between ``low`` and ``high``, n at least 1.
+
+    Raises:
+        InputError: the shape is wrong, or a value that can be read is not finite or out of range.
+    """
+    value = inputs.vector(name, _numbers(name, value))
+    return floats(name, value, value.shape[0], low, high)
+
+
+def scored(
+    score: Any, y: Any, group: Any, groups: int, weights: Any, low: float = -np.inf, high: float = np.inf
+) -> Scored:
+    """Scores between ``low`` and ``high``, labels, groups and weights of n rows; no group is empty.
+
+    Raises:
+        InputError: a shape, dtype or value is wrong, or a group has no rows.
+    """
+    score = scores("score", score, low, high)
+    n = score.shape[0]
+    y = labels("y", y, n).astype(score.dtype)
+    group, _ = inputs.members(group, groups, n)
+    weights = inputs.weights(weights, n, score.dtype, "weights")[0]
+    mass = jax.ops.segment_sum(weights, group, groups)
+    no_empty_group(mass[None])
+    fine = jnp.all(jnp.isfinite(score) & (score >= low) & (score <= high)) & jnp.all(mass > 0)
+    weights = nan_unless_valid(jnp.where(fine, weights, jnp.nan), y, group, groups)
+    return Scored(score, y, group, weights)
+
+
+def mask(name: str, value: Any, n: int) -> Array:
+    """``value`` as bools [n].
+
+    Raises:
+        InputError: the shape or dtype is wrong.
+    """
+    value = as_array(value)
+    if value.shape != (n,) or value.dtype != jnp.bool_:
+        raise check.InputError(
+            f"{name} must be bools [{n}], got shape {value.shape} and dtype {value.dtype}; mark each row."
+        )
+    return value
+
+
+def split(name: str, value: Any, n: int) -> Array:
+    """``value`` as bools [n], true for some rows and false for some.
+
+    Raises:
+        InputError: the shape or dtype is wrong, or one of the two parts has no rows.
+    """
+    value = mask(name, value, n)
+    if readable(value) and np.asarray(value).all() == np.asarray(value).any():
+        raise check.InputError(
+            f"{name} must be true for some rows and false for some, got {bool(value[0])} for all {n}; mark "
+            "a part."
+        )
+    return value
