@@ -6,8 +6,8 @@ from algorithmic bias.
 Design. Two groups of equal size: women and men of Adult and of the Dutch census, drawn so that both groups
 have the base rates that an arm asks for; and Gaussian classes, whose best rules are known. Three reasons for
 unequal treatment are switched on, alone at three levels each, and together: the base rates differ; the
-features of group 0 are measured with noise; some positive labels of group 0 are seen as negative (in training
-and validation rows only). Logistic regression with the group and its products with the features gives a score,
+features of group 0 are measured with noise; some positive labels of group 0 are seen as negative (in
+training and validation rows only). Logistic regression with the group and its products with the features gives a score,
 and thresholds by group, fitted on validation rows, give two rules: the one with the best balanced accuracy,
 and the best one with equal selection rates (exact, by hulls). The *price of parity* is the difference of
 their balanced accuracies on the true labels of test rows.
