@@ -20,10 +20,11 @@ from lrn import check
 from lrn.arrays import as_array
 from lrn.config import config
 from lrn.fair import training
-from lrn.fair.training import People, TrainingConfig
+from lrn.fair.training import People
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
-from lrn.supervised.optimizers import OptimizerConfig, optimizer
+from lrn.supervised.learner import SupervisedState, initial_state, update
+from lrn.supervised.optimizers import OptimizerConfig
+from lrn.supervised.settings import TrainingConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params, PyTree
 
 FAIRNESS = ("demographic_parity", "equalized_odds")
@@ -90,10 +91,7 @@ def adversarial(net: Net, adversary: Net, groups: int, config: AdversarialConfig
         params, state = adversary.init(adversary_key, seen)
         output, _ = jax.eval_shape(adversary.apply, params, state, seen)
         _check_guess(output.shape, people.y.shape[0], groups)
-        opt_state = optimizer(config.adversary).init(params)
-        return AdversarialState(
-            predictor, SupervisedState(params, state, opt_state, (), jnp.zeros((), jnp.int32))
-        )
+        return AdversarialState(predictor, initial_state(rival, params, state))
 
     def step(key: Key, state: AdversarialState, batch: Batch) -> tuple[AdversarialState, Metrics]:
         people = training.read(batch, groups)
@@ -122,10 +120,8 @@ def adversarial(net: Net, adversary: Net, groups: int, config: AdversarialConfig
             "accuracy": training.accuracy(logit, people),
             "cosine": cosine(own, helps),
         }
-        predictor = training.update(config, now, debiased(own, helps, alpha), net_state)
-        return AdversarialState(
-            predictor, training.update(rival, other, rival_gradient, rival_state)
-        ), metrics
+        predictor = update(config, now, debiased(own, helps, alpha), net_state)
+        return AdversarialState(predictor, update(rival, other, rival_gradient, rival_state)), metrics
 
     return Learner(init, step)
 

@@ -34,6 +34,20 @@ def features(name: str, x: Any) -> Array:
     return x
 
 
+def fitted(name: str, x: Any, dim: int) -> Array:
+    """``x`` as floats [n, dim], the features of rows for a result that was fitted to ``dim`` features.
+
+    Raises:
+        InputError: as `features`, or the number of features is another one.
+    """
+    x = features(name, x)
+    if x.shape[1] != dim:
+        raise check.InputError(
+            f"what you apply was fitted to {dim} features, got {x.shape[1]} in {name}; give the same columns."
+        )
+    return x
+
+
 def floats(name: str, value: Any, n: int, low: float = -np.inf, high: float = np.inf) -> Array:
     """``value`` as finite floats [n] between ``low`` and ``high``.
 
@@ -96,11 +110,42 @@ def nan_unless_valid(weights: Array, y: Array, group: Array, groups: int) -> Arr
     return jnp.where(right, weights, jnp.nan)
 
 
-def two_groups(present: Array) -> None:
-    """Raise InputError where fewer than two groups [groups] have rows that a constraint compares."""
-    if readable(present) and int(np.asarray(present).any(axis=0).sum()) < 2:
+def compared(present: Array, group: Array, weights: Array) -> None:
+    """Raise InputError where a constraint cannot compare the groups.
+
+    Args:
+        present: bools [events, groups], whether a group has rows with the event of a constraint.
+        group: [n]. weights: [n].
+
+    Raises:
+        InputError: fewer than two groups have rows with an event, a group with rows lacks an event, or a
+            group has one row.
+    """
+    if not (readable(present) and readable(group) and readable(weights)):
+        return
+    read = np.asarray(present)
+    if read.any(axis=0).sum() < 2:
         raise check.InputError(
             "fewer than two groups have rows that the constraint compares; give rows of two groups or more."
+        )
+    two_rows(group, weights, read.shape[1])
+    lacking = np.flatnonzero(read.any(axis=0) & ~read.all(axis=0))
+    if len(lacking):
+        raise check.InputError(
+            f"group {lacking[0]} has no row with one of the labels that the constraint compares; merge "
+            "groups or leave the group out."
+        )
+
+
+def two_rows(group: Array, weights: Array, groups: int) -> None:
+    """Raise InputError where a group has one row only, among rows with weight."""
+    if not (readable(group) and readable(weights)):
+        return
+    count = np.bincount(np.asarray(group)[np.asarray(weights) > 0], minlength=groups)
+    if (count == 1).any():
+        raise check.InputError(
+            f"group {int(np.argmax(count == 1))} has 1 row, and a rate needs two or more; merge groups or "
+            "leave the group out."
         )
 
 
@@ -155,18 +200,47 @@ def scored(
     """Scores between ``low`` and ``high``, labels, groups and weights of n rows; no group is empty.
 
     Raises:
-        InputError: a shape, dtype or value is wrong, or a group has no rows.
+        InputError: a shape, dtype or value is wrong, or a group has no row or one.
     """
     score = scores("score", score, low, high)
     n = score.shape[0]
     y = labels("y", y, n).astype(score.dtype)
     group, _ = inputs.members(group, groups, n)
     weights = inputs.weights(weights, n, score.dtype, "weights")[0]
+    two_rows(group, weights, groups)
     mass = jax.ops.segment_sum(weights, group, groups)
     no_empty_group(mass[None])
     fine = jnp.all(jnp.isfinite(score) & (score >= low) & (score <= high)) & jnp.all(mass > 0)
     weights = nan_unless_valid(jnp.where(fine, weights, jnp.nan), y, group, groups)
     return Scored(score, y, group, weights)
+
+
+class Grouped(NamedTuple):
+    """Checked rows without labels; weights and mass are NaN where a trace hid a wrong value.
+
+    x: floats [n, dim]. group: int32 [n]. weights: [n]. mass: the weight of each group, [groups].
+    """
+
+    x: Array
+    group: Array
+    weights: Array
+    mass: Array
+
+
+def grouped(x: Any, group: Any, groups: int, weights: Any) -> Grouped:
+    """Features, groups and weights of n rows; no group is empty.
+
+    Raises:
+        InputError: a shape, dtype or value is wrong, or a group has no rows.
+    """
+    x = features("x", x)
+    group, _ = inputs.members(group, groups, x.shape[0])
+    rows, _ = inputs.weights(weights, x.shape[0], x.dtype, "weights")
+    mass = jax.ops.segment_sum(rows, group, groups)
+    no_empty_group(mass[None])
+    rows = jnp.where(jnp.all(mass > 0), rows, jnp.nan)
+    rows = nan_unless_valid(rows, jnp.zeros_like(rows), group, groups)
+    return Grouped(x, group, rows, jax.ops.segment_sum(rows, group, groups))
 
 
 def mask(name: str, value: Any, n: int) -> Array:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import as_array
 from lrn.fair import inputs
 from lrn.fair.confusion import Confusion, confusion
 from lrn.fair.rate_sample import critical_value, rate_sample, wilson
@@ -128,4 +127,4 @@ def cells(group: Any, groups: int | Sequence[int]) -> tuple[Array, tuple[int, ..
         )
     if isinstance(groups, Sequence):
         return intersect(group, groups), tuple(groups)
-    return as_array(group), (groups,)
+    return inputs.array(group), (groups,)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from lrn import check
 from lrn.fair import arguments
 from lrn.fair.decorrelate import Decorrelation, decorrelated, fit_decorrelation
 from lrn.fair.logistic import Linear, logits
@@ -60,12 +59,7 @@ def linear(model: Linear, x: Any) -> Array:
     Raises:
         InputError: the features are wrong or of another number than those of the fit.
     """
-    x = arguments.features("x", x)
-    if x.shape[1] != model.coef.shape[0]:
-        raise check.InputError(
-            f"the model was fitted to {model.coef.shape[0]} features, got {x.shape[1]}; give those columns."
-        )
-    return logits(model, x)
+    return logits(model, arguments.fitted("x", x, model.coef.shape[0]))
 
 
 def fit_additive(x: Any, protected: Any, y: Any, weights: Any = None) -> Additive:

@@ -77,14 +77,7 @@ def fit_entropic(
     Raises:
         InputError: an argument is wrong, or a group has no rows. (Under jit wrong values give NaN.)
     """
-    x = arguments.features("x", x)
-    group = arguments.groups(group, x.shape[0], groups)
-    weights = arguments.weights(weights, x.shape[0]).astype(x.dtype)
-    mass = jax.ops.segment_sum(weights, group, groups)
-    arguments.no_empty_group(mass[None])
-    weights = jnp.where(jnp.all(mass > 0), weights, jnp.nan)
-    weights = arguments.nan_unless_valid(weights, jnp.zeros_like(weights), group, groups)
-    mass = jax.ops.segment_sum(weights, group, groups)
+    x, group, weights, mass = arguments.grouped(x, group, groups, weights)
     share = weights / jnp.sum(weights)
     distance = _distances(x, x)
     epsilon = config.epsilon * jnp.sum(share[:, None] * share[None] * distance)
@@ -121,11 +114,9 @@ def entropic_transported(fitted: EntropicTransport, x: Any, group: Any, amount: 
         InputError: an argument is wrong. (Under jit the row of an unknown group is NaN.)
     """
     check.between("amount", amount, 0, 1)
-    x = arguments.features("x", x)
     groups, dim = fitted.share.shape[0], fitted.x.shape[1]
+    x = arguments.fitted("x", x, dim)
     group = arguments.groups(group, x.shape[0], groups)
-    if x.shape[1] != dim:
-        raise check.InputError(f"the repair was fitted to {dim} features, got {x.shape[1]}; give the same.")
     distance = _distances(x, fitted.x)
     goal = jnp.zeros_like(x)
     for to in range(groups):

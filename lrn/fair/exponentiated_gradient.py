@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lrn.fair import arguments, constraints
 from lrn.fair.constraints import Parity
-from lrn.fair.model import Fit, decide
+from lrn.fair.model import Fit, decide, mixed_decision
 from lrn.fair.reduction_game import FITS, Game, ReductionConfig, going, play_round, start
 from lrn.types import Array, PyTree
 
@@ -125,17 +126,35 @@ def exponentiated_gradient_on_host(
     return _result(game, given, [store[i] for i in used], game.q[jnp.asarray(used)])
 
 
+def said(reduced: Reduced, config: ReductionConfig) -> list[str]:
+    """What is wrong with one mixture, a sentence each; an empty list where nothing is.
+
+    If some mixture of the class of models keeps a bound, a mixture of this gap exceeds it by at most
+    ``eps * (1 + 2 * gap)`` (Agarwal et al. 2018). Values are read, so call the function outside of jit.
+
+    Args:
+        reduced: a mixture. config: the settings that gave it.
+    """
+    violation, gap, nu = (float(value) for value in (reduced.violation, reduced.gap, reduced.nu))
+    if np.isnan(violation):
+        return ["The mixture is NaN: labels, groups or weights were wrong where they could not be read."]
+    found = []
+    if violation > config.bound + config.eps * (1 + 2 * gap):
+        found.append(
+            f"The constraint is violated by {violation:.3g} and the bound is {config.bound:.3g}: these "
+            "models cannot keep it; raise the bound, or take a model that can."
+        )
+    if gap > nu:
+        found.append(
+            f"The game ended after {int(reduced.rounds)} rounds with a gap of {gap:.3g}, above nu, {nu:.3g}; "
+            "give more rounds."
+        )
+    return found
+
+
 def expected_decision(reduced: Reduced, x: Any) -> Array:
     """The chance with which the mixture decides 1, [n], for features [n, dim]."""
-    if isinstance(reduced.models, list):
-        return sum(q * decide(predict(x)) for q, predict in zip(reduced.q, reduced.models))  # pyright: ignore
-    x = arguments.features("x", x)
-
-    def add(total: Array, item: tuple) -> tuple[Array, None]:
-        q, predict = item
-        return total + q * decide(predict(x)), None
-
-    return jax.lax.scan(add, jnp.zeros(x.shape[0], reduced.q.dtype), (reduced.q, reduced.models))[0]
+    return mixed_decision(reduced.models, reduced.q, arguments.features("x", x))
 
 
 def _prepared(
@@ -152,7 +171,7 @@ def _prepared(
     data = data._replace(weights=arguments.nan_unless_valid(data.weights, data.y, data.group, groups))
     mass = constraints.cell_mass(data.y, data.group, data.weights, groups)
     given = constraints.parity(config.constraint, mass)
-    arguments.two_groups(constraints.present(given)[0])
+    arguments.compared(constraints.present(given)[0], data.group, data.weights)
     return data, given
 
 

@@ -18,6 +18,7 @@ from lrn import check
 from lrn.arrays import readable
 from lrn.data.dataset import split
 from lrn.fair.confusion import Confusion, confusion
+from lrn.fair.inputs import check_groups
 from lrn.fair.methods import Method
 from lrn.fair.people import People
 from lrn.types import Array, Key
@@ -66,10 +67,13 @@ def fairness_front(
         seeds: one split of the rows for each. shares: of training, validation and test rows.
 
     Raises:
-        InputError: a bound lies outside of [0, 1], there is no bound or no seed, or a split has an empty part
-            (see `lrn.data.dataset.split`).
+        InputError: a bound lies outside of [0, 1], there is no bound or no seed, a split has an empty part
+            (see `lrn.data.dataset.split`), or a group has fewer than two rows or one label only. A split may
+            still leave a group without one of the labels: rates that need it are then NaN.
     """
     bounds = _checked(bounds)
+    if readable(rows.y) and readable(rows.group):
+        check_groups(rows.y, rows.group, groups)
     if not len(seeds):
         raise check.InputError("seeds is empty; give at least one, such as range(10).")
     if len(shares) != 3:
@@ -97,8 +101,15 @@ def choose(front: Front, quality: Measure, gap: Measure, limit: float) -> Chosen
     Args:
         front: the front. quality: larger is better, such as `overall_accuracy`. gap: smaller is fairer, such
             as `lrn.fair.gaps.demographic_parity_difference`. limit: the largest gap.
+
+    Raises:
+        InputError: the limit is not finite, or no bound meets it for any seed. (Under jit all is NaN.)
     """
-    meets = gap(front.validation) <= limit
+    check.finite("limit", limit)
+    found = gap(front.validation)
+    meets = found <= limit
+    if readable(meets) and not np.asarray(meets).any():
+        raise _unmet(float(limit), np.asarray(found))
     worth = jnp.where(meets, quality(front.validation), -jnp.inf)
     best = jnp.argmax(worth, axis=1)
     exists = jnp.any(meets, axis=1)
@@ -145,6 +156,20 @@ def hypervolume(gap: Any, quality: Any, worst: tuple[float, float]) -> Array:
     last = jnp.full((*gap.shape[:-1], 1), worst[0], gap.dtype)
     width = jnp.diff(jnp.concatenate([start, last], axis=-1), axis=-1)
     return jnp.where(broken, jnp.nan, jnp.sum(width * height, axis=-1))
+
+
+def _unmet(limit: float, found: np.ndarray) -> check.InputError:
+    """The error of a limit that none of the gaps meets."""
+    known = found[~np.isnan(found)]
+    if not known.size:
+        return check.InputError(
+            "the gap is unknown at every bound, since a group has no validation rows that the gap needs; "
+            "give more rows, or merge groups."
+        )
+    return check.InputError(
+        f"no bound keeps the gap at or below {limit:g} on the validation rows of any seed, the smallest gap "
+        f"is {known.min():g}; raise the limit, add smaller bounds, or take another method."
+    )
 
 
 def _checked(bounds: Any) -> Array:

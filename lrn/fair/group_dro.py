@@ -21,7 +21,7 @@ from lrn.config import config
 from lrn.fair import training
 from lrn.fair.training import People
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
+from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 
@@ -102,7 +102,7 @@ def group_dro(net: Net, counts: Sequence[int], config: GroupDROConfig) -> Learne
             "largest_weight": jnp.exp(jnp.max(log_q)),
             "gradient_norm": optax.tree.norm(gradient),
         }
-        return GroupDROState(training.update(config, state.model, gradient, net_state), log_q), metrics
+        return GroupDROState(update(config, state.model, gradient, net_state), log_q), metrics
 
     return Learner(init, step)
 

@@ -93,7 +93,7 @@ def members(group: Any, groups: int, n: int | None = None) -> tuple[Array, Array
     """
     check.integer("groups", groups, 1)
     check.between("groups", groups, 1, 2**31 - 1)
-    group = as_array(group)
+    group = array(group)
     if group.dtype == jnp.bool_:
         group = group.astype(jnp.int32)
     if group.ndim != 1 or not jnp.issubdtype(group.dtype, jnp.integer) or group.shape[0] != (n or len(group)):
@@ -178,10 +178,7 @@ def vector(name: str, value: Any, n: int | None = None) -> Array:
     Raises:
         InputError: not a one-dimensional array of numbers or bools, empty, or of another length than n.
     """
-    try:
-        value = as_array(value)
-    except (TypeError, ValueError):
-        value = np.asarray(value)
+    value = array(value)
     kind = value.dtype
     real = kind == jnp.bool_ or jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating)
     if value.ndim != 1 or len(value) == 0 or not real or (n is not None and len(value) != n):
@@ -190,6 +187,14 @@ def vector(name: str, value: Any, n: int | None = None) -> Array:
             f"{value.shape} and dtype {kind}; give a flat array of numbers."
         )
     return jnp.asarray(value).astype(jnp.promote_types(kind, jnp.result_type(float)))
+
+
+def array(value: Any) -> Any:
+    """The value as an array; strings and objects, which JAX does not take, as those of NumPy."""
+    try:
+        return as_array(value)
+    except (TypeError, ValueError):
+        return np.asarray(value)
 
 
 def check_groups(y: Any, group: Any, groups: int, names: Sequence[str] | None = None) -> None:

@@ -81,7 +81,7 @@ def fit_lagrangian(
         )
     batch = training.whole(x, y, group, groups, weights)
     given = parity(config.constraint, training.read(batch, groups), groups)
-    arguments.two_groups(constraints.present(given)[0])
+    arguments.compared(constraints.present(given)[0], batch["group"], batch["weight"])
     learner = lagrangian(net, groups, config)
     start_key, loop_key = jax.random.split(key)
 

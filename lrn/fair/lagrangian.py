@@ -22,7 +22,7 @@ from lrn.fair.model import decide
 from lrn.fair.multipliers import ASCENTS, Player, player
 from lrn.fair.training import People
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
+from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 
@@ -123,7 +123,7 @@ def lagrangian(net: Net, groups: int, config: LagrangianConfig) -> Learner:
             "multipliers": jnp.sum(prices[1:]) / prices[0],
             "gradient_norm": optax.tree.norm(gradient),
         }
-        model = training.update(config, state.model, gradient, net_state)
+        model = update(config, state.model, gradient, net_state)
         return LagrangianState(model, other.ascend(state.multipliers, excess.reshape(-1))), metrics
 
     return Learner(init, step)

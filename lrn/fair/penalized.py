@@ -19,7 +19,7 @@ from lrn.config import config
 from lrn.fair import training
 from lrn.fair.training import People
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
+from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 
@@ -83,7 +83,7 @@ def penalized(net: Net, penalty: Penalty, groups: int, config: PenalizedConfig) 
 
         (_, (net_state, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
-        return training.update(config, state, gradient, net_state), metrics
+        return update(config, state, gradient, net_state), metrics
 
     return Learner(init, step)
 

@@ -168,7 +168,7 @@ def _tasks(train: Rows, groups: int, constraint: str, grid: int) -> list[tuple[n
         jnp.asarray(train.decision), jnp.asarray(train.group), jnp.asarray(ones), groups
     )
     given = constraints.parity(constraint, mass)
-    arguments.two_groups(constraints.present(given)[0])
+    arguments.compared(constraints.present(given)[0], jnp.asarray(train.group), jnp.asarray(ones))
     multipliers = jnp.asarray(multiplier_grid(constraint, groups, grid), mass.dtype)
     signed = jax.jit(jax.vmap(constraints.signed_weights, in_axes=(None, 0)))(given, multipliers)
     tasks = [(np.asarray(train.decision), ones)]

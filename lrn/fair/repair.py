@@ -80,11 +80,9 @@ def repaired(fitted: Repair, x: Any, group: Any, amount: ArrayLike = 1.0) -> Arr
         InputError: an argument is wrong. (Under jit the row of an unknown group is NaN.)
     """
     check.between("amount", amount, 0, 1)
-    x = arguments.features("x", x)
     groups, dim, _ = fitted.quantiles.shape
+    x = arguments.fitted("x", x, dim)
     group = arguments.groups(group, x.shape[0], groups)
-    if x.shape[1] != dim:
-        raise check.InputError(f"the repair was fitted to {dim} features, got {x.shape[1]}; give the same.")
 
     def one(table: Array, target: Array, column: Array) -> Array:
         low = jnp.searchsorted(table, column, side="left")

@@ -14,7 +14,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.arrays import as_array
 from lrn.fair import inputs
 from lrn.fair.confusion import Confusion, cells
 from lrn.fair.rates import divide, hits_and_trials
@@ -62,7 +61,7 @@ def checked(attributes: Sequence[Any], sizes: Sequence[int]) -> list[tuple[Array
             f"attributes and sizes must be lists of one length, got {len(attributes)} and {len(sizes)}; give "
             "the number of values of each attribute."
         )
-    first = as_array(attributes[0])
+    first = inputs.array(attributes[0])
     return [inputs.members(a, s, first.shape[0] if first.ndim else 0) for a, s in zip(attributes, sizes)]
 
 

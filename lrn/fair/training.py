@@ -8,7 +8,7 @@ linear model.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,38 +18,11 @@ from jax.tree_util import Partial
 
 from lrn import check
 from lrn.arrays import readable
-from lrn.config import config
 from lrn.fair import arguments
-from lrn.supervised import averages, targets
-from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, weights
-from lrn.supervised.optimizers import OptimizerConfig, optimizer
+from lrn.supervised import targets
+from lrn.supervised.learner import SupervisedState, initial_state, weights
+from lrn.supervised.settings import Settings
 from lrn.types import Array, Batch, Key, Learner, Net, NetState, Params, PyTree
-
-
-class Settings(Protocol):
-    """Any config with the settings of the update, such as `TrainingConfig`."""
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        """The optimizer's config."""
-        ...
-
-    @property
-    def average(self) -> AverageConfig:
-        """The config of the averaged weights."""
-        ...
-
-
-@config
-class TrainingConfig:
-    """Settings of the update.
-
-    optimizer: the optimizer's config. average: the config of the averaged weights.
-    """
-
-    optimizer: OptimizerConfig = OptimizerConfig()
-    average: AverageConfig = AverageConfig()
 
 
 class People(NamedTuple):
@@ -145,20 +118,7 @@ def begin(net: Net, config: Settings, key: Key, batch: Batch, groups: int) -> Su
     people = read(batch, groups)
     params, net_state = net.init(key, people.x)
     jax.eval_shape(lambda *given: logits(net, *given)[0], params, net_state, people.x)
-    average = () if config.average.method == "none" else averages.begin((params, net_state))
-    opt_state = optimizer(config.optimizer).init(params)
-    return SupervisedState(params, net_state, opt_state, average, jnp.zeros((), jnp.int32))
-
-
-def update(
-    config: Settings, state: SupervisedState, gradient: Params, net_state: NetState
-) -> SupervisedState:
-    """The state after one update of the weights by ``gradient``, with the new ``net_state``."""
-    changes, opt_state = optimizer(config.optimizer).update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, changes)
-    count = state.step + 1
-    average = averages.update(config.average, state.average, (params, net_state), count)
-    return SupervisedState(params, net_state, opt_state, average, count)
+    return initial_state(config, params, net_state)
 
 
 def predictor(net: Net, state: SupervisedState) -> Partial:
@@ -178,6 +138,7 @@ def whole(x: Any, y: Any, group: Any, groups: int, weights: Any) -> dict[str, Ar
     n = x.shape[0]
     y, group = arguments.labels("y", y, n).astype(x.dtype), arguments.groups(group, n, groups)
     weights = arguments.weights(weights, n).astype(x.dtype)
+    arguments.two_rows(group, weights, groups)
     weights = arguments.nan_unless_valid(weights, y, group, groups)
     right = jnp.all(jnp.isfinite(x)) & (jnp.sum(weights) != 0)
     return {"x": x, "y": y, "group": group, "weight": jnp.where(right, weights, jnp.nan)}

@@ -64,7 +64,8 @@ def fit_marginals(x: Any, group: Any, groups: int, *, weights: Any = None, level
     errors are those of `lrn.fair.repair.fit_repair`. (Under jit the repair is NaN for wrong values.)
     """
     fitted = fit_repair(x, group, groups, weights=weights, levels=levels)
-    _, _, weights, share = _prepared(x, group, groups, weights)
+    _, _, weights, mass = arguments.grouped(x, group, groups, weights)
+    share = mass / jnp.sum(mass)
     fine = jnp.where(jnp.isfinite(jnp.sum(weights)), 1, jnp.nan).astype(share.dtype)
     quantiles = fitted.quantiles * fine
     return Repair(quantiles, jnp.einsum("g,gdl->dl", share, quantiles, precision="highest"))
@@ -93,7 +94,8 @@ def fit_gaussian(
     Raises:
         InputError: an argument is wrong, or a group has no rows. (Under jit wrong values give NaN.)
     """
-    x, group, weights, share = _prepared(x, group, groups, weights)
+    x, group, weights, mass = arguments.grouped(x, group, groups, weights)
+    share = mass / jnp.sum(mass)
     member = jax.nn.one_hot(group, groups, dtype=x.dtype) * weights[:, None]
     member = member / jnp.sum(member, axis=0)[None]
     mean = jnp.dot(member.T, x, precision="highest")
@@ -122,11 +124,9 @@ def transported(fitted: GaussianTransport, x: Any, group: Any, amount: ArrayLike
         InputError: an argument is wrong. (Under jit the row of an unknown group is NaN.)
     """
     check.between("amount", amount, 0, 1)
-    x = arguments.features("x", x)
     groups, dim = fitted.mean.shape
+    x = arguments.fitted("x", x, dim)
     group = arguments.groups(group, x.shape[0], groups)
-    if x.shape[1] != dim:
-        raise check.InputError(f"the repair was fitted to {dim} features, got {x.shape[1]}; give the same.")
     member = jax.nn.one_hot(group, groups, dtype=x.dtype)
     apart = x - jnp.dot(member, fitted.mean, precision="highest")
     goal = fitted.center[None] + jnp.einsum(
@@ -160,18 +160,6 @@ def bures_map(source: Array, target: Array) -> Array:
     """
     root, inverse = _roots(source)
     return _symmetric(_dot(inverse, _root(_dot(root, target, root)), inverse))
-
-
-def _prepared(x: Any, group: Any, groups: int, weights: Any) -> tuple[Array, Array, Array, Array]:
-    """Features, groups and weights, NaN where a trace hid a wrong value, and the groups' shares."""
-    x = arguments.features("x", x)
-    group = arguments.groups(group, x.shape[0], groups)
-    weights = arguments.weights(weights, x.shape[0]).astype(x.dtype)
-    mass = jax.ops.segment_sum(weights, group, groups)
-    arguments.no_empty_group(mass[None])
-    weights = jnp.where(jnp.all(mass > 0), weights, jnp.nan)
-    weights = arguments.nan_unless_valid(weights, jnp.zeros_like(weights), group, groups)
-    return x, group, weights, jax.ops.segment_sum(weights, group, groups) / jnp.sum(weights)
 
 
 def _roots(matrix: Array) -> tuple[Array, Array]:

@@ -14,9 +14,9 @@ from lrn.config import config
 from lrn.robust.attack import check_eps
 from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.norms import NORMS, by_example, distance, narrow, steepest_direction, widen
-from lrn.robust.training import begin, read, update
+from lrn.robust.training import begin, read
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
+from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 

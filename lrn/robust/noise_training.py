@@ -20,11 +20,12 @@ from lrn.config import config
 from lrn.robust.attack import LogitsFn
 from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.norms import widen
-from lrn.robust.training import Settings, begin, read, update
+from lrn.robust.training import begin, read
 from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
+from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
+from lrn.supervised.settings import Settings
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 
 # ``terms(logits, y)``: the terms of a loss by name, each [batch], of logits [batch, samples, classes] and

@@ -8,19 +8,18 @@ learner of any objective. The attack and the loss are two functions, so that a w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from lrn import check
-from lrn.config import config
 from lrn.robust.attack import Attack, check_inputs, check_labels, check_logits
-from lrn.supervised import averages, targets
+from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState
-from lrn.supervised.optimizers import OptimizerConfig, optimizer
+from lrn.supervised.learner import SupervisedState, initial_state, update
+from lrn.supervised.optimizers import OptimizerConfig
+from lrn.supervised.settings import Settings, TrainingConfig
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
 
 MODES = ("evaluation", "training")
@@ -29,31 +28,6 @@ MODES = ("evaluation", "training")
 Value = tuple[Array, tuple[NetState, Metrics]]
 # loss(key, params, net_state, x, x_adv, y) -> value
 RobustLoss = Callable[[Key, Params, NetState, Array, Array, Array], Value]
-
-
-class Settings(Protocol):
-    """Any config with the settings of the update, such as `TrainingConfig`."""
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        """The optimizer's config."""
-        ...
-
-    @property
-    def average(self) -> AverageConfig:
-        """The config of the averaged weights."""
-        ...
-
-
-@config
-class TrainingConfig:
-    """Settings of the update.
-
-    optimizer: the optimizer's config. average: the config of the averaged weights.
-    """
-
-    optimizer: OptimizerConfig = OptimizerConfig()
-    average: AverageConfig = AverageConfig()
 
 
 class Objective(NamedTuple):
@@ -115,9 +89,7 @@ def begin(net: Net, config: Settings, key: Key, batch: Batch) -> SupervisedState
     params, net_state = net.init(key, x)
     logits, _ = jax.eval_shape(net.apply, params, net_state, x)
     check_labels(y, check_logits(logits, y.shape[0]))
-    average = () if config.average.method == "none" else averages.begin((params, net_state))
-    opt_state = optimizer(config.optimizer).init(params)
-    return SupervisedState(params, net_state, opt_state, average, jnp.zeros((), jnp.int32))
+    return initial_state(config, params, net_state)
 
 
 def read(batch: Batch) -> tuple[Array, Array]:
@@ -153,17 +125,6 @@ def descent(
     return jax.value_and_grad(objective.loss, argnums=1, has_aux=True)(
         loss_key, params, net_state, x, x_adv, y
     )
-
-
-def update(
-    config: Settings, state: SupervisedState, gradient: Params, net_state: NetState
-) -> SupervisedState:
-    """The state after one update of the weights by ``gradient``, with the new ``net_state``."""
-    changes, opt_state = optimizer(config.optimizer).update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, changes)
-    count = state.step + 1
-    average = averages.update(config.average, state.average, (params, net_state), count)
-    return SupervisedState(params, net_state, opt_state, average, count)
 
 
 def clean_and_attacked(

@@ -14,6 +14,7 @@ from lrn.supervised import averages, targets
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.losses import Loss, cross_entropy, hits
 from lrn.supervised.optimizers import Mask, OptimizerConfig, optimizer
+from lrn.supervised.settings import Settings
 from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params, PyTree
 
 
@@ -81,15 +82,13 @@ def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None
             smoothed and the targets are floats. A label outside of the classes is refused where it can be
             read; within a jitted training it makes loss and parameters NaN.
     """
-    transform = optimizer(config.optimizer, mask)
 
     def init(key: Key, batch: Batch) -> SupervisedState:
         x, y = targets.read(batch)
         params, net_state = net.init(key, x)
         output, _ = jax.eval_shape(net.apply, params, net_state, x)
         _target(output, y, config)
-        average = () if config.average.method == "none" else averages.begin((params, net_state))
-        return SupervisedState(params, net_state, transform.init(params), average, jnp.zeros((), jnp.int32))
+        return initial_state(config, params, net_state, mask)
 
     def step(key: Key, state: SupervisedState, batch: Batch) -> tuple[SupervisedState, Metrics]:
         x, y = targets.read(batch)
@@ -114,14 +113,41 @@ def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None
             return jnp.mean(losses), (net_state, metrics)
 
         (value, (net_state, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = transform.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        count = state.step + 1
-        average = averages.update(config.average, state.average, (params, net_state), count)
         metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
-        return SupervisedState(params, net_state, opt_state, average, count), metrics
+        return update(config, state, gradient, net_state, mask), metrics
 
     return Learner(init, step)
+
+
+def initial_state(
+    config: Settings, params: Params, net_state: NetState, mask: Mask | None = None
+) -> SupervisedState:
+    """The state before the first step, with these parameters and this state of the network."""
+    average = () if config.average.method == "none" else averages.begin((params, net_state))
+    opt_state = optimizer(config.optimizer, mask).init(params)
+    return SupervisedState(params, net_state, opt_state, average, jnp.zeros((), jnp.int32))
+
+
+def update(
+    config: Settings,
+    state: SupervisedState,
+    gradient: Params,
+    net_state: NetState,
+    mask: Mask | None = None,
+) -> SupervisedState:
+    """The state after one update of the parameters by ``gradient``.
+
+    Args:
+        config: the settings of the optimizer and of the averaged weights.
+        state: the state before. gradient: a tree like the parameters.
+        net_state: the state of the network after the pass that gave the gradient.
+        mask: the parameters that decay, in place of the optimizer's config; the same as for `initial_state`.
+    """
+    changes, opt_state = optimizer(config.optimizer, mask).update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, changes)
+    count = state.step + 1
+    average = averages.update(config.average, state.average, (params, net_state), count)
+    return SupervisedState(params, net_state, opt_state, average, count)
 
 
 def weights(state: SupervisedState) -> tuple[Params, NetState]:

@@ -15,10 +15,12 @@ from sklearn.tree import DecisionTreeClassifier
 from lrn.check import InputError
 from lrn.fair import constraints, reduction_game
 from lrn.fair.exponentiated_gradient import (
+    Reduced,
     ReductionConfig,
     expected_decision,
     exponentiated_gradient,
     exponentiated_gradient_on_host,
+    said,
 )
 from lrn.fair.grid_search import grid_search, multiplier_grid
 from lrn.fair.logistic import LogisticConfig, logistic
@@ -217,6 +219,21 @@ def test_all_responses_give_a_mixture_at_least_as_good():
     assert np.abs(gaps(p, y, group, groups, "demographic_parity")).max() < 0.01 + 1e-4
     assert found.error < 0.28233 - 0.005  # fairlearn's error
     assert found.gap < found.nu
+    assert said(found, config) == []
+
+
+def test_what_is_wrong_with_a_mixture_is_said():
+    config = ReductionConfig(bound=0.05, eps=0.01)
+
+    def made(violation, gap):
+        return Reduced([], jnp.ones(1), *np.float32([0.2, violation, gap, 0.02]), np.int32(9))
+
+    assert said(made(0.059, 0.01), config) == []
+    (unmet,) = said(made(0.3, 0.01), config)
+    assert "violated by 0.3 and the bound is 0.05: these models cannot keep it" in unmet
+    (unfinished,) = said(made(0.05, 0.5), config)
+    assert "ended after 9 rounds with a gap of 0.5, above nu, 0.02" in unfinished
+    assert "NaN" in said(made(np.nan, np.nan), config)[0]
 
 
 def test_trees_on_the_host():
@@ -268,6 +285,16 @@ def test_bad_input():
         exponentiated_gradient(MODEL, x, 2 * y, group, 2, config)
     with pytest.raises(InputError, match="fewer than two groups"):
         exponentiated_gradient(MODEL, x, y, 0 * group, 2, config)
+    one = np.arange(50) == 7
+    with pytest.raises(InputError, match="group 1 has 1 row, and a rate needs two or more"):
+        exponentiated_gradient(MODEL, x, y, one, 2, config)
+    odds = ReductionConfig("equalized_odds", rounds=2)
+    with pytest.raises(InputError, match="group 1 has no row with one of the labels"):
+        exponentiated_gradient(MODEL, x, np.where(group == 1, 1, y), group, 2, odds)
+    with pytest.raises(InputError, match="group 0 has no row with one of the labels"):
+        grid_search(MODEL, x, np.where(group == 0, 0, y), group, 2, "equalized_odds", np.ones((3, 2, 2, 2)))
+    with pytest.raises(InputError, match=r"group must be integers, .* dtype <U1; number the groups"):
+        exponentiated_gradient(MODEL, x, y, np.where(group == 1, "a", "b"), 2, config)
     with pytest.raises(InputError, match="bound must lie"):
         ReductionConfig(bound=1.5)
     with pytest.raises(InputError, match="constraint"):

@@ -42,6 +42,8 @@ def test_an_audit_is_that_of_the_arrays(frame):
     np.testing.assert_allclose(own["joint_high"], np.ravel(direct.joint_high))
     empty = found[(found.sex == "f") & (found.race == "z")]
     assert empty["rate"].isna().all()
+    assert empty["note"].iloc[0] == "no row is behind selection_rate, so it is unknown; merge groups"
+    assert (found["note"] == "").sum() == 4 * 5
     one = found[(found.sex == "m") & (found.race == "x") & (found.metric == "selection_rate")]
     inside = frame[(frame.sex == "m") & (frame.race == "x")]
     assert float(one["rate"].iloc[0]) == pytest.approx((inside.given == "yes").mean())
@@ -57,16 +59,38 @@ def test_a_table_trains_and_a_front_is_a_frame(frame):
     assert list(shown["seed"]) == [0, 1]
 
 
-def test_what_is_wrong_is_said(frame):
+CASES = [
+    (dict(by="sexx"), "no column 'sexx'; did you mean sex"),
+    (dict(by="race", favorable=1), "favorable=1"),
+    (dict(by=[]), "at least one column"),
+    (dict(label="race", favorable="x"), "'race' must have two values"),
+    (dict(label="lacking"), "'lacking' is missing in 4 of 200"),
+    (dict(decision="lacking"), "'lacking' is missing in 4 of 200"),
+    (dict(by="lacking"), "'lacking' is missing in 4 of 200"),
+    (dict(decision="score"), "'score' must be a decision 0 or 1 or a probability"),
+    (dict(weight="score"), "'score' must be finite"),
+    (dict(rates=["tpr"]), "a rate 'tpr' is not known"),
+    (dict(level=1.5), "level must lie between"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), CASES)
+def test_what_is_wrong_with_an_audit_is_said(frame, options, words):
+    frame = frame.assign(lacking=frame.paid.where(frame.index > 3), score=np.linspace(-1, 1, 200))
+    given = {"label": "paid", "decision": "given", "by": "sex", "favorable": "yes"}
+    with pytest.raises(InputError, match=words):
+        audit(frame, **given | options)
+
+
+def test_what_is_wrong_with_a_table_is_said(frame):
     with pytest.raises(InputError, match="no column 'sexx'; did you mean sex"):
-        audit(frame, "paid", "given", "sexx", favorable="yes")
-    with pytest.raises(InputError, match="favorable=1"):
-        audit(frame, "paid", "given", "sex")
-    with pytest.raises(InputError, match="two values"):
-        audit(frame.assign(paid=frame.race), "paid", "given", "sex", favorable="x")
-    lacking = frame.assign(paid=frame.paid.where(frame.index > 3))
-    with pytest.raises(InputError, match="'paid' is missing in 4 of 200"):
-        audit(lacking, "paid", "given", "sex", favorable="yes")
+        table(frame, "paid", "sexx", favorable="yes")
+    with pytest.raises(InputError, match="no column 'agee'"):
+        table(frame, "paid", "sex", favorable="yes", features=["agee"])
+    with pytest.raises(InputError, match="'paid' is among the features"):
+        table(frame, "paid", "sex", favorable="yes", features=frame.columns)
+    with pytest.raises(InputError, match="DataFrame, got dict"):
+        table(dict(frame), "paid", "sex", favorable="yes")  # pyright: ignore
     with pytest.raises(InputError, match="'age' is missing"):
         table(frame.assign(age=np.nan), "paid", "sex", favorable="yes")
     one = frame.assign(sex=np.where(frame.index == 0, "q", "m"))
@@ -75,3 +99,12 @@ def test_what_is_wrong_is_said(frame):
     constant = frame.assign(paid=np.where(frame.sex == "f", "yes", frame.paid))
     with pytest.raises(InputError, match="group 'f' has labels of class 1 only"):
         table(constant, "paid", "sex", favorable="yes")
+
+
+def test_a_group_of_one_is_said_beside_its_rate(frame):
+    found = audit(
+        frame.assign(sex=np.where(frame.index == 0, "q", "m")), "paid", "given", "sex", favorable="yes"
+    )
+    own = found[(found.sex == "q") & (found.metric == "selection_rate")]
+    assert own["note"].iloc[0].startswith("fewer than two rows are behind selection_rate")
+    assert float(own["joint_high"].iloc[0] - own["joint_low"].iloc[0]) > 0.7

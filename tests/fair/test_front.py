@@ -7,7 +7,7 @@ import pytest
 from lrn.check import InputError
 from lrn.data.dataset import split
 from lrn.fair import gaps
-from lrn.fair.confusion import confusion
+from lrn.fair.confusion import Confusion, confusion
 from lrn.fair.exponentiated_gradient import expected_decision, exponentiated_gradient
 from lrn.fair.front import (
     Front,
@@ -74,9 +74,11 @@ def test_the_choice_reads_validation_rows_only(reduced):
     for limit, place in ((0.05, 0), (0.15, 2), (0.5, 2)):
         assert int(choose(front, quality, gap, limit).place[0]) == place
     np.testing.assert_array_equal(choose(front, quality, gap, 0.05).test.tp[0], counts[0, 0, 2])
-    none = choose(front, quality, gap, -1.0)
-    assert int(none.place[0]) == -1
-    assert np.isnan(none.test.tp).all()
+    two = Front(BOUNDS, *(Confusion(*(np.concatenate([v, v]) for v in c)) for c in (validation, test)))
+    two.validation.tp[1], two.validation.fn[1] = [10, 0], [0, 10]  # a seed whose gap is 1 at every bound
+    found = choose(two, quality, gap, 0.5)
+    assert found.place.tolist() == [2, -1]
+    assert np.isnan(found.test.tp[1]).all()
 
 
 def test_overall_measures():
@@ -108,5 +110,18 @@ def test_bad_input():
         fairness_front(unconstrained(FIT), ROWS, 2, [0.1, 2.0], (0,))
     with pytest.raises(InputError, match="seeds is empty"):
         fairness_front(unconstrained(FIT), ROWS, 2, [0.1], ())
+    with pytest.raises(InputError, match="group 1 has labels of class 1 only"):
+        fairness_front(
+            unconstrained(FIT), ROWS._replace(y=np.where(ROWS.group == 1, 1, ROWS.y)), 2, [0.1], (0,)
+        )
+    counts = Confusion(*(np.ones((1, 3, 2)) for _ in range(4)))
+    front = Front(BOUNDS, counts, counts)
+    with pytest.raises(InputError, match="no bound keeps the gap at or below -1 on"):
+        choose(front, overall_accuracy, gaps.equal_opportunity_difference, -1.0)
+    with pytest.raises(InputError, match="limit must be a finite number"):
+        choose(front, overall_accuracy, gaps.equal_opportunity_difference, float("nan"))
+    empty = Front(BOUNDS, Confusion(*(np.zeros((1, 3, 2)) for _ in range(4))), counts)
+    with pytest.raises(InputError, match="gap is unknown at every bound"):
+        choose(empty, overall_accuracy, gaps.equal_opportunity_difference, 0.1)
     with pytest.raises(InputError, match="one shape"):
         hypervolume([0.1], [0.1, 0.2], (1, 0))

@@ -225,6 +225,7 @@ def test_bad_input():
     for call, message in [
         (lambda: run(score, y, group, 4), "group 2 has no rows|needs 2 or 3 groups"),
         (lambda: run(score, y, group, 3), "group 2 has no rows"),
+        (lambda: run(score, y, np.arange(len(y)) == 0, 2), "group 1 has 1 row"),
         (lambda: run(score, y + 1, group, 2), "must be 0 or 1"),
         (lambda: run(score * np.nan, y, group, 2), "score must be finite"),
         (lambda: run(score, y, group, 3, levels=1000), "choose fewer levels"),

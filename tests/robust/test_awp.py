@@ -12,7 +12,8 @@ from lrn.robust.awp import AWPConfig, awp, perturbation, weight_perturbed
 from lrn.robust.fgsm import FGSMConfig, fgsm
 from lrn.robust.interpolation import InterpolationConfig, interpolated_objective
 from lrn.robust.trades import TRADESConfig, trades_objective
-from lrn.robust.training import Objective, TrainingConfig, train_on
+from lrn.robust.training import Objective, train_on
+from lrn.supervised.settings import TrainingConfig
 from lrn.types import Net
 from tests import plain
 

@@ -15,9 +15,10 @@ from lrn.robust.fgsm import FGSMConfig, fgsm
 from lrn.robust.grad_align import GradAlignConfig, grad_align
 from lrn.robust.interpolation import InterpolationConfig, interpolated
 from lrn.robust.trades import TRADESConfig, trades
-from lrn.robust.training import Objective, TrainingConfig, train_on
+from lrn.robust.training import Objective, train_on
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import weights
+from lrn.supervised.settings import TrainingConfig
 from lrn.types import Net
 from tests import plain
 
