@@ -144,7 +144,7 @@ def run(config: Config, context: Context) -> None:
 
 def levels(counts: Confusion, place: int) -> dict[str, np.ndarray]:
     """The measures at one bound, [seeds] each: of all rows, and the rates of each group."""
-    counts = Confusion(*(np.asarray(leaf)[:, place] for leaf in counts))
+    counts = Confusion(*(leaf[:, place] for leaf in counts))
     found = {
         BALANCED: overall_balanced_accuracy(counts),
         ACCURACY: overall_accuracy(counts),

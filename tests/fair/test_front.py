@@ -1,13 +1,14 @@
 """Fronts against loops, and the hypervolume against a count of small squares."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lrn.check import InputError
 from lrn.data.dataset import split
 from lrn.fair import gaps
-from lrn.fair.confusion import confusion
+from lrn.fair.confusion import Confusion, confusion
 from lrn.fair.exponentiated_gradient import expected_decision, exponentiated_gradient
 from lrn.fair.front import (
     Front,
@@ -66,9 +67,9 @@ def test_the_choice_reads_validation_rows_only(reduced):
     counts[0, 0] = [[5, 5], [6, 8], [8, 9]]  # true positives; the gap is their difference over 10
     counts[2, 0] = 10 - counts[0, 0]
     counts[3, 0], counts[1, 0] = 9, 1
-    validation = type(reduced.test)(*counts)
-    test = type(reduced.test)(*counts[:, :, ::-1])
-    front = Front(BOUNDS, validation, test)
+    validation = Confusion(*jnp.asarray(counts))
+    test = Confusion(*jnp.asarray(counts[:, :, ::-1]))
+    front = Front(jnp.asarray(BOUNDS), validation, test)
     quality = overall_accuracy
     gap = gaps.equal_opportunity_difference
     for limit, place in ((0.05, 0), (0.15, 2), (0.5, 2)):
