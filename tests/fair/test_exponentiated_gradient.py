@@ -207,6 +207,7 @@ def test_the_rate_shrinks_where_the_gap_stalls():
     assert game.checked == 21
 
 
+@pytest.mark.slow
 def test_all_responses_give_a_mixture_at_least_as_good():
     x, y, group, groups = named("three")
     x = x.astype(np.float32)
