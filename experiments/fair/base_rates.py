@@ -215,8 +215,8 @@ def _slack(counts: Confusion) -> Array:
 
 def figure(table: Table, config: Config) -> Figure:
     """The price along each dial, a panel a reason."""
-    fig, axes = figures.subplots(1, 3, height=3.6)
-    units = ("difference of base rates", "error of measurement, in deviations", "hidden positives of group 0")
+    fig, axes = figures.subplots(1, 3, height=3.8, sharey=True)
+    units = ("difference of base rates", "error of features, in deviations", "share of hidden positives")
     for i, (ax, (reason, levels), unit) in enumerate(zip(axes, LEVELS.items(), units)):
         shown = ("none", *(f"{reason} {level:g}" for level in levels))
         lines = {p: np.stack([table.final(arm(p, w), PRICE) for w in shown], 1) for p in config.populations}

@@ -168,21 +168,21 @@ def hardest(trained: dict[str, Front], place: int) -> dict[str, np.ndarray]:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Balanced accuracy and the protected group's true-positive rate over the bound, a column a data set."""
-    fig, axes = figures.subplots(2, len(config.sets), height=6.0)
-    axes = np.asarray(axes).reshape(2, -1)
+    """Balanced accuracy and the protected group's true-positive rate over the bound, a row a data set."""
+    fig, axes = figures.subplots(len(config.sets), 2, height=0.8 + 2.3 * len(config.sets))
+    axes = np.asarray(axes).reshape(-1, 2)
     x = np.arange(len(config.bounds))
-    for column, name in enumerate(config.sets):
-        for row, metric in enumerate((BALANCED, f"{TPR}, {GROUPS[0]}")):
+    for row, name in enumerate(config.sets):
+        for ax, metric in zip(axes[row], (BALANCED, f"{TPR}, {GROUPS[0]}")):
             lines = {
                 method: np.stack([table.final(arm(name, method, b), metric) for b in config.bounds], 1)
                 for method in STRICT
             }
-            ax = axes[row, column]
-            ylabel = metric if column == 0 else ""
-            figures.curves(ax, x, lines, xlabel="bound", ylabel=ylabel, legend=row == column == 0)
+            first = row == 0 and metric == BALANCED
+            figures.curves(ax, x, lines, xlabel="", ylabel=name * (metric == BALANCED), legend=first)
             ax.set_xticks(x, [f"{b:g}" for b in config.bounds])
-            ax.set_title(name if row == 0 else "", fontsize="small")
+    for ax, shown in zip(axes[-1], (BALANCED, "protected group's true-positive rate")):
+        ax.set_xlabel(f"{shown}, by bound")
     return fig
 
 
