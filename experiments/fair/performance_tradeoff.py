@@ -181,7 +181,7 @@ def figure(table: Table, config: Config) -> Figure:
             first = row == 0 and metric == BALANCED
             figures.curves(ax, x, lines, xlabel="", ylabel=name * (metric == BALANCED), legend=first)
             ax.set_xticks(x, [f"{b:g}" for b in config.bounds])
-    for ax, shown in zip(axes[-1], (BALANCED, "protected group's true-positive rate")):
+    for ax, shown in zip(axes[-1], (BALANCED, "protected true-positive rate")):
         ax.set_xlabel(f"{shown}, by bound")
     return fig
 

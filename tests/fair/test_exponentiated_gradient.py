@@ -27,7 +27,7 @@ from lrn.fair.model import decide, from_sklearn
 from tests.fair.references.peer_data import SETS, data, named
 
 PEERS = ("demographic_parity", "equalized_odds", "true_positive_rate_parity", "error_rate_parity")
-FAST = {("two", PEERS[0]), ("three", PEERS[1])}
+FAST = {("three", PEERS[1])}
 CASES = [
     pytest.param(name, peer, marks=() if (name, peer) in FAST else pytest.mark.slow)
     for name in SETS
