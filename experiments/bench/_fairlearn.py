@@ -54,7 +54,7 @@ def model() -> LogisticRegression:
 def rows(saved: Any, name: str) -> tuple[Any, ...]:
     """Features, labels and groups of the rows of a part; all rows where the file names none."""
     part = saved[name] if name in saved else slice(None)
-    return saved["x"][part], saved["y"][part], saved["group"][part]
+    return saved["x"][part].astype(float), saved["y"][part], saved["group"][part]
 
 
 def logistic(saved: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def thresholds(saved: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 def post(saved: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Thresholds of given scores, fitted and applied."""
-    score = saved["score"][:, None]
+    score = saved["score"].astype(float)[:, None]  # fairlearn 0.15 cannot write its rule into float32
     begin = time.perf_counter()
     fitted = postprocessing.ThresholdOptimizer(
         estimator=Given(), constraints=options["constraint"], prefit=True, predict_method="predict_proba"

@@ -56,7 +56,12 @@ Task = Literal["reduction", "front", "thresholds", "bootstrap"]
 class Args:
     """What to measure."""
 
-    tasks: Annotated[tuple[Task, ...], tyro.conf.Positional] = tuple(LIMITS)
+    tasks: Annotated[tuple[Task, ...], tyro.conf.Positional] = (
+        "reduction",
+        "front",
+        "thresholds",
+        "bootstrap",
+    )
     """The tasks to measure; all by default."""
     peers: bool = False
     """Measure fairlearn in the same rounds."""
@@ -145,7 +150,8 @@ def timed(f: Callable[..., Any], args: Any, results: Callable[[Any], dict[str, f
         seconds = time.perf_counter() - begin
         return seconds, results(found)
 
-    return Way(spent, run, compiled.memory_analysis().temp_size_in_bytes)
+    memory = compiled.memory_analysis()
+    return Way(spent, run, memory.temp_size_in_bytes if memory else 0)
 
 
 def judged(decision: Any, rows: People) -> dict[str, float]:

@@ -28,7 +28,7 @@ def price_of_parity(gap: float, noise: float = 0.0, bias: float = 0.0, bound: fl
     peaks = [_RATES[i] for i in best]
     within = [np.clip(peak, _RATES, _RATES + bound) for peak in peaks]
     worth = [sum(np.interp(a, _RATES, v) for a, v in zip(within, values)) for values in (seen, true)]
-    return float(free - worth[1][np.argmax(worth[0])])
+    return float(free - worth[1][np.argmax(worth[0])])  # pyright: ignore[reportIndexIssue]
 
 
 def _worths(gap: float, noise: float, bias: float) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -107,25 +108,26 @@ def fronts(
     Every seed draws ``most`` of the rows, or takes all, and splits them by `SHARES`.
     """
     found, part = {}, min(1.0, most / len(rows.y))
-    shares = tuple(part * share for share in SHARES)
+    train, validation, test = (part * share for share in SHARES)
     for method, trained in methods.items():
 
         def compute(trained: Method = trained) -> dict[str, np.ndarray]:
-            front = fairness_front(trained, rows, 2, bounds, context.seeds, shares)
+            front = fairness_front(trained, rows, 2, bounds, context.seeds, (train, validation, test))
             parts = {"validation": front.validation, "test": front.test}
             return {f"{part} {k}": v for part, c in parts.items() for k, v in c._asdict().items()}
 
         arrays = context.once(f"{name}, {method}", compute)
-        counts = [
-            Confusion(*(arrays[f"{part} {k}"] for k in Confusion._fields)) for part in ("validation", "test")
-        ]
-        found[method] = Front(np.asarray(bounds), *counts)
+        counts = (
+            Confusion(*(jnp.asarray(arrays[f"{part} {k}"]) for k in Confusion._fields))
+            for part in ("validation", "test")
+        )
+        found[method] = Front(jnp.asarray(bounds), *counts)
     return found
 
 
 def joined(fronts: Sequence[Front]) -> Front:
     """Several fronts as one, with all their candidates."""
-    join = lambda *leaves: np.concatenate(leaves, axis=1)  # noqa: E731
-    validation = Confusion(*map(join, *(front.validation for front in fronts)))
-    test = Confusion(*map(join, *(front.test for front in fronts)))
-    return Front(np.concatenate([front.bounds for front in fronts]), validation, test)
+    parts = ([front.validation for front in fronts], [front.test for front in fronts])
+    join = lambda *leaves: jnp.concatenate(leaves, axis=1)  # noqa: E731
+    counts = (jax.tree.map(join, *part) for part in parts)
+    return Front(jnp.concatenate([front.bounds for front in fronts]), *counts)

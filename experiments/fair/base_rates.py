@@ -6,11 +6,11 @@ from algorithmic bias.
 Design. Two groups of equal size: women and men of Adult and of the Dutch census, drawn so that both groups
 have the base rates that an arm asks for; and Gaussian classes, whose best rules are known. Three reasons for
 unequal treatment are switched on, alone at three levels each, and together: the base rates differ; the
-features of group 0 are measured with noise; some positive labels of group 0 are seen as negative (in
-training and validation rows only). Logistic regression with the group and its products with the features gives a score,
-and thresholds by group, fitted on validation rows, give two rules: the one with the best balanced accuracy,
-and the best one with equal selection rates (exact, by hulls). The *price of parity* is the difference of
-their balanced accuracies on the true labels of test rows.
+features of group 0 are measured with noise; some positive labels of group 0 are seen as negative (in training
+and validation rows only). Logistic regression with the group and its products with the features gives a
+score, and thresholds by group, fitted on validation rows, give two rules: the one with the best balanced
+accuracy, and the best one with equal selection rates (exact, by hulls). The *price of parity* is the
+difference of their balanced accuracies on the true labels of test rows.
 - Base rates: a difference of .2, as in Adult, raises the price by over a point.
 - Noise: a measurement error as large as the features' own spread raises it by under a point.
 - Label bias: three in ten hidden positives raise it by under a point.
@@ -85,9 +85,13 @@ def arms() -> dict[str, tuple[float, float, float]]:
     found = {"none": (0.0, 0.0, 0.0)}
     for i, (reason, levels) in enumerate(LEVELS.items()):
         for level in levels:
-            found[f"{reason} {level:g}"] = tuple(level if j == i else 0.0 for j in range(3))
+            found[f"{reason} {level:g}"] = tuple(  # pyright: ignore[reportArgumentType]
+                level if j == i else 0.0 for j in range(3)
+            )
     for reasons in TOGETHER:
-        found[" and ".join(reasons)] = tuple(LEVELS[r][1] if r in reasons else 0.0 for r in REASONS)
+        found[" and ".join(reasons)] = tuple(  # pyright: ignore[reportArgumentType]
+            LEVELS[r][1] if r in reasons else 0.0 for r in REASONS
+        )
     return found
 
 
@@ -211,8 +215,8 @@ def _slack(counts: Confusion) -> Array:
 
 def figure(table: Table, config: Config) -> Figure:
     """The price along each dial, a panel a reason."""
-    fig, axes = figures.subplots(1, 3, height=3.6)
-    units = ("difference of base rates", "error of measurement, in deviations", "hidden positives of group 0")
+    fig, axes = figures.subplots(1, 3, height=3.8, sharey=True)
+    units = ("difference of base rates", "error of features, in deviations", "share of hidden positives")
     for i, (ax, (reason, levels), unit) in enumerate(zip(axes, LEVELS.items(), units)):
         shown = ("none", *(f"{reason} {level:g}" for level in levels))
         lines = {p: np.stack([table.final(arm(p, w), PRICE) for w in shown], 1) for p in config.populations}

@@ -58,10 +58,10 @@ def encoded(
                 "give flat columns of equal length."
             )
         if name in categorical or column.dtype.kind not in "biuf":
-            coder = OneHotEncoder(sparse_output=False, handle_unknown="ignore", dtype=np.float32)
+            coder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
             coder.fit(column[fit][:, None])
             names += [f"{name}={value}" for value in coder.categories_[0]]
-            parts.append(coder.transform(column[:, None]))
+            parts.append(np.asarray(coder.transform(column[:, None]), np.float32))
             continue
         if not np.isfinite(column.astype(float)).all():
             raise check.InputError(
@@ -69,5 +69,5 @@ def encoded(
             )
         scaler = StandardScaler().fit(column[fit][:, None].astype(float))
         names.append(name)
-        parts.append(scaler.transform(column[:, None].astype(float)).astype(np.float32))
+        parts.append(np.asarray(scaler.transform(column[:, None].astype(float)), np.float32))
     return Encoding(np.concatenate(parts, axis=1), tuple(names))

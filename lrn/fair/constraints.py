@@ -81,7 +81,7 @@ def violations(given: Parity, rates: Array) -> Array:
     share = given.mass * (given.base[:, None] + given.gain[:, None] * rates)
     total = jnp.einsum("ey,yg->eg", given.event, share, precision="highest")
     mean = total / jnp.where(by_group > 0, by_group, 1)
-    whole = jnp.sum(total, axis=1) / overall
+    whole = jnp.sum(total, axis=1) / jnp.where(overall > 0, overall, 1)
     difference = jnp.where(by_group > 0, mean - whole[:, None], 0)
     return jnp.stack([difference, -difference])
 

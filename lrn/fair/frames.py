@@ -196,7 +196,7 @@ def _known(frame: pd.DataFrame, column: str) -> None:
 
 
 def _complete(frame: pd.DataFrame, column: str) -> None:
-    missing = int(frame[column].isna().to_numpy().sum())
+    missing = int(np.sum(frame[column].isna().to_numpy()))
     if missing:
         raise check.InputError(
             f"column {column!r} is missing in {missing} of {len(frame)} rows; fill the values in, or leave "

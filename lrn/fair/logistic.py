@@ -131,8 +131,8 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
     eps = jnp.finfo(x.dtype).eps
     rounding = eps * (_dot(jnp.abs(x).T, w) + ridge)
 
-    def gradient(theta: Array, z: Array) -> Array:
-        return _dot(x.T, w * (jax.nn.sigmoid(z) - y)) + ridge * theta
+    def gradient(theta: Array, chance: Array) -> Array:
+        return _dot(x.T, w * (chance - y)) + ridge * theta
 
     def going(state: _State) -> Array:
         close = jnp.all(jnp.abs(state.step) <= config.tolerance)
@@ -141,14 +141,14 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
 
     def advance(state: _State) -> _State:
         moves = -_dot(x, state.step)
-        size = _line_search(y, w, ridge, state, moves)
+        size, chance = _line_search(y, w, ridge, state, moves)
         theta, z = state.theta - size * state.step, state.logits + size * moves
-        after = gradient(theta, z)
+        after = gradient(theta, chance)
         inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
         return _State(theta, z, after, inverse, _dot(inverse, after), state.steps + 1)
 
     z = _dot(x, start)
-    first, inverse = gradient(start, z), _bound(x, w, ridge)
+    first, inverse = gradient(start, jax.nn.sigmoid(z)), _bound(x, w, ridge)
     begin = _State(start, z, first, inverse, _dot(inverse, first), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(going, advance, begin).theta
 
@@ -163,22 +163,25 @@ def _bound(x: Array, w: Array, ridge: Array) -> Array:
     return jnp.linalg.inv(gram + eye * shift[None]) / jnp.mean(w)
 
 
-def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> Array:
-    """The step size where the loss along the step is nearly flat: Newton's method within a bracket."""
+def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> tuple[Array, Array]:
+    """The step size where the loss along the step is nearly flat, and the chances [n] there.
 
-    def slope(size: Array) -> tuple[Array, Array]:
+    Newton's method within a bracket.
+    """
+
+    def slope(size: Array) -> tuple[Array, Array, Array]:
         p = jax.nn.sigmoid(state.logits + size * moves)
         first = jnp.sum(w * (p - y) * moves) - jnp.sum(ridge * (state.theta - size * state.step) * state.step)
-        return first, jnp.sum(w * p * (1 - p) * moves**2) + jnp.sum(ridge * state.step**2)
+        return first, jnp.sum(w * p * (1 - p) * moves**2) + jnp.sum(ridge * state.step**2), p
 
     initial = jnp.abs(jnp.sum(state.gradient * state.step))
 
     def going(carry: tuple) -> Array:
-        _, _, _, first, _, count = carry
+        _, _, _, first, _, _, count = carry
         return (jnp.abs(first) > _SLOPE * initial) & (count < _SEARCHES)
 
     def advance(carry: tuple) -> tuple:
-        size, low, high, first, second, count = carry
+        size, low, high, first, second, _, count = carry
         low, high = jnp.where(first < 0, size, low), jnp.where(first < 0, high, size)
         newton = size - first / second
         middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 4 * size)
@@ -187,7 +190,8 @@ def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) 
 
     one = jnp.ones((), w.dtype)
     begin = (one, 0 * one, one * jnp.inf, *slope(one), jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(going, advance, begin)[0]
+    found = jax.lax.while_loop(going, advance, begin)
+    return found[0], found[5]
 
 
 def _updated(inverse: Array, s: Array, change: Array) -> Array:

@@ -10,6 +10,7 @@ accumulates. The first basis is feasible, hence the mixture is feasible after an
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ class Mixture(NamedTuple):
     multipliers: Array
 
 
+@functools.partial(jax.jit, static_argnames="steps")
 def best_mixture(error: Array, excess: Array, known: Array, size: Array, steps: int = 200) -> Mixture:
     """The best mixture of the known classifiers.
 

@@ -40,13 +40,13 @@ def test_an_audit_is_that_of_the_arrays(frame):
     own = found[found.metric == "true_positive_rate"]
     np.testing.assert_allclose(own["rate"], np.ravel(direct.rate))
     np.testing.assert_allclose(own["joint_high"], np.ravel(direct.joint_high))
-    empty = found[(found.sex == "f") & (found.race == "z")]
-    assert empty["rate"].isna().all()
-    assert empty["note"].iloc[0] == "no row is behind selection_rate, so it is unknown; merge groups"
-    assert (found["note"] == "").sum() == 4 * 5
-    one = found[(found.sex == "m") & (found.race == "x") & (found.metric == "selection_rate")]
+    empty = found.query("sex == 'f' and race == 'z'")
+    assert np.isnan(empty["rate"].to_numpy()).all()
+    assert next(iter(empty["note"])) == "no row is behind selection_rate, so it is unknown; merge groups"
+    assert list(found["note"]).count("") == 4 * 5
+    one = found.query("sex == 'm' and race == 'x' and metric == 'selection_rate'")
     inside = frame[(frame.sex == "m") & (frame.race == "x")]
-    assert float(one["rate"].iloc[0]) == pytest.approx((inside.given == "yes").mean())
+    assert one["rate"].item() == pytest.approx((inside.given == "yes").mean())
 
 
 def test_a_table_trains_and_a_front_is_a_frame(frame):
@@ -105,6 +105,6 @@ def test_a_group_of_one_is_said_beside_its_rate(frame):
     found = audit(
         frame.assign(sex=np.where(frame.index == 0, "q", "m")), "paid", "given", "sex", favorable="yes"
     )
-    own = found[(found.sex == "q") & (found.metric == "selection_rate")]
-    assert own["note"].iloc[0].startswith("fewer than two rows are behind selection_rate")
-    assert float(own["joint_high"].iloc[0] - own["joint_low"].iloc[0]) > 0.7
+    own = found.query("sex == 'q' and metric == 'selection_rate'")
+    assert own["note"].item().startswith("fewer than two rows are behind selection_rate")
+    assert own["joint_high"].item() - own["joint_low"].item() > 0.7

@@ -1,6 +1,7 @@
 """Fronts against loops, and the hypervolume against a count of small squares."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -66,17 +67,18 @@ def test_the_choice_reads_validation_rows_only(reduced):
     counts[0, 0] = [[5, 5], [6, 8], [8, 9]]  # true positives; the gap is their difference over 10
     counts[2, 0] = 10 - counts[0, 0]
     counts[3, 0], counts[1, 0] = 9, 1
-    validation = type(reduced.test)(*counts)
-    test = type(reduced.test)(*counts[:, :, ::-1])
-    front = Front(BOUNDS, validation, test)
+    validation = Confusion(*jnp.asarray(counts))
+    test = Confusion(*jnp.asarray(counts[:, :, ::-1]))
+    front = Front(jnp.asarray(BOUNDS), validation, test)
     quality = overall_accuracy
     gap = gaps.equal_opportunity_difference
     for limit, place in ((0.05, 0), (0.15, 2), (0.5, 2)):
         assert int(choose(front, quality, gap, limit).place[0]) == place
     np.testing.assert_array_equal(choose(front, quality, gap, 0.05).test.tp[0], counts[0, 0, 2])
-    two = Front(BOUNDS, *(Confusion(*(np.concatenate([v, v]) for v in c)) for c in (validation, test)))
-    two.validation.tp[1], two.validation.fn[1] = [10, 0], [0, 10]  # a seed whose gap is 1 at every bound
-    found = choose(two, quality, gap, 0.5)
+    both = np.concatenate([counts, counts], axis=1)
+    both[0, 1], both[2, 1] = [10, 0], [0, 10]  # a seed whose gap is 1 at every bound
+    two = Confusion(*jnp.asarray(both))
+    found = choose(Front(front.bounds, two, two), quality, gap, 0.5)
     assert found.place.tolist() == [2, -1]
     assert np.isnan(found.test.tp[1]).all()
 
@@ -110,17 +112,16 @@ def test_bad_input():
         fairness_front(unconstrained(FIT), ROWS, 2, [0.1, 2.0], (0,))
     with pytest.raises(InputError, match="seeds is empty"):
         fairness_front(unconstrained(FIT), ROWS, 2, [0.1], ())
+    same = ROWS._replace(y=jnp.where(ROWS.group == 1, 1, ROWS.y))
     with pytest.raises(InputError, match="group 1 has labels of class 1 only"):
-        fairness_front(
-            unconstrained(FIT), ROWS._replace(y=np.where(ROWS.group == 1, 1, ROWS.y)), 2, [0.1], (0,)
-        )
-    counts = Confusion(*(np.ones((1, 3, 2)) for _ in range(4)))
-    front = Front(BOUNDS, counts, counts)
+        fairness_front(unconstrained(FIT), same, 2, [0.1], (0,))
+    counts = Confusion(*jnp.ones((4, 1, 3, 2)))
+    front = Front(jnp.asarray(BOUNDS), counts, counts)
     with pytest.raises(InputError, match="no bound keeps the gap at or below -1 on"):
         choose(front, overall_accuracy, gaps.equal_opportunity_difference, -1.0)
     with pytest.raises(InputError, match="limit must be a finite number"):
         choose(front, overall_accuracy, gaps.equal_opportunity_difference, float("nan"))
-    empty = Front(BOUNDS, Confusion(*(np.zeros((1, 3, 2)) for _ in range(4))), counts)
+    empty = front._replace(validation=Confusion(*jnp.zeros((4, 1, 3, 2))))
     with pytest.raises(InputError, match="gap is unknown at every bound"):
         choose(empty, overall_accuracy, gaps.equal_opportunity_difference, 0.1)
     with pytest.raises(InputError, match="one shape"):

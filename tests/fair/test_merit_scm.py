@@ -104,6 +104,7 @@ def test_abduction_by_the_model_gives_back_rows_and_counterfactuals(rows):
     assert abs(flips[0] - flips[1]) < 5 * np.sqrt(0.5 / N)
 
 
+@pytest.mark.slow
 def test_dials_at_zero_leave_nothing_and_are_swept_in_one_program():
     blank = dataclasses.replace(CONFIG, base_gap=0.0, direct=0.0, bias=0.0, proxy=0.0)
     both = jax.tree.map(lambda *v: np.asarray(v, np.float32), CONFIG, blank)

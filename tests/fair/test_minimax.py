@@ -87,6 +87,7 @@ def test_weights_of_the_groups_and_rounds_by_hand(played):
     assert float(found.gap) == pytest.approx(mixed.max() - bound, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_logistic_models_under_vmap_and_on_the_host():
     fit = logistic(LogisticConfig(penalty=1.0))
 

@@ -180,6 +180,7 @@ def test_an_mlp_is_a_model_of_the_reduction():
     assert found.error < 0.2
 
 
+@pytest.mark.slow
 def test_mlp_fits_under_vmap_and_minibatches():
     x, y, _ = rings(200)
     w = np.random.default_rng(0).integers(0, 2, (2, 200)).astype(np.float32)

@@ -113,3 +113,12 @@ def test_an_unknown_group_is_not_repaired_as_another_under_jit():
     for unknown in (-1, 2):
         found = jax.jit(lambda g: repaired(fitted, x, g))(np.where(np.arange(12) == 5, unknown, group))
         assert np.flatnonzero(np.isnan(np.asarray(found)).any(1)).tolist() == [5]
+
+
+def test_a_negative_weight_gives_no_repair_under_jit():
+    x, group = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32), np.arange(12) % 2
+    fit = jax.jit(lambda w: fit_repair(x, group, 2, weights=w, levels=25))
+    weights = np.ones(12, np.float32)
+    assert np.isfinite(fit(weights).quantiles).all()
+    weights[3] = -1
+    assert np.isnan(fit(weights).quantiles).all()

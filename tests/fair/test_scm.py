@@ -141,6 +141,7 @@ def test_gradients_pass_through_a_counterfactual(rows):
 
 
 @pytest.mark.usefixtures("key_reuse_checks")
+@pytest.mark.slow
 def test_no_key_is_used_twice():
     def run(key):
         first, second = jax.random.split(key)

@@ -123,6 +123,7 @@ def test_three_groups_are_searched_exactly_under_equalized_odds():
     np.testing.assert_allclose(rules.objective, [best(found, 2, b) for b in BOUNDS], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_coordinate_ascent_finds_admissible_points_near_the_best():
     score, y, group = table(4, 6, 5)
     found = brute(score, y, group, np.ones(len(y)))

@@ -16,14 +16,10 @@ from lrn.fair.thresholds import CONSTRAINTS, OBJECTIVES, draw_decision, expected
 from tests.fair.references.peer_data import NEW_SCORES, scored
 
 PAIRS = [(c, o) for c in CONSTRAINTS for o in (OBJECTIVES[:2] if c == "equalized_odds" else OBJECTIVES)]
-# One program a pair: the fast tests take each constraint and each objective at least once.
+# One program a pair: the fast tests take some.
 FEW = [
     ("demographic_parity", "accuracy"),
-    ("demographic_parity", "selection_rate"),
     ("true_positive_rate_parity", "true_negative_rate"),
-    ("false_positive_rate_parity", "balanced_accuracy"),
-    ("true_negative_rate_parity", "true_positive_rate"),
-    ("false_negative_rate_parity", "accuracy"),
     ("false_negative_rate_parity", "balanced_accuracy"),
     ("equalized_odds", "accuracy"),
     ("equalized_odds", "balanced_accuracy"),
@@ -121,6 +117,7 @@ def measures_of(score, y, group, g, cut):
     return chosen[rows & (y == 1)].mean(), chosen[rows & (y == 0)].mean(), y[rows].mean()
 
 
+CHANCE, DRAW = jax.jit(expected_decision), jax.jit(draw_decision)
 fit_jit = jax.jit(
     lambda score, y, group, groups, constraint, goal, grid: fit_thresholds(
         score, y, group, groups, constraint, goal, grid=grid
@@ -135,7 +132,7 @@ def test_rules_are_fairlearns(stored, constraint, goal):
     place = np.round(score * 100).astype(int)  # of the training scores in NEW_SCORES
     with jax.enable_x64(True):
         rule = fit_jit(score, y, group, groups, constraint, goal, 1000)
-        ours = np.stack([expected_decision(rule, NEW_SCORES, np.full(202, g)) for g in range(groups)])
+        ours = np.stack([CHANCE(rule, NEW_SCORES, np.full(202, g)) for g in range(groups)])
     wanted = stored[f"to/three/{constraint}/{goal}"]
     a, b = (np.array(measures(table[group, place], y, group, groups)) for table in (ours, wanted))
     if (constraint, goal) in FREE:
@@ -158,7 +155,7 @@ def test_the_optimum_of_small_tables(constraint, goal):
         y[: 2 * groups] = np.repeat([0, 1], groups)
         with jax.enable_x64(True):
             rule = fit_jit(score, y, group, groups, constraint, goal, 0)
-            decision = np.asarray(expected_decision(rule, score, group))
+            decision = np.asarray(CHANCE(rule, score, group))
         found = measures(decision, y, group, groups)
         wanted = best_by_linear_program(score, y, group, groups, constraint, goal)
         assert objective(found, goal, constraint) == pytest.approx(wanted, abs=1e-9)
@@ -204,26 +201,29 @@ def test_float32_weights_permuted_groups_and_vmap():
     score = score.astype(np.float32)
     rng = np.random.default_rng(0)
     copies = rng.integers(1, 4, (2, len(y))).astype(np.float32)
-    one = lambda g, w: fit_thresholds(score, y, g, groups, "equalized_odds", weights=w)  # noqa: E731
-    swept = jax.jit(jax.vmap(one, in_axes=(None, 0)))(group, copies)
+    one = lambda s, y, g, w: fit_thresholds(s, y, g, groups, "equalized_odds", weights=w)  # noqa: E731
+    swept = jax.jit(jax.vmap(one, in_axes=(None, None, None, 0)))(score, y, group, copies)
     run = jax.jit(one)
-    each = [run(group, copies[i]) for i in range(2)]
+    each = [run(score, y, group, copies[i]) for i in range(2)]
+    # As many rows in both cases, so that one program serves: what is left over gets no weight.
+    total = int(copies.sum(axis=1).max())
     for i, alone in enumerate(each):
         np.testing.assert_allclose(swept.objective[i], alone.objective, atol=1e-6)
         rows = np.repeat(np.arange(len(y)), copies[i].astype(int))
-        again = jax.jit(lambda s, y, g: fit_thresholds(s, y, g, groups, "equalized_odds"))
-        doubled = again(score[rows], y[rows], group[rows])
+        weights = (np.arange(total) < len(rows)).astype(np.float32)
+        rows = np.resize(rows, total)
+        doubled = run(score[rows], y[rows], group[rows], weights)
         np.testing.assert_allclose(doubled.objective, alone.objective, atol=2e-6)
         np.testing.assert_allclose(doubled.rate, alone.rate, atol=2e-5)
     alone = each[1]
-    turned = run((group + 1) % 3, copies[1])
+    turned = run(score, y, (group + 1) % 3, copies[1])
     np.testing.assert_allclose(turned.objective, alone.objective, atol=1e-6)
     np.testing.assert_allclose(np.roll(turned.ignore, -1), alone.ignore, atol=1e-3)
-    found = measures(np.asarray(expected_decision(alone, score, group)), y, group, groups, copies[1])
+    chance = np.asarray(CHANCE(alone, score, group))
+    found = measures(chance, y, group, groups, copies[1])
     np.testing.assert_allclose(np.ptp(np.array(found)[:, :2], axis=0), 0, atol=1e-5)
-    drawn = jax.jit(lambda s: draw_decision(jax.random.key(s), alone, score, group))(0)
-    share = np.asarray(expected_decision(alone, score, group)).mean()
-    assert float(drawn.mean()) == pytest.approx(share, abs=0.03)
+    drawn = DRAW(jax.random.key(0), alone, score, group)
+    assert float(np.mean(drawn)) == pytest.approx(chance.mean(), abs=0.03)
 
 
 def test_bad_input():
@@ -238,22 +238,21 @@ def test_bad_input():
         fit_thresholds(score, y, group, 2, "equalized_odds", "selection_rate")
     with pytest.raises(InputError, match="must be 0 or 1"):
         fit_thresholds(score, y + 1, group, 2)
-    hidden = jax.jit(lambda y: fit_thresholds(score, y, group, 2))(y * (group == 0))
+    hidden = fit_jit(score, y * (group == 0), group, 2, "demographic_parity", "accuracy", 0)
     assert np.isnan(hidden.high).all()
-    assert np.isnan(expected_decision(hidden, score, group)).all()
+    assert np.isnan(CHANCE(hidden, score, group)).all()
 
 
 def test_an_unknown_group_gets_no_decision_under_jit():
     score, y, group = np.linspace(0, 1, 20, dtype=np.float32), np.arange(20) % 3 > 0, np.arange(20) % 2
-    rule = fit_thresholds(score, y.astype(int), group, 2)
+    rule = fit_jit(score, y.astype(int), group, 2, "demographic_parity", "accuracy", 0)
     for unknown in (-1, 2):
         hidden = np.where(np.arange(20) == 3, unknown, group)
-        chance = np.asarray(jax.jit(lambda g: expected_decision(rule, score, g))(hidden))
-        drawn = np.asarray(jax.jit(lambda g: draw_decision(jax.random.key(0), rule, score, g))(hidden))
+        chance, drawn = CHANCE(rule, score, hidden), DRAW(jax.random.key(0), rule, score, hidden)
         assert np.flatnonzero(np.isnan(chance)).tolist() == [3]
-        assert np.flatnonzero(drawn == -1).tolist() == [3]
+        assert np.flatnonzero(np.asarray(drawn) == -1).tolist() == [3]
         with pytest.raises(InputError, match="group must lie between 0 and 1"):
             expected_decision(rule, score, hidden)
     missing = np.where(np.arange(20) == 7, np.nan, score)
-    chance = np.asarray(jax.jit(lambda s: expected_decision(rule, s, group))(missing))
+    chance = CHANCE(rule, missing.astype(np.float32), group)
     assert np.flatnonzero(np.isnan(chance)).tolist() == [7]
