@@ -2,7 +2,7 @@
 
 A latent model is one function, ``log_joint(u, row)``: the log of the prior density of the latent variables
 u [dim] times the chance of the row given u; constants may be left out. A row is a pytree of what was observed
-of one individual. Leave the outcome out of it where a counterfactually fair predictor is to use the result.
+of one individual. Leave the outcome out of the row if a counterfactually fair predictor uses the result.
 
 - `importance`: self-normalized importance sampling from a normal proposal (Owen 2013, chapter 9).
 - `metropolis`: random-walk Metropolis with several chains for each individual (Metropolis et al. 1953).

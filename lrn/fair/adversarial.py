@@ -1,9 +1,9 @@
-"""Adversarial debiasing: an adversary shall not find the group in the decision (Zhang et al. 2018).
+"""Adversarial debiasing: the decision hides the group from an adversary (Zhang et al. 2018).
 
 The adversary predicts the group from the predictor's logit, for demographic parity, or from logit and label,
 for equalized odds. The predictor descends along ``g - proj_h g - alpha h`` (equation 1 of the paper), where g
-is the gradient of its own loss, h that of the adversary's loss by the predictor's parameters, and
-``proj_h g = (g . h / h . h) h``. So no step helps the adversary, and one part hinders it. The projection is
+is the gradient of its own loss, h that of the adversary's loss by the predictor's parameters, and ``proj_h g
+= (g . h / h . h) h``. No step helps the adversary, and the last term hinders the adversary. The projection is
 that of the whole parameter vector, as in the paper, and not one of each array.
 """
 

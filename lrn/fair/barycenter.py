@@ -1,9 +1,10 @@
 """Fair scores by the Wasserstein barycenter of the groups' scores (Chzhen et al. 2020; Jiang et al. 2020).
 
-A score keeps its rank within its group and becomes the mean, over groups, of the scores at this rank:
-``sum_g p_g Q_g(F_own(score))``. All groups then have the same distribution of scores, so that every threshold
-satisfies demographic parity, and no other such score is closer in mean square. A partial repair moves a score
-the share alpha of the way; it leaves ``(1 - alpha)^2`` of the unfairness (Chzhen & Schreuder 2022).
+A score keeps its rank within its group and becomes the mean, over groups, of the scores at this rank: ``sum_g
+p_g Q_g(F_own(score))``. All groups then have the same distribution of scores, so that every threshold
+satisfies demographic parity, and no other score with this property is closer in mean square. A partial repair
+moves a score the share alpha of the way; it leaves ``(1 - alpha)^2`` of the unfairness (Chzhen & Schreuder
+2022).
 
 A tied score gets the mean of the barycenter over the ranks of its ties (the mid-distribution), and then the
 distributions are equal only up to the ties. `jittered` scores have no ties.

@@ -4,7 +4,8 @@ A row of one group moves to the mean, by the groups' shares, of its images in al
 group is the row itself. The image in another group is the mean of that group's rows under the entropic
 optimal plan (barycentric projection; Gordaliza et al. 2019, section 4), at new rows the entropic map of
 Pooladian & Niles-Weed (2021). For two groups the result tends to the barycenter as epsilon tends to 0. For
-more groups it does so in one dimension and for commuting linear maps; else it is near the barycenter.
+more groups it does so in one dimension and for commuting linear maps; in other cases it is near the
+barycenter.
 
 A large epsilon pulls all images of a group to the other group's mean. Time and memory grow with n^2.
 """

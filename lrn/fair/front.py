@@ -72,6 +72,13 @@ def fairness_front(
             still leave a group without one of the labels: rates that need it are then NaN.
     """
     bounds = _checked(bounds)
+    if not isinstance(rows, People):
+        raise check.InputError(
+            f"rows must be the result of lrn.fair.people.people, or the field people of a table of "
+            f"lrn.fair.frames, got {type(rows).__name__}."
+        )
+    if isinstance(seeds, int):
+        raise check.InputError(f"seeds must be a list of seeds, got {seeds}; give range({seeds}).")
     if readable(rows.y) and readable(rows.group):
         check_groups(rows.y, rows.group, groups)
     if not len(seeds):

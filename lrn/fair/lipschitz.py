@@ -1,4 +1,4 @@
-"""The penalty of individual fairness: similar people shall get similar chances (Dwork et al. 2012).
+"""The penalty of individual fairness: similar people get similar chances (Dwork et al. 2012).
 
 The condition is ``|f(a) - f(b)| <= bound * distance(a, b)``, and the penalty is the mean over pairs of what
 exceeds it, ``max(|f(a) - f(b)| - bound * distance(a, b), 0)``. It is the excess of

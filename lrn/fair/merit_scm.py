@@ -8,9 +8,9 @@ Variables, each with standard normal noise e of its own:
     proxy = proxy * group + e                                     says only who belongs to group 1
     outcome = 1 if merit_slope * merit + school_slope * school + direct * group + e > threshold, else 0
 
-All is linear and Gaussian but for the last step, so chances and posteriors have closed forms. ``base_gap``
-moves the base rate of group 1 by way of the mediator, ``direct`` moves it directly. ``bias`` is the error of
-measurement that depends on the group, and ``proxy`` lets a predictor find the group.
+All variables but the group and the outcome are linear and Gaussian, so chances and posteriors have closed
+forms. ``base_gap`` moves the base rate of group 1 by way of the mediator, ``direct`` moves it directly.
+``bias`` is the error of measurement that depends on the group, and ``proxy`` lets a predictor find the group.
 """
 
 from __future__ import annotations

@@ -84,9 +84,8 @@ def post_processing(
         if not odds:
             rule = fit_bounded_thresholds(*given, bound, constraint, objective, weights=rows.weights)
             return Partial(_thresholded, predict, rule)
-        goal = (
-            "balanced_accuracy" if objective == _OVERALL else objective
-        )  # of all rows, under equalized odds
+        # Under equalized odds the objectives are those of all rows together.
+        goal = "balanced_accuracy" if objective == _OVERALL else objective
         exact = fit_thresholds(*given, constraint, goal, weights=rows.weights)
         free = fit_bounded_thresholds(*given, 1.0, objective=objective, weights=rows.weights)
         return Partial(_either, predict, exact, free, bound)

@@ -3,8 +3,8 @@
 A player turns violations of constraints into prices: a price of the loss, then one of each constraint. The
 first player keeps multipliers of a bounded sum beside a loss of price 1, and follows the gradient (Arrow,
 Hurwicz & Uzawa 1958). The second keeps a column-stochastic matrix, whose stationary distribution is the
-prices (Cotter, Jiang & Sridharan 2019, algorithm 2); it is the one with a guarantee where the model descends
-on other functions than the constraints, the proxies.
+prices (Cotter, Jiang & Sridharan 2019, algorithm 2). Only the second has a guarantee if the model descends
+on proxies of the constraints.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Effects of an attribute along chosen paths of a causal model, on a predictor or on any variable.
 
 Each edge of the graph passes on the change of the attribute from a to b, or holds it back. Along an edge that
-passes, a child sees its parent as changed; along the others it sees the parent as it was under a. The change
-so reaches a variable by the paths whose edges all pass (Avin et al. 2005; Chiappa 2019). The noise of each
-individual is the same in all worlds, so the effects are exact for the model given.
+passes, a child sees its parent as changed; along the others it sees the parent as it was under a. So the
+change reaches a variable by the paths whose edges all pass (Avin et al. 2005; Chiappa 2019). The noise of
+each individual is the same in all worlds, so the effects are exact for the model given.
 
 `with_predictor` makes a predictor a variable of the model, whose direct effect is that of the edge from the
 attribute to the prediction.

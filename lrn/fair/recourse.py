@@ -5,8 +5,8 @@ that nobody can change and bounds on the others (Ustun et al. 2019). Each featur
 its coefficient. Without bounds the cost is the missing logit over the dual norm of the coefficients. With
 bounds it is a water-filling: features move in proportion until they reach their bounds.
 
-`lrn.fair.recourse_search` does it for differentiable models. Groups may differ in cost although their
-decisions are alike (Gupta et al. 2019).
+`lrn.fair.recourse_search` finds cheap changes under differentiable models. Groups may differ in cost although
+their decisions are alike (Gupta et al. 2019).
 """
 
 from __future__ import annotations

@@ -78,10 +78,21 @@ def scm(*mechanisms: Mechanism) -> SCM:
     """The model of these mechanisms, in a causal order.
 
     Raises:
-        InputError: there is no mechanism, two have one name, a parent is unknown, or the graph has a cycle.
+        InputError: there is no mechanism, an argument is no mechanism, two have one name, a parent is unknown,
+            or the graph has a cycle.
     """
     if not mechanisms:
         raise check.InputError("a causal model needs at least one mechanism, got none; give one a variable.")
+    for m in mechanisms:
+        if not isinstance(m, Mechanism):
+            raise check.InputError(
+                f"scm takes mechanisms, one an argument, got {type(m).__name__}; unpack a list with a star."
+            )
+        if isinstance(m.parents, str):
+            raise check.InputError(
+                f"the parents of {m.name!r} must be a tuple of names, got the string {m.parents!r}; write "
+                f"({m.parents!r},)."
+            )
     named = {m.name: m for m in mechanisms}
     if len(named) < len(mechanisms):
         names = [m.name for m in mechanisms]

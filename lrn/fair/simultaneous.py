@@ -1,10 +1,10 @@
 """Simultaneous max-t intervals: with the given chance *all* cells are covered at once.
 
-Among 24 intersections one in the list of single 95% intervals is wrong with a chance of 71%. Max-t intervals
+Of the single 95% intervals of 24 intersections, at least one is wrong with a chance of 71%. Max-t intervals
 widen all intervals by one factor, taken from the law of the largest standardized error over all cells
-(Hothorn, Bretz & Westfall 2008), so whatever cell looks worst has a valid interval. For rates the
-standardized error is that of the score test, and its inversion gives Wilson limits; those for differences are
-Newcombe's. Cells without a value are NaN and cost the others nothing.
+(Hothorn, Bretz & Westfall 2008), so the cell that looks worst has a valid interval, whichever cell it is. For
+rates the standardized error is that of the score test, and its inversion gives Wilson limits; those for
+differences are Newcombe's. Cells without a value are NaN and cost the others nothing.
 """
 
 from __future__ import annotations

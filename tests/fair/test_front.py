@@ -112,6 +112,10 @@ def test_bad_input():
         fairness_front(unconstrained(FIT), ROWS, 2, [0.1, 2.0], (0,))
     with pytest.raises(InputError, match="seeds is empty"):
         fairness_front(unconstrained(FIT), ROWS, 2, [0.1], ())
+    with pytest.raises(InputError, match=r"seeds must be a list of seeds, got 3; give range\(3\)"):
+        fairness_front(unconstrained(FIT), ROWS, 2, [0.1], 3)  # pyright: ignore
+    with pytest.raises(InputError, match=r"rows must be the result of .* got tuple"):
+        fairness_front(unconstrained(FIT), (X, Y), 2, [0.1], (0,))  # pyright: ignore
     same = ROWS._replace(y=jnp.where(ROWS.group == 1, 1, ROWS.y))
     with pytest.raises(InputError, match="group 1 has labels of class 1 only"):
         fairness_front(unconstrained(FIT), same, 2, [0.1], (0,))

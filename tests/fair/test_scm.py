@@ -188,6 +188,10 @@ def test_unknown_noise_is_nan_in_decisions_and_in_gradients():
 
 def test_models_that_are_none():
     a, b = additive("a", ("b",), lambda v: v["b"]), additive("b", ("a",), lambda v: v["a"])
+    with pytest.raises(InputError, match="got list; unpack a list with a star"):
+        scm([a, b])  # pyright: ignore
+    with pytest.raises(InputError, match=r"parents of 'a' must be a tuple of names, got the string 'b'"):
+        scm(a._replace(parents="b"))
     with pytest.raises(InputError, match="cycle, a -> b -> a"):
         scm(a, b)
     with pytest.raises(InputError, match="parent of 'a' 'b' is not known"):
