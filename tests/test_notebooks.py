@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXPECTED = {
     "quickstart": ["verdict: smoke"],
-    "fair": ["over 50, south", "p-value: 0.01", "thresholds by group: accuracy 0.", "would be another one"],
+    "fair": ["over 50, south", "p-value: 0.05", "thresholds by group: accuracy 0.", "would be another one"],
     "robust": ["(2, 10)", "the gradient is zero", "certified at 0.0", "average certified radius"],
 }
 

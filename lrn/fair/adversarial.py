@@ -2,8 +2,8 @@
 
 The adversary predicts the group from the predictor's logit, for demographic parity, or from logit and label,
 for equalized odds. The predictor descends along ``g - proj_h g - alpha h`` (equation 1 of the paper), where g
-is the gradient of its own loss, h that of the adversary's loss by the predictor's parameters, and ``proj_h g
-= (g . h / h . h) h``. No step helps the adversary, and the last term hinders the adversary. The projection is
+is the gradient of its own loss, h that of the adversary's loss by the predictor's parameters, and
+``proj_h g = (g . h / h . h) h``. No step helps the adversary, and the last term hinders it. The projection is
 that of the whole parameter vector, as in the paper, and not one of each array.
 """
 

@@ -78,8 +78,8 @@ def scm(*mechanisms: Mechanism) -> SCM:
     """The model of these mechanisms, in a causal order.
 
     Raises:
-        InputError: there is no mechanism, an argument is no mechanism, two have one name, a parent is unknown,
-            or the graph has a cycle.
+        InputError: there is no mechanism, an argument is no mechanism, two have one name, a parent is
+            unknown, or the graph has a cycle.
     """
     if not mechanisms:
         raise check.InputError("a causal model needs at least one mechanism, got none; give one a variable.")
