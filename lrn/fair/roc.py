@@ -6,6 +6,7 @@ theirs. So the upper hull of the points is all that thresholds can achieve (Hard
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -42,9 +43,7 @@ def curves(
     cells = jax.ops.segment_sum(weights, y.astype(jnp.int32) * groups + group, 2 * groups).reshape(2, groups)
     arguments.both_labels(cells)
     arguments.no_empty_group(cells)
-    order = jnp.argsort(-score, stable=True)
-    rows = score[order], y[order], group[order], weights[order]
-    return jax.vmap(lambda g: _curve(*rows, g, x_name, y_name))(jnp.arange(groups)), cells
+    return _curves(score, y, group, weights, groups, x_name, y_name), cells
 
 
 def scores(score: Any) -> Array:
@@ -57,6 +56,15 @@ def scores(score: Any) -> Array:
     if score.ndim != 1 or score.size == 0:
         raise check.InputError(f"score must have shape [n], n at least 1, got {score.shape}; give one a row.")
     return arguments.floats("score", score, score.shape[0])
+
+
+@functools.partial(jax.jit, static_argnames=("groups", "x_name", "y_name"))
+def _curves(
+    score: Array, y: Array, group: Array, weights: Array, groups: int, x_name: str, y_name: str
+) -> Curve:
+    order = jnp.argsort(-score, stable=True)
+    rows = score[order], y[order], group[order], weights[order]
+    return jax.vmap(lambda g: _curve(*rows, g, x_name, y_name))(jnp.arange(groups))
 
 
 def _curve(

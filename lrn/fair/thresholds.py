@@ -154,6 +154,13 @@ def fit_bounded_thresholds(
     check.between("bound", bound, 0, 1)
     curves, cells = roc.curves(score, y, group, groups, weights, _RATES[constraint], objective)
     width = jnp.where((jnp.asarray(bound) >= 0) & (jnp.asarray(bound) <= 1), bound, jnp.nan)
+    return _nan_unless_whole(_within(curves, cells, width), jnp.where(jnp.isnan(width), jnp.nan, cells))
+
+
+@jax.jit
+def _within(curves: roc.Curve, cells: Array, width: Array) -> ThresholdRule:
+    """The best rule whose rates lie in a window of this width."""
+    groups = cells.shape[1]
     mass = jnp.sum(cells, axis=0) / jnp.sum(cells)
     ends = roc.vertices(curves)
     starts = jnp.concatenate([ends, jnp.maximum(ends - width, 0)])
@@ -164,8 +171,7 @@ def fit_bounded_thresholds(
     at = jnp.argmin(jnp.where(values >= jnp.max(values) - slack, starts, jnp.inf))
     rule = jax.vmap(roc.between)(curves, rates[:, at])
     zeros = jnp.zeros(groups, values.dtype)
-    found = ThresholdRule(*rule, zeros, zeros[0], rates[:, at], jnp.max(values))
-    return _nan_unless_whole(found, jnp.where(jnp.isnan(width), jnp.nan, cells))
+    return ThresholdRule(*rule, zeros, zeros[0], rates[:, at], jnp.max(values))
 
 
 def _nan_unless_whole(rule: ThresholdRule, cells: Array) -> ThresholdRule:
