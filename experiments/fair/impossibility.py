@@ -190,16 +190,16 @@ def measured(counts: Confusion) -> dict[str, np.ndarray]:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Balanced accuracy over the gap of the chosen rules, a panel a population."""
-    populations = (DIFFERENT, EQUAL, *config.populations)
-    fig, axes = figures.subplots(1, len(populations), height=3.4)
-    for i, (ax, population) in enumerate(zip(axes, populations)):
-        names = [arm(population, limit) for limit in (*LIMITS, None)]
-        gap = [table.final(name, TEST_GAP).mean() for name in names]
-        by_seed = np.stack([table.final(name, BALANCED) for name in names], 1)
-        ylabel = BALANCED if i == 0 else ""
-        figures.curves(ax, np.array(gap), {"chosen": by_seed}, xlabel="gap", ylabel=ylabel, legend=i == 0)
-        ax.set_title(population, fontsize="small")
+    """The balanced accuracy that each limit on the gap costs, a line a population."""
+    fig, ax = figures.subplots(height=4.4)
+    lines = {}
+    for population in (DIFFERENT, EQUAL, *config.populations):
+        free, *held = (table.final(arm(population, limit), BALANCED) for limit in (None, *LIMITS))
+        lines[population] = np.stack([free - own for own in held], 1)
+    ylabel = "lost balanced accuracy"
+    figures.curves(ax, np.array(LIMITS), lines, xlabel="largest gap of selection rates", ylabel=ylabel)
+    ax.set_xticks(LIMITS)
+    ax.axhline(0, color="0.6", lw=0.8)
     return fig
 
 

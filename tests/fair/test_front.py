@@ -22,6 +22,8 @@ from lrn.fair.logistic import logistic
 from lrn.fair.methods import post_processing, reduction, reweighed, unconstrained
 from lrn.fair.people import people
 from lrn.fair.reduction_game import ReductionConfig
+from lrn.fair.thresholds import expected_decision as thresholds_decision
+from lrn.fair.thresholds import fit_bounded_thresholds, fit_thresholds
 from tests.fair.references.peer_data import data
 
 X, Y, GROUP = data(600, 3, 2, 4)
@@ -60,6 +62,27 @@ def test_post_processing_and_reweighing_have_a_front():
         found = fairness_front(method, ROWS, 2, [0.0, 1.0], (0, 1, 2))
         gap = np.asarray(gaps.demographic_parity_difference(found.test)).mean(0)
         assert gap[0] < gap[1] - 0.02, method
+
+
+def test_thresholds_are_those_of_the_validation_rows_and_odds_are_mixed():
+    train, held = ROWS.take(np.arange(300)), ROWS.take(np.arange(300, 600))
+    method = post_processing(FIT, "equalized_odds")
+
+    @jax.jit
+    def chances(bound):
+        return method(jax.random.key(0), train, held, 2, bound)(held.x, held.group)
+
+    @jax.jit
+    def by_hand():
+        score = FIT(train.x, train.y)(held.x)
+        exact = fit_thresholds(score, held.y, held.group, 2, "equalized_odds")
+        free = fit_bounded_thresholds(score, held.y, held.group, 2, 1.0)
+        return [thresholds_decision(rule, score, held.group) for rule in (exact, free)]
+
+    exact, free = map(np.asarray, by_hand())
+    np.testing.assert_allclose(chances(0.0), exact, atol=1e-6)
+    np.testing.assert_allclose(chances(0.25), 0.75 * exact + 0.25 * free, atol=1e-6)
+    assert np.abs(exact - free).max() > 0.1
 
 
 def test_the_choice_reads_validation_rows_only(reduced):
