@@ -13,7 +13,7 @@ import numpy as np
 
 from lrn import check
 from lrn.arrays import as_array, readable
-from lrn.fair import inputs
+from lrn.fair import comparable, inputs
 from lrn.types import Array
 
 
@@ -110,68 +110,6 @@ def nan_unless_valid(weights: Array, y: Array, group: Array, groups: int) -> Arr
     return jnp.where(right, weights, jnp.nan)
 
 
-def compared(present: Array, group: Array, weights: Array) -> None:
-    """Raise InputError where a constraint cannot compare the groups.
-
-    Args:
-        present: bools [events, groups], whether a group has rows with the event of a constraint.
-        group: [n]. weights: [n].
-
-    Raises:
-        InputError: fewer than two groups have rows with an event, a group with rows lacks an event, or a
-            group has one row.
-    """
-    if not (readable(present) and readable(group) and readable(weights)):
-        return
-    read = np.asarray(present)
-    if read.any(axis=0).sum() < 2:
-        raise check.InputError(
-            "fewer than two groups have rows that the constraint compares; give rows of two groups or more."
-        )
-    two_rows(group, weights, read.shape[1])
-    lacking = np.flatnonzero(read.any(axis=0) & ~read.all(axis=0))
-    if len(lacking):
-        raise check.InputError(
-            f"group {lacking[0]} has no row with one of the labels that the constraint compares; merge "
-            "groups or leave the group out."
-        )
-
-
-def two_rows(group: Array, weights: Array, groups: int) -> None:
-    """Raise InputError where a group has one row only, among rows with weight."""
-    if not (readable(group) and readable(weights)):
-        return
-    count = np.bincount(np.asarray(group)[np.asarray(weights) > 0], minlength=groups)
-    if (count == 1).any():
-        raise check.InputError(
-            f"group {int(np.argmax(count == 1))} has 1 row, and a rate needs two or more; merge groups or "
-            "leave the group out."
-        )
-
-
-def both_labels(mass: Array) -> None:
-    """Raise InputError where a group with rows lacks one of the labels, for masses [2, groups]."""
-    if not readable(mass):
-        return
-    read = np.asarray(mass)
-    lacking = np.argwhere((read == 0) & (read.sum(axis=0) > 0)[None])
-    if len(lacking):
-        label, group = lacking[0]
-        raise check.InputError(
-            f"group {group} has no row with label {label}; each group needs both labels, so merge groups or "
-            "leave the group out."
-        )
-
-
-def no_empty_group(mass: Array) -> None:
-    """Raise InputError where a group has no rows, for masses [2, groups]."""
-    if readable(mass) and not np.asarray(mass).sum(axis=0).all():
-        group = int(np.argmin(np.asarray(mass).sum(axis=0)))
-        raise check.InputError(
-            f"group {group} has no rows; number the groups of the data without gaps from 0."
-        )
-
-
 class Scored(NamedTuple):
     """Checked rows; the weights are NaN where a trace hid a wrong value.
 
@@ -207,9 +145,9 @@ def scored(
     y = labels("y", y, n).astype(score.dtype)
     group, _ = inputs.members(group, groups, n)
     weights = inputs.weights(weights, n, score.dtype, "weights")[0]
-    two_rows(group, weights, groups)
+    comparable.two_rows(group, weights, groups)
     mass = jax.ops.segment_sum(weights, group, groups)
-    no_empty_group(mass[None])
+    comparable.no_empty_group(mass[None])
     fine = jnp.all(jnp.isfinite(score) & (score >= low) & (score <= high)) & jnp.all(mass > 0)
     weights = nan_unless_valid(jnp.where(fine, weights, jnp.nan), y, group, groups)
     return Scored(score, y, group, weights)
@@ -237,7 +175,7 @@ def grouped(x: Any, group: Any, groups: int, weights: Any) -> Grouped:
     group, _ = inputs.members(group, groups, x.shape[0])
     rows, _ = inputs.weights(weights, x.shape[0], x.dtype, "weights")
     mass = jax.ops.segment_sum(rows, group, groups)
-    no_empty_group(mass[None])
+    comparable.no_empty_group(mass[None])
     rows = jnp.where(jnp.all(mass > 0), rows, jnp.nan)
     rows = nan_unless_valid(rows, jnp.zeros_like(rows), group, groups)
     return Grouped(x, group, rows, jax.ops.segment_sum(rows, group, groups))

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.arrays import as_array, readable
-from lrn.fair import arguments
+from lrn.fair import arguments, comparable
 from lrn.fair.confusion import Confusion, cells, sum_by_group
 from lrn.fair.rates import rate
 from lrn.types import Array, Key
@@ -67,7 +67,7 @@ def fit_calibrated_odds(
     rows = arguments.scored(score, y, group, groups, weights, 0, 1)
     a, b = _costs("false_positive", false_positive, groups), _costs("false_negative", false_negative, groups)
     counts = Confusion(*sum_by_group(cells(rows.y, rows.score, rows.weights), rows.group, groups))
-    arguments.both_labels(jnp.stack([counts.fp + counts.tn, counts.tp + counts.fn]))
+    comparable.both_labels(jnp.stack([counts.fp + counts.tn, counts.tp + counts.fn]))
     base = rate(counts, "base_rate")
     cost = a * rate(counts, "false_positive_rate") + b * rate(counts, "false_negative_rate")
     constant = a * base + b * (1 - base)

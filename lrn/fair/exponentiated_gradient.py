@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrn.fair import arguments, constraints
+from lrn.fair import arguments, comparable, constraints
 from lrn.fair.constraints import Parity
 from lrn.fair.model import Fit, decide, mixed_decision
 from lrn.fair.reduction_game import FITS, Game, ReductionConfig, going, play_round, start
@@ -171,7 +171,7 @@ def _prepared(
     data = data._replace(weights=arguments.nan_unless_valid(data.weights, data.y, data.group, groups))
     mass = constraints.cell_mass(data.y, data.group, data.weights, groups)
     given = constraints.parity(config.constraint, mass)
-    arguments.compared(constraints.present(given)[0], data.group, data.weights)
+    comparable.compared(constraints.present(given)[0], data.group, data.weights)
     return data, given
 
 

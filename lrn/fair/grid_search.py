@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
-from lrn.fair import arguments, constraints
+from lrn.fair import arguments, comparable, constraints
 from lrn.fair.model import Fit, decide
 from lrn.types import Array, PyTree
 
@@ -95,7 +95,7 @@ def grid_search(
     weights = arguments.nan_unless_valid(arguments.weights(weights, n).astype(x.dtype), y, group, groups)
     mass = constraints.cell_mass(y, group, weights, groups)
     given = constraints.parity(constraint, mass)
-    arguments.compared(constraints.present(given)[0], group, weights)
+    comparable.compared(constraints.present(given)[0], group, weights)
     multipliers = jnp.asarray(multipliers, x.dtype)
     wanted = constraints.present(given).shape
     if multipliers.ndim != 4 or multipliers.shape[1:] != wanted:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.fair import arguments, constraints, training
+from lrn.fair import arguments, comparable, constraints, training
 from lrn.fair.lagrangian import LagrangianConfig, LagrangianState, lagrangian, parity
 from lrn.fair.mixture_game import best_mixture
 from lrn.fair.model import decide, mixed_decision
@@ -81,7 +81,7 @@ def fit_lagrangian(
         )
     batch = training.whole(x, y, group, groups, weights)
     given = parity(config.constraint, training.read(batch, groups), groups)
-    arguments.compared(constraints.present(given)[0], batch["group"], batch["weight"])
+    comparable.compared(constraints.present(given)[0], batch["group"], batch["weight"])
     learner = lagrangian(net, groups, config)
     start_key, loop_key = jax.random.split(key)
 

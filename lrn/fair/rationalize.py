@@ -25,7 +25,7 @@ import numpy as np
 from sklearn.tree import DecisionTreeClassifier
 
 from lrn import check
-from lrn.fair import arguments, constraints
+from lrn.fair import arguments, comparable, constraints
 from lrn.fair.confusion import confusion
 from lrn.fair.exponentiated_gradient import exponentiated_gradient_on_host
 from lrn.fair.gaps import demographic_parity_difference
@@ -168,7 +168,7 @@ def _tasks(train: Rows, groups: int, constraint: str, grid: int) -> list[tuple[n
         jnp.asarray(train.decision), jnp.asarray(train.group), jnp.asarray(ones), groups
     )
     given = constraints.parity(constraint, mass)
-    arguments.compared(constraints.present(given)[0], jnp.asarray(train.group), jnp.asarray(ones))
+    comparable.compared(constraints.present(given)[0], jnp.asarray(train.group), jnp.asarray(ones))
     multipliers = jnp.asarray(multiplier_grid(constraint, groups, grid), mass.dtype)
     signed = jax.jit(jax.vmap(constraints.signed_weights, in_axes=(None, 0)))(given, multipliers)
     tasks = [(np.asarray(train.decision), ones)]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.fair import arguments
+from lrn.fair import arguments, comparable
 from lrn.types import Array
 
 
@@ -48,7 +48,7 @@ def fit_repair(x: Any, group: Any, groups: int, *, weights: Any = None, levels: 
     x = arguments.features("x", x)
     group = arguments.groups(group, x.shape[0], groups)
     weights = arguments.weights(weights, x.shape[0]).astype(x.dtype)
-    arguments.no_empty_group(jax.ops.segment_sum(weights, group, groups)[None])
+    comparable.no_empty_group(jax.ops.segment_sum(weights, group, groups)[None])
     ranks = jnp.linspace(0, 1, levels, dtype=x.dtype)
 
     def quantiles(g: Array, column: Array) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from lrn.fair import arguments
+from lrn.fair import arguments, comparable
 from lrn.fair.constraints import cell_mass
 from lrn.types import Array
 
@@ -31,7 +31,7 @@ def reweighed(y: Any, group: Any, groups: int, weights: Any = None) -> Array:
     group = arguments.groups(group, n, groups)
     weights = arguments.nan_unless_valid(arguments.weights(weights, n), y, group, groups)
     mass = cell_mass(y, group, weights, groups)
-    arguments.both_labels(mass)
+    comparable.both_labels(mass)
     possible = jnp.all((mass > 0) | (jnp.sum(mass, axis=0) == 0)[None])
     product = jnp.sum(mass, axis=1)[:, None] * jnp.sum(mass, axis=0)[None]
     factor = jnp.where(mass > 0, product / jnp.where(mass > 0, mass, 1), 0)

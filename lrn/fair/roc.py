@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.fair import arguments
+from lrn.fair import arguments, comparable
 from lrn.types import Array
 
 
@@ -41,8 +41,8 @@ def curves(
     weights = arguments.weights(weights, score.shape[0]).astype(score.dtype)
     weights = arguments.nan_unless_valid(weights, y, group, groups)
     cells = jax.ops.segment_sum(weights, y.astype(jnp.int32) * groups + group, 2 * groups).reshape(2, groups)
-    arguments.both_labels(cells)
-    arguments.no_empty_group(cells)
+    comparable.both_labels(cells)
+    comparable.no_empty_group(cells)
     return _curves(score, y, group, weights, groups, x_name, y_name), cells
 
 

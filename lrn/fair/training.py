@@ -18,7 +18,7 @@ from jax.tree_util import Partial
 
 from lrn import check
 from lrn.arrays import readable
-from lrn.fair import arguments
+from lrn.fair import arguments, comparable
 from lrn.supervised import targets
 from lrn.supervised.learner import SupervisedState, initial_state, weights
 from lrn.supervised.settings import Settings
@@ -138,7 +138,7 @@ def whole(x: Any, y: Any, group: Any, groups: int, weights: Any) -> dict[str, Ar
     n = x.shape[0]
     y, group = arguments.labels("y", y, n).astype(x.dtype), arguments.groups(group, n, groups)
     weights = arguments.weights(weights, n).astype(x.dtype)
-    arguments.two_rows(group, weights, groups)
+    comparable.two_rows(group, weights, groups)
     weights = arguments.nan_unless_valid(weights, y, group, groups)
     right = jnp.all(jnp.isfinite(x)) & (jnp.sum(weights) != 0)
     return {"x": x, "y": y, "group": group, "weight": jnp.where(right, weights, jnp.nan)}
