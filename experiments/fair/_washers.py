@@ -133,7 +133,7 @@ def imitation(found: rational.Rationalization, held: Rows, limit: float) -> Poli
     decided = np.stack([np.asarray(decide(predict(held.x))) for predict in trees])
     signed = decided[:, held.group == 1].mean(1) - decided[:, held.group == 0].mean(1)
     loss = [-one.fidelity for one in found.candidates]
-    within = max(limit, np.abs(signed).min())
+    within = max(limit, signed.min(), -signed.max())  # a lottery of one sign of gap cannot do better
     solved = linprog(loss, np.stack([signed, -signed]), [within, within], np.ones((1, len(trees))), [1])
     drawn = [(q, predict) for q, predict in zip(solved.x, trees) if q > 0]
     return lambda x, group: np.sum([q * np.asarray(decide(predict(x))) for q, predict in drawn], 0)

@@ -20,9 +20,11 @@ their mean, and so does the share of the group. This spread is a dial (0, 1, 2),
 effect and scores are near linear, equal rates leave no flips: there the claim must fail. The limit is a dial
 too (half, a quarter, a tenth). Trees are judged as if they decided; where trees only explain, the flips of
 the network stay by construction. Not blind: first-order algebra says that thresholds remove the mean effect
-and leave its spread; two worlds and pilots (seeds 0 to 3) were looked at.
-Controls: a rule fair in the world passes both audits (its worst subgroup, without a null, is above zero);
-a planted subgroup is found; with one effect for all, thresholds end over half of the flips.
+and leave its spread; pilots (seeds 0 to 3) were looked at. There, in Adult, a washed model selects fewer
+people, which alone lowers a violation: the violation over the selection rate is shown beside it, that is the
+subgroup's share of the selected minus its share of all.
+Controls: a rule fair in the world passes both audits (without rows held out it has a worst subgroup too,
+which is shown); a planted subgroup is found; with one effect for all, thresholds end over half of the flips.
 
     python -m experiments.fair.washing --preset quick
 """
@@ -36,7 +38,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.fair._audited import CROSSED, FIFTHS, FLIPS, FOUND, GAP, HALF, RAW, VIOLATION
+from experiments.fair._audited import AMONG, BOTH, CHOSEN, FIFTHS, FLIPS, FOUND, GAP, HALF, VIOLATION, WORST
 from experiments.fair._causal_worlds import Rows, adult, causal
 from experiments.fair._rules import FAIR, HALF_FLIPS, LIMIT, LIMITS, LOTTERY, MOST, PLANTED, UNFAIR, judged
 from experiments.fair._washers import PENALTY, THRESHOLDS, TREE, WASHERS
@@ -96,25 +98,27 @@ def _in_worlds(config: Config, way: str) -> Regime:
     place, before, after = worlds(ASKED), arm(worlds(ASKED), UNFAIR), arm(worlds(ASKED), way)
     others = [_stays(worlds(s), way, m) for s in config.spreads if s != ASKED for m in (FLIPS, VIOLATION)]
     levels = [_level(name, m) for name in (before, after) for m in (GAP, FLIPS, VIOLATION)]
+    levels.append(_level(arm(place, FAIR), WORST, 0.0))
     if way != WASHERS[0]:
-        levels = levels[3:]
+        levels = levels[3:6]
     limits = [_stays(place, way, FLIPS, limit) for limit in LIMITS if limit != LIMIT]
     return Regime(
         name=way,
         gate=_halved(before, after),
         primary=(_stays(place, way, FLIPS), _stays(place, way, VIOLATION)),
-        secondary=(_stays(place, way, CROSSED), *others, *limits, *levels),
+        secondary=(_stays(place, way, BOTH), _stays(place, way, AMONG), *others, *limits, *levels),
     )
 
 
 def _in_adult() -> Regime:
     before = arm(ADULT, UNFAIR)
-    levels = [_level(arm(ADULT, what), m) for what in (UNFAIR, *WASHERS) for m in (GAP, VIOLATION)]
+    shown = (GAP, VIOLATION, CHOSEN, AMONG)
+    levels = [_level(arm(ADULT, what), m) for what in (UNFAIR, *WASHERS) for m in shown]
     return Regime(
         name=ADULT,
         gate=_halved(before, arm(ADULT, MOST)),
         primary=tuple(_stays(ADULT, way, VIOLATION) for way in WASHERS),
-        secondary=tuple(levels),
+        secondary=(*(_stays(ADULT, way, AMONG) for way in WASHERS), *levels),
     )
 
 
@@ -133,9 +137,9 @@ def _stays(place: str, way: str, what: str, limit: float = LIMIT) -> Superiority
     )
 
 
-def _level(name: str, what: str) -> Above:
-    said = f"{name}: {what} above {SMALL:g}."
-    return Above(statement=said, key=f"{name}: {what}", cell=Cell(name, what), bound=SMALL)
+def _level(name: str, what: str, bound: float = SMALL) -> Above:
+    said = f"{name}: {what} above {bound:g}."
+    return Above(statement=said, key=f"{name}: {what}", cell=Cell(name, what), bound=bound)
 
 
 def controls(config: Config) -> Sequence[Control]:
@@ -225,7 +229,8 @@ def answer(findings: Findings) -> str:
     )
     if ADULT in findings.regimes:
         said += f" In Adult the violation of {level(ADULT, UNFAIR, VIOLATION)} points becomes "
-        said += f"{after(ADULT, VIOLATION)}."
+        said += f"{after(ADULT, VIOLATION)}; but these select fewer people, and the worst subgroup's excess "
+        said += f"among the selected goes from {level(ADULT, UNFAIR, AMONG)} to {after(ADULT, AMONG)} points."
     return said
 
 
@@ -246,12 +251,13 @@ STUDY = Study(
     figure=figure,
     answer=answer,
     ranges={
-        **dict.fromkeys((GAP, FLIPS, FOUND), (0.0, 1.0)),
-        **dict.fromkeys((VIOLATION, CROSSED, RAW), (-0.5, 0.5)),
+        **dict.fromkeys((GAP, FLIPS, FOUND, CHOSEN), (0.0, 1.0)),
+        **dict.fromkeys((VIOLATION, BOTH, WORST), (-0.5, 0.5)),
+        AMONG: (-1.0, 1.0),
         **dict.fromkeys((HALF, HALF_FLIPS), (0.0, 0.5)),
-        **{name: (0.0, 0.8) if what == FLIPS else (-0.4, 0.4) for what, name in FIFTHS.items()},
+        **dict.fromkeys(FIFTHS.values(), (-0.8, 0.8)),
     },
-    seeds={"smoke": 2, "quick": 12, "full": 16},
+    seeds={"smoke": 2, "quick": 12, "full": 24},
 )
 
 if __name__ == "__main__":
