@@ -6,6 +6,7 @@ theirs. So the upper hull of the points is all that thresholds can achieve (Hard
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +45,7 @@ def curves(
     arguments.no_empty_group(cells)
     order = jnp.argsort(-score, stable=True)
     rows = score[order], y[order], group[order], weights[order]
-    return jax.vmap(lambda g: _curve(*rows, g, x_name, y_name))(jnp.arange(groups)), cells
+    return _curves(rows, groups, x_name, y_name), cells
 
 
 def scores(score: Any) -> Array:
@@ -57,6 +58,11 @@ def scores(score: Any) -> Array:
     if score.ndim != 1 or score.size == 0:
         raise check.InputError(f"score must have shape [n], n at least 1, got {score.shape}; give one a row.")
     return arguments.floats("score", score, score.shape[0])
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))  # so that a call outside of jit compiles its loop once
+def _curves(rows: tuple[Array, Array, Array, Array], groups: int, x_name: str, y_name: str) -> Curve:
+    return jax.vmap(lambda g: _curve(*rows, g, x_name, y_name))(jnp.arange(groups))
 
 
 def _curve(
