@@ -96,3 +96,20 @@ def test_bad_input():
         fit_bounded_thresholds(SCORE, Y, GROUP, GROUPS, 0.1, "equalized_odds")
     hidden = jax.jit(lambda b: fit_bounded_thresholds(SCORE, Y, GROUP, GROUPS, b))(-0.1)
     assert np.isnan(hidden.high).all()
+
+
+def test_a_second_fit_outside_of_jit_compiles_nothing():
+    """The search for the hull is a loop, which would else be compiled in every call."""
+    compiled = []
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(seconds)
+
+    fit_bounded_thresholds(SCORE, Y, GROUP, GROUPS, 0.1)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        fit_bounded_thresholds(SCORE, 1 - Y, GROUP, GROUPS, 0.2)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
