@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.fair._held import BALANCED, FLIPS, LEFT, ODDS, PARITY, SLACK, TRADE
 from experiments.fair._both_worlds import CAUSAL, EQUAL, LAW, LEVELS, MERIT
+from experiments.fair._held import BALANCED, FLIPS, LEFT, ODDS, PARITY, SLACK, TRADE
 from lrn.study import Above, Cell, Control, Exact, Superiority, Within
 from lrn.study.controls import equal_budgets
 

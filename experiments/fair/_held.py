@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.fair._fronts import LINEAR, SHARES, class_balanced
 from experiments.fair._both_worlds import World
+from experiments.fair._fronts import LINEAR, SHARES, class_balanced
 from lrn.data.dataset import split
 from lrn.fair import gaps, identities, rates, search
 from lrn.fair.confusion import Confusion, confusion

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.fair._both_worlds import CAUSAL, EQUAL, LAW, LEVELS, MERIT, SETS, World, world
 from experiments.fair._criteria import (
     CALIBRATION,
     DEAREST,
@@ -72,7 +73,6 @@ from experiments.fair._held import (
     read,
     score,
 )
-from experiments.fair._both_worlds import CAUSAL, EQUAL, LAW, LEVELS, MERIT, SETS, World, world
 from lrn import check, figures
 from lrn.cli import main_study
 from lrn.fair.confusion import Confusion
