@@ -18,7 +18,7 @@ balanced accuracy of one half, on validation rows: then both rules exist. The sh
 
 Predictions carry the curve and decide nothing: with equal base rates the conflict is under a tenth, with
 rates that differ by .3 above a tenth. The intervals of the answer hold at once (Bonferroni).
-Set beforehand: a tenth is the least conflict that counts. Not blind: one seed of the Gaussians was seen while
+Set beforehand: a tenth is the least conflict that counts. Not blind: one seed of each population was seen while
 the strengths were chosen, and a pilot was run on seeds 0 to 3. Where rates differ, parity must treat equal
 features of two groups unequally, so a conflict is expected; its size is not.
 Controls: without penalties there is an excess; the penalty lowers it; the strongest penalties meet both.
@@ -64,7 +64,7 @@ class Config:
     populations: tuple[str, ...] = (KNOWN,)
     train: int = 2000
     held: int = 8000
-    individual: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+    individual: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     parity: tuple[float, ...] = (0.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
     bound: float = 0.5
     pairs: int = 2000
