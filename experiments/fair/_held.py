@@ -77,7 +77,7 @@ def score(key: Key, train: People, validation: People, groups: int, mask: Any) -
     return _reading(_scored, mask)(key, train, validation, groups, 1.0)
 
 
-def both(fit: Fit, levels: int = 51) -> Method:
+def both(fit: Fit, levels: int = 101) -> Method:
     """The model with the best thresholds by group whose parity and odds gaps are within the bound."""
 
     def method(key: Key, train: People, validation: People, groups: int, bound: Any) -> Policy:
