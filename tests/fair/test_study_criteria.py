@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from experiments.fair import _both_worlds, _held, individual_vs_group
@@ -12,7 +14,8 @@ RNG = np.random.default_rng(0)
 
 def judged(rules: int = 6, seeds: int = 3) -> _held.Judged:
     """Random rules on the same people in validation and test."""
-    counts = Confusion(*(RNG.integers(5, 50, (seeds, rules, 2)).astype(float) for _ in range(4)))
+    leaves: list[Any] = [RNG.integers(5, 50, (seeds, rules, 2)).astype(float) for _ in range(4)]
+    counts = Confusion(*leaves)
     flips = RNG.uniform(0.1, 0.5, (seeds, rules))
     return _held.Judged(counts, counts, flips, flips)
 
@@ -31,7 +34,8 @@ def test_parity_and_odds_gaps_are_bounded_by_base_rates():
     found = _held.measures(judged(200).test, np.zeros((3, 200)))
     assert found[_held.TRADE].min() > -1e-6
     # Base rates .8 and .2, TPR 1 and FPR 0 in both groups: the parity gap is all of the difference.
-    exact = Confusion(*(np.array(v, float)[None] for v in ([8, 2], [0, 0], [0, 0], [2, 8])))
+    leaves: list[Any] = [np.array([v], float) for v in ([8, 2], [0, 0], [0, 0], [2, 8])]
+    exact = Confusion(*leaves)
     np.testing.assert_allclose(_held.measures(exact, np.zeros(1))[_held.TRADE], 0.0, atol=1e-6)
 
 
