@@ -1,8 +1,8 @@
-"""Rules held to criteria of fairness: one menu of rules, and the best of its rules that meets some criteria.
+"""Rules held to criteria of fairness: one menu of rules, and its best mixture that meets some criteria.
 
-A rule may be mixed with a coin, which decides instead with some chance: this divides all gaps, and the
-distance of the balanced accuracy from one half, by the same number. So there is a rule for every limit. The
-choice reads validation rows alone.
+A mixture draws one rule of the menu and decides by it. Its rates, its gaps with a sign, and its flips are the
+means of those of its rules, so the best mixture within limits is a linear program on validation rows. A coin
+is on the menu: with it every limit can be met, at a cost.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from scipy.optimize import linprog
 
 from experiments.fair._both_worlds import World
 from experiments.fair._fronts import LINEAR, SHARES, class_balanced
 from lrn.data.dataset import split
 from lrn.fair import gaps, identities, rates, search
+from lrn.fair.arguments import Scored
 from lrn.fair.confusion import Confusion, confusion
 from lrn.fair.counterfactual import flip_rate
 from lrn.fair.front import overall_balanced_accuracy
 from lrn.fair.methods import Method, Policy, post_processing, reduction, unconstrained
-from lrn.fair.model import Fit, Predict
+from lrn.fair.model import Predict
 from lrn.fair.people import People
 from lrn.fair.reduction_game import ReductionConfig
 from lrn.types import Array, Key
@@ -45,7 +47,7 @@ class Judged(NamedTuple):
 
 @functools.cache
 def menu(plain: int, dim: int, rounds: int) -> dict[str, Method]:
-    """All methods with a bound: of parity, of odds, of both, and of both on level 3 where there is one.
+    """All methods with a bound, of parity and of odds.
 
     Args:
         plain: how many features are plain, the first ones. dim: how many there are.
@@ -57,13 +59,30 @@ def menu(plain: int, dim: int, rounds: int) -> dict[str, Method]:
         "parity, thresholds": post_processing(LINEAR, objective=_GOAL),
         "odds, reduction": reduction(LINEAR, odds),
         "odds, thresholds": post_processing(LINEAR, "equalized_odds", _GOAL),
-        "both, thresholds": both(LINEAR),
     }
+    mask = np.arange(dim) < plain
+    return {name: class_balanced(_reading(method, mask)) for name, method in found.items()}
+
+
+@functools.cache
+def thresholds(levels: int, first: int, end: int, dim: int) -> tuple[Method, np.ndarray]:
+    """Pairs of thresholds by group for a score that reads the features from ``first`` to before ``end``.
+
+    Returns:
+        The method, whose bound is a pair of ranks among the validation rows of each group; and all pairs of
+        ``levels`` ranks, [pairs, 2].
+    """
     place = np.arange(dim)
-    found = {name: _reading(method, place < plain) for name, method in found.items()}
-    if dim > plain:
-        found["both, thresholds, level 3"] = _reading(both(LINEAR), place > plain)
-    return {name: class_balanced(method) for name, method in found.items()}
+    scorer = class_balanced(_reading(_scored, (place >= first) & (place < end)))
+
+    def method(key: Key, train: People, validation: People, groups: int, pair: Any) -> Policy:
+        trained = scorer(key, train, validation, groups, 1.0)
+        score = trained(validation.x, validation.group)
+        rows = Scored(score, validation.y, validation.group, validation.weights)
+        cuts = search.thresholds_at(search.threshold_table(rows, groups, levels), pair)
+        return Partial(_cut, trained, cuts)
+
+    return method, np.indices((levels, levels)).reshape(2, -1).T
 
 
 def model(key: Key, train: People, validation: People, groups: int, mask: Any) -> Policy:
@@ -77,24 +96,6 @@ def score(key: Key, train: People, validation: People, groups: int, mask: Any) -
     return _reading(_scored, mask)(key, train, validation, groups, 1.0)
 
 
-def both(fit: Fit, levels: int = 101) -> Method:
-    """The model with the best thresholds by group whose parity and odds gaps are within the bound."""
-
-    def method(key: Key, train: People, validation: People, groups: int, bound: Any) -> Policy:
-        del key
-        predict = fit(train.x, train.y, train.weights)
-        rows = predict(validation.x), validation.y, validation.group, groups
-        front = search.threshold_front(*rows, overall_balanced_accuracy, larger_gap, levels=levels)
-        return Partial(_searched, predict, search.choose(front, bound))
-
-    return method
-
-
-def larger_gap(counts: Confusion) -> Array:
-    """The larger of the gaps of parity and of odds, [...]."""
-    return jnp.maximum(gaps.demographic_parity_difference(counts), gaps.equalized_odds_max(counts))
-
-
 def judged(method: Method, world: World, bounds: Any, seeds: Sequence[int], most: int) -> dict[str, Any]:
     """Train a method at all bounds, on a split of ``most`` rows a seed; the fields of `Judged` by name.
 
@@ -102,7 +103,7 @@ def judged(method: Method, world: World, bounds: Any, seeds: Sequence[int], most
     """
     shares = tuple(min(1.0, most / len(world.rows.y)) * share for share in SHARES)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    given = world.rows, world.other, jnp.asarray(bounds), keys
+    given = world.rows, world.other, jax.tree.map(jnp.asarray, bounds), keys
     (validation, flips), (test, test_flips) = _judged(method, shares, *given)
     arrays = {f"validation {k}": v for k, v in validation._asdict().items()}
     arrays |= {f"test {k}": v for k, v in test._asdict().items()}
@@ -111,13 +112,13 @@ def judged(method: Method, world: World, bounds: Any, seeds: Sequence[int], most
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _judged(
-    method: Method, shares: tuple[float, ...], rows: People, other: Array, bounds: Array, keys: Key
+    method: Method, shares: tuple[float, ...], rows: People, other: Array, bounds: Any, keys: Key
 ) -> Any:
     def one_seed(key: Key) -> Any:
         split_key, method_key = jax.random.split(key)
         train, *held = split(split_key, len(rows.y), shares)
 
-        def one_bound(bound: Array) -> Any:
+        def one_bound(bound: Any) -> Any:
             policy = method(method_key, rows.take(train), rows.take(held[0]), 2, bound)
             return [_measured(policy, rows.take(part), other[part]) for part in held]
 
@@ -168,7 +169,7 @@ def measures(counts: Confusion, flips: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class Held(NamedTuple):
-    """The rule of each seed that is held to some criteria. test: its measures on test rows, [seeds] each.
+    """The mixture of each seed that is held to some criteria. test: its measures on test rows, [seeds] each.
 
     validation: its balanced accuracy on validation rows, [seeds]. coin: the chance of the coin, [seeds].
     """
@@ -179,28 +180,55 @@ class Held(NamedTuple):
 
 
 def held(rules: Judged, criteria: Sequence[str], limit: float) -> Held:
-    """The rule with the best balanced accuracy among those that meet the criteria on validation rows.
+    """The mixture with the best balanced accuracy among those that meet the criteria on validation rows.
 
     Args:
-        rules: the menu. criteria: metrics among `PARITY`, `ODDS`, `FLIPS`; none is no constraint.
-        limit: the largest value of each.
+        rules: the menu; a rule with a measure of NaN is left out.
+        criteria: metrics among `PARITY`, `ODDS`, `FLIPS`; none is no constraint. limit: the largest value.
     """
-    seen = measures(rules.validation, rules.validation_flips)
-    worst = np.max([seen[c] for c in criteria], axis=0) if criteria else np.zeros_like(rules.test_flips)
-    kept = limit / np.maximum(worst, limit)
-    worth = 0.5 + (seen[BALANCED] - 0.5) * kept
-    best = np.nanargmax(worth, axis=1)
-    seeds = np.arange(len(best))
-    kept = kept[seeds, best]
-    counts = with_coin(Confusion(*(leaf[seeds, best] for leaf in rules.test)), kept[:, None])
-    return Held(measures(counts, kept * rules.test_flips[seeds, best]), worth[seeds, best], 1 - kept)
+    rules = with_coin(rules)
+    chance = np.stack([_mixture(rules, seed, criteria, limit) for seed in range(len(rules.test_flips))])
+    seen, test = (
+        _counts(np.nansum(chance[..., None] * leaf, axis=1) for leaf in part)
+        for part in (rules.validation, rules.test)
+    )
+    flips = np.nansum(chance * rules.test_flips, axis=1)
+    validation = np.asarray(overall_balanced_accuracy(seen), float)
+    return Held(measures(test, flips), validation, chance[:, -1])
 
 
-def with_coin(counts: Confusion, kept: np.ndarray) -> Confusion:
-    """The counts where the rule decides with the chance ``kept``, which broadcasts, and else a fair coin."""
-    positive, negative = (counts.tp + counts.fn) / 2, (counts.fp + counts.tn) / 2
-    coin = Confusion(positive, negative, positive, negative)
-    return _counts(kept * own + (1 - kept) * half for own, half in zip(counts, coin))
+def with_coin(rules: Judged) -> Judged:
+    """The menu with a fair coin as its last rule."""
+
+    def coin(counts: Confusion) -> Confusion:
+        positive, negative = (
+            np.nanmax(one + other, axis=1, keepdims=True) / 2
+            for one, other in ((counts.tp, counts.fn), (counts.fp, counts.tn))
+        )
+        return _counts((positive, negative, positive, negative))
+
+    still = np.zeros_like(rules.test_flips[:, :1])
+    return joined([rules, Judged(coin(rules.validation), coin(rules.test), still, still)])
+
+
+def _mixture(rules: Judged, seed: int, criteria: Sequence[str], limit: float) -> np.ndarray:
+    """The chance of each rule of the menu, [rules], by a linear program."""
+    counts = _counts(leaf[seed] for leaf in rules.validation)
+    tp, fp, fn, tn = counts
+    gaps_of = {
+        PARITY: [(tp + fp) / (tp + fp + fn + tn)],
+        ODDS: [tp / (tp + fn), fp / (fp + tn)],
+    }
+    signed = [rate[:, 1] - rate[:, 0] for c in criteria if c != FLIPS for rate in gaps_of[c]]
+    signed += [rules.validation_flips[seed]] if FLIPS in criteria else []
+    worth = np.asarray(overall_balanced_accuracy(counts), float)
+    fine = np.isfinite(np.sum([worth, *signed], axis=0))
+    rows = np.reshape([row[fine] for row in signed], (-1, fine.sum()))
+    both, limits = np.concatenate([rows, -rows]), np.full(2 * len(rows), limit)
+    found = linprog(-worth[fine], A_ub=both, b_ub=limits, A_eq=np.ones((1, fine.sum())), b_eq=[1.0])
+    chance = np.zeros(len(worth))
+    chance[fine] = found.x
+    return chance
 
 
 def _counts(leaves: Iterable[Any]) -> Confusion:
@@ -222,8 +250,8 @@ def _read(mask: Any, policy: Policy, x: Any, group: Any) -> Array:
     return policy(x * mask[None], group)
 
 
-def _searched(predict: Predict, rule: search.SearchRule, x: Any, group: Any) -> Array:
-    return search.search_decision(rule, predict(x), jnp.asarray(group))
+def _cut(trained: Policy, cuts: Array, x: Any, group: Any) -> Array:
+    return search.decisions(cuts, trained(x, group), jnp.asarray(group))
 
 
 def _scored(key: Key, train: People, validation: People, groups: int, bound: Any) -> Policy:
