@@ -19,8 +19,8 @@ biased up in small groups, in both alike. Against the free rule, which may break
 shown. The dearest criterion is chosen on validation rows. A constant meets everything: hence the third
 question. Limits of .05 and .1 are shown. Seeds draw and split the people of one set.
 Not blind: published tables, of plain accuracy, have the odds gap rise under parity on Adult and fall on
-COMPAS and Law. A pilot on seeds 0 to 3, without mixtures and pairs of thresholds, had SCM and Adult beyond the
-margins, COMPAS and Law partly short; mixtures were added since they meet all at a lower cost. By
+COMPAS and Law. A pilot on seeds 0 to 3, without mixtures and pairs of thresholds, had SCM and Adult beyond
+the margins, COMPAS and Law partly short; mixtures were added since they meet all at a lower cost. By
 arithmetic ``|p1 - p0| |TPR - FPR| <= parity gap + odds gap`` for base rates p, so base rates and attainable
 accuracy decide much. Where nothing causes the group, counterfactual fairness implies parity: in the SCM these
 two are no conflict.
