@@ -364,6 +364,9 @@ def test_an_answer_is_made_of_the_findings_alone():
     low, high = 1 - half, 1 + half
     assert findings["small"].said(100, " points") == f"100 points [{100 * low:.0f}, {100 * high:.0f}]"
     assert findings["small"].said(-1, digits=1) == f"-1.0 [{-high:.1f}, {-low:.1f}]"
+    wider = findings["small"].joint(5)
+    assert wider.high - 1 == pytest.approx(half * float(stdtrit(9, 0.995) / stdtrit(9, 0.975)))
+    assert wider.low == pytest.approx(2 - wider.high)
     assert findings.regimes["large"] == "fails"
     assert set(findings) == {"small", "more", "any", "large", "wide"}
     assert Findings(judged(gap=2.0))["small"].said() != findings["small"].said()
