@@ -19,8 +19,8 @@ balanced accuracy of one half, on validation rows: then both rules exist. The sh
 Predictions carry the curve and decide nothing: with equal base rates the conflict is under a tenth, with
 rates that differ by .3 above a tenth. The intervals of the answer hold at once (Bonferroni).
 Set beforehand: a tenth is the least conflict that counts. Not blind: one seed of each population was seen
-while the strengths were chosen; a pilot on seeds 0 to 3, with fewer strengths, rose to .2 (Gaussian) and .04
-(Dutch). Where rates differ, parity must treat equal features of two groups unequally, so a conflict is
+while the strengths, the share of accuracy and the unit were chosen; a pilot on seeds 0 to 3, with fewer
+strengths, rose to .2 (Gaussian) and .04 (Dutch). Where rates differ, parity must treat equal features of two groups unequally, so a conflict is
 expected; its size is not.
 Controls: without penalties there is an excess; the penalty lowers it; the strongest penalties meet both.
 

@@ -102,9 +102,9 @@ def test_a_second_fit_outside_of_jit_compiles_nothing():
     """The search for the hull is a loop, which would else be compiled in every call."""
     compiled = []
 
-    def listen(event: str, seconds: float, **_: object) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(seconds)
+            compiled.append(duration_secs)
 
     fit_bounded_thresholds(SCORE, Y, GROUP, GROUPS, 0.1)
     jax.monitoring.register_event_duration_secs_listener(listen)
