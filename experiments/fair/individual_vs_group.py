@@ -20,8 +20,8 @@ Predictions carry the curve and decide nothing: with equal base rates the confli
 rates that differ by .3 above a tenth. The intervals of the answer hold at once (Bonferroni).
 Set beforehand: a tenth is the least conflict that counts. Not blind: one seed of each population was seen
 while the strengths, the share of accuracy and the unit were chosen; a pilot on seeds 0 to 3, with fewer
-strengths, rose to .2 (Gaussian) and .04 (Dutch). Where rates differ, parity must treat equal features of two groups unequally, so a conflict is
-expected; its size is not.
+strengths, rose to .2 (Gaussian) and .04 (Dutch). Where rates differ, parity must treat equal features of two
+groups unequally, so a conflict is expected; its size is not.
 Controls: without penalties there is an excess; the penalty lowers it; the strongest penalties meet both.
 
     python -m experiments.fair.individual_vs_group --preset quick
