@@ -31,6 +31,6 @@ def test_the_example_runs(monkeypatch):
 def test_every_file_named_there_exists():
     rows = re.findall(r"^\| (`.*?) \|", DOCS, re.M)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert len(named) == 9
+    assert len(named) == 10
     for name in named:
         importlib.import_module(f"lrn.supervised.{name}")
