@@ -118,11 +118,11 @@ def our_figures(task: Decisions, parts: list[Any], method: str) -> dict[str, lis
     rows = people(task.x, task.y, task.group, 2)
 
     @jax.jit
-    def one(train: Any, test: Any) -> dict[str, jax.Array]:
+    def one(rows: People, train: Any, test: Any) -> dict[str, jax.Array]:
         test_rows = rows.take(test)
         return measured_on(test_rows, decided(method, rows.take(train), test_rows))
 
-    found = [jax.device_get(one(*part)) for part in parts]
+    found = [jax.device_get(one(rows, *part)) for part in parts]
     return {measure: [float(f[measure]) for f in found] for measure in MEASURES}
 
 

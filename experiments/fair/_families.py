@@ -1,6 +1,7 @@
 """Fronts of transparent and of black-box methods for `fair.interpretability`; every model sees the group.
 
-A method's dial falls from 1, no treatment, to 0, the strongest one. Classes weigh the same in all trainings.
+A method's dial falls from 1, no treatment, to 0, the strongest one. Classes weigh the same in all trainings
+but that of logistic regression for thresholds.
 """
 
 from __future__ import annotations
