@@ -7,6 +7,7 @@ follows from the counts. A choice among bounds reads the validation counts only 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -85,12 +86,20 @@ def fairness_front(
         raise check.InputError("seeds is empty; give at least one, such as range(10).")
     if len(shares) != 3:
         raise check.InputError(f"shares must be those of training, validation and test, got {shares}.")
-    count = int(np.shape(rows.y)[0])
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    return Front(bounds, *_counts(method, groups, tuple(shares), rows, bounds, keys))
+
+
+# The rows are an argument, for XLA would fold what a program computes from constants of their size.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _counts(
+    method: Method, groups: int, shares: tuple[float, ...], rows: People, bounds: Array, keys: Key
+) -> tuple[Confusion, Confusion]:
+    """Counts [seeds, bounds, groups] on validation and on test rows."""
 
     def one_seed(key: Key) -> tuple[Confusion, Confusion]:
         split_key, method_key = jax.random.split(key)
-        train, *held = (rows.take(part) for part in split(split_key, count, shares))
+        train, *held = (rows.take(part) for part in split(split_key, rows.y.shape[0], shares))
 
         def one_bound(bound: Array) -> tuple[Confusion, Confusion]:
             policy = method(method_key, train, held[0], groups, bound)
@@ -99,7 +108,7 @@ def fairness_front(
 
         return jax.vmap(one_bound)(bounds)
 
-    return Front(bounds, *jax.jit(lambda keys: jax.lax.map(one_seed, keys))(keys))
+    return jax.lax.map(one_seed, keys)
 
 
 def choose(front: Front, quality: Measure, gap: Measure, limit: float) -> Chosen:
