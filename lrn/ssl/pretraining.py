@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.ssl import gather
 from lrn.ssl.views import inputs
 from lrn.supervised.learner import SupervisedState, initial_state, update
 from lrn.supervised.learner import weights as final_weights
@@ -37,12 +38,14 @@ class Objective(NamedTuple):
     after: ``after(params, net_state, memory, step) -> (params, memory)``, called after each update; ``step``
         counts the updates from 1. None changes nothing.
     least: the smallest batch that the loss can use.
+    divided: whether the loss divides its batch among the devices of a lane, by `lrn.ssl.gather`.
     """
 
     init: Callable[[Key, Array], tuple[Parts, Parts, PyTree]]
     loss: Callable[[Key, Parts, Parts, PyTree, Array], Value]
     after: Callable[[Parts, Parts, PyTree, Array], tuple[Parts, PyTree]] | None = None
     least: int = 2
+    divided: bool = False
 
 
 class PretrainState(NamedTuple):
@@ -62,6 +65,9 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
     The metrics are ``loss``, those of the objective, and ``gradient_norm``, the L2 norm over all parameters
     before clipping.
 
+    If the objective divides its batch, several devices share a lane (`lrn.ssl.gather`), unless a network
+    keeps a state, as BatchNorm does.
+
     Args:
         objective: what is minimized.
         config: the settings of the optimizer and of the averaged weights; its floats may be swept.
@@ -80,6 +86,8 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
         (loss, (net_state, memory, metrics)), gradient = jax.value_and_grad(
             objective.loss, argnums=1, has_aux=True
         )(key, state.training.params, state.training.net_state, state.memory, x)
+        if objective.divided:
+            gradient, net_state, metrics = gather.mean((gradient, net_state, metrics))
         training = update(config, state.training, gradient, net_state, mask)
         if objective.after is not None:
             params, memory = objective.after(training.params, training.net_state, memory, training.step)
@@ -87,7 +95,11 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
         metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(gradient)}
         return PretrainState(training, memory), metrics
 
-    return Learner(init, step)
+    def divides(state: PretrainState, batch: Batch) -> int:
+        # A network with a state, such as BatchNorm's, would normalize each device's share by itself.
+        return 1 if jax.tree.leaves(state.training.net_state) else inputs(batch, objective.least).shape[0]
+
+    return Learner(init, step, divides if objective.divided else None)
 
 
 def weights(state: PretrainState, name: str = "encoder") -> tuple[Params, NetState]:

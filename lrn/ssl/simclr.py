@@ -10,7 +10,7 @@ from lrn import check
 from lrn.config import config
 from lrn.ssl.joint_embedding import joint_embedding
 from lrn.ssl.pretraining import pretrain_on
-from lrn.ssl.similarity import products, unit
+from lrn.ssl.similarity import check_group, cosines, grouped, pairs, products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -23,6 +23,10 @@ class SimCLRConfig:
 
     optimizer: the optimizer's config. average: the config of the averaged weights.
     temperature: divides the cosine similarities, above 0.
+    group: the number of examples of a group, which divides the batch; the negatives of an example are of its
+        own group, so the number of negatives can change while the batch stays. 0 for the whole batch.
+    negatives: without them the loss is its numerator alone, minus the mean cosine similarity of partners
+        over the temperature, which a constant embedding minimizes.
 
     Raises:
         InputError: a field is out of its range.
@@ -31,9 +35,13 @@ class SimCLRConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     average: AverageConfig = AverageConfig()
     temperature: float = 0.5
+    group: int = 0
+    negatives: bool = True
 
     def __post_init__(self):
         check.positive("temperature", self.temperature)
+        check_group(self.group)
+        check.boolean("negatives", self.negatives)
 
 
 def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
@@ -59,15 +67,6 @@ def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - partner)
 
 
-def pairs(a: Array, b: Array, least: int = 2) -> None:
-    """Raise InputError unless ``a`` and ``b`` are [n, dim] of one shape, with n of ``least`` or more."""
-    if a.ndim != 2 or a.shape != b.shape or a.shape[0] < least:
-        raise check.InputError(
-            f"embeddings of two views must be [n, dim] of one shape with n of {least} or more, got "
-            f"{a.shape} and {b.shape}."
-        )
-
-
 def simclr(encoder: Net, head: Net, view: View, config: SimCLRConfig) -> Learner:
     """Pull the two views of an example together and push all other examples of the batch away.
 
@@ -81,12 +80,15 @@ def simclr(encoder: Net, head: Net, view: View, config: SimCLRConfig) -> Learner
         config: the settings; its floats may be swept.
 
     Raises:
-        InputError: at trace time, if the batch has fewer than two examples, or a network's output is not
-            [batch, dim].
+        InputError: at trace time, if the batch has fewer than two examples, a group does not divide the
+            batch, or a network's output is not [batch, dim].
     """
 
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
-        return nt_xent(a, b, config.temperature), {}
+        if not config.negatives:
+            return -jnp.mean(cosines(a, b)) / config.temperature, {}
+        groups = grouped(a, config.group), grouped(b, config.group)
+        return jnp.mean(jax.vmap(lambda a, b: nt_xent(a, b, config.temperature))(*groups)), {}
 
     return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
 

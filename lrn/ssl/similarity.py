@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lrn import check
 from lrn.types import Array
 
 _TINY = 1e-12
@@ -27,3 +28,38 @@ def wide(x: Array) -> Array:
 def products(a: Array, b: Array) -> Array:
     """Inner products [n, m] of rows [n, dim] and [m, dim], at full precision."""
     return jnp.matmul(wide(a), wide(b).T, precision="highest")
+
+
+def cosines(a: Array, b: Array) -> Array:
+    """Cosine similarities [n] of rows [n, dim] and [n, dim]; 0 where a row is zero."""
+    return jnp.sum(unit(a) * unit(b), axis=-1)
+
+
+def pairs(a: Array, b: Array, least: int = 2) -> None:
+    """Raise InputError unless ``a`` and ``b`` are [n, dim] of one shape, with n of ``least`` or more."""
+    if a.ndim != 2 or a.shape != b.shape or a.shape[0] < least:
+        raise check.InputError(
+            f"embeddings of two views must be [n, dim] of one shape with n of {least} or more, got "
+            f"{a.shape} and {b.shape}."
+        )
+
+
+def grouped(x: Array, group: int) -> Array:
+    """Rows [n, ...] in groups of neighbors [n / group, group, ...]; group 0 is one group of all rows.
+
+    Raises:
+        InputError: the size of a group does not divide the rows.
+    """
+    size = group or x.shape[0]
+    if x.shape[0] % size:
+        raise check.InputError(
+            f"groups of {group} do not divide a batch of {x.shape[0]}; choose a group that divides the batch."
+        )
+    return x.reshape(-1, size, *x.shape[1:])
+
+
+def check_group(group: int) -> None:
+    """Raise InputError unless ``group`` is 0, for the whole batch, or 2 or more."""
+    check.integer("group", group)
+    if group == 1:
+        raise check.InputError("a group of 1 has no negatives; choose a group of 2 or more, or 0 for all.")

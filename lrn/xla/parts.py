@@ -51,7 +51,11 @@ def mean_of_parts(function: Callable[[T], PyTree], items: T) -> PyTree:
     count, devices = jax.tree.leaves(items)[0].shape[0], parts()
     if devices == 1 or count % devices:
         return function(items)
-    size = count // devices
+    return lax.pmean(function(share(items)), PARTS)
+
+
+def share(items: T) -> T:
+    """The items of this device: leaves [count / parts, ...] of leaves [count, ...]; `parts` divides the count."""
+    size = jax.tree.leaves(items)[0].shape[0] // parts()
     first = lax.axis_index(PARTS) * size
-    own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), items)
-    return lax.pmean(function(own), PARTS)
+    return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), items)
