@@ -127,9 +127,7 @@ def moco(encoder: Net, head: Net, view: View, config: MoCoConfig) -> Learner:
         target = memory.target._replace(states=states)
         return value, (net_state, MoCoMemory(target, queue), {})
 
-    def after(
-        params: Parts, net_state: Parts, memory: MoCoMemory, step: Array
-    ) -> tuple[Parts, MoCoMemory]:
+    def after(params: Parts, net_state: Parts, memory: MoCoMemory, step: Array) -> tuple[Parts, MoCoMemory]:
         return params, memory._replace(target=follow(memory.target, params, config.momentum))
 
     return pretrain_on(Objective(init, loss, after, divided=True), config)

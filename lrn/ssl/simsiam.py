@@ -47,9 +47,7 @@ def negative_cosine(prediction: Array, target: Array) -> Array:
     return -jnp.mean(cosines(prediction, target))
 
 
-def simsiam_loss(
-    p_a: Array, p_b: Array, z_a: Array, z_b: Array, stop_gradient: bool = True
-) -> Array:
+def simsiam_loss(p_a: Array, p_b: Array, z_a: Array, z_b: Array, stop_gradient: bool = True) -> Array:
     """The symmetric loss (equation 4): half of each view's negative cosine to the other's embedding.
 
     Args:

@@ -29,7 +29,7 @@ def follow(target: Target, params: Parts, momentum: ArrayLike) -> Target:
     """Move the target: ``momentum * target + (1 - momentum) * params``; its states stay."""
 
     def moved(old: Array, new: Array) -> Array:
-        return (momentum * old + (1.0 - momentum) * new).astype(old.dtype)
+        return jnp.asarray(momentum * old + (1.0 - momentum) * new, old.dtype)
 
     followed: PyTree = {n: params[n] for n in target.params}
     return target._replace(params=jax.tree.map(moved, target.params, followed))
@@ -46,7 +46,7 @@ def rising(start: ArrayLike, step: ArrayLike, steps: int) -> Array:
     if steps == 0:
         return jnp.asarray(start)
     done = jnp.minimum(step, steps) / steps
-    return 1.0 - (1.0 - start) * (jnp.cos(jnp.pi * done) + 1.0) / 2.0
+    return jnp.asarray(1.0 - (1.0 - start) * (jnp.cos(jnp.pi * done) + 1.0) / 2.0)
 
 
 def check_momentum(momentum: Any) -> None:

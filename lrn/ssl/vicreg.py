@@ -62,16 +62,16 @@ def vicreg_terms(a: Array, b: Array) -> VICRegTerms:
     """The terms for embeddings of two views [n, dim], n of 2 or more; row i of both is of one example."""
     pairs(a, b)
     a, b = wide(a), wide(b)
-    spreads, ties = zip(_regularization(a), _regularization(b))
-    return VICRegTerms(jnp.mean(jnp.square(a - b)), 0.5 * sum(spreads), sum(ties))
+    (spread_a, ties_a), (spread_b, ties_b) = _regularization(a), _regularization(b)
+    return VICRegTerms(jnp.mean(jnp.square(a - b)), 0.5 * (spread_a + spread_b), ties_a + ties_b)
 
 
 def vicreg_loss(
     a: Array, b: Array, invariance: ArrayLike = 25.0, variance: ArrayLike = 25.0, covariance: ArrayLike = 1.0
 ) -> Array:
     """The sum of `vicreg_terms`, each times its weight."""
-    terms = vicreg_terms(a, b)
-    return invariance * terms.invariance + variance * terms.variance + covariance * terms.covariance
+    weights = (invariance, variance, covariance)
+    return sum((w * term for w, term in zip(weights, vicreg_terms(a, b))), jnp.zeros(()))
 
 
 def _regularization(x: Array) -> tuple[Array, Array]:
@@ -102,12 +102,8 @@ def vicreg(encoder: Net, head: Net, view: View, config: VICRegConfig) -> Learner
 
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
         terms = vicreg_terms(a, b)
-        value = (
-            config.invariance * terms.invariance
-            + config.variance * terms.variance
-            + config.covariance * terms.covariance
-        )
-        return value, terms._asdict()
+        weights = (config.invariance, config.variance, config.covariance)
+        return sum((w * term for w, term in zip(weights, terms)), jnp.zeros(())), terms._asdict()
 
     return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
 

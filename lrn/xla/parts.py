@@ -55,7 +55,7 @@ def mean_of_parts(function: Callable[[T], PyTree], items: T) -> PyTree:
 
 
 def share(items: T) -> T:
-    """The items of this device: leaves [count / parts, ...] of leaves [count, ...]; `parts` divides the count."""
+    """This device's items: leaves [count / parts, ...] of leaves [count, ...]; `parts` divides the count."""
     size = jax.tree.leaves(items)[0].shape[0] // parts()
     first = lax.axis_index(PARTS) * size
     return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), items)
