@@ -94,7 +94,7 @@ def nce(encoder: Net, head: Net, view: View, config: NCEConfig) -> Learner:
     ) -> tuple[Array, Metrics]:
         ratios = products(unit(a["head"]), unit(b["head"])) / config.temperature + params["normalizer"]
         n = ratios.shape[0]
-        # All but the diagonal: the flat matrix without its last entry has rows that begin with a diagonal one.
+        # All but the diagonal: without its last entry the flat matrix has rows that begin with diagonals.
         others = ratios.reshape(-1)[:-1].reshape(n - 1, n + 1)[:, 1:].reshape(-1)
         loss = nce_loss(jnp.diagonal(ratios), others, float(n - 1))
         return loss, {"normalizer": params["normalizer"]}

@@ -12,12 +12,14 @@ _TINY = 1e-12
 
 
 def unit(x: Array) -> Array:
-    """Vectors [..., dim] divided by their L2 norms; the zero vector stays zero, and its gradient is finite.
+    """Vectors [..., dim] divided by their L2 norms; vectors shorter than 1e-6 become zero, without gradient.
 
-    ``x / max(norm(x), eps)`` has the gradient NaN at zero, because that of the norm is 0 / 0.
+    ``x / max(norm(x), eps)`` has the gradient NaN at zero, because that of the norm is 0 / 0. With
+    ``x * rsqrt(max(norm(x)^2, eps^2))`` it is finite but 1 / eps, and one zero row outweighs the whole batch.
     """
     x = wide(x)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), _TINY))
+    squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jnp.where(squares > _TINY, jax.lax.rsqrt(jnp.maximum(squares, _TINY)), 0.0)
 
 
 def wide(x: Array) -> Array:

@@ -71,7 +71,7 @@ def vicreg_loss(
 ) -> Array:
     """The sum of `vicreg_terms`, each times its weight."""
     weights = (invariance, variance, covariance)
-    return sum((w * term for w, term in zip(weights, vicreg_terms(a, b))), jnp.zeros(()))
+    return jnp.asarray(sum(w * term for w, term in zip(weights, vicreg_terms(a, b))))
 
 
 def _regularization(x: Array) -> tuple[Array, Array]:
@@ -103,7 +103,7 @@ def vicreg(encoder: Net, head: Net, view: View, config: VICRegConfig) -> Learner
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
         terms = vicreg_terms(a, b)
         weights = (config.invariance, config.variance, config.covariance)
-        return sum((w * term for w, term in zip(weights, terms)), jnp.zeros(())), terms._asdict()
+        return jnp.asarray(sum(w * term for w, term in zip(weights, terms))), terms._asdict()
 
     return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
 
