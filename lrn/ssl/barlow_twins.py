@@ -14,7 +14,7 @@ from lrn.ssl.similarity import pairs, products, wide
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Learner, Metrics, Net
+from lrn.types import Array, Example, Goal, Learner, Metrics, Net
 
 _EPS = 1e-5  # of the authors' BatchNorm
 
@@ -107,4 +107,5 @@ def example() -> Example:
         config=BarlowTwinsConfig(OptimizerConfig(learning_rate=0.01)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=0.5),
     )

@@ -15,7 +15,7 @@ from lrn.ssl.target import Target, check_momentum, copy, follow, rising
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, Net, PyTree
 
 
 @config
@@ -130,4 +130,5 @@ def example() -> Example:
         config=BYOLConfig(OptimizerConfig(learning_rate=0.01), momentum=0.9, steps=300),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=1.2),
     )

@@ -16,7 +16,7 @@ from lrn.ssl.similarity import check_group, grouped, pairs, products, unit, wide
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Metrics, Net, Params
 
 
 @config
@@ -199,4 +199,5 @@ def example() -> Example:
         config=InfoNCEConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2, group=8, symmetric=True),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("bound", above=1.1),
     )

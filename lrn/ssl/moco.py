@@ -18,7 +18,7 @@ from lrn.ssl.target import Target, check_momentum, copy, follow
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net
+from lrn.types import Array, Example, Goal, Key, Learner, Net
 
 
 @config
@@ -147,4 +147,5 @@ def example() -> Example:
         config=MoCoConfig(OptimizerConfig(learning_rate=0.01), momentum=0.9, queue=96),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=3.3),
     )

@@ -16,7 +16,7 @@ from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Metrics, Net
+from lrn.types import Array, Example, Goal, Key, Learner, Metrics, Net
 
 
 @config
@@ -117,4 +117,5 @@ def example() -> Example:
         config=NCEConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=4.0),
     )

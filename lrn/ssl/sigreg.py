@@ -21,7 +21,7 @@ from lrn.ssl.similarity import pairs, products, unit, wide
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Metrics, Net
+from lrn.types import Array, Example, Goal, Key, Learner, Metrics, Net
 
 
 @config
@@ -144,4 +144,5 @@ def example() -> Example:
         config=LeJEPAConfig(OptimizerConfig(learning_rate=0.01), directions=16),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=0.26),
     )

@@ -15,7 +15,7 @@ from lrn.ssl.similarity import cosines, pairs
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Metrics, Net
+from lrn.types import Array, Example, Goal, Key, Learner, Metrics, Net
 
 
 @config
@@ -104,4 +104,5 @@ def example() -> Example:
         config=SimSiamConfig(OptimizerConfig(learning_rate=0.01)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=-0.6),
     )

@@ -17,7 +17,7 @@ from lrn.ssl.similarity import cosines, grouped, pairs, products, wide
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Metrics, Net
+from lrn.types import Array, Example, Goal, Key, Learner, Metrics, Net
 
 
 @config
@@ -132,4 +132,5 @@ def example() -> Example:
         config=WMSEConfig(OptimizerConfig(learning_rate=0.01), size=16),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=0.75),
     )
