@@ -110,6 +110,7 @@ def moco(encoder: Net, head: Net, view: View, config: MoCoConfig) -> Learner:
         key, queue_key = jax.random.split(key)
         params, states, dim = begin(nets, view, key, x)
         queue = unit(jax.random.normal(queue_key, (config.queue, dim)))
+        jax.eval_shape(enqueue, queue, jnp.zeros((x.shape[0], dim)))  # refuses a queue that is too small
         return params, states, MoCoMemory(copy(params, states, tuple(nets)), queue)
 
     def loss(key: Key, params: Parts, net_state: Parts, memory: MoCoMemory, x: Array) -> Value:

@@ -1,8 +1,8 @@
 """The losses of joint embedding on the tensors of peers: equal values, finite gradients, O(n^2) memory.
 
-The peers' values were recorded in float64 on the tensors of `tensors`, with torch 2.13.0: VICReg, Barlow Twins
-and SimSiam by lightly 1.6.0 (whose Barlow Twins equals the authors' code), the others by the formulas of the
-authors' code: BYOL (regression_loss of both directions), MoCo, Wang and Isola's functions, W-MSE
+The peers' values were recorded in float64 on the tensors of `tensors`, with torch 2.13.0: VICReg, Barlow
+Twins and SimSiam by lightly 1.6.0 (whose Barlow Twins equals the authors' code), the others by the formulas
+of the authors' code: BYOL (regression_loss of both directions), MoCo, Wang and Isola's functions, W-MSE
 (Whitening2d and norm_mse_loss) and LeJEPA's MINIMAL.md.
 """
 
@@ -21,8 +21,8 @@ from lrn.ssl.info_nce import info_nce
 from lrn.ssl.moco import moco_loss
 from lrn.ssl.nce import nce_loss
 from lrn.ssl.sigreg import sigreg
-from lrn.ssl.similarity import products, unit
 from lrn.ssl.simclr import nt_xent
+from lrn.ssl.similarity import products, unit
 from lrn.ssl.simsiam import simsiam_loss
 from lrn.ssl.vicreg import vicreg_loss
 from lrn.ssl.w_mse import w_mse_loss
@@ -136,7 +136,9 @@ def test_bfloat16_loses_no_more_than_its_inputs_digits():
             )
 
 
-@pytest.mark.parametrize("loss", [lambda a, b: nt_xent(a, b, 0.1), lambda a, b: uniformity(a) + uniformity(b)])
+@pytest.mark.parametrize(
+    "loss", [lambda a, b: nt_xent(a, b, 0.1), lambda a, b: uniformity(a) + uniformity(b)]
+)
 def test_memory_is_that_of_the_similarities_not_of_pairs_of_vectors(loss):
     n, dim = 128, 256
     given = jax.ShapeDtypeStruct((n, dim), jnp.float32)
