@@ -21,7 +21,7 @@ DOWN = ("pool", "stride")
 class CNN(nn.Module):
     """Convolutions that halve the image, by max pooling or by their stride, and a dense head."""
 
-    classes: int
+    classes: int | None
     widths: Sequence[int] = (32, 64)
     hidden: Sequence[int] = ()
     kernel: int = 3
@@ -33,7 +33,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Map images [batch, height, width, channels] to [batch, classes]."""
+        """Map images [batch, height, width, channels] to [batch, classes] or features."""
         images("x", x, least=2 ** len(self.widths) if self.down == "pool" else 1)
         x = normalize(x, self.mean, self.std)
         layers, sizes, pooled = [], [], self.down == "pool"
@@ -61,7 +61,7 @@ class CNN(nn.Module):
         for i, width in enumerate(self.hidden):
             x = nn.relu(nn.Dense(width, kernel_init=he_normal, name=f"dense_{i}")(x))
             x = dropout(self, x, self.dropout, train)
-        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def _init_conv(key: Key, size: int, channels: int, features: int) -> dict[str, Array]:
@@ -70,7 +70,7 @@ def _init_conv(key: Key, size: int, channels: int, features: int) -> dict[str, A
 
 
 def cnn(
-    classes: int,
+    classes: int | None,
     widths: Sequence[int] = (32, 64),
     hidden: Sequence[int] = (),
     *,
@@ -87,7 +87,7 @@ def cnn(
     which work on robustness uses since: 166,406 parameters at 28 x 28 pixels.
 
     Args:
-        classes: the number of outputs.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
         widths: the channels of the convolutions, each of which halves the image.
         hidden: the widths of the dense layers before the last layer.
         kernel: the rows and columns of the convolutions.
@@ -103,7 +103,7 @@ def cnn(
         ValueError: a width, rate, std or form is out of range; from the net: ``x`` is no batch of float
             images, or the images are too small.
     """
-    check_network(classes, dropout, mean, std, widths=widths, hidden=hidden)
+    check_network(1 if classes is None else classes, dropout, mean, std, widths=widths, hidden=hidden)
     check.integer("kernel", kernel, 1)
     check.choice("down", down, DOWN)
     convolution.resolve(conv)

@@ -31,7 +31,7 @@ class MixerBlock(nn.Module):
 class Mixer(nn.Module):
     """Patches, mixer blocks, and a linear head on the mean of the patches."""
 
-    classes: int
+    classes: int | None
     patch: int = 4
     width: int = 256
     depth: int = 8
@@ -43,16 +43,17 @@ class Mixer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Map images [batch, height, width, channels] to [batch, classes]."""
+        """Map images [batch, height, width, channels] to [batch, classes] or features."""
         x = PatchEmbedding(self.patch, self.width, name="patches")(normalize(x, self.mean, self.std))
         for i in range(self.depth):
             x = MixerBlock(self.token_hidden, self.hidden, self.dropout, name=f"block_{i}")(x, train=train)
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
-        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x.mean(1))
+        x = x.mean(1)
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def mixer(
-    classes: int,
+    classes: int | None,
     patch: int = 4,
     width: int = 256,
     depth: int = 8,
@@ -72,7 +73,7 @@ def mixer(
     with 1000 classes. The layers over patches fix the size of the images. The network has no state.
 
     Args:
-        classes: the number of outputs.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
         patch: the side of a patch, in pixels.
         width: the number of channels of a patch.
         depth: the number of blocks.
@@ -90,6 +91,6 @@ def mixer(
     token_hidden = max(1, width // 2) if token_hidden is None else token_hidden
     hidden = 4 * width if hidden is None else hidden
     sizes = {"patch": (patch,), "width": (width,), "token_hidden": (token_hidden,), "hidden": (hidden,)}
-    check_network(classes, dropout, mean, std, **sizes)
+    check_network(1 if classes is None else classes, dropout, mean, std, **sizes)
     check.integer("depth", depth, 1)
     return from_flax(Mixer(classes, patch, width, depth, token_hidden, hidden, dropout, mean, std))

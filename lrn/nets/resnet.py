@@ -43,7 +43,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Residual blocks in stages that halve the image and double the channels, after one 3x3 convolution."""
 
-    classes: int
+    classes: int | None
     blocks: Sequence[int] = (2, 2, 2, 2)
     width: int = 64
     norm: str = "batch"
@@ -53,7 +53,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Map images [batch, height, width, channels] to [batch, classes]."""
+        """Map images [batch, height, width, channels] to [batch, classes] or features."""
         images("x", x, least=2 ** (len(self.blocks) - 1))
 
         def norm(**kwargs: Any) -> nn.Module:
@@ -68,11 +68,12 @@ class ResNet(nn.Module):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
                 x = Block(self.width * 2**stage, stride, norm, self.conv, name=f"stage_{stage}_block_{i}")(x)
-        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x.mean((1, 2)))
+        x = x.mean((1, 2))
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def resnet18(
-    classes: int,
+    classes: int | None,
     width: int = 64,
     *,
     norm: str = "batch",
@@ -83,7 +84,7 @@ def resnet18(
     """ResNet-18 with a 3x3 stem, for images [batch, height, width, channels] with sides of 8 pixels or more.
 
     Args:
-        classes: the number of outputs.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
         width: the channels of the first stage. The paper has 64, which gives 11,173,962 parameters for 10
             classes and images in color.
         norm: "batch" (the batch's statistics in training, moving averages of momentum .9 in evaluation;
@@ -96,7 +97,7 @@ def resnet18(
         ValueError: a size, std, normalization or form is out of range; from the net: ``x`` is no batch of
             float images, or the images are too small.
     """
-    check_network(classes, mean=mean, std=std, width=(width,))
+    check_network(1 if classes is None else classes, mean=mean, std=std, width=(width,))
     check.choice("norm", norm, ("batch", "group"))
     if norm == "group" and width > 32 and width % 32:
         raise ValueError(

@@ -37,7 +37,7 @@ class EncoderBlock(nn.Module):
 class ViT(nn.Module):
     """Patches with learned positions, encoder blocks, and a linear head."""
 
-    classes: int
+    classes: int | None
     patch: int = 4
     width: int = 192
     depth: int = 12
@@ -50,7 +50,7 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Map images [batch, height, width, channels] to [batch, classes]."""
+        """Map images [batch, height, width, channels] to [batch, classes] or features."""
         x = PatchEmbedding(self.patch, self.width, name="patches")(normalize(x, self.mean, self.std))
         if self.pool == "token":
             token = self.param("token", nn.initializers.zeros, (1, 1, self.width))
@@ -61,11 +61,11 @@ class ViT(nn.Module):
             x = EncoderBlock(self.heads, self.hidden, self.dropout, name=f"block_{i}")(x, train=train)
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
         x = x[:, 0] if self.pool == "token" else x.mean(1)
-        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def vit(
-    classes: int,
+    classes: int | None,
     patch: int = 4,
     width: int = 192,
     depth: int = 12,
@@ -87,7 +87,7 @@ def vit(
     the images. The network has no state.
 
     Args:
-        classes: the number of outputs.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
         patch: the side of a patch, in pixels.
         width: the width of a token.
         depth: the number of encoder blocks.
@@ -105,7 +105,15 @@ def vit(
             is not that of the parameters.
     """
     hidden = 4 * width if hidden is None else hidden
-    check_network(classes, dropout, mean, std, patch=(patch,), width=(width,), hidden=(hidden,))
+    check_network(
+        1 if classes is None else classes,
+        dropout,
+        mean,
+        std,
+        patch=(patch,),
+        width=(width,),
+        hidden=(hidden,),
+    )
     check.integer("depth", depth, 1)
     check.integer("heads", heads, 1)
     check.choice("pool", pool, POOLS)

@@ -48,7 +48,7 @@ class WideBlock(nn.Module):
 class WideResNet(nn.Module):
     """Three groups of pre-activation blocks with 1, 2 and 4 times ``width`` times ``stem`` channels."""
 
-    classes: int
+    classes: int | None
     blocks: int = 4
     width: int = 10
     stem: int = 16
@@ -59,7 +59,7 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Map images [batch, height, width, channels] to [batch, classes]."""
+        """Map images [batch, height, width, channels] to [batch, classes] or features."""
         images("x", x, least=4)
 
         def norm(**kwargs: Any) -> nn.Module:
@@ -75,11 +75,12 @@ class WideResNet(nn.Module):
                 block = WideBlock(features, stride, norm, self.dropout, self.conv, name=name)
                 x = block(x, train=train)
         x = nn.relu(norm(name="norm")(x))
-        return nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x.mean((1, 2)))
+        x = x.mean((1, 2))
+        return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
 def wide_resnet(
-    classes: int,
+    classes: int | None,
     depth: int = 28,
     width: int = 10,
     *,
@@ -97,7 +98,7 @@ def wide_resnet(
     net's state.
 
     Args:
-        classes: the number of outputs.
+        classes: the number of outputs; None leaves out the last layer, and the outputs are features.
         depth: the number of layers, 6 n + 4 for n blocks in each of three groups; 3 x 3 convolutions, the
             1 x 1 convolutions and the head count.
         width: the factor k of the channels 16 k, 32 k and 64 k.
@@ -112,7 +113,7 @@ def wide_resnet(
         ValueError: a size, rate, std or form is out of range, or the depth is no 6 n + 4; from the net: ``x``
             is no batch of float images, or the images are too small.
     """
-    check_network(classes, dropout, mean, std, width=(width,), stem=(stem,))
+    check_network(1 if classes is None else classes, dropout, mean, std, width=(width,), stem=(stem,))
     check.integer("depth", depth, 10)
     if (depth - 4) % 6:
         raise check.InputError(f"depth must be 6 n + 4, got {depth}; choose 10, 16, 22, 28, 34 or 40.")

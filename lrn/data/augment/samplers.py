@@ -1,4 +1,4 @@
-"""Augmentation of image batches, as samplers that change the batches of another sampler."""
+"""Two augmentations of training on images: a sampler that mirrors and crops, and random shifts."""
 
 from __future__ import annotations
 
