@@ -188,7 +188,38 @@ class Image:
             raise DataError(f"cannot be decoded ({type(error).__name__})") from error
 
 
-Column = Label | Numeric | Categorical | Text | Image
+@dataclass(frozen=True)
+class Series:
+    """A sequence of numbers, which becomes float32 [rows, length, channels]; a list of numbers in a file.
+
+    length: the number of points. channels: the number of numbers at a point, which lie side by side.
+    """
+
+    length: int
+    channels: int = 1
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """The sequences, float32 [rows, length, channels].
+
+        Raises:
+            DataError: a sequence is missing, has another length, or holds anything but numbers.
+        """
+        import pyarrow as pa
+
+        kind = column.type
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+            raise DataError(f"it holds {kind}, expected lists of numbers")
+        _no_nulls(column)
+        wanted = self.length * self.channels
+        for row, sequence in enumerate(column.to_pylist()):
+            if len(sequence) != wanted:
+                raise DataError(f"row {row} has {len(sequence)} numbers, expected {wanted}")
+        values = pa.chunked_array([chunk.flatten() for chunk in column.chunks], type=kind.value_type)
+        numbers = _numbers(values, "numbers").astype(np.float32)
+        return numbers.reshape(-1, self.length, self.channels)
+
+
+Column = Label | Numeric | Categorical | Text | Image | Series
 
 
 def _no_nulls(column: pa.ChunkedArray) -> None:

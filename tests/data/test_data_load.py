@@ -14,7 +14,7 @@ from lrn.data import columns, integrity, loader
 from lrn.data.spec import DataSpec, Split
 
 EVERY = ("adult", "cifar10", "compas", "digits", "dutch_census", "emoji", "fashion_mnist", "german_credit")
-EVERY += ("law_school", "mnist", "omniglot", "sprites")
+EVERY += ("law_school", "mnist", "mnist1d", "omniglot", "sprites")
 
 
 def test_every_set_of_the_folder_is_found():

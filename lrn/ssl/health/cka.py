@@ -1,0 +1,46 @@
+"""Linear centered kernel alignment (Kornblith et al., "Similarity of representations revisited", 2019)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lrn import check
+from lrn.ssl.health import _input
+from lrn.ssl.similarity import products
+from lrn.types import Array
+
+_TINY = 1e-12
+
+
+def cka(a: Array, b: Array) -> Array:
+    """The similarity of two representations of the same examples, in [0, 1].
+
+    It is ``|A^T B|^2 / (|A^T A| |B^T B|)`` of centered representations in Frobenius norms. It does not change
+    under rotations and scalings of either. It is biased upward where there are fewer examples than
+    dimensions: independent representations then come near 1. A constant representation gives 0.
+
+    Args:
+        a: [n, dim], n of 2 or more. b: [n, other dim].
+
+    Raises:
+        InputError: a representation has a wrong form, or they differ in the number of examples.
+    """
+    a, b = _input.rows(a, "the first representation"), _input.rows(b, "the second representation")
+    if a.shape[0] != b.shape[0]:
+        raise check.InputError(
+            f"both representations must be of the same examples, got {a.shape[0]} and {b.shape[0]}."
+        )
+    a, b = _scaled(a), _scaled(b)
+    norms = [jnp.sum(jnp.square(products(x.T, x.T))) for x in (a, b)]
+    cross = jnp.sum(jnp.square(products(a.T, b.T)))
+    return cross / jnp.sqrt(jnp.maximum(norms[0] * norms[1], _TINY))
+
+
+def _scaled(x: Array) -> Array:
+    """Centered, with a squared norm of 1: the fourth powers of other scales could leave the floats."""
+    square = jnp.mean(jnp.square(x))
+    x = x - jnp.mean(x, axis=0)[None]
+    total = jnp.sum(jnp.square(x))
+    none = total <= _TINY * x.size * square  # a variance that is the rounding of a constant
+    return jnp.where(none, 0.0, x * jax.lax.rsqrt(jnp.where(none, 1.0, total)))
