@@ -7,7 +7,7 @@ update (a target network, a queue, normalized prototypes). `pretrain_on` makes a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +39,16 @@ class Objective(NamedTuple):
         counts the updates from 1. None changes nothing.
     least: the smallest batch that the loss can use.
     divided: whether the loss divides its batch among the devices of a lane, by `lrn.ssl.gather`.
+    read: ``read(batch, least) -> x``: what ``init`` and ``loss`` take of a batch; `lrn.ssl.views.inputs` by
+        default. A method of pairs of an image and a text reads a dict of arrays.
     """
 
-    init: Callable[[Key, Array], tuple[Parts, Parts, PyTree]]
-    loss: Callable[[Key, Parts, Parts, PyTree, Array], Value]
+    init: Callable[[Key, Any], tuple[Parts, Parts, PyTree]]
+    loss: Callable[[Key, Parts, Parts, PyTree, Any], Value]
     after: Callable[[Parts, Parts, PyTree, Array], tuple[Parts, PyTree]] | None = None
     least: int = 2
     divided: bool = False
+    read: Callable[[Any, int], Any] = inputs
 
 
 class PretrainState(NamedTuple):
@@ -60,7 +63,9 @@ class PretrainState(NamedTuple):
 
 
 def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None) -> Learner:
-    """Minimize an objective on batches ``{"image" or "x": floats [batch, ...]}``; labels are ignored.
+    """Minimize an objective on batches without labels.
+
+    Batches are ``{"image" or "x": floats [batch, ...]}``, unless the objective reads other entries.
 
     The metrics are ``loss``, those of the objective, and ``gradient_norm``, the L2 norm over all parameters
     before clipping.
@@ -74,15 +79,15 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
         mask: the parameters that decay, in place of the optimizer's config.
 
     Raises:
-        InputError: at trace time, if `lrn.ssl.views.inputs` refuses a batch.
+        InputError: at trace time, if the objective's ``read`` refuses a batch.
     """
 
     def init(key: Key, batch: Batch) -> PretrainState:
-        params, net_state, memory = objective.init(key, inputs(batch, objective.least))
+        params, net_state, memory = objective.init(key, objective.read(batch, objective.least))
         return PretrainState(initial_state(config, params, net_state, mask), memory)
 
     def step(key: Key, state: PretrainState, batch: Batch) -> tuple[PretrainState, Metrics]:
-        x = inputs(batch, objective.least)
+        x = objective.read(batch, objective.least)
         (loss, (net_state, memory, metrics)), gradient = jax.value_and_grad(
             objective.loss, argnums=1, has_aux=True
         )(key, state.training.params, state.training.net_state, state.memory, x)
@@ -114,14 +119,19 @@ def weights(state: PretrainState, name: str = "encoder") -> tuple[Params, NetSta
     return params[name], net_state[name]
 
 
-def encode(encoder: Net, state: PretrainState, x: Array, *, chunk: int = 256) -> Array:
+def encode(encoder: Net, state: PretrainState, x: Array, *, chunk: int = 256, name: str = "encoder") -> Array:
     """The features [n, dim] of inputs [n, ...], in evaluation mode, ``chunk`` examples at a time.
 
+    Args:
+        encoder: the network. state: the state after pretraining. x: inputs [n, ...].
+        chunk: the number of examples that pass the network at once.
+        name: the network's name in the state; a method of two modalities has an encoder of each.
+
     Raises:
-        InputError: the encoder's output is not [batch, features].
+        InputError: the encoder's output is not [batch, features], or the method has no such network.
     """
     check.integer("chunk", chunk, 1)
-    params, net_state = weights(state)
+    params, net_state = weights(state, name)
 
     def features(part: Array) -> Array:
         return one_output("encoder", encoder.apply(params, net_state, part)[0], part.shape[0])
