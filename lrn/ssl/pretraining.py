@@ -37,12 +37,14 @@ class Objective(NamedTuple):
     after: ``after(params, net_state, memory, step) -> (params, memory)``, called after each update; ``step``
         counts the updates from 1. None changes nothing.
     least: the smallest batch that the loss can use.
+    tokens: whether the inputs may be integers.
     """
 
     init: Callable[[Key, Array], tuple[Parts, Parts, PyTree]]
     loss: Callable[[Key, Parts, Parts, PyTree, Array], Value]
     after: Callable[[Parts, Parts, PyTree, Array], tuple[Parts, PyTree]] | None = None
     least: int = 2
+    tokens: bool = False
 
 
 class PretrainState(NamedTuple):
@@ -57,7 +59,7 @@ class PretrainState(NamedTuple):
 
 
 def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None) -> Learner:
-    """Minimize an objective on batches ``{"image" or "x": floats [batch, ...]}``; labels are ignored.
+    """Minimize an objective on batches ``{"image" or "x": [batch, ...]}``; labels are ignored.
 
     The metrics are ``loss``, those of the objective, and ``gradient_norm``, the L2 norm over all parameters
     before clipping.
@@ -72,11 +74,11 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
     """
 
     def init(key: Key, batch: Batch) -> PretrainState:
-        params, net_state, memory = objective.init(key, inputs(batch, objective.least))
+        params, net_state, memory = objective.init(key, inputs(batch, objective.least, objective.tokens))
         return PretrainState(initial_state(config, params, net_state, mask), memory)
 
     def step(key: Key, state: PretrainState, batch: Batch) -> tuple[PretrainState, Metrics]:
-        x = inputs(batch, objective.least)
+        x = inputs(batch, objective.least, objective.tokens)
         (loss, (net_state, memory, metrics)), gradient = jax.value_and_grad(
             objective.loss, argnums=1, has_aux=True
         )(key, state.training.params, state.training.net_state, state.memory, x)
