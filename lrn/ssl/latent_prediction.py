@@ -81,7 +81,7 @@ def decay_at(config: LatentPredictionConfig, step: ArrayLike) -> Array:
     return jnp.asarray((1.0 - share) * config.decay + share * config.last_decay)
 
 
-def towards(target: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
+def towards(target: PyTree, params: PyTree, decay: Array | float) -> PyTree:
     """``decay * target + (1 - decay) * params``, leaf by leaf, in the dtypes of ``target``."""
 
     def moved(old: Array, new: Array) -> Array:
