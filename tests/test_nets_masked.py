@@ -81,7 +81,7 @@ def test_a_place_outside_of_the_grid_gives_nan(small):
 
 
 def test_the_cost_is_proportional_to_the_places_kept():
-    """Compiled FLOPs of the ViT-tiny's shape; without attention's square they would be exactly proportional."""
+    """FLOPs as compiled, at ViT-tiny's width; attention's square makes the small difference."""
     net = nets.masked_vit(4, 192, 1, 3)
     x = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
     params, state = jax.eval_shape(net.net.init, jax.random.key(0), x)

@@ -72,7 +72,8 @@ def patch_errors(prediction: Array, patches: Array, normalize: bool = True) -> A
 def mae_loss(prediction: Array, patches: Array, mask: Array, normalize: bool = True) -> Array:
     """The mean of `patch_errors` over the hidden patches of a batch, a scalar (He et al. 2022).
 
-    Visible patches have no part in value or gradient, not even where a prediction of them is NaN.
+    Visible patches have no part in value or gradient, not even where they are NaN. The loss of a mask that
+    hides nothing is NaN.
 
     Args:
         prediction, patches: [batch, n, values].
@@ -80,7 +81,7 @@ def mae_loss(prediction: Array, patches: Array, mask: Array, normalize: bool = T
         normalize: whether targets are standardized, patch by patch.
 
     Raises:
-        InputError: as `patch_errors`; the mask hides nothing, where it can be read.
+        InputError: as `patch_errors`.
     """
     prediction = jnp.where(mask[:, :, None], prediction, 0)
     patches = jnp.where(mask[:, :, None], patches, 0)
