@@ -15,6 +15,7 @@ Key = jax.Array  # a typed key, `jax.random.key(seed)`; never a raw uint32 pair
 PyTree = Any
 Batch = PyTree  # for supervised learners {"image": [batch, ...], "label": [batch]}
 State = PyTree  # a NamedTuple of arrays
+Inputs = Any  # an array [batch, ...]; a tuple of such arrays for a network of several inputs
 Params = PyTree
 NetState = PyTree  # BatchNorm statistics; () for a network that keeps none
 
@@ -69,7 +70,7 @@ class Apply(Protocol):
     """``apply(params, state, x, *, key=None, train=False) -> (output, new_state)``."""
 
     def __call__(
-        self, params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
+        self, params: Params, state: NetState, x: Inputs, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, NetState]:
         """Run the network on a batch ``x`` of shape [batch, ...]."""
         ...
@@ -84,8 +85,26 @@ class Net(NamedTuple):
         new state is ``state``.
     """
 
-    init: Callable[[Key, Array], tuple[Params, NetState]]
+    init: Callable[[Key, Inputs], tuple[Params, NetState]]
     apply: Apply
+
+
+class MaskedNet(NamedTuple):
+    """An encoder of a grid of places (patches, segments, tokens) that can leave places out.
+
+    Both networks have the same parameters and the same state, which ``net.init`` makes.
+
+    net: maps inputs [batch, ...] to features [batch, dim], the mean of the tokens of all places.
+    tokens: maps inputs to the tokens of all places [batch, places, dim]. ``tokens.apply(params, state,
+        (x, kept))`` with ``kept``, int [batch, k] in [0, places), maps only these places, to [batch, k, dim];
+        the others are dropped before the first layer and cost nothing.
+    split: ``split(x) -> [batch, *grid, values]``, the content of every place. Places count through the grid,
+        the last axis fastest.
+    """
+
+    net: Net
+    tokens: Net
+    split: Callable[[Array], Array]
 
 
 class RecurrentNet(NamedTuple):

@@ -1,4 +1,4 @@
-"""Networks as `Net(init, apply)`: MLPs, CNNs, ResNets, a ViT and a Mixer; bridges from flax and functions.
+"""Networks as `Net(init, apply)`: MLPs, CNNs, ResNets, transformers, Mixer; bridges from flax, functions.
 
 Only this package imports flax; cores see only `lrn.types.Net`. `conv` holds convolution and pooling in
 the forms that measurements found to be fastest on each backend.
@@ -6,8 +6,11 @@ the forms that measurements found to be fastest on each backend.
 
 from lrn.nets.bridge import from_flax, from_function
 from lrn.nets.cnn import CNN, cnn
+from lrn.nets.cnn1d import CNN1d, cnn1d
 from lrn.nets.conv import LANES, Conv, conv2d, max_pool
 from lrn.nets.conv4 import Conv4, conv4
+from lrn.nets.mask_decoder import mask_decoder
+from lrn.nets.masked import masked_vit, sequence_transformer, token_transformer
 from lrn.nets.mixer import Mixer, mixer
 from lrn.nets.mlp import MLP, mlp
 from lrn.nets.projector import Projector, projector
@@ -22,6 +25,7 @@ __all__ = [
     "GRU",
     "LANES",
     "MLP",
+    "CNN1d",
     "Conv",
     "Conv4",
     "Mixer",
@@ -30,11 +34,14 @@ __all__ = [
     "ViT",
     "WideResNet",
     "cnn",
+    "cnn1d",
     "conv2d",
     "conv4",
     "from_flax",
     "from_function",
     "gru_actor_critic",
+    "mask_decoder",
+    "masked_vit",
     "max_pool",
     "mixer",
     "mlp",
@@ -42,6 +49,8 @@ __all__ = [
     "parameter_count",
     "projector",
     "resnet18",
+    "sequence_transformer",
+    "token_transformer",
     "vit",
     "wide_resnet",
 ]

@@ -103,7 +103,8 @@ def from_flax(module: nn.Module, *, fixed_mode: bool = False) -> Net:
             ) from error
         except _MISFITS as error:
             raise InputError(
-                f"the parameters or the state do not fit {name} on x of shape {tuple(x.shape)}; use those "
+                f"the parameters or the state do not fit {name} on x of shape "
+                f"{jax.tree.map(jnp.shape, x)}; use those "
                 f"its init gave for this shape{', and make in evaluation what training uses' * train}."
             ) from error
         if not mutable:

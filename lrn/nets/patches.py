@@ -10,6 +10,30 @@ from lrn.nets.layers import dropout, lecun_normal
 from lrn.types import Array
 
 
+def patchify(x: Array, patch: int) -> Array:
+    """Square patches of images [batch, height, width, channels], as [batch, rows, columns, values].
+
+    The values of a patch are its pixels row by row, each with all its channels.
+
+    Args:
+        x: the images.
+        patch: the side of a patch, in pixels.
+
+    Raises:
+        ValueError: ``x`` is no batch of float images, or the patch does not divide their sides.
+    """
+    images("x", x, least=patch)
+    batch, height, width, channels = x.shape
+    if height % patch or width % patch:
+        raise check.InputError(
+            f"images of {height}x{width} do not divide into patches of {patch}x{patch}; "
+            "choose a patch that divides both sides, or crop the images."
+        )
+    rows, columns = height // patch, width // patch
+    x = x.reshape(batch, rows, patch, columns, patch, channels).swapaxes(2, 3)
+    return x.reshape(batch, rows, columns, -1)
+
+
 class PatchEmbedding(nn.Module):
     """A linear map of each square patch: a convolution whose stride is its size, as one matrix product."""
 
@@ -19,16 +43,8 @@ class PatchEmbedding(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map images [batch, height, width, channels] to [batch, patches, width], row by row."""
-        images("x", x, least=self.patch)
-        batch, height, width, channels = x.shape
-        if height % self.patch or width % self.patch:
-            raise check.InputError(
-                f"images of {height}x{width} do not divide into patches of {self.patch}x{self.patch}; "
-                "choose a patch that divides both sides, or crop the images."
-            )
-        rows, columns = height // self.patch, width // self.patch
-        x = x.reshape(batch, rows, self.patch, columns, self.patch, channels).swapaxes(2, 3)
-        x = x.reshape(batch, rows * columns, -1)
+        x = patchify(x, self.patch)
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
         return nn.Dense(self.width, kernel_init=lecun_normal)(x)
 
 

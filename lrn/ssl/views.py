@@ -16,12 +16,13 @@ from lrn.types import Array, Key
 View = Callable[[Key, Array], Array]
 
 
-def inputs(batch: Any, least: int = 2) -> Array:
+def inputs(batch: Any, least: int = 2, tokens: bool = False) -> Array:
     """The inputs [batch, ...] of a batch ``{"image" or "x": [batch, ...], ...}``. Labels are not read.
 
     Args:
         batch: a dict of arrays.
         least: the smallest batch that the method can use.
+        tokens: whether the inputs may be integers.
 
     Raises:
         InputError: the batch has no inputs or two of them, the inputs are no floats [batch, ...], or the
@@ -37,7 +38,8 @@ def inputs(batch: Any, least: int = 2) -> Array:
             f"a batch must have one entry 'image' or 'x', got {sorted(batch)}; rename the inputs."
         )
     x = batch[names[0]]
-    if getattr(x, "ndim", 0) < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
+    known = jnp.floating, *([jnp.integer] if tokens else [])
+    if getattr(x, "ndim", 0) < 2 or not any(jnp.issubdtype(x.dtype, kind) for kind in known):
         raise check.InputError(
             f"inputs must be floats [batch, ...], got shape {getattr(x, 'shape', None)} of "
             f"{getattr(x, 'dtype', type(x).__name__)}; convert them, images to [0, 1]."
@@ -48,6 +50,11 @@ def inputs(batch: Any, least: int = 2) -> Array:
             "batch."
         )
     return jnp.asarray(x)
+
+
+def inputs_or_tokens(batch: Any, least: int = 2) -> Array:
+    """The inputs of a batch as `inputs` gives them, which may be integers here: tokens [batch, time]."""
+    return inputs(batch, least, tokens=True)
 
 
 def draw(view: View, key: Key, x: Array, count: int = 2) -> tuple[Array, ...]:
