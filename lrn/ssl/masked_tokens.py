@@ -10,6 +10,7 @@ from lrn.config import config
 from lrn.ssl.masking import check_hidden, check_shares, take, token_mask
 from lrn.ssl.pretraining import Objective, Parts, Value, one_output, pretrain_on
 from lrn.ssl.similarity import wide
+from lrn.ssl.views import inputs_or_tokens
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Example, Key, Learner, MaskedNet, Net, PyTree
