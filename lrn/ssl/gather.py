@@ -8,10 +8,9 @@ are those of the batch. Negatives of the own share alone give another gradient, 
 that are cut from the gradient.
 
 The gradient on a device is that of the sum of all devices' equal losses by its own copy of the parameters, so
-`mean` of these gradients is the gradient of the loss. The mean belongs outside of the gradient: the transpose
-of a mean over devices within the loss would add up the equal cotangents of the devices. Users who write their
-own `jax.shard_map` need ``check_vma=False``, as `lrn.train.lanes` has it; with the check jax itself sums the
-gradients by replicated parameters, and their mean is then too large by the number of devices.
+the `mean` of these gradients is the gradient of the loss. Users who write their own `jax.shard_map` need
+``check_vma=False``, as `lrn.train.lanes` has it. With the check jax itself sums the gradients by replicated
+parameters, and the mean is then too large by the number of devices.
 
 Outside of such a lane all functions return their argument.
 """
