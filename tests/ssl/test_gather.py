@@ -116,7 +116,12 @@ def embedded(w, x):
 
 def through(gathered):
     """The gradient of NT-Xent of embeddings that ``gathered`` takes from the device's own."""
-    return lambda x: jax.grad(lambda w: nt_xent(*gathered(embedded(w, gather.own(x))), 0.2))(W)
+
+    def loss(w, x):
+        a, b = gathered(embedded(w, gather.own(x)))
+        return nt_xent(a, b, 0.2)
+
+    return lambda x: jax.grad(loss)(W, x)
 
 
 def stopped(own):
