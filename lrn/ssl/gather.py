@@ -2,10 +2,10 @@
 
 Where `lrn.train.fit` gives a lane several devices (`lrn.xla.parts`), each device has the whole batch and the
 same keys. Views are drawn of the whole batch. The networks, which cost the most, run on the device's `own`
-share. `whole` gathers the embeddings of all devices, differentiably, and each device computes the whole loss
-of them. So every example meets all negatives of the batch, and statistics such as the covariances of VICReg
-are those of the batch. Negatives of the own share alone give another gradient, and so do gathered embeddings
-that are cut from the gradient.
+share, and BatchNorm normalizes it by the statistics of the whole batch. `whole` gathers the embeddings of all
+devices, differentiably, and each device computes the whole loss of them. So every example meets all negatives
+of the batch, and statistics such as the covariances of VICReg are those of the batch. Negatives of the own
+share alone give another gradient, and so do gathered embeddings that are cut from the gradient.
 
 The gradient on a device is that of the sum of all devices' equal losses by its own copy of the parameters, so
 the `mean` of these gradients is the gradient of the loss. Users who write their own `jax.shard_map` need
@@ -17,6 +17,7 @@ Outside of such a lane all functions return their argument.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import jax
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lrn import check
-from lrn.types import PARTS, Array, Key, PyTree
+from lrn.types import PARTS, Array, Key, NetState, PyTree
 from lrn.xla.parts import parts, share
 
 T = TypeVar("T", bound=PyTree)
@@ -59,6 +60,18 @@ def mean(tree: T) -> T:
         return lax.pmean(x, PARTS) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     return tree if parts() == 1 else jax.tree.map(of, tree)
+
+
+def dividable(states: Mapping[str, NetState]) -> bool:
+    """Whether networks with these states, by name, may run on shares of a batch.
+
+    BatchNorm normalizes all shares by the statistics of the batch (`lrn.xla.parts.as_one_batch`). Of other
+    statistics this is not known.
+    """
+    return all(
+        not jax.tree.leaves(state) or (isinstance(state, Mapping) and set(state) == {"batch_stats"})
+        for state in states.values()
+    )
 
 
 def own_key(key: Key) -> Key:

@@ -27,7 +27,7 @@ from lrn.ssl.vicreg import VICRegConfig, vicreg
 from lrn.ssl.w_mse import WMSEConfig, w_mse
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.train.lanes import Lanes
-from lrn.types import PARTS, Sampler
+from lrn.types import PARTS, Net, Sampler
 from lrn.xla.parts import parts
 
 four = pytest.mark.skipif(jax.device_count() < 4, reason="runs on four devices, in test_four_devices.py")
@@ -41,15 +41,17 @@ def noisy(key, x):
     return x + 0.5 * jax.random.normal(key, x.shape)
 
 
-TWO, THREE = (ENCODER, HEAD, noisy), (ENCODER, HEAD, PREDICTOR, noisy)
+TWO = ENCODER, HEAD, noisy
+# Networks with BatchNorm, which must normalize the shares of the devices as one batch.
+NORMALIZED = ENCODER, nets.projector(4, (8,), norm_output=True), nets.projector(4, (8,)), noisy
 LEARNERS = {
     "simclr": simclr(*TWO, SimCLRConfig(SGD, temperature=0.2)),
     "simclr in groups": simclr(*TWO, SimCLRConfig(SGD, temperature=0.2, group=8)),
     "contrastive": contrastive(*TWO, InfoNCEConfig(SGD, symmetric=True), bilinear()),
     "nce": nce(*TWO, NCEConfig(SGD)),
     "moco": moco(*TWO, MoCoConfig(SGD, queue=24)),
-    "simsiam": simsiam(*THREE, SimSiamConfig(SGD)),
-    "byol": byol(*THREE, BYOLConfig(SGD)),
+    "simsiam": simsiam(ENCODER, HEAD, PREDICTOR, noisy, SimSiamConfig(SGD)),
+    "byol": byol(*NORMALIZED, BYOLConfig(SGD)),
     "barlow_twins": barlow_twins(*TWO, BarlowTwinsConfig(SGD)),
     "vicreg": vicreg(*TWO, VICRegConfig(SGD)),
     "w_mse": w_mse(*TWO, WMSEConfig(SGD, size=8)),
@@ -65,7 +67,8 @@ def one_step(learner, devices: int):
         state = learner.init(jax.random.key(0), {"x": x})
         after, metrics = learner.step(jax.random.key(1), state, {"x": x})
         change = jax.tree.map(jnp.subtract, state.training.params, after.training.params)
-        return {"gradient": change, "memory": after.memory, "metrics": dict(metrics)}
+        parts_of = {"gradient": change, "memory": after.memory, "metrics": dict(metrics)}
+        return {**parts_of, "states": after.training.net_state}
 
     return on_devices(step, devices)
 
@@ -99,7 +102,7 @@ def test_four_devices_give_the_gradient_of_one(name):
     one, four = (one_step(LEARNERS[name], devices) for devices in (1, 4))
     scale = np.abs(flat(one["gradient"])).max()
     assert scale > 1e-3
-    for kind in ("gradient", "memory", "metrics"):
+    for kind in one:
         if jax.tree.leaves(one[kind]):
             np.testing.assert_allclose(
                 flat(four[kind]), flat(one[kind]), rtol=1e-5, atol=1e-5 * max(scale, 1), err_msg=kind
@@ -162,10 +165,20 @@ def test_with_the_check_of_varying_values_the_mean_is_too_large():
     np.testing.assert_allclose(large, 4 * np.asarray(right), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("batch", "norm", "items"), [(16, "none", 16), (6, "none", 6), (16, "batch", 1)])
-def test_a_batch_is_divided_unless_a_network_keeps_statistics(batch, norm, items):
-    """BatchNorm would normalize the share of each device by itself."""
-    learner = simclr(ENCODER, nets.projector(4, (8,), norm=norm), noisy, SimCLRConfig())
+def counted():
+    """A network with statistics of its own kind: the mean of all inputs."""
+    return Net(
+        lambda key, x: ((), jnp.zeros(())),
+        lambda params, state, x, *, key=None, train=False: (x, 0.9 * state + 0.1 * jnp.mean(x)),
+    )
+
+
+HEADS = {"none": HEAD, "batch": nets.projector(4, (8,)), "own": counted()}
+
+
+@pytest.mark.parametrize(("batch", "head", "items"), [(6, "none", 6), (16, "batch", 16), (16, "own", 1)])
+def test_a_batch_is_divided_unless_a_network_keeps_statistics_of_its_own(batch, head, items):
+    learner = simclr(ENCODER, HEADS[head], noisy, SimCLRConfig())
     given = {"x": X[:batch]}
     state = jax.eval_shape(learner.init, jax.random.key(0), given)
     assert learner.divides is not None
