@@ -1,4 +1,4 @@
-"""The tests of lanes and of parts again, in a process with four virtual CPU devices; this process has one."""
+"""Tests of several devices again, in a process with four virtual CPU devices; this process has one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(jax.device_count() > 1, reason="the tests of lanes and parts have several devices here")
-def test_lanes_and_parts_pass_on_four_devices():
+@pytest.mark.skipif(jax.device_count() > 1, reason="these tests have several devices here")
+def test_they_pass_on_four_devices():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         *(str(HERE / f"test_{name}.py") for name in ("lanes", "parts"))],
+         *(str(HERE / f"{name}.py") for name in ("test_lanes", "test_parts", "ssl/test_gather"))],
         env={
             **os.environ,
             "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from lrn.check import InputError
 from lrn.types import Array, Key, Net, NetState, Params
+from lrn.xla.parts import batch_axis
 
 # Names of arguments and fields that tell a module whether it trains, with their values in training.
 _TRAIN_ARGUMENTS = {
@@ -156,9 +157,16 @@ def _fields(module: nn.Module, flags: list[str]) -> list[str]:
 
 
 def _watch(name: str, train: bool, others: list[str], fixed_mode: bool) -> Callable[..., Any]:
-    """An interceptor of flax that raises an error at a layer that does not follow the mode."""
+    """An interceptor of flax that raises an error at a layer that does not follow the mode.
+
+    Where devices share one batch (`lrn.xla.parts.as_one_batch`), BatchNorm normalizes by its statistics.
+    """
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        axis = batch_axis()
+        if axis is not None and isinstance(context.module, nn.BatchNorm) and context.module.axis_name is None:
+            # The module is a copy of this application; flax freezes its fields for all others.
+            object.__setattr__(context.module, "axis_name", axis)
         flag = None if fixed_mode or context.method_name != "__call__" else _flag(context.module)
         if flag is not None:
             given = inspect.signature(context.module.__call__).bind(*args, **kwargs).arguments.get(flag)

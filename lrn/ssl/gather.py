@@ -2,22 +2,22 @@
 
 Where `lrn.train.fit` gives a lane several devices (`lrn.xla.parts`), each device has the whole batch and the
 same keys. Views are drawn of the whole batch. The networks, which cost the most, run on the device's `own`
-share. `whole` gathers the embeddings of all devices, differentiably, and each device computes the whole loss
-of them. So every example meets all negatives of the batch, and statistics such as the covariances of VICReg
-are those of the batch. Negatives of the own share alone give another gradient, and so do gathered embeddings
-that are cut from the gradient.
+share, and BatchNorm normalizes it by the statistics of the whole batch. `whole` gathers the embeddings of all
+devices, differentiably, and each device computes the whole loss of them. So every example meets all negatives
+of the batch, and statistics such as the covariances of VICReg are those of the batch. Negatives of the own
+share alone give another gradient, and so do gathered embeddings that are cut from the gradient.
 
 The gradient on a device is that of the sum of all devices' equal losses by its own copy of the parameters, so
-`mean` of these gradients is the gradient of the loss. The mean belongs outside of the gradient: the transpose
-of a mean over devices within the loss would add up the equal cotangents of the devices. Users who write their
-own `jax.shard_map` need ``check_vma=False``, as `lrn.train.lanes` has it; with the check jax itself sums the
-gradients by replicated parameters, and their mean is then too large by the number of devices.
+the `mean` of these gradients is the gradient of the loss. Users who write their own `jax.shard_map` need
+``check_vma=False``, as `lrn.train.lanes` has it. With the check jax itself sums the gradients by replicated
+parameters, and the mean is then too large by the number of devices.
 
 Outside of such a lane all functions return their argument.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import jax
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lrn import check
-from lrn.types import PARTS, Array, Key, PyTree
+from lrn.types import PARTS, Array, Key, NetState, PyTree
 from lrn.xla.parts import parts, share
 
 T = TypeVar("T", bound=PyTree)
@@ -60,6 +60,18 @@ def mean(tree: T) -> T:
         return lax.pmean(x, PARTS) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     return tree if parts() == 1 else jax.tree.map(of, tree)
+
+
+def dividable(states: Mapping[str, NetState]) -> bool:
+    """Whether networks with these states, by name, may run on shares of a batch.
+
+    BatchNorm normalizes all shares by the statistics of the batch (`lrn.xla.parts.as_one_batch`). Of other
+    statistics this is not known.
+    """
+    return all(
+        not jax.tree.leaves(state) or (isinstance(state, Mapping) and set(state) == {"batch_stats"})
+        for state in states.values()
+    )
 
 
 def own_key(key: Key) -> Key:

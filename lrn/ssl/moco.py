@@ -145,7 +145,7 @@ def example() -> Example:
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
     return Example(
         factory=lambda config: moco(encoder, head, noisy, config),
-        config=MoCoConfig(OptimizerConfig(learning_rate=0.01), momentum=0.9, queue=96),
+        config=MoCoConfig(OptimizerConfig(learning_rate=0.01, eps=1e-5), momentum=0.9, queue=96),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
         solves=Goal("loss", below=3.3),

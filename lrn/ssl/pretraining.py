@@ -21,6 +21,7 @@ from lrn.supervised.learner import weights as final_weights
 from lrn.supervised.optimizers import Mask
 from lrn.supervised.settings import Settings
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params, PyTree
+from lrn.xla.parts import as_one_batch
 
 Parts = Mapping[str, PyTree]  # from the name of a network of the method ("encoder", "head", ...) to its part
 # A scalar; the states of the networks, the memory and scalar metrics after the passes in training mode.
@@ -71,7 +72,7 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
     before clipping.
 
     If the objective divides its batch, several devices share a lane (`lrn.ssl.gather`), unless a network
-    keeps a state, as BatchNorm does.
+    keeps statistics of a kind of its own.
 
     Args:
         objective: what is minimized.
@@ -101,8 +102,8 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
         return PretrainState(training, memory), metrics
 
     def divides(state: PretrainState, batch: Batch) -> int:
-        # A network with a state, such as BatchNorm's, would normalize each device's share by itself.
-        return 1 if jax.tree.leaves(state.training.net_state) else inputs(batch, objective.least).shape[0]
+        rows = inputs(batch, objective.least).shape[0]
+        return rows if gather.dividable(state.training.net_state) else 1
 
     return Learner(init, step, divides if objective.divided else None)
 
@@ -193,7 +194,8 @@ def forward(
     outputs: dict[str, Array] = {}
     after = dict(net_state)
     for each, (name, net) in zip(jax.random.split(key, len(nets)), nets.items()):
-        x, after[name] = net.apply(params[name], after[name], x, key=each, train=True)
+        with as_one_batch():
+            x, after[name] = net.apply(params[name], after[name], x, key=each, train=True)
         outputs[name] = one_output(name, x, x.shape[0])
     return outputs, after
 

@@ -10,7 +10,9 @@ threads, because the threads of one device wait for each other after every kerne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import jax
@@ -19,6 +21,7 @@ from jax import lax
 from lrn.types import PARTS, PyTree
 
 T = TypeVar("T", bound=PyTree)
+_AS_ONE = ContextVar("as_one", default=False)
 
 
 def divisor(items: int, most: int) -> int:
@@ -59,3 +62,18 @@ def share(items: T) -> T:
     size = jax.tree.leaves(items)[0].shape[0] // parts()
     first = lax.axis_index(PARTS) * size
     return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), items)
+
+
+@contextmanager
+def as_one_batch() -> Iterator[None]:
+    """What the devices of a lane trace within are shares of one batch, which BatchNorm normalizes as one."""
+    token = _AS_ONE.set(True)
+    try:
+        yield
+    finally:
+        _AS_ONE.reset(token)
+
+
+def batch_axis() -> str | None:
+    """The mapped axis over which BatchNorm takes its statistics, besides the batch; None outside."""
+    return PARTS if _AS_ONE.get() and parts() > 1 else None

@@ -64,8 +64,8 @@ def test_the_bound_of_the_true_critic_is_that_of_the_table(k):
     value = jax.jit(jax.vmap(lambda s: info_nce(s[None]).bound))
     for information in (2, 6):
         a, b, rho = gaussian(information, 8192, seed=information)
-        groups = (x.reshape(-1, k, 20) for x in (a, b))
-        bounds = np.asarray(value(true_scores(*groups, rho).astype(np.float32)))
+        scores = true_scores(a.reshape(-1, k, 20), b.reshape(-1, k, 20), rho)
+        bounds = np.asarray(value(scores.astype(np.float32)))
         error = np.std(bounds) / np.sqrt(len(bounds))
         assert np.mean(bounds) == pytest.approx(TABLE[information, k], abs=4 * error + 5e-4)
         assert np.mean(bounds) < min(information, np.log(k))

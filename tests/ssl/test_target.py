@@ -173,8 +173,11 @@ def test_the_stop_gradient_cuts_the_targets_and_can_be_removed(name):
 
 def test_without_a_predictor_the_embedding_is_the_prediction():
     """For equal views the losses are then at their minimum."""
-    for method, config, least in ((simsiam, SIMSIAM, -1.0), (byol, BYOL, 0.0)):
-        learner = method(linear(), identity(), linear(), plain, dataclasses.replace(config, predictor=False))
+    given = linear(), identity(), linear(), plain
+    for learner, least in (
+        (simsiam(*given, SimSiamConfig(SGD, predictor=False)), -1.0),
+        (byol(*given, BYOLConfig(SGD, target=False, predictor=False)), 0.0),
+    ):
         states, metrics = steps(learner, 1)
         assert metrics[0]["loss"] == pytest.approx(least, abs=1e-5)
         assert set(states[0].training.params) == {"encoder", "head"}
