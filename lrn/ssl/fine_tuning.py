@@ -49,7 +49,8 @@ class Pretrained(NamedTuple):
 def classifier(encoder: Net, classes: int, pretrained: Pretrained | None = None) -> Net:
     """An encoder with a linear head, whose parameters are ``{"encoder": ..., "head": ...}``.
 
-    The head starts at zero, so that no gradient of a random head reaches the encoder.
+    The head's weights start as normal numbers of standard deviation .01, so that a random head hardly
+    changes the encoder in the first steps.
 
     Args:
         encoder: maps inputs to features [batch, dim].
@@ -62,10 +63,11 @@ def classifier(encoder: Net, classes: int, pretrained: Pretrained | None = None)
     check.integer("classes", classes, 2)
 
     def init(key: Key, x: Array) -> tuple[Params, NetState]:
-        params, net_state = encoder.init(key, x) if pretrained is None else pretrained
+        encoder_key, head_key = jax.random.split(key)
+        params, net_state = encoder.init(encoder_key, x) if pretrained is None else pretrained
         features = jax.eval_shape(encoder.apply, params, net_state, x)[0]
         dim = one_output("encoder", features, x.shape[0]).shape[1]
-        head = {"kernel": jnp.zeros((dim, classes)), "bias": jnp.zeros(classes)}
+        head = {"kernel": 0.01 * jax.random.normal(head_key, (dim, classes)), "bias": jnp.zeros(classes)}
         return {"encoder": params, "head": head}, net_state
 
     def apply(

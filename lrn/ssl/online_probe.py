@@ -24,14 +24,16 @@ from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
 class OnlineProbeConfig:
     """Settings of the probe.
 
-    optimizer: the config of the probe's optimizer. average: the config of the probe's averaged weights.
+    optimizer: the config of the probe's optimizer. With Adam's usual ``eps`` of 1e-8 the first step would be
+        noise for a class that the first batch lacks, whose gradient is 0 but for rounding.
+    average: the config of the probe's averaged weights.
     decay: of the moving mean and variance by which features are standardized, in [0, 1).
 
     Raises:
         InputError: a field is out of its range.
     """
 
-    optimizer: OptimizerConfig = OptimizerConfig("adam", 1e-2)
+    optimizer: OptimizerConfig = OptimizerConfig("adam", 1e-2, eps=1e-5)
     average: AverageConfig = AverageConfig()
     decay: float = 0.99
 
