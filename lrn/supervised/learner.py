@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
@@ -60,7 +62,13 @@ class SupervisedState(NamedTuple):
     step: Array
 
 
-def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None = None) -> Learner:
+def supervised(
+    net: Net,
+    loss: Loss,
+    config: SupervisedConfig,
+    mask: Mask | None = None,
+    rates: Mapping[str, ArrayLike] | None = None,
+) -> Learner:
     """Train ``net`` by the gradient of the mean of ``loss``.
 
     Batches are ``{"image" or "x": [batch, ...], "label" or "y": [batch, ...]}``. Integer targets are
@@ -76,6 +84,7 @@ def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None
         loss: ``loss(output, target) -> [batch]``, such as those in `lrn.supervised.losses`.
         config: the settings; its floats may be swept.
         mask: the parameters that decay, in place of the optimizer's config.
+        rates: a factor of the learning rate for each part of parameters that are a dict of parts.
 
     Raises:
         InputError: at trace time, if a batch, an output or a loss has the wrong form, or if labels are to be
@@ -114,7 +123,7 @@ def supervised(net: Net, loss: Loss, config: SupervisedConfig, mask: Mask | None
 
         (value, (net_state, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, net_state, mask), metrics
+        return update(config, state, gradient, net_state, mask, rates), metrics
 
     return Learner(init, step)
 
@@ -134,6 +143,7 @@ def update(
     gradient: Params,
     net_state: NetState,
     mask: Mask | None = None,
+    rates: Mapping[str, ArrayLike] | None = None,
 ) -> SupervisedState:
     """The state after one update of the parameters by ``gradient``.
 
@@ -142,8 +152,14 @@ def update(
         state: the state before. gradient: a tree like the parameters.
         net_state: the state of the network after the pass that gave the gradient.
         mask: the parameters that decay, in place of the optimizer's config; the same as for `initial_state`.
+        rates: a factor of the learning rate for each part of parameters that are a dict of parts.
     """
     changes, opt_state = optimizer(config.optimizer, mask).update(gradient, state.opt_state, state.params)
+    if rates is not None:
+        changes = {
+            name: jax.tree.map(lambda x, rate=rates[name]: (rate * x).astype(x.dtype), part)
+            for name, part in changes.items()  # pyright: ignore[reportAttributeAccessIssue]
+        }
     params = optax.apply_updates(state.params, changes)
     count = state.step + 1
     average = averages.update(config.average, state.average, (params, net_state), count)

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lrn import data
 from lrn.check import InputError
-from lrn.supervised.probes import knn_votes, linear_probe
+from lrn.supervised.probes import LIGHTLY, SOLO_LEARN, knn_votes, linear_probe
 
 MENU = (1e-2, 1.0, 1e-3, 1e-1)
 
@@ -119,6 +119,16 @@ def test_knn_is_that_of_scikit_learn(digits, weights, k, chunk):
         counts = np.rint(np.asarray(votes) * k)
         same = (counts[:, :, None] == counts[:, None]) == (votes[:, :, None] == votes[:, None])
         assert same.all()
+
+
+@pytest.mark.parametrize(("setting", "k", "temperature"), [(LIGHTLY, 200, 0.1), (SOLO_LEARN, 20, 0.07)])
+def test_published_settings_of_knn_are_those_of_scikit_learn(digits, setting, k, temperature):
+    x, y = digits
+    x = x - x.mean(axis=0)
+    weigh: Any = lambda d: np.exp((1 - d) / temperature)  # noqa: E731
+    model = KNeighborsClassifier(k, weights=weigh, algorithm="brute", metric="cosine")
+    expected = model.fit(x[:700], y[:700]).predict_proba(x[700:800])
+    np.testing.assert_allclose(knn_votes(x[:700], y[:700], x[700:800], 10, **setting), expected, atol=1e-3)
 
 
 def test_ties_of_knn():

@@ -12,8 +12,7 @@ _ROUNDING = 1e-12  # a variance below this share of the mean square is rounding
 
 
 def alignment(z: Array) -> Array:
-    """The mean squared distance of the unit vectors of two views of an example (Wang and Isola 2020, alpha
-    2).
+    """The mean squared distance of unit vectors of two views (Wang and Isola 2020, with alpha 2).
 
     It is 0 where all views of an example have one direction, 2 for independent directions, and at most 4.
 

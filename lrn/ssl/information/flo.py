@@ -19,10 +19,9 @@ def flo(scores: Array, u: Array) -> Array:
     FLO replaces the logarithm of InfoNCE's partition sum by its Fenchel-Legendre dual, whose variable u(x, y)
     is learned; nothing then limits the value to log n.
 
-    Bias: in expectation a lower bound of the mutual information, for every critic, every u and every
-    n. It is tight where the critic is log p(y | x) plus any function of x, and u is minus the
-    log density ratio of the pair. The variance grows with the information as NWJ's does where u is far from
-    that.
+    Bias: in expectation a lower bound of the mutual information, for every critic, every u and every n. It is
+    tight where the critic is log p(y | x) plus any function of x, and u is minus the log density ratio of the
+    pair. The variance grows with the information, as that of NWJ does.
 
     Args:
         scores: [n, n], n of 2 or more.

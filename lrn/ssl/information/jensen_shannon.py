@@ -15,8 +15,7 @@ def jensen_shannon_divergence(scores: Array) -> Array:
     """A lower bound of the Jensen-Shannon divergence of the joint and the product distribution, in nats.
 
     Bias: in expectation a lower bound for every critic and every n, tight at log p(x, y) / (p(x) p(y)); it is
-    at most log 2, and so it is no estimate of the mutual information, of which it is a monotone indication
-    only.
+    at most log 2, and so it is no estimate of the mutual information.
 
     Args:
         scores: [n, n], n of 2 or more: the logits of a classifier of joint against other pairs.

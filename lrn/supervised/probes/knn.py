@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,21 @@ from lrn.supervised.probes import _input
 from lrn.types import Array
 
 WEIGHTS = ("exponential", "majority")
+
+
+class KNNSetting(TypedDict):
+    """Arguments of `knn_votes`: the number of neighbors, their weights and the temperature."""
+
+    k: int
+    weights: str
+    temperature: float
+
+
+# The settings of the published tables of self-supervised methods: lightly's benchmarks have k = 200 and
+# temperature .1, those of solo-learn and DINO (Caron et al. 2021) have k = 20 and temperature .07.
+LIGHTLY = KNNSetting(k=200, weights="exponential", temperature=0.1)
+SOLO_LEARN = KNNSetting(k=20, weights="exponential", temperature=0.07)
+
 _TINY = 1e-30  # below the norm of any vector but 0
 
 
@@ -29,9 +44,10 @@ def knn_votes(
 ) -> Array:
     """Each class's share of the votes of the k most similar training examples, by cosine similarity.
 
-    The prediction is ``votes.argmax(1)``. "exponential" with k = 20 is the setting of Wu et al. (2018)
-    with the k of DINO (Caron et al. 2021): a neighbor votes with weight exp(similarity / temperature).
-    "majority" gives each neighbor one vote, as is common with k = 200.
+    The prediction is ``votes.argmax(1)``. Under "exponential" a neighbor votes with weight exp(similarity /
+    temperature) (Wu et al. 2018); under "majority" each neighbor has one vote. The two published settings are
+    ``knn_votes(..., **LIGHTLY)`` and ``knn_votes(..., **SOLO_LEARN)``, of which the second is the default:
+    say which one a number is from.
 
     Order decides ties: among equally similar training examples the first ones are neighbors, and among
     classes with equal votes ``argmax`` takes the lowest. The zero vector has similarity 0 to every vector.
