@@ -6,8 +6,8 @@ are targets; each view, whole or local, predicts the codes of all whole views bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,20 @@ from lrn.ssl.similarity import unit
 from lrn.ssl.views import View, draw
 from lrn.types import Array, Key, Metrics, Net, NetState, Params
 
+# views(key, x): a tuple of random copies [batch, ...] of a batch.
+Views = Callable[[Key, Array], tuple[Array, ...]]
+
 
 class Crops(NamedTuple):
     """The views of an example.
 
-    view: draws a whole view of a batch. views: the number of whole views, 2 or more.
+    view: draws a whole view of a batch, or a tuple of all views of it, the whole ones first, as
+        `lrn.data.augment.multi_crop` does. views: the number of whole views, 2 or more.
     local_view: draws a local view, a small crop, which may have another size; None for none.
     local_views: the number of local views, 0 without ``local_view``.
     """
 
-    view: View
+    view: View | Views
     views: int = 2
     local_view: View | None = None
     local_views: int = 0
@@ -36,16 +40,32 @@ class Crops(NamedTuple):
         """Whole views [views * batch, ...], and local views [local_views * batch, ...] if there are any.
 
         Raises:
-            InputError: at trace time, if a view has another number of examples.
+            InputError: at trace time, if a view has another number of examples, or a tuple of views has
+                fewer views than ``views`` or local views of several shapes.
         """
         whole_key, local_key = jax.random.split(key)
-        whole = jnp.concatenate(draw(self.view, whole_key, x, self.views))
+        if isinstance(jax.eval_shape(self.view, whole_key, x), tuple):
+            return self._together(whole_key, x)
+        whole = jnp.concatenate(draw(cast(View, self.view), whole_key, x, self.views))
         if self.local_view is None:
             return (whole,)
         return whole, jnp.concatenate(draw(self.local_view, local_key, x, self.local_views))
 
+    def _together(self, key: Key, x: Array) -> tuple[Array, ...]:
+        drawn = self.view(key, x)
+        whole, local = drawn[: self.views], drawn[self.views :]
+        sizes = [{one.shape for one in part} for part in (whole, local)]
+        if len(whole) < self.views or any(len(size) > 1 for size in sizes) or self.local_view is not None:
+            raise check.InputError(
+                f"a tuple of views must have {self.views} whole views of one shape, then local views of one "
+                f"shape, without a local_view beside it, got shapes {[one.shape for one in drawn]}."
+            )
+        if any(one.shape[0] != x.shape[0] for one in drawn):
+            raise check.InputError(f"views of inputs {x.shape} must keep the {x.shape[0]} examples.")
+        return tuple(jnp.concatenate(part) for part in (whole, local) if part)
 
-def crops(view: View, views: int, local_view: View | None, local_views: int) -> Crops:
+
+def crops(view: View | Views, views: int, local_view: View | None, local_views: int) -> Crops:
     """The views of a method, checked.
 
     Raises:
@@ -62,11 +82,12 @@ def crops(view: View, views: int, local_view: View | None, local_views: int) -> 
 
 
 def init_embedding(
-    key: Key, view: View, x: Array, nets: Mapping[str, Net]
+    key: Key, view: View | Views, x: Array, nets: Mapping[str, Net]
 ) -> tuple[dict[str, Params], dict[str, NetState], int]:
     """Parameters and states of networks in turn, for views of inputs, and the width of the last output."""
     view_key, key = jax.random.split(key)
     seen = jax.eval_shape(view, view_key, x)
+    seen = seen[0] if isinstance(seen, tuple) else seen
     zeros = jnp.zeros(seen.shape, seen.dtype)
     params, states = init_in_turn(key, zeros, nets)
 

@@ -18,7 +18,7 @@ from lrn.ssl.similarity import products, unit
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, NetState, Params, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params, PyTree
 
 
 class Modality(NamedTuple):
@@ -217,4 +217,5 @@ def example() -> Example:
         config=settings,
         data=halves,
         sampler=minibatch(32, columns=("image", "text")),
+        solves=Goal("loss", below=2.0),
     )

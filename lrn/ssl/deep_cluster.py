@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.config import config
 from lrn.ssl.crops import (
+    Views,
     check_prototypes,
     code_metrics,
     crops,
@@ -28,7 +29,7 @@ from lrn.ssl.similarity import products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, Net, PyTree
 
 
 @config
@@ -101,7 +102,7 @@ def spherical_kmeans(
 
 
 def deep_cluster(
-    encoder: Net, head: Net, view: View, config: DeepClusterConfig, local_view: View | None = None
+    encoder: Net, head: Net, view: View | Views, config: DeepClusterConfig, local_view: View | None = None
 ) -> Learner:
     """Predict the cluster of one view from the other views, with clusters of the recent embeddings.
 
@@ -112,7 +113,7 @@ def deep_cluster(
     Args:
         encoder: maps inputs to features h [batch, dim], which are kept.
         head: maps features to embeddings z [batch, dim].
-        view: draws a random whole view of a batch.
+        view: draws a random whole view of a batch, or a tuple of all views, whole ones first.
         config: the settings; its floats may be swept.
         local_view: draws a local view, of which there are ``config.local_views``.
 
@@ -172,12 +173,13 @@ def example() -> Example:
     def noisy(key: Array, x: Array) -> Array:
         return x + 0.3 * jax.random.normal(key, x.shape)
 
-    encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
+    encoder, head = nets.mlp(16, (32,)), nets.projector(8, (16,))
     return Example(
         factory=lambda config: deep_cluster(encoder, head, noisy, config),
         config=DeepClusterConfig(
-            OptimizerConfig(learning_rate=0.01), prototypes=16, bank=64, iterations=2, every=2
+            OptimizerConfig(learning_rate=0.003), prototypes=16, bank=64, iterations=2, every=2
         ),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=2.0),
     )

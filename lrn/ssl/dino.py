@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from lrn import check
 from lrn.config import config
 from lrn.ssl.crops import (
+    Views,
     check_prototypes,
     code_metrics,
     crops,
@@ -23,7 +24,7 @@ from lrn.ssl.views import View
 from lrn.supervised import schedules
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, Net, PyTree
 
 
 @config
@@ -106,7 +107,9 @@ def teacher_codes(teacher: Array, center: Array, temperature: ArrayLike) -> Arra
     return jax.lax.stop_gradient(jax.nn.softmax((wide(teacher) - center) / temperature, axis=-1))
 
 
-def dino(encoder: Net, head: Net, view: View, config: DINOConfig, local_view: View | None = None) -> Learner:
+def dino(
+    encoder: Net, head: Net, view: View | Views, config: DINOConfig, local_view: View | None = None
+) -> Learner:
     """Let a student predict the outputs of its own running average, the teacher, from other views.
 
     Batches are ``{"image" or "x": floats [batch, ...]}``; labels are ignored. The networks of the state are
@@ -121,7 +124,7 @@ def dino(encoder: Net, head: Net, view: View, config: DINOConfig, local_view: Vi
     Args:
         encoder: maps inputs to features h [batch, dim], which are kept.
         head: maps features to the bottleneck z [batch, dim], which is normalized.
-        view: draws a random whole view of a batch.
+        view: draws a random whole view of a batch, or a tuple of all views, whole ones first.
         config: the settings; its floats may be swept.
         local_view: draws a local view, which only the student sees; there are ``config.local_views``.
 
@@ -194,14 +197,14 @@ def example() -> Example:
     def noisier(key: Array, x: Array) -> Array:
         return x + 0.6 * jax.random.normal(key, x.shape)
 
-    encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
+    encoder, head = nets.mlp(16, (32,)), nets.projector(8, (16,))
     settings = DINOConfig(
-        OptimizerConfig(learning_rate=0.01),
+        OptimizerConfig(learning_rate=0.003),
         prototypes=16,
         local_views=1,
-        teacher_temperature=0.07,
+        teacher_temperature=0.05,
         warmup=50.0,
-        momentum=0.9,
+        momentum=0.97,
         steps=300,
         freeze=2,
     )
@@ -210,4 +213,5 @@ def example() -> Example:
         config=settings,
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=2.6),
     )

@@ -30,7 +30,7 @@ from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
 from lrn.ssl.simclr import nt_xent
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Key, Learner, PyTree, Sampler
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, PyTree, Sampler
 
 ALONE = ("image_alone", "text_alone")
 
@@ -201,4 +201,5 @@ def example() -> Example:
         config=SemiPairedConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),
         data=halves,
         sampler=semi_paired_batch(16, 32),
+        solves=Goal("pairs_loss", below=2.3),
     )

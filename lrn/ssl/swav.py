@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.config import config
 from lrn.ssl.crops import (
+    Views,
     check_prototypes,
     code_metrics,
     crops,
@@ -21,7 +22,7 @@ from lrn.ssl.sinkhorn import assignments
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, Net, PyTree
 
 
 @config
@@ -87,7 +88,9 @@ def swav_codes(
     return assignments(scores, epsilon, iterations, used)[: z.shape[0]]
 
 
-def swav(encoder: Net, head: Net, view: View, config: SwAVConfig, local_view: View | None = None) -> Learner:
+def swav(
+    encoder: Net, head: Net, view: View | Views, config: SwAVConfig, local_view: View | None = None
+) -> Learner:
     """Predict the assignment of one view to prototypes from the other views (swapped prediction).
 
     Batches are ``{"image" or "x": floats [batch, ...]}``; labels are ignored. The networks of the state are
@@ -97,7 +100,7 @@ def swav(encoder: Net, head: Net, view: View, config: SwAVConfig, local_view: Vi
     Args:
         encoder: maps inputs to features h [batch, dim], which are kept.
         head: maps features to embeddings z [batch, dim].
-        view: draws a random whole view of a batch.
+        view: draws a random whole view of a batch, or a tuple of all views, whole ones first.
         config: the settings; its floats may be swept.
         local_view: draws a local view, of which there are ``config.local_views``.
 
@@ -178,13 +181,14 @@ def example() -> Example:
     def noisier(key: Array, x: Array) -> Array:
         return x + 0.6 * jax.random.normal(key, x.shape)
 
-    encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
+    encoder, head = nets.mlp(16, (32,)), nets.projector(8, (16,))
     settings = SwAVConfig(
-        OptimizerConfig(learning_rate=0.01), prototypes=16, local_views=1, queue=64, queue_start=3, freeze=2
+        OptimizerConfig(learning_rate=0.003), prototypes=16, local_views=1, queue=64, queue_start=3, freeze=2
     )
     return Example(
         factory=lambda config: swav(encoder, head, noisy, config, noisier),
         config=settings,
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=2.6),
     )

@@ -65,7 +65,7 @@ def test_the_bank_keeps_the_newest_and_clusters_stay_in_use():
     draw = made.sampler.draw
 
     def trained(reseed: bool):
-        learner = made.factory(dataclasses.replace(made.config, reseed=reseed))
+        learner = made.factory(dataclasses.replace(made.config, prototypes=64, reseed=reseed))
 
         def one(state, key):
             state, metrics = learner.step(key, state, draw(jax.random.fold_in(key, 1), data))

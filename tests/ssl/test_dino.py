@@ -49,7 +49,7 @@ def test_gradients_are_finite_at_zero_and_in_bfloat16():
 
 
 # Adam with an L2 term: it would turn a last layer whose gradient is zero.
-OPTIMIZER = OptimizerConfig("adam", learning_rate=0.01, weight_decay=0.01)
+OPTIMIZER = OptimizerConfig("adam", learning_rate=0.003, weight_decay=0.01)
 
 
 @functools.cache
@@ -81,7 +81,9 @@ def test_the_teacher_follows_at_the_scheduled_momentum():
     for step in (1, 2, 150):
         before, after = (states[i].memory["teacher"][0]["encoder"] for i in (step - 1, step))
         student = states[step].training.params["encoder"]
-        momentum = 1 - (1 - 0.9) * (np.cos(np.pi * (step - 1) / 300) + 1) / 2  # the schedule of BYOL and DINO
+        momentum = (
+            1 - (1 - 0.97) * (np.cos(np.pi * (step - 1) / 300) + 1) / 2
+        )  # the schedule of BYOL and DINO
         expected = jax.tree.map(lambda a, b, m=momentum: m * a + (1 - m) * b, before, student)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after, expected)
 
@@ -106,8 +108,11 @@ def test_without_a_guard_the_teacher_collapses():
     guarded, uncentered, blunt = (
         run(150, **changed)[1][-1] for changed in ({}, {"centering": False}, {"sharpening": False})
     )
-    assert uncentered["usage_entropy"] < guarded["usage_entropy"] - 0.5
-    assert blunt["code_entropy"] > 0.99 * np.log(16) > guarded["code_entropy"] + 0.5
+    assert uncentered["usage_entropy"] < guarded["usage_entropy"] - 1
+    assert blunt["code_entropy"] > guarded["code_entropy"] + 0.5
+    # The difference of both entropies is what an output tells about its example.
+    told = [m["usage_entropy"] - m["code_entropy"] for m in (guarded, uncentered, blunt)]
+    assert told[0] > 0.4 + max(told[1:])
 
 
 def test_codes_are_centered_and_sharpened():

@@ -155,3 +155,20 @@ def small(**changed):
 def test_wrong_input_is_refused(call, said):
     with pytest.raises(InputError, match=said):
         call(jnp.ones((8, 3)))
+
+
+def test_views_may_come_as_a_tuple():
+    """A tuple of two whole views and three local ones gives the whole ones first, together."""
+
+    def several(key, x):
+        return x, 2 * x, *(x[:, :2] + i for i in range(3))
+
+    x = jnp.arange(12.0).reshape(4, 3)
+    whole, local = crops(several, 2, None, 0).drawn(jax.random.key(0), x)
+    np.testing.assert_array_equal(whole, np.concatenate([x, 2 * x]))
+    assert local.shape == (12, 2)
+    (whole,) = crops(lambda key, x: several(key, x)[:2], 2, None, 0).drawn(jax.random.key(0), x)
+    assert whole.shape == (8, 3)
+    for wrong in (lambda key, x: (x,), lambda key, x: (x, x[:, :2]), lambda key, x: (x, x, x, x[:, :2])):
+        with pytest.raises(InputError, match="a tuple of views must have 2 whole views"):
+            crops(wrong, 2, None, 0).drawn(jax.random.key(0), x)
