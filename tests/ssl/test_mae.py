@@ -10,7 +10,7 @@ import pytest
 from lrn import nets
 from lrn.check import InputError
 from lrn.ssl.mae import MAEConfig, mae, mae_loss, patch_errors, standardize
-from lrn.types import MaskedNet
+from lrn.types import MaskedNet, Net
 
 # The authors' formula (`forward_loss` of models_mae.py) by torch 2.13.0 on `tensors()`: the value, the sum of
 # absolute gradients by the prediction, and the gradients at [0, :, 0], with and without normalization.
@@ -81,7 +81,7 @@ def test_standardized_patches():
     np.testing.assert_allclose(standardize(jnp.asarray(x)), wanted, rtol=1e-5, atol=1e-6)
 
 
-def planted(hidden: int, answer) -> tuple[MaskedNet, nets.Net, MAEConfig]:
+def planted(hidden: int, answer) -> tuple[MaskedNet, Net, MAEConfig]:
     """Networks without parameters, to see what the method gives to which.
 
     An example has 6 places; the patch of place i is (i, i). A token is the number of its place. The decoder's
