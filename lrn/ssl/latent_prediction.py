@@ -204,7 +204,7 @@ def example() -> Example:
     return Example(
         factory=lambda config: latent_prediction(encoder, predictor, lambda key, x: x, config),
         config=LatentPredictionConfig(
-            (2, 2), 8, 2, OptimizerConfig(learning_rate=0.003), decay=0.9, decay_steps=100.0
+            (2, 2), 8, 2, OptimizerConfig(learning_rate=0.003, eps=1e-4), decay=0.9, decay_steps=100.0
         ),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),

@@ -160,7 +160,7 @@ def example() -> Example:
     decoder = nets.mask_decoder(4, 16, 16, 1, 2, hidden=32)
     return Example(
         factory=lambda config: mae(encoder, decoder, lambda key, x: x, config),
-        config=MAEConfig(12, OptimizerConfig(learning_rate=0.003)),
+        config=MAEConfig(12, OptimizerConfig(learning_rate=0.003, eps=1e-4)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
     )

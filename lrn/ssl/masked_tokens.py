@@ -150,7 +150,7 @@ def example() -> Example:
     encoder = nets.token_transformer(6, 16, 1, 2, hidden=32)
     return Example(
         factory=lambda config: masked_tokens(encoder, nets.mlp(6, ()), config),
-        config=MaskedTokensConfig(6, 3, OptimizerConfig(learning_rate=0.003)),
+        config=MaskedTokensConfig(6, 3, OptimizerConfig(learning_rate=0.003, eps=1e-4)),
         data={"x": tokens, "label": states[:, 0]},
         sampler=minibatch(32, columns=("x", "label")),
     )

@@ -11,9 +11,11 @@ import pytest
 
 from lrn import nets
 from lrn.check import InputError
+from lrn.data import hmm
 from lrn.ssl.masked_tokens import MaskedTokensConfig, masked_tokens, predict, token_cross_entropy
-from lrn.ssl.masking import as_mask, token_mask
+from lrn.ssl.masking import as_mask, take, token_mask
 from lrn.ssl.pretraining import encode
+from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import MaskedNet
 
 # `torch.nn.functional.cross_entropy` of torch 2.13.0 on `tensors()`.
