@@ -19,7 +19,7 @@ from lrn.supervised.learner import SupervisedState, initial_state, update
 from lrn.supervised.learner import weights as final_weights
 from lrn.supervised.optimizers import Mask
 from lrn.supervised.settings import Settings
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params, PyTree
 
 Parts = Mapping[str, PyTree]  # from the name of a network of the method ("encoder", "head", ...) to its part
 # A scalar; the states of the networks, the memory and scalar metrics after the passes in training mode.
@@ -202,4 +202,5 @@ def example() -> Example:
         config=TrainingConfig(OptimizerConfig(learning_rate=0.01), AverageConfig("ema", 0.9)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=2.8),
     )

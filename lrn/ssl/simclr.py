@@ -14,7 +14,7 @@ from lrn.ssl.similarity import products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Learner, Metrics, Net
+from lrn.types import Array, Example, Goal, Learner, Metrics, Net
 
 
 @config
@@ -105,4 +105,5 @@ def example() -> Example:
         config=SimCLRConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=2.5),
     )
