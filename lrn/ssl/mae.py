@@ -13,7 +13,7 @@ from lrn.ssl.similarity import wide
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, MaskedNet, Net, NetState, Params, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, MaskedNet, Net, NetState, Params, PyTree
 
 
 @config
@@ -163,4 +163,5 @@ def example() -> Example:
         config=MAEConfig(12, OptimizerConfig(learning_rate=0.003, eps=1e-4)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=0.48),
     )
