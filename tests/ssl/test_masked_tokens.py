@@ -15,6 +15,7 @@ from lrn.data import hmm
 from lrn.ssl.masked_tokens import MaskedTokensConfig, masked_tokens, predict, token_cross_entropy
 from lrn.ssl.masking import as_mask, take, token_mask
 from lrn.ssl.pretraining import encode
+from lrn.ssl.views import inputs
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import MaskedNet
 
@@ -96,6 +97,14 @@ def test_predictions_are_those_of_training():
     assert logits.shape == (4, 2, 5)
     np.testing.assert_array_equal(logits, again)
     assert features.shape == (4, 8)
+
+
+def test_only_methods_of_tokens_take_integers():
+    tokens = {"x": jnp.zeros((4, 7), jnp.int32)}
+    assert inputs(tokens, tokens=True).dtype == jnp.int32
+    for batch, options in ((tokens, {}), ({"x": jnp.zeros((4, 7), bool)}, {"tokens": True})):
+        with pytest.raises(InputError, match="inputs must be floats"):
+            inputs(batch, **options)
 
 
 def test_wrong_input_is_refused():
