@@ -21,7 +21,7 @@ from lrn.ssl.views import View, draw, inputs_or_tokens
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.supervised.schedules import progress
-from lrn.types import Array, Example, Key, Learner, MaskedNet, Net, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, MaskedNet, Net, PyTree
 
 LOSSES = ("smooth_l1", "squared")
 
@@ -204,8 +204,9 @@ def example() -> Example:
     return Example(
         factory=lambda config: latent_prediction(encoder, predictor, lambda key, x: x, config),
         config=LatentPredictionConfig(
-            (2, 2), 8, 2, OptimizerConfig(learning_rate=0.003), decay=0.9, decay_steps=100.0
+            (2, 2), 8, 2, OptimizerConfig(learning_rate=0.003, eps=1e-4), decay=0.99, decay_steps=300.0
         ),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=0.12),
     )

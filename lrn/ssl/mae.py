@@ -13,7 +13,7 @@ from lrn.ssl.similarity import wide
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, MaskedNet, Net, NetState, Params, PyTree
+from lrn.types import Array, Example, Goal, Key, Learner, MaskedNet, Net, NetState, Params, PyTree
 
 
 @config
@@ -160,7 +160,8 @@ def example() -> Example:
     decoder = nets.mask_decoder(4, 16, 16, 1, 2, hidden=32)
     return Example(
         factory=lambda config: mae(encoder, decoder, lambda key, x: x, config),
-        config=MAEConfig(12, OptimizerConfig(learning_rate=0.003)),
+        config=MAEConfig(12, OptimizerConfig(learning_rate=0.003, eps=1e-4)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=0.48),
     )

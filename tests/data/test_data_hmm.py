@@ -146,6 +146,15 @@ def test_a_joined_family_tells_its_models():
         np.testing.assert_allclose(by_model[i], np.tile(np.array(p) / sum(p), (TIME, 1)), atol=1e-6)
 
 
+def test_many_models_at_once_equal_a_loop():
+    models = jax.tree.map(lambda *x: jnp.stack(x), model(0), model(5))
+    tokens = jnp.asarray(np.random.default_rng(6).integers(0, SYMBOLS, (2, 4, TIME)))
+    hidden = jnp.asarray(np.random.default_rng(7).random((2, 4, TIME)) < 0.5)
+    together = jax.jit(jax.vmap(hmm.predict))(models, tokens, hidden)
+    for i, seed in enumerate((0, 5)):
+        np.testing.assert_allclose(BOTH(model(seed), tokens[i], hidden[i])[1], together[i], atol=1e-5)
+
+
 def test_drawn_models():
     m = jax.jit(partial(hmm.draw, states=4, symbols=6))(jax.random.key(0), stay=0.9)
     for part in m:

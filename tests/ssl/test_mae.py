@@ -10,7 +10,7 @@ import pytest
 from lrn import nets
 from lrn.check import InputError
 from lrn.ssl.mae import MAEConfig, mae, mae_loss, patch_errors, standardize
-from lrn.types import MaskedNet
+from lrn.types import MaskedNet, Net
 
 # The authors' formula (`forward_loss` of models_mae.py) by torch 2.13.0 on `tensors()`: the value, the sum of
 # absolute gradients by the prediction, and the gradients at [0, :, 0], with and without normalization.
@@ -81,7 +81,7 @@ def test_standardized_patches():
     np.testing.assert_allclose(standardize(jnp.asarray(x)), wanted, rtol=1e-5, atol=1e-6)
 
 
-def planted(hidden: int, answer) -> tuple[MaskedNet, nets.Net, MAEConfig]:
+def planted(hidden: int, answer) -> tuple[MaskedNet, Net, MAEConfig]:
     """Networks without parameters, to see what the method gives to which.
 
     An example has 6 places; the patch of place i is (i, i). A token is the number of its place. The decoder's
@@ -129,6 +129,22 @@ def test_the_encoder_sees_visible_patches_and_the_target_is_of_hidden_ones():
     assert loss_of(4, lambda tokens, kept, hidden: true_place(tokens, kept, hidden) + 2) == 4
     # One visible place: its number and those of the hidden ones sum to 15 in each example.
     assert loss_of(5, lambda tokens, kept, hidden: 15 - tokens - hidden.sum(1, keepdims=True) + hidden) == 0
+
+
+def test_a_step_on_constant_images_is_finite():
+    learner = mae(
+        nets.masked_vit(2, 8, 1, 2, hidden=8),
+        nets.mask_decoder(4, 16, 8, 1, 2, hidden=8),
+        lambda key, x: x,
+        MAEConfig(12),
+    )
+    zeros = {"image": jnp.zeros((2, 8, 8, 1))}
+    state = jax.jit(learner.init)(jax.random.key(0), zeros)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        batch = {"image": zeros["image"].astype(dtype)}
+        after, metrics = jax.jit(learner.step)(jax.random.key(1), state, batch)
+        assert float(metrics["loss"]) >= 0
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.training.params, metrics)))
 
 
 def test_wrong_input_is_refused():

@@ -47,7 +47,7 @@ def test_blocks_lie_in_the_grid_and_the_context_outside_of_them():
     assert np.abs(counts - 1 / 9).max() < 4.5 * math.sqrt(1 / 9 / (2 * N))
     inside = np.asarray(as_mask(jnp.asarray(hidden.reshape(N, -1)), 20))
     assert not np.take_along_axis(inside, np.asarray(kept), axis=1).any()
-    assert (np.diff(np.sort(kept, axis=1), axis=1) > 0).all()
+    assert all(len(set(row)) == 6 for row in np.asarray(kept).tolist())
     sequence = block_mask(jax.random.key(1), 3, (9,), 1, (4,), 5)
     np.testing.assert_array_equal(
         np.sort(np.concatenate([sequence[0], sequence[1][:, 0]], 1)), [range(9)] * 3
