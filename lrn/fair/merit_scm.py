@@ -23,7 +23,9 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.config import config
+from lrn.fair import arguments
 from lrn.fair.mechanisms import additive, binary, normal_noise
 from lrn.fair.scm import SCM, Mechanism, Values, draw_noise, intervene, observe, scm
 from lrn.types import Array, Key
@@ -156,9 +158,18 @@ def merit_posterior(config: MeritConfig, group: Any, school: Any, test: Any) -> 
     """The mean and the standard deviation, [n], of the normal posterior of merit; exact.
 
     The outcome is not used, and the proxy says nothing more.
+
+    Args:
+        config: the dials. group: 0 or 1 [n]. school, test: numbers [n].
+
+    Raises:
+        InputError: an argument is wrong. (Under jit the mean is NaN for a group other than 0 and 1.)
     """
     c = config
-    group, school, test = (jnp.asarray(value) for value in (group, school, test))
+    school = arguments.scores("school", school)
+    test = arguments.floats("test", test, len(school))
+    group = arguments.labels("group", group, len(school))
+    group = nan_where((group != 0) & (group != 1), group)
     noise = jnp.square(c.spread)
     precision = 1 + (jnp.square(c.loading) + 1) / noise
     evidence = c.loading * (school - c.base_gap * group) + (test - c.bias * group)
