@@ -158,7 +158,11 @@ def scores(name: str, value: Any, low: float = -np.inf, high: float = np.inf) ->
     Raises:
         InputError: the shape is wrong, or a value that can be read is not finite or out of range.
     """
-    value = inputs.vector(name, numbers(name, value))
+    value = numbers(name, value)
+    if value.ndim != 1 or value.size == 0:
+        raise check.InputError(
+            f"{name} must have shape [n], n at least 1, got {value.shape}; give one number a row."
+        )
     return floats(name, value, value.shape[0], low, high)
 
 

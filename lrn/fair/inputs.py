@@ -191,14 +191,19 @@ def vector(name: str, value: Any, n: int | None = None) -> Array:
 
 def array(value: Any) -> Any:
     """The value as an array of JAX; strings, objects and uneven lists, which JAX refuses, as NumPy's."""
+    if not hasattr(value, "dtype"):
+        try:
+            read = np.asarray(value)
+        except ValueError:
+            read = np.asarray(value, dtype=object)
+        except TypeError:  # a list with tracers
+            return as_array(value)
+        if read.dtype.kind not in "biufc":
+            return read
     try:
         return as_array(value)
     except (TypeError, ValueError):
-        pass
-    try:
         return np.asarray(value)
-    except ValueError:
-        return np.asarray(value, dtype=object)
 
 
 def check_groups(y: Any, group: Any, groups: int, names: Sequence[str] | None = None) -> None:

@@ -50,7 +50,7 @@ class LawConfig:
 
     def __post_init__(self):
         check.non_negative("prior", self.prior)
-        check.integer("nodes", self.nodes, 2)
+        check.integer("nodes", self.nodes)
         check.between("nodes", self.nodes, 2, 128)
         check.positive("tolerance", self.tolerance)
         check.counts(self, "steps")

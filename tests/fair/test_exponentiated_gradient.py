@@ -3,6 +3,7 @@
 `references/fairlearn.npz` was made by `references/make_fairlearn.py` with fairlearn 0.15.0.
 """
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -36,6 +37,7 @@ CASES = [
     for peer in PEERS
 ]
 MODEL = logistic(LogisticConfig())
+Y4, G4 = jnp.array([0.0, 1, 0, 1]), jnp.array([0, 0, 1, 1])
 
 
 def gaps(decision, y, group, groups, constraint, weights=None):
@@ -310,3 +312,43 @@ def test_bad_input():
 
 def test_a_broken_score_is_no_decision():
     np.testing.assert_array_equal(decide(jnp.array([0.2, 0.5, 0.7, np.nan])), [0, 0, 1, np.nan])
+
+
+def test_where_decisions_save_nothing_a_fit_takes_the_rows_as_they_are():
+    y, weights = jnp.array([0.0, 1, 1]), jnp.array([1.0, 2, 3])
+    run = jax.jit(constraints.relabeled)
+    label, size = run(jnp.zeros(3), y, weights)
+    np.testing.assert_array_equal(label, y)
+    np.testing.assert_array_equal(size, weights)
+    label, size = run(jnp.array([2.0, -1, 0]), y, weights)
+    np.testing.assert_array_equal(label, [1, 0, 0])
+    np.testing.assert_allclose(size, [3, 3, 0])
+    # Labels that are the group: multipliers pay for every error.
+    x, group = np.arange(8, dtype=np.float32)[:, None], np.arange(8) % 2
+    grid = multiplier_grid("demographic_parity", 2, 9)
+    found = jax.jit(lambda y: grid_search(MODEL, x, y, group, 2, "demographic_parity", grid))(group)
+    assert np.isfinite(found.error).all()
+
+
+def test_a_game_without_errors_with_small_weights_and_a_high_rate_gives_numbers():
+    x, group = np.linspace(-2, 2, 24, dtype=np.float32)[:, None], np.arange(24) // 2 % 2
+    y = (x[:, 0] > 0).astype(int)
+    config = ReductionConfig("equalized_odds", bound=0.0, rounds=8)
+
+    def one(weights, eta0):
+        own = dataclasses.replace(config, eta0=eta0)
+        return exponentiated_gradient(MODEL, x, y, group, 2, own, weights)
+
+    ones = np.ones(24, np.float32)
+    found = jax.jit(jax.vmap(one))(np.stack([ones, ones / 24, ones]), np.array([2.0, 2.0, 1e6], np.float32))
+    for value in (found.error, found.violation, found.gap, found.nu, found.q):
+        assert np.isfinite(value).all()
+
+
+def test_violations_are_nan_where_masses_are():
+    run = jax.jit(lambda w: constraints.violations(
+        constraints.parity("demographic_parity", constraints.cell_mass(Y4, G4, w, 2)),
+        constraints.cell_rates(Y4, Y4, G4, w, 2),
+    ))  # fmt: skip
+    assert np.isnan(run(jnp.full(4, jnp.nan))).all()
+    assert np.isfinite(run(jnp.ones(4))).all()
