@@ -72,6 +72,12 @@ def error(given: Parity, rates: Array) -> Array:
     return jnp.sum(given.mass[0] * rates[0]) + jnp.sum(given.mass[1] * (1 - rates[1]))
 
 
+def half_standard_error(error: Array, n: Array) -> Array:
+    """Half the standard error of an error over n rows; rounding may put the error outside of [0, 1]."""
+    error = jnp.clip(error, 0, 1)
+    return 0.5 * jnp.sqrt(error * (1 - error) / jnp.maximum(n - 1, 1))
+
+
 def violations(given: Parity, rates: Array) -> Array:
     """The group's mean utility minus the mean over all groups, and its negative: [2, events, groups].
 

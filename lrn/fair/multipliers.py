@@ -96,3 +96,14 @@ def stationary(log_matrix: Array) -> Array:
     right = jnp.zeros(size, log_matrix.dtype).at[-1].set(1)
     prices = jnp.maximum(jnp.linalg.solve(system, right), 0)
     return prices / jnp.sum(prices)
+
+
+def exponential_prices(theta: Array, here: Array) -> Array:
+    """``e^theta / (1 + sum e^theta)`` of the constraints that are here, and 0 elsewhere; without overflow.
+
+    Args:
+        theta: logarithms, of any shape. here: bools of the same shape.
+    """
+    top = jnp.maximum(jnp.max(jnp.where(here, theta, 0)), 0)
+    power = jnp.where(here, jnp.exp(theta - top), 0)
+    return power / (jnp.exp(-top) + jnp.sum(power))

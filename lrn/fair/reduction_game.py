@@ -17,6 +17,7 @@ from lrn.config import config
 from lrn.fair import constraints
 from lrn.fair.constraints import Parity
 from lrn.fair.mixture_game import best_mixture
+from lrn.fair.multipliers import exponential_prices
 from lrn.types import Array
 
 _MULTIPLES = (1.0, 2.0, 5.0, 10.0)
@@ -129,9 +130,7 @@ def play_round(
     """
     limit = 1 / config.eps
     here = constraints.present(given)
-    top = jnp.maximum(jnp.max(jnp.where(here, game.theta, 0)), 0)  # so that no exponential overflows
-    power = jnp.where(here, jnp.exp(game.theta - top), 0)
-    multipliers = limit * power / (jnp.exp(-top) + jnp.sum(power))
+    multipliers = limit * exponential_prices(game.theta, here)
     game = game._replace(summed=game.summed + multipliers)
     average = game.summed / (game.round + 1)
 
@@ -248,6 +247,5 @@ def _judge(
 
 
 def _nu(game: Game, config: ReductionConfig, n: Array) -> Array:
-    first = jnp.clip(game.error[0], 0, 1)  # rounding may put the error of a model that errs nowhere below 0
-    half_error = 0.5 * jnp.sqrt(first * (1 - first) / jnp.maximum(n - 1, 1))
+    half_error = constraints.half_standard_error(game.error[0], n)
     return jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)

@@ -3,7 +3,6 @@
 `references/fairlearn.npz` was made by `references/make_fairlearn.py` with fairlearn 0.15.0.
 """
 
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -330,19 +329,17 @@ def test_where_decisions_save_nothing_a_fit_takes_the_rows_as_they_are():
     assert np.isfinite(found.error).all()
 
 
-def test_a_game_without_errors_with_small_weights_and_a_high_rate_gives_numbers():
-    x, group = np.linspace(-2, 2, 24, dtype=np.float32)[:, None], np.arange(24) // 2 % 2
-    y = (x[:, 0] > 0).astype(int)
-    config = ReductionConfig("equalized_odds", bound=0.0, rounds=8)
-
-    def one(weights, eta0):
-        own = dataclasses.replace(config, eta0=eta0)
-        return exponentiated_gradient(MODEL, x, y, group, 2, own, weights)
-
-    ones = np.ones(24, np.float32)
-    found = jax.jit(jax.vmap(one))(np.stack([ones, ones / 24, ones]), np.array([2.0, 2.0, 1e6], np.float32))
-    for value in (found.error, found.violation, found.gap, found.nu, found.q):
-        assert np.isfinite(value).all()
+def test_a_model_that_errs_nowhere_small_weights_and_large_multipliers_give_numbers():
+    half = jax.jit(reduction_game.half_standard_error)
+    assert half(np.float32(-1e-7), np.float32(40)) == 0
+    assert half(np.float32(0.5), np.float32(1)) == 0.25
+    assert half(np.float32(0.2), np.float32(101)) == pytest.approx(0.02)
+    here = np.array([True, True, False])
+    run = jax.jit(reduction_game.prices)
+    np.testing.assert_allclose(run(np.array([200.0, 200, 300], np.float32), here), [0.5, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        run(np.array([0.0, np.log(2), 9], np.float32), here), [0.25, 0.5, 0], atol=1e-6
+    )
 
 
 def test_violations_are_nan_where_masses_are():

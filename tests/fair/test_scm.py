@@ -248,8 +248,8 @@ def test_bad_arguments(rows):
         trace(causal.abduct, MODEL, few | {"m": np.ones(3)}, jax.random.key(0))
     with pytest.raises(InputError, match="reads 'z', which is not among its parents"):
         trace(causal.sample, scm(additive("x", (), lambda v: v["z"])), jax.random.key(0), 2)
+    long = Mechanism("x", (), lambda v, e: jnp.ones(3), lambda key, n: jnp.ones(n))
     with pytest.raises(InputError, match="gave shape"):
-        long = Mechanism("x", (), lambda v, e: jnp.ones(3), lambda key, n: jnp.ones(n))
         trace(causal.sample, scm(long), jax.random.key(0), 1)
     closed = scm(Mechanism("x", (), lambda v, e: e, lambda key, n: jnp.ones(n)))
     with pytest.raises(InputError, match="neither an inverse nor a draw"):
