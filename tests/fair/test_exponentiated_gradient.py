@@ -26,6 +26,7 @@ from lrn.fair.grid_search import grid_search, multiplier_grid
 from lrn.fair.logistic import LogisticConfig, logistic
 from lrn.fair.mixture_game import best_mixture
 from lrn.fair.model import decide, from_sklearn
+from lrn.fair.multipliers import exponential_prices
 from tests.fair.references.peer_data import SETS, data, named
 
 PEERS = ("demographic_parity", "equalized_odds", "true_positive_rate_parity", "error_rate_parity")
@@ -330,12 +331,12 @@ def test_where_decisions_save_nothing_a_fit_takes_the_rows_as_they_are():
 
 
 def test_a_model_that_errs_nowhere_small_weights_and_large_multipliers_give_numbers():
-    half = jax.jit(reduction_game.half_standard_error)
+    half = jax.jit(constraints.half_standard_error)
     assert half(np.float32(-1e-7), np.float32(40)) == 0
     assert half(np.float32(0.5), np.float32(1)) == 0.25
     assert half(np.float32(0.2), np.float32(101)) == pytest.approx(0.02)
     here = np.array([True, True, False])
-    run = jax.jit(reduction_game.prices)
+    run = jax.jit(exponential_prices)
     np.testing.assert_allclose(run(np.array([200.0, 200, 300], np.float32), here), [0.5, 0.5, 0], atol=1e-6)
     np.testing.assert_allclose(
         run(np.array([0.0, np.log(2), 9], np.float32), here), [0.25, 0.5, 0], atol=1e-6
