@@ -99,7 +99,7 @@ def fit_logistic(
     n, dim = x.shape
     y = arguments.floats("y", y, n, 0, 1).astype(x.dtype)
     weights = arguments.weights(weights, n).astype(x.dtype)
-    valid = jnp.all((weights >= 0) & (y >= 0) & (y <= 1)) & jnp.any(weights > 0)
+    valid = arguments.proper(weights) & jnp.any(weights > 0) & jnp.all((y >= 0) & (y <= 1))
     x1 = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], axis=1)
     ridge = jnp.ones(dim + 1, x.dtype).at[-1].set(0) * config.penalty
 

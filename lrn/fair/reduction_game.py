@@ -17,6 +17,7 @@ from lrn.config import config
 from lrn.fair import constraints
 from lrn.fair.constraints import Parity
 from lrn.fair.mixture_game import best_mixture
+from lrn.fair.multipliers import exponential_prices
 from lrn.types import Array
 
 _MULTIPLES = (1.0, 2.0, 5.0, 10.0)
@@ -33,7 +34,8 @@ class ReductionConfig:
     bound: the largest violation of each constraint, in [0, 1].
     eps: the multipliers sum to at most ``1 / eps``; above 0. A large eps lets violations exceed the bound.
     eta0: the rate of the multipliers is ``eta0 * eps`` at first.
-    nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error.
+    nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error. Rows
+        whose weights sum to less than 2 count as two rows there.
     rounds: the largest number of rounds, each with nine fits.
     every_response: whether all responses of a round stay in the game. False is fairlearn's rule: those after
         the first that shows a gap above nu are dropped. True finds better mixtures where the model is not the
@@ -128,8 +130,7 @@ def play_round(
     """
     limit = 1 / config.eps
     here = constraints.present(given)
-    power = jnp.where(here, jnp.exp(game.theta), 0)
-    multipliers = limit * power / (1 + jnp.sum(power))
+    multipliers = limit * exponential_prices(game.theta, here)
     game = game._replace(summed=game.summed + multipliers)
     average = game.summed / (game.round + 1)
 
@@ -246,6 +247,5 @@ def _judge(
 
 
 def _nu(game: Game, config: ReductionConfig, n: Array) -> Array:
-    first = game.error[0]
-    half_error = 0.5 * jnp.sqrt(first * (1 - first) / (n - 1))
+    half_error = constraints.half_standard_error(game.error[0], n)
     return jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)
