@@ -4,5 +4,6 @@ A method is a factory named after it (`lrn.ssl.simclr.simclr`, `lrn.ssl.vicreg.v
 encoder, its heads, a view (`lrn.ssl.views`) and a config, and returns a `Learner`. The objectives
 (`nt_xent`, `info_nce`, ...) are plain functions beside the factories. `lrn.ssl.pretraining` is what the
 methods share; `lrn.ssl.pretraining.encode` gives the features of a trained encoder, for the probes of
-`lrn.supervised.probes`. Cores see no labels: a method reads the inputs of a batch and nothing else.
+`lrn.supervised.probes`; `retrieval`, `fine_tuning` and `online_probe` are further evaluations. `recipes` has
+ready views. Cores see no labels: a method reads the inputs of a batch and nothing else.
 """

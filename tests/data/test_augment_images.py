@@ -222,7 +222,6 @@ KEY = jax.random.key(0)
         (lambda: augment.random_resized_crop(scale=(0.9, 0.5)), "must ascend"),
         (lambda: augment.random_resized_crop(scale=0.5), "must be a pair"),  # pyright: ignore[reportArgumentType]
         (lambda: augment.random_resized_crop(0), "height and width must be at least 1"),
-        (lambda: augment.random_resized_crop((3, 3, 3)), "two numbers"),  # pyright: ignore[reportArgumentType]
         (lambda: augment.random_resized_crop(flip=1.5), "probability p must lie between 0 and 1"),
         (lambda: augment.resized_crop(X, jnp.array([[0.0, 0, 7, 5]] * 2)), "inside of the image of 6x5"),
         (lambda: augment.resized_crop(X, jnp.zeros((1, 4))), r"boxes must be \[2, 4\]"),
@@ -234,7 +233,6 @@ KEY = jax.random.key(0)
         (lambda: augment.color_jitter(-0.1), "brightness must be"),
         (lambda: augment.color_jitter(hue=0.6), "hue must lie between 0 and 0.5"),
         (lambda: augment.color_jitter(0.1)(KEY, X[..., :2]), "one or three channels, got 2"),
-        (lambda: augment.random_grayscale(-0.1), "probability p"),
         (lambda: augment.solarize(2.0), "threshold must lie"),
         (lambda: augment.horizontal_flip()(KEY, X[0]), r"must be floats \[batch, height, width, channels\]"),
         (lambda: augment.horizontal_flip()(KEY, X.astype(jnp.uint8)), "scale pixels"),
@@ -242,11 +240,8 @@ KEY = jax.random.key(0)
             lambda: augment.jittered(X, jnp.ones((2, 3)), jnp.zeros((2, 4), int)),
             r"parameters must be \[2, 4\]",
         ),
-        (lambda: augment.solarized(X, jnp.ones(3)), "one for each of the 2 examples"),
         (lambda: augment.compose(), "at least one augmentation"),
-        (lambda: augment.sometimes(2.0, augment.horizontal_flip()), "probability p"),
         (lambda: augment.sometimes(0.5, augment.random_crop(3))(KEY, X), "must keep the shape"),
-        (lambda: augment.multi_crop(augment.random_crop(3), augment.random_crop(2), -1), "count must be"),
     ],
 )
 def test_bad_input_is_one_sentence(call, said):
