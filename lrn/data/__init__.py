@@ -8,7 +8,8 @@
 
 `load` looks in ``$LRN_DATA_DIR/<name>/<split>.parquet``, then in the cache (``~/.cache/lrn/data``), then
 downloads from the set's public home. This package imports numpy and no jax; only the samplers
-(`lrn.data.sampler`) and the sprite renderer (`lrn.data.sprites`) import jax.
+(`lrn.data.sampler`), the sprite renderer (`lrn.data.sprites`) and its captions (`lrn.data.captions`) import
+jax.
 """
 
 from lrn.data.dataset import Dataset, as_float, split
