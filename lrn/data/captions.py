@@ -91,7 +91,7 @@ def pairs(
         )
     # A tenth of the captions have been drawn at most, so a quarter more and a few suffice.
     factors = sample(key, (rows + rows // 4 + 20,), continuous=True)
-    _, first = np.unique(np.asarray(caption(factors)), axis=0, return_index=True)
+    _, first = np.unique(np.asarray(jax.jit(caption)(factors)), axis=0, return_index=True)
     chosen = np.sort(first)[:rows]
     kept = jax.tree.map(lambda x: x[chosen], factors)
     drawn = jax.jit(
@@ -99,7 +99,7 @@ def pairs(
     )
     return {
         "image": np.asarray(drawn(kept)),
-        "text": np.asarray(captions(kept)),
+        "text": np.asarray(jax.jit(captions)(kept)),
         "label": np.asarray(kept.shape, np.int32),
     }
 

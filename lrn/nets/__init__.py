@@ -17,6 +17,7 @@ from lrn.nets.projector import Projector, projector
 from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
 from lrn.nets.size import of_size, parameter_count
+from lrn.nets.text import NgramBag, ngram_bag
 from lrn.nets.vit import ViT, vit
 from lrn.nets.wide_resnet import WideResNet, wide_resnet
 
@@ -29,6 +30,7 @@ __all__ = [
     "Conv",
     "Conv4",
     "Mixer",
+    "NgramBag",
     "Projector",
     "ResNet",
     "ViT",
@@ -45,6 +47,7 @@ __all__ = [
     "max_pool",
     "mixer",
     "mlp",
+    "ngram_bag",
     "of_size",
     "parameter_count",
     "projector",

@@ -2,9 +2,8 @@
 
 The prototypes are centroids of spherical k-means over a bank of embeddings, so nothing trains them. The
 authors keep the embeddings of the whole data set, cluster them before each epoch, and predict each example's
-cluster of the last epoch. Here the bank holds the last ``bank`` embeddings, every ``every``-th step moves the
-centroids by ``iterations`` rounds of k-means over the bank, and each view predicts the clusters of the other
-whole views.
+cluster of the last epoch. Here the bank holds the last ``bank`` embeddings, each step moves the centroids by
+``iterations`` rounds of k-means over the bank, and each view predicts the clusters of the other whole views.
 Batches therefore need no row indices, and the cost of a step does not depend on the size of the data.
 """
 
@@ -41,8 +40,7 @@ class DeepClusterConfig:
     local_views: the number of local views; 0 without a ``local_view``.
     temperature: divides the scores, above 0.
     bank: the number of embeddings in the bank, not fewer than a batch or the prototypes.
-    iterations: the rounds of k-means, 1 or more. every: the centroids move at steps 1, 1 + ``every``, ... .
-        (k-means costs its time at each step, because lanes of a sweep may differ in what they skip.)
+    iterations: the rounds of k-means of a step, 1 or more.
     reseed: whether an empty cluster gets a random embedding of the bank as its centroid. Without this,
         clusters that lose all members stay empty, and in the end one cluster holds everything.
 
@@ -58,13 +56,12 @@ class DeepClusterConfig:
     temperature: float = 0.1
     bank: int = 4096
     iterations: int = 1
-    every: int = 1
     reseed: bool = True
 
     def __post_init__(self):
         check_prototypes(self.prototypes)
         check.positive("temperature", self.temperature)
-        check.counts(self, "bank", "iterations", "every")
+        check.counts(self, "bank", "iterations")
         check.boolean("reseed", self.reseed)
         if self.bank < self.prototypes:
             raise check.InputError(
@@ -142,12 +139,16 @@ def deep_cluster(
         z, net_state = embed(nets, params, net_state, drawing.drawn(view_key, x), net_key, rows)
         still = jax.lax.stop_gradient(z)
         bank = jnp.concatenate([still[0], memory["bank"]])[: config.bank]
-        step, old = memory["step"] + 1, memory["prototypes"]
+        step = memory["step"] + 1
         filled = jnp.minimum(step, -(-config.bank // rows)) * rows  # counted in batches, an int32 lasts
-        moved = spherical_kmeans(
-            cluster_key, bank, old, config.iterations, jnp.minimum(filled, config.bank), config.reseed
+        prototypes = spherical_kmeans(
+            cluster_key,
+            bank,
+            memory["prototypes"],
+            config.iterations,
+            jnp.minimum(filled, config.bank),
+            config.reseed,
         )
-        prototypes = jnp.where((step - 1) % config.every == 0, moved, old)
         scores = products(z.reshape(-1, z.shape[-1]), prototypes).reshape(*z.shape[:2], -1)
         codes = jax.nn.one_hot(jnp.argmax(scores[: config.views], axis=-1), config.prototypes)
         value = swapped_cross_entropy(codes, scores / config.temperature)
@@ -173,11 +174,11 @@ def example() -> Example:
     def noisy(key: Array, x: Array) -> Array:
         return x + 0.3 * jax.random.normal(key, x.shape)
 
-    encoder, head = nets.mlp(16, (32,)), nets.projector(8, (16,))
+    encoder, head = nets.mlp(None, (32,)), nets.projector(8, (16,))
     return Example(
         factory=lambda config: deep_cluster(encoder, head, noisy, config),
         config=DeepClusterConfig(
-            OptimizerConfig(learning_rate=0.003), prototypes=16, bank=64, iterations=2, every=2
+            OptimizerConfig(learning_rate=0.003, eps=1e-4), prototypes=16, bank=64, iterations=2
         ),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),

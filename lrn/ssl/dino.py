@@ -197,7 +197,7 @@ def example() -> Example:
     def noisier(key: Array, x: Array) -> Array:
         return x + 0.6 * jax.random.normal(key, x.shape)
 
-    encoder, head = nets.mlp(16, (32,)), nets.projector(8, (16,))
+    encoder, head = nets.mlp(None, (32,)), nets.projector(8, (16,))
     settings = DINOConfig(
         OptimizerConfig(learning_rate=0.003),
         prototypes=16,

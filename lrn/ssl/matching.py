@@ -24,10 +24,9 @@ class Match(NamedTuple):
     """A soft matching of rows of one set with rows of the other.
 
     plan: [n, m], sums to 1; row i tells how the mass of row i is shared. Its sums of rows are 1 / n.
-    loss: the value that the plan reaches, without the entropy, a scalar; the smallest of several starts is the
-        one to keep.
-    error: by how much the sums of columns differ from 1 / m, summed; 0 is exact. More inner iterations make it
-        smaller.
+    loss: the value that the plan reaches, without the entropy, a scalar; of several starts keep the smallest.
+    error: by how much the sums of columns differ from 1 / m, summed; 0 is exact. More inner iterations make
+        it smaller.
     """
 
     plan: Array
@@ -113,8 +112,8 @@ def procrustes_wasserstein(
         iterations: the number of improvements. inner: the number of rounds of Sinkhorn's algorithm for each.
 
     Returns:
-        The orthogonal matrix [dim, dim], to which ``unit(a) @ rotation`` lies near ``unit(b)``, and the match,
-        whose loss is the mean squared distance under the plan.
+        The orthogonal matrix [dim, dim] that lays ``unit(a) @ rotation`` on ``unit(b)``, and the match, whose
+        loss is the mean squared distance under the plan.
 
     Raises:
         InputError: a shape or an argument is wrong.

@@ -81,8 +81,6 @@ def test_the_bank_keeps_the_newest_and_clusters_stay_in_use():
     banks = np.asarray(memory["bank"])
     assert not banks[0, 32:].any()
     assert (banks[2, 32:] == banks[1, :32]).all()
-    moves = np.abs(np.diff(memory["prototypes"], axis=0)).max(axis=(1, 2)) > 0
-    assert moves.tolist() == [step % 2 == 1 for step in range(59)]  # every=2: steps 1, 3, ... move them
     np.testing.assert_allclose(np.linalg.norm(memory["prototypes"][-1], axis=1), 1, rtol=1e-5)
     without, _ = trained(False)
     assert float(jnp.mean(usage[-5:])) > float(jnp.mean(without[-5:])) + 0.3
