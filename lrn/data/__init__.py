@@ -8,13 +8,9 @@
 
 `load` looks in ``$LRN_DATA_DIR/<name>/<split>.parquet``, then in the cache (``~/.cache/lrn/data``), then
 downloads from the set's public home. This package imports numpy and no jax; only the samplers
-<<<<<<< HEAD
-(`lrn.data.sampler`) and the generators (`lrn.data.sprites`, `lrn.data.mnist1d`, `lrn.data.gaussians`,
-`lrn.data.content_style`) import jax.
-=======
-(`lrn.data.sampler`), the sprite renderer (`lrn.data.sprites`) and its captions (`lrn.data.captions`) import
-jax.
->>>>>>> ssl-cl
+(`lrn.data.sampler`), the augmentations (`lrn.data.augment`) and the generators (`lrn.data.sprites`,
+`lrn.data.captions`, `lrn.data.mnist1d`, `lrn.data.gaussians`, `lrn.data.content_style`, `lrn.data.hmm`)
+import jax.
 """
 
 from lrn.data.dataset import Dataset, as_float, split
