@@ -111,8 +111,8 @@ def latent_prediction(
     Batches are ``{"image" or "x": [batch, ...]}``, integers for an encoder of tokens; labels are ignored. The
     networks of the state are "encoder" and "predictor"; `lrn.ssl.pretraining.encode` takes ``encoder.net``.
     The memory has the weights of the target, an exponential average of the encoder's. The metric
-    ``target_std`` is the standard deviation over the batch and its places of the target's tokens before
-    normalization, the mean over dimensions; it falls to 0 in a collapse.
+    ``target_std`` is the standard deviation over the batch of the target's tokens before normalization, the
+    mean over places and dimensions; it falls to 0 where tokens tell the place alone, or nothing.
 
     Args:
         encoder: maps visible places to tokens, such as `lrn.nets.masked_vit`.
@@ -190,8 +190,8 @@ def latent_prediction(
 
 
 def spread(tokens: Array) -> Array:
-    """The mean over dimensions of the standard deviation of tokens [batch, places, dim], a scalar."""
-    return jnp.mean(jnp.std(wide(tokens), axis=(0, 1)))
+    """The standard deviation of tokens [batch, places, dim] over the batch, averaged to a scalar."""
+    return jnp.mean(jnp.std(wide(tokens), axis=0))
 
 
 def example() -> Example:

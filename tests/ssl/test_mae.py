@@ -147,6 +147,16 @@ def test_a_step_on_constant_images_is_finite():
         assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.training.params, metrics)))
 
 
+def test_real_valued_sequences_serve_too():
+    encoder, decoder = nets.sequence_transformer(4, 8, 1, 2), nets.mask_decoder(8, 10, 8, 1, 2)
+    learner = mae(encoder, decoder, lambda key, x: x[:, :40], MAEConfig(6))  # a crop as the view
+    batch = {"x": jnp.ones((2, 44, 2))}
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    after, metrics = jax.eval_shape(learner.step, jax.random.key(0), state, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert metrics["loss"].shape == ()
+
+
 def test_wrong_input_is_refused():
     def begin(hidden: int, values: int = 4):
         encoder, decoder = nets.masked_vit(2, 8, 1, 2), nets.mask_decoder(values, 16, 8, 1, 2)
