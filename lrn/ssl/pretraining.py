@@ -221,7 +221,7 @@ def example() -> Example:
     )
     return Example(
         factory=lambda config: pretrain_on(objective, config),
-        config=TrainingConfig(OptimizerConfig(learning_rate=0.01), AverageConfig("ema", 0.9)),
+        config=TrainingConfig(OptimizerConfig(learning_rate=0.01, eps=1e-4), AverageConfig("ema", 0.9)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
         solves=Goal("loss", below=2.8),

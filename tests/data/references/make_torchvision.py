@@ -11,15 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 
 stubs = torch.library.Library("torchvision", "DEF")
-meta = (Path(find_spec("torchvision").submodule_search_locations[0]) / "_meta_registrations.py").read_text()
+places = getattr(find_spec("torchvision"), "submodule_search_locations")  # noqa: B009
+meta = (Path(places[0]) / "_meta_registrations.py").read_text()
 for name in set(re.findall(r"torchvision::(\w+)", meta)) | set(re.findall(r'register_meta\("(\w+)"\)', meta)):
     stubs.define(name + "(Tensor x) -> Tensor")
 
-from torchvision.transforms import RandomResizedCrop  # noqa: E402
-from torchvision.transforms import functional as F  # noqa: E402
+from torchvision.transforms import RandomResizedCrop  # noqa: E402 # pyright: ignore[reportMissingImports]
+from torchvision.transforms import functional as F  # noqa: E402 # pyright: ignore[reportMissingImports]
 
 rng = np.random.default_rng(0)
 images = rng.uniform(size=(24, 6, 5, 3)).astype(np.float32)
