@@ -20,6 +20,7 @@ from lrn.ssl.crops import (
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
 from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.swav import held
+from lrn.ssl.target import towards
 from lrn.ssl.views import View
 from lrn.supervised import schedules
 from lrn.supervised.averages import AverageConfig
@@ -167,23 +168,18 @@ def dino(
         codes = teacher_codes(target, memory["center"], temperature)
         memory = {**memory, "step": memory["step"] + 1, "teacher": (teacher, teacher_state)}
         if config.centering:
-            share = 1 - config.center_momentum
-            memory["center"] = _towards(memory["center"], jnp.mean(target, axis=(0, 1)), share)
+            mean = jnp.mean(target, axis=(0, 1))
+            memory["center"] = towards(memory["center"], mean, config.center_momentum)
         return value, (net_state, memory, code_metrics(codes))
 
     def after(params: Parts, net_state: Parts, memory: PyTree, step: Array) -> tuple[Parts, PyTree]:
         last = held(step, config.freeze, memory["last"], params["last"])
         params = {**params, "last": last}
         teacher, teacher_state = memory["teacher"]
-        share = 1 - momentum(step - 1)
-        teacher = jax.tree.map(lambda old, new: _towards(old, new, share), teacher, params)
+        teacher = towards(teacher, params, momentum(step - 1))
         return params, {**memory, "teacher": (teacher, teacher_state), "last": last}
 
     return pretrain_on(Objective(init, loss, after), config)
-
-
-def _towards(old: Array, new: Array, share: ArrayLike) -> Array:
-    return old + (share * (new - old)).astype(old.dtype)
 
 
 def example() -> Example:

@@ -17,6 +17,7 @@ from lrn.config import config
 from lrn.ssl.masking import block_mask, places_of, take
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
 from lrn.ssl.similarity import wide
+from lrn.ssl.target import towards
 from lrn.ssl.views import View, draw, inputs_or_tokens
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -79,15 +80,6 @@ def decay_at(config: LatentPredictionConfig, step: ArrayLike) -> Array:
     """The decay of the target's update after step ``step``, counted from 1, float32."""
     share = progress(jnp.asarray(step, jnp.float32) - 1, config.decay_steps)
     return jnp.asarray((1.0 - share) * config.decay + share * config.last_decay)
-
-
-def towards(target: PyTree, params: PyTree, decay: Array | float) -> PyTree:
-    """``decay * target + (1 - decay) * params``, leaf by leaf, in the dtypes of ``target``."""
-
-    def moved(old: Array, new: Array) -> Array:
-        return (decay * wide(old) + (1 - decay) * wide(new)).astype(old.dtype)
-
-    return jax.tree.map(moved, target, params)
 
 
 def layer_norm(x: Array) -> Array:

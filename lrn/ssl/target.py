@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.ssl.pretraining import Parts
+from lrn.ssl.similarity import wide
 from lrn.types import Array, PyTree
 
 
@@ -27,12 +28,16 @@ def copy(params: Parts, states: Parts, names: tuple[str, ...]) -> Target:
 
 def follow(target: Target, params: Parts, momentum: ArrayLike) -> Target:
     """Move the target: ``momentum * target + (1 - momentum) * params``; its states stay."""
+    return target._replace(params=towards(target.params, {n: params[n] for n in target.params}, momentum))
+
+
+def towards(target: PyTree, params: PyTree, momentum: ArrayLike) -> PyTree:
+    """``momentum * target + (1 - momentum) * params``, leaf by leaf, in the dtypes of ``target``."""
 
     def moved(old: Array, new: Array) -> Array:
-        return jnp.asarray(momentum * old + (1.0 - momentum) * new, old.dtype)
+        return jnp.asarray(momentum * wide(old) + (1.0 - momentum) * wide(new), old.dtype)
 
-    followed: PyTree = {n: params[n] for n in target.params}
-    return target._replace(params=jax.tree.map(moved, target.params, followed))
+    return jax.tree.map(moved, target, params)
 
 
 def rising(start: ArrayLike, step: ArrayLike, steps: int) -> Array:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lrn import check
+from lrn.ssl.alignment_uniformity import uniformity as of_rows
 from lrn.ssl.health import _input
-from lrn.ssl.similarity import products, unit
+from lrn.ssl.similarity import unit
 from lrn.types import Array
 
 _TINY = 1e-24  # below it a variance counts as zero, and its square root has a finite gradient
@@ -55,13 +54,7 @@ def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
     Raises:
         InputError: the embeddings have a wrong form, or t is not positive.
     """
-    check.positive("t", t)
-    z = unit(_input.rows(z))
-    n = z.shape[0]
-    lengths = jnp.sum(jnp.square(z), axis=1)
-    squares = jnp.maximum(lengths[:, None] + lengths[None] - 2 * products(z, z), 0)
-    exponents = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, -(t * squares))
-    return jax.nn.logsumexp(exponents) - math.log(n * (n - 1))
+    return of_rows(_input.rows(z), t)
 
 
 def _mean_std(z: Array) -> Array:
