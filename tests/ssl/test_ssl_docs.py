@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ssl.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "ssl.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
@@ -19,6 +20,10 @@ def names() -> dict[str, Any]:
     for block in BLOCKS:
         exec(compile(block, "docs/ssl.md", "exec", dont_inherit=True), there)
     return there
+
+
+def test_the_readme_prints_the_first_two_blocks():
+    assert f"```python\n{BLOCKS[0]}{BLOCKS[1]}```" in (ROOT / "README.md").read_text()
 
 
 def test_each_block_is_short():
@@ -45,6 +50,6 @@ def test_the_bound_is_near_its_expectation(names):
 
 
 def test_every_method_is_named():
-    for path in sorted((Path(__file__).parents[2] / "lrn" / "ssl").glob("*.py")):
+    for path in sorted((ROOT / "lrn" / "ssl").glob("*.py")):
         if "-> Learner:" in path.read_text() and path.stem != "pretraining":
             assert f"`{path.stem}`" in PAGE, path.stem
