@@ -22,8 +22,8 @@ from lrn.supervised import learner as supervised_learner
 from lrn.types import Example
 
 LABELS = ("label", "y")
-# Modules of learners that are there to use labels, such as fine-tuning; their names in full.
-EVALUATIONS: set[str] = set()
+# Learners that are there to use labels, and one whose "y" is the other half of a pair.
+EVALUATIONS = {"lrn.ssl.fine_tuning", "lrn.ssl.information.estimate", "lrn.ssl.online_probe"}
 
 
 def methods() -> list[str]:
