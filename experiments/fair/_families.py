@@ -6,7 +6,6 @@ but those of models for thresholds, whose goal is the balanced accuracy.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.fair._fronts import LINEAR, class_balanced
-from lrn.data.dataset import split
-from lrn.fair import reweighing, training
+from experiments.fair._trees import GOAL, SAME, front_on_host, treated_trees
+from lrn.fair import training
 from lrn.fair.adversarial import AdversarialConfig, adversarial, predictor
-from lrn.fair.confusion import Confusion, confusion
-from lrn.fair.exponentiated_gradient import expected_decision, exponentiated_gradient_on_host
+from lrn.fair.confusion import Confusion
 from lrn.fair.front import Front, fairness_front
 from lrn.fair.methods import Method, Policy, post_processing, reduction, reweighed, unconstrained
 from lrn.fair.mlp import MLPConfig, mlp_fit
@@ -28,22 +26,15 @@ from lrn.fair.model import Fit
 from lrn.fair.penalized import PenalizedConfig, Penalty, fit_penalized, on_scores
 from lrn.fair.penalties import covariance_penalty, hsic_penalty
 from lrn.fair.people import People
-from lrn.fair.rationalize import tree
 from lrn.fair.reduction_game import ReductionConfig
-from lrn.fair.thresholds import ThresholdRule, fit_bounded_thresholds
-from lrn.fair.thresholds import expected_decision as decided
 from lrn.nets.mlp import mlp
 from lrn.study.context import Context
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array
-from lrn.xla.runtime import jit_brief
 
 HIDDEN, BATCH, OPTIMIZER = (16,), 256, OptimizerConfig("adam", 0.005)
-TREE = tree(5, 20)
-LOGISTIC, TREES, BOX = "logistic regression", "tree", "network"
-SAME = ("reweighing", "reduction", "thresholds")  # the treatments that every model gets
-OWN = ("parity penalty", "HSIC", "adversary", "reduction")  # those of the black boxes
-GOAL = "overall_balanced_accuracy"
+LOGISTIC, BOX, CHANCE = "logistic regression", "network", 0.5
+OWN = ("parity penalty", "HSIC", "adversary", "reduction")  # the treatments of black boxes
 STRONGEST = {"parity penalty": 300.0, "HSIC": 300.0, "adversary": 0.3}  # at dial 0
 BOUNDS, EVEN = (1.0, 0.2, 0.1, 0.05, 0.02, 0.0), (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 DIALS: dict[str, Sequence[float]] = dict(zip(SAME, (EVEN, BOUNDS, BOUNDS)))
@@ -133,88 +124,6 @@ def treated(name: str, fit: Fit, rounds: int) -> dict[str, Method]:
     return {f"{name}, {what}": method for what, method in zip(SAME, methods)}
 
 
-def treated_trees(rounds: int) -> dict[str, Method]:
-    """The treatments `SAME` of trees, on the host."""
-    game = ReductionConfig(rounds=max(rounds, 1), every_response=True)
-    methods = (_reweighed_on_host(TREE), _reduction_on_host(TREE, game), _thresholds_on_host(TREE))
-    return {f"{TREES}, {what}": method for what, method in zip(SAME, methods)}
-
-
-def _reweighed_on_host(fit: Fit) -> Method:
-    def method(key: Any, train: People, validation: People, groups: int, bound: Any) -> Policy:
-        own = train._replace(weights=_weights(train, bound))
-        return unconstrained(fit)(key, own, validation, groups, bound)
-
-    return method
-
-
-def _reduction_on_host(fit: Fit, config: ReductionConfig) -> Method:
-    def method(key: Any, train: People, validation: People, groups: int, bound: Any) -> Policy:
-        own = dataclasses.replace(config, bound=float(bound) / 2)
-        rows = (train.x, train.y, train.group)
-        found = exponentiated_gradient_on_host(fit, *rows, groups, own, _weights(train, 1.0))
-        return lambda x, group: expected_decision(found, x)
-
-    return method
-
-
-def _thresholds_on_host(fit: Fit) -> Method:
-    def method(key: Any, train: People, validation: People, groups: int, bound: Any) -> Policy:
-        predict = fit(train.x, train.y, train.weights)
-        rule = _rule(predict(train.x), train.y, train.group, bound)
-        return lambda x, group: _decided(rule, predict(x), group)
-
-    return method
-
-
-@jit_brief
-def _weights(train: People, dial: Any) -> Array:
-    """The weights of classes that weigh the same (dial 1), and on to those of reweighing (dial 0)."""
-
-    def found(key: Any, own: People, validation: People, groups: int, bound: Any) -> Any:
-        fair = reweighing.reweighed(own.y, own.group, groups, own.weights)
-        return bound * own.weights + (1 - bound) * fair
-
-    return class_balanced(found)(None, train, train, 2, dial)  # pyright: ignore
-
-
-@jit_brief
-def _rule(score: Array, y: Array, group: Array, bound: Any) -> ThresholdRule:
-    return fit_bounded_thresholds(score, y, group, 2, bound, objective=GOAL)
-
-
-@jit_brief
-def _decided(rule: ThresholdRule, score: Array, group: Array) -> Array:
-    return decided(rule, score, group)
-
-
-@functools.partial(jit_brief, static_argnums=(2,))
-def _parts(seed: Any, rows: People, shares: tuple[float, ...]) -> tuple[Any, list[People]]:
-    split_key, key = jax.random.split(jax.random.key(seed))
-    return key, [rows.take(own) for own in split(split_key, rows.y.shape[0], shares)]
-
-
-@jit_brief
-def _counted(rows: People, decision: Array) -> Confusion:
-    return confusion(rows.y, decision, rows.group, 2, rows.weights)
-
-
-def front_on_host(
-    method: Method, rows: People, groups: int, bounds: Sequence[float], seeds: Sequence[int], shares: Any
-) -> Front:
-    """`fairness_front` for a method that runs on the host, with the same splits."""
-    counts: list[list[Confusion]] = [[], []]
-    for seed in seeds:
-        key, (train, *held) = _parts(np.uint32(seed), rows, shares)
-        for bound in bounds:
-            policy = method(key, train, held[0], groups, bound)
-            for found, own in zip(counts, held):
-                found.append(_counted(own, policy(own.x, own.group)))
-    shape = (len(seeds), len(bounds), groups)
-    join = lambda *leaves: np.stack(leaves).reshape(shape)  # noqa: E731
-    return Front(jnp.asarray(bounds), *(jax.tree.map(join, *found) for found in counts))
-
-
 def every_front(context: Context, name: str, rows: People, size: Size) -> dict[str, Front]:
     """The front of each method over the seeds of the run, kept in the run's folder, by name of the method.
 
@@ -254,3 +163,20 @@ def at(front: Front, bounds: Sequence[float]) -> Front:
     kept = np.flatnonzero(np.isclose(np.asarray(front.bounds)[:, None], np.asarray(bounds)).any(1))
     take = lambda leaf: leaf[:, kept]  # noqa: E731
     return Front(front.bounds[kept], *(jax.tree.map(take, c) for c in (front.validation, front.test)))
+
+
+def chosen_at(
+    limits: np.ndarray, gap: np.ndarray, quality: np.ndarray, gap_on_test: np.ndarray, on_test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The balanced accuracy on test rows, minus .5, of the best candidate within a limit on validation rows.
+
+    Returns:
+        Its mean over the limits (0 where no candidate keeps the limit), and the mean of what the test gap is
+        above the limit, [seeds] each.
+    """
+    meets = gap[:, None] <= limits[None, :, None]
+    best = np.argmax(np.where(meets, quality[:, None], -1), axis=2)
+    value, here = (np.take_along_axis(v, best, 1) for v in (on_test - CHANCE, gap_on_test))
+    any_meets = meets.any(2)
+    excess = np.where(any_meets, here - limits[None], 0).sum(1) / np.maximum(any_meets.sum(1), 1)
+    return np.where(any_meets, value, 0).mean(1), excess

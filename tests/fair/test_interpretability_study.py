@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from experiments.fair import _families as families
+from experiments.fair import _trees as trees
+from experiments.fair._families import CHANCE, chosen_at
 from experiments.fair.interpretability import (
     BASE,
-    CHANCE,
     CHOSEN,
     LEAST,
     VOLUME,
     WIDEST,
-    chosen_at,
     judged,
     made_up,
 )
@@ -20,6 +20,7 @@ from lrn.data.dataset import split
 from lrn.fair.confusion import Confusion, confusion
 from lrn.fair.front import Front, overall_balanced_accuracy
 from lrn.fair.gaps import demographic_parity_difference
+from lrn.fair.people import people
 from lrn.fair.reweighing import reweighed
 
 ROWS = made_up(400)
@@ -79,8 +80,8 @@ def test_the_choice_reads_validation_rows_only():
 
 
 def test_a_front_on_the_host_is_a_loop():
-    method = families.treated_trees(1)[f"{families.TREES}, reweighing"]
-    found = families.front_on_host(method, ROWS, 2, (1.0, 0.0), (3,), SHARES)
+    method = trees.treated_trees(1)[f"{trees.TREES}, reweighing"]
+    found = trees.front_on_host(method, ROWS, 2, (1.0, 0.0), (3,), SHARES)
     train, validation, test = (
         ROWS.take(part) for part in split(jax.random.split(jax.random.key(3))[0], 400, SHARES)
     )
@@ -88,7 +89,7 @@ def test_a_front_on_the_host_is_a_loop():
     balanced = np.where(np.asarray(train.y) == 1, 1 - share, share)
     fair = reweighed(train.y, train.group, 2, balanced)
     for place, weights in enumerate((balanced, fair)):
-        predict = families.TREE(train.x, train.y, weights)
+        predict = trees.TREE(train.x, train.y, weights)
         for rows, counts in ((validation, found.validation), (test, found.test)):
             alone = confusion(rows.y, np.asarray(predict(rows.x)) > 0.5, rows.group, 2)
             np.testing.assert_array_equal(np.stack(alone), np.stack(counts)[:, 0, place])
@@ -99,7 +100,7 @@ def test_a_strong_penalty_closes_the_gap():
     group, x = rng.integers(0, 2, 4000), rng.normal(size=(4000, 2)).astype(np.float32)
     y = (rng.random(4000) < 1 / (1 + np.exp(-(3 * x[:, 0] + 3 * group + 1)))).astype(np.int32)
     x = np.concatenate([x, 2.0 * group[:, None] - 1], axis=1).astype(np.float32)
-    rows = families.People(x, y.astype(np.float32), group.astype(np.int32), np.ones(4000, np.float32))
+    rows = people(x, y, group.astype(np.int32), 2)
     method = families.penalized_networks(150)[f"{families.BOX}, parity penalty"]
     front = families.fairness_front(method, rows, 2, [1.0, 0.0], (0,), SHARES, level=1)
     free, strict = np.asarray(demographic_parity_difference(front.validation))[0]
