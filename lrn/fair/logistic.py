@@ -132,7 +132,7 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
     rounding = eps * (_dot(jnp.abs(x).T, w) + ridge)
 
     def gradient(theta: Array, chance: Array) -> Array:
-        return _dot(x.T, w * (chance - y)) + ridge * theta
+        return _dot(w * (chance - y), x) + ridge * theta
 
     def going(state: _State) -> Array:
         close = jnp.all(jnp.abs(state.step) <= config.tolerance)
@@ -140,48 +140,46 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
         return (state.steps < config.iterations) & ~close & ~rounded & jnp.all(jnp.isfinite(state.theta))
 
     def advance(state: _State) -> _State:
-        moves = -_dot(x, state.step)
-        size, chance = _line_search(y, w, ridge, state, moves)
+        moves = -_dot(state.step, x.T)
+        size = _line_search(y, w, ridge, state, moves)
         theta, z = state.theta - size * state.step, state.logits + size * moves
-        after = gradient(theta, chance)
+        after = gradient(theta, jax.nn.sigmoid(z))
         inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
         return _State(theta, z, after, inverse, _dot(inverse, after), state.steps + 1)
 
-    z = _dot(x, start)
-    first, inverse = gradient(start, jax.nn.sigmoid(z)), _bound(x, w, ridge)
+    z = _dot(start, x.T)
+    first, inverse = gradient(start, jax.nn.sigmoid(z)), _bound(x, w, config.penalty)
     begin = _State(start, z, first, inverse, _dot(inverse, first), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(going, advance, begin).theta
 
 
-def _bound(x: Array, w: Array, ridge: Array) -> Array:
-    """The inverse of a rough bound on the Hessian; the product with the features is the same in all lanes."""
-    gram = jnp.dot(x.T, x, precision="highest") / 4
-    largest = jnp.max(jnp.diag(gram))
-    floor = 10 * x.shape[1] * jnp.finfo(x.dtype).eps * largest
-    shift = jnp.maximum(ridge / jnp.mean(w), floor)
-    eye = jnp.eye(x.shape[1], dtype=x.dtype)
-    return jnp.linalg.inv(gram + eye * shift[None]) / jnp.mean(w)
+def _bound(x: Array, w: Array, penalty: ArrayLike) -> Array:
+    """The inverse of a rough bound on the Hessian; the eigenvectors are the same in all lanes."""
+    size, vectors = jnp.linalg.eigh(_dot(x.T, x) / 4)
+    floor = 10 * x.shape[1] * jnp.finfo(x.dtype).eps * size[-1]
+    size = jnp.maximum(size, 0) + jnp.maximum(penalty / jnp.mean(w), floor)
+    return _dot(vectors / (size * jnp.mean(w))[None], vectors.T)
 
 
-def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> tuple[Array, Array]:
-    """The step size where the loss along the step is nearly flat, and the chances [n] there.
+def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> Array:
+    """The step size where the loss along the step is nearly flat.
 
     Newton's method within a bracket.
     """
 
-    def slope(size: Array) -> tuple[Array, Array, Array]:
+    def slope(size: Array) -> tuple[Array, Array]:
         p = jax.nn.sigmoid(state.logits + size * moves)
         first = jnp.sum(w * (p - y) * moves) - jnp.sum(ridge * (state.theta - size * state.step) * state.step)
-        return first, jnp.sum(w * p * (1 - p) * moves**2) + jnp.sum(ridge * state.step**2), p
+        return first, jnp.sum(w * p * (1 - p) * moves**2) + jnp.sum(ridge * state.step**2)
 
     initial = jnp.abs(jnp.sum(state.gradient * state.step))
 
     def going(carry: tuple) -> Array:
-        _, _, _, first, _, _, count = carry
+        _, _, _, first, _, count = carry
         return (jnp.abs(first) > _SLOPE * initial) & (count < _SEARCHES)
 
     def advance(carry: tuple) -> tuple:
-        size, low, high, first, second, _, count = carry
+        size, low, high, first, second, count = carry
         low, high = jnp.where(first < 0, size, low), jnp.where(first < 0, high, size)
         newton = size - first / second
         middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 4 * size)
@@ -190,8 +188,7 @@ def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) 
 
     one = jnp.ones((), w.dtype)
     begin = (one, 0 * one, one * jnp.inf, *slope(one), jnp.zeros((), jnp.int32))
-    found = jax.lax.while_loop(going, advance, begin)
-    return found[0], found[5]
+    return jax.lax.while_loop(going, advance, begin)[0]
 
 
 def _updated(inverse: Array, s: Array, change: Array) -> Array:

@@ -20,7 +20,7 @@ from lrn.fair.mixture_game import best_mixture
 from lrn.types import Array
 
 _MULTIPLES = (1.0, 2.0, 5.0, 10.0)
-FITS = 1 + 2 * len(_MULTIPLES)  # in a round
+FITS = 1 + 2 * len(_MULTIPLES)  # in a round, at most
 _FIRST_END = 5  # the game ends after this round at the earliest
 _SAME = 1e-8  # gaps, and values of responses, count as equal up to this
 
@@ -34,7 +34,7 @@ class ReductionConfig:
     eps: the multipliers sum to at most ``1 / eps``; above 0. A large eps lets violations exceed the bound.
     eta0: the rate of the multipliers is ``eta0 * eps`` at first.
     nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error.
-    rounds: the largest number of rounds, each with nine fits.
+    rounds: the largest number of rounds, each with three to nine fits.
     every_response: whether all responses of a round stay in the game. False is fairlearn's rule: those after
         the first that shows a gap above nu are dropped. True finds better mixtures where the model is not the
         exact best response, as for logistic regression, and a gap that counts all models.
@@ -115,6 +115,7 @@ def play_round(
     respond: Callable[[Array], tuple[Any, Array]],
     place: Callable[[Any, Any, Array], Any],
     n: Array,
+    loop: Callable[..., Any] = jax.lax.while_loop,
 ) -> tuple[Game, Any]:
     """One round: the response to the multipliers, the two mixtures and their gaps, and new multipliers.
 
@@ -122,46 +123,48 @@ def play_round(
         game, store: the state, and the models found so far.
         given: the constraint on these data.
         config: the settings.
-        respond: from signed weights [tries, 2, groups] to the best models and their rates [tries, 2, groups].
-        place: ``place(store, found, slots)``, the store with the models at these slots, in turn.
+        respond: from signed weights [2, groups] to the best model and its rates [2, groups].
+        place: ``place(store, found, slot)``, the store with the model at this slot.
         n: the sum of the weights of the rows.
+        loop: ``loop(going, body, carry)``, as `jax.lax.while_loop`; a loop of Python where models run on the
+            host.
     """
     limit = 1 / config.eps
-    here = constraints.present(given)
-    power = jnp.where(here, jnp.exp(game.theta), 0)
-    multipliers = limit * power / (1 + jnp.sum(power))
-    game = game._replace(summed=game.summed + multipliers)
-    average = game.summed / (game.round + 1)
+    multipliers, average, game = _multipliers(game, given, limit)
+    found, rates = respond(_signed(given, multipliers))
+    game, slot, response = _add(game, given, multipliers, rates)
+    store = place(store, found, slot)
+    game, played = _played(game, response, _nu(game, config, n))
 
-    tried = jnp.stack([multipliers, *(m * average for m in _MULTIPLES)])
-    found, rates = respond(_signed(given, tried))
-    game, slot, response = _add(game, given, tried[0], rates[0], jnp.asarray(True))
-    game = game._replace(played=game.played.at[response].add(1), nu=_nu(game, config, n))
-    played = game.played / jnp.sum(game.played)
-    game, slots, average_gap = _judge(game, given, config, played, average, tried[1:], rates[1:], True)
-    store = place(store, found, jnp.stack([slot, *slots]))
+    def judged(game: Game, store: Any, q: Array, multipliers: Array, wanted: Any) -> tuple[Game, Any, Array]:
+        """The duality gap of a mixture and multipliers, infinite where it is not wanted.
 
-    known = jnp.arange(game.error.size) < game.models
-    flat = game.violation.reshape(game.error.size, -1) - config.bound
-    mixture = best_mixture(game.error, flat, known, limit * jnp.ones((), flat.dtype))
-    best = mixture.multipliers.reshape(here.shape)
-    tried = jnp.stack([m * best for m in _MULTIPLES])
-    found, rates = respond(_signed(given, tried))
-    later = config.every_response | (game.round > 0)
-    game, slots, mixture_gap = _judge(game, given, config, mixture.q, best, tried, rates, later)
-    store = place(store, found, jnp.stack(slots))
+        The responses to multiples of the multipliers join the game. One that shows a gap above nu is the last,
+        unless every response is wanted.
+        """
+        claim = _claimed(game, given, config, q, multipliers)
 
-    average_wins = average_gap < mixture_gap
-    gap = jnp.minimum(average_gap, mixture_gap)
-    better = gap <= game.gap + _SAME
-    game = game._replace(
-        q=jnp.where(better, jnp.where(average_wins, played, mixture.q), game.q),
-        gap=jnp.where(better, gap, game.gap),
-        average_gap=jnp.minimum(game.average_gap, average_gap),
-    )
-    game = slower(game)
-    step = game.eta * (game.violation[response] - config.bound)
-    return game._replace(theta=game.theta + step, round=game.round + 1), store
+        def going(carry: tuple) -> Array:
+            _, _, _, gap, tries = carry
+            shown = (gap > game.nu + _SAME) & ~jnp.asarray(config.every_response)
+            return (tries < len(_MULTIPLES)) & ~shown
+
+        def respond_again(carry: tuple) -> tuple:
+            game, store, low, _, tries = carry
+            tried = jnp.asarray(_MULTIPLES, multipliers.dtype)[tries] * multipliers
+            found, rates = respond(_signed(given, tried))
+            game, slot, low, gap = _challenged(game, given, config, claim, tried, rates, low)
+            return game, place(store, found, slot), low, gap, tries + 1
+
+        tries = jnp.where(jnp.asarray(wanted), 0, len(_MULTIPLES))
+        begin = game, store, claim.value, jnp.full_like(claim.value, -jnp.inf), tries
+        game, store, _, gap, _ = loop(going, respond_again, begin)
+        return game, store, jnp.where(jnp.asarray(wanted), gap, jnp.inf)
+
+    game, store, average_gap = judged(game, store, played, average, True)
+    mixture, best = _mixed(game, given, config, limit)
+    game, store, mixture_gap = judged(game, store, mixture, best, config.every_response | (game.round > 0))
+    return _ended(game, config, response, played, average_gap, mixture, mixture_gap), store
 
 
 def slower(game: Game) -> Game:
@@ -175,16 +178,26 @@ def slower(game: Game) -> Game:
     )
 
 
+# The parts below are programs of their own where the game runs outside of jit.
+
+
+@jax.jit
+def _multipliers(game: Game, given: Parity, limit: Any) -> tuple[Array, Array, Game]:
+    """This round's multipliers, the average over rounds, and the game with their sum."""
+    power = jnp.where(constraints.present(given), jnp.exp(game.theta), 0)
+    multipliers = limit * power / (1 + jnp.sum(power))
+    game = game._replace(summed=game.summed + multipliers)
+    return multipliers, game.summed / (game.round + 1), game
+
+
 @jax.jit
 def _signed(given: Parity, tried: Array) -> Array:
-    return jax.vmap(lambda one: constraints.signed_weights(given, one))(tried)
+    return constraints.signed_weights(given, tried)
 
 
-@jax.jit  # so that a round outside of jit compiles few programs
-def _add(
-    game: Game, given: Parity, multipliers: Array, rates: Array, wanted: Array
-) -> tuple[Game, Array, Array]:
-    """Keep a response [2, groups] if it is wanted and better than all known models.
+@jax.jit
+def _add(game: Game, given: Parity, multipliers: Array, rates: Array) -> tuple[Game, Array, Array]:
+    """Keep a response [2, groups] if it is better than all known models.
 
     Returns:
         The game, the response's slot (the next response takes it if this one is dropped), and which known
@@ -193,7 +206,7 @@ def _add(
     slot, index = game.models, jnp.arange(game.error.size)
     error, violation = constraints.error(given, rates), constraints.violations(given, rates)
     values = jnp.where(index < slot, _values(game, multipliers), jnp.inf)
-    better = wanted & (error + jnp.sum(multipliers * violation) < jnp.min(values) - _SAME)
+    better = error + jnp.sum(multipliers * violation) < jnp.min(values) - _SAME
     game = game._replace(
         rates=game.rates.at[slot].set(rates),
         error=game.error.at[slot].set(error),
@@ -208,43 +221,79 @@ def _values(game: Game, multipliers: Array) -> Array:
 
 
 @jax.jit
-def _judge(
-    game: Game,
-    given: Parity,
-    config: ReductionConfig,
-    q: Array,
-    multipliers: Array,
-    tried: Array,
-    rates: Array,
-    wanted: Any,
-) -> tuple[Game, list[Array], Array]:
-    """The duality gap of a mixture and multipliers, given the rates of the responses to their multiples.
+def _played(game: Game, response: Array, nu: Array) -> tuple[Game, Array]:
+    """The game with its count of responses, and the share of each model among them."""
+    game = game._replace(played=game.played.at[response].add(1), nu=nu)
+    return game, game.played / jnp.sum(game.played)
 
-    Returns:
-        The game with the responses, their slots, and the gap; infinite where it is not wanted.
-    """
+
+class _Claim(NamedTuple):
+    """A mixture and multipliers: the Lagrangian's value there, and its most over all multipliers."""
+
+    multipliers: Array
+    value: Array
+    high: Array
+
+
+@jax.jit
+def _claimed(game: Game, given: Parity, config: ReductionConfig, q: Array, multipliers: Array) -> _Claim:
     error = jnp.sum(q * game.error)
     excess = jnp.sum(q[:, None, None, None] * game.violation, axis=0) - config.bound
     here = constraints.present(given)
     multipliers = constraints.projected(given, multipliers)
     value = error + jnp.sum(multipliers * jnp.where(here, excess, 0))
     high = error + jnp.maximum(jnp.max(jnp.where(here, excess, -jnp.inf)), 0) / config.eps
-    slack = config.bound * jnp.sum(multipliers)
-    low, slots, going, gap = value, [], jnp.asarray(wanted), value
-    for i in range(tried.shape[0]):
-        game, slot, best = _add(game, given, tried[i], rates[i], going)
-        slots.append(slot)
-        values = _values(game, multipliers) - slack
-        if config.every_response:
-            low = jnp.min(jnp.where(jnp.arange(values.size) < game.models, values, jnp.inf))
-        else:
-            low = jnp.where(going, jnp.minimum(low, values[best]), low)
-        gap = jnp.maximum(value - low, high - value)
-        if not config.every_response:
-            going = going & ~(gap > game.nu + _SAME)
-    return game, slots, jnp.where(jnp.asarray(wanted), gap, jnp.inf)
+    return _Claim(multipliers, value, high)
 
 
+@jax.jit
+def _challenged(
+    game: Game, given: Parity, config: ReductionConfig, claim: _Claim, tried: Array, rates: Array, low: Array
+) -> tuple[Game, Array, Array, Array]:
+    """The game with a response, its slot, the least value that a model is known to reach, and the gap."""
+    game, slot, best = _add(game, given, tried, rates)
+    values = _values(game, claim.multipliers) - config.bound * jnp.sum(claim.multipliers)
+    if config.every_response:
+        low = jnp.min(jnp.where(jnp.arange(values.size) < game.models, values, jnp.inf))
+    else:
+        low = jnp.minimum(low, values[best])
+    return game, slot, low, jnp.maximum(claim.value - low, claim.high - claim.value)
+
+
+@jax.jit
+def _mixed(game: Game, given: Parity, config: ReductionConfig, limit: Any) -> tuple[Array, Array]:
+    """The best mixture of the known models, and its multipliers."""
+    known = jnp.arange(game.error.size) < game.models
+    flat = game.violation.reshape(game.error.size, -1) - config.bound
+    found = best_mixture(game.error, flat, known, limit * jnp.ones((), flat.dtype))
+    return found.q, found.multipliers.reshape(constraints.present(given).shape)
+
+
+@jax.jit
+def _ended(
+    game: Game,
+    config: ReductionConfig,
+    response: Array,
+    played: Array,
+    average_gap: Array,
+    mixture: Array,
+    mixture_gap: Array,
+) -> Game:
+    """The game after its round: the better mixture, and new multipliers."""
+    average_wins = average_gap < mixture_gap
+    gap = jnp.minimum(average_gap, mixture_gap)
+    better = gap <= game.gap + _SAME
+    game = game._replace(
+        q=jnp.where(better, jnp.where(average_wins, played, mixture), game.q),
+        gap=jnp.where(better, gap, game.gap),
+        average_gap=jnp.minimum(game.average_gap, average_gap),
+    )
+    game = slower(game)
+    step = game.eta * (game.violation[response] - config.bound)
+    return game._replace(theta=game.theta + step, round=game.round + 1)
+
+
+@jax.jit
 def _nu(game: Game, config: ReductionConfig, n: Array) -> Array:
     first = game.error[0]
     half_error = 0.5 * jnp.sqrt(first * (1 - first) / (n - 1))
