@@ -25,7 +25,7 @@ import numpy as np
 
 from lrn.fair import arguments, comparable, constraints
 from lrn.fair.constraints import Parity
-from lrn.fair.model import Fit, Predict, decide, mixed_decision
+from lrn.fair.model import Fit, Predict, decide, mixed_decision, takes_start
 from lrn.fair.reduction_game import FITS, Game, ReductionConfig, going, play_round, start
 from lrn.types import Array, PyTree
 
@@ -76,12 +76,17 @@ def exponentiated_gradient(
     """
     data, given = _prepared(x, y, group, groups, config, weights)
 
-    def respond(signed: Array) -> tuple[PyTree, Array]:
-        predict = fit(data.x, *_relabeled(data, signed))
+    def answer(signed: Array, **start: PyTree) -> tuple[PyTree, Array]:
+        predict = fit(data.x, *_relabeled(data, signed), **start)
         return predict, _rates(data, decide(predict(data.x)), groups)
 
+    def respond(signed: Array, store: PyTree, best: Array) -> tuple[PyTree, Array]:
+        if not takes_start(fit):
+            return answer(signed)
+        return answer(signed, start=jax.tree.map(lambda leaf: leaf[best], store))
+
     size = FITS * config.rounds
-    shapes = jax.eval_shape(respond, jnp.zeros((2, groups), given.mass.dtype))[0]
+    shapes = jax.eval_shape(answer, jnp.zeros((2, groups), given.mass.dtype))[0]
     store = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes)
 
     def place(store: PyTree, found: PyTree, slot: Array) -> PyTree:
@@ -110,7 +115,7 @@ def exponentiated_gradient_on_host(
     """
     data, given = _prepared(x, y, group, groups, config, weights)
 
-    def respond(signed: Array) -> tuple[Predict, Array]:
+    def respond(signed: Array, store: dict, best: Array) -> tuple[Predict, Array]:
         predict = fit(data.x, *_relabeled(data, signed))
         return predict, _rates(data, decide(predict(data.x)), groups)
 

@@ -112,7 +112,7 @@ def play_round(
     store: Any,
     given: Parity,
     config: ReductionConfig,
-    respond: Callable[[Array], tuple[Any, Array]],
+    respond: Callable[[Array, Any, Array], tuple[Any, Array]],
     place: Callable[[Any, Any, Array], Any],
     n: Array,
     loop: Callable[..., Any] = jax.lax.while_loop,
@@ -123,7 +123,8 @@ def play_round(
         game, store: the state, and the models found so far.
         given: the constraint on these data.
         config: the settings.
-        respond: from signed weights [2, groups] to the best model and its rates [2, groups].
+        respond: from signed weights [2, groups], the store, and the slot of the known model that responds
+            best, to the best model and its rates [2, groups].
         place: ``place(store, found, slot)``, the store with the model at this slot.
         n: the sum of the weights of the rows.
         loop: ``loop(going, body, carry)``, as `jax.lax.while_loop`; a loop of Python where models run on the
@@ -131,7 +132,7 @@ def play_round(
     """
     limit = 1 / config.eps
     multipliers, average, game = _multipliers(game, given, limit)
-    found, rates = respond(_signed(given, multipliers))
+    found, rates = respond(_signed(given, multipliers), store, _best(game, multipliers))
     game, slot, response = _add(game, given, multipliers, rates)
     store = place(store, found, slot)
     game, played = _played(game, response, _nu(game, config, n))
@@ -152,7 +153,7 @@ def play_round(
         def respond_again(carry: tuple) -> tuple:
             game, store, low, _, tries = carry
             tried = jnp.asarray(_MULTIPLES, multipliers.dtype)[tries] * multipliers
-            found, rates = respond(_signed(given, tried))
+            found, rates = respond(_signed(given, tried), store, _best(game, tried))
             game, slot, low, gap = _challenged(game, given, config, claim, tried, rates, low)
             return game, place(store, found, slot), low, gap, tries + 1
 
@@ -214,6 +215,14 @@ def _add(game: Game, given: Parity, multipliers: Array, rates: Array) -> tuple[G
         models=slot + better.astype(slot.dtype),
     )
     return game, slot, jnp.where(better, slot, jnp.argmin(values))
+
+
+@jax.jit
+def _best(game: Game, multipliers: Array) -> Array:
+    """Which known model responds best; 0 where no model is known."""
+    return jnp.argmin(
+        jnp.where(jnp.arange(game.error.size) < game.models, _values(game, multipliers), jnp.inf)
+    )
 
 
 def _values(game: Game, multipliers: Array) -> Array:
