@@ -173,7 +173,7 @@ class _Search(NamedTuple):
     high: Array
     slope_low: Array
     slope_high: Array
-    count: Array
+    tries: Array
 
 
 def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> Array:
@@ -186,11 +186,11 @@ def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) 
     initial = -jnp.sum(state.gradient * state.step)
 
     def going(search: _Search) -> Array:
-        return (jnp.abs(search.slope) > _SLOPE * jnp.abs(initial)) & (search.count < _SEARCHES)
+        return (jnp.abs(search.slope) > _SLOPE * jnp.abs(initial)) & (search.tries < _SEARCHES)
 
     def advance(search: _Search) -> _Search:
-        size, low, high, *ends = _narrowed(search)
-        return _Search(size, slope(size), low, high, *ends, search.count + 1)
+        size, low, high, slope_low, slope_high = _narrowed(search)
+        return _Search(size, slope(size), low, high, slope_low, slope_high, search.tries + 1)
 
     one = jnp.ones_like(initial)
     begin = _Search(one, slope(one), 0 * one, jnp.inf * one, initial, one, jnp.zeros((), jnp.int32))
@@ -207,7 +207,7 @@ def _narrowed(search: _Search) -> tuple[Array, ...]:
     a, slope_a = jnp.where(beyond, search.low, low), jnp.where(beyond, search.slope_low, slope_low)
     b, slope_b = jnp.where(beyond, size, high), jnp.where(beyond, slope, slope_high)
     secant = b - slope_b * (b - a) / (slope_b - slope_a)
-    fits = (secant > low) & (secant < jnp.minimum(high, 4 * size)) & (search.count % 4 < 3)
+    fits = (secant > low) & (secant < jnp.minimum(high, 4 * size)) & (search.tries % 4 < 3)
     middle = jnp.where(beyond, 4 * size, (low + high) / 2)
     return jnp.where(fits, secant, middle), low, high, slope_low, slope_high
 

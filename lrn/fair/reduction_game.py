@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.fair import constraints
+from lrn.fair import constraints, duality_gap
 from lrn.fair.constraints import Parity
 from lrn.fair.mixture_game import best_mixture
 from lrn.types import Array
@@ -22,7 +22,6 @@ from lrn.types import Array
 _MULTIPLES = (1.0, 2.0, 5.0, 10.0)
 FITS = 1 + 2 * len(_MULTIPLES)  # in a round, at most
 _FIRST_END = 5  # the game ends after this round at the earliest
-_SAME = 1e-8  # gaps, and values of responses, count as equal up to this
 
 
 @config
@@ -132,29 +131,29 @@ def play_round(
     """
     limit = 1 / config.eps
     multipliers, average, game = _multipliers(game, given, limit)
-    found, rates = respond(_signed(given, multipliers), store, _best(game, multipliers))
-    game, slot, response = _add(game, given, multipliers, rates)
+    found, rates = respond(_signed(given, multipliers), store, duality_gap.best_known(game, multipliers))
+    game, slot, response = duality_gap.add(game, given, multipliers, rates)
     store = place(store, found, slot)
     game, played = _played(game, response, _nu(game, config, n))
 
     def judged(game: Game, store: Any, q: Array, multipliers: Array, wanted: Any) -> tuple[Game, Any, Array]:
         """The duality gap of a mixture and multipliers, infinite where it is not wanted.
 
-        The responses to multiples of the multipliers join the game. One that shows a gap above nu is the last,
-        unless every response is wanted.
+        The responses to multiples of the multipliers join the game. One that shows a gap above nu is the
+        last, unless every response is wanted.
         """
-        claim = _claimed(game, given, config, q, multipliers)
+        claim = duality_gap.claimed(game, given, config, q, multipliers)
 
         def going(carry: tuple) -> Array:
             _, _, _, gap, tries = carry
-            shown = (gap > game.nu + _SAME) & ~jnp.asarray(config.every_response)
+            shown = (gap > game.nu + duality_gap.SAME) & ~jnp.asarray(config.every_response)
             return (tries < len(_MULTIPLES)) & ~shown
 
         def respond_again(carry: tuple) -> tuple:
             game, store, low, _, tries = carry
             tried = jnp.asarray(_MULTIPLES, multipliers.dtype)[tries] * multipliers
-            found, rates = respond(_signed(given, tried), store, _best(game, tried))
-            game, slot, low, gap = _challenged(game, given, config, claim, tried, rates, low)
+            found, rates = respond(_signed(given, tried), store, duality_gap.best_known(game, tried))
+            game, slot, low, gap = duality_gap.challenged(game, given, config, claim, tried, rates, low)
             return game, place(store, found, slot), low, gap, tries + 1
 
         tries = jnp.where(jnp.asarray(wanted), 0, len(_MULTIPLES))
@@ -197,76 +196,10 @@ def _signed(given: Parity, tried: Array) -> Array:
 
 
 @jax.jit
-def _add(game: Game, given: Parity, multipliers: Array, rates: Array) -> tuple[Game, Array, Array]:
-    """Keep a response [2, groups] if it is better than all known models.
-
-    Returns:
-        The game, the response's slot (the next response takes it if this one is dropped), and which known
-        model responds best to the multipliers.
-    """
-    slot, index = game.models, jnp.arange(game.error.size)
-    error, violation = constraints.error(given, rates), constraints.violations(given, rates)
-    values = jnp.where(index < slot, _values(game, multipliers), jnp.inf)
-    better = error + jnp.sum(multipliers * violation) < jnp.min(values) - _SAME
-    game = game._replace(
-        rates=game.rates.at[slot].set(rates),
-        error=game.error.at[slot].set(error),
-        violation=game.violation.at[slot].set(violation),
-        models=slot + better.astype(slot.dtype),
-    )
-    return game, slot, jnp.where(better, slot, jnp.argmin(values))
-
-
-@jax.jit
-def _best(game: Game, multipliers: Array) -> Array:
-    """Which known model responds best; 0 where no model is known."""
-    return jnp.argmin(
-        jnp.where(jnp.arange(game.error.size) < game.models, _values(game, multipliers), jnp.inf)
-    )
-
-
-def _values(game: Game, multipliers: Array) -> Array:
-    return game.error + jnp.sum(multipliers[None] * game.violation, axis=(1, 2, 3))
-
-
-@jax.jit
 def _played(game: Game, response: Array, nu: Array) -> tuple[Game, Array]:
     """The game with its count of responses, and the share of each model among them."""
     game = game._replace(played=game.played.at[response].add(1), nu=nu)
     return game, game.played / jnp.sum(game.played)
-
-
-class _Claim(NamedTuple):
-    """A mixture and multipliers: the Lagrangian's value there, and its most over all multipliers."""
-
-    multipliers: Array
-    value: Array
-    high: Array
-
-
-@jax.jit
-def _claimed(game: Game, given: Parity, config: ReductionConfig, q: Array, multipliers: Array) -> _Claim:
-    error = jnp.sum(q * game.error)
-    excess = jnp.sum(q[:, None, None, None] * game.violation, axis=0) - config.bound
-    here = constraints.present(given)
-    multipliers = constraints.projected(given, multipliers)
-    value = error + jnp.sum(multipliers * jnp.where(here, excess, 0))
-    high = error + jnp.maximum(jnp.max(jnp.where(here, excess, -jnp.inf)), 0) / config.eps
-    return _Claim(multipliers, value, high)
-
-
-@jax.jit
-def _challenged(
-    game: Game, given: Parity, config: ReductionConfig, claim: _Claim, tried: Array, rates: Array, low: Array
-) -> tuple[Game, Array, Array, Array]:
-    """The game with a response, its slot, the least value that a model is known to reach, and the gap."""
-    game, slot, best = _add(game, given, tried, rates)
-    values = _values(game, claim.multipliers) - config.bound * jnp.sum(claim.multipliers)
-    if config.every_response:
-        low = jnp.min(jnp.where(jnp.arange(values.size) < game.models, values, jnp.inf))
-    else:
-        low = jnp.minimum(low, values[best])
-    return game, slot, low, jnp.maximum(claim.value - low, claim.high - claim.value)
 
 
 @jax.jit
@@ -291,7 +224,7 @@ def _ended(
     """The game after its round: the better mixture, and new multipliers."""
     average_wins = average_gap < mixture_gap
     gap = jnp.minimum(average_gap, mixture_gap)
-    better = gap <= game.gap + _SAME
+    better = gap <= game.gap + duality_gap.SAME
     game = game._replace(
         q=jnp.where(better, jnp.where(average_wins, played, mixture), game.q),
         gap=jnp.where(better, gap, game.gap),
