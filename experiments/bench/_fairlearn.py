@@ -6,7 +6,8 @@ prints a line with the versions. Then it reads lines, each a task and its option
 with a line of JSON; a line begins with "answer " so that whatever a library prints is passed over.
 
 logistic, reduction, thresholds: fit on the training rows; the answer has the seconds of the fit, those of
-the reduction also as processor time, and the expected decision on the test rows by file name. post: the thresholds of a fitted model on ``score``.
+the reduction also as processor time, and the expected decision on the test rows by file name. post: the
+thresholds of a fitted model on ``score``.
 bootstrap: seconds of some resamples of MetricFrame.
 """
 

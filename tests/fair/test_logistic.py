@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from sklearn.linear_model import LogisticRegression
 
 from lrn.check import InputError
-from lrn.fair.logistic import LogisticConfig, fit_logistic, logistic
+from lrn.fair.logistic import Linear, LogisticConfig, fit_logistic, logistic, probability
 from tests.fair.references.peer_data import data
 
 X, Y, _ = data(300, 4, 2, 5)
@@ -79,6 +80,23 @@ def test_separable_and_one_class_data_end():
     assert (run(np.ones(300, np.float32)) > 0.99).all()
     split = (X[:, 0] > 0.3).astype(np.float32)
     assert ((run(split) > 0.5) == (split == 1)).mean() > 0.97
+
+
+def test_a_start_changes_the_steps_and_not_the_minimum():
+    x = X.astype(np.float32)
+
+    @jax.jit
+    def both(start, tolerance):
+        fit = logistic(LogisticConfig(tolerance=tolerance))
+        cold = fit(x, Y, W)
+        return cold, fit(x, Y, W, start=Partial(probability, Linear(*start)))
+
+    for start in ((np.zeros(4, np.float32), np.float32(0)), (np.full(4, 3, np.float32), np.float32(-2))):
+        cold, warm = both(start, 1e-6)
+        np.testing.assert_allclose(flat(warm.args[0]), flat(cold.args[0]), atol=2e-5)
+    # A fit that may stop anywhere stays where it starts.
+    _, warm = both(start, 1e3)
+    np.testing.assert_array_equal(flat(warm.args[0]), [3, 3, 3, 3, -2])
 
 
 def test_hidden_wrong_values_give_nan_and_shown_ones_a_sentence():
