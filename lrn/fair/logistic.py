@@ -146,7 +146,7 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
 
     def advance(state: _State) -> _State:
         moves = _dot(-state.step, x.T)
-        size = _line_search(y, w, ridge, state, moves)
+        size = _line_search(y, w, ridge, state, moves, jnp.sum(rounding * jnp.abs(state.step)))
         theta, z = state.theta - size * state.step, state.logits + size * moves
         after = gradient(theta, jax.nn.sigmoid(z))
         inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
@@ -176,17 +176,18 @@ class _Search(NamedTuple):
     tries: Array
 
 
-def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> Array:
-    """The step size where the loss along the step is nearly flat, by secants within a bracket."""
+def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array, rounding: Array) -> Array:
+    """The step size where the loss along the step is flat, nearly or up to rounding, by secants."""
 
     def slope(size: Array) -> Array:
         residual = w * (jax.nn.sigmoid(state.logits + size * moves) - y)
         return jnp.sum(residual * moves) - jnp.sum(ridge * (state.theta - size * state.step) * state.step)
 
     initial = -jnp.sum(state.gradient * state.step)
+    enough = jnp.maximum(_SLOPE * jnp.abs(initial), rounding)
 
     def going(search: _Search) -> Array:
-        return (jnp.abs(search.slope) > _SLOPE * jnp.abs(initial)) & (search.tries < _SEARCHES)
+        return (jnp.abs(search.slope) > enough) & (search.tries < _SEARCHES)
 
     def advance(search: _Search) -> _Search:
         size, low, high, slope_low, slope_high = _narrowed(search)
