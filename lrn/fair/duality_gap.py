@@ -46,15 +46,15 @@ def claimed(game: Game, given: Parity, config: ReductionConfig, q: Array, multip
 @jax.jit
 def challenged(
     game: Game, given: Parity, config: ReductionConfig, claim: Claim, tried: Array, rates: Array, low: Array
-) -> tuple[Game, Array, Array, Array]:
-    """The game with a response, its slot, the least value that a model is known to reach, and the gap."""
+) -> tuple[Game, Array, Array, Array, Array]:
+    """The game with a response, its slot, which known model responds best, the new ``low``, and the gap."""
     game, slot, best = add(game, given, tried, rates)
     values = _values(game, claim.multipliers) - config.bound * jnp.sum(claim.multipliers)
     if config.every_response:
         low = jnp.min(jnp.where(jnp.arange(values.size) < game.models, values, jnp.inf))
     else:
         low = jnp.minimum(low, values[best])
-    return game, slot, low, jnp.maximum(claim.value - low, claim.high - claim.value)
+    return game, slot, best, low, jnp.maximum(claim.value - low, claim.high - claim.value)
 
 
 @jax.jit

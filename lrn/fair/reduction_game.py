@@ -129,42 +129,43 @@ def play_round(
         loop: ``loop(going, body, carry)``, as `jax.lax.while_loop`; a loop of Python where models run on the
             host.
     """
-    limit = 1 / config.eps
-    multipliers, average, game = _multipliers(game, given, limit)
-    found, rates = respond(_signed(given, multipliers), store, duality_gap.best_known(game, multipliers))
-    game, slot, response = duality_gap.add(game, given, multipliers, rates)
-    store = place(store, found, slot)
-    game, played = _played(game, response, _nu(game, config, n))
+    multipliers, average, game = _multipliers(game, given, config)
 
-    def judged(game: Game, store: Any, q: Array, multipliers: Array, wanted: Any) -> tuple[Game, Any, Array]:
-        """The duality gap of a mixture and multipliers, infinite where it is not wanted.
+    def part(carry: tuple) -> tuple:
+        """The response alone (part 0), then the mixture of all responses (1), then the best mixture (2).
 
-        The responses to multiples of the multipliers join the game. One that shows a gap above nu is the
-        last, unless every response is wanted.
+        The responses to multiples of a mixture's multipliers join the game and show its duality gap. One that
+        shows a gap above nu is the last, unless every response is wanted.
         """
-        claim = duality_gap.claimed(game, given, config, q, multipliers)
+        game, store, response, _, gaps, k = carry
+        q, asked, count = _asked(game, given, config, k, multipliers, average)
+        claim = duality_gap.claimed(game, given, config, q, asked)
 
         def going(carry: tuple) -> Array:
-            _, _, _, gap, tries = carry
+            _, _, _, gap, _, tries = carry
             shown = (gap > game.nu + duality_gap.SAME) & ~jnp.asarray(config.every_response)
-            return (tries < len(_MULTIPLES)) & ~shown
+            return (tries < count) & ~shown
 
         def respond_again(carry: tuple) -> tuple:
-            game, store, low, _, tries = carry
-            tried = jnp.asarray(_MULTIPLES, multipliers.dtype)[tries] * multipliers
+            game, store, low, _, first, tries = carry
+            tried = jnp.asarray(_MULTIPLES, asked.dtype)[tries] * asked
             found, rates = respond(_signed(given, tried), store, duality_gap.best_known(game, tried))
-            game, slot, low, gap = duality_gap.challenged(game, given, config, claim, tried, rates, low)
-            return game, place(store, found, slot), low, gap, tries + 1
+            game, slot, best, low, gap = duality_gap.challenged(game, given, config, claim, tried, rates, low)
+            first = jnp.where(tries == 0, best, first)
+            return game, place(store, found, slot), low, gap, first, tries + 1
 
-        tries = jnp.where(jnp.asarray(wanted), 0, len(_MULTIPLES))
-        begin = game, store, claim.value, jnp.full_like(claim.value, -jnp.inf), tries
-        game, store, _, gap, _ = loop(going, respond_again, begin)
-        return game, store, jnp.where(jnp.asarray(wanted), gap, jnp.inf)
+        tries = jnp.zeros((), jnp.int32)
+        begin = game, store, claim.value, jnp.full_like(claim.value, -jnp.inf), response, tries
+        game, store, _, gap, first, _ = loop(going, respond_again, begin)
+        gaps = gaps.at[k].set(jnp.where(count > 0, gap, jnp.inf))
+        response = jnp.where(k == 0, first, response)
+        return _counted(game, config, k, response, n), store, response, q, gaps, k + 1
 
-    game, store, average_gap = judged(game, store, played, average, True)
-    mixture, best = _mixed(game, given, config, limit)
-    game, store, mixture_gap = judged(game, store, mixture, best, config.every_response | (game.round > 0))
-    return _ended(game, config, response, played, average_gap, mixture, mixture_gap), store
+    begin = game, store, jnp.zeros((), jnp.int32), jnp.zeros_like(game.q), jnp.zeros(3, game.q.dtype)
+    game, store, response, mixture, gaps, _ = loop(
+        lambda carry: carry[-1] < 3, part, (*begin, jnp.zeros((), jnp.int32))
+    )
+    return _ended(game, config, response, mixture, gaps), store
 
 
 def slower(game: Game) -> Game:
@@ -182,10 +183,10 @@ def slower(game: Game) -> Game:
 
 
 @jax.jit
-def _multipliers(game: Game, given: Parity, limit: Any) -> tuple[Array, Array, Game]:
+def _multipliers(game: Game, given: Parity, config: ReductionConfig) -> tuple[Array, Array, Game]:
     """This round's multipliers, the average over rounds, and the game with their sum."""
     power = jnp.where(constraints.present(given), jnp.exp(game.theta), 0)
-    multipliers = limit * power / (1 + jnp.sum(power))
+    multipliers = power / (1 + jnp.sum(power)) / config.eps
     game = game._replace(summed=game.summed + multipliers)
     return multipliers, game.summed / (game.round + 1), game
 
@@ -196,37 +197,40 @@ def _signed(given: Parity, tried: Array) -> Array:
 
 
 @jax.jit
-def _played(game: Game, response: Array, nu: Array) -> tuple[Game, Array]:
-    """The game with its count of responses, and the share of each model among them."""
-    game = game._replace(played=game.played.at[response].add(1), nu=nu)
-    return game, game.played / jnp.sum(game.played)
+def _asked(
+    game: Game, given: Parity, config: ReductionConfig, k: Array, multipliers: Array, average: Array
+) -> tuple[Array, Array, Array]:
+    """The mixture and multipliers of a part of the round, and how many responses it may take."""
+    most = len(_MULTIPLES)
+    alone = lambda: (jnp.zeros_like(game.q), multipliers, jnp.array(1))  # noqa: E731
+    played = lambda: (_shares(game), average, jnp.array(most))  # noqa: E731
+    later = jnp.asarray(config.every_response) | (game.round > 0)
+    mixed = lambda: (*_mixed(game, given, config), jnp.where(later, most, 0))  # noqa: E731
+    return jax.lax.switch(k, [alone, played, mixed])
 
 
-@jax.jit
-def _mixed(game: Game, given: Parity, config: ReductionConfig, limit: Any) -> tuple[Array, Array]:
+def _shares(game: Game) -> Array:
+    """How often each model was the response, as a share."""
+    return game.played / jnp.sum(game.played)
+
+
+def _mixed(game: Game, given: Parity, config: ReductionConfig) -> tuple[Array, Array]:
     """The best mixture of the known models, and its multipliers."""
     known = jnp.arange(game.error.size) < game.models
     flat = game.violation.reshape(game.error.size, -1) - config.bound
-    found = best_mixture(game.error, flat, known, limit * jnp.ones((), flat.dtype))
+    found = best_mixture(game.error, flat, known, jnp.asarray(1 / config.eps, flat.dtype))
     return found.q, found.multipliers.reshape(constraints.present(given).shape)
 
 
 @jax.jit
-def _ended(
-    game: Game,
-    config: ReductionConfig,
-    response: Array,
-    played: Array,
-    average_gap: Array,
-    mixture: Array,
-    mixture_gap: Array,
-) -> Game:
+def _ended(game: Game, config: ReductionConfig, response: Array, mixture: Array, gaps: Array) -> Game:
     """The game after its round: the better mixture, and new multipliers."""
+    _, average_gap, mixture_gap = gaps
     average_wins = average_gap < mixture_gap
     gap = jnp.minimum(average_gap, mixture_gap)
     better = gap <= game.gap + duality_gap.SAME
     game = game._replace(
-        q=jnp.where(better, jnp.where(average_wins, played, mixture), game.q),
+        q=jnp.where(better, jnp.where(average_wins, _shares(game), mixture), game.q),
         gap=jnp.where(better, gap, game.gap),
         average_gap=jnp.minimum(game.average_gap, average_gap),
     )
@@ -236,7 +240,9 @@ def _ended(
 
 
 @jax.jit
-def _nu(game: Game, config: ReductionConfig, n: Array) -> Array:
+def _counted(game: Game, config: ReductionConfig, k: Array, response: Array, n: Array) -> Game:
+    """The game after part k: part 0 counts the response; the first one of all sets nu."""
     first = game.error[0]
     half_error = 0.5 * jnp.sqrt(first * (1 - first) / (n - 1))
-    return jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)
+    nu = jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)
+    return game._replace(played=game.played.at[response].add(jnp.where(k == 0, 1.0, 0.0)), nu=nu)
