@@ -1,4 +1,4 @@
-"""Whether the values of an array can be read, and arrays whose values stay readable under jit."""
+"""Whether the values of an array can be read, arrays whose values stay readable under jit, and NaN there."""
 
 from __future__ import annotations
 
@@ -22,3 +22,15 @@ def as_array(value: Any) -> Array:
         return value
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value)
+
+
+def nan_where(bad: Any, value: Array) -> Array:
+    """The value, and NaN with a gradient of NaN where it is bad.
+
+    The product makes the gradient NaN. It does not always make the value NaN: XLA turns the product with a
+    bool that became a float into a choice between the other factor and 0.
+
+    Args:
+        bad: bools that broadcast to the value. value: floats.
+    """
+    return jnp.where(bad, jnp.nan, value * jnp.where(bad, jnp.nan, 1).astype(value.dtype))

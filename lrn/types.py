@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -116,14 +117,30 @@ class Sampler(NamedTuple):
     check: Callable[[PyTree], None] | None = None
 
 
+class Goal(NamedTuple):
+    """What an example must reach, so that a test shows that its algorithm learns.
+
+    metric: the name of one of the learner's metrics. below, above: the range that the mean of the metric over
+        the last tenth of the steps must lie in; the mean over the first tenth lies outside of it.
+    steps: the number of steps.
+    """
+
+    metric: str
+    below: float = math.inf
+    above: float = -math.inf
+    steps: int = 300
+
+
 class Example(NamedTuple):
     """A small instance of an algorithm for tests, docs and first steps; its module's ``example()`` makes it.
 
     factory: ``factory(config) -> Learner``. config: the config of the instance.
     data, sampler: the arguments of `lrn.train.fit`; None for a learner that makes its own data.
+    solves: what the instance reaches within seconds; None where tests of its own show that it learns.
     """
 
     factory: Callable[[Any], Trainable]
     config: Any
     data: PyTree = None
     sampler: Sampler | None = None
+    solves: Goal | None = None

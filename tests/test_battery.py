@@ -28,7 +28,7 @@ from lrn.meta.learner import MetaLearner
 from lrn.meta.rl.agent import MetaAgent
 from lrn.rl.agent import Agent
 from lrn.train import checkpoint
-from lrn.types import Example, Learner
+from lrn.types import Example, Learner, Mean
 
 KINDS = (Learner, Agent, MetaLearner, MetaAgent)
 
@@ -74,6 +74,7 @@ class Case:
 
     def __init__(self, example: Example):
         self.learner = example.factory(example.config)
+        self.goal = example.solves
         self.config = jax.tree.map(np.float32, example.config)
         self.traces = 0
         data = jax.tree.map(jnp.asarray, example.data)
@@ -173,6 +174,46 @@ def test_the_second_step_compiles_nothing(case):
         key, batch = case.inputs(0, t)
         state, _ = case.step(key, state, batch)
     assert case.traces == 1
+
+
+# Learners without a goal in their example, and the tests of what they learn or of their exact steps.
+LEARNS_ELSEWHERE = {
+    "lrn.fair.lagrangian": "fair/test_lagrangian.py",
+    "lrn.meta.imaml": "meta/test_meta_step_maml.py",
+    "lrn.meta.maml_plus_plus": "meta/test_meta_step_plus_plus.py",
+    "lrn.meta.own_episodes": "meta/test_meta_dial.py",
+    "lrn.meta.rl.maml_rl": "meta/test_meta_rl_maml.py",
+    "lrn.meta.scratch": "meta/test_meta_evaluate.py",
+    "lrn.rl.linear.emphatic_td": "rl/test_rl_linear.py",
+    "lrn.rl.linear.lstd": "rl/test_rl_linear.py",
+    "lrn.rl.linear.td": "rl/test_rl_linear.py",
+    "lrn.rl.linear.tdc": "rl/test_rl_linear.py",
+    "lrn.rl.model_based.dyna": "rl/test_rl_dyna.py",
+    "lrn.rl.tabular.double_q_learning": "rl/test_rl_tabular.py",
+    "lrn.rl.tabular.expected_sarsa": "rl/test_rl_tabular.py",
+    "lrn.rl.tabular.q_learning": "rl/test_rl_tabular.py",
+    "lrn.rl.tabular.sarsa": "rl/test_rl_tabular.py",
+    "lrn.rl.tabular.td": "rl/test_rl_tabular.py",
+    "lrn.rl.tabular.td_lambda": "rl/test_rl_tabular.py",
+}
+
+
+def test_it_learns(request, case):
+    """The example reaches its goal, which it does not begin with."""
+    name, goal = request.node.callspec.params["case"], case.goal
+    if goal is None:
+        assert (Path(__file__).parent / LEARNS_ELSEWHERE[name]).exists()
+        return
+    state, values = case.states[0], []
+    for t in range(1, goal.steps + 1):
+        key, batch = case.inputs(0, t)
+        state, metrics = case.step(key, state, batch)
+        value = metrics[goal.metric]
+        values.append(float(value.value if isinstance(value, Mean) else value))
+    tenth = max(1, goal.steps // 10)
+    first, last = np.nanmean(values[:tenth]), np.nanmean(values[-tenth:])
+    assert goal.above < last < goal.below, (first, last)
+    assert not goal.above < first < goal.below, (first, last)
 
 
 def test_no_key_is_used_twice(case, key_reuse_checks):

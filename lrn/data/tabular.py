@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,8 @@ def encoded(
             with a category that is not among those rows gets zeros.
 
     Raises:
-        InputError: there is no column, a name in ``categorical`` is none of the columns, the columns differ
-            in length, or a number is missing.
+        InputError: there is no column or no row, a name in ``categorical`` is none of the columns, the
+            columns differ in length, a number is missing, or a column holds dates.
     """
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -48,14 +49,22 @@ def encoded(
     for name in categorical:
         check.choice("a name in categorical", name, tuple(columns))
     table = {name: np.asarray(column) for name, column in columns.items()}
-    rows = len(next(iter(table.values())))
+    rows = next(iter(table.values())).size
     fit = slice(None) if fit_on is None else fit_on
+    if rows == 0 or np.arange(rows)[fit].size == 0:
+        part = "the columns have" if rows == 0 else "fit_on names"
+        raise check.InputError(f"{part} no rows; give at least one.")
     parts, names = [], []
     for name, column in table.items():
         if column.shape != (rows,):
             raise check.InputError(
                 f"column {name!r} has shape {list(column.shape)}, expected [{rows}] as the first column has; "
                 "give flat columns of equal length."
+            )
+        if column.dtype.kind in "mM" or _holds_dates(column):
+            raise check.InputError(
+                f"column {name!r} holds dates or times; turn them into numbers, such as days since one, or "
+                "leave the column out."
             )
         if name in categorical or column.dtype.kind not in "biuf":
             coder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
@@ -71,3 +80,9 @@ def encoded(
         names.append(name)
         parts.append(np.asarray(scaler.transform(column[:, None].astype(float)), np.float32))
     return Encoding(np.concatenate(parts, axis=1), tuple(names))
+
+
+def _holds_dates(column: np.ndarray) -> bool:
+    """Whether a column of objects holds a date, a time or a duration."""
+    kinds = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+    return column.dtype.kind == "O" and any(isinstance(value, kinds) for value in column)

@@ -12,16 +12,20 @@ In one dimension `lrn.fair.quadrature` is faster and has no noise.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import readable
 from lrn.config import config
+from lrn.fair import arguments
 from lrn.types import Array, Key, PyTree
 
 LogJoint = Callable[[Array, Any], Array]  # (u [dim], row) -> log p(u) + log p(row | u), a scalar
@@ -99,17 +103,16 @@ def importance(
             is a standard normal prior. A proposal narrower than the posterior has errors without a bound.
 
     Raises:
-        InputError: the rows differ in length, or a number is out of its range.
+        InputError: the rows differ in length or hold values that are not finite, a number is out of its range
+            or has another shape, or ``log_joint`` gives no scalar.
     """
     check.integer("samples", samples, 2)
     check.integer("dim", dim, 1)
-    check.positive("scale", scale)
-    n = _length(rows)
-    center, scale = (jnp.broadcast_to(jnp.asarray(v, jnp.float32), (n, dim)) for v in (center, scale))
+    rows, n = arguments.individuals(rows)
+    center, scale = _proposal("center", center, n, dim), _proposal("scale", scale, n, dim, 0.0)
     standard = jax.random.normal(key, (n, samples, dim))
     value = center[:, None] + scale[:, None] * standard
-    of_row = jax.vmap(log_joint, (0, None))
-    level = jax.vmap(of_row)(value, rows) + jnp.sum(jnp.square(standard) / 2, axis=-1)
+    level = _density(log_joint, value, rows) + jnp.sum(jnp.square(standard) / 2, axis=-1)
     return Draws(value[:, None], jax.nn.softmax(level, axis=-1)[:, None])
 
 
@@ -121,11 +124,12 @@ def metropolis(key: Key, log_joint: LogJoint, rows: PyTree, config: MetropolisCo
         rows: what was observed, leaves [n, ...]. config: the settings. dim: the number of latent variables.
 
     Raises:
-        InputError: the rows differ in length, or dim is no whole number of 1 or more.
+        InputError: the rows differ in length or hold values that are not finite, dim is no whole number of 1
+            or more, or ``log_joint`` gives no scalar.
     """
     check.integer("dim", dim, 1)
-    n, chains = _length(rows), config.chains
-    density = jax.vmap(jax.vmap(log_joint, (0, None)))
+    (rows, n), chains = arguments.individuals(rows), config.chains
+    density = functools.partial(_density, log_joint)
 
     def advance(carry: tuple[Array, Array], key: Key) -> tuple[tuple[Array, Array], Array]:
         value, level = carry
@@ -160,8 +164,14 @@ def expectation(draws: Draws, function: Callable[[Array], Array] | None = None) 
     Args:
         draws: the result of `importance` or `metropolis`.
         function: ``function(u) -> value``, a scalar for u [dim]; the first latent variable by default.
+
+    Raises:
+        InputError: the function gives no scalar.
     """
     value = draws.value[..., 0] if function is None else jax.vmap(jax.vmap(jax.vmap(function)))(draws.value)
+    if value.shape != draws.weight.shape:
+        shape = value.shape[draws.weight.ndim :]
+        raise check.InputError(f"function must give a scalar, got shape {shape}; take one entry of it.")
     # NaN weights show in this factor. In the products below XLA may drop them, where the function is a bool
     # that became a float: it turns such a product into a choice between the weight and 0.
     known = jnp.where(jnp.isnan(draws.weight).any(axis=(1, 2)), jnp.nan, 1)
@@ -179,13 +189,22 @@ def expectation(draws: Draws, function: Callable[[Array], Array] | None = None) 
     return Estimate(mean, error * known, jnp.minimum(ess, chains * samples) * known)
 
 
-def _length(rows: PyTree) -> int:
-    """The number of individuals."""
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(rows)]
-    lengths = {shape[:1] for shape in shapes}
-    if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
+def _density(log_joint: LogJoint, value: Array, rows: PyTree) -> Array:
+    """The log density of values [n, m, dim], m for each row, [n, m]."""
+    level = jax.vmap(jax.vmap(log_joint, (0, None)))(value, rows)
+    if level.shape != value.shape[:2]:
         raise check.InputError(
-            f"rows must be arrays with one entry for each individual, got shapes {shapes}; give all arrays "
-            "one length of 1 or more."
+            f"log_joint must give a scalar for u [{value.shape[2]}] and a row, got shape {level.shape[2:]}; "
+            "sum over the latent variables."
         )
-    return shapes[0][0]
+    return level
+
+
+def _proposal(name: str, value: Any, n: int, dim: int, low: float = -np.inf) -> Array:
+    """A number, or numbers [n, dim], above ``low`` and finite where they can be read, as floats [n, dim]."""
+    value = arguments.numbers(name, value)
+    if value.shape not in ((), (n, dim)):
+        raise check.InputError(f"{name} must be a number or have shape [{n}, {dim}], got {value.shape}.")
+    if readable(value) and not (np.isfinite(np.asarray(value)) & (np.asarray(value) > low)).all():
+        raise check.InputError(f"{name} must be finite and above {low:g} everywhere; mend the proposal.")
+    return jnp.broadcast_to(value.astype(jnp.promote_types(value.dtype, jnp.float32)), (n, dim))

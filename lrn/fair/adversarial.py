@@ -25,7 +25,7 @@ from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, initial_state, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.supervised.settings import TrainingConfig
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params, PyTree
 
 FAIRNESS = ("demographic_parity", "equalized_odds")
 
@@ -195,4 +195,5 @@ def example() -> Example:
         ),
         data=training.example_people(),
         sampler=minibatch(64, columns=("x", "y", "group")),
+        solves=Goal("accuracy", above=0.7),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from lrn import check
 from lrn.arrays import as_array, readable
 from lrn.fair import comparable, inputs
-from lrn.types import Array
+from lrn.types import Array, PyTree
 
 
 def features(name: str, x: Any) -> Array:
@@ -23,7 +23,7 @@ def features(name: str, x: Any) -> Array:
     Raises:
         InputError: the shape is wrong, or a value that can be read is not finite.
     """
-    x = _numbers(name, x)
+    x = numbers(name, x)
     if x.ndim != 2 or x.size == 0:
         raise check.InputError(
             f"{name} must be numbers [n, dim], not empty, got shape {x.shape}; give a row a person."
@@ -54,7 +54,7 @@ def floats(name: str, value: Any, n: int, low: float = -np.inf, high: float = np
     Raises:
         InputError: the shape is wrong, or a value that can be read is not finite or out of range.
     """
-    value = inputs.vector(name, _numbers(name, value), n)
+    value = inputs.vector(name, numbers(name, value), n)
     if readable(value):
         read = np.asarray(value)
         fine = np.isfinite(read) & (read >= low) & (read <= high)
@@ -72,7 +72,7 @@ def labels(name: str, y: Any, n: int) -> Array:
     Raises:
         InputError: the shape is wrong, or a value that can be read is neither 0 nor 1.
     """
-    return inputs.binary(name, inputs.vector(name, _numbers(name, y), n))[0]
+    return inputs.binary(name, inputs.vector(name, numbers(name, y), n))[0]
 
 
 def weights(value: Any, n: int) -> Array:
@@ -96,18 +96,48 @@ def groups(group: Any, n: int, count: int) -> Array:
     return inputs.members(group, count, n)[0]
 
 
-def _numbers(name: str, value: Any) -> Array:
-    """An array of numbers, whose values stay readable where a jitted function closes over them."""
-    if not hasattr(value, "aval") and np.asarray(value).dtype.kind not in "biuf":
-        kind = np.asarray(value).dtype
-        raise check.InputError(f"{name} must hold numbers, got dtype {kind}; encode it as numbers.")
-    return as_array(value)
+def numbers(name: str, value: Any) -> Array:
+    """An array of real numbers, whose values stay readable where a jitted function closes over them.
+
+    Raises:
+        InputError: the value holds strings, objects, complex numbers, or lists of different lengths.
+    """
+    value = inputs.array(value)
+    if isinstance(value, np.ndarray) or jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise check.InputError(f"{name} must hold numbers, got dtype {value.dtype}; encode it as numbers.")
+    return value
+
+
+def individuals(rows: PyTree) -> tuple[PyTree, int]:
+    """What was observed of individuals, as arrays of finite numbers [n, ...], and n.
+
+    Raises:
+        InputError: there is no array, the arrays differ in length or are empty, or a value that can be read
+            is not finite.
+    """
+    rows = jax.tree.map(lambda leaf: numbers("rows", leaf), rows)
+    leaves = jax.tree.leaves(rows)
+    shapes = [leaf.shape for leaf in leaves]
+    lengths = {shape[:1] for shape in shapes}
+    if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
+        raise check.InputError(
+            f"rows must be arrays with one entry for each individual, got shapes {shapes}; give all arrays "
+            "one length of 1 or more."
+        )
+    if any(readable(leaf) and not np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
+        raise check.InputError("rows hold values that are not finite; leave those individuals out.")
+    return rows, shapes[0][0]
 
 
 def nan_unless_valid(weights: Array, y: Array, group: Array, groups: int) -> Array:
     """The weights; NaN where a trace hid labels, groups or weights that are wrong."""
-    right = jnp.all((y == 0) | (y == 1)) & jnp.all((group >= 0) & (group < groups)) & jnp.all(weights >= 0)
+    right = jnp.all((y == 0) | (y == 1)) & jnp.all((group >= 0) & (group < groups)) & proper(weights)
     return jnp.where(right, weights, jnp.nan)
+
+
+def proper(weights: Array) -> Array:
+    """Whether all weights are 0 or more and finite, a scalar bool."""
+    return jnp.all((weights >= 0) & (weights < jnp.inf))
 
 
 class Scored(NamedTuple):
@@ -128,7 +158,11 @@ def scores(name: str, value: Any, low: float = -np.inf, high: float = np.inf) ->
     Raises:
         InputError: the shape is wrong, or a value that can be read is not finite or out of range.
     """
-    value = inputs.vector(name, _numbers(name, value))
+    value = numbers(name, value)
+    if value.ndim != 1 or value.size == 0:
+        raise check.InputError(
+            f"{name} must have shape [n], n at least 1, got {value.shape}; give one number a row."
+        )
     return floats(name, value, value.shape[0], low, high)
 
 
@@ -176,7 +210,7 @@ def grouped(x: Any, group: Any, groups: int, weights: Any) -> Grouped:
     rows, _ = inputs.weights(weights, x.shape[0], x.dtype, "weights")
     mass = jax.ops.segment_sum(rows, group, groups)
     comparable.no_empty_group(mass[None])
-    rows = jnp.where(jnp.all(mass > 0), rows, jnp.nan)
+    rows = jnp.where(jnp.all(mass > 0) & jnp.all(jnp.isfinite(x)), rows, jnp.nan)
     rows = nan_unless_valid(rows, jnp.zeros_like(rows), group, groups)
     return Grouped(x, group, rows, jax.ops.segment_sum(rows, group, groups))
 

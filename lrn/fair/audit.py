@@ -47,7 +47,8 @@ class Audit(NamedTuple):
     gap: its mean residual minus that of all audited rows. rest_gap: the same for the other audited rows; the
         smaller of both subgroups has the larger gap. NaN for a subgroup without rows.
     null: [permutations], the values after permutation.
-    p_value: the share of null values at least as large, the value itself counted; one-sided.
+    p_value: the share of null values at least as large, the value itself counted; one-sided. It is rounded
+        down, so that a share of exactly 1/20 is at most .05.
     excess: the value minus the mean of the null.
     """
 
@@ -151,8 +152,18 @@ def _permuted(key: Key, rows: _Rows) -> Array:
 def _result(predict: Predict, found: tuple[Array, Array, Array, Array], null: Array) -> Audit:
     value = found[0]
     larger = jnp.sum(~(null < value))  # a null value that is NaN counts against the finding
-    p_value = jnp.where(jnp.isnan(value), jnp.nan, (1 + larger) / (1 + null.size))
+    p_value = jnp.where(jnp.isnan(value), jnp.nan, jnp.asarray(_p_values(null.size, value.dtype))[larger])
     return Audit(predict, *found, null, p_value, value - jnp.mean(null))
+
+
+def _p_values(permutations: int, dtype: Any) -> np.ndarray:
+    """The p-value for 0, 1, ... larger null values, [permutations + 1], rounded down.
+
+    The float32 nearest to 1/20 is larger than .05, so that a test at .05 would miss the rank that meets it.
+    """
+    exact = np.arange(1, permutations + 2) / (permutations + 1)
+    near = exact.astype(dtype)
+    return np.where(near > exact, np.nextafter(near, np.zeros_like(near)), near)
 
 
 def _prepared(x: Any, residual: Any, held_out: Any, among: Any, permutations: int) -> _Rows:

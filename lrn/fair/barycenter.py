@@ -54,8 +54,7 @@ def fit_barycenter(
     """
     score = arguments.scores("score", score)
     repair = fit_marginals(score[:, None], group, groups, weights=weights, levels=levels)
-    weights = arguments.weights(weights, score.shape[0]).astype(score.dtype)
-    mass = jax.ops.segment_sum(weights, arguments.groups(group, score.shape[0], groups), groups)
+    mass = arguments.grouped(score[:, None], group, groups, weights).mass
     return Barycenter(repair, mass / jnp.sum(mass))
 
 

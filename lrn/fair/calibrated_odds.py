@@ -105,7 +105,7 @@ def expected_decision(fitted: CalibratedOdds, score: Any, group: Any, threshold:
     check.between("threshold", threshold, 0, 1)
     score, mix, base = _own(fitted, score, group)
     chance = (1 - mix) * (score > threshold) + mix * (base > threshold)
-    return jnp.where(jnp.isnan(score), jnp.nan, chance)
+    return jnp.where(jnp.isnan(mix + base + score), jnp.nan, chance)
 
 
 def _own(fitted: CalibratedOdds, score: Any, group: Any) -> tuple[Array, Array, Array]:

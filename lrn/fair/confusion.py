@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lrn.arrays import nan_where
 from lrn.fair import inputs
 from lrn.types import Array
 
@@ -47,7 +48,9 @@ def confusion(y: Any, prediction: Any, group: Any, groups: int, weight: Any = No
         InputError: a shape, dtype or value is wrong.
     """
     y, prediction, group, weight = inputs.rows(y, prediction, group, groups, weight)
-    return Confusion(*sum_by_group(cells(y, prediction, weight), group, groups))
+    counts = sum_by_group(cells(y, prediction, weight), group, groups)
+    # A decision that became a float may hide a weight of NaN in the sums: see `nan_where`.
+    return Confusion(*nan_where(jnp.isnan(weight).any(), counts))
 
 
 def cells(y: Array, prediction: Array, weight: Array) -> Array:

@@ -64,7 +64,7 @@ def cell_rates(decision: Array, y: Array, group: Array, weights: Array, groups: 
     """The weighted mean decision of each cell, [2, groups]; 0 in an empty cell, where it never counts."""
     mass = _cell_sums(weights, y, group, groups)
     total = _cell_sums(weights * decision, y, group, groups)
-    return jnp.where(mass > 0, total / jnp.where(mass > 0, mass, 1), 0)
+    return jnp.where(mass == 0, 0, total / jnp.where(mass == 0, 1, mass))  # NaN stays
 
 
 def error(given: Parity, rates: Array) -> Array:
@@ -72,17 +72,23 @@ def error(given: Parity, rates: Array) -> Array:
     return jnp.sum(given.mass[0] * rates[0]) + jnp.sum(given.mass[1] * (1 - rates[1]))
 
 
+def half_standard_error(error: Array, n: Array) -> Array:
+    """Half the standard error of an error over n rows; rounding may put the error outside of [0, 1]."""
+    error = jnp.clip(error, 0, 1)
+    return 0.5 * jnp.sqrt(error * (1 - error) / jnp.maximum(n - 1, 1))
+
+
 def violations(given: Parity, rates: Array) -> Array:
     """The group's mean utility minus the mean over all groups, and its negative: [2, events, groups].
 
-    A group that never has the event has no constraint: its violation is 0.
+    A group that never has the event has no constraint: its violation is 0. Masses of NaN give NaN.
     """
     by_group, overall = _event_masses(given)
     share = given.mass * (given.base[:, None] + given.gain[:, None] * rates)
     total = jnp.einsum("ey,yg->eg", given.event, share, precision="highest")
-    mean = total / jnp.where(by_group > 0, by_group, 1)
-    whole = jnp.sum(total, axis=1) / jnp.where(overall > 0, overall, 1)
-    difference = jnp.where(by_group > 0, mean - whole[:, None], 0)
+    mean = total / jnp.where(by_group == 0, 1, by_group)
+    whole = jnp.sum(total, axis=1) / jnp.where(overall == 0, 1, overall)
+    difference = jnp.where(by_group == 0, 0, mean - whole[:, None])  # masses of NaN stay
     return jnp.stack([difference, -difference])
 
 
@@ -108,6 +114,23 @@ def signed_weights(given: Parity, multipliers: Array) -> Array:
     pull = own - (jnp.sum(net, axis=1) / overall)[:, None]
     pull = jnp.einsum("ey,eg->yg", given.event, pull, precision="highest")
     return jnp.array([[-1.0], [1.0]], pull.dtype) - given.gain[:, None] * pull
+
+
+def relabeled(value: Array, y: Array, weights: Array) -> tuple[Array, Array]:
+    """The labels and the weights of the fit that responds best, for what decision 1 saves in each row [n].
+
+    The weights keep their sum. Where no decision saves anything every model responds best, and the fit takes
+    the rows' own labels and weights.
+
+    Args:
+        value: `signed_weights` of each row's cell [n]. y: labels, 0 or 1 [n]. weights: weights of rows [n].
+    """
+    size = weights * jnp.abs(value)
+    total = jnp.sum(size)
+    idle = total == 0
+    scale = jnp.sum(weights) / jnp.where(idle, 1, total)
+    label = jnp.where(idle, y, value > 0).astype(weights.dtype)
+    return label, jnp.where(idle, weights, size * scale)
 
 
 def projected(given: Parity, multipliers: Array) -> Array:

@@ -41,7 +41,7 @@ def least_squares(x: Any, y: Any, weights: Any = None) -> Linear:
     x = arguments.features("x", x)
     y = arguments.floats("y", y, x.shape[0]).astype(x.dtype)
     weights = arguments.weights(weights, x.shape[0]).astype(x.dtype)
-    share = jnp.where(jnp.all(weights >= 0), weights / jnp.sum(weights), jnp.nan)
+    share = jnp.where(arguments.proper(weights), weights / jnp.sum(weights), jnp.nan)
     center = jnp.dot(share, x, precision="highest")
     variance = jnp.dot(share, jnp.square(x - center[None]), precision="highest")
     # A constant feature has no scale: its variance is 0, or a rounding error.

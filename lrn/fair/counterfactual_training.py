@@ -39,15 +39,12 @@ def counterfactual_penalty(
         InputError: an argument is wrong. (Under jit the penalty and its gradient are NaN.)
     """
     check.choice("kind", kind, KINDS)
-    factual = jnp.asarray(factual)
-    if factual.ndim != 1:
-        raise check.InputError(f"factual must have shape [n], got {factual.shape}; give a prediction a row.")
+    factual = arguments.scores("factual", factual)
     n = factual.shape[0]
-    factual = arguments.floats("factual", factual, n)
     counterfactual = _worlds(counterfactual, n).astype(factual.dtype)
     weights = arguments.weights(weights, n).astype(factual.dtype)
     finite = jnp.all(jnp.isfinite(factual)) & jnp.all(jnp.isfinite(counterfactual))
-    valid = jnp.all(weights >= 0) & jnp.any(weights > 0) & finite
+    valid = arguments.proper(weights) & jnp.any(weights > 0) & finite
     share = jnp.where(valid, weights / jnp.sum(weights), jnp.nan)
     difference = counterfactual - factual[None]
     # The slope of jnp.abs at 0 is 1; that of x * sign(x) is 0.
@@ -57,7 +54,7 @@ def counterfactual_penalty(
 
 def _worlds(counterfactual: Any, n: int) -> Array:
     """Counterfactual predictions as floats [worlds, n]."""
-    value = jnp.asarray(counterfactual)
+    value = arguments.numbers("counterfactual", counterfactual)
     if value.ndim not in (1, 2) or value.shape[-1] != n or value.size == 0:
         raise check.InputError(
             f"counterfactual must have shape [{n}] or [worlds, {n}], got {value.shape}; give one prediction "

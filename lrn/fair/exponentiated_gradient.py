@@ -187,8 +187,7 @@ def _prepared(
 def _relabeled(data: _Data, signed: Array) -> tuple[Array, Array]:
     """The labels and weights of a fit; the weights keep their sum."""
     value = signed[data.y.astype(jnp.int32), data.group]
-    size = data.weights * jnp.abs(value)
-    return (value > 0).astype(data.x.dtype), size * (jnp.sum(data.weights) / jnp.sum(size))
+    return constraints.relabeled(value, data.y, data.weights)
 
 
 @functools.partial(jax.jit, static_argnames="groups")
@@ -200,6 +199,5 @@ def _result(game: Game, given: Parity, models: PyTree, q: Array) -> Reduced:
     rates = jnp.sum(game.q[:, None, None] * game.rates, axis=0)
     violation = jnp.max(constraints.violations(given, rates))
     error = constraints.error(given, rates)
-    return Reduced(
-        models, jnp.where(jnp.isnan(error), jnp.nan, q), error, violation, game.gap, game.nu, game.round
-    )
+    q, gap, nu = (jnp.where(jnp.isnan(error), jnp.nan, value) for value in (q, game.gap, game.nu))
+    return Reduced(models, q, error, violation, gap, nu, game.round)

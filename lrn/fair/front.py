@@ -22,6 +22,7 @@ from lrn.fair.confusion import Confusion, confusion
 from lrn.fair.inputs import check_groups
 from lrn.fair.methods import Method
 from lrn.fair.people import People
+from lrn.fair.rates import overall_balanced_accuracy as overall_balanced_accuracy
 from lrn.types import Array, Key
 
 Measure = Callable[[Confusion], Array]  # counts [..., groups] -> a number [...]
@@ -138,12 +139,6 @@ def overall_accuracy(counts: Confusion) -> Array:
     """The accuracy over all rows, [...]."""
     right, wrong = counts.tp + counts.tn, counts.fp + counts.fn
     return jnp.sum(right, axis=-1) / jnp.sum(right + wrong, axis=-1)
-
-
-def overall_balanced_accuracy(counts: Confusion) -> Array:
-    """The mean of the true-positive and the true-negative rate over all rows, [...]; NaN with one class."""
-    tp, fp, fn, tn = (jnp.sum(leaf, axis=-1) for leaf in counts)
-    return (tp / (tp + fn) + tn / (tn + fp)) / 2
 
 
 def hypervolume(gap: Any, quality: Any, worst: tuple[float, float]) -> Array:

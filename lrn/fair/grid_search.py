@@ -96,7 +96,7 @@ def grid_search(
     mass = constraints.cell_mass(y, group, weights, groups)
     given = constraints.parity(constraint, mass)
     comparable.compared(constraints.present(given)[0], group, weights)
-    multipliers = jnp.asarray(multipliers, x.dtype)
+    multipliers = arguments.numbers("multipliers", multipliers).astype(x.dtype)
     wanted = constraints.present(given).shape
     if multipliers.ndim != 4 or multipliers.shape[1:] != wanted:
         raise check.InputError(
@@ -106,8 +106,7 @@ def grid_search(
 
     def one(multiplier: Array) -> tuple[PyTree, Array, Array]:
         value = constraints.signed_weights(given, multiplier)[y.astype(jnp.int32), group]
-        size = weights * jnp.abs(value)
-        predict = fit(x, (value > 0).astype(x.dtype), size * (jnp.sum(weights) / jnp.sum(size)))
+        predict = fit(x, *constraints.relabeled(value, y, weights))
         rates = constraints.cell_rates(decide(predict(x)), y, group, weights, groups)
         return predict, constraints.error(given, rates), jnp.max(constraints.violations(given, rates))
 

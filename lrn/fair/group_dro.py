@@ -23,7 +23,7 @@ from lrn.fair.training import People
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
 
 
 @config
@@ -144,4 +144,5 @@ def example() -> Example:
         config=GroupDROConfig(OptimizerConfig(learning_rate=0.01), rate=0.1, adjustment=0.5),
         data=training.example_people(),
         sampler=minibatch(64, columns=("x", "y", "group")),
+        solves=Goal("loss", below=0.5),
     )

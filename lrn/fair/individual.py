@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.fair import inputs
 from lrn.fair.rates import divide
 from lrn.types import Array
@@ -82,7 +83,7 @@ def consistency(
         return jnp.abs(prediction[i] - prediction[nearest].mean())
 
     gaps = jax.lax.map(gap, (jnp.arange(n), x), batch_size=min(chunk, n))
-    return jnp.where(fine, 1 - divide((weight * gaps).sum(), weight.sum()), jnp.nan)
+    return nan_where(~fine, 1 - divide((weight * gaps).sum(), weight.sum()))
 
 
 def lipschitz(
@@ -128,7 +129,7 @@ def lipschitz(
 
     broken, excess, pairs, steepest = jax.lax.map(one, (jnp.arange(n), x), batch_size=min(chunk, n))
     values = divide(broken.sum(), pairs.sum()), divide(excess.sum(), pairs.sum()), steepest.max()
-    return Lipschitz(*(jnp.where(fine, value, jnp.nan) for value in values))
+    return Lipschitz(*(nan_where(~fine, value) for value in values))
 
 
 def _points(x: Any, prediction: Any, weight: Any) -> tuple[Array, Array, Array, Array]:
@@ -136,4 +137,5 @@ def _points(x: Any, prediction: Any, weight: Any) -> tuple[Array, Array, Array, 
     prediction, fine = inputs.shares("prediction", prediction, len(prediction))
     x, fine_x = inputs.points(x, len(prediction))
     weight, fine_weight = inputs.weights(weight, len(prediction), prediction.dtype)
-    return x, prediction, weight, fine & fine_x & fine_weight
+    fine = fine & fine_x & fine_weight
+    return x, nan_where(~fine, prediction), weight, fine

@@ -75,11 +75,13 @@ def between_group_entropy(
         group: int [n] in 0..groups-1. The other arguments and errors are those of `generalized_entropy`.
     """
     benefit = inputs.vector("benefit", benefit)
-    weight, _ = inputs.weights(weight, len(benefit), benefit.dtype)
-    group, fine = inputs.members(group, groups, len(benefit))
+    fine = inputs.finite("benefit", benefit, 0)
+    weight, fine_weight = inputs.weights(weight, len(benefit), benefit.dtype)
+    group, fine_group = inputs.members(group, groups, len(benefit))
     sums, sizes = sum_by_group(jnp.stack([weight * benefit, weight]), group, groups)
     means = jnp.where(sizes == 0, 0, divide(sums, sizes))
-    return jnp.where(fine, generalized_entropy(means, alpha, sizes), jnp.nan)
+    found = generalized_entropy(means, alpha, sizes)
+    return jnp.where(fine & fine_weight & fine_group, found, jnp.nan)
 
 
 def _terms(u: Array, alpha: Array) -> Array:

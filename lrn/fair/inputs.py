@@ -100,7 +100,7 @@ def members(group: Any, groups: int, n: int | None = None) -> tuple[Array, Array
         raise check.InputError(
             f"group must be integers, one for each of the {'n' if n is None else n} rows, got shape "
             f"{group.shape} and dtype {group.dtype}; number the groups from 0 (numpy.unique with "
-            "return_inverse does it)."
+            "return_inverse does it), or give a data frame to lrn.fair.frames, which takes names."
         )
     group = group.astype(jnp.int32)
     fine = (group >= 0) & (group < groups)
@@ -190,7 +190,16 @@ def vector(name: str, value: Any, n: int | None = None) -> Array:
 
 
 def array(value: Any) -> Any:
-    """The value as an array; strings and objects, which JAX does not take, as those of NumPy."""
+    """The value as an array of JAX; strings, objects and uneven lists, which JAX refuses, as NumPy's."""
+    if not hasattr(value, "dtype"):
+        try:
+            read = np.asarray(value)
+        except ValueError:
+            read = np.asarray(value, dtype=object)
+        except TypeError:  # a list with tracers
+            return as_array(value)
+        if read.dtype.kind not in "biufc":
+            return read
     try:
         return as_array(value)
     except (TypeError, ValueError):

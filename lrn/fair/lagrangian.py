@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.config import config
 from lrn.fair import constraints, training
 from lrn.fair.constraints import Parity
@@ -74,8 +75,8 @@ class LagrangianState(NamedTuple):
 def lagrangian(net: Net, groups: int, config: LagrangianConfig) -> Learner:
     """Train ``net`` on the logistic loss under parity constraints.
 
-    Batches are those of `lrn.fair.training`; a batch without weight makes the training NaN. A group that a
-    batch lacks has no violation in it, and its projected multipliers rest. The metrics are those of the
+    Batches are those of `lrn.fair.training`. A group that a batch lacks has no violation in it, and its
+    projected multipliers rest; a batch without weight lacks all groups. The metrics are those of the
     batch: ``loss``, in nats; ``accuracy`` in [0, 1]; ``violation``, the largest of the decisions, and
     ``proxy_violation``, the largest of the proxies; ``multipliers``, their sum divided by the price of the
     loss; and ``gradient_norm``, the L2 norm over all parameters before clipping.
@@ -114,7 +115,7 @@ def lagrangian(net: Net, groups: int, config: LagrangianConfig) -> Learner:
         (_, aux), gradient = jax.value_and_grad(objective, has_aux=True)(state.model.params)
         net_state, logit, loss, proxies = aux
         violations = true_violations(given, decide(jax.nn.sigmoid(logit)), people)
-        excess = jnp.where(constraints.present(given), violations - config.bound, 0)
+        excess = jnp.where(constraints.present(given), violations - config.bound, 0 * violations)  # NaN stays
         metrics = {
             "loss": loss,
             "accuracy": training.accuracy(logit, people),
@@ -136,15 +137,15 @@ def multiplier_player(config: LagrangianConfig, groups: int) -> Player:
 
 
 def parity(constraint: str, people: People, groups: int) -> Parity:
-    """The constraint of a name on the rows of a batch."""
+    """The constraint of a name on the rows of a batch; all masses are 0 in a batch without weight."""
     mass = constraints.cell_mass(people.y, people.group, people.weights, groups)
-    return constraints.parity(constraint, mass)
+    return constraints.parity(constraint, jnp.where(jnp.sum(people.weights) == 0, 0, mass))
 
 
 def true_violations(given: Parity, decision: Array, people: People) -> Array:
     """The violations of decisions [n], [2, events, groups]; NaN where the weights are."""
     found = constraints.violations(given, _rates(given, decision, people))
-    return jnp.where(jnp.isnan(jnp.sum(people.weights)), jnp.nan, found)
+    return nan_where(jnp.isnan(people.weights).any(), found)
 
 
 def proxy_violations(given: Parity, logit: Array, people: People, proxy: str) -> Array:
@@ -171,7 +172,8 @@ def proxy_violations(given: Parity, logit: Array, people: People, proxy: str) ->
     factor = jax.jacfwd(lambda rates: constraints.violations(given, rates))(none)
     up = jnp.sum(jnp.maximum(factor, 0) * above[None, None, None], axis=(3, 4))
     down = jnp.sum(jnp.minimum(factor, 0) * below[None, None, None], axis=(3, 4))
-    return constraints.violations(given, none) + up + down
+    found = constraints.violations(given, none) + up + down
+    return nan_where(jnp.isnan(people.weights).any(), found)
 
 
 def _rates(given: Parity, decision: Array, people: People) -> Array:

@@ -17,23 +17,19 @@ the sum 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.scipy.special import gammaln
-from jax.scipy.stats import norm, poisson
 
 from lrn import check
-from lrn.arrays import readable
 from lrn.config import config
 from lrn.fair import arguments
-from lrn.fair.mechanisms import additive, binary, ordinal
-from lrn.fair.quadrature import Quadrature, quadrature
-from lrn.fair.scm import SCM, Values, scm
+from lrn.fair.law_model import LawModel, LawRow, law_rows, log_prior, posterior
+from lrn.fair.law_model import knowledge_posterior as knowledge_posterior
+from lrn.fair.law_model import law_scm as law_scm
+from lrn.fair.law_model import log_likelihood as log_likelihood
 from lrn.types import Array
 
 
@@ -54,20 +50,10 @@ class LawConfig:
 
     def __post_init__(self):
         check.non_negative("prior", self.prior)
+        check.integer("nodes", self.nodes)
         check.between("nodes", self.nodes, 2, 128)
         check.positive("tolerance", self.tolerance)
         check.counts(self, "steps")
-
-
-class LawModel(NamedTuple):
-    """The parameters. ugpa, lsat, zfya: [2 + p], the intercept and the effects of K and of the p protected
-    attributes. sd: the standard deviation of ugpa given its causes, a scalar.
-    """
-
-    ugpa: Array
-    lsat: Array
-    zfya: Array
-    sd: Array
 
 
 class LawFit(NamedTuple):
@@ -83,67 +69,6 @@ class LawFit(NamedTuple):
     gradient: Array
 
 
-class LawRow(NamedTuple):
-    """What is observed: ugpa, lsat [n]; protected [n, p]; zfya [n], or None where it is not to be used."""
-
-    ugpa: Array
-    lsat: Array
-    protected: Array
-    zfya: Any = None
-
-
-def law_rows(ugpa: Any, lsat: Any, protected: Any, zfya: Any = None) -> LawRow:
-    """The rows after all checks.
-
-    Args:
-        ugpa: grades [n]. lsat: whole numbers, 0 or more [n]; round the halves of the raw data.
-        protected: protected attributes [n, p], such as 0 or 1 for race and sex. zfya: the outcome [n].
-
-    Raises:
-        InputError: an argument is wrong. (Under jit an lsat that is no count gives NaN.)
-    """
-    protected = arguments.features("protected", protected)
-    n = protected.shape[0]
-    lsat = arguments.floats("lsat", lsat, n, 0)
-    whole = lsat == jnp.floor(lsat)
-    if readable(whole) and not np.asarray(whole).all():
-        raise check.InputError(
-            f"lsat must be whole numbers, got {np.asarray(lsat)[~np.asarray(whole)][0]:g}; round them."
-        )
-    lsat = jnp.where(whole & (lsat >= 0), lsat, jnp.nan)
-    zfya = None if zfya is None else arguments.floats("zfya", zfya, n)
-    return LawRow(arguments.floats("ugpa", ugpa, n), lsat, protected, zfya)
-
-
-def log_likelihood(model: LawModel, knowledge: Array, row: LawRow) -> Array:
-    """The log of the chance of one row given its knowledge, a scalar; zfya counts if the row has it."""
-
-    def level(coef: Array) -> Array:
-        return coef[0] + coef[1] * knowledge + jnp.sum(coef[2:] * row.protected)
-
-    rate = level(model.lsat)
-    found = norm.logpdf(row.ugpa, level(model.ugpa), model.sd)
-    found = found + row.lsat * rate - jnp.exp(rate) - gammaln(row.lsat + 1)
-    return found if row.zfya is None else found + norm.logpdf(row.zfya, level(model.zfya))
-
-
-def log_prior(model: LawModel) -> Array:
-    """The log of the authors' prior density of coefficients and of the variance of ugpa, a scalar.
-
-    They are given up to a constant; the intercept of zfya, which the authors have not, is N(0, 1) too.
-    """
-    coef = jnp.concatenate(model[:3])
-    return -jnp.sum(jnp.square(coef)) / 2 - 4 * jnp.log(model.sd) - 1 / jnp.square(model.sd)
-
-
-def knowledge_posterior(model: LawModel, rows: LawRow, nodes: int = 12) -> Quadrature:
-    """The posterior of knowledge for each row, by `lrn.fair.quadrature`; level 2 uses its mean.
-
-    Without zfya in the rows it rests on ugpa, lsat and the protected attributes, as a predictor must.
-    """
-    return quadrature(lambda u, row: log_likelihood(model, u, row), rows, nodes)
-
-
 def fit_law_school(rows: LawRow, weights: Any = None, config: LawConfig = LawConfig()) -> LawFit:  # noqa: B008
     """The parameters of the largest posterior density, by L-BFGS; jit and vmap safe.
 
@@ -151,17 +76,18 @@ def fit_law_school(rows: LawRow, weights: Any = None, config: LawConfig = LawCon
         rows: the result of `law_rows`, with zfya. weights: [n], 0 or more; None: all 1. config: the settings.
 
     Raises:
-        InputError: zfya is missing, or a weight is wrong. (Under jit wrong values give NaN.)
+        InputError: zfya is missing, or a row or a weight is wrong. (Under jit wrong values give NaN.)
     """
     if rows.zfya is None:
         raise check.InputError("the fit needs zfya, got None; give it to law_rows.")
+    rows = law_rows(*rows)
     n, p = rows.protected.shape
     weights = arguments.weights(weights, n).astype(rows.ugpa.dtype)
-    valid = jnp.all(weights >= 0) & jnp.isfinite(jnp.sum(rows.lsat))
+    valid = arguments.proper(weights) & jnp.isfinite(jnp.sum(rows.lsat))
     share = jnp.where(valid, weights / jnp.sum(weights), jnp.nan)
 
     def objective(theta: tuple) -> Array:
-        evidence = knowledge_posterior(_model(theta), rows, config.nodes).log_evidence
+        evidence = posterior(_model(theta), rows, config.nodes).log_evidence
         return -jnp.sum(share * evidence) - config.prior * log_prior(_model(theta)) / jnp.sum(weights)
 
     theta, loss, gradient = _minimize(objective, _start(rows, share, p), config)
@@ -171,51 +97,6 @@ def fit_law_school(rows: LawRow, weights: Any = None, config: LawConfig = LawCon
     model = LawModel(ugpa, lsat, zfya, model.sd)
     known = jnp.where(valid & jnp.isfinite(loss), 1, jnp.nan).astype(share.dtype)
     return jax.tree.map(lambda leaf: leaf * known, LawFit(model, -loss, gradient))
-
-
-def law_scm(model: LawModel, shares: Mapping[str, float], highest: int = 100) -> SCM:
-    """The causal model with the variables of ``shares``, and knowledge, ugpa, lsat and zfya.
-
-    ugpa and zfya are additive in their noise. lsat is `lrn.fair.mechanisms.ordinal`: the counterfactual of an
-    individual keeps the quantile of the noise.
-
-    Args:
-        model: the parameters. shares: from each protected attribute, in the order of the model, to its chance
-            of 1; the attributes are independent of each other.
-        highest: the largest lsat that has a chance.
-
-    Raises:
-        InputError: the number of attributes is not that of the model.
-    """
-    names = _named(model, shares)
-    causes = ("knowledge", *names)
-
-    def level(coef: Array, values: Values) -> Array:
-        found = coef[0] + coef[1] * values["knowledge"]
-        for i, name in enumerate(names):
-            found = found + coef[2 + i] * values[name]
-        return found
-
-    def chances(values: Values) -> Array:
-        count = jnp.arange(highest + 1)[None]
-        return poisson.pmf(count, jnp.exp(level(model.lsat, values))[:, None])
-
-    return scm(
-        *(binary(name, (), lambda _, share=share: jnp.asarray(share)) for name, share in shares.items()),
-        additive("knowledge", (), lambda _: 0.0),
-        additive("ugpa", causes, lambda values: level(model.ugpa, values), model.sd),
-        ordinal("lsat", causes, chances),
-        additive("zfya", causes, lambda values: level(model.zfya, values)),
-    )
-
-
-def _named(model: LawModel, shares: Mapping[str, float]) -> Sequence[str]:
-    p = model.ugpa.shape[0] - 2
-    if len(shares) != p:
-        raise check.InputError(
-            f"the model has {p} protected attributes, got shares of {len(shares)}; give one share for each."
-        )
-    return tuple(shares)
 
 
 def _model(theta: tuple) -> LawModel:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import as_array
+from lrn.arrays import as_array, nan_where
 from lrn.fair import arguments, individual, inputs
 from lrn.fair.individual import Distance, euclidean
 from lrn.fair.penalized import Penalty
@@ -67,6 +67,7 @@ def lipschitz_pairs_penalty(
     weights, fine = inputs.weights(weights, n, score.dtype, "weights")
     fine = fine & fine_first & fine_second & jnp.all(far >= 0) & jnp.all(jnp.asarray(bound) >= 0)
     mass = weights[first] * weights[second]
+    score = nan_where(~(fine & jnp.all(jnp.isfinite(score))), score)
     excess = jnp.maximum(jnp.abs(score[first] - score[second]) - bound * far, 0)
     return divide(jnp.sum(mass * excess), jnp.where(fine, jnp.sum(mass), jnp.nan))
 

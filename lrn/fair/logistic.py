@@ -98,10 +98,16 @@ def fit_logistic(
         InputError: an argument is wrong. (Under jit, where values cannot be read, the parameters are NaN.)
     """
     x = arguments.features("x", x)
-    n, dim = x.shape
+    n = x.shape[0]
     y = arguments.floats("y", y, n, 0, 1).astype(x.dtype)
     weights = arguments.weights(weights, n).astype(x.dtype)
-    valid = jnp.all((weights >= 0) & (y >= 0) & (y <= 1)) & jnp.any(weights > 0)
+    return _fitted(x, y, weights, config, start)
+
+
+@jax.jit  # so that a fit outside of jit is one program
+def _fitted(x: Array, y: Array, weights: Array, config: LogisticConfig, start: Linear | None) -> Linear:
+    n, dim = x.shape
+    valid = arguments.proper(weights) & jnp.any(weights > 0) & jnp.all((y >= 0) & (y <= 1))
     x1 = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], axis=1)
     ridge = jnp.ones(dim + 1, x.dtype).at[-1].set(0) * config.penalty
 

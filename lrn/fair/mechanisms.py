@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.fair import arguments
 from lrn.fair.scm import Mechanism, Values
 from lrn.types import Array, Key
 
@@ -49,10 +50,10 @@ def additive(
     check.positive("scale", scale)
 
     def function(parents: Values, noise: Array) -> Array:
-        return mean(parents) + scale * noise
+        return _level(name, mean(parents), len(noise)) + scale * noise
 
     def inverse(parents: Values, value: Array) -> Array:
-        return (value - mean(parents)) / scale
+        return (value - _level(name, mean(parents), len(value))) / scale
 
     return Mechanism(name, parents, function, noise, inverse)
 
@@ -68,8 +69,7 @@ def ordinal(name: str, parents: tuple[str, ...], chances: Callable[[Values], Any
 
     def steps(parents: Values, n: int) -> Array:
         """The cumulative chances [n, k + 1], from 0 to 1."""
-        chance = jnp.asarray(chances(parents))
-        chance = jnp.broadcast_to(chance.reshape(-1, chance.shape[-1]), (n, chance.shape[-1]))
+        chance = _table(f"the chances of {name!r}", chances(parents), n)
         fine = jnp.all((chance >= 0) & jnp.isfinite(chance), axis=1, keepdims=True)
         upper = jnp.cumsum(chance, axis=1)
         upper = jnp.where(fine, upper / upper[:, -1:], jnp.nan)
@@ -100,7 +100,7 @@ def binary(name: str, parents: tuple[str, ...], chance: Callable[[Values], Any])
     """
 
     def chances(parents: Values) -> Array:
-        p = jnp.asarray(chance(parents))
+        p = arguments.numbers(f"the chance of {name!r}", chance(parents))
         return jnp.stack([1 - p, p], axis=-1)
 
     return ordinal(name, parents, chances)
@@ -120,8 +120,7 @@ def categorical(name: str, parents: tuple[str, ...], logits: Callable[[Values], 
     check.integer("k", k, 2)
 
     def read(parents: Values, n: int) -> Array:
-        found = jnp.asarray(logits(parents))
-        return jnp.broadcast_to(found.reshape(-1, k), (n, k))
+        return _table(f"the logits of {name!r}", logits(parents), n, k)
 
     def function(parents: Values, noise: Array) -> Array:
         level = read(parents, len(noise)) + noise
@@ -146,6 +145,31 @@ def categorical(name: str, parents: tuple[str, ...], logits: Callable[[Values], 
         return jax.random.gumbel(key, (n, k))
 
     return Mechanism(name, parents, function, noise, None, draw)
+
+
+def _level(name: str, mean: Any, n: int) -> Array:
+    """The mean of an additive variable, [n] or a number."""
+    mean = arguments.numbers(f"the mean of {name!r}", mean)
+    if mean.shape not in ((), (n,)):
+        raise check.InputError(
+            f"the mean of {name!r} must be a number or have shape [{n}], got {mean.shape}; give one a row."
+        )
+    return mean
+
+
+def _table(what: str, value: Any, n: int, k: int | None = None) -> Array:
+    """Chances or logits, [n, k] or [k], as [n, k]; k is free for None."""
+    value = arguments.numbers(what, value)
+    if (
+        value.ndim not in (1, 2)
+        or value.shape[:-1] not in ((), (1,), (n,))
+        or value.shape[-1] != (k or max(value.shape[-1], 1))
+    ):
+        wanted = "k" if k is None else k
+        raise check.InputError(
+            f"{what} must have shape [{n}, {wanted}] or [{wanted}], got {value.shape}; give one row a person."
+        )
+    return jnp.broadcast_to(jnp.atleast_2d(value), (n, value.shape[-1]))
 
 
 def _uniform(key: Key, n: int) -> Array:

@@ -19,11 +19,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import nan_where, readable
 from lrn.config import config
+from lrn.fair import arguments
 from lrn.fair.mechanisms import additive, binary, normal_noise
 from lrn.fair.scm import SCM, Mechanism, Values, draw_noise, intervene, observe, scm
 from lrn.types import Array, Key
@@ -156,9 +159,25 @@ def merit_posterior(config: MeritConfig, group: Any, school: Any, test: Any) -> 
     """The mean and the standard deviation, [n], of the normal posterior of merit; exact.
 
     The outcome is not used, and the proxy says nothing more.
+
+    Args:
+        config: the dials. group: 0 or 1. school, test: numbers. Each [n] or a number.
+
+    Raises:
+        InputError: an argument is wrong. (Under jit the mean is NaN for a group other than 0 and 1.)
     """
     c = config
-    group, school, test = (jnp.asarray(value) for value in (group, school, test))
+    given = {"group": group, "school": school, "test": test}
+    group, school, test = (arguments.numbers(name, value) for name, value in given.items())
+    if len({v.shape for v in (group, school, test) if v.ndim}) > 1:
+        shapes = [v.shape for v in (group, school, test)]
+        raise check.InputError(f"group, school and test must have one length, got shapes {shapes}.")
+    fine = ((group == 0) | (group == 1)) & jnp.isfinite(school + test)
+    if readable(fine) and not np.asarray(fine).all():
+        raise check.InputError(
+            "group must be 0 or 1, and school and test finite, in every row; leave out the other rows."
+        )
+    school = nan_where(~fine, school + jnp.zeros(jnp.shape(fine)))
     noise = jnp.square(c.spread)
     precision = 1 + (jnp.square(c.loading) + 1) / noise
     evidence = c.loading * (school - c.base_gap * group) + (test - c.bias * group)

@@ -89,8 +89,21 @@ def multiplied(log_matrix: Array, excess: Array, rate: ArrayLike) -> Array:
 def stationary(log_matrix: Array) -> Array:
     """The distribution that a column-stochastic matrix keeps, [size], for its logarithm [size, size]."""
     size = log_matrix.shape[0]
-    # (M - I) p = 0 has one equation too many; the last one becomes sum p = 1.
-    system = (jnp.exp(log_matrix) - jnp.eye(size, dtype=log_matrix.dtype)).at[-1].set(1)
+    # (M - I) p = 0 has one equation too many; the last one becomes sum p = 1. The diagonal is minus the
+    # rest of its column, for 1 minus an entry near 1 would lose what small entries say.
+    moves = jnp.where(jnp.eye(size, dtype=bool), 0, jnp.exp(log_matrix))
+    system = (moves - jnp.diag(jnp.sum(moves, axis=0))).at[-1].set(1)
     right = jnp.zeros(size, log_matrix.dtype).at[-1].set(1)
     prices = jnp.maximum(jnp.linalg.solve(system, right), 0)
     return prices / jnp.sum(prices)
+
+
+def exponential_prices(theta: Array, here: Array) -> Array:
+    """``e^theta / (1 + sum e^theta)`` of the constraints that are here, and 0 elsewhere; without overflow.
+
+    Args:
+        theta: logarithms, of any shape. here: bools of the same shape.
+    """
+    top = jnp.maximum(jnp.max(jnp.where(here, theta, 0)), 0)
+    power = jnp.where(here, jnp.exp(theta - top), 0)
+    return power / (jnp.exp(-top) + jnp.sum(power))

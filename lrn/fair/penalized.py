@@ -15,13 +15,14 @@ import optax
 from jax.tree_util import Partial
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.config import config
 from lrn.fair import training
 from lrn.fair.training import People
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
 
 SCORES = ("chance", "logit")
 
@@ -114,9 +115,11 @@ def on_scores(
             rows = jnp.where(mass == 0, 1, kept)  # the penalty divides by the sum
             return jnp.where(mass == 0, 0, penalty(score, people.group, groups, rows))
 
-        if not given_label:
-            return among(people.weights)
-        return sum(among(people.weights * (people.y == label)) for label in (0, 1))  # pyright: ignore
+        if given_label:
+            found = among(people.weights * (people.y == 0)) + among(people.weights * (people.y == 1))
+        else:
+            found = among(people.weights)
+        return nan_where(jnp.isnan(people.weights).any(), found)  # a wrong label is in neither sum
 
     return value
 
@@ -171,4 +174,5 @@ def example() -> Example:
         config=PenalizedConfig(OptimizerConfig(learning_rate=0.01), strength=10.0),
         data=training.example_people(),
         sampler=minibatch(64, columns=("x", "y", "group")),
+        solves=Goal("loss", below=0.5),
     )

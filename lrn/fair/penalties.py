@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.fair import arguments
 from lrn.types import Array
 
@@ -129,12 +130,12 @@ def _gaussian(score: Array, width: ArrayLike) -> Array:
 
 def _prepared(score: Any, group: Any, groups: int, weights: Any) -> tuple[Array, Array, Array]:
     """The scores [n], the memberships [n, groups], and the shares of the weight [n]."""
-    score = jnp.asarray(score)
-    if score.ndim != 1 or score.size == 0:
-        raise check.InputError(f"score must have shape [n], n at least 1, got {score.shape}; give one a row.")
-    score = arguments.floats("score", score, score.shape[0])
+    score = arguments.scores("score", score)
     group = arguments.groups(group, score.shape[0], groups)
     weights = arguments.weights(weights, score.shape[0]).astype(score.dtype)
-    valid = jnp.all((group >= 0) & (group < groups)) & jnp.all(weights >= 0)
+    valid = jnp.all((group >= 0) & (group < groups)) & arguments.proper(weights)
+    valid = valid & jnp.all(jnp.isfinite(score))
     share = jnp.where(valid, weights / jnp.sum(weights), jnp.nan)
-    return score, jax.nn.one_hot(group, groups, dtype=score.dtype), share
+    # A row of a group out of range is in no column, so shares alone would not show it.
+    member = nan_where(~valid, jax.nn.one_hot(group, groups, dtype=score.dtype))
+    return nan_where(~valid, score), member, share

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.fair import arguments
 from lrn.types import Array, PyTree
 
 _NEWTON = 12  # steps to the mode
@@ -61,14 +62,19 @@ def quadrature(log_likelihood: Callable[[Array, Any], Array], rows: PyTree, node
         nodes: the number of nodes of each row.
 
     Raises:
-        InputError: ``nodes`` is out of its range.
+        InputError: ``nodes`` is out of its range, the rows differ in length or hold values that are not
+            finite, or the log-likelihood is no scalar.
     """
+    rows, _ = arguments.individuals(rows)
     standard, mass = normal_nodes(nodes)
     standard, log_mass = (jnp.asarray(v, jnp.result_type(float)) for v in (standard, np.log(mass)))
 
     def one(row: Any) -> Quadrature:
         def log_joint(u: Array) -> Array:
-            return log_likelihood(u, row) - jnp.square(u) / 2
+            found = jnp.asarray(log_likelihood(u, row))
+            if found.shape != ():
+                raise check.InputError(f"log_likelihood must give a scalar, got shape {found.shape}; sum it.")
+            return found - jnp.square(u) / 2
 
         center, scale = jax.lax.stop_gradient(_mode(log_joint))
         node = center + scale * standard

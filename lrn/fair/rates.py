@@ -22,7 +22,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.fair.confusion import Confusion
+from lrn.fair.confusion import Confusion, overall
 from lrn.types import Array
 
 # name -> (hits, trials)
@@ -64,6 +64,11 @@ def rate(counts: Confusion, name: str) -> Array:
 def balanced_accuracy(counts: Confusion) -> Array:
     """The mean of true-positive and true-negative rate of each group, [..., groups]; NaN with one class."""
     return (rate(counts, "true_positive_rate") + rate(counts, "true_negative_rate")) / 2
+
+
+def overall_balanced_accuracy(counts: Confusion) -> Array:
+    """The balanced accuracy of all groups together, [...], for counts [..., groups]; NaN with one class."""
+    return balanced_accuracy(overall(counts))[..., 0]
 
 
 def error_ratio(counts: Confusion) -> Array:

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.tree import DecisionTreeClassifier
 
 from lrn import check
 from lrn.fair import arguments, comparable, constraints
@@ -82,6 +81,8 @@ def tree(max_depth: int, min_rows: int = 1) -> Fit:
     """
     check.integer("max_depth", max_depth, 1)
     check.integer("min_rows", min_rows, 1)
+    from sklearn.tree import DecisionTreeClassifier
+
     return from_sklearn(
         lambda: DecisionTreeClassifier(max_depth=max_depth, min_samples_leaf=min_rows, random_state=0)
     )
@@ -162,7 +163,10 @@ def _checked(rows: Rows, groups: int) -> Rows:
 
 
 def _tasks(train: Rows, groups: int, constraint: str, grid: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Labels and weights for the plain imitation, and for each point of the grid of multipliers."""
+    """Labels and weights for the plain imitation, and for each point of the grid of multipliers.
+
+    A point at which no decision saves anything asks for no model; a black box that is the group has such.
+    """
     ones = np.ones(len(train.decision), np.float32)
     mass = constraints.cell_mass(
         jnp.asarray(train.decision), jnp.asarray(train.group), jnp.asarray(ones), groups
@@ -174,7 +178,8 @@ def _tasks(train: Rows, groups: int, constraint: str, grid: int) -> list[tuple[n
     tasks = [(np.asarray(train.decision), ones)]
     for one in np.asarray(signed):
         value = one[train.decision.astype(int), train.group]
-        tasks.append(((value > 0).astype(np.float32), np.abs(value)))
+        if value.any():
+            tasks.append(((value > 0).astype(np.float32), np.abs(value)))
     return tasks
 
 

@@ -203,7 +203,8 @@ def group_recourse(
     denied, group = arguments.mask("denied", denied, n), arguments.groups(group, n, groups)
     weights = arguments.weights(weights, n).astype(cost.dtype)
     weights = arguments.nan_unless_valid(weights, jnp.zeros_like(weights), group, groups)
-    weights = jnp.where(jnp.all(cost >= 0), jnp.where(denied, weights, 0 * weights), jnp.nan)
+    known = jnp.all((cost >= 0) & ~jnp.isnan(cost))  # XLA takes abs(x) >= 0 for true, also where x is NaN
+    weights = jnp.where(known, jnp.where(denied, weights, 0 * weights), jnp.nan)
     free = cost < jnp.inf
     mass = jax.ops.segment_sum(weights, group, groups)
     able = jax.ops.segment_sum(weights * free, group, groups)
@@ -213,7 +214,7 @@ def group_recourse(
 
 
 def _numbers(cost: Any) -> Array:
-    cost = as_array(cost)
+    cost = arguments.numbers("cost", cost)
     if cost.ndim != 1 or cost.size == 0:
         raise check.InputError(f"cost must have shape [n], n at least 1, got {cost.shape}; give one a row.")
     cost = cost.astype(jnp.promote_types(cost.dtype, jnp.float32))

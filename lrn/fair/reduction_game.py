@@ -17,6 +17,7 @@ from lrn.config import config
 from lrn.fair import constraints, duality_gap
 from lrn.fair.constraints import Parity
 from lrn.fair.mixture_game import best_mixture
+from lrn.fair.multipliers import exponential_prices
 from lrn.types import Array
 
 _MULTIPLES = (1.0, 2.0, 5.0, 10.0)
@@ -32,7 +33,8 @@ class ReductionConfig:
     bound: the largest violation of each constraint, in [0, 1].
     eps: the multipliers sum to at most ``1 / eps``; above 0. A large eps lets violations exceed the bound.
     eta0: the rate of the multipliers is ``eta0 * eps`` at first.
-    nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error.
+    nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error. Rows
+        whose weights sum to less than 2 count as two rows there.
     rounds: the largest number of rounds, each with three to nine fits.
     every_response: whether all responses of a round stay in the game. False is fairlearn's rule: those after
         the first that shows a gap above nu are dropped. True finds better mixtures where the model is not the
@@ -185,8 +187,7 @@ def slower(game: Game) -> Game:
 @jax.jit
 def _multipliers(game: Game, given: Parity, config: ReductionConfig) -> tuple[Array, Array, Game]:
     """This round's multipliers, the average over rounds, and the game with their sum."""
-    power = jnp.where(constraints.present(given), jnp.exp(game.theta), 0)
-    multipliers = power / (1 + jnp.sum(power)) / config.eps
+    multipliers = exponential_prices(game.theta, constraints.present(given)) / config.eps
     game = game._replace(summed=game.summed + multipliers)
     return multipliers, game.summed / (game.round + 1), game
 
@@ -242,7 +243,6 @@ def _ended(game: Game, config: ReductionConfig, response: Array, mixture: Array,
 @jax.jit
 def _counted(game: Game, config: ReductionConfig, k: Array, response: Array, n: Array) -> Game:
     """The game after part k: part 0 counts the response; the first one of all sets nu."""
-    first = game.error[0]
-    half_error = 0.5 * jnp.sqrt(first * (1 - first) / (n - 1))
+    half_error = constraints.half_standard_error(game.error[0], n)
     nu = jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)
     return game._replace(played=game.played.at[response].add(jnp.where(k == 0, 1.0, 0.0)), nu=nu)

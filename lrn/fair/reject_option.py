@@ -17,9 +17,8 @@ from jax.typing import ArrayLike
 from lrn import check
 from lrn.arrays import as_array, readable
 from lrn.fair import arguments
-from lrn.fair.confusion import Confusion, overall
 from lrn.fair.gaps import demographic_parity_difference
-from lrn.fair.rates import balanced_accuracy
+from lrn.fair.rates import overall_balanced_accuracy
 from lrn.fair.search import CountMetric, choose, counts_of, decisions, metrics, pareto_front
 from lrn.types import Array
 
@@ -36,11 +35,6 @@ class RejectOption(NamedTuple):
     deprived: Array
     objective: Array
     constraint: Array
-
-
-def overall_balanced_accuracy(counts: Confusion) -> Array:
-    """The balanced accuracy of all groups together, [...], for counts [..., groups]."""
-    return balanced_accuracy(overall(counts))[..., 0]
 
 
 def fit_reject_option(

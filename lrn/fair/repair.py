@@ -62,7 +62,7 @@ def fit_repair(x: Any, group: Any, groups: int, *, weights: Any = None, levels: 
 
     by_column = jax.vmap(quantiles, in_axes=(None, 1))
     found = jax.vmap(by_column, in_axes=(0, None))(jnp.arange(groups), x)
-    valid = jnp.all((group >= 0) & (group < groups)) & jnp.all(weights >= 0) & jnp.all(jnp.isfinite(x))
+    valid = jnp.all((group >= 0) & (group < groups)) & arguments.proper(weights) & jnp.all(jnp.isfinite(x))
     found = jnp.where(valid, found, jnp.nan)
     return Repair(found, jnp.median(found, axis=0))
 

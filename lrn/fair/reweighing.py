@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from lrn.fair import arguments, comparable
+from lrn.fair import arguments, comparable, inputs
 from lrn.fair.constraints import cell_mass
 from lrn.types import Array
 
@@ -25,8 +25,7 @@ def reweighed(y: Any, group: Any, groups: int, weights: Any = None) -> Array:
         InputError: an argument is wrong, or a group with rows lacks one of the labels: then no weights make
             label and group independent. (Under jit the weights are NaN.)
     """
-    y = jnp.asarray(y)
-    n = y.shape[0] if y.ndim == 1 else 0
+    n = len(inputs.vector("y", y))
     y = arguments.labels("y", y, n)
     group = arguments.groups(group, n, groups)
     weights = arguments.nan_unless_valid(arguments.weights(weights, n), y, group, groups)

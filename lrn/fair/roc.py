@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lrn import check
 from lrn.fair import arguments, comparable
 from lrn.types import Array
 
@@ -35,27 +34,16 @@ def curves(
     Raises:
         InputError: an argument is wrong, or a group lacks one of the labels. (Under jit the curves are NaN.)
     """
-    score = scores(score)
+    score = arguments.scores("score", score)
     y = arguments.labels("y", y, score.shape[0]).astype(score.dtype)
     group = arguments.groups(group, score.shape[0], groups)
     weights = arguments.weights(weights, score.shape[0]).astype(score.dtype)
+    weights = jnp.where(jnp.all(jnp.isfinite(score)), weights, jnp.nan)
     weights = arguments.nan_unless_valid(weights, y, group, groups)
     cells = jax.ops.segment_sum(weights, y.astype(jnp.int32) * groups + group, 2 * groups).reshape(2, groups)
     comparable.both_labels(cells)
     comparable.no_empty_group(cells)
     return _curves(score, y, group, weights, groups, x_name, y_name), cells
-
-
-def scores(score: Any) -> Array:
-    """``score`` as floats [n].
-
-    Raises:
-        InputError: the shape is not [n], or a value that can be read is not finite.
-    """
-    score = jnp.asarray(score)
-    if score.ndim != 1 or score.size == 0:
-        raise check.InputError(f"score must have shape [n], n at least 1, got {score.shape}; give one a row.")
-    return arguments.floats("score", score, score.shape[0])
 
 
 @functools.partial(jax.jit, static_argnames=("groups", "x_name", "y_name"))

@@ -15,98 +15,20 @@ Every variable is floats [n]. An unobserved variable must be given too; `lrn.fai
 
 from __future__ import annotations
 
-import graphlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
-from lrn.arrays import as_array, readable
+from lrn.arrays import nan_where, readable
 from lrn.fair import arguments
+from lrn.fair.causal_graph import SCM, Mechanism, Parents, Values
+from lrn.fair.causal_graph import descendants as descendants
+from lrn.fair.causal_graph import scm as scm
 from lrn.types import Array, Key
-
-Values = Mapping[str, Any]  # from the name of a variable to its values, an array
-
-
-class Mechanism(NamedTuple):
-    """How a variable follows from its parents and its noise.
-
-    name: the variable. parents: the names of its direct causes.
-    function: ``function(parents, noise) -> value`` [n], or a scalar; ``parents`` maps names to floats [n].
-    noise: ``noise(key, n)`` draws the noise, [n] or [n, ...]; None for a variable that its parents determine.
-    inverse: ``inverse(parents, value) -> noise``, where the function is invertible in the noise.
-    draw: ``draw(key, parents, value) -> noise``: a draw from the noise that is consistent with the value,
-        where the function is not invertible.
-    """
-
-    name: str
-    parents: tuple[str, ...]
-    function: Callable[[Values, Any], Array]
-    noise: Callable[[Key, int], Array] | None = None
-    inverse: Callable[[Values, Array], Array] | None = None
-    draw: Callable[[Key, Values, Array], Array] | None = None
-
-
-class SCM(NamedTuple):
-    """A structural causal model; `scm` makes it. mechanisms: parents come before their children."""
-
-    mechanisms: tuple[Mechanism, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the variables."""
-        return tuple(m.name for m in self.mechanisms)
-
-
-class _Parents(dict):
-    """The parents' values for a mechanism's function, which may read no other variable."""
-
-    def __init__(self, mechanism: Mechanism, values: Values):
-        super().__init__({name: values[name] for name in mechanism.parents})
-        self._name = mechanism.name
-
-    def __missing__(self, name: str) -> Array:
-        raise check.InputError(
-            f"the mechanism of {self._name!r} reads {name!r}, which is not among its parents; add it to them."
-        )
-
-
-def scm(*mechanisms: Mechanism) -> SCM:
-    """The model of these mechanisms, in a causal order.
-
-    Raises:
-        InputError: there is no mechanism, an argument is no mechanism, two have one name, a parent is
-            unknown, or the graph has a cycle.
-    """
-    if not mechanisms:
-        raise check.InputError("a causal model needs at least one mechanism, got none; give one a variable.")
-    for m in mechanisms:
-        if not isinstance(m, Mechanism):
-            raise check.InputError(
-                f"scm takes mechanisms, one an argument, got {type(m).__name__}; unpack a list with a star."
-            )
-        if isinstance(m.parents, str):
-            raise check.InputError(
-                f"the parents of {m.name!r} must be a tuple of names, got the string {m.parents!r}; write "
-                f"({m.parents!r},)."
-            )
-    named = {m.name: m for m in mechanisms}
-    if len(named) < len(mechanisms):
-        names = [m.name for m in mechanisms]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise check.InputError(f"variable {twice!r} has two mechanisms; give each variable one.")
-    for m in mechanisms:
-        for parent in m.parents:
-            check.choice(f"parent of {m.name!r}", parent, named)
-    try:
-        order = tuple(graphlib.TopologicalSorter({m.name: m.parents for m in mechanisms}).static_order())
-    except graphlib.CycleError as error:
-        cycle = " -> ".join(error.args[1])
-        raise check.InputError(f"the causes form a cycle, {cycle}; leave out one of these edges.") from None
-    return SCM(tuple(named[name] for name in order))
 
 
 def draw_noise(model: SCM, key: Key, n: int) -> dict[str, Array]:
@@ -132,7 +54,8 @@ def observe(model: SCM, noise: Values) -> dict[str, Array]:
         NaN is NaN.
 
     Raises:
-        InputError: the noise of a variable is missing, or a mechanism gives another shape than [n].
+        InputError: the noise of a variable is missing or of another length than the others, or a mechanism
+            gives another shape than [n].
     """
     values: dict[str, Array] = {}
     for m in model.mechanisms:
@@ -145,8 +68,9 @@ def evaluate(mechanism: Mechanism, values: Values, noise: Values) -> Array:
     name = mechanism.name
     if not noise or (mechanism.noise is not None and name not in noise):
         raise check.InputError(f"noise has no entry {name!r}; take the result of draw_noise or abduct.")
+    noise = _checked(noise)
     n = len(next(iter(noise.values())))
-    parents = _Parents(mechanism, values)
+    parents = Parents(mechanism, values)
     own = noise[name] if mechanism.noise is not None else None
     value = jnp.asarray(mechanism.function(parents, own))
     if value.shape not in ((), (n,)):
@@ -157,7 +81,7 @@ def evaluate(mechanism: Mechanism, values: Values, noise: Values) -> Array:
     unknown = jnp.zeros(n, bool)
     for given in (*parents.values(), *noise.values()):
         unknown = unknown | jnp.isnan(given).reshape(n, -1).any(axis=1)
-    return _nan_where(unknown, value)
+    return nan_where(unknown, value)
 
 
 def sample(model: SCM, key: Key, n: int) -> dict[str, Array]:
@@ -206,9 +130,9 @@ def abduct(model: SCM, observed: Mapping[str, Any], key: Key | None = None) -> d
         if m.name not in observed:
             raise _missing(m.name)
         value = arguments.floats(m.name, observed[m.name], n)
-        found = _noise_of(m, _Parents(m, values), value, None if keys is None else keys[i])
+        found = _noise_of(m, Parents(m, values), value, None if keys is None else keys[i])
         known = _gives_back(m, evaluate(m, values, {m.name: found}), value)
-        noise[m.name] = _nan_where(~known.reshape(n, *[1] * (found.ndim - 1)), found)
+        noise[m.name] = nan_where(~known.reshape(n, *[1] * (found.ndim - 1)), found)
         values[m.name] = value
     return noise
 
@@ -223,25 +147,8 @@ def counterfactual(
     return observe(intervene(model, do), abduct(model, observed, key))
 
 
-def descendants(model: SCM, name: str) -> tuple[str, ...]:
-    """The variables that follow from ``name``, itself not among them, in the model's order.
-
-    The other variables are what a predictor of level 1 of counterfactual fairness may read (Kusner et al.
-    2017).
-
-    Raises:
-        InputError: the variable is unknown.
-    """
-    check.choice("the variable", name, model.names)
-    reached = {name}
-    for m in model.mechanisms:
-        if reached & set(m.parents):
-            reached.add(m.name)
-    return tuple(m.name for m in model.mechanisms if m.name in reached and m.name != name)
-
-
 def _constant(name: str, value: Any) -> Mechanism:
-    value = as_array(value)
+    value = arguments.numbers(f"the value of {name!r}", value)
     value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
     if value.ndim > 1:
         raise check.InputError(f"the value of {name!r} must be a number or [n], got shape {value.shape}.")
@@ -251,13 +158,15 @@ def _constant(name: str, value: Any) -> Mechanism:
     return Mechanism(name, (), lambda parents, noise: value)
 
 
-def _nan_where(bad: Array, value: Array) -> Array:
-    """The value, and NaN with a gradient of NaN where it is bad.
-
-    The product makes the gradient NaN. It does not always make the value NaN: XLA turns the product with a
-    bool that became a float into a choice between the other factor and 0.
-    """
-    return jnp.where(bad, jnp.nan, value * jnp.where(bad, jnp.nan, 1).astype(value.dtype))
+def _checked(noise: Values) -> dict[str, Array]:
+    """All noise as arrays of one length."""
+    found = {name: arguments.numbers(f"the noise of {name!r}", value) for name, value in noise.items()}
+    shapes = {name: value.shape for name, value in found.items()}
+    if len({shape[:1] for shape in shapes.values()}) != 1 or () in shapes.values():
+        raise check.InputError(
+            f"noise must have one entry for each individual, got shapes {shapes}; give all one length."
+        )
+    return found
 
 
 def _missing(name: str) -> check.InputError:
@@ -267,7 +176,7 @@ def _missing(name: str) -> check.InputError:
     )
 
 
-def _noise_of(mechanism: Mechanism, parents: _Parents, value: Array, key: Key | None) -> Array:
+def _noise_of(mechanism: Mechanism, parents: Parents, value: Array, key: Key | None) -> Array:
     if mechanism.inverse is not None:
         return jnp.asarray(mechanism.inverse(parents, value))
     if mechanism.draw is None:

@@ -185,13 +185,13 @@ def expected_decision(rule: ThresholdRule, score: Any, group: Any) -> Array:
     Raises:
         InputError: an argument is wrong. (Under jit the row of an unknown group or score is NaN.)
     """
-    score = roc.scores(score).astype(rule.high.dtype)
+    score = arguments.scores("score", score).astype(rule.high.dtype)
     groups = rule.high.shape[0]
     group = arguments.groups(group, score.shape[0], groups)
     high, low, p_high, ignore = (value[group] for value in rule[:4])
     kept = p_high * (score > high) + (1 - p_high) * (score > low)
     chance = ignore * rule.constant + (1 - ignore) * kept
-    known = (group >= 0) & (group < groups) & ~jnp.isnan(score)
+    known = (group >= 0) & (group < groups) & jnp.isfinite(score)
     return jnp.where(known, chance, jnp.nan)
 
 

@@ -17,7 +17,7 @@ import optax
 from jax.tree_util import Partial
 
 from lrn import check
-from lrn.arrays import readable
+from lrn.arrays import nan_where, readable
 from lrn.fair import arguments, comparable
 from lrn.supervised import targets
 from lrn.supervised.learner import SupervisedState, initial_state, weights
@@ -106,7 +106,8 @@ def logistic_loss(logit: Array, people: People) -> Array:
 
 def accuracy(logit: Array, people: People) -> Array:
     """The weighted share of rows whose logit has the sign of the label, a scalar in [0, 1]."""
-    return jnp.sum(shares(people.weights) * ((logit > 0) == (people.y == 1)))
+    right = jnp.sum(shares(people.weights) * ((logit > 0) == (people.y == 1)))
+    return nan_where(jnp.isnan(people.weights).any(), right)
 
 
 def begin(net: Net, config: Settings, key: Key, batch: Batch, groups: int) -> SupervisedState:

@@ -21,7 +21,7 @@ from lrn.meta.episode import Episode, joined
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, flat, of_tasks
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem, draws
-from lrn.types import Array, Batch, Example, Key, Net, NetState, Params, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Net, NetState, Params, PyTree
 
 
 @config
@@ -119,4 +119,6 @@ def example() -> Example:
     """A small network on the sinusoids."""
     from lrn import nets
 
-    return example_of(lambda problem, config: arm(problem, nets.mlp(2, (8,)), config), ARMConfig())
+    return example_of(lambda problem, config: arm(problem, nets.mlp(2, (8,)), config), ARMConfig())._replace(
+        solves=Goal("loss", below=5.5)
+    )

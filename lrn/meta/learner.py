@@ -12,7 +12,7 @@ import optax
 from lrn import check
 from lrn.meta.episode import Episode
 from lrn.meta.groups import fitting
-from lrn.types import LANES, Array, Batch, Example, Key, Metrics, NetState, PyTree, State
+from lrn.types import LANES, Array, Batch, Example, Goal, Key, Metrics, NetState, PyTree, State
 from lrn.xla.parts import mean_of_parts
 
 NET_STATE = "net_state"
@@ -331,4 +331,5 @@ def example() -> Example:
         factory=lambda rate: by_gradient(problem.init, of_tasks(loss), curve, optax.sgd(rate)),
         config=0.01,
         sampler=episodes(sinusoid(), 3),
+        solves=Goal("loss", below=4.6),
     )

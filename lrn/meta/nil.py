@@ -14,7 +14,7 @@ from lrn import check
 from lrn.meta.learner import MetaLearner, MetaState, flat
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import Problem, check_labels, one_hot_or_nan
-from lrn.types import Array, Batch, Example, PyTree
+from lrn.types import Array, Batch, Example, Goal, PyTree
 
 
 def nil(problem: Problem, config: MAMLConfig, adapted: str = "all") -> MetaLearner:
@@ -55,5 +55,8 @@ def example() -> Example:
 
     problem = classification(nets.mlp(None, (8,)), ways=3)
     return Example(
-        factory=lambda config: nil(problem, config), config=MAMLConfig(), sampler=episodes(blobs(ways=3), 3)
+        factory=lambda config: nil(problem, config),
+        config=MAMLConfig(),
+        sampler=episodes(blobs(ways=3), 3),
+        solves=Goal("loss", below=1.45),
     )

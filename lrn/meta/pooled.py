@@ -26,7 +26,7 @@ from lrn.meta.inner import PARTS, curve_of
 from lrn.meta.learner import MetaLearner, MetaState, by_gradient, of_tasks
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem, check_labels, one_hot_or_nan
-from lrn.types import Array, Batch, Example, Key, NetState, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, NetState, PyTree
 
 
 @config
@@ -124,4 +124,4 @@ def _classes_of(episode: Episode, ways: int) -> Array:
 
 def example() -> Example:
     """The network and tasks of `lrn.meta.maml.example`."""
-    return example_of(pooled, PooledConfig())
+    return example_of(pooled, PooledConfig())._replace(solves=Goal("loss", below=6.0))

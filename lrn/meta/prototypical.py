@@ -14,7 +14,7 @@ from lrn.config import config
 from lrn.meta.episode import Episode, joined
 from lrn.meta.learner import NET_STATE, MetaLearner, MetaState, by_gradient, flat, of_tasks
 from lrn.meta.problem import Problem, check_labels, one_hot_or_nan
-from lrn.types import Array, Batch, Example, Key, NetState, Params, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, NetState, Params, PyTree
 
 
 @config
@@ -133,4 +133,5 @@ def example() -> Example:
         factory=lambda config: prototypical(problem, config),
         config=PrototypicalConfig(),
         sampler=episodes(blobs(ways=3), 3),
+        solves=Goal("loss", below=4.4),
     )

@@ -22,7 +22,7 @@ from lrn.meta.inner import adapt_part, curve_of, judged
 from lrn.meta.learner import Gradient, MetaLearner, MetaState, by_gradient
 from lrn.meta.maml import example_of
 from lrn.meta.problem import Problem
-from lrn.types import LANES, Array, Batch, Example, Key, NetState, Params, PyTree
+from lrn.types import LANES, Array, Batch, Example, Goal, Key, NetState, Params, PyTree
 from lrn.xla.parts import mean_of_parts
 
 
@@ -87,4 +87,6 @@ def reptile(problem: Problem, config: ReptileConfig) -> MetaLearner:
 
 def example() -> Example:
     """The network and tasks of `lrn.meta.maml.example`."""
-    return example_of(reptile, ReptileConfig(inner=InnerConfig(steps=2)))
+    return example_of(reptile, ReptileConfig(inner=InnerConfig(steps=2)))._replace(
+        solves=Goal("loss", below=3.6)
+    )

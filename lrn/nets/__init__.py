@@ -10,6 +10,7 @@ from lrn.nets.conv import LANES, Conv, conv2d, max_pool
 from lrn.nets.conv4 import Conv4, conv4
 from lrn.nets.mixer import Mixer, mixer
 from lrn.nets.mlp import MLP, mlp
+from lrn.nets.projector import Projector, projector
 from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
 from lrn.nets.size import of_size, parameter_count
@@ -24,6 +25,7 @@ __all__ = [
     "Conv",
     "Conv4",
     "Mixer",
+    "Projector",
     "ResNet",
     "ViT",
     "WideResNet",
@@ -38,6 +40,7 @@ __all__ = [
     "mlp",
     "of_size",
     "parameter_count",
+    "projector",
     "resnet18",
     "vit",
     "wide_resnet",

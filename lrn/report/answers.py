@@ -12,7 +12,7 @@ NOT_JUDGED = ("smoke", "underpowered", "invalid")  # where the reason matters mo
 HOWS = {  # a prediction fails
     "short": "short of the margin",
     "negligible": "negligible",
-    "opposite": "the other way",
+    "opposite": "on the wrong side of zero",
     "outside": "outside of the range",
 }
 _STATES = (("holds", "holds"), ("fails", "fails"), ("open", "is open"), ("not applicable", "does not arise"))

@@ -23,7 +23,7 @@ from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import check_log_std, policy_head
 from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.reinforce import policy_gradient_loss
-from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Metrics, Net, NetState, Params
 from lrn.xla.descend import clipped_step
 from lrn.xla.serial import serial_alone
 
@@ -207,5 +207,7 @@ def example() -> Example:
 
     net = actor_critic(nets.mlp(3, (16,)), nets.mlp(1, (16,)))
     return Example(
-        factory=lambda config: a2c(echo(), net, config), config=A2CConfig(total_steps=1000, num_envs=4)
+        factory=lambda config: a2c(echo(), net, config),
+        config=A2CConfig(total_steps=20_000, num_envs=4, learning_rate=0.01),
+        solves=Goal("return", above=4.5),
     )

@@ -27,7 +27,7 @@ from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.schedules import linear_schedule
 from lrn.rl.replay import Played, Transition
-from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
+from lrn.types import Array, Example, Goal, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
 from lrn.xla.descend import clipped_step
 
 
@@ -410,4 +410,5 @@ def example() -> Example:
             n_step=2,
             loss="huber",
         ),
+        solves=Goal("return", above=1.1),
     )

@@ -31,7 +31,7 @@ from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.heads import check_actor_critic
 from lrn.rl.policy_head import PolicyHead, check_log_std, policy_head
 from lrn.rl.rates import check_iterations, learning_rate
-from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, State
+from lrn.types import Array, Example, Goal, Key, Metrics, Net, NetState, Params, State
 from lrn.xla.descend import clipped_step
 
 
@@ -393,5 +393,9 @@ def example() -> Example:
     from lrn.rl.identity import echo
 
     net = actor_critic(nets.mlp(3, (16,)), nets.mlp(1, (16,)))
-    settings = PPOConfig(total_steps=1000, rollout_length=8, epochs=2, minibatches=2)
-    return Example(factory=lambda config: ppo(echo(), net, config), config=settings)
+    settings = PPOConfig(total_steps=20_000, rollout_length=8, epochs=2, minibatches=2, learning_rate=0.01)
+    return Example(
+        factory=lambda config: ppo(echo(), net, config),
+        config=settings,
+        solves=Goal("return", above=4.5),
+    )

@@ -27,7 +27,7 @@ from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
 from lrn.rl.env import Env, as_float
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
-from lrn.types import Array, Example, Key, Metrics, Net, NetState, Params, PyTree, State
+from lrn.types import Array, Example, Goal, Key, Metrics, Net, NetState, Params, PyTree, State
 from lrn.xla.descend import clipped_step
 
 
@@ -219,5 +219,8 @@ def example() -> Example:
     env, net = echo(3), nets.mlp(3, (16,), layer_norm=True)
     return Example(
         factory=lambda config: pqn(env, net, config),
-        config=PQNConfig(total_steps=1000, num_envs=4, rollout_length=8, epochs=2, minibatches=2),
+        config=PQNConfig(
+            total_steps=20_000, learning_rate=0.003, num_envs=4, rollout_length=8, epochs=2, minibatches=2
+        ),
+        solves=Goal("return", above=3.0),
     )

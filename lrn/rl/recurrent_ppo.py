@@ -22,7 +22,7 @@ from lrn.rl.env import Env, as_float
 from lrn.rl.heads import check_recurrent
 from lrn.rl.policy_head import policy_head
 from lrn.rl.ppo import MEASURED, Minibatch, PPOConfig, ppo_loss, ppo_optimizer, rescale_rewards
-from lrn.types import Array, Example, Key, Metrics, Params, PyTree, RecurrentNet
+from lrn.types import Array, Example, Goal, Key, Metrics, Params, PyTree, RecurrentNet
 from lrn.xla.descend import clipped_step
 
 
@@ -193,5 +193,9 @@ def example() -> Example:
     from lrn.rl.identity import memory
 
     net = nets.gru_actor_critic(2, 8)
-    settings = PPOConfig(total_steps=1000, rollout_length=8, epochs=2, minibatches=2)
-    return Example(factory=lambda config: recurrent_ppo(memory(), net, config), config=settings)
+    settings = PPOConfig(total_steps=20_000, rollout_length=8, epochs=2, minibatches=2, learning_rate=0.01)
+    return Example(
+        factory=lambda config: recurrent_ppo(memory(), net, config),
+        config=settings,
+        solves=Goal("return", above=0.9),
+    )

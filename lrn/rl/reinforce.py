@@ -31,7 +31,7 @@ from lrn.rl.heads import check_output, policy_size
 from lrn.rl.policy_head import check_log_std, policy_head
 from lrn.rl.rates import check_iterations, learning_rate
 from lrn.rl.running import average
-from lrn.types import Array, Example, Key, Mean, Metrics, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Mean, Metrics, Net, NetState, Params
 from lrn.xla.descend import clipped_step
 
 
@@ -314,4 +314,8 @@ def example() -> Example:
 
     env, net, baseline = echo(), nets.mlp(3, (16,)), nets.mlp(1, (16,))
     settings = ReinforceConfig(total_steps=1000, rollout_length=env.horizon)
-    return Example(factory=lambda config: reinforce(env, net, config, baseline), config=settings)
+    return Example(
+        factory=lambda config: reinforce(env, net, config, baseline),
+        config=settings,
+        solves=Goal("return", above=4.0),
+    )

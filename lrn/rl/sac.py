@@ -29,7 +29,7 @@ from lrn.rl.continuous import check_networks, collect, explored, once_ready, sta
 from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
-from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
+from lrn.types import Array, Batch, Example, Goal, Key, Metrics, Net, Params, State
 from lrn.xla.serial import serial_alone
 
 LOG_STD = (-10.0, 2.0)  # bounds of the policy's log deviation; beyond them the density under- or overflows
@@ -317,4 +317,5 @@ def example() -> Example:
             learning_starts=20,
             total_steps=400,
         ),
+        solves=Goal("return", above=-0.3),
     )

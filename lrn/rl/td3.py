@@ -25,7 +25,7 @@ from lrn.rl.continuous import check_networks, collect, explored, once_ready, sta
 from lrn.rl.env import Env, as_float, require_continuous
 from lrn.rl.exploration.noise import Noise, white
 from lrn.rl.replay import Transition
-from lrn.types import Array, Batch, Example, Key, Metrics, Net, Params, State
+from lrn.types import Array, Batch, Example, Goal, Key, Metrics, Net, Params, State
 from lrn.xla.serial import serial_alone
 
 
@@ -267,4 +267,5 @@ def example() -> Example:
     return Example(
         factory=lambda config: td3(env, actor, critic, config, noise=pink(env.horizon)),
         config=TD3Config(num_envs=4, updates=4, batch_size=16, buffer_size=500, learning_starts=20),
+        solves=Goal("return", above=0.8),
     )

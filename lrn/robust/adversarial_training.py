@@ -14,7 +14,7 @@ from lrn.robust.attack import Attack, check_inputs, check_labels, check_logits
 from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.training import Objective, RobustLoss, Value, descent
 from lrn.supervised.optimizers import OptimizerConfig, optimizer
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 
 @config
@@ -147,4 +147,5 @@ def example() -> Example:
         config=AdversarialTrainingConfig(weight_decay=1e-4),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.6),
     )

@@ -13,7 +13,7 @@ from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.losses import cross_entropy
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params
 
 
 @config
@@ -79,4 +79,5 @@ def example() -> Example:
         config=AugmentedConfig(optimizer, smoothing=0.1, mixup=0.2, noise=0.05, shift=0.5),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("loss", below=1.7),
     )

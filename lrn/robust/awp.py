@@ -15,7 +15,7 @@ from lrn.config import config
 from lrn.robust.training import Objective, Value, train_on
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params
 
 
 @config
@@ -115,4 +115,5 @@ def example() -> Example:
         config=AWPConfig(OptimizerConfig(learning_rate=0.01), gamma=0.01),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("robust_accuracy", above=0.65),
     )

@@ -21,7 +21,7 @@ from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.read_layers import read_layers
 from lrn.supervised import schedules
 from lrn.supervised.optimizers import OptimizerConfig, optimizer
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 
 @config
@@ -168,4 +168,5 @@ def example() -> Example:
         config=CertifiedTrainingConfig(settings, "crown_ibp", eps=0.1, warmup=2.0, ramp=10.0),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.7),
     )

@@ -11,7 +11,7 @@ from lrn.robust.noise_training import check_noise, log_mean_softmax, mean_cross_
 from lrn.robust.norms import widen
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Learner, Net
+from lrn.types import Array, Example, Goal, Learner, Net
 
 
 @config
@@ -96,4 +96,5 @@ def example() -> Example:
         config=ConsistencyConfig(OptimizerConfig(learning_rate=0.01)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.65),
     )

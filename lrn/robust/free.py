@@ -18,7 +18,7 @@ from lrn.robust.training import begin, read
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
 
 
 @config
@@ -146,4 +146,5 @@ def example() -> Example:
         config=FreeConfig(OptimizerConfig(learning_rate=0.01), eps=0.1, replays=3),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.75),
     )

@@ -20,7 +20,7 @@ from lrn.robust.overfitting import cosine
 from lrn.robust.training import Objective, Value, train_on
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Mean, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Mean, Net, NetState, Params
 
 
 @config
@@ -111,4 +111,5 @@ def example() -> Example:
         config=GradAlignConfig(OptimizerConfig(learning_rate=0.01), eps=0.1),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("robust_accuracy", above=0.6),
     )

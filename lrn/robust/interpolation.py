@@ -11,7 +11,7 @@ from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.training import MODES, Objective, Value, clean_and_attacked, train_on
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params
 
 
 @config
@@ -85,4 +85,5 @@ def example() -> Example:
         config=InterpolationConfig(OptimizerConfig(learning_rate=0.01)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("robust_accuracy", above=0.6),
     )

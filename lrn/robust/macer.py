@@ -14,7 +14,7 @@ from lrn.robust.norms import widen
 from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Learner, Net
+from lrn.types import Array, Example, Goal, Learner, Net
 
 
 @config
@@ -114,4 +114,5 @@ def example() -> Example:
         config=MACERConfig(OptimizerConfig(learning_rate=0.01), samples=4, penalty=1.0),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.7),
     )

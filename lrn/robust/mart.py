@@ -19,7 +19,7 @@ from lrn.robust.trades import ascend_from_noise, check_ascent, kl_divergence
 from lrn.robust.training import Objective, Value, clean_and_attacked, train_on
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params
 
 
 @config
@@ -135,4 +135,5 @@ def example() -> Example:
         config=MARTConfig(OptimizerConfig(learning_rate=0.01), eps=0.1, step_size=0.05, steps=3),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("robust_accuracy", above=0.45),
     )

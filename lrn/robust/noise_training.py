@@ -26,7 +26,7 @@ from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.supervised.settings import Settings
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
 
 # ``terms(logits, y)``: the terms of a loss by name, each [batch], of logits [batch, samples, classes] and
 # labels [batch]. The loss is the mean of their sum.
@@ -208,4 +208,5 @@ def example() -> Example:
         config=NoiseTrainingConfig(OptimizerConfig(learning_rate=0.01), AverageConfig("ema", 0.9)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.7),
     )

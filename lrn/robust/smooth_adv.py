@@ -19,7 +19,7 @@ from lrn.robust.pgd import PGDConfig, ascend
 from lrn.supervised import schedules
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Learner, Net
+from lrn.types import Array, Example, Goal, Learner, Net
 
 
 @config
@@ -142,4 +142,5 @@ def example() -> Example:
         config=SmoothAdvConfig(OptimizerConfig(learning_rate=0.01), steps=3, warmup=10.0),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.6),
     )

@@ -19,7 +19,7 @@ from lrn.robust.norms import NORMS, by_example, narrow, project, steepest_direct
 from lrn.robust.training import Objective, Value, clean_and_attacked, train_on
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Example, Key, Learner, Net, NetState, Params
+from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params
 
 _NOISE = 0.001  # the standard deviation of the start, in the unit of the pixels
 
@@ -180,4 +180,5 @@ def example() -> Example:
         config=TRADESConfig(OptimizerConfig(learning_rate=0.01), eps=0.1, step_size=0.05, steps=3),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("robust_accuracy", above=0.65),
     )

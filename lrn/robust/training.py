@@ -20,7 +20,7 @@ from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, initial_state, update
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.supervised.settings import Settings, TrainingConfig
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 MODES = ("evaluation", "training")
 
@@ -157,4 +157,5 @@ def example() -> Example:
         config=TrainingConfig(OptimizerConfig(learning_rate=0.01), AverageConfig("ema", 0.9)),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("robust_accuracy", above=0.6),
     )

@@ -292,7 +292,7 @@ def _over_regimes(regimes: Sequence[Place]) -> tuple[Verdict, str]:
 _WAYS = {
     "short": "the effect falls short of the margin",
     "negligible": "the effect is negligible",
-    "opposite": "the effect goes the other way",
+    "opposite": "the effect lies on the wrong side of zero",
     "outside": "the value lies outside of what was predicted",
     "": "a prediction does not hold",
 }

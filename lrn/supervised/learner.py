@@ -15,7 +15,7 @@ from lrn.supervised.averages import AverageConfig
 from lrn.supervised.losses import Loss, cross_entropy, hits
 from lrn.supervised.optimizers import Mask, OptimizerConfig, optimizer
 from lrn.supervised.settings import Settings
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, Net, NetState, Params, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params, PyTree
 
 
 @config
@@ -189,4 +189,5 @@ def example() -> Example:
         config=SupervisedConfig(optimizer, AverageConfig("ema", 0.9), smoothing=0.1, mixup=True),
         data=dict(data.load("digits", "train")),
         sampler=minibatch(32),
+        solves=Goal("accuracy", above=0.65),
     )

@@ -126,4 +126,12 @@ def _only(batch: Mapping[str, Any], names: tuple[str, ...]) -> Array:
             f"a batch must have either {names[0]!r} or {names[1]!r}, got {sorted(batch)}; rename its entries."
         )
     value = batch[present[0]]
-    return value if isinstance(value, Tracer) else jnp.asarray(value)
+    if isinstance(value, Tracer):
+        return value
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise check.InputError(
+            f"{present[0]!r} of a batch must hold numbers, got {kind}; encode it as numbers."
+        ) from None

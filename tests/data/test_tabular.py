@@ -43,6 +43,14 @@ def test_bad_tables():
         encoded({"age": np.array([1.0, np.nan])})
     with pytest.raises(InputError, match="columns"):
         encoded({})
+    with pytest.raises(InputError, match="the columns have no rows"):
+        encoded({"age": np.zeros(0), "city": np.array([], str)})
+    with pytest.raises(InputError, match="fit_on names no rows"):
+        encoded(COLUMNS, fit_on=np.zeros(3, bool))
+    days = np.array(["2020-01-01", "2020-01-02"], "datetime64[D]")
+    for dates in (days, days - days[0], days.astype(object)):
+        with pytest.raises(InputError, match="column 'day' holds dates or times"):
+            encoded({"age": np.ones(2), "day": dates})
     with pytest.raises(InputError, match="flat columns"):
         encoded({"a": np.zeros(3), "b": np.zeros(2)})
     with pytest.raises(InputError, match="categorical"):

@@ -192,6 +192,20 @@ def test_bad_input():
         importance(key, with_prior, (X, X[:3]), 10)
     with pytest.raises(InputError, match="rows must be arrays"):
         metropolis(key, with_prior, {}, MetropolisConfig())
+    for wrong, message in [(np.where(X[0] == X, np.nan, X), "not finite"), (X.astype(str), "hold numbers")]:
+        for run in (
+            lambda rows: importance(key, with_prior, rows, 5),
+            lambda rows: metropolis(key, with_prior, rows, MetropolisConfig()),
+            lambda rows: quadrature(lambda u, row: -jnp.square(row - u), rows),
+        ):
+            with pytest.raises(InputError, match=f"rows (must )?(hold values that are )?{message}"):
+                run(wrong)
+    with pytest.raises(InputError, match="log_joint must give a scalar"):
+        importance(key, lambda u, row: u, X, 5)
+    with pytest.raises(InputError, match="center must be a number or have shape"):
+        importance(key, with_prior, X, 5, center=np.ones(2))
+    with pytest.raises(InputError, match="scale must be finite and above 0"):
+        importance(key, with_prior, X, 5, scale=np.full((len(X), 1), -1.0))
     with pytest.raises(InputError, match="samples must be at least 2"):
         importance(key, with_prior, X, 1)
     with pytest.raises(InputError, match="scale must be"):

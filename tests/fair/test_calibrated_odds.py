@@ -123,3 +123,9 @@ def test_bad_input():
         )
         for found in both(unknown):
             assert np.flatnonzero(np.isnan(np.asarray(found))).tolist() == [3]
+
+
+def test_a_rule_of_nan_decides_nothing():
+    broken = CalibratedOdds(*(jnp.full(shape, jnp.nan) for shape in (2, 2, ())))
+    found = jax.jit(lambda rule: expected_decision(rule, 0 * SCORE, GROUP))(broken)
+    assert np.isnan(found).all()

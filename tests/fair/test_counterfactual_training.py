@@ -49,6 +49,8 @@ def test_one_world_is_one_of_several():
 def test_bad_input():
     with pytest.raises(InputError, match="kind 'square' is not known"):
         counterfactual_penalty(FACTUAL, WORLDS, kind="square")
+    with pytest.raises(InputError, match="factual must hold numbers"):
+        counterfactual_penalty(np.array(["a"] * 30), WORLDS)
     with pytest.raises(InputError, match="factual must have shape"):
         counterfactual_penalty(WORLDS, WORLDS)
     with pytest.raises(InputError, match=r"counterfactual must have shape \[30\] or \[worlds, 30\]"):

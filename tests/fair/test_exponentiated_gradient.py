@@ -26,6 +26,7 @@ from lrn.fair.grid_search import grid_search, multiplier_grid
 from lrn.fair.logistic import LogisticConfig, logistic
 from lrn.fair.mixture_game import best_mixture
 from lrn.fair.model import decide, from_sklearn
+from lrn.fair.multipliers import exponential_prices
 from tests.fair.references.peer_data import SETS, data, named
 
 PEERS = ("demographic_parity", "equalized_odds", "true_positive_rate_parity", "error_rate_parity")
@@ -36,6 +37,7 @@ CASES = [
     for peer in PEERS
 ]
 MODEL = logistic(LogisticConfig())
+Y4, G4 = jnp.array([0.0, 1, 0, 1]), jnp.array([0, 0, 1, 1])
 
 
 def gaps(decision, y, group, groups, constraint, weights=None):
@@ -338,3 +340,41 @@ def test_bad_input():
 
 def test_a_broken_score_is_no_decision():
     np.testing.assert_array_equal(decide(jnp.array([0.2, 0.5, 0.7, np.nan])), [0, 0, 1, np.nan])
+
+
+def test_where_decisions_save_nothing_a_fit_takes_the_rows_as_they_are():
+    y, weights = jnp.array([0.0, 1, 1]), jnp.array([1.0, 2, 3])
+    run = jax.jit(constraints.relabeled)
+    label, size = run(jnp.zeros(3), y, weights)
+    np.testing.assert_array_equal(label, y)
+    np.testing.assert_array_equal(size, weights)
+    label, size = run(jnp.array([2.0, -1, 0]), y, weights)
+    np.testing.assert_array_equal(label, [1, 0, 0])
+    np.testing.assert_allclose(size, [3, 3, 0])
+    # Labels that are the group: multipliers pay for every error.
+    x, group = np.arange(8, dtype=np.float32)[:, None], np.arange(8) % 2
+    grid = multiplier_grid("demographic_parity", 2, 9)
+    found = jax.jit(lambda y: grid_search(MODEL, x, y, group, 2, "demographic_parity", grid))(group)
+    assert np.isfinite(found.error).all()
+
+
+def test_a_model_that_errs_nowhere_small_weights_and_large_multipliers_give_numbers():
+    half = jax.jit(constraints.half_standard_error)
+    assert half(np.float32(-1e-7), np.float32(40)) == 0
+    assert half(np.float32(0.5), np.float32(1)) == 0.25
+    assert half(np.float32(0.2), np.float32(101)) == pytest.approx(0.02)
+    here = np.array([True, True, False])
+    run = jax.jit(exponential_prices)
+    np.testing.assert_allclose(run(np.array([200.0, 200, 300], np.float32), here), [0.5, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        run(np.array([0.0, np.log(2), 9], np.float32), here), [0.25, 0.5, 0], atol=1e-6
+    )
+
+
+def test_violations_are_nan_where_masses_are():
+    run = jax.jit(lambda w: constraints.violations(
+        constraints.parity("demographic_parity", constraints.cell_mass(Y4, G4, w, 2)),
+        constraints.cell_rates(Y4, Y4, G4, w, 2),
+    ))  # fmt: skip
+    assert np.isnan(run(jnp.full(4, jnp.nan))).all()
+    assert np.isfinite(run(jnp.ones(4))).all()

@@ -239,3 +239,20 @@ def test_groups_that_cannot_be_judged_are_named():
         check_groups(y, np.array([0, 0, 1, 1, 0]), 2)
     with pytest.raises(InputError, match="outside jit"):
         jax.jit(lambda y: check_groups(y, np.array([0, 0, 1, 1, 0]), 2))(y)
+
+
+HIDDEN = jax.jit(lambda y, d, g: confusion(y > 0.5, d > 0.5, g, 2))
+
+
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_a_wrong_group_makes_counts_nan_also_where_no_row_is_decided_so(chosen):
+    """XLA turns weight * float(decision) into a choice, in which a weight of NaN becomes 0."""
+    y, d, group = np.array([0, 1, 0, 1]), np.full(4, chosen), np.array([0, 0, 1, 1])
+    assert np.isfinite(HIDDEN(y, d, group)).all()
+    for wrong in ([0, 0, 1, 2], [-1, 0, 1, 1], [5, 5, 5, 5]):
+        assert np.isnan(HIDDEN(y, d, np.array(wrong))).all()
+
+
+def test_group_names_are_sent_to_frames():
+    with pytest.raises(InputError, match=r"lrn\.fair\.frames, which takes names"):
+        confusion(**(RIGHT | {"group": np.array(["a", "b", "b"]), "groups": 2}))

@@ -70,6 +70,10 @@ def test_limits_and_edges():
     assert np.isnan(ours(-one, 2.0, one, TWO)[0])
     assert np.isnan(ours(BENEFIT, 2.0, -one, TWO)[0])
     assert np.isnan(ours(BENEFIT, 2.0, one, TWO + 1)[1])
+    # Sums over a group hide a wrong row beside right ones.
+    first = np.arange(len(Y)) == 0
+    assert np.isnan(ours(BENEFIT, 2.0, np.where(first, -0.5, one), TWO)[1])
+    assert np.isnan(ours(np.where(first, -0.5, BENEFIT), 2.0, one, TWO)[1])
     with pytest.raises(InputError, match="benefit"):
         generalized_entropy(np.array([1.0, -1.0]))
     with pytest.raises(InputError, match="alpha"):

@@ -274,3 +274,25 @@ def test_bad_input():
         fit_lagrangian(key, linear(), rows["x"], Y, 0 * GROUP, 2, LagrangianConfig(), steps=2, iterates=1)
     with pytest.raises(InputError, match="constraint"):
         LagrangianConfig(constraint="parity")
+
+
+def test_prices_are_kept_where_the_matrix_is_nearly_the_identity():
+    """1 minus a diagonal entry near 1 is 0 in float32, and the last price would be lost."""
+    near = np.where(np.eye(3, dtype=bool), 0.0, -20.0)
+    near = near - np.log(np.exp(near).sum(axis=0))
+    np.testing.assert_allclose(jax.jit(stationary)(near.astype(np.float32)), np.full(3, 1 / 3), atol=1e-5)
+
+
+def test_wrong_rows_make_metrics_and_multipliers_nan_and_an_empty_batch_lets_them_rest():
+    learner, rows = lagrangian(linear(), 2, LagrangianConfig()), batch()
+    rows = rows | {"weight": np.ones(len(rows["y"]), np.float32)}
+    state, step = learner.init(jax.random.key(0), rows), jax.jit(learner.step)
+    first = np.arange(len(rows["y"])) == 0
+    for name, wrong in [("group", 2), ("group", -1), ("y", 2), ("weight", np.inf)]:
+        broken = rows | {name: np.where(first, wrong, rows[name]).astype(rows[name].dtype)}
+        after, metrics = step(jax.random.key(1), state, broken)
+        assert np.isnan(after.multipliers).all(), name
+        assert all(np.isnan(metrics[m]) for m in ("loss", "accuracy", "violation", "proxy_violation")), name
+    after, metrics = step(jax.random.key(1), state, rows | {"weight": 0 * rows["weight"]})
+    np.testing.assert_array_equal(after.multipliers, state.multipliers)
+    assert np.isfinite(metrics["violation"])

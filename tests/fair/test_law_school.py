@@ -164,6 +164,14 @@ def test_bad_input_and_nan_under_jit(rows):
         law_school.law_scm(TRUE, {"race": 0.5})
     with pytest.raises(InputError, match="nodes must lie between"):
         dataclasses.replace(CONFIG, nodes=1)
+    with pytest.raises(InputError, match="nodes must be a whole number"):
+        dataclasses.replace(CONFIG, nodes=3.5)
+    with pytest.raises(InputError, match="the share of 'race' must lie between 0 and 1"):
+        law_school.law_scm(TRUE, {"race": 1.5, "sex": 0.5})
+    with pytest.raises(InputError, match="the model has 2 protected attributes, got rows with 1"):
+        knowledge_posterior(TRUE, row._replace(protected=row.protected[:, :1]))
+    with pytest.raises(InputError, match="ugpa must be finite"):
+        fit_law_school(LawRow(row.ugpa * np.nan, row.lsat, row.protected, row.zfya))
     for bad in ((row.lsat + 0.5, np.ones(N)), (row.lsat, -np.ones(N))):
         fit = FIT(row.ugpa, bad[0], row.protected, row.zfya, bad[1])
         assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(fit))

@@ -156,3 +156,16 @@ def test_bad_input():
         similar_treatment(1.0, 0)
     with pytest.raises(InputError, match="prediction must be a decision 0 or 1 or a probability"):
         lipschitz_penalty(X, 3 * SCORE)
+
+
+def test_wrong_values_make_value_and_gradient_nan():
+    every = jax.jit(jax.value_and_grad(lambda s, w: lipschitz_penalty(X, s, 0.1, w)))
+    few = jax.jit(jax.value_and_grad(lambda s, w: lipschitz_pairs_penalty(s, ALL[:3], np.zeros(3), 0.1, w)))
+    one, first = np.ones(len(SCORE)), np.arange(len(SCORE)) == 0
+    for run in (every, few):
+        assert np.isfinite(run(SCORE, one)[1]).all()
+        assert np.isfinite(run(0 * SCORE, one)[1]).all()
+        for score, weight in [(np.where(first, np.nan, SCORE), one), (SCORE, np.where(first, -1.0, one))]:
+            value, gradient = run(score, weight)
+            assert np.isnan(value)
+            assert np.isnan(gradient).all()

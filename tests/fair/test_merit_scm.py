@@ -123,3 +123,10 @@ def test_bad_config():
         MeritConfig(spread=0.0)
     with pytest.raises(InputError, match="direct must be a finite"):
         MeritConfig(direct=np.inf)
+
+
+def test_a_group_other_than_0_and_1_is_refused():
+    with pytest.raises(InputError, match="group must be 0 or 1"):
+        merit_posterior(CONFIG, np.array([0, 2]), np.ones(2), np.ones(2))
+    hidden = jax.jit(lambda g: merit_posterior(CONFIG, g, np.ones(2), np.ones(2))[0])(np.array([0, 2]))
+    np.testing.assert_array_equal(np.isnan(hidden), [False, True])

@@ -71,7 +71,20 @@ def test_values_and_gradients(name):
         constant, flat = run(np.ones(40), GROUP)
         assert float(constant) == pytest.approx(0, abs=1e-12)
         assert np.isfinite(flat).all()
-        assert np.isnan(run(SCORE, GROUP + 1)[0])
+        # A wrong group or score: of one row, of all rows, and where all scores are equal.
+        for score, group in [
+            (SCORE, GROUP + 1),
+            (SCORE, GROUP + 9),
+            (0 * SCORE, GROUP - 1),
+            (np.where(np.arange(40) == 3, np.nan, SCORE), GROUP),
+        ]:
+            value, gradient = run(score, group)
+            assert np.isnan(value)
+            assert np.isnan(gradient).all()
+        # A group that a minibatch lacks.
+        value, gradient = run(SCORE, np.minimum(GROUP, 1))
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
 
 
 def information(table):
@@ -116,6 +129,8 @@ def test_mutual_information():
 def test_bad_input():
     with pytest.raises(InputError, match="score must have shape"):
         mmd_penalty(np.ones((3, 1)), np.zeros(3, int), 1)
+    with pytest.raises(InputError, match="score must hold numbers, got dtype <U1"):
+        mmd_penalty(np.array(["a", "b"]), np.zeros(2, int), 1)
     with pytest.raises(InputError, match="width"):
         hsic_penalty(SCORE, GROUP, 3, width=0.0)
     with pytest.raises(InputError, match="group must lie"):

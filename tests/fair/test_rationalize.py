@@ -114,3 +114,12 @@ def test_bad_input(found):
     ]:
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_a_black_box_that_is_the_group_is_imitated():
+    """Some multipliers then pay for every error, and no decision saves anything."""
+    group = np.arange(40) % 2
+    given = Rows(np.stack([group, np.arange(40)], axis=1).astype(np.float32), group, group)
+    found = rationalize({"tree": tree(1)}, given, given, 2, grid=5)
+    assert found.front[-1].fidelity == 1
+    assert found.black_box_gap == 1

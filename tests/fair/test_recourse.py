@@ -178,6 +178,15 @@ def test_bad_input():
             call()
 
 
+def test_a_cost_of_nan_gives_nan_under_jit():
+    # XLA takes abs(x) >= 0 for true, also where x is NaN.
+    run = jax.jit(lambda c: group_recourse(jnp.abs(c), np.ones(4, bool), np.array([0, 0, 1, 1]), 2))
+    assert np.isfinite(run(np.array([1.0, 5.0, 2.0, 3.0])).cost).all()
+    assert np.isnan(run(np.array([1.0, np.nan, 2.0, 3.0])).cost).all()
+    with pytest.raises(InputError, match="cost must hold numbers"):
+        group_recourse(["a", "b"], [True, True], [0, 1], 2)
+
+
 def test_wrong_values_give_nan_under_jit():
     with jax.enable_x64(True):
         model = Linear(jnp.asarray(COEF), jnp.asarray(INTERCEPT))

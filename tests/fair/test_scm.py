@@ -218,6 +218,17 @@ def test_bad_arguments(rows):
         trace(causal.sample, MODEL, jax.random.key(0), 0)
     with pytest.raises(InputError, match="noise has no entry 'm'"):
         trace(causal.observe, MODEL, {name: value for name, value in noise.items() if name != "m"})
+    with pytest.raises(InputError, match="noise must have one entry for each individual"):
+        trace(causal.observe, MODEL, noise | {"m": np.ones(3, np.float32)})
+    with pytest.raises(InputError, match="the value of 'a' must hold numbers"):
+        causal.intervene(MODEL, {"a": "b"})
+    for wrong, message in [
+        (categorical("c", (), lambda v: np.zeros(6), 3), r"the logits of 'c' must have shape \[2, 3\]"),
+        (ordinal("c", (), lambda v: np.ones((5, 3))), r"the chances of 'c' must have shape \[2, k\]"),
+        (additive("c", (), lambda v: np.ones(5)), "the mean of 'c' must be a number"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            trace(causal.sample, scm(wrong), jax.random.key(0), 2)
     with pytest.raises(InputError, match="intervened variable 'b' is not known"):
         causal.intervene(MODEL, {"b": 1})
     with pytest.raises(InputError, match="the value of 'a' is not finite"):
@@ -237,8 +248,9 @@ def test_bad_arguments(rows):
         trace(causal.abduct, MODEL, few | {"m": np.ones(3)}, jax.random.key(0))
     with pytest.raises(InputError, match="reads 'z', which is not among its parents"):
         trace(causal.sample, scm(additive("x", (), lambda v: v["z"])), jax.random.key(0), 2)
+    long = Mechanism("x", (), lambda v, e: jnp.ones(3), lambda key, n: jnp.ones(n))
     with pytest.raises(InputError, match="gave shape"):
-        trace(causal.sample, scm(additive("x", (), lambda v: jnp.ones(3))), jax.random.key(0), 1)
+        trace(causal.sample, scm(long), jax.random.key(0), 1)
     closed = scm(Mechanism("x", (), lambda v, e: e, lambda key, n: jnp.ones(n)))
     with pytest.raises(InputError, match="neither an inverse nor a draw"):
         trace(causal.abduct, closed, {"x": np.ones(2)})

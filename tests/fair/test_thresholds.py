@@ -230,6 +230,13 @@ def test_bad_input():
     score, y, group = np.linspace(0, 1, 8), np.array([0, 1] * 4), np.repeat([0, 1], 4)
     with pytest.raises(InputError, match="group 1 has no row with label 1"):
         fit_thresholds(score, y * (group == 0), group, 2)
+    for wrong in (np.array(list("abcdefgh")), np.array([None] * 8), [[1.0], [1.0, 2.0]] * 4):
+        with pytest.raises(InputError, match="score must hold numbers, got dtype"):
+            fit_thresholds(wrong, y, group, 2)
+    with pytest.raises(InputError, match="score must be finite"):
+        fit_thresholds(score * np.nan, y, group, 2)
+    with pytest.raises(InputError, match=r"lrn\.fair\.frames"):
+        fit_thresholds(score, y, group.astype(str), 2)
     with pytest.raises(InputError, match="group 2 has no row"):
         fit_thresholds(score, y, group, 3)
     with pytest.raises(InputError, match="constraint"):
@@ -241,6 +248,8 @@ def test_bad_input():
     hidden = fit_jit(score, y * (group == 0), group, 2, "demographic_parity", "accuracy", 0)
     assert np.isnan(hidden.high).all()
     assert np.isnan(CHANCE(hidden, score, group)).all()
+    missing = np.where(score == 0, np.nan, score)
+    assert all(np.isnan(v).all() for v in fit_jit(missing, y, group, 2, "demographic_parity", "accuracy", 0))
 
 
 def test_an_unknown_group_gets_no_decision_under_jit():

@@ -9,7 +9,7 @@ from scipy.stats import binom, kstest
 from sklearn.tree import DecisionTreeClassifier
 
 from lrn.check import InputError
-from lrn.fair.audit import audit, audit_on_host
+from lrn.fair.audit import _p_values, audit, audit_on_host
 from lrn.fair.logistic import LogisticConfig, logistic
 from lrn.fair.model import decide, from_sklearn
 from lrn.fair.multiaccuracy import BoostConfig, boosted_score, multiaccuracy_boost
@@ -214,3 +214,14 @@ def test_wrong_values_give_nan_under_jit():
         found = PLANTED(KEY, x, r, h, everyone)
         assert np.isnan(found.p_value)
         assert np.isnan(found.value)
+
+
+def test_a_rank_of_one_in_twenty_meets_the_level_of_five_percent():
+    for permutations in (1, 19, 39, 99, 199):
+        found = _p_values(permutations, np.float32)
+        exact = np.arange(1, permutations + 2) / (permutations + 1)
+        assert (found.astype(float) <= exact).all()
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+    assert float(_p_values(19, np.float32)[0]) <= 0.05
+    x, _, decision, held = planted(400, 3)
+    assert float(audit_on_host(KEY, halfspace, x, decision, held, permutations=19).p_value) <= 0.05

@@ -202,7 +202,11 @@ def test_an_open_question_is_answered():
 
 
 def test_a_refutation_says_how():
-    for how, words in (("opposite", "the other way"), ("negligible", "negligible"), ("short", "short of")):
+    for how, words in (
+        ("opposite", "on the wrong side of zero"),
+        ("negligible", "negligible"),
+        ("short", "short of"),
+    ):
         word, reason = decide([Regime(name="r", primary=(given(NO, how),))])
         assert word == "refuted"
         assert words in reason

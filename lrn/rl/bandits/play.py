@@ -12,7 +12,7 @@ from lrn import check
 from lrn.rl import rates
 from lrn.rl.bandits.policy import BanditPolicy
 from lrn.rl.bandits.problem import Bandit
-from lrn.types import Array, Batch, Example, Key, Learner, Metrics, State
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, State
 
 
 class PlayState(NamedTuple):
@@ -91,4 +91,8 @@ def example() -> Example:
     from lrn.rl.bandits.ucb1 import UCB1Config, ucb1
 
     bandit = bernoulli(10)
-    return Example(lambda config: play(bandit, ucb1(bandit.arms, config), 4, 3), UCB1Config())
+    return Example(
+        lambda config: play(bandit, ucb1(bandit.arms, config), 4, 3),
+        UCB1Config(),
+        solves=Goal("optimal", above=0.4),
+    )

@@ -21,7 +21,7 @@ from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.coding import Coding
 from lrn.rl.exploration.noise import Noise
 from lrn.rl.exploration.schedules import linear_schedule
-from lrn.types import Array, Batch, Example, Key, Metrics, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Metrics, PyTree
 
 SELECTORS = ("epsilon_greedy", "boltzmann", "ucb")
 
@@ -247,4 +247,8 @@ def example() -> Example:
     size = env.observation_shape[0]
     coding = grid([0.0] * size, [1.0] * size, [2] * size)
     config = CodedQConfig(num_envs=2, rollout_length=5, total_steps=60)
-    return Example(lambda config: coded_q(env, coding, config, bonus), config)
+    return Example(
+        lambda config: coded_q(env, coding, config, bonus),
+        config,
+        solves=Goal("td_error", below=0.02),
+    )

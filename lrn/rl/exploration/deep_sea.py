@@ -24,7 +24,7 @@ from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
 from lrn.rl.exploration.coding import Coding, grid, simhash
 from lrn.rl.exploration.counts import CountConfig, count_bonus
-from lrn.types import Array, Batch, Example, Key, Mean, Metrics, State
+from lrn.types import Array, Batch, Example, Goal, Key, Mean, Metrics, State
 
 EPISODES = 10_000  # episodes of bsuite's experiment
 THRESHOLD = 0.9  # fraction of bad episodes below which the problem counts as solved
@@ -217,7 +217,11 @@ def score(agent: Any, config: Any, key: Key, state: Scored, data: Any) -> Mappin
 def example() -> Example:
     """A table on DeepSea of size 4, with a bonus for new hashes of the next observation."""
     bonus = count_bonus(simhash(4, center=2.0), CountConfig())
-    return Example(lambda config: tabular(4, config, bonus), CodedQConfig(initial=1.0, total_steps=400))
+    return Example(
+        lambda config: tabular(4, config, bonus),
+        CodedQConfig(initial=1.0, total_steps=400),
+        solves=Goal("return", above=0.1),
+    )
 
 
 def beats_dithering(size: int, solved: Array, solved_at: Array) -> Array:

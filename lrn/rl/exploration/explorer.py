@@ -16,7 +16,7 @@ from lrn.rl.exploration.coding import Coding
 from lrn.rl.exploration.counts import CountConfig, count_bonus
 from lrn.rl.exploration.noise import Noise, colored, either, ornstein_uhlenbeck
 from lrn.rl.exploration.rnd import RNDConfig, rnd
-from lrn.types import Example, Net
+from lrn.types import Example, Goal, Net
 
 
 @config
@@ -96,4 +96,8 @@ def example() -> Example:
 
     env = discretize(ascent(3), 3)
     config = Explorer(epsilon=1.0, epsilon_end=0.1, beta=0.1, noise=0.5)
-    return Example(lambda config: explorer(env, heights(3), config, 400, dimensions=1), config)
+    return Example(
+        lambda config: explorer(env, heights(3), config, 400, dimensions=1),
+        config,
+        solves=Goal("return", above=0.12),
+    )

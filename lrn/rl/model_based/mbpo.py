@@ -22,7 +22,7 @@ from lrn.rl.model_based.dynamics import Dynamics, DynamicsConfig, dynamics
 from lrn.rl.model_based.imagine import Imagined, Known, imagine
 from lrn.rl.replay import Transition
 from lrn.rl.sac import Learned, SACConfig, soft_actor_critic
-from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Metrics, Net, PyTree
 
 
 @config
@@ -247,4 +247,5 @@ def example() -> Example:
             imagined_size=100,
             real=4,
         ),
+        solves=Goal("return", above=-0.45),
     )

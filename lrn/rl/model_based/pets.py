@@ -25,7 +25,7 @@ from lrn.rl.model_based.cem import CEMConfig, cem, shift
 from lrn.rl.model_based.dynamics import Dynamics, DynamicsConfig, dynamics
 from lrn.rl.model_based.imagine import Known, imagine
 from lrn.rl.replay import Transition
-from lrn.types import Array, Batch, Example, Key, Metrics, Net, PyTree
+from lrn.types import Array, Batch, Example, Goal, Key, Metrics, Net, PyTree
 
 
 @config
@@ -237,4 +237,5 @@ def example() -> Example:
             updates=2,
             learning_starts=8,
         ),
+        solves=Goal("return", above=0.8),
     )

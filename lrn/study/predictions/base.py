@@ -44,9 +44,9 @@ class Finding:
     p_holds: the one-sided p of "the effect lies beyond the margin"; None where nothing is random.
     p_fails: the one-sided p of "the effect lies short of the margin"; None where nothing is random.
     holds: whether an exact prediction holds; None for the other kinds.
-    how: the way in which the prediction fails, if it fails: "opposite" (the interval lies below zero),
-        "negligible" (the interval lies within the margin on both sides of zero), "short" (any other effect
-        below the margin), or "outside" (the effect lies outside of a range).
+    how: the way in which the prediction fails, if it fails: "opposite" (the effect lies on the wrong side of
+        zero), "negligible" (the interval lies within the margin on both sides of zero), "short" (any other
+        effect below the margin), or "outside" (the effect lies outside of a range).
     spread: the standard deviation over seeds of the tested quantity; None without a test of a mean.
     distance: the effect minus the margin, positive where the effect lies beyond the margin; None without a
         test of a mean.

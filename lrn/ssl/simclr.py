@@ -1,0 +1,109 @@
+"""SimCLR (Chen et al., "A simple framework for contrastive learning of visual representations", 2020)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from lrn import check
+from lrn.config import config
+from lrn.ssl.joint_embedding import joint_embedding
+from lrn.ssl.pretraining import pretrain_on
+from lrn.ssl.similarity import products, unit
+from lrn.ssl.views import View
+from lrn.supervised.averages import AverageConfig
+from lrn.supervised.optimizers import OptimizerConfig
+from lrn.types import Array, Example, Goal, Learner, Metrics, Net
+
+
+@config
+class SimCLRConfig:
+    """Settings of SimCLR.
+
+    optimizer: the optimizer's config. average: the config of the averaged weights.
+    temperature: divides the cosine similarities, above 0.
+
+    Raises:
+        InputError: a field is out of its range.
+    """
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    average: AverageConfig = AverageConfig()
+    temperature: float = 0.5
+
+    def __post_init__(self):
+        check.positive("temperature", self.temperature)
+
+
+def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
+    """The normalized temperature-scaled cross-entropy (Chen et al. 2020, equation 1), in nats, a scalar.
+
+    Each of the 2n embeddings picks its partner among the 2n - 1 others by a softmax over cosine similarities
+    divided by the temperature; the loss is the mean cross-entropy. Memory is O(n^2 + n dim).
+
+    Args:
+        a, b: embeddings of two views [n, dim], n of 2 or more; row i of both is of one example.
+        temperature: above 0; may be traced.
+
+    Raises:
+        InputError: shapes differ, there are fewer than two rows, or the temperature is not positive.
+    """
+    pairs(a, b)
+    check.positive("temperature", temperature)
+    z = unit(jnp.concatenate([a, b]))
+    n = a.shape[0]
+    logits = products(z, z) / temperature
+    logits = jnp.where(jnp.eye(2 * n, dtype=bool), -jnp.inf, logits)
+    partner = jnp.concatenate([jnp.diagonal(logits, n), jnp.diagonal(logits, -n)])
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - partner)
+
+
+def pairs(a: Array, b: Array, least: int = 2) -> None:
+    """Raise InputError unless ``a`` and ``b`` are [n, dim] of one shape, with n of ``least`` or more."""
+    if a.ndim != 2 or a.shape != b.shape or a.shape[0] < least:
+        raise check.InputError(
+            f"embeddings of two views must be [n, dim] of one shape with n of {least} or more, got "
+            f"{a.shape} and {b.shape}."
+        )
+
+
+def simclr(encoder: Net, head: Net, view: View, config: SimCLRConfig) -> Learner:
+    """Pull the two views of an example together and push all other examples of the batch away.
+
+    Batches are ``{"image" or "x": floats [batch, ...]}``; labels are ignored. The networks of the state are
+    "encoder" and "head".
+
+    Args:
+        encoder: maps inputs to features h [batch, dim], which are kept.
+        head: maps features to embeddings z [batch, dim], which the loss compares.
+        view: draws a random view of a batch.
+        config: the settings; its floats may be swept.
+
+    Raises:
+        InputError: at trace time, if the batch has fewer than two examples, or a network's output is not
+            [batch, dim].
+    """
+
+    def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
+        return nt_xent(a, b, config.temperature), {}
+
+    return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
+
+
+def example() -> Example:
+    """A small network on the digits, whose views are noisy copies."""
+    from lrn import data, nets
+    from lrn.data.sampler import minibatch
+
+    def noisy(key: Array, x: Array) -> Array:
+        return x + 0.3 * jax.random.normal(key, x.shape)
+
+    encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
+    return Example(
+        factory=lambda config: simclr(encoder, head, noisy, config),
+        config=SimCLRConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),
+        data=dict(data.load("digits", "train")),
+        sampler=minibatch(32),
+        solves=Goal("loss", below=2.5),
+    )

@@ -1,0 +1,90 @@
+"""SimCLR against optax, a double loop and its limits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lrn import nets
+from lrn.check import InputError
+from lrn.ssl import simclr as module
+from lrn.ssl.pretraining import encode
+from lrn.ssl.simclr import SimCLRConfig, nt_xent, simclr
+
+N, DIM = 6, 5
+
+
+def embeddings() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(N, DIM))
+    return a.astype(np.float32), (a + 0.5 * rng.normal(size=(N, DIM))).astype(np.float32)
+
+
+def by_loops(a: np.ndarray, b: np.ndarray, temperature: float) -> float:
+    """Equation 1 of the paper, one pair at a time, in float64."""
+    z = np.concatenate([a, b]).astype(np.float64)
+    count, total = len(z), 0.0
+
+    def score(i: int, j: int) -> float:
+        return z[i] @ z[j] / np.linalg.norm(z[i]) / np.linalg.norm(z[j]) / temperature
+
+    for i in range(count):
+        others = [np.exp(score(i, j)) for j in range(count) if j != i]
+        total -= np.log(np.exp(score(i, (i + count // 2) % count)) / sum(others))
+    return total / count
+
+
+def test_nt_xent_equals_loops_and_optax():
+    a, b = embeddings()
+    value = jax.jit(nt_xent)
+    for temperature in (0.05, 0.5):
+        assert value(a, b, temperature) == pytest.approx(by_loops(a, b, temperature), rel=1e-5, abs=1e-6)
+    labels = jnp.tile(jnp.arange(N), 2)
+    theirs = optax.losses.ntxent(jnp.concatenate([a, b]), labels, temperature=0.5)
+    assert value(a, b, 0.5) == pytest.approx(float(theirs), rel=1e-5, abs=1e-6)
+
+
+def test_gradients_are_finite_at_zero_and_in_bfloat16():
+    a, b = embeddings()
+    gradient = jax.jit(jax.grad(lambda x, y: nt_xent(x, y, 0.05)))
+    assert np.isfinite(gradient(np.zeros_like(a), b)).all()
+    full, half = gradient(a, b), gradient(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+    rounded = gradient(*(x.astype(jnp.bfloat16).astype(np.float32) for x in (a, b)))
+    assert half.dtype == jnp.bfloat16
+    assert np.isfinite(full).all()
+    np.testing.assert_allclose(half.astype(np.float32), rounded, rtol=0.01, atol=0.01 * np.abs(rounded).max())
+
+
+def test_features_are_those_of_the_encoder():
+    example = module.example()
+    encoder = nets.mlp(16, (32,))
+    learner = simclr(encoder, nets.mlp(8, (16,)), lambda key, x: x, SimCLRConfig())
+    x = jnp.asarray(example.data["image"][:7], jnp.float32) / 255
+    state = learner.init(jax.random.key(0), {"x": x})
+    params, net_state = state.training.params["encoder"], state.training.net_state["encoder"]
+    np.testing.assert_allclose(
+        encode(encoder, state, x, chunk=3), encoder.apply(params, net_state, x)[0], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda a: nt_xent(a[:1], a[:1], 0.1), "n of 2 or more"),
+        (lambda a: nt_xent(a, a, 0.0), "temperature"),
+        (lambda a: SimCLRConfig(temperature=-1.0), "temperature"),
+    ],
+)
+def test_wrong_input_is_refused(call, said):
+    with pytest.raises(InputError, match=said):
+        call(jnp.ones((4, 3)))
+
+
+def test_an_encoder_of_maps_is_refused():
+    keep = nets.from_function(lambda key, x: (), lambda params, x: x)
+    learner = simclr(keep, nets.mlp(8, (16,)), lambda key, x: x, SimCLRConfig())
+    with pytest.raises(InputError, match="must give features"):
+        learner.init(jax.random.key(0), {"x": jnp.ones((4, 3, 3))})
