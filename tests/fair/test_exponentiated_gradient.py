@@ -248,7 +248,7 @@ def test_a_fit_starts_from_a_known_model_where_it_can():
     def warm(x, y, weights, start=None):
         found = MODEL(x, y, weights, start)
         if start is not None:
-            both = start.args[0].coef, found.args[0].coef
+            both = start.args[0].coef, found.args[0].coef  # pyright: ignore
             jax.debug.callback(lambda *both: seen.append(np.array(both)), *both, ordered=True)
         return found
 

@@ -87,8 +87,8 @@ def test_slopes_within_rounding_do_not_change_the_size_of_a_step():
     """At the minimum slopes are rounding errors in float32; a search for a flat place would go anywhere."""
     with jax.enable_x64(True):
         best = flat(jax.jit(fitted)(X, Y.astype(float), np.ones(300), 1.0)).astype(np.float32)
-    x = np.append(X, np.ones((300, 1)), axis=1).astype(np.float32)
-    y, w, ridge = Y.astype(np.float32), np.ones(300, np.float32), np.array([1, 1, 1, 1, 0], np.float32)
+    best, x = jnp.asarray(best), jnp.asarray(np.append(X, np.ones((300, 1)), axis=1), jnp.float32)
+    y, w, ridge = jnp.asarray(Y, jnp.float32), jnp.ones(300), jnp.array([1.0, 1, 1, 1, 0])
 
     @jax.jit
     @jax.vmap
