@@ -24,6 +24,7 @@ from lrn.fair.methods import Method
 from lrn.fair.people import People
 from lrn.fair.rates import overall_balanced_accuracy as overall_balanced_accuracy
 from lrn.types import Array, Key
+from lrn.xla.runtime import jit_brief
 
 Measure = Callable[[Confusion], Array]  # counts [..., groups] -> a number [...]
 
@@ -57,6 +58,7 @@ def fairness_front(
     bounds: Any,
     seeds: Sequence[int],
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    level: int | None = None,
 ) -> Front:
     """Train a method at every bound on a split for every seed.
 
@@ -67,6 +69,8 @@ def fairness_front(
         method: see `lrn.fair.methods`. rows: the data, from `lrn.fair.people.people`.
         groups: the number of groups. bounds: the dials of the method, [bounds], in [0, 1].
         seeds: one split of the rows for each. shares: of training, validation and test rows.
+        level: None optimizes the program fully. 1 or 0 compiles it sooner on CPU and runs it more slowly
+            (see `lrn.xla.runtime.jit_brief`); counts are the same up to rounding.
 
     Raises:
         InputError: a bound lies outside of [0, 1], there is no bound or no seed, a split has an empty part
@@ -88,11 +92,16 @@ def fairness_front(
     if len(shares) != 3:
         raise check.InputError(f"shares must be those of training, validation and test, got {shares}.")
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    return Front(bounds, *_counts(method, groups, tuple(shares), rows, bounds, keys))
+    return Front(bounds, *_compiled(level)(method, groups, tuple(shares), rows, bounds, keys))
 
 
-# The rows are an argument, for XLA would fold what a program computes from constants of their size.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.cache
+def _compiled(level: int | None) -> Callable[..., tuple[Confusion, Confusion]]:
+    # The rows are an argument, for XLA would fold what a program computes from constants of their size.
+    static = (0, 1, 2)
+    return jax.jit(_counts, static_argnums=static) if level is None else jit_brief(_counts, static, level)
+
+
 def _counts(
     method: Method, groups: int, shares: tuple[float, ...], rows: People, bounds: Array, keys: Key
 ) -> tuple[Confusion, Confusion]:
