@@ -16,6 +16,7 @@ rate of ``eta0 / B`` that shrinks by .8 when the gap stalls, responses to the mu
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ import numpy as np
 
 from lrn.fair import arguments, comparable, constraints
 from lrn.fair.constraints import Parity
-from lrn.fair.model import Fit, decide, mixed_decision
+from lrn.fair.model import Fit, Predict, decide, mixed_decision, takes_start
 from lrn.fair.reduction_game import FITS, Game, ReductionConfig, going, play_round, start
 from lrn.types import Array, PyTree
 
@@ -75,19 +76,21 @@ def exponentiated_gradient(
     """
     data, given = _prepared(x, y, group, groups, config, weights)
 
-    def respond(signed: Array) -> tuple[PyTree, Array]:
-        found = jax.vmap(lambda s: fit(data.x, *_relabeled(data, s)))(signed)
-        decisions = jax.vmap(lambda predict: decide(predict(data.x)))(found)
-        return found, _rates(data, decisions, groups)
+    def answer(signed: Array, **start: PyTree) -> tuple[PyTree, Array]:
+        predict = fit(data.x, *_relabeled(data, signed), **start)
+        return predict, _rates(data, decide(predict(data.x)), groups)
+
+    def respond(signed: Array, store: PyTree, best: Array) -> tuple[PyTree, Array]:
+        if not takes_start(fit):
+            return answer(signed)
+        return answer(signed, start=jax.tree.map(lambda leaf: leaf[best], store))
 
     size = FITS * config.rounds
-    shapes = jax.eval_shape(respond, jnp.zeros((1, 2, groups), given.mass.dtype))[0]
-    store = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), shapes)
+    shapes = jax.eval_shape(answer, jnp.zeros((2, groups), given.mass.dtype))[0]
+    store = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes)
 
-    def place(store: PyTree, found: PyTree, slots: Array) -> PyTree:
-        for i in range(slots.shape[0]):  # in turn, for a slot may be written twice
-            store = jax.tree.map(lambda a, b, i=i: a.at[slots[i]].set(b[i]), store, found)
-        return store
+    def place(store: PyTree, found: PyTree, slot: Array) -> PyTree:
+        return jax.tree.map(lambda kept, new: kept.at[slot].set(new), store, found)
 
     def more(carry: tuple[Game, PyTree]) -> Array:
         return going(carry[0], config)
@@ -112,16 +115,22 @@ def exponentiated_gradient_on_host(
     """
     data, given = _prepared(x, y, group, groups, config, weights)
 
-    def respond(signed: Array) -> tuple[list, Array]:
-        found = [fit(data.x, *_relabeled(data, s)) for s in signed]
-        return found, _rates(data, jnp.stack([decide(predict(data.x)) for predict in found]), groups)
+    def respond(signed: Array, store: dict, best: Array) -> tuple[Predict, Array]:
+        predict = fit(data.x, *_relabeled(data, signed))
+        return predict, _rates(data, decide(predict(data.x)), groups)
 
-    def place(store: dict, found: list, slots: Array) -> dict:
-        return store | dict(zip(slots.tolist(), found))
+    def place(store: dict, found: Predict, slot: Array) -> dict:
+        return store | {int(slot): found}
+
+    def loop(more: Callable[[Any], Array], body: Callable[[Any], Any], carry: Any) -> Any:
+        while bool(more(carry)):
+            carry = body(carry)
+        return carry
 
     game, store = start(given, config, FITS * config.rounds), {}
+    n = jnp.sum(data.weights)
     while bool(going(game, config)):
-        game, store = play_round(game, store, given, config, respond, place, jnp.sum(data.weights))
+        game, store = play_round(game, store, given, config, respond, place, n, loop)
     used = [i for i in range(int(game.models)) if float(game.q[i]) > 0]
     return _result(game, given, [store[i] for i in used], game.q[jnp.asarray(used)])
 
@@ -182,9 +191,8 @@ def _relabeled(data: _Data, signed: Array) -> tuple[Array, Array]:
 
 
 @functools.partial(jax.jit, static_argnames="groups")
-def _rates(data: _Data, decisions: Array, groups: int) -> Array:
-    one = lambda d: constraints.cell_rates(d, data.y, data.group, data.weights, groups)  # noqa: E731
-    return jax.vmap(one)(decisions.astype(data.x.dtype))
+def _rates(data: _Data, decision: Array, groups: int) -> Array:
+    return constraints.cell_rates(decision.astype(data.x.dtype), data.y, data.group, data.weights, groups)
 
 
 def _result(game: Game, given: Parity, models: PyTree, q: Array) -> Reduced:

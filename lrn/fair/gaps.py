@@ -10,6 +10,9 @@ than two. The largest gap over small groups is biased upwards: see `lrn.fair.gap
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 
 from lrn import check
@@ -147,8 +150,13 @@ def _odds(counts: Confusion, empty: str) -> tuple[Array, Array]:
 def _extremes(values: Array, empty: str) -> tuple[Array, Array]:
     """The smallest and the largest value, each [...]."""
     check.choice("empty", empty, EMPTY)
+    return _known_extremes(values, empty == "skip")
+
+
+@functools.partial(jax.jit, static_argnames="skip")  # so that they are one program outside of jit
+def _known_extremes(values: Array, skip: bool) -> tuple[Array, Array]:
     known = ~jnp.isnan(values)
-    enough = known.sum(axis=-1) >= 2 if empty == "skip" else known.all(axis=-1)
+    enough = known.sum(axis=-1) >= 2 if skip else known.all(axis=-1)
     low = jnp.min(jnp.where(known, values, jnp.inf), axis=-1)
     high = jnp.max(jnp.where(known, values, -jnp.inf), axis=-1)
     return jnp.where(enough, low, jnp.nan), jnp.where(enough, high, jnp.nan)

@@ -3,7 +3,7 @@
 The minimum is that of scikit-learn's `LogisticRegression` with ``C = 1 / penalty``. BFGS (Nocedal & Wright
 2006, chapter 6) finds it: each step needs two products with the features, which all lanes of a vmap share.
 It starts from the inverse of a bound on the Hessian that does not depend on the lane. The line search needs
-no product, since the logits are linear in the step.
+no product, since the logits are linear in the step. A fit may start from another one's parameters.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def logistic(config: LogisticConfig = LogisticConfig()) -> Fit:  # noqa: B008
     Arguments and errors of ``fit`` are those of `fit_logistic`.
     """
 
-    def fit(x: Any, y: Any, weights: Any = None) -> Partial:
-        return Partial(probability, fit_logistic(x, y, weights, config))
+    def fit(x: Any, y: Any, weights: Any = None, start: Partial | None = None) -> Partial:
+        return Partial(probability, fit_logistic(x, y, weights, config, start and start.args[0]))
 
     return fit
 
@@ -80,6 +80,7 @@ def fit_logistic(
     y: Any,
     weights: Any = None,
     config: LogisticConfig = LogisticConfig(),  # noqa: B008
+    start: Linear | None = None,
 ) -> Linear:
     """The parameters that minimize the penalized loss.
 
@@ -91,14 +92,21 @@ def fit_logistic(
         y: labels [n], 0 or 1, or the chance of label 1.
         weights: weights [n], 0 or more; a row of weight 2 counts as two rows. None: all 1.
         config: the settings; penalty and tolerance may be swept.
+        start: parameters to start from; zeros by default. A start close to the minimum saves steps.
 
     Raises:
         InputError: an argument is wrong. (Under jit, where values cannot be read, the parameters are NaN.)
     """
     x = arguments.features("x", x)
-    n, dim = x.shape
+    n = x.shape[0]
     y = arguments.floats("y", y, n, 0, 1).astype(x.dtype)
     weights = arguments.weights(weights, n).astype(x.dtype)
+    return _fitted(x, y, weights, config, start)
+
+
+@jax.jit  # so that a fit outside of jit is one program
+def _fitted(x: Array, y: Array, weights: Array, config: LogisticConfig, start: Linear | None) -> Linear:
+    n, dim = x.shape
     valid = arguments.proper(weights) & jnp.any(weights > 0) & jnp.all((y >= 0) & (y <= 1))
     x1 = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], axis=1)
     ridge = jnp.ones(dim + 1, x.dtype).at[-1].set(0) * config.penalty
@@ -107,13 +115,16 @@ def fit_logistic(
         residual = weights * (jax.nn.sigmoid(_dot(x1, theta)) - y)
         return _dot(x1.T, residual) + ridge * theta
 
-    def solve(_: Any, start: Array) -> Array:
-        return _minimize(x1, y, weights, ridge, start, config)
+    def solve(_: Any, guess: Array) -> Array:
+        return _minimize(x1, y, weights, ridge, guess, config)
 
     def tangent_solve(hessian: Any, right: Array) -> Array:
         return jnp.linalg.solve(jax.jacobian(hessian)(right), right)
 
-    theta = jax.lax.custom_root(gradient, jnp.zeros(dim + 1, x.dtype), solve, tangent_solve)
+    guess = jnp.zeros(dim + 1, x.dtype)
+    if start is not None:
+        guess = jnp.append(start.coef, start.intercept).astype(x.dtype)
+    theta = jax.lax.custom_root(gradient, guess, solve, tangent_solve)
     theta = jnp.where(valid, theta, jnp.nan)
     return Linear(theta[:-1], theta[-1])
 
@@ -132,7 +143,7 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
     rounding = eps * (_dot(jnp.abs(x).T, w) + ridge)
 
     def gradient(theta: Array, chance: Array) -> Array:
-        return _dot(x.T, w * (chance - y)) + ridge * theta
+        return _dot(w * (chance - y), x) + ridge * theta
 
     def going(state: _State) -> Array:
         close = jnp.all(jnp.abs(state.step) <= config.tolerance)
@@ -140,58 +151,72 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
         return (state.steps < config.iterations) & ~close & ~rounded & jnp.all(jnp.isfinite(state.theta))
 
     def advance(state: _State) -> _State:
-        moves = -_dot(x, state.step)
-        size, chance = _line_search(y, w, ridge, state, moves)
+        moves = _dot(-state.step, x.T)
+        size = _line_search(y, w, ridge, state, moves, jnp.sum(rounding * jnp.abs(state.step)))
         theta, z = state.theta - size * state.step, state.logits + size * moves
-        after = gradient(theta, chance)
+        after = gradient(theta, jax.nn.sigmoid(z))
         inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
         return _State(theta, z, after, inverse, _dot(inverse, after), state.steps + 1)
 
-    z = _dot(x, start)
-    first, inverse = gradient(start, jax.nn.sigmoid(z)), _bound(x, w, ridge)
+    z = _dot(start, x.T)
+    first, inverse = gradient(start, jax.nn.sigmoid(z)), _bound(x, w, config.penalty)
     begin = _State(start, z, first, inverse, _dot(inverse, first), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(going, advance, begin).theta
 
 
-def _bound(x: Array, w: Array, ridge: Array) -> Array:
-    """The inverse of a rough bound on the Hessian; the product with the features is the same in all lanes."""
-    gram = jnp.dot(x.T, x, precision="highest") / 4
-    largest = jnp.max(jnp.diag(gram))
-    floor = 10 * x.shape[1] * jnp.finfo(x.dtype).eps * largest
-    shift = jnp.maximum(ridge / jnp.mean(w), floor)
-    eye = jnp.eye(x.shape[1], dtype=x.dtype)
-    return jnp.linalg.inv(gram + eye * shift[None]) / jnp.mean(w)
+def _bound(x: Array, w: Array, penalty: ArrayLike) -> Array:
+    """The inverse of a rough bound on the Hessian; the eigenvectors are the same in all lanes."""
+    size, vectors = jnp.linalg.eigh(_dot(x.T, x) / 4)
+    floor = 10 * x.shape[1] * jnp.finfo(x.dtype).eps * size[-1]
+    size = jnp.maximum(size, 0) + jnp.maximum(penalty / jnp.mean(w), floor)
+    return _dot(vectors / (size * jnp.mean(w))[None], vectors.T)
 
 
-def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array) -> tuple[Array, Array]:
-    """The step size where the loss along the step is nearly flat, and the chances [n] there.
+class _Search(NamedTuple):
+    size: Array
+    slope: Array  # at the size
+    low: Array  # the bracket of the best size, and the slopes at its ends
+    high: Array
+    slope_low: Array
+    slope_high: Array
+    tries: Array
 
-    Newton's method within a bracket.
-    """
 
-    def slope(size: Array) -> tuple[Array, Array, Array]:
-        p = jax.nn.sigmoid(state.logits + size * moves)
-        first = jnp.sum(w * (p - y) * moves) - jnp.sum(ridge * (state.theta - size * state.step) * state.step)
-        return first, jnp.sum(w * p * (1 - p) * moves**2) + jnp.sum(ridge * state.step**2), p
+def _line_search(y: Array, w: Array, ridge: Array, state: _State, moves: Array, rounding: Array) -> Array:
+    """The step size where the loss along the step is flat, nearly or up to rounding, by secants."""
 
-    initial = jnp.abs(jnp.sum(state.gradient * state.step))
+    def slope(size: Array) -> Array:
+        residual = w * (jax.nn.sigmoid(state.logits + size * moves) - y)
+        return jnp.sum(residual * moves) - jnp.sum(ridge * (state.theta - size * state.step) * state.step)
 
-    def going(carry: tuple) -> Array:
-        _, _, _, first, _, _, count = carry
-        return (jnp.abs(first) > _SLOPE * initial) & (count < _SEARCHES)
+    initial = -jnp.sum(state.gradient * state.step)
+    enough = jnp.maximum(_SLOPE * jnp.abs(initial), rounding)
 
-    def advance(carry: tuple) -> tuple:
-        size, low, high, first, second, _, count = carry
-        low, high = jnp.where(first < 0, size, low), jnp.where(first < 0, high, size)
-        newton = size - first / second
-        middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 4 * size)
-        size = jnp.where((newton > low) & (newton < jnp.minimum(high, 4 * size)), newton, middle)
-        return size, low, high, *slope(size), count + 1
+    def going(search: _Search) -> Array:
+        return (jnp.abs(search.slope) > enough) & (search.tries < _SEARCHES)
 
-    one = jnp.ones((), w.dtype)
-    begin = (one, 0 * one, one * jnp.inf, *slope(one), jnp.zeros((), jnp.int32))
-    found = jax.lax.while_loop(going, advance, begin)
-    return found[0], found[5]
+    def advance(search: _Search) -> _Search:
+        size, low, high, slope_low, slope_high = _narrowed(search)
+        return _Search(size, slope(size), low, high, slope_low, slope_high, search.tries + 1)
+
+    one = jnp.ones_like(initial)
+    begin = _Search(one, slope(one), 0 * one, jnp.inf * one, initial, one, jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(going, advance, begin).size
+
+
+def _narrowed(search: _Search) -> tuple[Array, ...]:
+    """The next size, and the bracket with the slopes at its ends."""
+    size, slope, short = search.size, search.slope, search.slope < 0
+    low, slope_low = jnp.where(short, size, search.low), jnp.where(short, slope, search.slope_low)
+    high, slope_high = jnp.where(short, search.high, size), jnp.where(short, search.slope_high, slope)
+    beyond = jnp.isinf(high)
+    # The secant runs through the ends of the bracket, or through the two largest sizes so far.
+    a, slope_a = jnp.where(beyond, search.low, low), jnp.where(beyond, search.slope_low, slope_low)
+    b, slope_b = jnp.where(beyond, size, high), jnp.where(beyond, slope, slope_high)
+    secant = b - slope_b * (b - a) / (slope_b - slope_a)
+    fits = (secant > low) & (secant < jnp.minimum(high, 4 * size)) & (search.tries % 4 < 3)
+    middle = jnp.where(beyond, 4 * size, (low + high) / 2)
+    return jnp.where(fits, secant, middle), low, high, slope_low, slope_high
 
 
 def _updated(inverse: Array, s: Array, change: Array) -> Array:

@@ -7,6 +7,7 @@ host; `from_sklearn` makes it a ``fit`` of the same form, for those functions th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,14 @@ from lrn.types import Array, PyTree
 # predict(x) -> the chance of label 1, [n] in [0, 1], for features x [n, dim].
 Predict = Callable[[Any], Array]
 # fit(x, y, weights) -> predict, for features [n, dim], labels 0 or 1 [n], and weights 0 or more [n]; the
-# fits of this package take None, or nothing, for weights of 1.
+# fits of this package take None, or nothing, for weights of 1. A fit may take ``start``, a ``predict`` of its
+# own to start from, which may be that of zeros where no model is known.
 Fit = Callable[..., Predict]
+
+
+def takes_start(fit: Fit) -> bool:
+    """Whether a fit can start from a model that it returned before."""
+    return "start" in inspect.signature(fit).parameters
 
 
 def decide(score: Array) -> Array:

@@ -72,6 +72,7 @@ def check_level(level: Any) -> None:
     check.between("level", level, 0, 1 - 1e-9)
 
 
+@jax.jit  # so that it is one program outside of jit
 def wilson(sample: RateSample, z: ArrayLike) -> Bounds:
     """Wilson's score interval (1927) of each rate, [..., groups]; it has width at rates of 0 and 1.
 

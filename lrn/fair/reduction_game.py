@@ -14,16 +14,15 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
-from lrn.fair import constraints
+from lrn.fair import constraints, duality_gap
 from lrn.fair.constraints import Parity
 from lrn.fair.mixture_game import best_mixture
 from lrn.fair.multipliers import exponential_prices
 from lrn.types import Array
 
 _MULTIPLES = (1.0, 2.0, 5.0, 10.0)
-FITS = 1 + 2 * len(_MULTIPLES)  # in a round
+FITS = 1 + 2 * len(_MULTIPLES)  # in a round, at most
 _FIRST_END = 5  # the game ends after this round at the earliest
-_SAME = 1e-8  # gaps, and values of responses, count as equal up to this
 
 
 @config
@@ -36,7 +35,7 @@ class ReductionConfig:
     eta0: the rate of the multipliers is ``eta0 * eps`` at first.
     nu: the gap at which the game ends; 0 stands for half the standard error of the first model's error. Rows
         whose weights sum to less than 2 count as two rows there.
-    rounds: the largest number of rounds, each with nine fits.
+    rounds: the largest number of rounds, each with three to nine fits.
     every_response: whether all responses of a round stay in the game. False is fairlearn's rule: those after
         the first that shows a gap above nu are dropped. True finds better mixtures where the model is not the
         exact best response, as for logistic regression, and a gap that counts all models.
@@ -114,9 +113,10 @@ def play_round(
     store: Any,
     given: Parity,
     config: ReductionConfig,
-    respond: Callable[[Array], tuple[Any, Array]],
+    respond: Callable[[Array, Any, Array], tuple[Any, Array]],
     place: Callable[[Any, Any, Array], Any],
     n: Array,
+    loop: Callable[..., Any] = jax.lax.while_loop,
 ) -> tuple[Game, Any]:
     """One round: the response to the multipliers, the two mixtures and their gaps, and new multipliers.
 
@@ -124,45 +124,50 @@ def play_round(
         game, store: the state, and the models found so far.
         given: the constraint on these data.
         config: the settings.
-        respond: from signed weights [tries, 2, groups] to the best models and their rates [tries, 2, groups].
-        place: ``place(store, found, slots)``, the store with the models at these slots, in turn.
+        respond: from signed weights [2, groups], the store, and the slot of the known model that responds
+            best, to the best model and its rates [2, groups].
+        place: ``place(store, found, slot)``, the store with the model at this slot.
         n: the sum of the weights of the rows.
+        loop: ``loop(going, body, carry)``, as `jax.lax.while_loop`; a loop of Python where models run on the
+            host.
     """
-    limit = 1 / config.eps
-    here = constraints.present(given)
-    multipliers = limit * exponential_prices(game.theta, here)
-    game = game._replace(summed=game.summed + multipliers)
-    average = game.summed / (game.round + 1)
+    multipliers, average, game = _multipliers(game, given, config)
 
-    tried = jnp.stack([multipliers, *(m * average for m in _MULTIPLES)])
-    found, rates = respond(_signed(given, tried))
-    game, slot, response = _add(game, given, tried[0], rates[0], jnp.asarray(True))
-    game = game._replace(played=game.played.at[response].add(1), nu=_nu(game, config, n))
-    played = game.played / jnp.sum(game.played)
-    game, slots, average_gap = _judge(game, given, config, played, average, tried[1:], rates[1:], True)
-    store = place(store, found, jnp.stack([slot, *slots]))
+    def part(carry: tuple) -> tuple:
+        """The response alone (part 0), then the mixture of all responses (1), then the best mixture (2).
 
-    known = jnp.arange(game.error.size) < game.models
-    flat = game.violation.reshape(game.error.size, -1) - config.bound
-    mixture = best_mixture(game.error, flat, known, limit * jnp.ones((), flat.dtype))
-    best = mixture.multipliers.reshape(here.shape)
-    tried = jnp.stack([m * best for m in _MULTIPLES])
-    found, rates = respond(_signed(given, tried))
-    later = config.every_response | (game.round > 0)
-    game, slots, mixture_gap = _judge(game, given, config, mixture.q, best, tried, rates, later)
-    store = place(store, found, jnp.stack(slots))
+        The responses to multiples of a mixture's multipliers join the game and show its duality gap. One that
+        shows a gap above nu is the last, unless every response is wanted.
+        """
+        game, store, response, _, gaps, k = carry
+        q, asked, count = _asked(game, given, config, k, multipliers, average)
+        claim = duality_gap.claimed(game, given, config, q, asked)
 
-    average_wins = average_gap < mixture_gap
-    gap = jnp.minimum(average_gap, mixture_gap)
-    better = gap <= game.gap + _SAME
-    game = game._replace(
-        q=jnp.where(better, jnp.where(average_wins, played, mixture.q), game.q),
-        gap=jnp.where(better, gap, game.gap),
-        average_gap=jnp.minimum(game.average_gap, average_gap),
+        def going(carry: tuple) -> Array:
+            _, _, _, gap, _, tries = carry
+            shown = (gap > game.nu + duality_gap.SAME) & ~jnp.asarray(config.every_response)
+            return (tries < count) & ~shown
+
+        def respond_again(carry: tuple) -> tuple:
+            game, store, low, _, first, tries = carry
+            tried = jnp.asarray(_MULTIPLES, asked.dtype)[tries] * asked
+            found, rates = respond(_signed(given, tried), store, duality_gap.best_known(game, tried))
+            game, slot, best, low, gap = duality_gap.challenged(game, given, config, claim, tried, rates, low)
+            first = jnp.where(tries == 0, best, first)
+            return game, place(store, found, slot), low, gap, first, tries + 1
+
+        tries = jnp.zeros((), jnp.int32)
+        begin = game, store, claim.value, jnp.full_like(claim.value, -jnp.inf), response, tries
+        game, store, _, gap, first, _ = loop(going, respond_again, begin)
+        gaps = gaps.at[k].set(jnp.where(count > 0, gap, jnp.inf))
+        response = jnp.where(k == 0, first, response)
+        return _counted(game, config, k, response, n), store, response, q, gaps, k + 1
+
+    begin = game, store, jnp.zeros((), jnp.int32), jnp.zeros_like(game.q), jnp.zeros(3, game.q.dtype)
+    game, store, response, mixture, gaps, _ = loop(
+        lambda carry: carry[-1] < 3, part, (*begin, jnp.zeros((), jnp.int32))
     )
-    game = slower(game)
-    step = game.eta * (game.violation[response] - config.bound)
-    return game._replace(theta=game.theta + step, round=game.round + 1), store
+    return _ended(game, config, response, mixture, gaps), store
 
 
 def slower(game: Game) -> Game:
@@ -176,76 +181,68 @@ def slower(game: Game) -> Game:
     )
 
 
+# The parts below are programs of their own where the game runs outside of jit.
+
+
+@jax.jit
+def _multipliers(game: Game, given: Parity, config: ReductionConfig) -> tuple[Array, Array, Game]:
+    """This round's multipliers, the average over rounds, and the game with their sum."""
+    multipliers = exponential_prices(game.theta, constraints.present(given)) / config.eps
+    game = game._replace(summed=game.summed + multipliers)
+    return multipliers, game.summed / (game.round + 1), game
+
+
 @jax.jit
 def _signed(given: Parity, tried: Array) -> Array:
-    return jax.vmap(lambda one: constraints.signed_weights(given, one))(tried)
+    return constraints.signed_weights(given, tried)
 
 
-@jax.jit  # so that a round outside of jit compiles few programs
-def _add(
-    game: Game, given: Parity, multipliers: Array, rates: Array, wanted: Array
-) -> tuple[Game, Array, Array]:
-    """Keep a response [2, groups] if it is wanted and better than all known models.
+@jax.jit
+def _asked(
+    game: Game, given: Parity, config: ReductionConfig, k: Array, multipliers: Array, average: Array
+) -> tuple[Array, Array, Array]:
+    """The mixture and multipliers of a part of the round, and how many responses it may take."""
+    most = len(_MULTIPLES)
+    alone = lambda: (jnp.zeros_like(game.q), multipliers, jnp.array(1))  # noqa: E731
+    played = lambda: (_shares(game), average, jnp.array(most))  # noqa: E731
+    later = jnp.asarray(config.every_response) | (game.round > 0)
+    mixed = lambda: (*_mixed(game, given, config), jnp.where(later, most, 0))  # noqa: E731
+    return jax.lax.switch(k, [alone, played, mixed])
 
-    Returns:
-        The game, the response's slot (the next response takes it if this one is dropped), and which known
-        model responds best to the multipliers.
-    """
-    slot, index = game.models, jnp.arange(game.error.size)
-    error, violation = constraints.error(given, rates), constraints.violations(given, rates)
-    values = jnp.where(index < slot, _values(game, multipliers), jnp.inf)
-    better = wanted & (error + jnp.sum(multipliers * violation) < jnp.min(values) - _SAME)
+
+def _shares(game: Game) -> Array:
+    """How often each model was the response, as a share."""
+    return game.played / jnp.sum(game.played)
+
+
+def _mixed(game: Game, given: Parity, config: ReductionConfig) -> tuple[Array, Array]:
+    """The best mixture of the known models, and its multipliers."""
+    known = jnp.arange(game.error.size) < game.models
+    flat = game.violation.reshape(game.error.size, -1) - config.bound
+    found = best_mixture(game.error, flat, known, jnp.asarray(1 / config.eps, flat.dtype))
+    return found.q, found.multipliers.reshape(constraints.present(given).shape)
+
+
+@jax.jit
+def _ended(game: Game, config: ReductionConfig, response: Array, mixture: Array, gaps: Array) -> Game:
+    """The game after its round: the better mixture, and new multipliers."""
+    _, average_gap, mixture_gap = gaps
+    average_wins = average_gap < mixture_gap
+    gap = jnp.minimum(average_gap, mixture_gap)
+    better = gap <= game.gap + duality_gap.SAME
     game = game._replace(
-        rates=game.rates.at[slot].set(rates),
-        error=game.error.at[slot].set(error),
-        violation=game.violation.at[slot].set(violation),
-        models=slot + better.astype(slot.dtype),
+        q=jnp.where(better, jnp.where(average_wins, _shares(game), mixture), game.q),
+        gap=jnp.where(better, gap, game.gap),
+        average_gap=jnp.minimum(game.average_gap, average_gap),
     )
-    return game, slot, jnp.where(better, slot, jnp.argmin(values))
-
-
-def _values(game: Game, multipliers: Array) -> Array:
-    return game.error + jnp.sum(multipliers[None] * game.violation, axis=(1, 2, 3))
+    game = slower(game)
+    step = game.eta * (game.violation[response] - config.bound)
+    return game._replace(theta=game.theta + step, round=game.round + 1)
 
 
 @jax.jit
-def _judge(
-    game: Game,
-    given: Parity,
-    config: ReductionConfig,
-    q: Array,
-    multipliers: Array,
-    tried: Array,
-    rates: Array,
-    wanted: Any,
-) -> tuple[Game, list[Array], Array]:
-    """The duality gap of a mixture and multipliers, given the rates of the responses to their multiples.
-
-    Returns:
-        The game with the responses, their slots, and the gap; infinite where it is not wanted.
-    """
-    error = jnp.sum(q * game.error)
-    excess = jnp.sum(q[:, None, None, None] * game.violation, axis=0) - config.bound
-    here = constraints.present(given)
-    multipliers = constraints.projected(given, multipliers)
-    value = error + jnp.sum(multipliers * jnp.where(here, excess, 0))
-    high = error + jnp.maximum(jnp.max(jnp.where(here, excess, -jnp.inf)), 0) / config.eps
-    slack = config.bound * jnp.sum(multipliers)
-    low, slots, going, gap = value, [], jnp.asarray(wanted), value
-    for i in range(tried.shape[0]):
-        game, slot, best = _add(game, given, tried[i], rates[i], going)
-        slots.append(slot)
-        values = _values(game, multipliers) - slack
-        if config.every_response:
-            low = jnp.min(jnp.where(jnp.arange(values.size) < game.models, values, jnp.inf))
-        else:
-            low = jnp.where(going, jnp.minimum(low, values[best]), low)
-        gap = jnp.maximum(value - low, high - value)
-        if not config.every_response:
-            going = going & ~(gap > game.nu + _SAME)
-    return game, slots, jnp.where(jnp.asarray(wanted), gap, jnp.inf)
-
-
-def _nu(game: Game, config: ReductionConfig, n: Array) -> Array:
+def _counted(game: Game, config: ReductionConfig, k: Array, response: Array, n: Array) -> Game:
+    """The game after part k: part 0 counts the response; the first one of all sets nu."""
     half_error = constraints.half_standard_error(game.error[0], n)
-    return jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)
+    nu = jnp.where(jnp.asarray(config.nu) > 0, config.nu, half_error).astype(game.nu.dtype)
+    return game._replace(played=game.played.at[response].add(jnp.where(k == 0, 1.0, 0.0)), nu=nu)

@@ -167,6 +167,8 @@ def test_seeds_bounds_and_weights_under_vmap_and_copies_of_rows():
         return expected_decision(found, x), found
 
     swept, found = jax.jit(jax.vmap(one))(bounds, copies)
+    plain = np.asarray(jax.jit(jax.vmap(lambda weights: MODEL(x, y, weights)(x)))(copies)) > 0.5
+    found = jax.tree.map(np.asarray, found)
     for i in range(2):
         rows = np.repeat(np.arange(400), copies[i].astype(int))
         q = np.asarray(swept[i], np.float64)[rows]
@@ -176,8 +178,7 @@ def test_seeds_bounds_and_weights_under_vmap_and_copies_of_rows():
         assert float(found.violation[i]) == pytest.approx(gap, abs=1e-5)
         assert gap <= bounds[i] + 2e-3
         # nu is that of the copied rows: half the standard error of the plain model's error.
-        plain = MODEL(x[rows], y[rows], None)(x[rows]) > 0.5
-        wrong = np.asarray(plain != y[rows], float)
+        wrong = np.asarray(plain[i][rows] != y[rows], float)
         assert float(found.nu[i]) == pytest.approx(0.5 * wrong.std(ddof=1) / np.sqrt(len(rows)), rel=1e-4)
     assert found.violation[0] < found.violation[1] - 0.05
 
@@ -240,6 +241,33 @@ def test_what_is_wrong_with_a_mixture_is_said():
     assert "NaN" in said(made(np.nan, np.nan), config)[0]
 
 
+def test_a_fit_starts_from_a_known_model_where_it_can():
+    x, y, group = data(400, 3, 2, 8)
+    x, seen = x.astype(np.float32), []
+
+    def warm(x, y, weights, start=None):
+        found = MODEL(x, y, weights, start)
+        if start is not None:
+            both = start.args[0].coef, found.args[0].coef  # pyright: ignore
+            jax.debug.callback(lambda *both: seen.append(np.array(both)), *both, ordered=True)
+        return found
+
+    def run(fit):
+        config = ReductionConfig(bound=0.02)
+        found = jax.jit(lambda x: exponentiated_gradient(fit, x, y, group, 2, config))(x)
+        assert found.gap < found.nu
+        return found
+
+    with_starts, without = run(warm), run(lambda x, y, weights: MODEL(x, y, weights))
+    jax.effects_barrier()
+    starts, models = np.array(seen)[:, 0], np.array(seen)[:, 1]
+    assert (starts[0] == 0).all()
+    assert all((models[:i] == starts[i]).all(axis=1).any() for i in range(1, len(seen)))
+    assert len(np.unique(starts, axis=0)) > 3
+    assert float(with_starts.error) == pytest.approx(float(without.error), abs=1e-3)
+    assert float(with_starts.violation) == pytest.approx(float(without.violation), abs=1e-3)
+
+
 def test_trees_on_the_host():
     x, y, group = data(300, 3, 2, 9)
     fit = from_sklearn(lambda: DecisionTreeClassifier(max_depth=2, random_state=0))
@@ -264,7 +292,7 @@ def test_grid_search():
     assert (net[:, 1] == 0).all()
     run = jax.jit(lambda m: grid_search(MODEL, x.astype(np.float32), y, group, 2, "demographic_parity", m))
     found = run(grid)
-    decision = np.asarray(jax.vmap(lambda p: p(x.astype(np.float32)) > 0.5)(found.models), float)
+    decision = np.asarray(jax.jit(jax.vmap(lambda p: p(x.astype(np.float32)) > 0.5))(found.models), float)
     for i in range(9):
         gap = gaps(decision[i], y, group, 2, "demographic_parity")
         assert float(found.violation[i]) == pytest.approx(np.abs(gap).max(), abs=1e-6)
@@ -273,7 +301,7 @@ def test_grid_search():
     first = [gaps(d, y, group, 2, "demographic_parity")[0, 0] for d in decision]
     assert (np.diff(first) <= 0.02).all()
     assert first[0] - first[-1] > 0.1
-    plain = np.asarray(MODEL(x.astype(np.float32), y, None)(x.astype(np.float32))) > 0.5
+    plain = np.asarray(jax.jit(lambda x: MODEL(x, y, None)(x))(x.astype(np.float32))) > 0.5
     np.testing.assert_allclose(decision[4], plain)
     score = 0.5 * np.asarray(found.error) + 0.5 * np.asarray(found.violation)
     assert int(found.best()) == int(np.argmin(score))

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from sklearn.linear_model import LogisticRegression
 
 from lrn.check import InputError
-from lrn.fair.logistic import LogisticConfig, fit_logistic, logistic
+from lrn.fair import logistic as logistic_file
+from lrn.fair.logistic import Linear, LogisticConfig, fit_logistic, logistic, probability
 from tests.fair.references.peer_data import data
 
 X, Y, _ = data(300, 4, 2, 5)
@@ -79,6 +81,47 @@ def test_separable_and_one_class_data_end():
     assert (run(np.ones(300, np.float32)) > 0.99).all()
     split = (X[:, 0] > 0.3).astype(np.float32)
     assert ((run(split) > 0.5) == (split == 1)).mean() > 0.97
+
+
+def test_slopes_within_rounding_do_not_change_the_size_of_a_step():
+    """At the minimum slopes are rounding errors in float32; a search for a flat place would go anywhere."""
+    with jax.enable_x64(True):
+        best = flat(jax.jit(fitted)(X, Y.astype(float), np.ones(300), 1.0)).astype(np.float32)
+    best, x = jnp.asarray(best), jnp.asarray(np.append(X, np.ones((300, 1)), axis=1), jnp.float32)
+    y, w, ridge = jnp.asarray(Y, jnp.float32), jnp.ones(300), jnp.array([1.0, 1, 1, 1, 0])
+
+    @jax.jit
+    @jax.vmap
+    def sizes(step):
+        z = x @ best
+        gradient = (jax.nn.sigmoid(z) - y) @ x + ridge * best
+        state = logistic_file._State(best, z, gradient, jnp.eye(5), step, jnp.zeros((), jnp.int32))
+        rounding = jnp.finfo(jnp.float32).eps * jnp.sum((jnp.abs(x).T @ w + ridge) * jnp.abs(step))
+        search = [
+            logistic_file._line_search(y, w, ridge, state, -x @ step, r) for r in (0 * rounding, rounding)
+        ]
+        return jnp.stack(search)
+
+    careless, found = np.asarray(sizes((1e-8 * RNG.normal(size=(20, 5))).astype(np.float32))).T
+    np.testing.assert_array_equal(found, 1)
+    assert careless.max() > 4 or careless.min() < 0.25
+
+
+def test_a_start_changes_the_steps_and_not_the_minimum():
+    x = X.astype(np.float32)
+
+    @jax.jit
+    def both(start, tolerance):
+        fit = logistic(LogisticConfig(tolerance=tolerance))
+        cold = fit(x, Y, W)
+        return cold, fit(x, Y, W, start=Partial(probability, Linear(*start)))
+
+    for start in ((np.zeros(4, np.float32), np.float32(0)), (np.full(4, 3, np.float32), np.float32(-2))):
+        cold, warm = both(start, 1e-6)
+        np.testing.assert_allclose(flat(warm.args[0]), flat(cold.args[0]), atol=2e-5)
+    # A fit that may stop anywhere stays where it starts.
+    _, warm = both(start, 1e3)
+    np.testing.assert_array_equal(flat(warm.args[0]), [3, 3, 3, 3, -2])
 
 
 def test_hidden_wrong_values_give_nan_and_shown_ones_a_sentence():

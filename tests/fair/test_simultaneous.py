@@ -146,7 +146,9 @@ def cells_covered(hits, true):
 
 def pairs_covered(hits, true):
     sample = RateSample(hits / TRIALS, jnp.asarray(TRIALS, hits.dtype))
-    found = simultaneous_differences(jax.random.key(0), sample, draws=400)
+    # A key of its own for each simulation: the noise of one set of draws would not average out.
+    key = jax.random.fold_in(jax.random.key(0), jnp.sum(hits * jnp.arange(1, 13) ** 2).astype(jnp.uint32))
+    found = simultaneous_differences(key, sample, draws=400)
     return covers(found, true[:, None] - true[None, :])
 
 
@@ -168,8 +170,9 @@ def test_joint_intervals_cover_at_their_level_in_groups_of_30_to_3000(rates):
 @pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.1, 0.5), (0.5, 0.1)])
 def test_joint_intervals_of_pairs_cover_at_their_level(rates):
-    # Measured over 2,000 simulations of another seed: .953 and .962, so a little wide at worst.
-    assert coverage(pairs_covered, rates, 1000) == pytest.approx(0.955, abs=0.02)
+    # Over 10,000 simulations with draws of their own, twice and three times: .951, .952 and .950, .949, .951.
+    found = coverage(pairs_covered, rates, 1000)
+    assert found == pytest.approx(0.95, abs=0.02)
 
 
 def coverage(one, rates, simulations=2000):
