@@ -200,7 +200,7 @@ def test_a_small_epsilon_gives_the_exact_assignment():
 def test_bad_input():
     x, group = features()
     for call, message in [
-        (lambda: fit_barycenter(SCORE[:, None], GROUP, 2), "score must be numbers"),
+        (lambda: fit_barycenter(SCORE[:, None], GROUP, 2), "score must have shape"),
         (lambda: fit_barycenter(SCORE, GROUP, 3), "group 2 has no rows"),
         (lambda: fair_score(BARY(SCORE, GROUP, ONES), SCORE, GROUP, 1.5), "alpha"),
         (lambda: jittered(jax.random.key(0), SCORE, 0.0), "size"),
