@@ -9,8 +9,9 @@ it for any interpretable classifier. A grid of multipliers of the constraint is 
 with one fit each; `exponentiated_gradient_on_host` adds the models of its mixture under each bound. Each
 model is a candidate, and decides without chance. The candidates are few: a better explanation may exist.
 
-A rule list enters as a classifier with scikit-learn's interface whose ``fit`` takes ``sample_weight``:
-``from_sklearn(MyRuleList)``. All runs on the host, outside of jit.
+`tree` and `lrn.fair.rule_list.rule_list` are such classifiers; any other with scikit-learn's interface,
+whose ``fit`` takes ``sample_weight``, enters by `lrn.fair.model.from_sklearn`. All runs on the host,
+outside of jit.
 """
 
 from __future__ import annotations
