@@ -249,7 +249,7 @@ def train(saved: Any, options: dict[str, Any]) -> dict[str, Any]:
                 part: np.concatenate([encoder(pixels(x)).numpy() for x in np.array_split(saved[part], 16)])
                 for part in ("train", "test")
             }
-        np.savez(options["out_file"], **features)
+        np.savez(options["out_file"], **features)  # pyright: ignore[reportArgumentType]
     return found
 
 

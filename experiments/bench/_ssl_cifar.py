@@ -122,10 +122,10 @@ def _saved(peer: Lightly, name: str, count: int, seed: int, folder: Path | None)
 
 def _trained(
     learner: Learner, steps: int, state: PyTree, key: Key, order: Key, images: Array
-) -> tuple[PyTree, Array]:
+) -> tuple[PyTree, Any]:
     """The state after passes over the images, and the loss of each step."""
 
-    def step(state: PyTree, i: Array) -> tuple[PyTree, Array]:
+    def step(state: PyTree, i: Array) -> tuple[PyTree, Any]:
         batch = epoch_batch(order, i, {"image": images}, BATCH, columns=("image",))
         state, metrics = learner.step(jax.random.fold_in(key, i), state, batch)
         return state, metrics["loss"]
@@ -151,8 +151,8 @@ def published(name: str, run: Run) -> Values:
     optimizer = OptimizerConfig(
         "sgd", 0.24, weight_decay=5e-4, schedule="cosine", steps=steps, warmup=steps / 100
     )
-    sizes = {"SimCLR": (512, 128), "BYOL": (1024, 256)}.get(label, (2048, 2048))
-    chosen = method(label, optimizer, steps, *sizes)
+    hidden, out = {"SimCLR": (512, 128), "BYOL": (1024, 256)}.get(label, (2048, 2048))
+    chosen = method(label, optimizer, steps, hidden, out)
     part = [data.load("cifar10", each) for each in ("train", "test")]
     x, y = np.asarray(part[0]["image"]), np.asarray(part[0]["label"], np.int32)
     x_test, y_test = data.as_float(part[1]["image"]), jnp.asarray(part[1]["label"], jnp.int32)
@@ -169,8 +169,8 @@ def published(name: str, run: Run) -> Values:
         for i in range(len(run.seeds)):
             state = jax.tree.map(lambda leaf, i=i: leaf[i], fit.arm("default"))
             h = [encoded(chosen.net, state, v) for v in (data.as_float(x), x_test)]
-            found.append(_knn(*h, y, y_test))
+            found.append(_knn(h[0], h[1], y, y_test))
         return {KNN: found}
     cut = data.split(0, len(y), (0.9, 0.1))
     parts = [(data.as_float(x[c]), jnp.asarray(y[c])) for c in cut]
-    return {LINEAR: judged(fit, chosen.net, [Rows(*parts, (x_test, y_test))] * len(run.seeds))}
+    return {LINEAR: judged(fit, chosen.net, [Rows(parts[0], parts[1], (x_test, y_test))] * len(run.seeds))}

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from lrn import nets
 from lrn.ssl.masking import random_mask
 from lrn.ssl.simclr import nt_xent
-from lrn.supervised.learner import SupervisedState
 from lrn.types import Array, Net
 
 Cost = dict[str, float]  # "cpu" and "wall" seconds
@@ -37,14 +36,14 @@ def flops(f: Callable[..., Any], *args: Any) -> float:
     return float((counted[0] if isinstance(counted, list) else counted)["flops"])  # pyright: ignore
 
 
-def on_gpu(encoder: Net, head: Net, state: SupervisedState, x: Array, rate: float) -> dict[str, Any]:
+def on_gpu(encoder: Net, head: Net, state: Any, shape: tuple[int, ...], rate: float) -> dict[str, Any]:
     """Print and return the share of the peak rate that ``rate`` examples a second reach.
 
     Three forward passes of both views count; the views and the loss do not.
 
     Args:
-        encoder, head: the networks. state: that of a training of them.
-        x: images [1, height, width, channels].
+        encoder, head: the networks. state: the `SupervisedState` of a training of them.
+        shape: that of images [n, height, width, channels].
         rate: examples a second of wall time.
     """
     states = state.net_state
@@ -53,7 +52,7 @@ def on_gpu(encoder: Net, head: Net, state: SupervisedState, x: Array, rate: floa
         h, _ = encoder.apply(params["encoder"], states["encoder"], x, train=True)
         return head.apply(params["head"], states["head"], h, train=True)[0]
 
-    views = jax.ShapeDtypeStruct((64, *x.shape[1:]), jnp.float32)
+    views = jax.ShapeDtypeStruct((64, *shape[1:]), jnp.float32)
     operations = 2 * 3 * flops(forward, state.params, views) / 64
     kind = jax.devices()[0].device_kind
     peak = next((value for name, value in TF32.items() if name in kind), None)
@@ -107,13 +106,17 @@ def memory(rounds: int) -> tuple[dict[str, Any], bool]:
     print(f"  {'n':>7}{'d':>7}{'MiB':>10}{'ratio':>8}")
     figures, short = {}, False
     for n, d in ((128, 64), (256, 64), (512, 16), (512, 64), (512, 512)):
-        z = jax.ShapeDtypeStruct((n, d), jnp.float32)
-        step = jax.jit(jax.value_and_grad(functools.partial(nt_xent, temperature=0.5), (0, 1)))
-        found = step.lower(z, z).compile().memory_analysis()
-        used = found.temp_size_in_bytes if found else 0
-        ratio = used / (4 * (2 * n * 2 * n + 2 * n * d))
+        used, ratio = working_memory(functools.partial(nt_xent, temperature=0.5), n, d)
         missed = not 0 < ratio <= MEMORY_LIMIT
         print(f"  {n:>7}{d:>7}{used / 2**20:>10.2f}{ratio:>8.2f}{'  beyond its limit' * missed}", flush=True)
         figures[f"{n} {d}"] = {"bytes": used, "ratio": ratio}
         short |= missed
     return figures, short
+
+
+def working_memory(loss: Callable[[Array, Array], Array], n: int, d: int) -> tuple[int, float]:
+    """The bytes of a loss's value and gradient and their ratio to [2n, 2n] and [2n, d]."""
+    z = jax.ShapeDtypeStruct((n, d), jnp.float32)
+    found = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(z, z).compile().memory_analysis()
+    used = found.temp_size_in_bytes if found else 0
+    return used, used / (4 * (2 * n * 2 * n + 2 * n * d))

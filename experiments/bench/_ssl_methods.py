@@ -50,7 +50,7 @@ def flat_methods(view: View, optimizer: OptimizerConfig) -> dict[str, Method]:
         "VICReg, no variance": (vicreg, two, VICRegConfig(optimizer, variance=0.0)),
         "Barlow Twins": (barlow_twins, two, BarlowTwinsConfig(optimizer, redundancy=0.02)),
     }
-    return {name: _method(*parts, encoder) for name, parts in made.items()}
+    return {name: _method(parts, encoder) for name, parts in made.items()}
 
 
 def image_methods(name: str, optimizer: OptimizerConfig, steps: int) -> dict[str, Method]:
@@ -96,10 +96,11 @@ def image_methods(name: str, optimizer: OptimizerConfig, steps: int) -> dict[str
         ),
     }
     return {
-        **{label: _method(*parts, encoder) for label, parts in embedding.items()},
-        **{label: _method(*parts, patches.net) for label, parts in masked.items()},
+        **{label: _method(parts, encoder) for label, parts in embedding.items()},
+        **{label: _method(parts, patches.net) for label, parts in masked.items()},
     }
 
 
-def _method(factory: Callable[..., Learner], parts: tuple[Any, ...], config: Any, net: Net) -> Method:
+def _method(made: tuple[Callable[..., Learner], tuple[Any, ...], Any], net: Net) -> Method:
+    factory, parts, config = made
     return Method(lambda c: factory(*parts, c), config, net)

@@ -36,6 +36,7 @@ class Lightly:
         )
         self.versions = self._answer()
         if not self.versions:
+            self.close()
             raise check.InputError(f"--peers needs lightly, which {python} lacks; give --peer-python.")
 
     def give(self, params: PyTree = None, **arrays: Any) -> None:
@@ -69,7 +70,7 @@ class Lightly:
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        self._process.communicate()  # the process ends where its input ends
         self._folder.cleanup()
 
     def _answer(self) -> str:

@@ -27,25 +27,29 @@ import platform
 import statistics
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
 from experiments.bench._ssl_costs import Cost, mae, measured, memory, on_gpu
 from experiments.bench._ssl_peer import Lightly
-from lrn import check, data, nets, train
-from lrn.data.sampler import minibatch
-from lrn.ssl.recipes import gray_images, simclr_images
-from lrn.ssl.simclr import SimCLRConfig, simclr
+from experiments.bench._ssl_settings import (
+    RATE,
+    SETTINGS,
+    TEMPERATURE,
+    channels,
+    fitted,
+    load,
+    projector,
+)
+from lrn import check
 from lrn.ssl.views import View, draw
-from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Key, Net
+from lrn.types import Array, Key
 from lrn.xla.runtime import enable_compilation_cache, processors
 
-SEEDS, TEMPERATURE, RATE = 8, 0.5, 1e-3
+SEEDS = 8
 # The least ratio of lightly's cost to lrn's.
 LIMITS = {"simclr": 1.5, "resnet": 1.0, "augment mnist": 5.0, "augment cifar10": 5.0}
 SEEDS_LIMIT = 8.5  # the most times the cost of one seed
@@ -75,26 +79,6 @@ class Args:
     """A file for the figures, as JSON."""
 
 
-class Setting(NamedTuple):
-    """A training to measure.
-
-    name: of the data set. network: its name for lightly. encoder: maps images to features. head: the
-    projector, of one hidden layer. view: the augmentations. batch, steps: the defaults.
-    """
-
-    name: str
-    network: str
-    encoder: Net
-    head: tuple[int, int]
-    view: View
-    batch: int
-    steps: int
-
-
-SETTINGS = {
-    "simclr": Setting("mnist", "cnn", nets.cnn(None, (32, 64), (128,)), (128, 64), gray_images(), 256, 20),
-    "resnet": Setting("cifar10", "resnet", nets.resnet18(None), (512, 128), simclr_images(), 64, 2),
-}
 ALONE = {"mae": mae, "memory": memory}
 
 
@@ -152,7 +136,7 @@ def training(task: str, args: Args, peer: Lightly | None) -> tuple[dict[str, Any
         raise check.InputError(
             f"{steps} steps of {batch} images exceed the {len(images)} of {setting.name}; take fewer steps."
         )
-    rounds = []
+    rounds, state = [], None
     for i in range(args.rounds):
         fit = fitted(setting, images, [i], batch, steps)
         own = {"lrn": {"cpu": fit.cpu["train"], "wall": fit.timing["train"]}}
@@ -182,38 +166,8 @@ def training(task: str, args: Args, peer: Lightly | None) -> tuple[dict[str, Any
     figures, short = report(task, rounds, batch * steps)
     if jax.default_backend() == "gpu":
         rate = batch * steps / figures["lrn"]["wall"]
-        figures["gpu"] = on_gpu(setting.encoder, projector(setting), state, channels(images[:1]), rate)
+        figures["gpu"] = on_gpu(setting.encoder, projector(setting), state, channels(images[:1]).shape, rate)
     return figures, short
-
-
-def projector(setting: Setting) -> Net:
-    """The projector of a setting."""
-    return nets.projector(setting.head[1], (setting.head[0],))
-
-
-def channels(images: np.ndarray) -> np.ndarray:
-    """Images [n, height, width(, 3)] with an axis of channels."""
-    return images if images.ndim == 4 else images[..., None]
-
-
-def load(name: str) -> np.ndarray:
-    """The training images of a set, uint8 [n, height, width(, 3)]."""
-    images = np.asarray(data.load(name, "train")["image"])
-    return images[..., 0] if images.shape[-1] == 1 else images
-
-
-def fitted(setting: Setting, images: np.ndarray, seeds: Any, batch: int, steps: int) -> train.Fit:
-    """SimCLR on images uint8, all seeds in one call."""
-    return train.fit(
-        lambda c: simclr(setting.encoder, projector(setting), setting.view, c),
-        SimCLRConfig(OptimizerConfig("adam", RATE), temperature=TEMPERATURE),
-        seeds,
-        steps=steps,
-        data={"image": channels(images)},
-        sampler=minibatch(batch, columns=("image",)),
-        progress=False,
-        log_every=steps,
-    )
 
 
 def augmentation(args: Args, peer: Lightly | None) -> tuple[dict[str, Any], bool]:

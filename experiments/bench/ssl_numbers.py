@@ -38,7 +38,8 @@ import numpy as np
 import tyro
 
 from experiments.bench import _ssl_cifar as cifar
-from experiments.bench._ssl_lines import Line, Run, Values, content, hidden_markov, images, mnist1d
+from experiments.bench._ssl_lines import Line, Run, Values, mnist1d
+from experiments.bench._ssl_sets import content, hidden_markov, images
 from lrn import check, stats
 from lrn.xla.runtime import enable_compilation_cache
 
