@@ -107,14 +107,6 @@ def baselines(net: Net, rows: Sequence[Rows], seeds: Sequence[int]) -> Values:
     return {"raw": [probe(lambda x: x, own) for own in rows], "random encoder": drawn}
 
 
-def shift_around(key: Key, x: Array) -> Array:
-    """Each sequence [time, channels] of a batch moved around the circle by a random number of steps."""
-    time = x.shape[1]
-    by = jax.random.randint(key, (x.shape[0],), 0, time)
-    at = (jnp.arange(time)[None] + by[:, None]) % time
-    return jnp.take_along_axis(x, at[:, :, None], axis=1)
-
-
 def tilt(key: Key, x: Array) -> Array:
     """Each sequence plus a line through its middle that ends up to 1.2 above or below."""
     most = jax.random.uniform(key, (x.shape[0], 1, 1), minval=-1.2, maxval=1.2)
@@ -128,8 +120,9 @@ def mnist1d(run: Run) -> Values:
     cut = [data.split(seed, len(y), (0.9, 0.1)) for seed in run.seeds]
     rows = [Rows((x[a], y[a]), (x[b], y[b]), test) for a, b in cut]
     crop, scale, noise = augment.crop_in_time((0.6, 1.0)), augment.scale_channels(0.2), augment.jitter(0.1)
-    view = augment.compose(crop, shift_around, tilt, scale, noise)
-    encoder, head = nets.cnn1d(None, MNIST1D.widths), nets.projector(64, (128,))
+    view = augment.compose(crop, tilt, scale, noise)
+    encoder = nets.cnn1d(None, MNIST1D.widths, norm="batch", reduce="mean")
+    head = nets.projector(64, (128,))
     steps = run.steps(MNIST1D.steps)
     config = SimCLRConfig(cosine(3e-3, steps), temperature=MNIST1D.temperature)
     sampler = minibatch(256, columns=("x",))
@@ -141,7 +134,7 @@ def mnist1d(run: Run) -> Values:
         data={"x": x},
         sampler=sampler,
     )
-    classifier, steps = nets.cnn1d(10, MNIST1D.widths), run.steps(MNIST1D.supervised)
+    classifier, steps = nets.cnn1d(10, MNIST1D.widths, norm="batch"), run.steps(MNIST1D.supervised)
     labeled = run.fit(
         "supervised",
         lambda c: supervised(classifier, cross_entropy, c),
@@ -158,9 +151,9 @@ def mnist1d(run: Run) -> Values:
 
 
 class _Budget(NamedTuple):
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (32, 64, 256)
     steps: int = 2000
-    temperature: float = 0.1
+    temperature: float = 0.2
     supervised: int = 3000
 
 

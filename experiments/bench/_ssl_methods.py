@@ -38,11 +38,11 @@ class Method(NamedTuple):
 
 def flat_methods(view: View, optimizer: OptimizerConfig) -> dict[str, Method]:
     """The methods of the table of content and style, some of them without their guard."""
-    encoder, head, predictor = nets.mlp(32, (128,)), nets.projector(32, (64,)), nets.projector(32, (16,))
+    encoder, head, predictor = nets.mlp(32, (256,)), nets.projector(32, (64,)), nets.projector(32, (16,))
     two, three = (encoder, head, view), (encoder, head, predictor, view)
     made = {
-        "SimCLR": (simclr, two, SimCLRConfig(optimizer, temperature=0.2)),
-        "SimCLR, invariance only": (simclr, two, SimCLRConfig(optimizer, temperature=0.2, negatives=False)),
+        "SimCLR": (simclr, two, SimCLRConfig(optimizer, temperature=0.5)),
+        "SimCLR, invariance only": (simclr, two, SimCLRConfig(optimizer, temperature=0.5, negatives=False)),
         "SimSiam": (simsiam, three, SimSiamConfig(optimizer)),
         "SimSiam, no stop-gradient": (simsiam, three, SimSiamConfig(optimizer, stop_gradient=False)),
         "BYOL": (byol, three, BYOLConfig(optimizer, momentum=0.98)),
