@@ -36,19 +36,25 @@ class Method(NamedTuple):
     net: Net
 
 
-def flat_methods(view: View, optimizer: OptimizerConfig) -> dict[str, Method]:
-    """The methods of the table of content and style, some of them without their guard."""
-    encoder, head, predictor = nets.mlp(32, (256,)), nets.projector(32, (64,)), nets.projector(32, (16,))
-    two, three = (encoder, head, view), (encoder, head, predictor, view)
+def flat_methods(view: View, optimizer: Callable[[float], OptimizerConfig]) -> dict[str, Method]:
+    """The methods of the table of content and style, some of them without their guard.
+
+    Args:
+        view: the view of the set. optimizer: ``optimizer(rate)``; the siamese methods need a larger rate.
+    """
+    encoder, head = nets.mlp(32, (256,)), nets.projector(32, (64,))
+    slow, fast = optimizer(3e-3), optimizer(1e-2)
+    two = encoder, head, view
+    wide, narrow = ((encoder, head, nets.projector(32, (width,)), view) for width in (64, 16))
     made = {
-        "SimCLR": (simclr, two, SimCLRConfig(optimizer, temperature=0.5)),
-        "SimCLR, invariance only": (simclr, two, SimCLRConfig(optimizer, temperature=0.5, negatives=False)),
-        "SimSiam": (simsiam, three, SimSiamConfig(optimizer)),
-        "SimSiam, no stop-gradient": (simsiam, three, SimSiamConfig(optimizer, stop_gradient=False)),
-        "BYOL": (byol, three, BYOLConfig(optimizer, momentum=0.98)),
-        "VICReg": (vicreg, two, VICRegConfig(optimizer)),
-        "VICReg, no variance": (vicreg, two, VICRegConfig(optimizer, variance=0.0)),
-        "Barlow Twins": (barlow_twins, two, BarlowTwinsConfig(optimizer, redundancy=0.02)),
+        "SimCLR": (simclr, two, SimCLRConfig(slow, temperature=0.5)),
+        "SimCLR, invariance only": (simclr, two, SimCLRConfig(slow, temperature=0.5, negatives=False)),
+        "SimSiam": (simsiam, wide, SimSiamConfig(fast)),
+        "SimSiam, no stop-gradient": (simsiam, wide, SimSiamConfig(fast, stop_gradient=False)),
+        "BYOL": (byol, narrow, BYOLConfig(fast, momentum=0.98)),
+        "VICReg": (vicreg, two, VICRegConfig(slow)),
+        "VICReg, no variance": (vicreg, two, VICRegConfig(slow, variance=0.0)),
+        "Barlow Twins": (barlow_twins, two, BarlowTwinsConfig(slow, redundancy=0.02)),
     }
     return {name: _method(parts, encoder) for name, parts in made.items()}
 

@@ -33,7 +33,7 @@ def content(run: Run) -> Values:
     inner = [Rows(*((s["latent"][c][:, :8], s["label"][c]) for c in cuts)) for s in samples]
     steps = run.steps(1000)
     per_seed = {"x": np.stack([np.asarray(own.train[0]) for own in rows])}
-    methods = flat_methods(content_style.view(world, LATENT), cosine(3e-3, steps))
+    methods = flat_methods(content_style.view(world, LATENT), lambda rate: cosine(rate, steps))
     found = {
         **baselines(nets.mlp(32, (256,)), rows, run.seeds),
         "content": [probe(lambda x: x, o) for o in inner],

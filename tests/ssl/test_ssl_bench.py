@@ -177,7 +177,7 @@ def test_every_method_for_images_fits_together(name):
 
 @pytest.mark.slow
 def test_every_method_for_content_fits_together():
-    methods = flat_methods(lambda key, x: x, OptimizerConfig())
+    methods = flat_methods(lambda key, x: x, lambda rate: OptimizerConfig(learning_rate=rate))
     for method in methods.values():
         assert traced(method.learner(method.config), {"x": jnp.zeros((16, 64))})["loss"].shape == ()
     assert {*ssl_numbers.GUARDED, *ssl_numbers.CONTENT} <= set(methods)
