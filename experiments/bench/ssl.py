@@ -9,10 +9,12 @@ mae: the encoder of MAE, forward and backward, with 1/8 to all of the patches vi
 memory: the working memory of NT-Xent's value and gradient, for batches n and embeddings of d dimensions.
 
 lightly does the first three in a process of its own (``--peer-python`` names its interpreter), with the same
-networks, weights, optimizer and augmentations, Pillow's images and two workers. lrn and lightly are measured
-in turn in every round, by the processor seconds of all their threads and processes, without compilation;
-wall seconds are shown beside. The tables have medians over the rounds, and medians of the ratios within a
-round. On a GPU the first two report examples a second of wall time and the share of the peak rate of matrix
+networks, weights, optimizer and augmentations (its blur is Pillow's approximation of a Gaussian) on Pillow's
+images, and two workers. lrn and lightly are measured in turn in every round, by the processor seconds of all
+their threads and processes, without compilation; wall seconds are shown beside. The tables have medians over
+the rounds, and medians of the ratios within a round.
+
+On a GPU the first two report examples a second of wall time and the share of the peak rate of matrix
 products in float32 as TF32 that the networks' own operations reach (MFU); use larger ``--batch`` and
 ``--steps`` there. The exit code is 1 if a limit is missed.
 """
