@@ -140,12 +140,12 @@ def figures(values: Values, known: Mapping[str, tuple[float, float]]) -> dict[st
     found = {}
     for name, own in values.items():
         low, high = (means[name],) * 2
-        if len(own) > 1:
+        if len(own) > 1 and np.isfinite(own).all():
             _, low, high = stats.t_interval(np.asarray(own))[:3]
         bounds = known.get(name)
         if name in GUARDED:
             bounds = 0.0, means[GUARDED[name]]
-        reached = bounds is None or bounds[0] <= means[name] <= bounds[1]
+        reached = np.isfinite(means[name]) if bounds is None else bounds[0] <= means[name] <= bounds[1]
         if name.endswith(", difference"):  # of lrn and a peer
             reached = len(own) < 2 or low <= 0 <= high
         found[name] = {
