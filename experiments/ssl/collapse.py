@@ -7,13 +7,13 @@ SimSiam without stop-gradient, BYOL without predictor, VICReg without the varian
 the redundancy term. The *remaining loss* of a method is its loss without the guard, 0 at the least; both arms
 have it. (The guards of SimSiam and BYOL are no terms of a loss: there it is the loss that is trained.)
 Downstream is a linear probe of the features h, against the encoder before training, with the same first
-weights. Each method's rate is chosen by the validation probe with the guard, and kept without it.
+weights. Each method's rate, of two, is chosen by the validation probe with the guard, and kept without it.
 Regimes: content and style (labels of a hidden content; views redraw a hidden style; one hidden layer) with a
 head between features and loss, as the methods have it, and without, since a head can collapse alone; and
 MNIST-1D (a small CNN; views crop, scale, hide, add noise) with a head.
 Detectors: the standard deviation, RankMe, and the ratio of the variances between and within examples, at the
 features h and at the embeddings z; a low value is to mean collapse. The AUROC of a detector for "the probe is
-below the random encoder's" is over all runs of a seed: methods, with and without guard, at three rates; where
+below the random encoder's" is over all runs of a seed: methods, with and without guard, at both rates; where
 there is a head, also with BatchNorm of its output.
 A theorem is a control: a trivial embedding has the remaining loss 0 and chance accuracy; with the guard it
 has the loss log(2 n - 1) (SimCLR) or 25 (.99) (VICReg), while the loss of SimSiam and BYOL cannot tell it;
@@ -27,9 +27,11 @@ deviation of z by .1 behind output BatchNorm.
 
 Set beforehand. Two points are about the standard error of a probe. Temperature .2, momentum .98, redundancy
 .02, no weight decay. The probe standardizes features, so a collapse of their norm alone does no harm.
-Not blind: NOTBLIND
+Not blind: on seeds 0 and 1, other rates and up to 500 steps, probes fell below random for few methods on
+content and style with a head, for three without, for most on MNIST-1D; RankMe did best, from .7 to 1. MNIST-1D
+without a head was left out: no method with its guard beat a random encoder, so the question does not arise.
 
-    python -m experiments.ssl.collapse --preset quick     # full: TIME
+    python -m experiments.ssl.collapse --preset quick     # a minute; full: about four minutes of one core
 """
 
 from __future__ import annotations
@@ -53,10 +55,10 @@ from lrn.data.sampler import minibatch
 from lrn.study import Above, Cell, Control, Exact, Findings, Prediction, Regime, Study, Superiority, Within
 from lrn.study.context import Context
 from lrn.study.controls import equal_budgets, no_overlap
-from lrn.study.select import interior_choice, select
+from lrn.study.select import select
 from lrn.table import Table
 
-RATES, POINTS, CLEAR, GAIN = (1e-3, 4e-3, 1.6e-2), 0.02, 0.9, 0.1
+RATES, POINTS, CLEAR, GAIN = (2e-3, 1e-2), 0.02, 0.9, 0.1
 PROBE, LEFT, LEAD, DROP = "probe", "log10 remaining loss", "least lead of the loss", "median drop"
 AUROC, BEHIND, BELOW = "AUROC", "AUROC behind BatchNorm", "share of runs below random"
 RANDOM, BEST, FOOLED, TINY = "random encoder", "best detector of the other seeds", "std of z", 1e-12
@@ -145,7 +147,7 @@ def controls(config: Config) -> Sequence[Control]:
         trained = [run for each in guards.POPULATION[head] for run in runs(data, each)]
         found += [equal_budgets(what, trained) for what in ("steps", "samples")]
         chosen = [arm(data, each, m) for each in guards.POPULATION[head] for m in METHODS]
-        found += [equal_budgets("candidates", chosen), *map(interior_choice, chosen), no_overlap(random)]
+        found += [equal_budgets("candidates", chosen), no_overlap(random)]
     return found
 
 
@@ -157,7 +159,9 @@ def run(config: Config, context: Context) -> None:
         found = {each: _population(config, context, data, each) for each in guards.POPULATION[head]}
         for each, values in found.items():
             _methods(context, data, each, values)
-        _scored(context, data, head, list(found.values()))
+        parts = {AUROC: slice(None), BEHIND: slice(-1, None)}  # all heads, and the last
+        for metric, name, values in detectors.scores(list(found.values()), RANDOM, parts, BEST):
+            context.record(arm(data, head, name) if name else f"{data}, {head}", metric or BELOW, values)
 
 
 def _population(config: Config, context: Context, data: str, head: str) -> dict[str, np.ndarray]:
@@ -201,13 +205,6 @@ def _methods(context: Context, data: str, head: str, found: dict[str, np.ndarray
             context.record(arm(data, head, m, guard), {PROBE: at["test"][i, :, j], LEFT: at[LEFT][i, :, j]})
     context.record(f"{data}, {head}", LEAD, (at[LEFT][..., 0] - at[LEFT][..., 1]).min(0))
     context.record(f"{data}, {head}", DROP, np.median(found[RANDOM][:, 0, 0, 0] - at["test"][..., 1], 0))
-
-
-def _scored(context: Context, data: str, head: str, found: list[dict[str, np.ndarray]]) -> None:
-    """The AUROC of detectors over all runs of a seed, and over those of the last head."""
-    parts = {AUROC: slice(None), BEHIND: slice(-1, None)}
-    for metric, name, values in detectors.scores(found, RANDOM, parts, BEST):
-        context.record(arm(data, head, name) if name else f"{data}, {head}", metric or BELOW, values)
 
 
 def figure(table: Table, config: Config) -> Figure:

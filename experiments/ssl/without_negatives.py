@@ -37,7 +37,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.ssl._negatives import MANY, METHODS, SETTINGS, judged, lane, learner, scene
+from experiments.ssl._negatives import MANY, METHODS, SETTINGS, SMALL, judged, lane, learner, scene
 from lrn import check, figures
 from lrn.cli import main_study
 from lrn.data.sampler import minibatch
@@ -51,7 +51,6 @@ RATES, TINY, LEAST, JOINT = (1e-3, 4e-3, 1.6e-2), 1e-12, 0.02, " | "
 CONTENT, MEAN, STYLE = "worst content target", "mean content target", "mean style target"
 MEASURED = {CONTENT: "worst content test", MEAN: "mean content test", STYLE: "mean style test"}
 ASKED = (CONTENT, STYLE)
-BATCHES = (8, 32, 128)
 UNTRAINED, RAW, KNOWN, FREE = "untrained encoder", "raw inputs", "content", "best without negatives"
 REFERENCES = (RAW, UNTRAINED, KNOWN)
 
@@ -60,19 +59,22 @@ REFERENCES = (RAW, UNTRAINED, KNOWN)
 class Config:
     """Settings.
 
-    sizes: training, validation and test rows. samples: examples drawn in a training, a multiple of the
-    largest batch. targets: random functions of content, and of style.
+    batches: the sizes. sizes: training, validation and test rows. samples: examples drawn in a training, a
+    multiple of every batch. targets: random functions of content, and of style.
     """
 
+    batches: tuple[int, ...] = (8, 32, 128)
     sizes: tuple[int, int, int] = (1000, 500, 1000)
-    samples: int = 8192
+    samples: int = 16_384
     targets: int = 64
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check.counts(self, "samples", "targets", low=2)
-        if self.samples % BATCHES[-1]:
-            raise check.InputError(f"samples must be a multiple of {BATCHES[-1]}, got {self.samples}.")
+        if not self.batches or any(b % SMALL or self.samples % b for b in self.batches):
+            raise check.InputError(
+                f"batches must be multiples of {SMALL} that divide samples: {self.batches}."
+            )
 
 
 def arm(method: str, batch: int) -> str:
@@ -87,60 +89,39 @@ def runs(batch: int) -> dict[str, Any]:
     return {arm(UNTRAINED, batch): lane(METHODS[0], SETTINGS[METHODS[0]][0], TINY), **tried}
 
 
-def over(
-    said: str, better: Cell | float, worse: Cell | float, margin: float = 0.0, key: str = ""
-) -> Superiority:
+def over(said: str, better: Cell | float, worse: Cell | float, margin: float, key: str = "") -> Superiority:
     """One value exceeds another."""
     return Superiority(statement=said, key=key, better=better, worse=worse, margin=margin)
 
 
 def regimes(config: Config) -> Sequence[Regime]:
     """What views keep, and what they redraw; the secondary predictions carry values and differences."""
-    kept = [
-        over(
-            f"{arm(FREE, batch)}: at most .02 worse than {MANY} on the {CONTENT}.",
-            Cell(arm(FREE, batch), CONTENT),
-            Cell(arm(MANY, batch), CONTENT),
-            -LEAST,
-            f"free{JOINT}{batch}",
-        )
-        for batch in (BATCHES[-1], BATCHES[0])
-    ]
-    lost = [
-        over(
-            f"{arm(name, BATCHES[-1])}: less of the {STYLE} than untrained.",
-            Cell(UNTRAINED, STYLE),
-            Cell(arm(name, BATCHES[-1]), STYLE),
-        )
-        for name in (FREE, MANY)
-    ]
+    kept, most = [], config.batches[-1]
+    for b in dict.fromkeys((most, config.batches[0])):
+        free, many = (Cell(arm(name, b), CONTENT) for name in (FREE, MANY))
+        kept.append(over(f"{free.arm}: at most .02 worse than {MANY} on the {CONTENT}.", free, many, -LEAST))
+    lost = []
+    for name in (FREE, MANY):
+        said, cell = f"{arm(name, most)}: less of the {STYLE} than untrained.", Cell(arm(name, most), STYLE)
+        lost.append(over(said, Cell(UNTRAINED, STYLE), cell, 0.0))
     return [
-        Regime(name="content", primary=tuple(kept), secondary=tuple(_shown(CONTENT))),
-        Regime(name="style", primary=tuple(lost), secondary=tuple(_shown(STYLE))),
+        Regime(name="content", primary=tuple(kept), secondary=tuple(_shown(CONTENT, config.batches))),
+        Regime(name="style", primary=tuple(lost), secondary=tuple(_shown(STYLE, config.batches))),
     ]
 
 
-def _shown(metric: str) -> list[Superiority]:
-    """The values of all methods, and their differences in pairs."""
-    places = [(m, b) for b in BATCHES for m in METHODS]
-    values = [
-        over(f"{arm(m, b)}: R2 of the {metric}.", Cell(arm(m, b), metric), 0.0, 0.0, key(metric, b, m))
-        for m, b in places
-    ]
-    values += [
-        over(f"{r}: R2 of the {metric}.", Cell(r, metric), 0.0, 0.0, key(metric, 0, r)) for r in REFERENCES
-    ]
-    return values + [
-        over(
-            f"Batch {b}: {one} explains more of the {metric} than {other}.",
-            Cell(arm(one, b), metric),
-            Cell(arm(other, b), metric),
-            0.0,
-            key(metric, b, one, other),
-        )
-        for b in BATCHES
-        for one, other in combinations(METHODS, 2)
-    ]
+def _shown(metric: str, batches: Sequence[int]) -> list[Superiority]:
+    """The values of all methods and references, and the differences of methods in pairs."""
+    said = "{}: R2 of the {}."
+    shown = [over(said.format(r, metric), Cell(r, metric), 0.0, 0.0, key(metric, 0, r)) for r in REFERENCES]
+    for b in batches:
+        cells = {m: Cell(arm(m, b), metric) for m in METHODS}
+        for m, cell in cells.items():
+            shown.append(over(f"{cell.arm}: R2 of the {metric}.", cell, 0.0, 0.0, key(metric, b, m)))
+        for one, other in combinations(METHODS, 2):
+            said = f"Batch {b}: {one} explains more of the {metric} than {other}."
+            shown.append(over(said, cells[one], cells[other], 0.0, key(metric, b, one, other)))
+    return shown
 
 
 def key(metric: str, batch: int, *methods: str) -> str:
@@ -154,43 +135,38 @@ def controls(config: Config) -> Sequence[Control]:
     found = [Control(Above(statement=said, cell=Cell(KNOWN, CONTENT), bound=0.5))]
     for m in METHODS:
         said = f"{m}: at the batch that validation prefers, better than the {UNTRAINED} on the {CONTENT}."
-        found.append(Control(over(said, Cell(m, CONTENT), Cell(UNTRAINED, CONTENT)), "flag"))
-    arms = [arm(m, b) for b in BATCHES for m in METHODS]
-    trained = [name for b in BATCHES for name in runs(b)]
-    return [
-        *found,
-        equal_budgets("samples", trained),
-        equal_budgets("candidates", arms),
-        no_overlap(MANY),
-        *map(interior_choice, arms),
-    ]
+        found.append(Control(over(said, Cell(m, CONTENT), Cell(UNTRAINED, CONTENT), 0.0), "flag"))
+    arms = [arm(m, b) for b in config.batches for m in METHODS]
+    trained = [name for b in config.batches for name in runs(b)]
+    budgets = [equal_budgets("samples", trained), equal_budgets("candidates", arms)]
+    return [*found, *budgets, no_overlap(MANY), *map(interior_choice, arms)]
 
 
 def run(config: Config, context: Context) -> None:
     """Train all at each batch size, choose on validation rows, judge on test rows."""
-    of, scores = scene(context.seeds, config.sizes), {}
+    of, results = scene(context.seeds, config.sizes), {}
     context.judged_on_rows(MANY, of.task.rows["test"], of.task.rows["train"])
-    for batch in BATCHES:
+    for batch in config.batches:
         found = _population(config, context, of, batch)
-        own = {k: v for k, v in found.items() if ": " not in k}
-        menus = {k: v[:, 1:].reshape(-1, len(METHODS), 2, len(RATES)) for k, v in own.items()}
-        validation = {
-            m: np.moveaxis(menus["worst content validation"][:, i], 0, -1) for i, m in enumerate(METHODS)
-        }
-        choices = select(validation, "higher", free=(0,))
-        for i, m in enumerate(METHODS):
-            context.chosen(arm(m, batch), choices[m], validation[m][..., 0].size)
-            values = {metric: menus[k][:, i, *choices[m].place] for metric, k in MEASURED.items()}
-            context.record(arm(m, batch), values)
-            scores[m, batch] = choices[m].score, values
-        best = max(METHODS[:3], key=lambda m, batch=batch: scores[m, batch][0])
-        context.record(arm(FREE, batch), scores[best, batch][1])
-        if batch == BATCHES[0]:
-            context.record(UNTRAINED, {metric: own[k][:, 0] for metric, k in MEASURED.items()})
+        if batch == config.batches[0]:
+            context.record(UNTRAINED, {metric: found[k][:, 0] for metric, k in MEASURED.items()})
             for name in (RAW, KNOWN):
                 context.record(name, {metric: found[f"{name}: {k}"] for metric, k in MEASURED.items()})
+        shape = (len(context.seeds), len(METHODS), 2, len(RATES))
+        runs_of = {k: v[:, 1:].reshape(shape) for k, v in found.items() if ": " not in k}
+        scores = np.moveaxis(runs_of["worst content validation"], 0, -1)
+        choices = select(dict(zip(METHODS, scores)), "higher", free=(0,))
+        for i, m in enumerate(METHODS):
+            context.chosen(arm(m, batch), choices[m], scores[i, ..., 0].size)
+            setting, rate = choices[m].place
+            values = {metric: runs_of[k][:, i, setting, rate] for metric, k in MEASURED.items()}
+            context.record(arm(m, batch), values)
+            results[m, batch] = choices[m].score, values
+        best = max(METHODS[:3], key=lambda m, batch=batch: results[m, batch][0])
+        context.record(arm(FREE, batch), results[best, batch][1])
     for m in METHODS:
-        context.record(m, scores[m, max(BATCHES, key=lambda b, m=m: scores[m, b][0])][1])
+        best = max((results[m, b] for b in config.batches), key=lambda result: result[0])
+        context.record(m, best[1])
 
 
 def _population(config: Config, context: Context, of: Any, batch: int) -> dict[str, np.ndarray]:
@@ -212,49 +188,45 @@ def _population(config: Config, context: Context, of: Any, batch: int) -> dict[s
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """R2 over the batch size, of the worst content target and of style."""
+    """R2 over the batch size, of the worst content target and of style, with the references."""
     fig, axes = figures.subplots(1, 2, width=7.4, height=3.8)
-    for i, (ax, metric) in enumerate(zip(axes, ASKED)):
-        lines = {m: np.stack([table.final(arm(m, b), metric) for b in BATCHES], 1) for m in METHODS}
-        level = 1 - 0.05 / (len(METHODS) * len(BATCHES))
-        figures.curves(
-            ax,
-            np.array(BATCHES),
-            lines,
-            title=metric,
-            xlabel="batch",
-            ylabel="" if i else "R2",
-            level=level,
-            legend=i == 0,
-        )
+    level, x = 1 - 0.05 / (len(METHODS) * len(config.batches)), np.array(config.batches)
+    for ax, metric in zip(axes, ASKED):
+        lines = {m: np.stack([table.final(arm(m, b), metric) for b in config.batches], 1) for m in METHODS}
+        figures.curves(ax, x, lines, title=metric, xlabel="batch", level=level, legend=metric == CONTENT)
         ax.set_xscale("log", base=2)
-        for name, style in zip(REFERENCES[: 2 if metric == STYLE else 3], (":", "--", "-.")):
-            ax.axhline(table.final(name, metric).mean(), color="0.5", ls=style, lw=1)
+        for name, style in zip(REFERENCES[: 3 if metric == CONTENT else 2], (":", "--", "-.")):
+            y = table.final(name, metric).mean()
+            ax.axhline(y, color="0.5", ls=style, lw=1)
+            ax.annotate(name, (x[0], y), fontsize="x-small", va="bottom")
     return fig
 
 
-def ranking(findings: Findings, metric: str, batch: int) -> str:
-    """The methods by their value, ">" where the joint interval of neighbors excludes 0, else "~"."""
-    pairs = len(BATCHES) * len(METHODS) * (len(METHODS) - 1) // 2
+def ranking(findings: Findings, metric: str, batch: int, batches: int) -> str:
+    """The methods by their value; ">" where the joint interval of neighbors excludes 0, else "~"."""
+    pairs = batches * len(METHODS) * (len(METHODS) - 1) // 2
     order = sorted(METHODS, key=lambda m: -findings[key(metric, batch, m)].effect)
     said = ""
-    for place, m in enumerate(order):
-        if place:
-            one, other = sorted((order[place - 1], m), key=METHODS.index)
+    for before, m in zip(("", *order), order):
+        if before:
+            one, other = sorted((before, m), key=METHODS.index)
             found = findings[key(metric, batch, one, other)].joint(pairs)
             said += " ~ " if found.low <= 0 <= found.high else " > "
-        said += f"{m} {findings[key(metric, batch, m)].joint(len(METHODS) * len(BATCHES)).said(100)}"
+        said += f"{m} {findings[key(metric, batch, m)].joint(len(METHODS) * batches).said(100)}"
     return said
 
 
 def answer(findings: Findings) -> str:
     """The ranking at each batch size, on content and on style."""
-    ranks = {metric: "; ".join(f"{b}: {ranking(findings, metric, b)}" for b in BATCHES) for metric in ASKED}
-    known = {m: [f"{r} {findings[key(m, 0, r)].said(100)}" for r in REFERENCES] for m in ASKED}
+    sizes = sorted({int(k.split(JOINT)[1]) for k in findings} - {0})
+    ranks, known = {}, {}
+    for metric in ASKED:
+        ranks[metric] = "; ".join(f"{b}: {ranking(findings, metric, b, len(sizes))}" for b in sizes)
+        known[metric] = ", ".join(f"{r} {findings[key(metric, 0, r)].said(100)}" for r in REFERENCES)
     return (
         f"R2 in percent of the worst random target of the content, by batch size: {ranks[CONTENT]} "
-        f"({', '.join(known[CONTENT])}). Of a random target of the style, which views redraw: {ranks[STYLE]} "
-        f"({', '.join(known[STYLE][:2])}). Intervals are joint, and > separates methods that are apart."
+        f"({known[CONTENT]}). Of a random target of the style, which views redraw: {ranks[STYLE]} "
+        f"({known[STYLE]}). Intervals are joint, and > separates methods that are apart."
     )
 
 
@@ -264,11 +236,7 @@ STUDY = Study(
     claim_id="Q1",
     section="Open questions",
     regime="Content and style of 8 dimensions each in 64; a network of one hidden layer; batches of 8 to 128",
-    presets={
-        "smoke": Config((60, 40, 40), 256, 4),
-        "quick": Config(),
-        "full": Config(samples=24_576),
-    },
+    presets={"smoke": Config((8,), (60, 40, 40), 128, 4), "quick": Config(samples=4096), "full": Config()},
     question=True,
     regimes=regimes,
     controls=controls,
