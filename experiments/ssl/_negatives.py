@@ -34,14 +34,14 @@ SMALL = 4  # the examples of a group of InfoNCE with few negatives
 FEW, MANY = f"InfoNCE in groups of {SMALL}", "InfoNCE in the batch"
 # What is tried: the weight of variance and invariance, of the redundancy, of SIGReg; temperatures.
 SETTINGS = {
-    "VICReg": (5.0, 25.0),
-    "Barlow Twins": (0.01, 0.04),
-    "LeJEPA": (0.02, 0.1),
-    FEW: (0.15, 0.4),
-    MANY: (0.15, 0.4),
+    "VICReg": (2.0, 10.0),
+    "Barlow Twins": (0.04, 0.16),
+    "LeJEPA": (0.1, 0.4),
+    FEW: (0.08, 0.2),
+    MANY: (0.08, 0.2),
 }
 METHODS = tuple(SETTINGS)
-LATENT, WORLD = content_style.ContentStyleConfig(), 17  # one generator for all seeds
+LATENT, WORLD = content_style.ContentStyleConfig(slope=0.2, style_scale=3.0), 17  # one for all seeds
 UNITS = 16  # the hidden units of a random target
 RIDGES = tuple(10.0**p for p in range(-4, 3))  # the penalties of its probe
 DIRECTIONS = 64
@@ -121,8 +121,10 @@ def losses(key: Key, a: Array, b: Array, setting: Any) -> list[Array]:
     ]
 
 
-def judged(of: Scene, count: int) -> Callable[[Any, Any], dict[str, Array]]:
-    """A function of one seed that probes the encoders of many runs for random targets.
+def judged(of: Scene, count: int, labels: int) -> Callable[[Any, Any], dict[str, Array]]:
+    """A function of one seed that probes the encoders of many runs for ``count`` random targets.
+
+    The regressions are fitted on the first ``labels`` training rows.
 
     It maps ``own``, {"params", "states": of encoders, leaves [runs, ...], "rows": the seed's rows, "seed"},
     and the data to what `explained` gives for runs, [runs], and for "raw inputs: ..." and "content: ...",
@@ -130,8 +132,8 @@ def judged(of: Scene, count: int) -> Callable[[Any, Any], dict[str, Array]]:
     """
 
     def each(own: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
-        x = {part: jnp.asarray(arrays["x"])[r] for part, r in own["rows"].items()}
-        hidden = {part: jnp.asarray(arrays["latent"])[r] for part, r in own["rows"].items()}
+        rows = {**own["rows"], "train": own["rows"]["train"][:labels]}
+        x, hidden = ({part: jnp.asarray(arrays[k])[r] for part, r in rows.items()} for k in ("x", "latent"))
         keys = jax.random.split(jax.random.key(own["seed"]))
         content = {part: v[:, : LATENT.content] for part, v in hidden.items()}
         style = {part: v[:, LATENT.content :] for part, v in hidden.items()}
