@@ -17,7 +17,7 @@ from lrn.study.context import Context
 from lrn.study.select import select
 
 NATS, DIM, JUDGED = (2.0, 6.0), 8, (2, 16, 128, 1024)  # information; dimensions; candidates of the judgment
-RATES, TEMPERATURES, RATE = (2.5e-4, 1e-3, 4e-3), (0.05, 0.15, 0.5), 1e-3
+RATES, TEMPERATURES, RATE = (2.5e-4, 1e-3, 4e-3, 1.6e-2), (0.05, 0.15, 0.5), 3e-3
 TINY = 1e-12  # a learning rate that changes no weight
 PROBE, EARLY, MOST = "probe", "probe at half of the steps", "bound among the batch"
 BEST, RANK = "best bound among the batch", "rank correlation"
@@ -72,18 +72,25 @@ def critics(context: Context, candidates: Sequence[int], batch: int, steps: int,
 
 
 def contrasted(
-    context: Context, place: str, groups: Sequence[int], batch: int, steps: int, sizes: Sequence[int]
+    context: Context,
+    place: str,
+    groups: Sequence[int],
+    batch: int,
+    steps: int,
+    sizes: Sequence[int],
+    early: bool,
 ) -> None:
     """Train SimCLR for each K, choose its temperature on validation rows, and record probes and bounds.
 
     Args:
         context: of the run. place: a scene of `experiments.ssl._bounds`. groups: K. batch: examples a step.
-        steps: of the training; another has half as many. sizes: training, validation and test rows.
+        steps: of the training. sizes: training, validation and test rows. early: whether half of the steps
+            are trained too.
     """
     of = bounds.scene(place, context.seeds, sizes)
     context.judged_on_rows(arm(place, 0), of.task.rows["test"], of.task.rows["train"])
     shape = (len(context.seeds), len(groups), len(TEMPERATURES))
-    for budget, metric in ((steps // 2, EARLY), (steps, PROBE)):
+    for budget, metric in [(steps // 2, EARLY)] * early + [(steps, PROBE)]:
         lanes = {f"{arm(place, 0)}, {budget} steps": bounds.lane(TINY, groups[0])}
         lanes |= {
             f"{arm(place, k)}, T={t:g}, {budget} steps": bounds.lane(RATE, k, t)
@@ -111,11 +118,14 @@ def contrasted(
                 context.chosen(arm(place, k), choice, len(TEMPERATURES))
                 for what in {"bound", "best"} & set(each):
                     context.record(arm(place, k), BOUNDS[what], each[what][:, i, choice.only])
-    context.record(arm(place, 0), PROBE, found["test"][:, 0])
-    if of.best:
-        context.record(arm(place, 0), BEST, found["best"][:, 0])
-    pairs = zip(found["test"][:, 1:], found["bound"][:, 1:])
-    context.record(place, RANK, [kendalltau(*pair).statistic for pair in pairs])
+            else:
+                continue
+            if k == groups[-1]:
+                context.record(arm(place, 0), PROBE, found["test"][:, 0])
+                pairs = zip(found["test"][:, 1:], found["bound"][:, 1:])
+                context.record(place, RANK, [kendalltau(*pair)[0] for pair in pairs])
+                if of.best:
+                    context.record(arm(place, 0), BEST, found["best"][:, 0])
 
 
 def _own(context: Context, fit: Any, lanes: Mapping[str, Any], setting: str) -> dict[str, Any]:

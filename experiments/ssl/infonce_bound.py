@@ -21,11 +21,11 @@ differ by under three points, trained or not, and trained with K = 2 or the whol
 Secondary: a smaller budget of steps; K in between; the rank correlation, over K and temperatures, of accuracy
 with a network's own bound among equally many candidates.
 
-Set beforehand. Three points are about twice the standard error of a probe. Rates of critics and temperatures
-have three candidates each. One rate of SimCLR, 1e-3 of Adam, for all K.
+Set beforehand. Three points are about twice the standard error of a probe. Critics have four rates; SimCLR has
+three temperatures, and one rate for all K, 3e-3. A gate: with the whole batch it beats no training by 3 points.
 Controls: a critic that is told the partner is caught above the information; the bijections' bounds are equal.
-Not blind: pilots (seeds 0 to 3) showed that all but the separation's primaries are likely to hold, that K = 2
-learns more slowly, and that networks of MNIST-1D of this size stay below the published accuracy.
+Not blind: pilots (seeds 0 to 3) showed that all primaries but those of the separation are likely to hold, and
+that small networks of MNIST-1D stay below the published accuracy. One that learned nothing brought the gate.
 
     python -m experiments.ssl.infonce_bound --preset quick     # full: about six minutes of one core
 """
@@ -39,21 +39,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.ssl import _candidates as trainings
 from experiments.ssl._bounds import BIJECTIVE, CONTENT, DIGITS
-from experiments.ssl._candidates import (
-    BEST,
-    EARLY,
-    JUDGED,
-    MOST,
-    NATS,
-    PROBE,
-    RANK,
-    among,
-    arm,
-    contrasted,
-    critic,
-    critics,
-)
+from experiments.ssl._candidates import BEST, EARLY, JUDGED, MOST, NATS, PROBE, RANK, among, arm, critic
 from lrn import check, figures
 from lrn.cli import main_study
 from lrn.study import Above, Below, Cell, Control, Equivalence, Findings, Prediction, Regime, Same, Study
@@ -63,8 +51,8 @@ from lrn.study.controls import equal_budgets, no_overlap
 from lrn.study.select import interior_choice
 from lrn.table import Table
 
-MARGIN, POINTS, NOISE = 0.05, 0.03, 0.05  # of the information; of accuracy; nats
 PLACES = (CONTENT, DIGITS, BIJECTIVE)
+MARGIN, POINTS, NOISE = 0.05, 0.03, 0.1  # of the information; of accuracy; nats
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ class Config:
 
     candidates: tuple[int, ...] = (2, 16, 256)
     groups: tuple[int, ...] = (2, 8, 64)
-    steps: tuple[int, int, int, int] = (200, 300, 150, 200)
+    steps: tuple[int, int, int, int] = (200, 300, 200, 200)
     pairs: int = 2048
     sizes: tuple[int, int, int] = (1500, 500, 1280)
     places: tuple[str, ...] = PLACES
@@ -123,21 +111,25 @@ def _useful(config: Config, place: str) -> Regime:
     cell = {k: Cell(arm(place, k), PROBE) for k in (0, *config.groups)}
     said = f"{place}: K={low} is over three points less accurate than K={high}."
     first = over(said, cell[high], cell[low], POINTS, f"{place}, fall")
-    early = (Cell(arm(place, k), EARLY) for k in (high, low))
+    early = Cell(arm(place, high), EARLY), Cell(arm(place, low), EARLY)
+    levels = [
+        Above(statement=f"{c}: above .2.", key=f"{place}, {k}", cell=c, bound=0.2) for k, c in cell.items()
+    ]
+    said = f"{place}: with K={high} the encoder learns, over three points."
+    rank = Cell(place, RANK)
+    others = (
+        over(f"{place}: so it is with K={middle}.", cell[high], cell[middle], POINTS, f"{place}, middle"),
+        Above(
+            statement=f"{place}: accuracy goes with the bound.", key=f"{place}, rank", cell=rank, bound=0.5
+        ),
+    )
+    if place == CONTENT:
+        others += (over(f"{place}: so it is at half of the steps.", *early, POINTS, f"{place}, early"),)
     return Regime(
         name=f"usefulness, {place}",
+        gate=over(said, cell[high], cell[0], POINTS, f"{place}, gain"),
         primary=(first,),
-        secondary=(
-            over(f"{place}: so it is at half of the steps.", *early, POINTS, f"{place}, early"),
-            over(f"{place}: so it is with K={middle}.", cell[high], cell[middle], POINTS, f"{place}, middle"),
-            over(f"{place}: K={low} beats the random encoder.", cell[low], cell[0], 0.0, f"{place}, gain"),
-            Above(
-                statement=f"{place}: accuracy goes with the bound.",
-                key=f"{place}, rank",
-                cell=Cell(place, RANK),
-                bound=0.5,
-            ),
-        ),
+        secondary=(*others, *levels),
     )
 
 
@@ -196,11 +188,11 @@ def controls(config: Config) -> Sequence[Control]:
 def run(config: Config, context: Context) -> None:
     """Train critics, then SimCLR in each place."""
     batch = config.candidates[-1]
-    critics(context, config.candidates, batch, config.steps[0], config.pairs)
+    trainings.critics(context, config.candidates, batch, config.steps[0], config.pairs)
     for place, steps in zip(PLACES, config.steps[1:]):
-        if place not in config.places:
-            continue
-        contrasted(context, place, config.asked(place), config.groups[-1], steps, config.sizes)
+        if place in config.places:
+            groups, early = config.asked(place), place == CONTENT
+            trainings.contrasted(context, place, groups, config.groups[-1], steps, config.sizes, early)
 
 
 def figure(table: Table, config: Config) -> Figure:
@@ -237,14 +229,14 @@ def figure(table: Table, config: Config) -> Figure:
 def answer(findings: Findings) -> str:
     """How far critics, probes and bijections differ."""
     tight = " and ".join(f"{findings[f'critics, {n:g}'].said(digits=2)} nats looser (of {n:g})" for n in NATS)
-    falls = " and ".join(f"{findings[f'{p}, fall'].said(100, digits=1)} ({p})" for p in (CONTENT, DIGITS))
-    early = " and ".join(f"{findings[f'{p}, early'].said(100, digits=1)}" for p in (CONTENT, DIGITS))
+    places = [p for p in (CONTENT, DIGITS) if f"{p}, fall" in findings]
+    falls = " and ".join(f"{findings[f'{p}, fall'].said(100, digits=1)} ({p})" for p in places)
     return (
         f"Judged among equally many candidates, a critic that learned among two is {tight} than one that "
         f"learned among many. With two candidates in place of the whole batch a linear probe of SimCLR loses "
-        f"{falls} points; at half of the steps {early}. The bound does not decide this: between bijective "
-        f"encoders, whose bounds are equal, training adds {findings['train'].said(100, digits=1)} points, and "
-        f"many candidates in place of two {findings['both K'].said(100, digits=1)}."
+        f"{falls} points. The bound does not decide this: between bijective "
+        f"encoders, whose bounds are equal, training adds {findings['train'].said(100, digits=1)} points, "
+        f"and many candidates in place of two {findings['both K'].said(100, digits=1)}."
     )
 
 
@@ -258,7 +250,7 @@ STUDY = Study(
     presets={
         "smoke": Config((2, 4, 8), (2, 4, 8), (4, 4, 4, 4), 1024, (60, 40, 64), PLACES[2:]),
         "quick": Config(),
-        "full": Config(steps=(500, 1200, 600, 800)),
+        "full": Config(steps=(400, 800, 500, 500)),
     },
     regimes=regimes,
     controls=controls,
