@@ -21,8 +21,8 @@ differ by under three points, trained or not, and trained with K = 2 or the whol
 Secondary: a smaller budget of steps; K in between; the rank correlation, over K and temperatures, of accuracy
 with a network's own bound among equally many candidates.
 
-Set beforehand. Three points are about twice the standard error of a probe. Critics have four rates; SimCLR has
-three temperatures, and one rate for all K, 3e-3. A gate: with the whole batch it beats no training by 3 points.
+Set beforehand. Three points are about twice a probe's standard error. Critics have four rates; SimCLR has
+three temperatures, one rate for all K, and a gate: with the whole batch it beats no training by three points.
 Controls: a critic that is told the partner is caught above the information; the bijections' bounds are equal.
 Not blind: pilots (seeds 0 to 3) showed that all primaries but those of the separation are likely to hold, and
 that small networks of MNIST-1D stay below the published accuracy. One that learned nothing brought the gate.
