@@ -44,6 +44,7 @@ def test_a_flow_can_be_inverted_for_any_weights():
     np.testing.assert_allclose(bent.inverse(params, z), x, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_best_critic_reads_a_bijections_features():
     of = bounds.scene(bounds.BIJECTIVE, [0], (20, 10, 16))
     x = jnp.asarray(of.task.data["x"][:16])
@@ -55,6 +56,7 @@ def test_the_best_critic_reads_a_bijections_features():
     np.testing.assert_allclose(of.best(params, a, b), plain.best(params, a, b), rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [placed.IMAGES, placed.SEQUENCES])
 def test_objects_lie_where_their_label_says_and_a_crop_of_all_is_no_crop(name):
     if name == placed.IMAGES and not os.environ.get("LRN_DATA_DIR"):
