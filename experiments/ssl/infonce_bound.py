@@ -197,31 +197,27 @@ def run(config: Config, context: Context) -> None:
 
 def figure(table: Table, config: Config) -> Figure:
     """Bounds by the number of candidates, probes by K, and bijections of equal bound."""
-    fig, ((first, second), (third, last)) = figures.subplots(2, 2, width=9.0, height=7.4)
+    fig, ((first, second), (third, last)) = figures.subplots(2, 2, width=10.0, height=8.6)
     for ax, nats in zip((first, second), NATS):
         names = {"best critic": (critic(nats, config.candidates[-1]), "best")}
-        names |= {f"learned, K={k}": (critic(nats, k), "bound") for k in config.candidates}
-        lines = {
-            label: np.stack([table.final(name, among(what, j)) for j in JUDGED], 1)
-            for label, (name, what) in names.items()
-        }
-        figures.curves(
-            ax, JUDGED, lines, title=f"{nats:g} nats", xlabel="candidates judged", ylabel="bound, nats"
-        )
+        names |= {f"K={k}": (critic(nats, k), "bound") for k in config.candidates}
+        lines = {n: np.stack([table.final(a, among(m, j)) for j in JUDGED], 1) for n, (a, m) in names.items()}
+        title = f"Critics of pairs of {nats:g} nats"
+        figures.curves(ax, JUDGED, lines, title=title, xlabel="candidates judged", ylabel="bound, nats")
         ax.plot(JUDGED, np.minimum(np.log(JUDGED), nats), ":", color="gray")
-        ax.set_xscale("log")
-    lines = {
-        place: np.stack([table.final(arm(place, k), PROBE) for k in config.groups], 1)
-        for place in (CONTENT, DIGITS)
-        if place in config.places
-    }
+    places = [place for place in (CONTENT, DIGITS) if place in config.places]
+    lines = {p: np.stack([table.final(arm(p, k), PROBE) for k in config.groups], 1) for p in places}
     if lines:
         figures.curves(third, config.groups, lines, title="Usefulness", xlabel="K in training", ylabel=PROBE)
-    third.set_xscale("log")
+    for ax, ticks in ((first, JUDGED), (second, JUDGED), (third, config.groups)):
+        ax.set_xscale("log")
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.minorticks_off()
     for k in (0, *config.asked(BIJECTIVE)):
-        name = arm(BIJECTIVE, k)
-        last.plot(table.final(name, BEST), table.final(name, PROBE), "o", markersize=4, alpha=0.7, label=name)
-    last.set(title="Bijections", xlabel="best critic's bound, nats", ylabel=PROBE, xlim=(0, None))
+        x, y = (table.final(arm(BIJECTIVE, k), metric) for metric in (BEST, PROBE))
+        last.plot(x, y, "o", markersize=4, alpha=0.7, label=f"K={k}" if k else "not trained")
+    most = 1.3 * math.log(config.groups[-1])
+    last.set(title="Bijections", xlabel="best critic's bound, nats", ylabel=PROBE, xlim=(0, most))
     figures.legend_above(last)
     return fig
 
