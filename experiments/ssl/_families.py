@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.ssl._interpolation import errors
 from experiments.ssl._tasks import PARTS, Task, floats, image_view, probed, sequence_view
 from lrn import nets
 from lrn.config import config
 from lrn.data.sampler import minibatch
 from lrn.ssl.deep_cluster import DeepClusterConfig, deep_cluster
-from lrn.ssl.mae import MAEConfig, mae, patch_errors
-from lrn.ssl.masking import as_mask, count, random_mask, take
+from lrn.ssl.mae import MAEConfig, mae
+from lrn.ssl.masking import count
 from lrn.ssl.moco import MoCoConfig, moco
 from lrn.ssl.nce import NCEConfig, nce
 from lrn.ssl.simclr import SimCLRConfig, simclr
@@ -36,7 +37,7 @@ CONTRASTIVE, MASKED, CLUSTERING = "contrastive", "masked", "clustering"
 FAMILIES = {CONTRASTIVE: (SIMCLR, NCE, MOCO), MASKED: (WHOLE, CROPPED), CLUSTERING: (SWAV, DEEP)}
 PAIR = 6  # the passes of two views through the trunk, where a backward pass counts as two
 SHARE, SLIM = 0.5, 2  # MAE hides so much of a grid; its decoder is narrower by this factor
-SEGMENT, TEMPERATURE, HEADS, POWERS = 5, 0.2, 4, (1.0, 2.0, 4.0, 8.0)
+SEGMENT, TEMPERATURE, HEADS = 5, 0.2, 4
 PROTOTYPES, QUEUE, NEIGHBORS, MOMENTUM = 32, 512, 10, 0.98
 
 
@@ -218,7 +219,7 @@ def judged(of: Trunk, labels: tuple[int, int], classes: int) -> Callable[[Any, A
             **jax.lax.map(one, own["encoders"]),
             **{"raw" if k == "test" else f"raw {k}": v for k, v in raw.items()},
             "shuffled": probed(first, {**own, "train": own["train"][: labels[0]]}, wrong, classes)["test"],
-            "error": errors(mask_key, of, own, data),
+            "error": errors(mask_key, of.encoder, of.decoder, hidden(of), own, data),
         }
 
     return measure
@@ -240,40 +241,3 @@ def probes(
     votes = knn_votes(h["train"], y["train"], h["test"], classes, k=NEIGHBORS)
     right = jnp.mean(jnp.argmax(votes, 1) == y["test"], dtype=jnp.float32)
     return {**found, "more": probed(features, more, data, classes)["test"], "kNN": right}
-
-
-def errors(key: Key, of: Trunk, own: Mapping[str, Any], data: Mapping[str, Any]) -> Array:
-    """The errors of MAE at hidden places of test rows, over that of interpolation, [masked]."""
-    x = floats(data["image" if "image" in data else "x"][own["test"]])
-    patches = of.encoder.split(x)
-    patches = patches.reshape(x.shape[0], -1, patches.shape[-1])
-    kept, away = random_mask(key, x.shape[0], of.places, hidden(of))
-    wanted = take(patches, away)
-    guesses = interpolated(of.encoder.split, x, as_mask(away, of.places))
-    least = jnp.min(jnp.stack([jnp.mean(patch_errors(take(g, away), wanted, False)) for g in guesses]))
-
-    def one(encoder: Any, decoder: Any) -> Array:
-        tokens, _ = of.encoder.tokens.apply(encoder, (), (x, kept))
-        guess, _ = of.decoder.apply(decoder, (), (tokens, kept, away))
-        return jnp.mean(patch_errors(guess, wanted, False)) / least
-
-    return jax.lax.map(lambda both: one(*both), (own["masked"], own["decoders"]))
-
-
-def interpolated(split: Callable[[Array], Array], x: Array, hidden: Array) -> list[Array]:
-    """Values at all places from the visible ones, by inverse powers of the distance (Shepard 1968).
-
-    Args:
-        split: that of the encoder. x: inputs [n, ...] of one channel. hidden: bool [n, places].
-
-    Returns:
-        For each of `POWERS`, patches [n, places, values].
-    """
-    axes = jnp.meshgrid(*(jnp.arange(float(size)) for size in x.shape[1:-1]), indexing="ij")
-    at = jnp.stack([split(axis[None, ..., None]).reshape(-1) for axis in axes], 1)
-    apart = jnp.sqrt(jnp.sum(jnp.square(at[:, None] - at[None]), axis=2))
-    patches = split(x).reshape(x.shape[0], hidden.shape[1], -1)
-    seen = jnp.broadcast_to(~hidden[:, :, None], patches.shape).astype(jnp.float32).reshape(x.shape[0], -1)
-    known = seen * patches.reshape(x.shape[0], -1)
-    weights = [jnp.where(apart > 0, jnp.maximum(apart, 1.0) ** -power, 0.0) for power in POWERS]
-    return [((known @ w) / (seen @ w)).reshape(patches.shape) for w in weights]

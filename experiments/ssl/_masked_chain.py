@@ -50,10 +50,10 @@ def gap(steps: int, batch: int) -> Callable[[Any, Any], dict[str, Array]]:
         )
         state = learner.init(init_key, {"x": batch_of(first_key, batch)})
 
-        def step(state: Any, key: Key) -> tuple[Any, Array]:
+        def step(state: Any, key: Key) -> tuple[Any, None]:
             draw_key, step_key = jax.random.split(key)
-            state, metrics = learner.step(step_key, state, {"x": batch_of(draw_key, batch)})
-            return state, metrics["loss"]
+            state, _ = learner.step(step_key, state, {"x": batch_of(draw_key, batch)})
+            return state, None
 
         state, _ = jax.lax.scan(step, state, jax.random.split(train_key, steps))
         x = batch_of(sample_key, TESTS)
