@@ -54,7 +54,8 @@ class Lane:
 class Trunk(NamedTuple):
     """The networks of all methods, and their view.
 
-    encoder: a transformer over places. net: its features, the tokens of all places side by side.
+    encoder: a transformer over places. net: its features: of images the tokens of all places side by side, of
+    sequences their mean.
     head: maps features to embeddings. decoder: that of MAE. view: draws a view of a batch.
     places: the number of places.
     """
@@ -84,12 +85,14 @@ def trunk(task: Task, width: int, depth: int) -> Trunk:
     if task.column == "image":
         side = x.shape[1] // 4
         encoder = nets.masked_vit(side, width, depth, HEADS, hidden=2 * width, mean=0.2, std=0.3)
+        net = side_by_side(encoder)
         view, places, values = image_view(), 16, side * side
     else:
         encoder = nets.sequence_transformer(SEGMENT, width, depth, HEADS, hidden=2 * width)
+        net = encoder.net
         view, places, values = sequence_view(), x.shape[1] // SEGMENT, SEGMENT
     decoder = nets.mask_decoder(values, places, width // SLIM, 1, HEADS, hidden=2 * width // SLIM)
-    return Trunk(encoder, side_by_side(encoder), nets.projector(32, (64,)), decoder, view, places)
+    return Trunk(encoder, net, nets.projector(32, (64,)), decoder, view, places)
 
 
 def side_by_side(encoder: MaskedNet) -> Net:

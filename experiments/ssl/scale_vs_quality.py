@@ -207,6 +207,7 @@ def figure(table: Table, config: Config) -> Figure:
         left.plot(BATCHES, y.mean(1), "o-", label=budget)
     left.set(xlabel="batch", ylabel="accuracy of a linear probe", xscale="log", xticks=BATCHES)
     left.set_xticklabels(map(str, BATCHES))
+    left.minorticks_off()
     left.axhline(table.final(RANDOM, PROBE).mean(), color="0.5", lw=1)
     for batch, group in ARMS:
         y = np.array([table.final(arm(batch, group, b), PROBE) for b in (HALF, SAMPLES)])
@@ -214,7 +215,7 @@ def figure(table: Table, config: Config) -> Figure:
         right.plot(
             x, y.mean(1), "s:" if group else "o-", label=arm(batch, group), color=f"C{BATCHES.index(batch)}"
         )
-    right.set(xlabel="samples")
+    right.set(xlabel="samples", xticks=(config.samples // 2, config.samples))
     for ax in (left, right):
         figures.legend_above(ax)
     return fig
