@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.ssl._interpolation import errors
+from experiments.ssl._patches import side_by_side
 from experiments.ssl._tasks import PARTS, Task, floats, image_view, probed, sequence_view
 from lrn import nets
 from lrn.config import config
@@ -68,13 +69,6 @@ class Trunk(NamedTuple):
     places: int
 
 
-def halved(task: Task) -> Task:
-    """Images of 28 x 28 bytes as 16 x 16: two pixels of zero at each side, then means of four."""
-    wide = np.pad(task.data["image"][..., 0].astype(np.float32), ((0, 0), (2, 2), (2, 2)))
-    small = wide.reshape(-1, 16, 2, 16, 2).mean((2, 4))
-    return task._replace(data={**task.data, "image": np.round(small).astype(np.uint8)[..., None]})
-
-
 def trunk(task: Task, width: int, depth: int) -> Trunk:
     """A transformer over 16 patches of an image, or over segments of a sequence.
 
@@ -93,16 +87,6 @@ def trunk(task: Task, width: int, depth: int) -> Trunk:
         view, places, values = sequence_view(), x.shape[1] // SEGMENT, SEGMENT
     decoder = nets.mask_decoder(values, places, width // SLIM, 1, HEADS, hidden=2 * width // SLIM)
     return Trunk(encoder, net, nets.projector(32, (64,)), decoder, view, places)
-
-
-def side_by_side(encoder: MaskedNet) -> Net:
-    """The network whose features are the tokens of all places; their mean would lose where things are."""
-
-    def apply(params: Any, state: Any, x: Array, **options: Any) -> tuple[Array, Any]:
-        tokens, state = encoder.tokens.apply(params, state, x, **options)
-        return tokens.reshape(x.shape[0], -1), state
-
-    return Net(encoder.net.init, apply)
 
 
 def cost(method: str, depth: int) -> float:
