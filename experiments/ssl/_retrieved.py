@@ -58,12 +58,12 @@ def frozen(
     known = [x[0][:matched] for x in (text, image)]
     copy = turned(keys[0], jnp.concatenate([known[1], image[2]]))
     orders = [jax.random.permutation(k, matched) for k in keys[1:4]]
-    sides = [x[order] for order, x in zip(orders, (*known, copy[:matched]))]
+    sides = [x[order] for order, x in zip(orders, (known[0], known[1], copy[:matched]))]
     ways, losses = jax.lax.map(
-        lambda given: unpaired(*given, rounds),
+        lambda given: unpaired(given[0], given[1], given[2], rounds),
         (jax.random.split(keys[4]), jnp.stack(sides[:2]), jnp.stack(sides[1:])),
     )
-    truth, loss = refined(*known, jnp.eye(matched) / matched, rounds)
+    truth, loss = refined(known[0], known[1], jnp.eye(matched) / matched, rounds)
     kinds = jax.nn.one_hot(data["label"][rows[2]], DIM)
     given = {
         UNALIGNED: raw[2],

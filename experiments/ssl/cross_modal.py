@@ -23,8 +23,8 @@ Shown beside: what matching reaches from the true pairing, and whether it then e
 without pairs; if so, no better search would find the truth. Not blind: in pilots (seeds 0 to 7; sprites with
 300 steps) matching stayed at chance in both regimes, and all pairs gained 2 points on emoji, under the gate.
 Controls: all pairs beyond chance (sprites by 20 points, emoji by half a point); CLIP on wrong pairs, and
-unaligned features, at chance; the class alone under the margin; no common order of the matched rows; matching finds the
-images' own features in another rotation with noise; no test row in a training.
+unaligned features, at chance; the class alone under the margin; no common order of the matched rows; matching
+finds the images' own features in another rotation with noise; no test row in a training.
 
     python -m experiments.ssl.cross_modal --preset quick
 
@@ -132,10 +132,10 @@ def controls(config: Config) -> Sequence[Control]:
     found = []
     for place in config.places:
         best, copy, only = (arm(place, what) for what in (config.numbers[-1], COPY, CLASS))
-        order, near = Cell(arm(place, UNPAIRED), IN_ORDER), {"low": -NEAR, "high": NEAR}
+        order = Cell(arm(place, UNPAIRED), IN_ORDER)
         for name in (arm(place, WRONG), arm(place, UNALIGNED)):
             said = f"{name}: at chance within .02."
-            found.append(Control(Within(statement=said, cell=Cell(name, ONE), **near)))
+            found.append(Control(Within(statement=said, cell=Cell(name, ONE), low=-NEAR, high=NEAR)))
         guards = [
             Below(statement=f"{place}: the matched rows have no common order.", cell=order, bound=NEAR),
             Above(statement=f"{best}: beyond chance.", cell=Cell(best, ONE), bound=FAR[place]),
