@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,9 +16,11 @@ from lrn.nets.patches import patchify
 
 def test_interpolation_is_a_weighted_mean_of_visible_pixels():
     """A double loop over the pixels of four patches gives the same values at hidden patches."""
-    x = jax.random.uniform(jax.random.key(0), (2, 4, 4, 1))
-    hidden = jnp.array([[True, False, False, True], [False, True, False, False]])
-    found = interpolated(lambda x: patchify(x, 2), x, hidden)
+    x = np.random.default_rng(0).uniform(size=(2, 4, 4, 1)).astype(np.float32)
+    hidden = np.array([[True, False, False, True], [False, True, False, False]])
+    found = jax.device_get(
+        jax.jit(lambda x, hidden: interpolated(lambda x: patchify(x, 2), x, hidden))(x, hidden)
+    )
     places = [(r, c) for r in range(4) for c in range(4)]
     patch = {(r, c): (r // 2) * 2 + c // 2 for r, c in places}
     for power, values in zip(POWERS, found):
@@ -45,7 +46,7 @@ def test_all_methods_cost_the_same(depth):
 
 def test_symbols_of_the_chain_are_uniform():
     """So a prediction without context has a loss of log 6."""
-    model = chain()
+    model = jax.device_get(jax.jit(chain)())
     np.testing.assert_allclose(model.initial @ model.transition, model.initial, atol=1e-6)
     np.testing.assert_allclose(model.initial @ model.emission, np.full(6, 1 / 6), atol=1e-6)
     np.testing.assert_allclose(model.emission.sum(1), np.ones(3), atol=1e-6)
@@ -60,6 +61,7 @@ def test_budgets_are_what_they_are_called():
         assert steps[STEPS] == config.steps
 
 
+@pytest.mark.slow  # compiles a training step
 def test_encoders_are_kept_at_their_steps():
     """The encoder kept at step 1 is that after one step, and the last that of the training."""
     made = learner(0, (1, 2), Lane(1e-2))
