@@ -37,7 +37,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.ssl._families import (
+from experiments.ssl._masked_chain import gap
+from experiments.ssl._patches import halved
+from experiments.ssl._pretexts import (
     FAMILIES,
     MAE,
     MASKED,
@@ -55,8 +57,6 @@ from experiments.ssl._families import (
     tried,
     trunk,
 )
-from experiments.ssl._masked_chain import gap
-from experiments.ssl._patches import halved
 from experiments.ssl._tasks import task
 from lrn import check, figures
 from lrn.cli import main_study

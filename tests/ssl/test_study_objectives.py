@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.ssl._families import FAMILIES, cost, steps_of
 from experiments.ssl._interpolation import POWERS, interpolated
 from experiments.ssl._masked_chain import chain
 from experiments.ssl._passed import Lane, learner
+from experiments.ssl._pretexts import FAMILIES, cost, steps_of
 from experiments.ssl.scale_vs_quality import ARMS, BUDGETS, HALF, SAMPLES, STEPS, STUDY
 from lrn.nets.patches import patchify
 
