@@ -26,8 +26,8 @@ three temperatures, one rate for all K, and a gate: with the whole batch it beat
 Controls: a critic that is told the partner is caught above the information; the bijections' bounds are equal.
 Not blind: pilots (seeds 0 to 3) showed that all primaries but those of the separation are likely to hold, and
 that small networks of MNIST-1D stay below the published accuracy. One that learned nothing brought the gate.
-A first run on eight drawn seeds, too few for the equivalence to come out either way, was seen; only the number
-of seeds changed.
+A first run on eight drawn seeds, too few for the equivalence to come out either way, was seen; only the
+number of seeds changed.
 
     python -m experiments.ssl.infonce_bound --preset quick     # full: about six minutes of one core
 """
