@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.config import config
 from lrn.ssl import gather
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import begin
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
 from lrn.ssl.similarity import cosines, pairs
@@ -118,17 +119,11 @@ def byol(encoder: Net, head: Net, predictor: Net, view: View, config: BYOLConfig
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     parts = nets.mlp(16, (32,)), nets.projector(8, (16,)), nets.projector(8, (16,))
-    return Example(
-        factory=lambda config: byol(*parts, noisy, config),
-        config=BYOLConfig(OptimizerConfig(learning_rate=0.01), momentum=0.9, steps=300),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=1.2),
+    return on_digits(
+        lambda view, config: byol(*parts, view, config),
+        BYOLConfig(OptimizerConfig(learning_rate=0.01), momentum=0.9, steps=300),
+        Goal("loss", below=1.2),
     )

@@ -23,6 +23,7 @@ from lrn.ssl.crops import (
     init_embedding,
     swapped_cross_entropy,
 )
+from lrn.ssl.digits import on_digits
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
 from lrn.ssl.similarity import products, unit
 from lrn.ssl.views import View
@@ -168,19 +169,13 @@ def check_bank(bank: int, rows: int) -> None:
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(None, (32,)), nets.projector(8, (16,))
-    return Example(
-        factory=lambda config: deep_cluster(encoder, head, noisy, config),
-        config=DeepClusterConfig(
+    return on_digits(
+        lambda view, config: deep_cluster(encoder, head, view, config),
+        DeepClusterConfig(
             OptimizerConfig(learning_rate=0.003, eps=1e-4), prototypes=16, bank=64, iterations=2
         ),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=2.0),
+        Goal("loss", below=2.0),
     )

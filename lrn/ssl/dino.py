@@ -17,6 +17,7 @@ from lrn.ssl.crops import (
     init_embedding,
     swapped_cross_entropy,
 )
+from lrn.ssl.digits import noisy, on_digits
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
 from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.swav import held
@@ -184,14 +185,7 @@ def dino(
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies, with every option on."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
-
-    def noisier(key: Array, x: Array) -> Array:
-        return x + 0.6 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(None, (32,)), nets.projector(8, (16,))
     settings = DINOConfig(
@@ -204,10 +198,6 @@ def example() -> Example:
         steps=300,
         freeze=2,
     )
-    return Example(
-        factory=lambda config: dino(encoder, head, noisy, config, noisier),
-        config=settings,
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=2.6),
+    return on_digits(
+        lambda view, config: dino(encoder, head, view, config, noisy(0.6)), settings, Goal("loss", below=2.6)
     )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
 from lrn.ssl.pretraining import Parts, pretrain_on
 from lrn.ssl.similarity import check_group, grouped, pairs, products, unit, wide
@@ -187,17 +188,11 @@ def contrastive(
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
-    return Example(
-        factory=lambda config: contrastive(encoder, head, noisy, config),
-        config=InfoNCEConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2, group=8, symmetric=True),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("bound", above=1.1),
+    return on_digits(
+        lambda view, config: contrastive(encoder, head, view, config),
+        InfoNCEConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2, group=8, symmetric=True),
+        Goal("bound", above=1.1),
     )

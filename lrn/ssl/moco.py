@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from lrn import check
 from lrn.config import config
 from lrn.ssl import gather
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import begin
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
 from lrn.ssl.similarity import cosines, pairs, products, unit, wide
@@ -136,17 +137,11 @@ def moco(encoder: Net, head: Net, view: View, config: MoCoConfig) -> Learner:
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
-    return Example(
-        factory=lambda config: moco(encoder, head, noisy, config),
-        config=MoCoConfig(OptimizerConfig(learning_rate=0.01, eps=1e-5), momentum=0.9, queue=96),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=3.3),
+    return on_digits(
+        lambda view, config: moco(encoder, head, view, config),
+        MoCoConfig(OptimizerConfig(learning_rate=0.01, eps=1e-5), momentum=0.9, queue=96),
+        Goal("loss", below=3.3),
     )

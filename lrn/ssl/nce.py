@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
 from lrn.ssl.pretraining import Parts, pretrain_on
 from lrn.ssl.similarity import products, unit, wide
@@ -105,17 +106,11 @@ def nce(encoder: Net, head: Net, view: View, config: NCEConfig) -> Learner:
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
-    return Example(
-        factory=lambda config: nce(encoder, head, noisy, config),
-        config=NCEConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=4.0),
+    return on_digits(
+        lambda view, config: nce(encoder, head, view, config),
+        NCEConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),
+        Goal("loss", below=4.0),
     )

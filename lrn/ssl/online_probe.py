@@ -148,20 +148,15 @@ def _logits(params: Params, z: Array) -> Array:
 
 def example() -> Example:
     """SimCLR on the digits with a probe."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
+    from lrn import nets
+    from lrn.ssl.digits import noisy, on_digits
     from lrn.ssl.simclr import SimCLRConfig, simclr
     from lrn.types import Goal
 
-    def noisy(key: Key, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
-
     encoder, head = nets.mlp(None, (32,)), nets.mlp(8, (16,))
-    pretrained = simclr(encoder, head, noisy, SimCLRConfig(OptimizerConfig(learning_rate=0.01)))
-    return Example(
-        factory=lambda config: online_probe(pretrained, encoder, 10, config),
-        config=OnlineProbeConfig(),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("probe_accuracy", above=0.8),
+    pretrained = simclr(encoder, head, noisy(), SimCLRConfig(OptimizerConfig(learning_rate=0.01)))
+    return on_digits(
+        lambda view, config: online_probe(pretrained, encoder, 10, config),
+        OnlineProbeConfig(),
+        Goal("probe_accuracy", above=0.8),
     )

@@ -15,7 +15,7 @@ import optax
 
 from lrn import check
 from lrn.ssl import gather
-from lrn.ssl.views import inputs
+from lrn.ssl.views import View, inputs
 from lrn.supervised.learner import SupervisedState, initial_state, update
 from lrn.supervised.learner import weights as final_weights
 from lrn.supervised.optimizers import Mask
@@ -202,27 +202,19 @@ def forward(
 
 def example() -> Example:
     """A small network on the digits, under the loss of SimCLR, with every option of the update on."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
+    from lrn import nets
+    from lrn.ssl.digits import on_digits
     from lrn.ssl.joint_embedding import joint_embedding
     from lrn.ssl.simclr import nt_xent
     from lrn.supervised.averages import AverageConfig
     from lrn.supervised.optimizers import OptimizerConfig
     from lrn.supervised.settings import TrainingConfig
 
-    def noisy(key: Key, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    encoder, head = nets.mlp(16, (32,), dropout=0.1), nets.projector(8, (16,))
 
-    objective = joint_embedding(
-        nets.mlp(16, (32,), dropout=0.1),
-        nets.projector(8, (16,)),
-        noisy,
-        lambda a, b: (nt_xent(a, b, 0.2), {}),
-    )
-    return Example(
-        factory=lambda config: pretrain_on(objective, config),
-        config=TrainingConfig(OptimizerConfig(learning_rate=0.01, eps=1e-4), AverageConfig("ema", 0.9)),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=2.8),
-    )
+    def learner(view: View, config: TrainingConfig) -> Learner:
+        compared = joint_embedding(encoder, head, view, lambda a, b: (nt_xent(a, b, 0.2), {}))
+        return pretrain_on(compared, config)
+
+    config = TrainingConfig(OptimizerConfig(learning_rate=0.01, eps=1e-4), AverageConfig("ema", 0.9))
+    return on_digits(learner, config, Goal("loss", below=2.8))

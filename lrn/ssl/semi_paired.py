@@ -182,9 +182,7 @@ def semi_paired_batch(pairs: int, alone: int) -> Sampler:
 def example() -> Example:
     """Two small networks on the digits: the upper half of a picture is the "image", the lower the "text"."""
     from lrn import data, nets
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn.ssl.digits import noisy
 
     digits = data.load("digits", "train")
     rows = jnp.arange(digits.rows)
@@ -195,7 +193,7 @@ def example() -> Example:
         "image_rows": rows[100:700],
         "text_rows": rows[700:],
     }
-    one, other = (Modality(nets.mlp(16, (32,)), nets.mlp(8, ()), noisy) for _ in range(2))
+    one, other = (Modality(nets.mlp(16, (32,)), nets.mlp(8, ()), noisy()) for _ in range(2))
     return Example(
         factory=lambda config: semi_paired(one, other, config),
         config=SemiPairedConfig(OptimizerConfig(learning_rate=0.01), temperature=0.2),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
 from lrn.ssl.pretraining import Parts, pretrain_on
 from lrn.ssl.similarity import pairs, products, unit, wide
@@ -132,17 +133,11 @@ def lejepa(encoder: Net, head: Net, view: View, config: LeJEPAConfig) -> Learner
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
-    return Example(
-        factory=lambda config: lejepa(encoder, head, noisy, config),
-        config=LeJEPAConfig(OptimizerConfig(learning_rate=0.01), directions=16),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=0.26),
+    return on_digits(
+        lambda view, config: lejepa(encoder, head, view, config),
+        LeJEPAConfig(OptimizerConfig(learning_rate=0.01), directions=16),
+        Goal("loss", below=0.26),
     )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from lrn import check
 from lrn.config import config
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
 from lrn.ssl.pretraining import Parts, pretrain_on
 from lrn.ssl.similarity import cosines, pairs
@@ -92,17 +93,11 @@ def simsiam(encoder: Net, head: Net, predictor: Net, view: View, config: SimSiam
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     parts = nets.mlp(16, (32,)), nets.projector(8, (16,), norm_output=True), nets.projector(8, (4,))
-    return Example(
-        factory=lambda config: simsiam(*parts, noisy, config),
-        config=SimSiamConfig(OptimizerConfig(learning_rate=0.01)),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=-0.6),
+    return on_digits(
+        lambda view, config: simsiam(*parts, view, config),
+        SimSiamConfig(OptimizerConfig(learning_rate=0.01)),
+        Goal("loss", below=-0.6),
     )

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import joint_embedding
 from lrn.ssl.pretraining import pretrain_on
 from lrn.ssl.similarity import pairs, products, wide
@@ -110,17 +111,11 @@ def vicreg(encoder: Net, head: Net, view: View, config: VICRegConfig) -> Learner
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
-    return Example(
-        factory=lambda config: vicreg(encoder, head, noisy, config),
-        config=VICRegConfig(OptimizerConfig(learning_rate=0.01)),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=11.5),
+    return on_digits(
+        lambda view, config: vicreg(encoder, head, view, config),
+        VICRegConfig(OptimizerConfig(learning_rate=0.01)),
+        Goal("loss", below=11.5),
     )

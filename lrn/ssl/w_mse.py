@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
+from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
 from lrn.ssl.pretraining import Parts, pretrain_on
 from lrn.ssl.similarity import cosines, grouped, pairs, products, wide
@@ -120,17 +121,11 @@ def w_mse(encoder: Net, head: Net, view: View, config: WMSEConfig) -> Learner:
 
 def example() -> Example:
     """A small network on the digits, whose views are noisy copies."""
-    from lrn import data, nets
-    from lrn.data.sampler import minibatch
-
-    def noisy(key: Array, x: Array) -> Array:
-        return x + 0.3 * jax.random.normal(key, x.shape)
+    from lrn import nets
 
     encoder, head = nets.mlp(16, (32,)), nets.mlp(8, (16,))
-    return Example(
-        factory=lambda config: w_mse(encoder, head, noisy, config),
-        config=WMSEConfig(OptimizerConfig(learning_rate=0.01), size=16),
-        data=dict(data.load("digits", "train")),
-        sampler=minibatch(32),
-        solves=Goal("loss", below=0.75),
+    return on_digits(
+        lambda view, config: w_mse(encoder, head, view, config),
+        WMSEConfig(OptimizerConfig(learning_rate=0.01), size=16),
+        Goal("loss", below=0.75),
     )
