@@ -26,7 +26,7 @@ Not blind: pilots (seeds 0 to 2) showed that cropping helps for the class in bot
 what the features tell of the place. The prediction of harm stands, as the claim needs it. The rate and the
 secondary at the embeddings z were set after earlier pilots, the dial's strongest crop after all.
 
-    python -m experiments.ssl.augmentation --preset quick     # full: about four minutes of one core
+    python -m experiments.ssl.augmentation --preset quick     # full: 304 s
 """
 
 from __future__ import annotations

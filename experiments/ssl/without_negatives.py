@@ -24,7 +24,7 @@ what the content itself explains); at batch 32 InfoNCE in the batch led there, b
 Controls: the content explains its targets; every method beats the untrained encoder at its best batch; equal
 samples and candidates.
 
-    python -m experiments.ssl.without_negatives --preset quick     # a minute; full: about three of one core
+    python -m experiments.ssl.without_negatives --preset quick     # a minute; full: 336 s of processor time
 """
 
 from __future__ import annotations
