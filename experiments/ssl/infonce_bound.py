@@ -16,8 +16,8 @@ Design. K varies in blocks of one batch, which holds rows, steps and gradients' 
 
 Primaries. Tightness: of critics judged alike, that of K = 2 is looser than that of the largest K by over a
 twentieth of the information, at 2 and at 6 nats. Usefulness, in both data sets: with K = 2 the probe is over
-three points less accurate than with the whole batch. Separation, as the notes infer: at equal bounds accuracies
-differ by under three points, trained or not, and trained with K = 2 or the whole batch.
+three points less accurate than with the whole batch. Separation, as the notes infer: at equal bounds
+accuracies differ by under three points, trained or not, and trained with K = 2 or the whole batch.
 Secondary: a smaller budget of steps; K in between; the rank correlation, over K and temperatures, of accuracy
 with a network's own bound among equally many candidates.
 
