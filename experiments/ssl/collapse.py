@@ -31,7 +31,7 @@ Not blind: on seeds 0 and 1, with other rates, probes fell below random for few 
 with a head, for three without, for most on MNIST-1D; RankMe did best, from .7 to 1. MNIST-1D without a head
 was left out: methods with their guard hardly beat a random encoder, so the question does not arise.
 
-    python -m experiments.ssl.collapse --preset quick     # a minute; full: 404 s of processor time
+    python -m experiments.ssl.collapse --preset quick     # a minute; full: 529 s of processor time
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ Controls: all pairs beyond chance (sprites by 20 points, emoji by half a point);
 unaligned features, at chance; the class alone under the margin; no common order of the matched rows; matching
 finds the images' own features in another rotation with noise; no test row in a training.
 
-    python -m experiments.ssl.cross_modal --preset quick     # full: 141 s
+    python -m experiments.ssl.cross_modal --preset quick     # full: 141 s, nothing beside it
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ Not blind: pilots (seeds 0 to 3) showed that all primaries but those of the sepa
 that small networks of MNIST-1D stay below the published accuracy. One that learned nothing brought the gate.
 A first run on eight drawn seeds, too few for the equivalence to come out either way, was seen; only the
 number of seeds changed.
+After the run: temperatures are at the edge for K = 8 and 64 on MNIST-1D, and for K = 2 of the bijections.
 
-    python -m experiments.ssl.infonce_bound --preset quick     # full: 186 s
+    python -m experiments.ssl.infonce_bound --preset quick     # full: 186 s, nothing beside it
 """
 
 from __future__ import annotations
