@@ -25,8 +25,9 @@ read from the features, so there is something to lose; a probe of classes in ran
 Not blind: pilots (seeds 0 to 2) showed that cropping helps for the class in both, and that it hardly changes
 what the features tell of the place. The prediction of harm stands, as the claim needs it. The rate and the
 secondary at the embeddings z were set after earlier pilots, the dial's strongest crop after all.
+After the run: nine of 16 arms, five of the primaries' eight, chose a temperature at the edge of its menu.
 
-    python -m experiments.ssl.augmentation --preset quick     # full: about four minutes of one core
+    python -m experiments.ssl.augmentation --preset quick     # full: 304 s
 """
 
 from __future__ import annotations

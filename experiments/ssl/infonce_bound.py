@@ -16,8 +16,8 @@ Design. K varies in blocks of one batch, which holds rows, steps and gradients' 
 
 Primaries. Tightness: of critics judged alike, that of K = 2 is looser than that of the largest K by over a
 twentieth of the information, at 2 and at 6 nats. Usefulness, in both data sets: with K = 2 the probe is over
-three points less accurate than with the whole batch. Separation, as the notes infer: at equal bound accuracy
-differ by under three points, trained or not, and trained with K = 2 or the whole batch.
+three points less accurate than with the whole batch. Separation, as the notes infer: at equal bounds
+accuracies differ by under three points, trained or not, and trained with K = 2 or the whole batch.
 Secondary: a smaller budget of steps; K in between; the rank correlation, over K and temperatures, of accuracy
 with a network's own bound among equally many candidates.
 
@@ -28,8 +28,9 @@ Not blind: pilots (seeds 0 to 3) showed that all primaries but those of the sepa
 that small networks of MNIST-1D stay below the published accuracy. One that learned nothing brought the gate.
 A first run on eight drawn seeds, too few for the equivalence to come out either way, was seen; only the
 number of seeds changed.
+After the run: temperatures are at the edge for K = 8 and 64 on MNIST-1D, and for K = 2 of the bijections.
 
-    python -m experiments.ssl.infonce_bound --preset quick     # full: about six minutes of one core
+    python -m experiments.ssl.infonce_bound --preset quick     # full: 186 s, nothing beside it
 """
 
 from __future__ import annotations
