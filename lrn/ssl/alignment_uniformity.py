@@ -10,7 +10,7 @@ from lrn import check
 from lrn.config import config
 from lrn.ssl.joint_embedding import joint_embedding
 from lrn.ssl.pretraining import pretrain_on
-from lrn.ssl.similarity import pairs, products, unit
+from lrn.ssl.similarity import above_zero, pairs, products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -57,7 +57,7 @@ def alignment(a: Array, b: Array, alpha: ArrayLike = 2.0) -> Array:
     pairs(a, b, 1)
     check.positive("alpha", alpha)
     squares = jnp.sum(jnp.square(unit(a) - unit(b)), axis=-1)
-    return jnp.mean(jnp.maximum(squares, _TINY) ** (alpha / 2.0))
+    return jnp.mean(jnp.maximum(squares, _TINY) ** (above_zero(alpha) / 2.0))
 
 
 def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
@@ -75,7 +75,7 @@ def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
     lengths = jnp.sum(jnp.square(z), axis=-1)
     # For unit vectors the distance is 2 - 2 cos; a zero vector stays zero.
     squares = lengths[:, None] + lengths[None, :] - 2.0 * products(z, z)
-    exponents = jnp.where(jnp.eye(z.shape[0], dtype=bool), -jnp.inf, -(t * squares))
+    exponents = jnp.where(jnp.eye(z.shape[0], dtype=bool), -jnp.inf, -(above_zero(t) * squares))
     count = z.shape[0] * (z.shape[0] - 1)
     return jax.nn.logsumexp(exponents) - jnp.log(float(count))
 

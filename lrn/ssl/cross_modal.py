@@ -14,7 +14,7 @@ from lrn import check
 from lrn.config import config
 from lrn.ssl.crops import init_embedding
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
-from lrn.ssl.similarity import products, unit
+from lrn.ssl.similarity import above_zero, products, unit
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -78,7 +78,7 @@ def clip_loss(a: Array, b: Array, scale: ArrayLike) -> Array:
             f"{b.shape}."
         )
     check.positive("scale", scale)
-    logits = products(unit(a), unit(b)) * scale
+    logits = products(unit(a), unit(b)) * above_zero(scale)
     rows, columns = jax.nn.log_softmax(logits, axis=1), jax.nn.log_softmax(logits, axis=0)
     return -jnp.mean(jnp.diagonal(rows) + jnp.diagonal(columns)) / 2
 

@@ -24,7 +24,7 @@ from lrn.ssl.crops import (
     swapped_cross_entropy,
 )
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
-from lrn.ssl.similarity import products, unit
+from lrn.ssl.similarity import above_zero, products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -151,7 +151,7 @@ def deep_cluster(
         )
         scores = products(z.reshape(-1, z.shape[-1]), prototypes).reshape(*z.shape[:2], -1)
         codes = jax.nn.one_hot(jnp.argmax(scores[: config.views], axis=-1), config.prototypes)
-        value = swapped_cross_entropy(codes, scores / config.temperature)
+        value = swapped_cross_entropy(codes, scores / above_zero(config.temperature))
         memory = {"bank": bank, "step": step, "prototypes": prototypes}
         return value, (net_state, memory, {"usage_entropy": code_metrics(codes)["usage_entropy"]})
 

@@ -18,7 +18,7 @@ from lrn.ssl.crops import (
     swapped_cross_entropy,
 )
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
-from lrn.ssl.similarity import products, unit, wide
+from lrn.ssl.similarity import above_zero, products, unit, wide
 from lrn.ssl.swav import held
 from lrn.ssl.target import towards
 from lrn.ssl.views import View
@@ -98,14 +98,14 @@ def dino_loss(
     """
     check.positive("temperature", temperature)
     codes = teacher_codes(teacher, center, teacher_temperature)
-    return swapped_cross_entropy(codes, wide(student) / temperature)
+    return swapped_cross_entropy(codes, wide(student) / above_zero(temperature))
 
 
 def teacher_codes(teacher: Array, center: Array, temperature: ArrayLike) -> Array:
     """The teacher's centered and sharpened outputs, probabilities [..., prototypes], without gradient."""
     check.positive("teacher_temperature", temperature)
     center = center.reshape((1,) * (teacher.ndim - 1) + (-1,))
-    return jax.lax.stop_gradient(jax.nn.softmax((wide(teacher) - center) / temperature, axis=-1))
+    return jax.lax.stop_gradient(jax.nn.softmax((wide(teacher) - center) / above_zero(temperature), axis=-1))
 
 
 def dino(

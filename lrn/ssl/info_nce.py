@@ -12,7 +12,7 @@ from lrn import check
 from lrn.config import config
 from lrn.ssl.joint_embedding import two_views
 from lrn.ssl.pretraining import Parts, pretrain_on
-from lrn.ssl.similarity import check_group, grouped, pairs, products, unit, wide
+from lrn.ssl.similarity import above_zero, check_group, grouped, pairs, products, unit, wide
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -178,7 +178,7 @@ def contrastive(
         key: Key, params: Parts, a: Mapping[str, Array], b: Mapping[str, Array]
     ) -> tuple[Array, Metrics]:
         scores = scores_in_groups(chosen, params["critic"], a["head"], b["head"], config.group)
-        value = info_nce(scores / config.temperature, config.symmetric)
+        value = info_nce(scores / above_zero(config.temperature), config.symmetric)
         return value.loss, {"bound": value.bound}
 
     nets = {"encoder": encoder, "head": head}

@@ -13,7 +13,7 @@ from lrn.config import config
 from lrn.ssl import gather
 from lrn.ssl.joint_embedding import begin
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
-from lrn.ssl.similarity import cosines, pairs, products, unit, wide
+from lrn.ssl.similarity import above_zero, cosines, pairs, products, unit, wide
 from lrn.ssl.target import Target, check_momentum, copy, follow
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
@@ -68,7 +68,7 @@ def moco_loss(queries: Array, keys: Array, queue: Array, temperature: ArrayLike)
     pairs(queries, keys, 1)
     check.positive("temperature", temperature)
     own = cosines(queries, keys)[:, None]
-    logits = jnp.concatenate([own, products(unit(queries), unit(queue))], axis=1) / temperature
+    logits = jnp.concatenate([own, products(unit(queries), unit(queue))], axis=1) / above_zero(temperature)
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])
 
 
@@ -124,7 +124,7 @@ def moco(encoder: Net, head: Net, view: View, config: MoCoConfig) -> Learner:
         if config.negatives:
             value = moco_loss(queries, keys, memory.queue, config.temperature)
         else:
-            value = -jnp.mean(cosines(queries, keys)) / config.temperature
+            value = -jnp.mean(cosines(queries, keys)) / above_zero(config.temperature)
         target = memory.target._replace(states=states)
         return value, (net_state, MoCoMemory(target, queue), {})
 

@@ -10,7 +10,7 @@ from lrn import check
 from lrn.config import config
 from lrn.ssl.joint_embedding import joint_embedding
 from lrn.ssl.pretraining import pretrain_on
-from lrn.ssl.similarity import check_group, cosines, grouped, pairs, products, unit
+from lrn.ssl.similarity import above_zero, check_group, cosines, grouped, pairs, products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig
@@ -61,7 +61,7 @@ def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
     check.positive("temperature", temperature)
     z = unit(jnp.concatenate([a, b]))
     n = a.shape[0]
-    logits = products(z, z) / temperature
+    logits = products(z, z) / above_zero(temperature)
     logits = jnp.where(jnp.eye(2 * n, dtype=bool), -jnp.inf, logits)
     partner = jnp.concatenate([jnp.diagonal(logits, n), jnp.diagonal(logits, -n)])
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - partner)
@@ -86,7 +86,7 @@ def simclr(encoder: Net, head: Net, view: View, config: SimCLRConfig) -> Learner
 
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
         if not config.negatives:
-            return -jnp.mean(cosines(a, b)) / config.temperature, {}
+            return -jnp.mean(cosines(a, b)) / above_zero(config.temperature), {}
         groups = grouped(a, config.group), grouped(b, config.group)
         return jnp.mean(jax.vmap(lambda a, b: nt_xent(a, b, config.temperature))(*groups)), {}
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.ssl.similarity import wide
+from lrn.ssl.similarity import above_zero, wide
 from lrn.types import Array
 
 
@@ -44,7 +44,7 @@ def assignments(
     n, prototypes = scores.shape
     rows = jnp.ones(n, bool) if used is None else used
     log = jnp.where(rows, 0.0, -jnp.inf)
-    scaled = scaling(wide(scores) / epsilon, log, jnp.zeros(prototypes), iterations)
+    scaled = scaling(wide(scores) / above_zero(epsilon), log, jnp.zeros(prototypes), iterations)
     return jnp.exp(scaled)
 
 
@@ -65,7 +65,8 @@ def scaling(log_kernel: Array, log_rows: Array, log_columns: Array, iterations: 
     def normalized(log: Array, goal: Array, axis: int) -> Array:
         total = jax.nn.logsumexp(log, axis=axis, keepdims=True)
         shift = jnp.expand_dims(goal, axis) - total
-        return jnp.where(tall & broad, log + jnp.where(jnp.isfinite(total), shift, 0), -jnp.inf)
+        # A total of NaN stays, so that a row of NaN does not leave the columns unscaled without a word.
+        return jnp.where(tall & broad, log + jnp.where(total == -jnp.inf, 0, shift), -jnp.inf)
 
     def both(_: int, log: Array) -> Array:
         return normalized(normalized(log, log_columns, 0), log_rows, 1)

@@ -17,7 +17,7 @@ from lrn.ssl.crops import (
     swapped_cross_entropy,
 )
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
-from lrn.ssl.similarity import products, unit
+from lrn.ssl.similarity import above_zero, products, unit
 from lrn.ssl.sinkhorn import assignments
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
@@ -140,7 +140,7 @@ def swav(
             for i, each in enumerate(whole)
         ]
         scores = products(z.reshape(-1, z.shape[-1]), prototypes).reshape(*z.shape[:2], -1)
-        value = swapped_cross_entropy(jnp.stack(codes), scores / config.temperature)
+        value = swapped_cross_entropy(jnp.stack(codes), scores / above_zero(config.temperature))
         memory = {**memory, "step": step}
         if queue is not None:
             memory["queue"] = jnp.concatenate([whole, queue], axis=1)[:, : config.queue]
