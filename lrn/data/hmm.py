@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.types import Array, Key
 
 
@@ -175,8 +176,13 @@ def cross_entropy(log_p: Array, tokens: Array, hidden: Array) -> Array:
         log_p: log-probabilities [..., time, symbols].
         tokens: symbols int [..., time].
         hidden: bool [..., time].
+
+    Returns:
+        The mean; NaN if a hidden token is not among the symbols, such as a padding of -1.
     """
-    picked = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+    inside = (tokens >= 0) & (tokens < log_p.shape[-1])
+    picked = jnp.take_along_axis(log_p, jnp.where(inside, tokens, 0)[..., None], axis=-1)[..., 0]
+    picked = nan_where(hidden & ~inside, picked)
     return -jnp.sum(jnp.where(hidden, picked, 0)) / jnp.sum(hidden)
 
 

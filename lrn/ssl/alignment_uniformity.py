@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.joint_embedding import joint_embedding
 from lrn.ssl.pretraining import pretrain_on
-from lrn.ssl.similarity import above_zero, pairs, products, unit
+from lrn.ssl.similarity import pairs, products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig

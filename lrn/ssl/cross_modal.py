@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import init_embedding
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
-from lrn.ssl.similarity import above_zero, products, unit
+from lrn.ssl.similarity import products, unit
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import (
     Views,
@@ -24,7 +25,7 @@ from lrn.ssl.crops import (
     swapped_cross_entropy,
 )
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
-from lrn.ssl.similarity import above_zero, products, unit
+from lrn.ssl.similarity import products, unit
 from lrn.ssl.views import View
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.optimizers import OptimizerConfig

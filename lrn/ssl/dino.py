@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import (
     Views,
@@ -18,7 +19,7 @@ from lrn.ssl.crops import (
     swapped_cross_entropy,
 )
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
-from lrn.ssl.similarity import above_zero, products, unit, wide
+from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.swav import held
 from lrn.ssl.target import towards
 from lrn.ssl.views import View

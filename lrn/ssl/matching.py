@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.ssl.similarity import above_zero, products, unit, wide
+from lrn.arrays import above_zero
+from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.sinkhorn import scaling
 from lrn.types import Array
 

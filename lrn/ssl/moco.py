@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl import gather
 from lrn.ssl.joint_embedding import begin
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
-from lrn.ssl.similarity import above_zero, cosines, pairs, products, unit, wide
+from lrn.ssl.similarity import cosines, pairs, products, unit, wide
 from lrn.ssl.target import Target, check_momentum, copy, follow
 from lrn.ssl.views import View, draw
 from lrn.supervised.averages import AverageConfig

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
-
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
 from lrn.types import Array
 
 _TINY = 1e-12
@@ -29,18 +25,6 @@ def unit(x: Array) -> Array:
 def wide(x: Array) -> Array:
     """Floats of float32 or wider: logits over a small temperature lose their gradient in bfloat16."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def above_zero(value: ArrayLike) -> ArrayLike:
-    """``value``, such as a temperature, and NaN where it is an array or traced and not above 0 and finite.
-
-    Such a number cannot be refused before a compilation, and a loss over a negative temperature is finite. A
-    quotient with NaN is NaN in value and gradient. Python numbers are checked by `lrn.check.positive`.
-    """
-    if isinstance(value, numbers.Real):
-        return value
-    value = jnp.asarray(value, jnp.promote_types(jnp.result_type(value), jnp.float32))
-    return nan_where(~((value > 0) & jnp.isfinite(value)), value)
 
 
 def products(a: Array, b: Array) -> Array:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.ssl.similarity import above_zero, wide
+from lrn.arrays import above_zero
+from lrn.ssl.similarity import wide
 from lrn.types import Array
 
 
