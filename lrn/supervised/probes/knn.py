@@ -65,9 +65,9 @@ def knn_votes(
         chunk: the number of rows of ``x`` at once; the similarities [chunk, n_train] must fit into memory.
 
     Returns:
-        Floats [n, classes]; each row sums to 1. Under jit a wrong input cannot be refused; it makes rows
-        NaN: a row of features that are not finite, a row with a neighbor whose label is outside of the classes, or
-        all rows if a training feature is not finite or "exponential" has a temperature that is not above 0.
+        Floats [n, classes]; each row sums to 1. Under jit a wrong input cannot be refused, and gives NaN in
+        a row whose features are not finite or that has a neighbor whose label is outside of the classes, and
+        in all rows where training features are not finite or "exponential" has a temperature not above 0.
 
     Raises:
         InputError: features, labels or settings are wrong.
