@@ -211,6 +211,11 @@ def test_a_traced_range_out_of_bounds_gives_nan():
     assert np.isnan(run(1.5)).all()
 
 
+def test_a_traced_width_of_a_blur_below_0_gives_nan():
+    found = jax.jit(lambda sigma: augment.blurred(IMAGES[:3], sigma, 3))(jnp.asarray([1.0, -1.0, 0.0]))
+    assert np.isnan(found).all(axis=(1, 2, 3)).tolist() == [False, True, True]
+
+
 X = jnp.ones((2, 6, 5, 3))
 KEY = jax.random.key(0)
 
