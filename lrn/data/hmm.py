@@ -88,6 +88,9 @@ def join(models: HMM) -> HMM:
 def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
     """Sequences of symbols and of their states, both int32 [n, time].
 
+    All are -1, which is no symbol and no state, where a probability of the model is negative or NaN: a draw
+    from such a row would be a number like any other.
+
     Raises:
         InputError: a number is below 1, or the model's shapes do not fit each other.
     """
@@ -109,7 +112,8 @@ def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
 
     _, rest = jax.lax.scan(move, begin, keys[1:])
     states = jnp.concatenate([begin[None], rest]).T
-    return pick(symbol_key, emission[states]), states
+    valid = jnp.stack([jnp.all(part >= 0) for part in model]).all()
+    return jnp.where(valid, pick(symbol_key, emission[states]), -1), jnp.where(valid, states, -1)
 
 
 def forward_backward(model: HMM, tokens: Array, hidden: Array) -> tuple[Array, Array]:

@@ -145,6 +145,16 @@ def test_samples_have_the_model_s_frequencies():
     assert np.abs(np.bincount(states[:, 3], minlength=3) / n - wanted).max() < 4.5 * math.sqrt(0.25 / n)
 
 
+def test_a_model_with_a_wrong_probability_has_no_samples():
+    def drawn(stay):
+        return hmm.sample(jax.random.key(1), hmm.draw(jax.random.key(0), 2, 3, stay=stay), 4, TIME)
+
+    right, *wrong = zip(*jax.jit(jax.vmap(drawn))(jnp.asarray([0.5, 1.5, jnp.nan])))
+    assert min(np.min(x) for x in right) >= 0
+    for found in wrong:
+        assert all((np.asarray(x) == -1).all() for x in found)
+
+
 def test_a_joined_family_tells_its_models():
     models = jax.tree.map(lambda *x: jnp.stack(x), model(0), model(5))
     joined = hmm.join(models)
