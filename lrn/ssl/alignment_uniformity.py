@@ -53,7 +53,7 @@ def alignment(a: Array, b: Array, alpha: ArrayLike = 2.0) -> Array:
 
     Args:
         a, b: embeddings of two views [n, dim]; row i of both is of one example.
-        alpha: above 0; may be traced.
+        alpha: above 0; may be traced, and gives NaN where it is not above 0.
     """
     pairs(a, b, 1)
     check.positive("alpha", alpha)
@@ -68,7 +68,7 @@ def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
 
     Args:
         z: embeddings [n, dim], n of 2 or more.
-        t: above 0; may be traced.
+        t: above 0; may be traced, and gives NaN where it is not above 0.
     """
     pairs(z, z)
     check.positive("t", t)

@@ -68,7 +68,7 @@ def clip_loss(a: Array, b: Array, scale: ArrayLike) -> Array:
 
     Args:
         a, b: embeddings [n, dim], n of 2 or more; row i of both is one pair.
-        scale: the inverse of the temperature, above 0; may be traced.
+        scale: the inverse of the temperature, above 0; may be traced, and gives NaN where it is not above 0.
 
     Raises:
         InputError: the shapes differ, there are fewer than two rows, or the scale is not positive.

@@ -92,7 +92,7 @@ def dino_loss(
         student: logits [crops, n, prototypes], whole views first.
         teacher: logits [views, n, prototypes] of the whole views; they carry no gradient.
         center: [prototypes], subtracted from the teacher's logits.
-        temperature, teacher_temperature: above 0; may be traced.
+        temperature, teacher_temperature: above 0; may be traced, and give NaN where one is not above 0.
 
     Raises:
         InputError: the shapes do not fit, or a temperature is not positive.

@@ -64,7 +64,7 @@ def moco_loss(queries: Array, keys: Array, queue: Array, temperature: ArrayLike)
     Args:
         queries, keys: embeddings [n, dim]; row i of both is of one example.
         queue: the negatives [m, dim].
-        temperature: above 0; may be traced.
+        temperature: above 0; may be traced, and gives NaN where it is not above 0.
     """
     pairs(queries, keys, 1)
     check.positive("temperature", temperature)

@@ -53,7 +53,7 @@ def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
 
     Args:
         a, b: embeddings of two views [n, dim], n of 2 or more; row i of both is of one example.
-        temperature: above 0; may be traced.
+        temperature: above 0; may be traced, and gives NaN where it is not above 0.
 
     Raises:
         InputError: shapes differ, there are fewer than two rows, or the temperature is not positive.

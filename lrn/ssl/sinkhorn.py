@@ -27,7 +27,8 @@ def assignments(
 
     Args:
         scores: [n, prototypes], inner products of embeddings and prototypes.
-        epsilon: above 0; a smaller one gives harder assignments. May be traced.
+        epsilon: above 0; a smaller one gives harder assignments. May be traced; NaN
+            follows where it is not above 0.
         iterations: 1 or more; the prototypes' shares approach 1 / prototypes with more of them.
         used: bool [n], the rows that take part; others have zeros. None: all rows.
 
