@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from lrn.types import Array
 
@@ -34,3 +36,15 @@ def nan_where(bad: Any, value: Array) -> Array:
         bad: bools that broadcast to the value. value: floats.
     """
     return jnp.where(bad, jnp.nan, value * jnp.where(bad, jnp.nan, 1).astype(value.dtype))
+
+
+def above_zero(value: ArrayLike) -> ArrayLike:
+    """``value``, such as a temperature, and NaN where it is an array or traced and not above 0 and finite.
+
+    Such a number cannot be refused before a compilation, and a loss over a negative temperature is finite. A
+    quotient with NaN is NaN in value and gradient. Python numbers are checked by `lrn.check.positive`.
+    """
+    if isinstance(value, numbers.Real):
+        return value
+    value = jnp.asarray(value, jnp.promote_types(jnp.result_type(value), jnp.float32))
+    return nan_where(~((value > 0) & jnp.isfinite(value)), value)

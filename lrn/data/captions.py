@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.arrays import readable
 from lrn.data.sprites import SHAPES, Factors, render, sample
 from lrn.types import Array, Key
 
@@ -39,7 +40,18 @@ def caption(factors: Factors) -> Array:
 
     The words name size, color, shape, column, row and turn. A turn is an eighth of the angle after which the
     shape looks the same, centered at the upright sprite, so the word says only what can be seen.
+    A factor outside of its interval has the word at the interval's end. Under jit a sprite whose shape is not
+    one of `lrn.data.sprites.SHAPES` has no words, only 0.
+
+    Raises:
+        InputError: a shape that can be read is not among the shapes.
     """
+    known = (jnp.asarray(factors.shape) >= 0) & (jnp.asarray(factors.shape) < len(SHAPES))
+    if readable(known) and not np.all(known):
+        raise check.InputError(
+            f"shapes must lie between 0 and {len(SHAPES) - 1}, got {np.asarray(factors.shape).tolist()}; "
+            "take them from lrn.data.sprites."
+        )
     shape = jnp.asarray(factors.shape, jnp.int32)
     period = jnp.asarray(_PERIOD, jnp.float32)[shape]
     places = {
@@ -51,7 +63,8 @@ def caption(factors: Factors) -> Array:
         "turn": jnp.round(jnp.asarray(factors.orientation) / period * PLACES).astype(jnp.int32) % PLACES,
     }
     starts = np.cumsum([1, len(SIZES), len(COLORS), len(SHAPES), PLACES, PLACES])
-    return jnp.stack([start + place for start, place in zip(starts.tolist(), places.values())], axis=-1)
+    words = jnp.stack([start + place for start, place in zip(starts.tolist(), places.values())], axis=-1)
+    return jnp.where(known[..., None], words, 0)
 
 
 def class_caption(factors: Factors) -> Array:

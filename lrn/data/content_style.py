@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.data import gaussians
 from lrn.types import Array, Key
@@ -100,7 +101,7 @@ def observe(of: World, latent: Array, config: ContentStyleConfig) -> Array:
         InputError: the latents have another form.
     """
     hidden = _product(_check_rows("latents", latent, of.into.shape[0]) * _scale(config)[None], of.into)
-    return _product(jnp.where(hidden > 0, hidden, config.slope * hidden), of.turn)
+    return _product(jnp.where(hidden > 0, hidden, above_zero(config.slope) * hidden), of.turn)
 
 
 def invert(of: World, x: Array, config: ContentStyleConfig) -> Array:
@@ -110,12 +111,17 @@ def invert(of: World, x: Array, config: ContentStyleConfig) -> Array:
         InputError: the observations have another form.
     """
     hidden = _product(_check_rows("observations", x, of.turn.shape[0]), of.turn.T)
-    hidden = jnp.where(hidden > 0, hidden, hidden / config.slope)
+    hidden = jnp.where(hidden > 0, hidden, hidden / above_zero(config.slope))
     return _product(hidden, of.back) / _scale(config)[None]
 
 
 def labels(of: World, latent: Array, config: ContentStyleConfig) -> Array:
-    """The labels [n], int32: the class whose direction the content is nearest to."""
+    """The labels [n], int32: the class whose direction the content is nearest to.
+
+    Raises:
+        InputError: the latents have another form.
+    """
+    latent = _check_rows("latents", latent, of.into.shape[0])
     return jnp.argmax(_product(latent[:, : config.content], of.label), axis=1).astype(jnp.int32)
 
 
@@ -159,9 +165,11 @@ def log_ratio(a: Array, b: Array, config: ContentStyleConfig) -> Array:
     """The optimal critic of two views: log p(a_i, b_j) / (p(a_i) p(b_j)) [n, m], of their latents.
 
     Raises:
-        InputError: a correlation is 1, so that the views have no joint density.
+        InputError: a correlation is 1, so that the views have no joint density, or the latents have another
+            form.
     """
     cut = config.content
+    a, b = (_check_rows("latents", rows, cut + config.style) for rows in (a, b))
     content = gaussians.log_ratio(a[:, :cut], b[:, :cut], config.content_correlation)
     return content + gaussians.log_ratio(a[:, cut:], b[:, cut:], config.style_correlation)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.types import Array, Key
 
 
@@ -87,6 +88,9 @@ def join(models: HMM) -> HMM:
 def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
     """Sequences of symbols and of their states, both int32 [n, time].
 
+    All are -1, which is no symbol and no state, where a probability of the model is negative or NaN: a draw
+    from such a row would be a number like any other.
+
     Raises:
         InputError: a number is below 1, or the model's shapes do not fit each other.
     """
@@ -108,7 +112,8 @@ def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
 
     _, rest = jax.lax.scan(move, begin, keys[1:])
     states = jnp.concatenate([begin[None], rest]).T
-    return pick(symbol_key, emission[states]), states
+    valid = jnp.stack([jnp.all(part >= 0) for part in model]).all()
+    return jnp.where(valid, pick(symbol_key, emission[states]), -1), jnp.where(valid, states, -1)
 
 
 def forward_backward(model: HMM, tokens: Array, hidden: Array) -> tuple[Array, Array]:
@@ -175,8 +180,13 @@ def cross_entropy(log_p: Array, tokens: Array, hidden: Array) -> Array:
         log_p: log-probabilities [..., time, symbols].
         tokens: symbols int [..., time].
         hidden: bool [..., time].
+
+    Returns:
+        The mean; NaN if a hidden token is not among the symbols, such as a padding of -1.
     """
-    picked = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+    inside = (tokens >= 0) & (tokens < log_p.shape[-1])
+    picked = jnp.take_along_axis(log_p, jnp.where(inside, tokens, 0)[..., None], axis=-1)[..., 0]
+    picked = nan_where(hidden & ~inside, picked)
     return -jnp.sum(jnp.where(hidden, picked, 0)) / jnp.sum(hidden)
 
 

@@ -31,7 +31,8 @@ def few_labels(key: Key, y: Any, classes: int, per_class: int) -> Array:
         be read, the places of missing examples hold n, which `minibatch` refuses or draws as NaN.
 
     Raises:
-        InputError: the labels have a wrong shape or dtype, or a class has fewer examples than asked for.
+        InputError: the labels have a wrong shape or dtype, a label is outside of the classes, or a class has
+            fewer examples than asked for.
     """
     check.integer("classes", classes, 2)
     check.integer("per_class", per_class, 1)
@@ -40,6 +41,11 @@ def few_labels(key: Key, y: Any, classes: int, per_class: int) -> Array:
         raise check.InputError(
             f"labels must be whole numbers [n], got shape {y.shape} and dtype {y.dtype}; give one "
             "class index an example."
+        )
+    if readable(y) and y.size and not 0 <= np.min(y) <= np.max(y) < classes:
+        raise check.InputError(
+            f"labels must lie between 0 and {classes - 1}, got {np.min(y)} to {np.max(y)}; relabel them, or "
+            "raise classes."
         )
     counts = np.bincount(np.asarray(y), minlength=classes)[:classes] if readable(y) else np.array([per_class])
     if counts.min() < per_class or per_class > y.shape[0]:

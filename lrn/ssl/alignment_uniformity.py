@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import joint_embedding
@@ -53,12 +54,12 @@ def alignment(a: Array, b: Array, alpha: ArrayLike = 2.0) -> Array:
 
     Args:
         a, b: embeddings of two views [n, dim]; row i of both is of one example.
-        alpha: above 0; may be traced.
+        alpha: above 0; may be traced, and gives NaN where it is not above 0.
     """
     pairs(a, b, 1)
     check.positive("alpha", alpha)
     squares = jnp.sum(jnp.square(unit(a) - unit(b)), axis=-1)
-    return jnp.mean(jnp.maximum(squares, _TINY) ** (alpha / 2.0))
+    return jnp.mean(jnp.maximum(squares, _TINY) ** (above_zero(alpha) / 2.0))
 
 
 def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
@@ -68,7 +69,7 @@ def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
 
     Args:
         z: embeddings [n, dim], n of 2 or more.
-        t: above 0; may be traced.
+        t: above 0; may be traced, and gives NaN where it is not above 0.
     """
     pairs(z, z)
     check.positive("t", t)
@@ -76,7 +77,7 @@ def uniformity(z: Array, t: ArrayLike = 2.0) -> Array:
     lengths = jnp.sum(jnp.square(z), axis=-1)
     # For unit vectors the distance is 2 - 2 cos; a zero vector stays zero.
     squares = lengths[:, None] + lengths[None, :] - 2.0 * products(z, z)
-    exponents = jnp.where(jnp.eye(z.shape[0], dtype=bool), -jnp.inf, -(t * squares))
+    exponents = jnp.where(jnp.eye(z.shape[0], dtype=bool), -jnp.inf, -(above_zero(t) * squares))
     count = z.shape[0] * (z.shape[0] - 1)
     return jax.nn.logsumexp(exponents) - jnp.log(float(count))
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import init_embedding
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
@@ -67,7 +68,7 @@ def clip_loss(a: Array, b: Array, scale: ArrayLike) -> Array:
 
     Args:
         a, b: embeddings [n, dim], n of 2 or more; row i of both is one pair.
-        scale: the inverse of the temperature, above 0; may be traced.
+        scale: the inverse of the temperature, above 0; may be traced, and gives NaN where it is not above 0.
 
     Raises:
         InputError: the shapes differ, there are fewer than two rows, or the scale is not positive.
@@ -78,7 +79,7 @@ def clip_loss(a: Array, b: Array, scale: ArrayLike) -> Array:
             f"{b.shape}."
         )
     check.positive("scale", scale)
-    logits = products(unit(a), unit(b)) * scale
+    logits = products(unit(a), unit(b)) * above_zero(scale)
     rows, columns = jax.nn.log_softmax(logits, axis=1), jax.nn.log_softmax(logits, axis=0)
     return -jnp.mean(jnp.diagonal(rows) + jnp.diagonal(columns)) / 2
 

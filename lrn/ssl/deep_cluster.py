@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import (
     Views,
@@ -152,7 +153,7 @@ def deep_cluster(
         )
         scores = products(z.reshape(-1, z.shape[-1]), prototypes).reshape(*z.shape[:2], -1)
         codes = jax.nn.one_hot(jnp.argmax(scores[: config.views], axis=-1), config.prototypes)
-        value = swapped_cross_entropy(codes, scores / config.temperature)
+        value = swapped_cross_entropy(codes, scores / above_zero(config.temperature))
         memory = {"bank": bank, "step": step, "prototypes": prototypes}
         return value, (net_state, memory, {"usage_entropy": code_metrics(codes)["usage_entropy"]})
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import (
     Views,
@@ -92,21 +93,21 @@ def dino_loss(
         student: logits [crops, n, prototypes], whole views first.
         teacher: logits [views, n, prototypes] of the whole views; they carry no gradient.
         center: [prototypes], subtracted from the teacher's logits.
-        temperature, teacher_temperature: above 0; may be traced.
+        temperature, teacher_temperature: above 0; may be traced, and give NaN where one is not above 0.
 
     Raises:
         InputError: the shapes do not fit, or a temperature is not positive.
     """
     check.positive("temperature", temperature)
     codes = teacher_codes(teacher, center, teacher_temperature)
-    return swapped_cross_entropy(codes, wide(student) / temperature)
+    return swapped_cross_entropy(codes, wide(student) / above_zero(temperature))
 
 
 def teacher_codes(teacher: Array, center: Array, temperature: ArrayLike) -> Array:
     """The teacher's centered and sharpened outputs, probabilities [..., prototypes], without gradient."""
     check.positive("teacher_temperature", temperature)
     center = center.reshape((1,) * (teacher.ndim - 1) + (-1,))
-    return jax.lax.stop_gradient(jax.nn.softmax((wide(teacher) - center) / temperature, axis=-1))
+    return jax.lax.stop_gradient(jax.nn.softmax((wide(teacher) - center) / above_zero(temperature), axis=-1))
 
 
 def dino(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
@@ -179,7 +180,7 @@ def contrastive(
         key: Key, params: Parts, a: Mapping[str, Array], b: Mapping[str, Array]
     ) -> tuple[Array, Metrics]:
         scores = scores_in_groups(chosen, params["critic"], a["head"], b["head"], config.group)
-        value = info_nce(scores / config.temperature, config.symmetric)
+        value = info_nce(scores / above_zero(config.temperature), config.symmetric)
         return value.loss, {"bound": value.bound}
 
     nets = {"encoder": encoder, "head": head}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.masking import block_mask, places_of, take
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
@@ -90,7 +91,11 @@ def layer_norm(x: Array) -> Array:
 
 
 def smooth_l1(prediction: Array, target: Array, beta: ArrayLike) -> Array:
-    """``d^2 / (2 beta)`` where ``d = |prediction - target|`` is below beta, else ``d - beta / 2``; [...]."""
+    """``d^2 / (2 beta)`` where ``d = |prediction - target|`` is below beta, else ``d - beta / 2``; [...].
+
+    beta is above 0 and may be traced; any other beta gives NaN.
+    """
+    beta = above_zero(beta)
     d = jnp.abs(wide(prediction) - wide(target))
     return jnp.where(d < beta, 0.5 * jnp.square(d) / beta, d - 0.5 * beta)
 

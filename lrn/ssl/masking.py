@@ -137,9 +137,15 @@ def token_mask(
         ``(corrupted tokens [batch, time], hidden [batch, hidden])``.
 
     Raises:
-        InputError: the mask hides all or nothing, or the probabilities exceed 1 together.
+        InputError: the mask hides all or nothing, the probabilities exceed 1 together, or the tokens' type
+            does not hold the mask, such as uint8 for a vocabulary of 256.
     """
     check_shares(replaced, random)
+    check.integer("vocabulary", vocabulary, 2)
+    if vocabulary > jnp.iinfo(tokens.dtype).max:
+        raise check.InputError(
+            f"tokens of {tokens.dtype} cannot hold the mask, the token {vocabulary}; convert them to int32."
+        )
     place_key, kind_key, token_key = jax.random.split(key, 3)
     batch, time = tokens.shape
     hidden_places = random_mask(place_key, batch, time, hidden)[1]
@@ -167,7 +173,11 @@ def as_mask(hidden: Array, places: int) -> Array:
 
 
 def take(x: Array, places: Array) -> Array:
-    """The values [batch, k, ...] of x [batch, n, ...] at places int [batch, k]."""
+    """The values [batch, k, ...] of x [batch, n, ...] at places int [batch, k].
+
+    A place outside of 0 to n - 1 has no value: floats are NaN there, and integers the least of their type.
+    """
+    places = jnp.where(places < 0, x.shape[1], places)  # jax would count a negative place from the end
     return jnp.take_along_axis(x, places.reshape(*places.shape, *(1,) * (x.ndim - 2)), axis=1)
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.sinkhorn import scaling
 from lrn.types import Array
@@ -89,7 +90,7 @@ def gromov_wasserstein(
     cooling = max(1, iterations // 2)
 
     def improved(plan: Array, i: Array) -> tuple[Array, None]:
-        weight = epsilon * jnp.asarray(hot, a.dtype) ** jnp.maximum(0.0, 1 - i / cooling)
+        weight = above_zero(epsilon) * jnp.asarray(hot, a.dtype) ** jnp.maximum(0.0, 1 - i / cooling)
         return jnp.exp(scaling(-2 * half_gradient(plan) / weight, rows, columns, inner)), None
 
     begin = jnp.full((n, m), 1 / (n * m), a.dtype) if start is None else wide(start) / jnp.sum(start)
@@ -129,7 +130,7 @@ def procrustes_wasserstein(
 
     def improved(plan: Array, _: None) -> tuple[Array, None]:
         near = products(_dot(a, procrustes(a, b, plan)), b)
-        return jnp.exp(scaling((2 * near - 2) / epsilon, rows, columns, inner)), None
+        return jnp.exp(scaling((2 * near - 2) / above_zero(epsilon), rows, columns, inner)), None
 
     plan, _ = jax.lax.scan(improved, wide(plan), None, iterations)
     rotation = procrustes(a, b, plan)

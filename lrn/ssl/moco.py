@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl import gather
 from lrn.ssl.digits import on_digits
@@ -64,12 +65,12 @@ def moco_loss(queries: Array, keys: Array, queue: Array, temperature: ArrayLike)
     Args:
         queries, keys: embeddings [n, dim]; row i of both is of one example.
         queue: the negatives [m, dim].
-        temperature: above 0; may be traced.
+        temperature: above 0; may be traced, and gives NaN where it is not above 0.
     """
     pairs(queries, keys, 1)
     check.positive("temperature", temperature)
     own = cosines(queries, keys)[:, None]
-    logits = jnp.concatenate([own, products(unit(queries), unit(queue))], axis=1) / temperature
+    logits = jnp.concatenate([own, products(unit(queries), unit(queue))], axis=1) / above_zero(temperature)
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])
 
 
@@ -125,7 +126,7 @@ def moco(encoder: Net, head: Net, view: View, config: MoCoConfig) -> Learner:
         if config.negatives:
             value = moco_loss(queries, keys, memory.queue, config.temperature)
         else:
-            value = -jnp.mean(cosines(queries, keys)) / config.temperature
+            value = -jnp.mean(cosines(queries, keys)) / above_zero(config.temperature)
         target = memory.target._replace(states=states)
         return value, (net_state, MoCoMemory(target, queue), {})
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
@@ -60,6 +61,7 @@ def nce_loss(data: Array, noise: Array, ratio: ArrayLike = 1.0) -> Array:
             f"data and noise must be vectors of log ratios, got shapes {data.shape} and {noise.shape}."
         )
     check.positive("ratio", ratio)
+    ratio = above_zero(ratio)
     odds = jnp.log(jnp.asarray(ratio, jnp.float32))
     missed = jax.nn.softplus(odds - wide(data))
     fooled = jax.nn.softplus(wide(noise) - odds)
@@ -93,7 +95,9 @@ def nce(encoder: Net, head: Net, view: View, config: NCEConfig) -> Learner:
     def compare(
         key: Key, params: Parts, a: Mapping[str, Array], b: Mapping[str, Array]
     ) -> tuple[Array, Metrics]:
-        ratios = products(unit(a["head"]), unit(b["head"])) / config.temperature + params["normalizer"]
+        ratios = (
+            products(unit(a["head"]), unit(b["head"])) / above_zero(config.temperature) + params["normalizer"]
+        )
         n = ratios.shape[0]
         # All but the diagonal: without its last entry the flat matrix has rows that begin with diagonals.
         others = ratios.reshape(-1)[:-1].reshape(n - 1, n + 1)[:, 1:].reshape(-1)

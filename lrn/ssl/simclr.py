@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import joint_embedding
@@ -53,7 +54,7 @@ def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
 
     Args:
         a, b: embeddings of two views [n, dim], n of 2 or more; row i of both is of one example.
-        temperature: above 0; may be traced.
+        temperature: above 0; may be traced, and gives NaN where it is not above 0.
 
     Raises:
         InputError: shapes differ, there are fewer than two rows, or the temperature is not positive.
@@ -62,7 +63,7 @@ def nt_xent(a: Array, b: Array, temperature: ArrayLike) -> Array:
     check.positive("temperature", temperature)
     z = unit(jnp.concatenate([a, b]))
     n = a.shape[0]
-    logits = products(z, z) / temperature
+    logits = products(z, z) / above_zero(temperature)
     logits = jnp.where(jnp.eye(2 * n, dtype=bool), -jnp.inf, logits)
     partner = jnp.concatenate([jnp.diagonal(logits, n), jnp.diagonal(logits, -n)])
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - partner)
@@ -87,7 +88,7 @@ def simclr(encoder: Net, head: Net, view: View, config: SimCLRConfig) -> Learner
 
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
         if not config.negatives:
-            return -jnp.mean(cosines(a, b)) / config.temperature, {}
+            return -jnp.mean(cosines(a, b)) / above_zero(config.temperature), {}
         groups = grouped(a, config.group), grouped(b, config.group)
         return jnp.mean(jax.vmap(lambda a, b: nt_xent(a, b, config.temperature))(*groups)), {}
 

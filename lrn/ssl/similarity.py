@@ -14,12 +14,15 @@ _TINY = 1e-12
 def unit(x: Array) -> Array:
     """Vectors [..., dim] divided by their L2 norms; vectors shorter than 1e-6 become zero, without gradient.
 
+    A vector whose squared norm overflows becomes NaN. (The reciprocal of its norm would be 0.)
+
     ``x / max(norm(x), eps)`` has the gradient NaN at zero, because that of the norm is 0 / 0. With
     ``x * rsqrt(max(norm(x)^2, eps^2))`` it is finite but 1 / eps, and one zero row outweighs the whole batch.
     """
     x = wide(x)
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    return x * jnp.where(squares > _TINY, jax.lax.rsqrt(jnp.maximum(squares, _TINY)), 0.0)
+    scale = jnp.where(squares > _TINY, jax.lax.rsqrt(jnp.maximum(squares, _TINY)), 0.0)
+    return x * jnp.where(squares == jnp.inf, jnp.nan, scale)
 
 
 def wide(x: Array) -> Array:

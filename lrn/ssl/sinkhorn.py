@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.ssl.similarity import wide
 from lrn.types import Array
 
@@ -26,7 +27,8 @@ def assignments(
 
     Args:
         scores: [n, prototypes], inner products of embeddings and prototypes.
-        epsilon: above 0; a smaller one gives harder assignments. May be traced.
+        epsilon: above 0; a smaller one gives harder assignments. May be traced; NaN
+            follows where it is not above 0.
         iterations: 1 or more; the prototypes' shares approach 1 / prototypes with more of them.
         used: bool [n], the rows that take part; others have zeros. None: all rows.
 
@@ -44,7 +46,7 @@ def assignments(
     n, prototypes = scores.shape
     rows = jnp.ones(n, bool) if used is None else used
     log = jnp.where(rows, 0.0, -jnp.inf)
-    scaled = scaling(wide(scores) / epsilon, log, jnp.zeros(prototypes), iterations)
+    scaled = scaling(wide(scores) / above_zero(epsilon), log, jnp.zeros(prototypes), iterations)
     return jnp.exp(scaled)
 
 
@@ -65,7 +67,8 @@ def scaling(log_kernel: Array, log_rows: Array, log_columns: Array, iterations: 
     def normalized(log: Array, goal: Array, axis: int) -> Array:
         total = jax.nn.logsumexp(log, axis=axis, keepdims=True)
         shift = jnp.expand_dims(goal, axis) - total
-        return jnp.where(tall & broad, log + jnp.where(jnp.isfinite(total), shift, 0), -jnp.inf)
+        # A total of NaN stays, so that a row of NaN does not leave the columns unscaled without a word.
+        return jnp.where(tall & broad, log + jnp.where(total == -jnp.inf, 0, shift), -jnp.inf)
 
     def both(_: int, log: Array) -> Array:
         return normalized(normalized(log, log_columns, 0), log_rows, 1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.ssl.crops import (
     Views,
@@ -141,7 +142,7 @@ def swav(
             for i, each in enumerate(whole)
         ]
         scores = products(z.reshape(-1, z.shape[-1]), prototypes).reshape(*z.shape[:2], -1)
-        value = swapped_cross_entropy(jnp.stack(codes), scores / config.temperature)
+        value = swapped_cross_entropy(jnp.stack(codes), scores / above_zero(config.temperature))
         memory = {**memory, "step": step}
         if queue is not None:
             memory["queue"] = jnp.concatenate([whole, queue], axis=1)[:, : config.queue]

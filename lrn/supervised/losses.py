@@ -54,15 +54,16 @@ def hits(logits: Array, target: Array) -> Array:
     """The target's probability of the class with the largest logit, [batch].
 
     For labels this probability is 1 where the network is right and 0 where it is wrong. Ties for the largest
-    logit and NaN count as wrong.
+    logit and NaN count as wrong; a target of NaN, as of a label that is no class, gives NaN.
 
     Args:
         logits: [batch, classes].
         target: probabilities [batch, classes].
     """
     top = logits == jnp.max(logits, axis=1, keepdims=True)
-    alone = jnp.sum(top, axis=1) == 1
-    return jnp.where(alone, jnp.sum(jnp.where(top, target, 0), axis=1), 0.0)
+    alone, unknown = jnp.sum(top, axis=1) == 1, jnp.any(jnp.isnan(target), axis=1)
+    found = jnp.where(alone, jnp.sum(jnp.where(top, target, 0), axis=1), 0.0)
+    return jnp.where(unknown, jnp.nan, found)
 
 
 def _wide(x: Array) -> Array:

@@ -203,12 +203,11 @@ def test_keys_are_used_once(key_reuse_checks):
 
 
 def test_a_traced_range_out_of_bounds_gives_nan():
-    def crop(scale):
-        return augment.random_resized_crop(scale=(0.5, scale))(jax.random.key(0), IMAGES[:2])
-
-    run = jax.jit(crop)
+    run = jax.jit(lambda end: augment.random_resized_crop(scale=(0.5, end))(jax.random.key(0), IMAGES[:2]))
     assert np.isfinite(run(0.9)).all()
     assert np.isnan(run(1.5)).all()
+    found = jax.jit(lambda sigma: augment.blurred(IMAGES[:3], sigma, 3))(jnp.asarray([1.0, -1.0, 0.0]))
+    assert np.isnan(found).all(axis=(1, 2, 3)).tolist() == [False, True, True]
 
 
 X = jnp.ones((2, 6, 5, 3))

@@ -1,5 +1,6 @@
 """Content and style: inverse, labels and views against their definitions; information in closed form."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -119,6 +120,8 @@ def test_probes_of_the_observations_a_random_encoder_and_the_content():
             lambda: content_style.invert(drawn(BOTH)[0], jnp.ones((2, 4)), BOTH),
             r"observations must be \[n, 7\]",
         ),
+        (lambda: content_style.labels(drawn(BOTH)[0], jnp.ones((2, 4)), BOTH), r"latents must be \[n, 5\]"),
+        (lambda: log_ratio(jnp.ones((2, 15)), jnp.ones((2, 15)), CONFIG), r"latents must be \[n, 16\]"),
         (lambda: log_ratio(jnp.ones((2, 16)), jnp.ones((2, 16)), CONFIG), "rho must lie between"),
     ],
 )
@@ -132,3 +135,11 @@ def test_relatives_of_a_shared_content_are_the_content():
     found = relatives(KEY, latent, CONFIG)
     np.testing.assert_array_equal(found[:, :8], 1)
     assert np.abs(found[:, 8:] - 1).min() > 0
+
+
+def test_a_traced_slope_of_0_or_below_gives_nan():
+    of, latent = drawn(BOTH)[0], jnp.asarray([[1.0, -2.0, 0.5, 1.0, -1.0]])
+    seen = jax.jit(lambda slope: content_style.observe(of, latent, replace(BOTH, slope=slope)))
+    assert np.isfinite(seen(0.5)).all()
+    assert np.isnan(seen(0.0)).all()
+    assert np.isnan(seen(-0.5)).all()

@@ -129,3 +129,12 @@ def test_wrong_input_is_refused(call, why):
 def test_captions_have_the_shape_of_the_factors():
     tokens = jax.eval_shape(captions.caption, sample(jax.random.key(0), (2, 3)))
     assert (tokens.shape, tokens.dtype) == ((2, 3, captions.LENGTH), jnp.int32)
+
+
+def test_a_shape_that_is_none_has_no_words():
+    drawn = sample(jax.random.key(0), (3,))._replace(shape=jnp.asarray([3, 0, -1]))
+    tokens = np.asarray(jax.jit(captions.caption)(drawn))
+    assert (tokens > 0).all(axis=1).tolist() == [False, True, False]
+    assert not tokens[[0, 2]].any()
+    with pytest.raises(InputError, match="between 0 and 2"):
+        captions.caption(drawn)

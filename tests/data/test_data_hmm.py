@@ -99,6 +99,19 @@ def entropy(p: dict[tuple, float]) -> float:
     return -sum(x * math.log(x) for x in p.values() if x > 0)
 
 
+def test_a_hidden_token_that_is_no_symbol_makes_the_loss_nan_and_a_visible_one_does_not():
+    log_p = jnp.log(jnp.full((1, TIME, SYMBOLS), 1 / SYMBOLS))
+    hidden = jnp.arange(TIME)[None] == 2
+    loss = jax.jit(jax.value_and_grad(hmm.cross_entropy))
+    for wrong in (-1, SYMBOLS):
+        value, gradient = loss(log_p, jnp.where(hidden, wrong, 0), hidden)
+        assert np.isnan(value)
+        assert np.isnan(gradient).any()
+        value, gradient = loss(log_p, jnp.where(hidden, 0, wrong), hidden)
+        assert value == pytest.approx(np.log(SYMBOLS))
+        assert np.isfinite(gradient).all()
+
+
 def test_the_gap_is_a_divergence_and_the_optimum_is_the_least():
     tokens = jnp.asarray(np.random.default_rng(2).integers(0, SYMBOLS, (3, TIME)))
     hidden = jnp.asarray(np.random.default_rng(3).random((3, TIME)) < 0.5)
@@ -130,6 +143,16 @@ def test_samples_have_the_model_s_frequencies():
     last = np.linalg.matrix_power(np.asarray(m.transition), 3)
     wanted = np.asarray(m.initial) @ last
     assert np.abs(np.bincount(states[:, 3], minlength=3) / n - wanted).max() < 4.5 * math.sqrt(0.25 / n)
+
+
+def test_a_model_with_a_wrong_probability_has_no_samples():
+    def drawn(stay):
+        return hmm.sample(jax.random.key(1), hmm.draw(jax.random.key(0), 2, 3, stay=stay), 4, TIME)
+
+    right, *wrong = zip(*jax.jit(jax.vmap(drawn))(jnp.asarray([0.5, 1.5, jnp.nan])))
+    assert min(np.min(x) for x in right) >= 0
+    for found in wrong:
+        assert all((np.asarray(x) == -1).all() for x in found)
 
 
 def test_a_joined_family_tells_its_models():

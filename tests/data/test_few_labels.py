@@ -40,6 +40,8 @@ def test_a_class_with_too_few_examples():
     ("call", "said"),
     [
         (lambda: few_labels(jax.random.key(0), jnp.ones(5), 2, 1), "whole numbers"),
+        (lambda: few_labels(jax.random.key(0), Y - 1, 3, 1), "between 0 and 2, got -1 to 1"),
+        (lambda: few_labels(jax.random.key(0), Y, 2, 1), "between 0 and 1, got 0 to 2"),
         (lambda: few_labels(jax.random.key(0), Y, 1, 1), "classes must be at least 2"),
         (lambda: few_labels(jax.random.key(0), Y, 3, 0), "per_class must be at least 1"),
     ],

@@ -78,6 +78,8 @@ def test_take_and_grid():
     x = jnp.arange(24.0).reshape(2, 4, 3)
     np.testing.assert_array_equal(take(x, jnp.asarray([[3, 1], [0, 0]])), [[x[0, 3], x[0, 1]], [x[1, 0]] * 2])
     np.testing.assert_array_equal(take(x[:, :, 0], jnp.asarray([[3], [2]])), [[9.0], [18.0]])
+    astray = take(x, jnp.asarray([[-1, 1], [4, 0]]))
+    np.testing.assert_array_equal(np.isnan(astray).all(2), [[True, False], [True, False]])
     assert places_of(lambda x: x.reshape(2, 2, 3, 2), x) == ((2, 3), 6)
     assert count(0.75, 16) == 12
 
@@ -92,6 +94,7 @@ def test_take_and_grid():
         (lambda key: token_mask(key, jnp.zeros((2, 4), int), 4, 5), "hide some"),
         (lambda key: token_mask(key, jnp.zeros((2, 4), int), 1, 5, 0.9, 0.2), "sum to at most 1"),
         (lambda key: token_mask(key, jnp.zeros((2, 4), int), 1, 5, -0.1), "replaced"),
+        (lambda key: token_mask(key, jnp.zeros((2, 4), jnp.uint8), 1, 256), "cannot hold the mask"),
         (lambda key: block_mask(key, 2, (4, 4), 1, (5, 1), 2), "does not fit a grid"),
         (lambda key: block_mask(key, 2, (4, 4), 1, (2,), 2), "does not fit a grid"),
         (lambda key: block_mask(key, 2, (4, 4), 3, (2, 2), 5), "may leave 4, fewer than visible=5"),

@@ -11,8 +11,18 @@ import pytest
 from lrn import nets
 from lrn.check import InputError
 from lrn.ssl import simclr as module
+from lrn.ssl.alignment_uniformity import alignment, uniformity
+from lrn.ssl.cross_modal import clip_loss
+from lrn.ssl.dino import dino_loss
+from lrn.ssl.information.smile import smile
+from lrn.ssl.latent_prediction import smooth_l1
+from lrn.ssl.matching import distances, gromov_wasserstein
+from lrn.ssl.moco import moco_loss
+from lrn.ssl.nce import nce_loss
 from lrn.ssl.pretraining import encode
 from lrn.ssl.simclr import SimCLRConfig, nt_xent, simclr
+from lrn.ssl.similarity import products, unit
+from lrn.ssl.sinkhorn import assignments
 
 N, DIM = 6, 5
 
@@ -88,3 +98,45 @@ def test_an_encoder_of_maps_is_refused():
     learner = simclr(keep, nets.mlp(8, (16,)), lambda key, x: x, SimCLRConfig())
     with pytest.raises(InputError, match="must give features"):
         learner.init(jax.random.key(0), {"x": jnp.ones((4, 3, 3))})
+
+
+def test_a_vector_whose_norm_overflows_is_nan_and_not_zero():
+    a, _ = embeddings()
+    large = np.where(np.arange(N)[:, None] == 1, np.float32(1e25), a)
+    value, gradient = jax.jit(lambda x: (unit(x), jax.grad(lambda x: jnp.sum(unit(x)))(x)))(large)
+    for found in (value, gradient):
+        assert np.isnan(found).all(axis=1).tolist() == [i == 1 for i in range(N)]
+
+
+def losses(a: jax.Array, b: jax.Array, value: jax.Array) -> dict[str, jax.Array]:
+    """The losses that a temperature, or another number above 0, sharpens; scalars."""
+    return {
+        "nt_xent": nt_xent(a, b, value),
+        "moco": moco_loss(a, b, b, value),
+        "nce": nce_loss(a[:, 0], b[:, 0], value),
+        "clip": clip_loss(a, b, value),
+        "dino": dino_loss(jnp.stack([a, b]), jnp.stack([a, b]), jnp.zeros(DIM), value, 0.04),
+        "dino's teacher": dino_loss(jnp.stack([a, b]), jnp.stack([a, b]), jnp.zeros(DIM), 0.1, value),
+        "alignment": alignment(a, b, value),
+        "uniformity": uniformity(a, value),
+        "sinkhorn": jnp.sum(jnp.square(assignments(a, value))),
+        "smooth_l1": jnp.mean(smooth_l1(a, b, value)),
+        "smile": smile(products(a, b), value),
+        "matching": gromov_wasserstein(distances(a), distances(b), value, iterations=2, inner=2).loss,
+    }
+
+
+def test_a_traced_temperature_of_0_or_below_gives_nan_in_value_and_gradient():
+    a, b = (jnp.asarray(x) for x in embeddings())
+    swept = jnp.asarray([0.5, 0.0, -0.5, jnp.inf])
+
+    def both(value: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        return losses(a, b, value), jax.jacrev(losses)(a, b, value)
+
+    values, gradients = jax.jit(jax.vmap(both))(swept)
+    for name, value in values.items():
+        assert np.isnan(value).tolist() == [False, True, True, True], name
+        gradient = np.asarray(gradients[name])
+        assert np.isfinite(gradient[0]).all(), name
+        if name != "matching":  # no gradient passes
+            assert np.isnan(gradient[1:]).any(axis=(1, 2)).all(), name

@@ -55,6 +55,12 @@ def test_rows_that_take_no_part_change_nothing():
     assert not masked[6:].any()
 
 
+def test_a_row_of_nan_makes_all_rows_nan():
+    broken = scores()
+    broken[5] = np.nan
+    assert np.isnan(COMPILED(broken, 0.05, 3)).all()
+
+
 def test_a_small_epsilon_overflows_nothing():
     wide = COMPILED(scores(), 1e-3, 3)  # exp(1 / 1e-3) overflows even float64
     np.testing.assert_allclose(wide.sum(axis=1), 1, rtol=1e-5)

@@ -150,6 +150,7 @@ def test_ties_and_nan_are_wrong():
     logits = jnp.array([[2.0, 1.0, 0.0], [1.0, 1.0, 0.0], [jnp.nan, 0.0, 0.0], [0.0, 0.0, 5.0]])
     np.testing.assert_array_equal(hits(logits, jnp.eye(3)[jnp.array([0, 0, 0, 1])]), [1, 0, 0, 0])
     np.testing.assert_allclose(hits(logits[:1], jnp.array([[0.3, 0.7, 0.0]])), [0.3], rtol=1e-6)
+    assert np.isnan(hits(logits, jnp.full(logits.shape, jnp.nan))).all()
 
 
 def test_a_label_that_is_no_class_makes_the_training_nan(batch):

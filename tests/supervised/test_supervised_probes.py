@@ -165,6 +165,22 @@ def test_knn_under_jit_and_vmap():
         np.testing.assert_allclose(together[i], run(float(t), x[40:]), atol=1e-5)
 
 
+@pytest.mark.parametrize("weights", ["exponential", "majority"])
+def test_wrong_values_under_jit_make_the_votes_of_knn_nan(weights):
+    x, y = blobs()
+    votes = jax.jit(lambda x, y, q, t: knn_votes(x, y, q, 3, k=5, weights=weights, temperature=t))
+    right = votes(x[:40], y[:40], x[40:], 0.1)
+    np.testing.assert_allclose(right.sum(1), 1, atol=1e-5)
+    for label in (-1, 3):
+        assert np.isnan(votes(x[:40], jnp.full(40, label), x[40:], 0.1)).all()
+    broken = votes(x[:40], y[:40], jnp.asarray(x[40:]).at[1].set(jnp.nan), 0.1)
+    assert np.isnan(broken).all(1).tolist() == [i == 1 for i in range(len(broken))]
+    assert np.isnan(votes(jnp.asarray(x[:40]).at[3].set(jnp.nan), y[:40], x[40:], 0.1)).all()
+    if weights == "exponential":
+        for temperature in (0.0, -0.1):
+            assert np.isnan(votes(x[:40], y[:40], x[40:], temperature)).all()
+
+
 X, Y = blobs()
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.data.augment import arguments, resample
 from lrn.data.augment.combine import Augmentation
 from lrn.types import Array, Key
@@ -42,7 +43,8 @@ def blurred(x: Array, sigma: ArrayLike, kernel: int, *, changed: ArrayLike = Tru
 
     Args:
         x: images [batch, height, width, channels].
-        sigma: the standard deviation in pixels, above 0, one for all or one for each image [batch].
+        sigma: the standard deviation in pixels, above 0, one for all or one for each image [batch]. An
+            array's value that is not above 0 makes its image NaN.
         kernel: the side of the kernel in pixels, odd.
         changed: whether an image is changed at all, one bool or [batch].
 
@@ -58,7 +60,7 @@ def blurred(x: Array, sigma: ArrayLike, kernel: int, *, changed: ArrayLike = Tru
             f"half of a kernel of {kernel} pixels must be smaller than the image of {rows}x{columns} pixels; "
             "choose a smaller kernel."
         )
-    widths = jnp.broadcast_to(arguments.over(sigma, batch, 1), (batch,))
+    widths = jnp.broadcast_to(arguments.over(above_zero(sigma), batch, 1), (batch,))
     mask = arguments.over(changed, batch, 3)
     weights = []
     for side in (rows, columns):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero, nan_where
 from lrn.ssl.information.jensen_shannon import jensen_shannon_divergence
 from lrn.ssl.information.scores import checked, joint_mean, log_mean_exp, with_gradient_of
 from lrn.types import Array
@@ -24,12 +25,13 @@ def smile(scores: Array, clip: ArrayLike = 5.0) -> Array:
 
     Args:
         scores: [n, n], n of 2 or more; log density ratios.
-        clip: the paper's tau, above 0, in nats; may be traced.
+        clip: the paper's tau, above 0, in nats; may be traced, and gives NaN where it is not above 0.
 
     Raises:
         InputError: the scores have a wrong form, or the clip is not positive.
     """
     check.positive("clip", clip)
-    scores, limit = checked(scores), jnp.asarray(clip, jnp.float32)
+    limit = jnp.asarray(above_zero(clip), jnp.float32)
+    scores = nan_where(jnp.isnan(limit), checked(scores))  # the gradient does not depend on the limit
     value = joint_mean(scores) - log_mean_exp(jnp.clip(scores, -limit, limit))
     return with_gradient_of(value, 2 * jensen_shannon_divergence(scores))

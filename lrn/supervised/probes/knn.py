@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import above_zero
 from lrn.supervised.probes import _input
+from lrn.supervised.targets import one_hot
 from lrn.types import Array
 
 WEIGHTS = ("exponential", "majority")
@@ -63,7 +65,9 @@ def knn_votes(
         chunk: the number of rows of ``x`` at once; the similarities [chunk, n_train] must fit into memory.
 
     Returns:
-        Floats [n, classes]; each row sums to 1.
+        Floats [n, classes]; each row sums to 1. Under jit a wrong input cannot be refused, and gives NaN in
+        a row whose features are not finite or that has a neighbor whose label is outside of the classes, and
+        in all rows where training features are not finite or "exponential" has a temperature not above 0.
 
     Raises:
         InputError: features, labels or settings are wrong.
@@ -86,11 +90,11 @@ def knn_votes(
         # The highest precision is needed, because products in TF32 or bfloat16 reorder neighbors.
         similarity, nearest = jax.lax.top_k(jnp.dot(bank, row, precision="highest"), k)
         if weights == "majority":
-            weight = jnp.ones_like(similarity)
+            weight = jnp.where(jnp.isnan(similarity[0]), jnp.nan, jnp.ones_like(similarity))
         else:  # the largest exponent is 0, so that no temperature makes exp overflow
-            weight = jnp.exp((similarity - similarity[0]) / temperature)
+            weight = jnp.exp((similarity - similarity[0]) / above_zero(temperature))
         # The division comes last: sums of 1 are exact, so equal counts are ties; sums of 1 / k are not exact.
-        votes = jnp.dot(weight, jax.nn.one_hot(y_train[nearest], classes), precision="highest")
+        votes = jnp.dot(weight, one_hot(y_train[nearest], classes), precision="highest")
         return votes / jnp.sum(weight)
 
     return jax.lax.map(of, _unit(x), batch_size=min(chunk, x.shape[0]))
