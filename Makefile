@@ -16,12 +16,15 @@ disturbed-narrow: export XLA_FLAGS = $(FLAGS) --xla_cpu_prefer_vector_width=256
 disturbed-one-core: PIN := taskset -c 0
 disturbed-four-devices: export XLA_FLAGS = $(FLAGS) --xla_force_host_platform_device_count=4
 
-.PHONY: run test test-slow test-disturbed $(DISTURBANCES:%=disturbed-%) lint bench regression clean
+.PHONY: run test fast-tests test-slow test-disturbed $(DISTURBANCES:%=disturbed-%) lint bench regression clean
 
 run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, and runs/report/index.html
 	$(PY) -m experiments run --tour --preset quick
 
-test: $(VENV)/.dev lint  ## ruff, pyright and the fast tests
+test: $(VENV)/.dev  ## ruff, pyright and the fast tests, side by side
+	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
+
+fast-tests: $(VENV)/.dev
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 # As users' programs are compiled; the fast tests compile in haste (tests/conftest.py).
@@ -45,16 +48,18 @@ bench: $(VENV)/.run  ## the driver against the same loop written by hand
 regression: $(VENV)/.run  ## agents reach the returns they are known to reach (MinAtar: with --slow)
 	$(PY) -m experiments.bench rl.returns
 
-$(VENV)/.run: $(DEPENDS)
+$(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lrn needs Python 3.11 or newer and $(PYTHON) is older; use make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(DEPENDS) | $(PY)
 	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.dev: $(DEPENDS) | $(PY)
 	$(INSTALL) --editable ".[dev]"
-	touch $@
+	touch $(VENV)/.run $@
 
 clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
