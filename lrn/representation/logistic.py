@@ -9,7 +9,6 @@ from jax.typing import ArrayLike
 
 from lrn.types import Array
 
-_TINY = 1e-12
 _LEAST = 1e-6  # the smallest penalty, which keeps separable problems finite
 _SHARES = (1.0, 0.5, 0.25, 0.0625)  # of Newton's step; the first that does not climb is taken
 
@@ -20,13 +19,14 @@ def fit(
     most: int,
     penalty: ArrayLike,
     balanced: bool = False,
-    steps: int = 30,
+    steps: int = 40,
     inner: int = 12,
-    tolerance: float = 1e-5,
+    tolerance: float = 3e-6,
 ) -> tuple[Array, Array]:
     """Weights [dim, most] and biases [most]: least mean cross-entropy ``+ penalty |weights|^2 / (2 n)``.
 
-    That is scikit-learn's ``LogisticRegression`` with ``C = 1 / penalty``.
+    That is scikit-learn's ``LogisticRegression`` with ``C = 1 / penalty``, or ``C = 2 / penalty`` for two
+    values, for which scikit-learn has one weight vector in place of two.
 
     Args:
         x: inputs [n, dim], best with a mean near 0 and a scale near 1.
@@ -49,7 +49,8 @@ def fit(
     share = weight[:, None] / n
     z = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], axis=1)
     ridge = jnp.where(jnp.arange(dim + 1) < dim, jnp.maximum(penalty, _LEAST), _LEAST) / n
-    factor = cholesky(_product(z.T, z) / n + jnp.diag(ridge), lower=True)
+    # Preconditions only; the constant keeps it positive definite where inputs depend on each other.
+    factor = cholesky(_product(z.T, z) / n + jnp.diag(ridge + 1e-4), lower=True)
 
     def masked(scores: Array) -> Array:
         return jnp.where(known[None], scores, -jnp.inf)
@@ -77,11 +78,14 @@ def fit(
         def conjugate(_: Array, at: tuple[Array, Array, Array, Array]) -> tuple:
             d, r, q, norm = at
             bent = curve(q)
-            length = norm / jnp.maximum(jnp.sum(q * bent), _TINY**2)
+            along = jnp.sum(q * bent)
+            # What is left is rounding, or a direction along which the loss is flat.
+            going = (norm > 1e-7 * start[3]) & (along > 0)
+            length = jnp.where(going, norm / jnp.where(going, along, 1), 0.0)
             d, r = d + length * q, r - length * bent
             after = easy(r)
             new = jnp.sum(r * after)
-            return d, r, after + new / jnp.maximum(norm, _TINY**2) * q, new
+            return d, r, after + jnp.where(going, new / jnp.where(going, norm, 1), 0.0) * q, new
 
         return jax.lax.fori_loop(0, inner, conjugate, start)[0]
 

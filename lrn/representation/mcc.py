@@ -11,6 +11,7 @@ from optax.assignment import hungarian_algorithm
 from lrn import check
 from lrn.arrays import nan_where
 from lrn.representation import factors as given
+from lrn.representation.sorted_codes import mean_ranks, ordered
 from lrn.types import Array
 
 KINDS = ("linear", "spearman")
@@ -70,15 +71,10 @@ def correlations(a: Array, b: Array) -> Array:
 
 def ranks(x: Array) -> Array:
     """The rank from 1 of each entry within its column, float32 [n, dim]; equals share their mean rank."""
-    ordered = jnp.sort(x.T, axis=1)
-
-    def of(column: tuple[Array, Array]) -> Array:
-        values, given = column
-        first = jnp.searchsorted(values, given, side="left")
-        last = jnp.searchsorted(values, given, side="right")
-        return (first + last + 1).astype(jnp.float32) / 2
-
-    return jax.vmap(of)((ordered, x.T)).T
+    values, rows = ordered(x)
+    # Sorting by rows undoes the order. (A search for x among its sorted values could miss them where XLA
+    # computes x twice, with other last digits.)
+    return jax.lax.sort((rows, mean_ranks(values)), dimension=1, num_keys=1)[1].T
 
 
 def _standard(x: Array) -> Array:

@@ -80,3 +80,15 @@ def take(values: Array, places: Array) -> Array:
     """Entries [dim, ...] of values [dim, n] at places int [dim, ...], which are cut to [0, n)."""
     flat = jnp.clip(places, 0, values.shape[1] - 1).reshape(places.shape[0], -1)
     return jnp.take_along_axis(values, flat, axis=1).reshape(places.shape)
+
+
+def mean_ranks(values: Array) -> Array:
+    """The rank from 1, float32 [rows, n], of values in order along the last axis; equals share the mean."""
+    n = values.shape[1]
+    place = jnp.arange(n)[None]
+    differs = values[:, 1:] != values[:, :-1]
+    begins = jnp.pad(differs, ((0, 0), (1, 0)), constant_values=True)
+    ends = jnp.pad(differs, ((0, 0), (0, 1)), constant_values=True)
+    first = jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
+    last = jax.lax.cummin(jnp.where(ends, place, n), axis=1, reverse=True)
+    return (first + last).astype(jnp.float32) / 2 + 1

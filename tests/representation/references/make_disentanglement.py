@@ -121,14 +121,13 @@ def fast(case: str, folder: str) -> dict:
     active = irs._drop_constant_dims(codes)
     spread = irs.scalable_disentanglement_score(utils.make_discretizer(factors).T, active.T, 0.99)
     table = sap_score.compute_score_matrix(codes, factors, test_codes, test_factors, False)
-    varying = codes.std(1) > 0
+    varying = codes.std(1) > 0  # a constant code would be divided by 0
+    mean, scale = codes[varying].mean(1), codes[varying].std(1)
+    x, z = (utils.normalize_data(part[varying], mean, scale)[0] for part in (codes, test_codes))
     explicit = [
-        modularity_explicitness.explicitness_per_factor(
-            *(utils.normalize_data(part[varying], codes[varying].mean(1), codes[varying].std(1))[0] if i % 2 == 0 else part
-              for i, part in enumerate((codes, factors[j], test_codes, test_factors[j])))
-        )[1]
+        modularity_explicitness.explicitness_per_factor(x, factors[j], z, test_factors[j])[1]
         for j in range(len(factors))
-    ]  # fmt: skip
+    ]
     continuous = sap_score.compute_score_matrix(codes, factors.astype(float), None, None, True)
     drawn = []
     for seed in range(3):
@@ -160,7 +159,7 @@ def fast(case: str, folder: str) -> dict:
 
 
 def ranking(folder: str) -> dict:
-    """UDR of five models: two that agree up to order and sign, one of mixtures, one with noise, one unused."""
+    """UDR of five models: two that agree up to order and sign, mixtures, noise, and a nonlinear one."""
     rng = np.random.RandomState(3)
     z = rng.randn(1000, 4)
     models = [z, -z[:, ::-1], z @ rng.randn(4, 4), z + 0.5 * rng.randn(1000, 4), np.tanh(2 * z)]
