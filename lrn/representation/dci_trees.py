@@ -68,6 +68,13 @@ def dci_trees(
     check.positive("rate", rate)
     train, test, sizes = given.train_and_test(codes, factors, test_codes, test_factors, sizes)
     given.several("DCI", min(len(sizes), train.codes.shape[1]), "codes and factors")
+    return _dci(train, test, sizes, rounds, rate, bins)
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "rounds", "bins"))
+def _dci(
+    train: given.Rows, test: given.Rows, sizes: given.Sizes, rounds: int, rate: ArrayLike, bins: int
+) -> DCI:
     found = boost(train, test.codes, sizes, rounds, rate, bins)
     right = [jnp.mean(guess == test.index[:, j]) for j, guess in enumerate(guesses(found.test_scores, sizes))]
     table = nan_where(train.bad, found.importance)
@@ -80,7 +87,6 @@ def guesses(scores: Array, sizes: given.Sizes) -> list[Array]:
     return [jnp.argmax(block, axis=0) for block in _blocks(scores, sizes)]
 
 
-@functools.partial(jax.jit, static_argnames=("sizes", "rounds", "bins"))
 def boost(
     train: given.Rows, test_codes: Array, sizes: given.Sizes, rounds: int, rate: ArrayLike, bins: int
 ) -> Trees:

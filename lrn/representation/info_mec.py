@@ -7,6 +7,7 @@ the authors' ``infomec.py``.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +64,7 @@ def info_mec(codes: Any, factors: Any, neighbors: int = NEIGHBORS, sizes: Any = 
     return scores(rows, sizes, neighbors)
 
 
+@functools.partial(jax.jit, static_argnames=("sizes", "neighbors"))
 def scores(rows: given.Rows, sizes: given.Sizes, neighbors: int = NEIGHBORS) -> InfoMEC:
     """`info_mec` of checked rows."""
     x = _standard(rows.codes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +48,7 @@ def irs(codes: Any, factors: Any, quantile: ArrayLike = 0.99, sizes: Any = None)
     return scores(rows, sizes, quantile)
 
 
+@functools.partial(jax.jit, static_argnames="sizes")
 def scores(rows: given.Rows, sizes: given.Sizes, quantile: ArrayLike) -> IRS:
     """`irs` of checked rows."""
     centered = rows.codes - jnp.mean(rows.codes, axis=0)[None]

@@ -8,6 +8,7 @@ them are differences of running sums, so a step of Newton's method costs two bin
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -75,15 +76,17 @@ def sap_continuous(codes: Any, factors: Any) -> SAP:
     x, bad = given.as_codes(codes)
     y, bad_factors = given.numbers(factors, x.shape[0])
     given.several("SAP", x.shape[1], "codes")
-    return of_table(nan_where(bad | bad_factors, jnp.square(correlations(x, y))))
+    return of_table(_squares(x, y, bad | bad_factors))
 
 
+@jax.jit
 def of_table(table: Array) -> SAP:
     """The score of predictabilities [dim, factors]."""
     top = jax.lax.top_k(table.T, 2)[0]
     return SAP(jnp.mean(top[:, 0] - top[:, 1]), table)
 
 
+@functools.partial(jax.jit, static_argnames="sizes")
 def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty: ArrayLike) -> Array:
     """The accuracy [dim, factors] on test rows of a linear classifier of each factor by each code."""
     mean = jnp.mean(train.codes, axis=0)
@@ -111,6 +114,11 @@ def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty:
         return jnp.mean(guess == test.index, axis=0)
 
     return jax.lax.map(right, (x, weight, bias))
+
+
+@jax.jit
+def _squares(x: Array, y: Array, bad: Array) -> Array:
+    return nan_where(bad, jnp.square(correlations(x, y)))
 
 
 class Problem(NamedTuple):
