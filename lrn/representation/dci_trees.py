@@ -24,6 +24,7 @@ from lrn.representation.histogram import one_hot
 from lrn.types import Array
 
 LEVELS = 3  # as scikit-learn's default depth
+RATE, BINS = 0.1, 64
 _RIDGE = 1e-6  # keeps the step of a leaf finite where its rows are certain
 
 
@@ -46,8 +47,8 @@ def dci_trees(
     test_factors: Any,
     *,
     rounds: int = 100,
-    rate: ArrayLike = 0.1,
-    bins: int = 64,
+    rate: ArrayLike = RATE,
+    bins: int = BINS,
     sizes: Any = None,
 ) -> DCI:
     """DCI with boosted trees.
@@ -68,13 +69,19 @@ def dci_trees(
     check.positive("rate", rate)
     train, test, sizes = given.train_and_test(codes, factors, test_codes, test_factors, sizes)
     given.several("DCI", min(len(sizes), train.codes.shape[1]), "codes and factors")
-    return _dci(train, test, sizes, rounds, rate, bins)
+    return dci(train, test, sizes, rounds, rate, bins)
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "rounds", "bins"))
-def _dci(
-    train: given.Rows, test: given.Rows, sizes: given.Sizes, rounds: int, rate: ArrayLike, bins: int
+def dci(
+    train: given.Rows,
+    test: given.Rows,
+    sizes: given.Sizes,
+    rounds: int,
+    rate: ArrayLike = RATE,
+    bins: int = BINS,
 ) -> DCI:
+    """`dci_trees` of checked rows."""
     found = boost(train, test.codes, sizes, rounds, rate, bins)
     right = [jnp.mean(guess == test.index[:, j]) for j, guess in enumerate(guesses(found.test_scores, sizes))]
     table = nan_where(train.bad, found.importance)

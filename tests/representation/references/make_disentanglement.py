@@ -5,7 +5,7 @@ those of the 12,600-model study (20 bins, LinearSVC, standard deviations of .05)
 
 pip install --no-deps disentanglement-lib==1.5
 pip install numpy==2.4.6 scikit-learn==1.9.1 scipy==1.17.1 absl-py six
-python tests/representation/references/make_disentanglement.py FOLDER [slow]
+python tests/representation/references/make_disentanglement.py FOLDER [slow [CASE ...]]
 
 FOLDER has infomec.py, which is disentangle/metrics/infomec.py of kylehkhsu/latent_quantization at 9a420a33,
 and udr.py, which is disentanglement_lib/evaluation/udr/metrics/udr.py of google-research/disentanglement_lib
@@ -198,7 +198,7 @@ def main(folder: str, *options: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if "slow" in options:
-            content["dci"] = {case: slow(case) for case in CASES}
+            content["dci"] = content.get("dci", {}) | {case: slow(case) for case in options[1:] or CASES}
         else:
             content |= {"cases": {case: fast(case, folder) for case in CASES}, "udr": ranking(folder)}
     FILE.write_text(json.dumps(content) + "\n")
