@@ -1,10 +1,11 @@
 """disentanglement_lib's side of the benchmark of metrics, in a process with an environment of its own.
 
 ``python _disentanglement_lib.py FILE``: FILE (npz) holds ``codes`` [n, dim], ``factors`` [n, factors],
-``test_codes`` and ``test_factors``. gin is a stub; settings are those of the 12,600-model study. The process
-prints, for each metric, a line "answer NAME SECONDS VALUE" with processor seconds. DCI grows 2 of its 100
-rounds of trees; its seconds are 50 times those. The scores of FactorVAE and BetaVAE draw rows of the file
-that share a factor's value, a tenth of the study's draws; their seconds are 10 times those.
+``test_codes`` and ``test_factors``, and ``mixture``, ``noise`` and ``sizes``, from which the codes were made.
+gin is a stub; settings are those of the 12,600-model study. The process prints, for each metric, a line
+"answer NAME SECONDS VALUE" with processor seconds. DCI grows 2 of its 100 rounds of trees; its seconds are 50
+times those. The scores of FactorVAE and BetaVAE take a tenth of the study's draws; their seconds are 10 times
+those.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import types
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from sklearn import ensemble
@@ -48,41 +50,36 @@ ROUNDS, OF_ROUNDS = 2, 100
 DRAWS, OF_DRAWS = 1_500, 15_000
 
 
-class Rows:
-    """Ground truth data that are the rows of the file: an observation is a row's number."""
+class Drawn:
+    """Ground truth data whose observations are the factors."""
 
-    def __init__(self, codes: np.ndarray, factors: np.ndarray) -> None:
-        self.codes, self.factors, self.num_factors = codes, factors, factors.shape[1]
-        self.of_value = [
-            [np.flatnonzero(column == value) for value in range(column.max() + 1)] for column in factors.T
-        ]
+    def __init__(self, mixture: np.ndarray, noise: float, sizes: np.ndarray) -> None:
+        self.mixture, self.noise, self.sizes, self.num_factors = mixture, noise, sizes, len(sizes)
+        self.rng = np.random.RandomState(1)
 
     def sample_factors(self, n: int, rng: np.random.RandomState) -> np.ndarray:
-        """Factors of random rows."""
-        return self.factors[rng.randint(len(self.factors), size=n)]
+        """Independent and uniform factors."""
+        return np.stack([rng.randint(size, size=n) for size in self.sizes], axis=1)
 
-    def sample_observations_from_factors(self, factors: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-        """Rows that share the factor which is the same in the batch, or which both batches share."""
-        same = [j for j in range(self.num_factors) if (factors[:, j] == factors[0, j]).all()]
-        j = same[0] if same else 0
-        return np.array(
-            [rows[rng.randint(len(rows))] for rows in (self.of_value[j][v] for v in factors[:, j])]
-        )
+    def sample_observations_from_factors(self, factors: np.ndarray, rng: Any) -> np.ndarray:
+        """The factors."""
+        return factors
 
     def sample_observations(self, n: int, rng: np.random.RandomState) -> np.ndarray:
-        """Random rows."""
-        return rng.randint(len(self.factors), size=n)
+        """Random factors."""
+        return self.sample_factors(n, rng)
 
-    def represent(self, rows: np.ndarray) -> np.ndarray:
-        """The rows' codes."""
-        return self.codes[rows]
+    def represent(self, factors: np.ndarray) -> np.ndarray:
+        """Codes, as those of the file were made."""
+        scaled = 2 * factors / (self.sizes - 1) - 1
+        return scaled @ self.mixture + self.noise * self.rng.randn(len(factors), self.mixture.shape[1])
 
 
 def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], float]]:
     """For each metric its function and the factor of its seconds."""
     given = [saved[name].T for name in ("codes", "factors", "test_codes", "test_factors")]
     codes, factors, test_codes, test_factors = given
-    rows = Rows(saved["codes"], saved["factors"])
+    drawn = Drawn(saved["mixture"], float(saved["noise"]), saved["sizes"])
     share = OF_DRAWS / DRAWS
 
     def of_modularity() -> float:
@@ -106,14 +103,14 @@ def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], 
     def of_factor_vae() -> float:
         rng = np.random.RandomState(0)
         settings = {"num_train": 2 * DRAWS // 3, "num_eval": DRAWS // 3, "num_variance_estimate": 10_000}
-        return factor_vae.compute_factor_vae(rows, rows.represent, rng, batch_size=64, **settings)[
+        return factor_vae.compute_factor_vae(drawn, drawn.represent, rng, batch_size=64, **settings)[
             "eval_accuracy"
         ]
 
     def of_beta_vae() -> float:
         rng = np.random.RandomState(0)
         settings = {"num_train": 2 * DRAWS // 3, "num_eval": DRAWS // 3}
-        return beta_vae.compute_beta_vae_sklearn(rows, rows.represent, rng, batch_size=64, **settings)[
+        return beta_vae.compute_beta_vae_sklearn(drawn, drawn.represent, rng, batch_size=64, **settings)[
             "eval_accuracy"
         ]
 

@@ -35,7 +35,7 @@ from lrn.representation.metrics import metrics
 from lrn.xla.runtime import processors
 
 SIZES, DIM, ROWS, TEST = (3, 6, 40, 32, 32), 10, 10_000, 5_000
-ROUNDS = 100
+NOISE, ROUNDS = 0.2, 100
 LIMIT = 20.0  # the least ratio of disentanglement_lib's cost to lrn's
 MODELS_LIMIT = 16.0  # the most times the cost of one model
 # How far values may lie apart: DCI's by their numbers of rounds, drawn ones by their draws.
@@ -82,13 +82,14 @@ def main(argv: list[str]) -> int:
 
 
 def made(rows: int) -> dict[str, np.ndarray]:
-    """Codes that are noisy mixtures of the factors, and test rows."""
+    """Codes that are noisy mixtures of the factors, test rows, and how they were made."""
     rng = np.random.default_rng(0)
-    mixture, found = rng.normal(size=(len(SIZES), DIM)), {}
+    mixture = rng.normal(size=(len(SIZES), DIM))
+    found = {"mixture": mixture, "noise": np.array(NOISE), "sizes": np.array(SIZES)}
     for name, n in (("", rows), ("test_", rows // 2)):
         factors = np.stack([rng.integers(0, size, n) for size in SIZES], axis=1)
         scaled = 2 * factors / (np.array(SIZES) - 1) - 1
-        codes = scaled @ mixture + 0.2 * rng.normal(size=(n, DIM))
+        codes = scaled @ mixture + NOISE * rng.normal(size=(n, DIM))
         found |= {f"{name}codes": codes.astype(np.float32), f"{name}factors": factors}
     return found
 
