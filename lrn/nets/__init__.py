@@ -1,4 +1,4 @@
-"""Networks as `Net(init, apply)`: MLPs, CNNs, decoders, ResNets, transformers, Mixer; bridges from flax, functions.
+"""Networks as `Net(init, apply)`: MLPs, CNNs, decoders, ResNets, transformers; bridges from flax, functions.
 
 Only this package imports flax; cores see only `lrn.types.Net`. `conv` holds convolution and pooling in
 the forms that measurements found to be fastest on each backend.

@@ -20,6 +20,7 @@ from lrn.supervised.averages import AverageConfig
 from lrn.supervised.inputs import inputs
 from lrn.supervised.learner import SupervisedState, initial_state, update
 from lrn.supervised.optimizers import OptimizerConfig
+from lrn.supervised.settings import Settings
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics
 
 # The optimizer of the dSprites protocol (Locatello et al. 2019).
@@ -116,9 +117,13 @@ def generative(model: Autoencoder, objective: Objective, config: GenerativeSetti
 
 
 def descend(
-    config: GenerativeSettings, state: SupervisedState, loss: Callable[[Any], tuple[Array, Any]]
-) -> tuple[SupervisedState, Metrics]:
-    """The state after one step along the gradient of ``loss(params) -> (value, (net_state, metrics))``."""
+    config: Settings, state: SupervisedState, loss: Callable[[Any], tuple[Array, Any]]
+) -> tuple[SupervisedState, dict[str, Any]]:
+    """The state after one step along the gradient of ``loss(params) -> (value, (net_state, metrics))``.
+
+    Returns:
+        The state, and the metrics with ``loss`` and ``gradient_norm``.
+    """
     (value, (net_state, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
     metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
     return update(config, state, gradient, net_state), metrics
