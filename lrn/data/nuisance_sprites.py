@@ -1,4 +1,4 @@
-"""Sprites with nuisances: backgrounds, tints, stripes and light, as strong and as correlated as a config says.
+"""Sprites with nuisances: backgrounds, tints, stripes and light, as strong and correlated as a config says.
 
 A picture shows one sprite (`lrn.data.sprites`) before a background. The factors of the sprite have a number
 of values each and are what codes ought to tell. The nuisances lie in [0, 1] and are what codes ought to
@@ -82,7 +82,9 @@ class NuisanceConfig:
             for name, known in zip(pair, options):
                 check.choice("name", name, known)
         if self.correlated[0] == self.correlated[1]:
-            raise check.InputError(f"{self.correlated[0]} cannot be correlated with itself; name two factors.")
+            raise check.InputError(
+                f"{self.correlated[0]} cannot be correlated with itself; name two factors."
+            )
 
 
 def _check_levels(levels: Any) -> None:
@@ -101,7 +103,7 @@ def _check_levels(levels: Any) -> None:
 
 
 class Drawn(NamedTuple):
-    """What a picture shows. levels: int32 [..., factors]. nuisances: [..., 4], in the order of `NUISANCES`."""
+    """What a picture shows. levels: int32 [..., factors]. nuisances: [..., 4], ordered as `NUISANCES`."""
 
     levels: Array
     nuisances: Array
@@ -192,7 +194,11 @@ def sample(key: Key, n: int, config: NuisanceConfig) -> dict[str, Array]:
     """
     draw_key, noise_key = jax.random.split(key)
     drawn = draw(draw_key, n, config)
-    return {"image": pictures(noise_key, drawn, config), "factors": drawn.levels, "nuisances": drawn.nuisances}
+    return {
+        "image": pictures(noise_key, drawn, config),
+        "factors": drawn.levels,
+        "nuisances": drawn.nuisances,
+    }
 
 
 def pictures(key: Key, drawn: Drawn, config: NuisanceConfig) -> Array:
