@@ -75,7 +75,7 @@ def correlation(passed, weights):
         single = [
             logsumexp([np.log(weights[i, j]) + log_q(passed, i, j)[k] for j in range(N)]) for k in range(3)
         ]
-        values.append(joint - sum(single))
+        values.append(joint - np.sum(single))
     return np.mean(values)
 
 
@@ -83,7 +83,7 @@ def test_losses_equal_loops(passed):
     state, p = passed
     bound = p.distortion.mean() + p.rate.sum(1).mean()
     found = loss_of(vae(MODEL, VAEConfig(free=0.3)), state)
-    free = sum(max(0.3, p.rate[:, j].mean()) for j in range(3))
+    free = np.sum([max(0.3, p.rate[:, j].mean()) for j in range(3)])
     np.testing.assert_allclose(found["loss"], p.distortion.mean() + free, rtol=1e-5)
     np.testing.assert_allclose(found["elbo"], -bound, rtol=1e-5)
 
@@ -164,7 +164,7 @@ def test_factor_vae(passed):
 
 def test_the_density_ratio_of_the_best_discriminator():
     """With the logit log q(z) / prod q(z_j) of a normal, the estimate is the closed form."""
-    covariance = np.array([[1.0, 0.7, 0.2], [0.7, 2.0, -0.4], [0.2, -0.4, 0.5]])
+    covariance: Any = np.array([[1.0, 0.7, 0.2], [0.7, 2.0, -0.4], [0.2, -0.4, 0.5]])
     z = RNG.multivariate_normal(np.zeros(3), covariance, 100_000)
     logit = scipy.stats.multivariate_normal(np.zeros(3), covariance).logpdf(z) - scipy.stats.norm.logpdf(
         z, 0, np.sqrt(np.diag(covariance))
