@@ -30,7 +30,7 @@ LEVELS = (("scale", 5), ("x", 8), ("y", 8))
 FACTORS, SIZES = tuple(name for name, _ in LEVELS), tuple(count for _, count in LEVELS)
 SIZE, CODES, SCALE = 16, 6, 0.2
 NUISANCE = NUISANCES.index("brightness")
-ADAM = OptimizerConfig("adam", 1e-3)
+ADAM = OptimizerConfig("adam", 2e-3)
 
 
 class Place(NamedTuple):
