@@ -43,8 +43,14 @@ from lrn.types import Array, Key
 
 
 def ranks(x: Array) -> Array:
-    """The ranks of each column of [n, k], as floats."""
-    return jnp.argsort(jnp.argsort(x, axis=0), axis=0).astype(jnp.float32)
+    """The ranks of each column of [n, k] from 0, as floats; ties have their mean rank."""
+
+    def column(values: Array) -> Array:
+        order = jnp.sort(values)
+        low, high = (jnp.searchsorted(order, values, side=side) for side in ("left", "right"))
+        return 0.5 * (low + high - 1).astype(jnp.float32)
+
+    return jax.vmap(column, 1, 1)(x)
 
 
 def rank_correlations(a: Array, b: Array) -> Array:
