@@ -81,7 +81,8 @@ def assign(
 
     Returns:
         {"rows": int32 [environments, n // environments], the images of each environment in random order;
-        "y": labels 0 or 1, int32, and "color": 0 or 1, int32, of these rows}.
+        "y": labels 0 or 1, int32, and "color": 0 or 1, int32, of these rows; "flip": the flips, floats
+        [environments]}.
 
     Raises:
         InputError: a chance is not between 0 and 1, or there are fewer images than environments.
@@ -99,8 +100,9 @@ def assign(
     order_key, color_key = jax.random.split(key)
     order = jax.random.permutation(order_key, digit.shape[0])[: each * count]
     rows = order.reshape(each, count).T.astype(jnp.int32)
-    y, color = labels_and_colors(color_key, digit[rows], jnp.array(flips)[:, None], noise)
-    return {"rows": rows, "y": y, "color": color}
+    flip = jnp.array(flips, jnp.float32)
+    y, color = labels_and_colors(color_key, digit[rows], flip[:, None], noise)
+    return {"rows": rows, "y": y, "color": color, "flip": flip}
 
 
 def painted(batch_size: int | None = None) -> Sampler:
@@ -125,34 +127,27 @@ def painted(batch_size: int | None = None) -> Sampler:
     return Sampler(draw, check=_check_data)
 
 
-def redrawn(
-    batch_size: int | None = None, flips: Sequence[float] = FLIPS, noise: ArrayLike = NOISE
-) -> Sampler:
+def redrawn(batch_size: int | None = None, noise: ArrayLike = NOISE) -> Sampler:
     """A sampler that draws labels and colors anew in every batch.
 
     Args:
         batch_size: the number of rows of an environment in a batch, drawn with repeats; None for all.
-        flips: the chance that a color is not the label in each environment.
         noise: the chance that a label is not "below 5".
 
     Returns:
-        A sampler like `painted`. Its data needs "image", "digit", int [n], and "rows" [environments, m].
+        A sampler like `painted`, whose data has "digit", int [n], too; it reads "rows" and "flip" of
+        `assign`, and not "y" and "color".
     """
     _check_size(batch_size)
 
     def draw(key: Key, data: Mapping[str, Any]) -> Batch:
-        rows = jnp.asarray(data["rows"])
-        if rows.shape[0] != len(flips):
-            raise check.InputError(
-                f"rows must have one environment for each of {len(flips)} flips, got {rows.shape[0]}; deal "
-                "the images by assign with the same flips."
-            )
+        rows, flip = jnp.asarray(data["rows"]), jnp.asarray(data["flip"])
         place_key, color_key = jax.random.split(key)
         if batch_size is not None:
             place = jax.random.randint(place_key, (rows.shape[0], batch_size), 0, rows.shape[1])
             rows = jnp.take_along_axis(rows, place, axis=1)
         digit = jnp.asarray(data["digit"])[rows]
-        y, color = labels_and_colors(color_key, digit, jnp.array(flips)[:, None], noise)
+        y, color = labels_and_colors(color_key, digit, flip[:, None], noise)
         return {"x": paint(jnp.asarray(data["image"])[rows], color), "y": y}
 
     return Sampler(draw, check=_check_data)
@@ -196,8 +191,8 @@ def paint(images: Array, color: Array) -> Array:
         images: uint8 in 0..255, or floats, [..., height, width]. color: 0 or 1, int [...].
     """
     x = as_float(images) if images.dtype == jnp.uint8 else images
-    channel = color[..., None] == jnp.arange(2)
-    return x[..., None] * channel[..., None, None, :].astype(x.dtype)
+    channel = jax.nn.one_hot(color, 2, dtype=x.dtype)
+    return x[..., None] * channel[..., None, None, :]
 
 
 def grey(x: Array) -> Array:

@@ -181,11 +181,11 @@ def without(batch: Batch, left_out: Any) -> Batch:
     two environments of half the rows, by turns.
 
     Args:
-        batch: entries [environments, batch, ...].
+        batch: entries [environments, batch, ...], or [environments].
         left_out: the index of the environment, a whole number as an int or a float; may be traced.
 
     Returns:
-        Entries [environments - 1, batch, ...], or [2, batch // 2, ...].
+        Entries [environments - 1, batch, ...], or [2, batch // 2, ...]; [environments - 1] or [2].
     """
 
     def part(value: Array) -> Array:
@@ -194,6 +194,8 @@ def without(batch: Batch, left_out: Any) -> Batch:
         kept = jnp.take(jnp.asarray(value), index + (index >= left_out), axis=0)
         if count > 1:
             return kept
+        if value.ndim == 1:
+            return jnp.concatenate([kept, kept])
         half = value.shape[1] // 2
         return jnp.stack([kept[0, : 2 * half : 2], kept[0, 1 : 2 * half : 2]])
 
