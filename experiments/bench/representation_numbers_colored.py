@@ -80,7 +80,9 @@ PENALTY = PenaltyConfig(
     adam(0.0004898536566546834), penalty=91257.18613115903, begin=190.0, before=1.0, l2=0.00110794568
 )
 PUBLISHED = {
-    "ERM": Line(erm, ERMConfig(adam(0.001), l2=0.001), 256, {"train": (0.874, 0.002), "test": (0.171, 0.006)}),
+    "ERM": Line(
+        erm, ERMConfig(adam(0.001), l2=0.001), 256, {"train": (0.874, 0.002), "test": (0.171, 0.006)}
+    ),
     "IRM": Line(irm, PENALTY, 390, {"train": (0.708, 0.009), "test": (0.669, 0.025)}),
     "grey": Line(
         erm,
@@ -149,7 +151,10 @@ def main(argv: list[str]) -> int:
             known, good = compared(values, LINES[name].known.get(figure), LINES[name].images)
             reached &= good
             note = "" if good else "  differs"
-            print(f"{name:<16}{figure:<44}{f'{mean:.3f} [{low:.3f}, {high:.3f}]':>26}{known:>20}{note}", flush=True)
+            print(
+                f"{name:<16}{figure:<44}{f'{mean:.3f} [{low:.3f}, {high:.3f}]':>26}{known:>20}{note}",
+                flush=True,
+            )
             rows[name][figure] = {"mean": mean, "low": low, "high": high, "by_seed": values.tolist()}
         if args.json:
             args.json.write_text(json.dumps(rows, indent=1))
@@ -185,7 +190,9 @@ def kept(args: Args, name: str, seed: int) -> dict[str, float]:
     file = args.save and args.save / f"{'_'.join(label.split())}.json"
     if file and file.exists():
         return json.loads(file.read_text())
-    found = figures(LINES[name], seed, args.left_out, args.save and args.save / f"{'_'.join(name.split())}_{seed}")
+    found = figures(
+        LINES[name], seed, args.left_out, args.save and args.save / f"{'_'.join(name.split())}_{seed}"
+    )
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found))
@@ -208,7 +215,9 @@ def figures(line: Line, seed: int, left_out: bool, folder: Path | None) -> dict[
             fold = {"image": part["image"], "digit": part["digit"]}
             fold |= without({k: v for k, v in part.items() if k not in fold}, e)
             own = {"validation": validation}
-            folds.append(trained(line, seed, fold, own, folder and folder / f"without_{e}")[f"validation {e}"])
+            folds.append(
+                trained(line, seed, fold, own, folder and folder / f"without_{e}")[f"validation {e}"]
+            )
         scores, rules = scores._replace(left_out=np.stack(folds, -1)), [*rules, LEAVE_ONE_OUT]
     for rule in rules:
         i = int(choose(rule, scores))

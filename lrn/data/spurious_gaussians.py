@@ -68,13 +68,9 @@ def draw(
     keys = jax.random.split(key, 4)
     common = _unit(jax.random.normal(keys[1], (1, spurious_dim)))
     apart = jax.random.normal(keys[2], (environments, spurious_dim)) / jnp.sqrt(spurious_dim)
-    return World(
-        signal * _unit(jax.random.normal(keys[0], (1, invariant_dim)))[0],
-        shared * common + own * apart,
-        sd,
-        sd,
-        jax.random.orthogonal(keys[3], invariant_dim + spurious_dim),
-    )
+    invariant = jnp.asarray(signal) * _unit(jax.random.normal(keys[0], (1, invariant_dim)))[0]
+    spurious = jnp.asarray(shared) * common + jnp.asarray(own) * apart
+    return World(invariant, spurious, sd, sd, jax.random.orthogonal(keys[3], invariant_dim + spurious_dim))
 
 
 def reversed_means(world: World) -> World:

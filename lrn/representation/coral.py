@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.representation.environments import Seen, body_and_head
+from lrn.representation.environments import body_and_head
 from lrn.representation.penalized import PenaltyConfig, example_of, example_optimizer, penalized
 from lrn.supervised.losses import Loss
-from lrn.types import Array, Example, Key, Learner, Net
+from lrn.types import Array, Example, Learner, Net
 
 
 def coral(body: Net, head: Net, loss: Loss, config: PenaltyConfig) -> Learner:
@@ -70,5 +70,5 @@ def example() -> Example:
     from lrn import nets
 
     config = PenaltyConfig(example_optimizer(), penalty=0.3, l2=1e-4)
-    body, head = nets.mlp(None, (8,)), nets.mlp(2, ())
+    body, head = nets.mlp(None, (8,)), nets.mlp(2, (), initial_scale=0.1)
     return example_of(lambda net, loss, config: coral(body, head, loss, config), config)

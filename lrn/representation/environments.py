@@ -140,10 +140,10 @@ def begin(
     init_key, look_key = jax.random.split(key)
     params, net_state = net.init(init_key, x)
 
-    def losses(x: Array, y: Array) -> Array:
+    def losses() -> Array:  # the labels are closed over, so that wrong ones are refused
         return look(net, loss, params, net_state, (x, y, environments), look_key, with_features)[0].losses
 
-    jax.eval_shape(losses, x, y)  # for its checks
+    jax.eval_shape(losses)
     return initial_state(config, params, net_state)
 
 
@@ -202,9 +202,9 @@ def without(batch: Batch, left_out: Any) -> Batch:
     return {name: part(value) for name, value in batch.items()}
 
 
-def _parts(output: Any, with_features: bool) -> tuple[Array, Array | None]:
+def _parts(output: Any, with_features: bool) -> tuple[Any, Array | None]:
     if isinstance(output, tuple) and len(output) == 2:
-        return output
+        return output[0], output[1]
     if with_features:
         raise check.InputError(
             "the network must give a pair of outputs and features; join two networks by body_and_head."

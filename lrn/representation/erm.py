@@ -1,4 +1,4 @@
-"""Empirical risk minimization over environments (Vapnik 1998): the mean risk, and no regard to differences."""
+"""Empirical risk minimization over environments (Vapnik 1998): the mean risk, whatever differs."""
 
 from __future__ import annotations
 

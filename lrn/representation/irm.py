@@ -84,11 +84,11 @@ def squared_slope(key: Key, slopes: Array, estimate: str) -> Array:
         return jnp.square(jnp.mean(slopes, axis=1))
     if n < 2:
         raise check.InputError(
-            f"the estimate {estimate!r} needs two rows or more of an environment, got {n}; give larger batches."
+            f"the estimate {estimate!r} needs two rows or more of an environment, got {n}; give more."
         )
     if estimate == "pairs":
-        total = jnp.square(jnp.sum(slopes, axis=1)) - jnp.sum(jnp.square(slopes), axis=1)
-        return total / (n * (n - 1))
+        mean, square = jnp.mean(slopes, axis=1), jnp.mean(jnp.square(slopes), axis=1)
+        return (n * jnp.square(mean) - square) / (n - 1)
     keys = jax.random.split(key, environments)
     mixed = jax.vmap(jax.random.permutation)(keys, slopes)
     return jnp.mean(mixed[:, : n // 2], axis=1) * jnp.mean(mixed[:, n // 2 :], axis=1)
@@ -96,7 +96,5 @@ def squared_slope(key: Key, slopes: Array, estimate: str) -> Array:
 
 def example() -> Example:
     """The environments of `lrn.representation.penalized.example_of`, with the unbiased halves."""
-    config = PenaltyConfig(
-        example_optimizer(), AverageConfig("ema", 0.9), penalty=3.0, begin=10.0, l2=1e-4
-    )
+    config = PenaltyConfig(example_optimizer(), AverageConfig("ema", 0.9), penalty=3.0, begin=10.0, l2=1e-4)
     return example_of(lambda *given: irm(*given, estimate="halves"), config)

@@ -81,7 +81,7 @@ def example() -> Example:
     from lrn import nets
 
     config = PenaltyConfig(example_optimizer(), penalty=0.3, l2=1e-4)
-    body, head = nets.mlp(None, (8,)), nets.mlp(2, ())
+    body, head = nets.mlp(None, (8,)), nets.mlp(2, (), initial_scale=0.1)
     return example_of(
         lambda net, loss, config: mmd(body, head, loss, config, gammas=(0.1, 1.0, 10.0)), config
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.types import Array
@@ -28,9 +29,9 @@ class Scores(NamedTuple):
         None if nobody looked.
     """
 
-    validation: Array
-    left_out: Array | None = None
-    test: Array | None = None
+    validation: ArrayLike
+    left_out: ArrayLike | None = None
+    test: ArrayLike | None = None
 
 
 class Rule(NamedTuple):
@@ -53,7 +54,7 @@ def _left_out(scores: Scores) -> Array:
 
 def _oracle(scores: Scores) -> Array:
     if scores.test is None:
-        raise check.InputError("the oracle looks at the new environment; give the scores' test, [candidates].")
+        raise check.InputError("the oracle looks at the new environment; give the scores' test.")
     return jnp.asarray(scores.test)
 
 
@@ -75,7 +76,7 @@ def choose(rule: Rule, scores: Scores) -> Array:
     return jnp.argmax(jnp.where(jnp.isnan(found), -jnp.inf, found), axis=-1)
 
 
-def _table(name: str, value: Array | None) -> Array:
+def _table(name: str, value: ArrayLike | None) -> Array:
     """The scores of candidates by environment.
 
     Raises:

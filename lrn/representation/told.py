@@ -65,9 +65,8 @@ def with_code(x: Array, environment: ArrayLike, environments: int) -> Array:
     check.integer("environments", environments, 1)
     if isinstance(environment, int):
         check.between("environment", environment, 0, environments - 1)
-    index = jnp.arange(environments)
-    known = (environment >= 0) & (environment < environments)
-    code = jnp.where(known, (index == environment).astype(x.dtype), jnp.nan)
+    index, own = jnp.arange(environments), jnp.asarray(environment)
+    code = jnp.where((own >= 0) & (own < environments), (index == own).astype(x.dtype), jnp.nan)
     return jnp.concatenate([x, jnp.broadcast_to(code, (*x.shape[:-1], environments))], axis=-1)
 
 

@@ -51,7 +51,8 @@ def test_painted_images_are_those_of_the_published_code(dealt):
 
 def test_batches_keep_what_was_drawn_once_and_redraw_what_is_not(dealt):
     data = {"image": IMAGES, "digit": DIGIT, **dealt}
-    known = {IMAGES[r].tobytes(): (y, c) for r, y, c in zip(*(dealt[n].ravel() for n in ("rows", "y", "color")))}
+    columns = (dealt[name].ravel() for name in ("rows", "y", "color"))
+    known = {IMAGES[r].tobytes(): (y, c) for r, y, c in zip(*columns)}
     batch = drawn(colored.painted(50), data)
     assert batch["x"].shape == (2, 50, 4, 6, 2)
     for x, y in zip(batch["x"].reshape(100, 4, 6, 2), batch["y"].ravel()):

@@ -1,4 +1,4 @@
-"""CORAL's and MMD's distances between environments: double loops, DomainBed's formulas in torch, properties."""
+"""CORAL's and MMD's distances: double loops, DomainBed's formulas in torch, properties."""
 
 from __future__ import annotations
 

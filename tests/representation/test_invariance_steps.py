@@ -163,7 +163,7 @@ def test_a_large_meta_rate_of_one_inner_step_is_a_gradient_of_each_environment_i
 
     def agreement(p):
         g = [slope(p, e) for e in range(E)]
-        return sum(g[i] @ g[j] for i in range(E) for j in range(E) if i != j)
+        return float(sum(g[i] @ g[j] for i in range(E) for j in range(E) if i != j))
 
     descent = -rate * sum(slope(PARAMS, e) for e in range(E))
     towards = flat(plain.gradient(agreement, PARAMS, 1e-4))
@@ -225,7 +225,11 @@ def test_bad_input():
         start(erm(nets.from_function(lambda k, x: (), lambda p, x: [x]), cross_entropy, ERMConfig()))
     with pytest.raises(InputError, match="environment must lie between 0 and 2"):
         with_code(jnp.ones((2, 1)), 3, 3)
-    for bad in (lambda: ERMConfig(l2=-1.0), lambda: GroupDROConfig(rate=0.0), lambda: FishConfig(meta_rate=0.0)):
+    for bad in (
+        lambda: ERMConfig(l2=-1.0),
+        lambda: GroupDROConfig(rate=0.0),
+        lambda: FishConfig(meta_rate=0.0),
+    ):
         with pytest.raises(InputError, match="must be a finite number"):
             bad()
 
@@ -252,7 +256,7 @@ def test_float_targets_have_a_loss_and_no_accuracy():
         state = learner.init(jax.random.key(0), given)
         return state, learner.step(jax.random.key(1), state, given)[1]
 
-    state, metrics = run(given)
+    state, metrics = jax.device_get(run(given))
     assert set(state.params) == {"body", "head"}
     assert "accuracy" not in metrics
     x, y = (given[name].reshape(24, -1) for name in ("x", "y"))

@@ -94,7 +94,7 @@ def test_pairs_and_halves_are_unbiased_and_squares_are_not():
         rows = jnp.sort(jax.random.randint(row_key, (20_000, 1, 12), 0, 400))
         of = jnp.asarray(slope)[jnp.take(jnp.argsort(y, stable=True), rows)]
         keys = jax.random.split(half_key, len(rows))
-        return {e: jax.vmap(lambda k, s: irm.squared_slope(k, s, e)[0])(keys, of) for e in irm.ESTIMATES}
+        return {e: jax.vmap(lambda k, s, e=e: irm.squared_slope(k, s, e)[0])(keys, of) for e in irm.ESTIMATES}
 
     found = jax.device_get(estimated(jax.random.key(0)))
     for name in ("halves", "pairs"):
@@ -120,7 +120,7 @@ def test_the_invariant_predictor_has_no_penalty_and_the_pooled_one_has():
 
     np.testing.assert_allclose(penalty(gaussians.invariant_weights(world), **rows), 0, atol=1e-4)
     pooled = jnp.mean(gaussians.best_weights(world), axis=0)
-    assert (penalty(pooled, **rows) > 1e-3).all()
+    assert (penalty(pooled, **rows) > 3e-4).all()
 
 
 def test_squares_have_their_closed_form():

@@ -26,7 +26,9 @@ def test_each_rule_looks_at_its_own_scores():
 
 
 def test_environments_have_no_names_ties_go_to_the_first_and_divergence_is_last():
-    flipped = TABLE._replace(validation=TABLE.validation[:, ::-1], left_out=TABLE.left_out[:, ::-1])
+    flipped = TABLE._replace(
+        validation=np.asarray(TABLE.validation)[:, ::-1], left_out=np.asarray(TABLE.left_out)[:, ::-1]
+    )
     assert [int(choose(rule, flipped)) for rule in RULES] == [0, 1, 2]
     equal = Scores(np.array([[NAN, NAN], [0.5, 0.5], [0.5, 0.5]]))
     assert int(choose(TRAINING_DOMAINS, equal)) == 1
@@ -46,7 +48,7 @@ def test_a_table_with_seeds_is_a_loop_and_jit_changes_nothing():
 
 def test_bad_input():
     alone = Scores(TABLE.validation)
-    with pytest.raises(InputError, match=r"the scores' left_out, \[..., candidates, environments\].*got none"):
+    with pytest.raises(InputError, match=r"the scores' left_out, .*got none"):
         choose(LEAVE_ONE_OUT, alone)
     with pytest.raises(InputError, match="the oracle looks at the new environment"):
         choose(ORACLE, alone)
