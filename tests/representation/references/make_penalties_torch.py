@@ -8,8 +8,10 @@ import itertools
 import json
 from pathlib import Path
 
-import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+import torch  # pyright: ignore[reportMissingImports]
+from torch.nn.functional import (  # pyright: ignore[reportMissingImports]
+    binary_cross_entropy_with_logits,
+)
 
 GAMMAS = (0.001, 0.01, 0.1, 1, 10, 100, 1000)
 
@@ -25,13 +27,13 @@ def coral(x, y):
     for z in (x, y):
         mean = z.mean(0, keepdim=True)
         moments.append((mean, (z - mean).t() @ (z - mean) / (len(z) - 1)))
-    return sum((a - b).pow(2).mean() for a, b in zip(*moments))
+    return torch.stack([(a - b).pow(2).mean() for a, b in zip(*moments)]).sum()
 
 
 def mmd(x, y):
     def kernel(a, b):
         square = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        return sum(torch.exp(-gamma * square) for gamma in GAMMAS).mean()
+        return torch.stack([torch.exp(-gamma * square) for gamma in GAMMAS]).sum(0).mean()
 
     return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
 
@@ -50,8 +52,8 @@ def main():
             "penalty": [irm(z, y).item() for z, y in zip(logits, labels)],
         },
         "features": features.tolist(),
-        "coral": sum(coral(x, y) for x, y in pairs).item() / len(pairs),
-        "mmd": sum(mmd(x, y) for x, y in pairs).item() / len(pairs),
+        "coral": torch.stack([coral(x, y) for x, y in pairs]).mean().item(),
+        "mmd": torch.stack([mmd(x, y) for x, y in pairs]).mean().item(),
     }
     Path(__file__).with_name("penalties_torch.json").write_text(json.dumps(found))
 
