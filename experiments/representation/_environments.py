@@ -50,7 +50,7 @@ class Trained(NamedTuple):
     seen: the batch that the method sees. folds: whether it is also trained without each environment.
     """
 
-    factory: Callable[[Any], Learner]
+    factory: Callable[..., Learner]
     configs: Any
     seen: Callable[[Batch], Batch]
     folds: bool

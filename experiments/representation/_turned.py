@@ -91,8 +91,9 @@ def colored_place(
         both = {**given, **own}
         return {n: grey_too(paint(jax.random.key(0), part(n, both))) for n in ("validation", "test")}
 
+    net = nets.mlp(1, (hidden,))
     sampler = Sampler(lambda key, given: grey_too(draw(key, part("training", given))))
-    return Place(2, (nets.mlp(1, (hidden,)),) * 3, (1e-3, 4e-3), shared, per_seed, sampler, sets)
+    return Place(2, (net, net, net), (1e-3, 4e-3), shared, per_seed, sampler, sets)
 
 
 def gaussian_place(
