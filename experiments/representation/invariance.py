@@ -75,7 +75,7 @@ class Config:
     places: tuple[str, ...] = PLACES
     images: int = 50_000
     hidden: int = 32
-    steps: int = 300
+    steps: int = 500
     batch: int = 512
     dim: int = 3
     samples: int = 4000

@@ -25,7 +25,7 @@ def mnist(monkeypatch_module):
         assert name == "mnist"
         rows = {"train": 60_000, "test": 10_000}[split]
         digit = np.arange(rows) % 10
-        image = np.broadcast_to((digit * 20 + 1).astype(np.uint8)[:, None, None, None], (rows, 4, 4, 1))
+        image = np.broadcast_to((digit * 20 + 1).astype(np.uint8)[:, None, None, None], (rows, 12, 12, 1))
         return {"image": np.ascontiguousarray(image), "label": digit}
 
     monkeypatch_module.setattr(turned.data, "load", load)
