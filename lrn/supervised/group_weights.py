@@ -21,8 +21,8 @@ def raised(log_q: Array, gain: Array, rate: ArrayLike) -> Array:
 
     Args:
         log_q: the log weights [groups] before.
-        gain: [groups], such as the groups' losses; no gradient passes through it to the weights' users
-            unless the caller lets it.
+        gain: [groups], such as the groups' losses. Stop its gradient where a loss is to take the weights as
+            constants.
         rate: the rate of the weights, above 0; may be traced.
 
     Returns:
