@@ -42,12 +42,15 @@ STRENGTHS = {
     DRO: (1e-3, 1e-2, 1e-1, 1.0),
 }
 LEVELS = 4
-MEAN_L2 = 1e-5  # of the methods other than ERM
+USUAL_L2 = 1e-5  # of the methods other than ERM
+LEFT_OUT = ", left out"
 
 
 class Trained(NamedTuple):
-    """A method's training. factory: ``factory(config) -> Learner``. configs: its candidates, stacked.
-    seen: the batch that the method sees. folds: whether it is also trained without each environment.
+    """A method's training.
+
+    factory: ``factory(config) -> Learner``. configs: its candidates, stacked. seen: from the drawn batch to
+    what the method sees of it. folds: whether it is also trained without each environment.
     """
 
     factory: Callable[..., Learner]
@@ -69,10 +72,10 @@ def trainings(place: Place, steps: int) -> dict[str, Trained]:
         return lambda batch: {"x": batch[name][:known], "y": batch["y"][:known]}
 
     def penalty(optimizer: OptimizerConfig, strength: float) -> PenaltyConfig:
-        return PenaltyConfig(optimizer, penalty=strength, begin=steps // 3, l2=MEAN_L2)
+        return PenaltyConfig(optimizer, penalty=strength, begin=steps // 3, l2=USUAL_L2)
 
     decays = menu(ERM, lambda optimizer, strength: ERMConfig(optimizer, l2=strength))
-    rates = menu(DRO, lambda optimizer, strength: GroupDROConfig(optimizer, rate=strength, l2=MEAN_L2))
+    rates = menu(DRO, lambda optimizer, strength: GroupDROConfig(optimizer, rate=strength, l2=USUAL_L2))
     seen = old("x")
     return {
         ERM: Trained(partial(erm, net, cross_entropy), decays, seen, True),
@@ -87,8 +90,10 @@ def trainings(place: Place, steps: int) -> dict[str, Trained]:
 
 
 def everything(place: Place, steps: int) -> Learner:
-    """All trainings side by side; the state is a dict {method: [candidates, ...], (method, "left out"):
-    [environments, candidates, ...]}, and the metric ``loss`` the mean loss over all of them.
+    """All trainings side by side, with the same batches and keys.
+
+    The state is {method: leaves [candidates, ...], method + `LEFT_OUT`: leaves [environments, candidates,
+    ...]}; the metric ``loss`` is the mean over all trainings.
     """
     methods = trainings(place, steps)
 
@@ -125,13 +130,12 @@ def everything(place: Place, steps: int) -> Learner:
     return Learner(init, step)
 
 
-LEFT_OUT = ", left out"
-
-
 def judged(place: Place, steps: int, state: PyTree, own: Mapping[str, Any], shared: Any) -> dict[str, Array]:
-    """The accuracies of one seed: {method + " validation": [candidates, environments]; " left out": the
-    same, by networks that were trained without the environment; " chosen on" and " test", two halves of the
-    new environment, and " known", the mean over the training environments' validation rows: [candidates]}.
+    """The accuracies of one seed, by method and one of these words.
+
+    "validation": on validation rows of each environment to train in, [candidates, environments]. "left out":
+    the same, of networks that were trained without the environment. "known": the mean of "validation" over
+    environments, [candidates]. "chosen on", "test": on two halves of the new environment, [candidates].
     """
     methods, known = trainings(place, steps), place.environments
     sets = place.sets(own, shared)
