@@ -130,15 +130,20 @@ def everything(place: Place, steps: int) -> Learner:
     return Learner(init, step)
 
 
-def judged(place: Place, steps: int, state: PyTree, own: Mapping[str, Any], shared: Any) -> dict[str, Array]:
+def judged(place: Place, steps: int, own: tuple[PyTree, Mapping[str, Any]], shared: Any) -> dict[str, Array]:
     """The accuracies of one seed, by method and one of these words.
 
     "validation": on validation rows of each environment to train in, [candidates, environments]. "left out":
     the same, of networks that were trained without the environment. "known": the mean of "validation" over
     environments, [candidates]. "chosen on", "test": on two halves of the new environment, [candidates].
+
+    Args:
+        place: the place. steps: of the trainings.
+        own: the state after `everything` and the data of the seed. shared: the data for all seeds.
     """
+    state, rows = own
     methods, known = trainings(place, steps), place.environments
-    sets = place.sets(own, shared)
+    sets = place.sets(rows, shared)
     validation, test = sets["validation"], sets["test"]
     found: dict[str, Array] = {}
 

@@ -12,25 +12,27 @@ the steps, with weight 1 before, as in IRM's code; IRM's penalty is the unbiased
 All candidates of a seed see the same batches and initial weights.
 Regimes. Colored MNIST with labels and colors drawn once (as published), and redrawn in every batch: two
 environments whose color is right with chances .8 and .9, and .1 in the new one; the digit is right with .75;
-14x14 pixels, one hidden layer. Gaussian worlds with linear predictors, one world a seed: an invariant and a
-spurious mean in as many dimensions; the spurious mean is half shared and half the environment's own, and the
-new one is minus the mean. *Many*: more environments than spurious dimensions, where IRM's constraint
-leaves invariant predictors alone. *Few*: two environments, fewer than dimensions, where it does not
+14x14 pixels without their empty margin, one hidden layer. Gaussian worlds with linear predictors, one world a
+seed: three invariant and three spurious dimensions; the spurious mean is half shared and half the
+environment's own, and the new one is minus the mean. *Many*: eight environments, more than spurious
+dimensions, where IRM's constraint leaves invariant predictors alone. *Few*: two, where it does not
 (Rosenfeld et al. 2021). Samples and batches are of equal size in both.
 Primaries of a regime. The best of the three methods has over five points more than ERM in the new environment
 when settings are chosen by training domains; the same by leave one out. The best method of a seed is that
-with the largest mean lead on the other seeds, so that the choice among methods favors the claim and does not
-bias its judgment. The gate: a model of the invariant inputs (grey pictures; the invariant features) has
-over five points more than ERM. Secondary: each method; all of it by the oracle.
-Controls. The invariant inputs model does as well in the new environment as in the others; a model that is
-told the environment, and trained in the new one too, is better there than the invariant one, so the
-spurious feature is worth something to who knows; equal steps, samples and candidates.
-Set beforehand. Five points are what review papers call a gain (DomainBed's methods lie within two points).
-A collapsed predictor (.5) also beats ERM where ERM has .1, so the oracle, which may choose one, is secondary.
-Choices at the edge of a menu are not flagged: a rule that wants no penalty chooses the smallest.
-Not blind: DomainBed found no method better than ERM by training domains; pilots were looked at (see below).
+with the largest mean lead on the other seeds: the choice favors the claim and does not bias its judgment.
+The gate: a model of the invariant inputs (grey pictures; the invariant features) leads ERM by over five
+points. Secondary: each method; all of it by the oracle.
+Controls. The model of the invariant inputs does as well in the new environment as in the others; a model that
+is told the environment, and trained in the new one too, does better there; equal budgets.
+Set beforehand. DomainBed's methods lie within two points; five are a gain. A collapsed predictor (.5) beats
+ERM where ERM has .1, so the oracle, which may choose one, is secondary. Choices at the edge of a menu are
+not flagged: a rule that wants no penalty chooses the smallest.
+Not blind: DomainBed found no method better than ERM by training domains. Pilots set steps and rates so that
+the oracle finds something. On seeds 1200 to 1211 V-REx led by 27 points among many Gaussian environments and
+by 6 among few by the oracle, by 2 and 0 by training domains, by 2 and 6 (spread 6) by leave one out; on up to
+two seeds of Colored MNIST the leads were 43, 0 and 0.
 
-    python -m experiments.representation.invariance --preset quick
+    python -m experiments.representation.invariance --preset quick     # two minutes
 """
 
 from __future__ import annotations
@@ -159,7 +161,7 @@ def run(config: Config, context: Context) -> None:
             log_every=config.steps,
         )
         state = fit.arm(f"{name}, all candidates")
-        function = partial(_judged, place, config.steps)
+        function = partial(worlds.judged, place, config.steps)
         found = context.per_seed(
             f"{name}, judged", function, (state, dict(place.per_seed)), dict(place.shared)
         )
@@ -168,11 +170,6 @@ def run(config: Config, context: Context) -> None:
             flat = [rows.reshape(len(rows), -1) for rows in (new, seen)]
             context.judged_on_rows(arm(name, ERM, TRAINING_DOMAINS), *flat)
         _record(config, context, name, place, found)
-
-
-def _judged(place: Place, steps: int, own, shared):
-    state, data = own
-    return worlds.judged(place, steps, state, data, shared)
 
 
 def _place(config: Config, context: Context, name: str) -> Place:
@@ -235,10 +232,12 @@ def answer(findings: Findings) -> str:
         if arm(place, BEST, ORACLE) not in findings:
             continue
         leads = [findings[arm(place, BEST, rule)].said(100) for rule in RULES]
-        ceiling = findings[f"{place}, gate"].said(100)
+        ceiling, level = (
+            findings[key].said(100) for key in (f"{place}, gate", arm(place, ERM, TRAINING_DOMAINS))
+        )
         said.append(
             f"{place}: {leads[0]} by training domains, {leads[1]} by leave one out, {leads[2]} by the oracle "
-            f"(a model of the {INVARIANT}: {ceiling})"
+            f"(ERM has {level}; a model of the {INVARIANT} leads by {ceiling})"
         )
     return (
         "Points of accuracy over ERM in the new environment, of the best of IRM, V-REx and group DRO, by "
@@ -254,7 +253,7 @@ STUDY = Study(
     regime="Colored MNIST, drawn once and redrawn; Gaussian worlds with many and few environments.",
     presets={
         "smoke": Config((FEW,), hidden=4, steps=6, batch=16, samples=40, rows=40),
-        "quick": Config(images=5000, hidden=16, steps=150, batch=256, rows=500),
+        "quick": Config((REDRAWN, MANY, FEW), images=5000, hidden=16, steps=200, batch=256, rows=500),
         "full": Config(),
     },
     regimes=regimes,
@@ -263,7 +262,7 @@ STUDY = Study(
     figure=figure,
     answer=answer,
     ranges={TEST: (0.0, 1.0), KNOWN: (0.0, 1.0), LOSS: (-1.0, 1.0)},
-    seeds={"smoke": 2, "quick": 8, "full": 12},
+    seeds={"smoke": 2, "quick": 8, "full": 16},
 )
 
 if __name__ == "__main__":

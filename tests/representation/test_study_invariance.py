@@ -88,7 +88,7 @@ def test_trainings_side_by_side_are_those_of_the_cores():
         state, metrics = learner.step(keys[1], state, batch)
         whole, _ = alone.step(keys[1], whole, known)
         left, _ = alone.step(keys[1], left, without(known, fold))
-        return state, metrics, whole, left, worlds.judged(place, 2, state, own, {})
+        return state, metrics, whole, left, worlds.judged(place, 2, (state, own), {})
 
     state, metrics, whole, left, found = jax.device_get(both(own))
     pick = jax.tree.map(lambda x: x[candidate], state[worlds.ERM].params)
