@@ -18,9 +18,19 @@ from lrn.data import spurious_gaussians as gaussians
 from lrn.representation import irm
 from lrn.representation.penalized import PenaltyConfig
 from lrn.supervised.losses import cross_entropy, squared_error
+from lrn.supervised.optimizers import OptimizerConfig
 from lrn.supervised.targets import one_hot
+from tests import plain
 
-TORCH = json.loads((Path(__file__).parent / "references" / "penalties_torch.json").read_text())
+REFERENCES = Path(__file__).parent / "references"
+TORCH = json.loads((REFERENCES / "penalties_torch.json").read_text())
+
+
+def layers(params, x):
+    for i, (kernel, bias) in enumerate(params):
+        x = jnp.matmul(x, kernel, precision="highest") + bias[None]
+        x = jax.nn.relu(x) if i < 2 else x
+    return x
 
 
 def two_logits():
@@ -139,3 +149,30 @@ def test_bad_input():
         PenaltyConfig(penalty=-1.0)
     with pytest.raises(InputError, match="rescale must be True or False"):
         PenaltyConfig(rescale=1)  # pyright: ignore[reportArgumentType]
+
+
+def test_training_is_that_of_the_authors_code():
+    """Eight steps across the annealing step; make_irm_torch.py has the settings."""
+    with np.load(REFERENCES / "irm_torch.npz") as saved:
+        given = dict(saved)
+    start, last = (
+        [(given[f"{name} kernel {i}"], given[f"{name} bias {i}"]) for i in range(3)]
+        for name in ("first", "last")
+    )
+    net = nets.from_function(lambda key, x: jax.tree.map(jnp.float32, start), layers)
+    batch = {"x": given["x"].astype(np.float32), "y": given["y"].astype(np.int32)}
+    settings = PenaltyConfig(OptimizerConfig("adam", 0.02), penalty=300.0, begin=4.0, before=1.0, l2=0.01)
+    learner = irm.irm(net, cross_entropy, settings)
+
+    @jax.jit
+    def trained(batch):
+        def advance(state, key):
+            return learner.step(key, state, batch)
+
+        state = learner.init(jax.random.key(0), batch)
+        return jax.lax.scan(advance, state, jax.random.split(jax.random.key(1), 8))
+
+    state, metrics = jax.device_get(trained(batch))
+    np.testing.assert_allclose(metrics["loss"], given["values"][:, 0], rtol=1e-4)
+    np.testing.assert_allclose(metrics["penalty"], given["values"][:, 1], rtol=2e-3, atol=1e-6)
+    plain.assert_trees_close(state.params, last, 1e-3, 1e-4)
