@@ -140,8 +140,8 @@ def conv2d(
         patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
         flat = patches.reshape(-1, patches.shape[-1])
         weights = kernel.reshape(-1, kernel.shape[3])
-        # (With fewer inputs than outputs the product that `_product` avoids is faster.)
-        out = flat @ weights if weights.shape[0] < weights.shape[1] else _product(flat, weights.T)
+        # (With fewer inputs than outputs the product that `product` avoids is faster.)
+        out = flat @ weights if weights.shape[0] < weights.shape[1] else product(flat, weights.T)
         return out.reshape(*patches.shape[:3], -1)
 
     # Each block reads the kernel and adds to its gradient, so blocks smaller than the kernel gain nothing.
@@ -150,7 +150,7 @@ def conv2d(
 
 
 @jax.custom_jvp
-def _product(rows: Array, kernel: Array) -> Array:
+def product(rows: Array, kernel: Array) -> Array:
     """Rows [r, k] times a transposed kernel [n, k], which makes the backward pass faster on CPU.
 
     The derivative by a kernel [k, n] is ``rows.T @ d_out``, which takes 1.5 times as long as ``d_out.T @
@@ -160,11 +160,11 @@ def _product(rows: Array, kernel: Array) -> Array:
     return jnp.einsum("rk,nk->rn", rows, kernel)
 
 
-@_product.defjvp
+@product.defjvp
 def _product_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (rows, kernel), (d_rows, d_kernel) = primals, tangents
     d_kernel = lax.optimization_barrier(d_kernel)
-    return _product(rows, kernel), (
+    return product(rows, kernel), (
         jnp.einsum("rk,nk->rn", d_rows, kernel) + jnp.einsum("rk,nk->rn", rows, d_kernel)
     )
 
