@@ -82,7 +82,9 @@ class NuisanceConfig:
             for name, known in zip(pair, options):
                 check.choice("name", name, known)
         if self.correlated[0] == self.correlated[1]:
-            raise check.InputError(f"{self.correlated[0]} cannot be correlated with itself; name two factors.")
+            raise check.InputError(
+                f"{self.correlated[0]} cannot be correlated with itself; name two factors."
+            )
 
 
 def _check_levels(levels: Any) -> None:
@@ -192,7 +194,11 @@ def sample(key: Key, n: int, config: NuisanceConfig) -> dict[str, Array]:
     """
     draw_key, noise_key = jax.random.split(key)
     drawn = draw(draw_key, n, config)
-    return {"image": pictures(noise_key, drawn, config), "factors": drawn.levels, "nuisances": drawn.nuisances}
+    return {
+        "image": pictures(noise_key, drawn, config),
+        "factors": drawn.levels,
+        "nuisances": drawn.nuisances,
+    }
 
 
 def pictures(key: Key, drawn: Drawn, config: NuisanceConfig) -> Array:

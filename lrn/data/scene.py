@@ -126,7 +126,9 @@ def render(scene: Scene, size: int = 64) -> Array:
 
     floor_light, wall_light = lit(jnp.asarray([0.0, 1.0, 0.0])), lit(jnp.asarray([0.0, 0.0, 1.0]))
     below = jnp.clip(0.5 + (down - HORIZON) * size, 0, 1)
-    image = _over(_paint(scene.wall, 0.5, wall_light, size), below, _paint(scene.floor, 0.5, floor_light, size))
+    image = _over(
+        _paint(scene.wall, 0.5, wall_light, size), below, _paint(scene.floor, 0.5, floor_light, size)
+    )
 
     objects = [jnp.asarray(part) for part in scene[:5]]
     order = jnp.argsort(objects[4])

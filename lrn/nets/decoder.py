@@ -20,9 +20,7 @@ from lrn.nets.mlp import mlp
 from lrn.types import Array, Key, Net, NetState, Params
 
 
-def mlp_decoder(
-    shape: Sequence[int], hidden: Sequence[int] = (256, 256), *, activation: str = "relu"
-) -> Net:
+def mlp_decoder(shape: Sequence[int], hidden: Sequence[int] = (256, 256), *, activation: str = "relu") -> Net:
     """A multilayer perceptron from codes [batch, z] to outputs [batch, *shape].
 
     Args:

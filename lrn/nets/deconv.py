@@ -114,9 +114,7 @@ def _gather(x: Array, taps: Array, rows: _Phases, columns: _Phases) -> Array:
     batch, height, width, _ = x.shape
     x = jnp.pad(x, ((0, 0), (rows.low, rows.high), (columns.low, columns.high), (0, 0)))
     size = height + rows.spread, width + columns.spread
-    shifted = [
-        x[:, i : i + size[0], j : j + size[1]] for i in range(rows.taps) for j in range(columns.taps)
-    ]
+    shifted = [x[:, i : i + size[0], j : j + size[1]] for i in range(rows.taps) for j in range(columns.taps)]
     patches = shifted[0] if len(shifted) == 1 else jnp.concatenate(shifted, axis=-1)
     flat = patches.reshape(-1, patches.shape[-1])
     out = product(flat, taps.reshape(flat.shape[1], -1).T)

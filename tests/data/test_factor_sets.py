@@ -42,7 +42,9 @@ def test_dsprites(folder):
     )
     found = factor_sets.load("dsprites")
     np.testing.assert_array_equal(found.factors, classes[:, 1:])
-    np.testing.assert_array_equal(found.pixels(np.array([3, 1])), pictures[[3, 1], :, :, None].astype(np.float32))
+    np.testing.assert_array_equal(
+        found.pixels(np.array([3, 1])), pictures[[3, 1], :, :, None].astype(np.float32)
+    )
     assert (found.rows, found.names, found.sizes) == (24, dsprites.NAMES, (3, 2, 2, 2, 1))
     assert found.images.dtype == np.uint8
     assert isinstance(found.images.base, np.memmap)  # mapped, not read
@@ -54,7 +56,9 @@ def test_dsprites(folder):
 
 
 def test_shapes3d(folder):
-    labels = np.array([[0.0, 0.1, 0.9, 0.75, 3, -30], [0.5, 0.1, 0.0, 1.25, 0, 30], [0.5, 0.2, 0.9, 1.0, 1, 0]])
+    labels = np.array(
+        [[0.0, 0.1, 0.9, 0.75, 3, -30], [0.5, 0.1, 0.0, 1.25, 0, 30], [0.5, 0.2, 0.9, 1.0, 1, 0]]
+    )
     pictures = images(3, 4, 4, 3)
     np.savez(folder / "shapes3d" / "3dshapes.npz", images=pictures, labels=labels)
     found = factor_sets.load("shapes3d")
@@ -118,7 +122,9 @@ def test_what_is_not_there(folder, monkeypatch):
         factor_sets.load("dsprite")
     with pytest.raises(InputError, match="split of dsprites 'test' is not known"):
         factor_sets.load("dsprites", "test")
-    with pytest.raises(DataNotFoundError, match=r"dsprites was not found: looked for .*npz; get the file from"):
+    with pytest.raises(
+        DataNotFoundError, match=r"dsprites was not found: looked for .*npz; get the file from"
+    ):
         factor_sets.load("dsprites")
     monkeypatch.delenv("LRN_DATA_DIR")
     with pytest.raises(DataNotFoundError, match="because LRN_DATA_DIR is not set"):

@@ -88,7 +88,9 @@ def test_each_dial_moves_the_background_alone():
 
 def test_samples_and_pairs():
     config = dataclasses.replace(BASE, noise=0.1, stripes=0.3)
-    found = jax.jit(lambda key, c: (ns.sample(key, 200, c), ns.pairs(key, 200, c, 2)))(jax.random.key(0), config)
+    found = jax.jit(lambda key, c: (ns.sample(key, 200, c), ns.pairs(key, 200, c, 2)))(
+        jax.random.key(0), config
+    )
     one, pair = jax.tree.map(np.asarray, found)
     assert one["image"].shape == (200, 16, 16, 1)
     assert one["factors"].dtype == np.int32

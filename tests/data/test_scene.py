@@ -27,7 +27,9 @@ PLAIN = scene.Scene(
 @pytest.fixture(scope="module")
 def render():
     drawn = jax.jit(lambda one: scene.render(one, SIZE))
-    return lambda **changes: np.asarray(drawn(PLAIN._replace(**{k: jnp.asarray(v) for k, v in changes.items()})))
+    return lambda **changes: np.asarray(
+        drawn(PLAIN._replace(**{k: jnp.asarray(v) for k, v in changes.items()}))
+    )
 
 
 def of(color, picture):

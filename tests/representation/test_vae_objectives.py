@@ -101,7 +101,9 @@ def test_losses_equal_loops(passed):
         stratified[i, (i + 1) % N] = 1 / (N - 1) - 1 / ROWS
     np.testing.assert_allclose(stratified.sum(1), 1)
     np.testing.assert_allclose(stratified_weights(N, ROWS), stratified, rtol=1e-5)
-    found = loss_of(beta_tcvae(MODEL, BetaTCVAEConfig(beta=3.0, rows=float(ROWS), sampling="stratified")), state)
+    found = loss_of(
+        beta_tcvae(MODEL, BetaTCVAEConfig(beta=3.0, rows=float(ROWS), sampling="stratified")), state
+    )
     np.testing.assert_allclose(found["total_correlation"], correlation(p, stratified), rtol=1e-4, atol=1e-5)
 
 

@@ -22,7 +22,11 @@ COMPLEX = (4, 4, 2, 3, 3, 40, 40)
 def read(split: str) -> FactorSet:
     """One of the sets, from the authors' npz, whose pictures are in the order of the factors' grid."""
     kind = "real" if split == "train" else split
-    path = find("mpi3d", (f"mpi3d_{kind}.npz",), "the file from https://github.com/rr-learning/disentanglement_dataset")
+    path = find(
+        "mpi3d",
+        (f"mpi3d_{kind}.npz",),
+        "the file from https://github.com/rr-learning/disentanglement_dataset",
+    )
     images, sizes = member(path, "images"), COMPLEX if split == "real_complex" else SIZES
     if len(images) != math.prod(sizes):
         raise DataError(

@@ -17,7 +17,9 @@ NAMES = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
 def read(split: str) -> FactorSet:
     """The set, from the authors' 3dshapes.h5 (h5py reads it), or from an npz with the same two arrays."""
     del split
-    path = find("shapes3d", ("3dshapes.npz", "3dshapes.h5"), "the file from github.com/google-deepmind/3d-shapes")
+    path = find(
+        "shapes3d", ("3dshapes.npz", "3dshapes.h5"), "the file from github.com/google-deepmind/3d-shapes"
+    )
     if path.suffix == ".npz":
         images, labels = member(path, "images"), np.asarray(member(path, "labels"))
     else:
