@@ -29,7 +29,7 @@ ERROR, CHOICE, DRAWN = "test error", "validation error", "test error, 12 draws"
 NOISY, ATTACKED = "error, noisy inputs", "error, FGSM"
 RATE, CAPACITY = "rate", "capacity"
 BITS, CLASSES, STEEP = 6, 4, 6.0  # of the known joint: X is 6 bits; the logits' scale
-EPS, INPUT_NOISE, DRAWS = 0.1, 0.3, 12
+EPS, INPUT_NOISE, DRAWS = 0.03, 0.3, 12
 BATCH = 50
 # What is tried: prices, rates of hidden units, weight decays; each with every learning rate of RATES.
 BETAS = (1e-3, 1e-2, 1e-1)

@@ -9,6 +9,7 @@ constant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +40,7 @@ class Curve(NamedTuple):
 
 
 def information_curve(
-    joint: Array, betas: ArrayLike, *, tolerance: float = 1e-7, most: int = 20_000
+    joint: Array, betas: ArrayLike | Sequence[float], *, tolerance: float = 1e-7, most: int = 20_000
 ) -> Curve:
     """The best encoders p(t | x) of a joint for many betas, with as many codes as inputs.
 
@@ -142,7 +143,7 @@ def value_at(curve: Curve, rate: ArrayLike) -> Array:
     return jnp.interp(jnp.asarray(rate), x, jax.lax.cummax(y))
 
 
-def checked_betas(betas: ArrayLike, dtype: Any) -> Array:
+def checked_betas(betas: ArrayLike | Sequence[float], dtype: Any) -> Array:
     """Betas [betas] of a dtype; NaN where a beta that cannot be read is not above 0.
 
     Raises:

@@ -6,6 +6,7 @@ it, not for those that tell about x. ``beta`` is the inverse of the paper's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -36,7 +37,9 @@ class Clusters(NamedTuple):
         return self.information_y - jnp.asarray(betas) * self.entropy
 
 
-def deterministic_bottleneck(joint: Array, betas: ArrayLike, *, most: int = 1000) -> Clusters:
+def deterministic_bottleneck(
+    joint: Array, betas: ArrayLike | Sequence[float], *, most: int = 1000
+) -> Clusters:
     """The clusters of a joint for many betas.
 
     The search starts at the least beta with a code for every x, and at each further beta with the clusters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from lrn.arrays import above_zero
 from lrn.types import Array, Key
 
 CONTRASTS = ("cube", "exp", "logcosh")
+NORMAL = 0.374567207  # E log cosh of a standard normal variable
 
 
 class FastICA(NamedTuple):
@@ -85,7 +86,9 @@ def fast_ica(
     check.integer("most", most, 1)
     if (key is None) == (start is None):
         raise check.InputError("give a key or the first directions, and not both.")
-    first = jax.random.normal(key, (count, count), x.dtype) if start is None else jnp.asarray(start, x.dtype)
+    if key is not None:
+        start = jax.random.normal(key, (count, count), x.dtype)
+    first = jnp.asarray(start, x.dtype)
     if first.shape != (count, count):
         raise check.InputError(f"start must be [{count}, {count}], got shape {first.shape}.")
 
@@ -109,6 +112,30 @@ def fast_ica(
     begin = decorrelated(first), jnp.asarray(jnp.inf, x.dtype), jnp.zeros((), jnp.int32)
     w, change, steps = jax.lax.while_loop(unfinished, turn, begin)
     return FastICA(jnp.matmul(w, whitening, precision="highest"), mean, change, steps)
+
+
+def best_start(key: Key, x: Array, starts: int = 8, **options: Any) -> FastICA:
+    """The result of the start, among several, whose components are furthest from Gaussian by `negentropy`.
+
+    The iterations can end in a stationary point that is no unmixing; with skewed sources they do so often.
+
+    Args:
+        key: of the starts. x: observations [n, dim]. starts: how many are tried, under vmap.
+        options: of `fast_ica`.
+
+    Raises:
+        InputError: as `fast_ica`, or starts is below 1.
+    """
+    check.integer("starts", starts, 1)
+    found = jax.vmap(lambda key: fast_ica(key, x, **options))(jax.random.split(key, starts))
+    best = jnp.argmax(jax.vmap(lambda one: jnp.sum(negentropy(one.sources(x))))(found))
+    return jax.tree.map(lambda leaf: leaf[best], found)
+
+
+def negentropy(s: Array) -> Array:
+    """(E log cosh s_j - E log cosh of a normal variable)^2 of components [n, dim] of variance 1, [dim]."""
+    value = jnp.logaddexp(s, -s) - jnp.log(2.0)
+    return jnp.square(jnp.mean(value, axis=0) - NORMAL)
 
 
 def contrast_of(u: Array, contrast: str, alpha: ArrayLike = 1.0) -> tuple[Array, Array]:

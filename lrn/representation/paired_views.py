@@ -126,11 +126,12 @@ def example() -> Example:
     s = sources.independent(jax.random.key(0), 512, 2)
     partner, _ = sources.sparse_pairs(jax.random.key(1), s)
     mix = mixing.linear(jax.random.key(2), 2).forward
-    net = nets.mlp(2, (16,))
+    # Distances do not see a bias, whose gradient would be rounding alone.
+    net = nets.from_function(lambda key, x: jax.random.normal(key, (2, 2)), lambda params, x: x @ params)
     return Example(
         factory=lambda config: paired_views(net, config),
-        config=PairedViewsConfig(OptimizerConfig(learning_rate=0.01)),
+        config=PairedViewsConfig(OptimizerConfig(learning_rate=0.03)),
         data={"x": mix(s), "partner": mix(partner)},
         sampler=minibatch(32, columns=("x", "partner")),
-        solves=Goal("loss", below=2.5),
+        solves=Goal("loss", below=3.0),
     )

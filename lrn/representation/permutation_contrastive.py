@@ -51,7 +51,7 @@ def permutation_contrastive(features: Net, config: PermutationContrastiveConfig)
         dim = jax.eval_shape(features.apply, params, net_state, x)[0].shape[1]
         pairs = {
             "now": jnp.ones(dim), "past": -jnp.ones(dim), "shift": jnp.zeros(dim),
-            "own": jnp.full(dim, 0.1), "own shift": jnp.zeros(dim), "bias": jnp.ones(()),
+            "own": 0.1 * jnp.ones(dim), "own shift": jnp.zeros(dim), "bias": jnp.ones(()),
         }  # fmt: skip
         return initial_state(config, {"features": params, "pairs": pairs}, ())
 
@@ -121,5 +121,5 @@ def example() -> Example:
         config=PermutationContrastiveConfig(OptimizerConfig(learning_rate=0.01)),
         data={"x": x[1:], "before": x[:-1]},
         sampler=minibatch(64, columns=("x", "before")),
-        solves=Goal("loss", below=0.5),
+        solves=Goal("loss", below=0.37),
     )

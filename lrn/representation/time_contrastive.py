@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.representation.fast_ica import FastICA, fast_ica
+from lrn.representation.fast_ica import FastICA, best_start
 from lrn.supervised.learner import SupervisedConfig, SupervisedState, supervised, weights
 from lrn.supervised.losses import cross_entropy
 from lrn.types import Array, Example, Goal, Key, Learner, Net, NetState, Params
@@ -56,9 +56,9 @@ def features_of(features: Net, state: SupervisedState, x: Array) -> Array:
 
 
 def unmix(key: Key, features: Net, state: SupervisedState, x: Array) -> tuple[FastICA, Array]:
-    """Linear ICA of the features of observations [n, dim]: the unmixing, and the components [n, sources]."""
+    """Linear ICA, by the best of eight starts, of features of observations: the unmixing, and components."""
     h = features_of(features, state, x)
-    found = fast_ica(key, h)
+    found = best_start(key, h)
     return found, found.sources(h)
 
 

@@ -1,6 +1,7 @@
 """Discrete joints: their information by loops and in closed form, their curves by a root finder."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,9 @@ def test_the_binary_symmetric_curve():
     expected = []
     for rate in rates:
         wanted = math.log(2) - min(rate, math.log(2))
-        a = 0.0 if wanted == 0 else brentq(lambda a, w=wanted: scipy_entropy([a, 1 - a]) - w, 1e-300, 0.5)
+        a: Any = (
+            0.0 if wanted == 0 else brentq(lambda a, w=wanted: scipy_entropy([a, 1 - a]) - w, 1e-300, 0.5)
+        )
         both = a + 0.1 - 0.2 * a
         expected.append(math.log(2) - scipy_entropy([both, 1 - both]))
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -70,9 +73,8 @@ def test_the_other_curves():
         joints.erasure_curve(rates, 4, 0.25), [0, 0.375, 0.75 * math.log(4)], rtol=1e-6
     )
     joint = joints.deterministic(jnp.array([0, 1, 1, 1]), 2)
-    np.testing.assert_allclose(
-        joints.deterministic_curve(rates, joint), [0, 0.5, scipy_entropy([0.25, 0.75])], rtol=1e-6
-    )
+    h = float(scipy_entropy([0.25, 0.75]))
+    np.testing.assert_allclose(joints.deterministic_curve(rates, joint), [0, 0.5, h], rtol=1e-6)
 
 
 def test_samples_have_the_frequencies_of_the_joint():

@@ -1,6 +1,7 @@
 """Bottlenecks on discrete and Gaussian joints against closed forms, an optimizer and all partitions."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from lrn.representation.blahut_arimoto import information_curve, informations, s
 from lrn.representation.deterministic_bottleneck import deterministic_bottleneck, lagrangian
 from lrn.representation.gaussian_bottleneck import gaussian_bottleneck, gaussian_curve, noisy_projection
 
+root: Any = brentq
 curve = jax.jit(information_curve, static_argnames=("tolerance", "most"))
 BETAS = np.array([0.9, 0.5, 0.3, 0.1, 0.02])
 
@@ -32,7 +34,7 @@ def test_the_curve_of_the_binary_symmetric_joint():
         return (1 - 2 * flip) * math.log((1 - both) / both) - beta * math.log((1 - a) / a)
 
     for beta, rate in zip(BETAS, found.information_x):
-        a = 0.5 if beta > (1 - 2 * flip) ** 2 else brentq(slope, 1e-200, 0.5 - 1e-9, args=(beta,))
+        a = 0.5 if beta > (1 - 2 * flip) ** 2 else float(root(slope, 1e-200, 0.5 - 1e-9, args=(beta,)))
         assert rate == pytest.approx(math.log(2) + a * math.log(a) + (1 - a) * math.log(1 - a), abs=1e-6)
 
 
@@ -150,8 +152,8 @@ def test_the_gaussian_bottleneck_is_the_best_projection():
     with jax.enable_x64(True):
         arrays = [jnp.asarray(part) for part in parts]
         for beta in (0.05, 0.4):
-            found = gaussian_bottleneck(*arrays, beta)
-            by_determinants = noisy_projection(*arrays, found.projection)
+            found = gaussian_bottleneck(arrays[0], arrays[1], arrays[2], beta)
+            by_determinants = noisy_projection(arrays[0], arrays[1], arrays[2], found.projection)
             np.testing.assert_allclose(found[1:], by_determinants, atol=1e-9)
             best = float(found.information_y - beta * found.information_x)
 

@@ -1,5 +1,7 @@
 """FastICA and canonical correlations against scikit-learn, scipy and known sources."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from sklearn.decomposition import FastICA as Peer
 from lrn.check import InputError
 from lrn.data import mixing, sources
 from lrn.representation.canonical import canonical_correlations
-from lrn.representation.fast_ica import CONTRASTS, fast_ica
+from lrn.representation.fast_ica import CONTRASTS, NORMAL, best_start, fast_ica, negentropy
 
 DIM = 3
 ica = jax.jit(fast_ica, static_argnames=("components", "contrast", "tolerance", "most"))
@@ -41,7 +43,7 @@ def test_the_unmixing_is_that_of_scikit_learn(contrast):
         # fixed points are equal.
         found = ica(None, jnp.asarray(x, float), start=start, contrast=contrast, tolerance=1e-10, most=500)
         mine = np.asarray(found.sources(jnp.asarray(x, float)))
-    theirs = peer.fit_transform(np.asarray(x, float))
+    theirs: Any = peer.fit_transform(np.asarray(x, float))
     table = np.abs(np.corrcoef(mine.T, theirs.T)[:DIM, DIM:])
     order = table.argmax(1)
     assert sorted(order) == list(range(DIM))
@@ -74,6 +76,20 @@ def test_fewer_components_lanes_and_the_way_back():
     assert two.unmixing.shape == (2, DIM)
     np.testing.assert_allclose(np.cov(two.sources(x).T), np.eye(2), atol=0.02)
     assert np.isnan(ica(keys[0], x.at[:, 0].set(1.0)).unmixing).all()
+
+
+def test_the_best_of_several_starts():
+    """A start that ends elsewhere is not chosen: exponential sources, whose components must be positive."""
+    s = jnp.abs(mixtures(jax.random.key(0))[0])
+    found = jax.jit(best_start)(jax.random.key(2), s)
+    assert matched(found.sources(s), s) > 0.99
+    alone = jax.jit(jax.vmap(fast_ica, (0, None)))(jax.random.split(jax.random.key(2), 8), s)
+    scores = [
+        float(jnp.sum(negentropy(jax.tree.map(lambda v, i=i: v[i], alone).sources(s)))) for i in range(8)
+    ]
+    assert jnp.sum(negentropy(found.sources(s))) == pytest.approx(max(scores), rel=1e-3)
+    normal = np.random.default_rng(3).normal(size=200_000)
+    assert float(np.log(np.cosh(normal)).mean()) == pytest.approx(NORMAL, abs=3e-3)
 
 
 def test_canonical_correlations_are_eigenvalues():

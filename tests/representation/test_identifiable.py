@@ -1,6 +1,7 @@
 """Nonlinear recovery: losses by loops, and sources that are found with side information and not without."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,9 @@ def test_time_contrastive_features_are_functions_of_single_sources():
 
 def test_the_score_of_neighbors_by_loops():
     rng = np.random.default_rng(0)
-    params = {k: rng.normal(size=3) for k in ("now", "past", "shift", "own", "own shift")} | {"bias": 0.4}
+    params: dict[str, Any] = {k: rng.normal(size=3) for k in ("now", "past", "shift", "own", "own shift")} | {
+        "bias": 0.4
+    }
     now, past = rng.normal(size=(2, 5, 3))
     found = jax.jit(pcl.score)(jax.tree.map(jnp.float32, params), now, past)
     for i in range(5):
@@ -173,6 +176,7 @@ def test_few_labels_name_the_codes():
     )
 
 
+NET = nets.mlp(2, ())
 BATCH = {"x": jnp.ones((4, 2)), "environment": jnp.zeros(4, int)}
 
 
@@ -180,7 +184,7 @@ BATCH = {"x": jnp.ones((4, 2)), "environment": jnp.zeros(4, int)}
     ("call", "said"),
     [
         (lambda: tcl.time_contrastive(nets.mlp(2, ()), 1, SupervisedConfig()), "segments"),
-        (lambda: _init(pcl.permutation_contrastive(nets.mlp(2, ()), pcl.PermutationContrastiveConfig())), "before"),
+        (lambda: _init(pcl.permutation_contrastive(NET, pcl.PermutationContrastiveConfig())), "before"),
         (lambda: _init(paired.paired_views(nets.mlp(2, ()), paired.PairedViewsConfig())), "partner"),
         (lambda: _init(few.few_labels(nets.mlp(2, ()), nets.mlp(2, ()), few.FewLabelsConfig())), "labeled"),
         (lambda: causal.interventional(nets.mlp(2, ()), causal.InterventionalConfig()).init(

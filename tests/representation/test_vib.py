@@ -71,7 +71,9 @@ def test_predictions_average_probabilities_over_draws():
         q = encode(ENCODER, state, jnp.asarray(X), config)
         draws = [q.mean + q.std * jax.random.normal(k, q.mean.shape) for k in keys]
         logits = [DECODER.apply(state.params["decoder"], (), code)[0] for code in (q.mean, *draws)]
-        given = [predict((ENCODER, DECODER), state, X, config, k, n) for k, n in ((None, 1), (key, 4))]
+        given = [
+            predict((ENCODER, DECODER), state, jnp.asarray(X), config, k, n) for k, n in ((None, 1), (key, 4))
+        ]
         return logits, given
 
     (mean, *drawn), (by_mean, by_draws) = jax.device_get(both(key))
