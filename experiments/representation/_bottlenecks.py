@@ -24,7 +24,7 @@ from lrn.types import Array, Key, Learner, Net, NetState, Params
 
 VIB, NONE, DROPOUT, NOISE, DECAY = "bottleneck", "none", "dropout", "fixed noise", "weight decay"
 METHODS = (VIB, NONE, DROPOUT, NOISE, DECAY)
-DIGITS, JOINT = "MNIST", "known joint"
+PLACES = JOINT, DIGITS = "known joint", "MNIST"
 ERROR, CHOICE, DRAWN = "test error", "validation error", "test error, 12 draws"
 NOISY, ATTACKED = "error, noisy inputs", "error, FGSM"
 RATE, CAPACITY = "rate", "capacity"
@@ -120,6 +120,14 @@ def menu(beta: Sequence[float]) -> dict[str, list[tuple[float, float]]]:
     pairs = {VIB: beta, DROPOUT: SHARES, DECAY: DECAYS}
     found = {m: [(s, r) for s in settings for r in RATES] for m, settings in pairs.items()}
     return found | {NONE: [(0.0, r) for r in MANY_RATES]}
+
+
+def trained(place: str) -> list[str]:
+    """The names of all trainings at a place."""
+    tried = menu(BETAS)
+    names = [f"{place}, {m}, {s:g}, rate {r:g}" for m in (NONE, DROPOUT, DECAY) for s, r in tried[m]]
+    names += [f"{place}, {VIB}, beta {b:g}, rate {r:g}" for b, r in tried[VIB]]
+    return names + [f"{place}, {NOISE} as of beta {b:g}, rate {r:g}" for b, r in tried[VIB]]
 
 
 def settings(learning_rate: float, steps: int, decay: float = 0.0) -> OptimizerConfig:

@@ -20,40 +20,27 @@ Primaries. The curve: the encoder is nowhere more than a twentieth of I(X;Y) bel
 has an error that is over .2 points below that without a bottleneck; and VIB's error is below that of dropout,
 and below that of fixed noise. Secondary: weight decay; 12 draws; noise in the inputs and FGSM (MNIST).
 
-Set beforehand: a twentieth of I(X;Y), and .2 points, which is a fiftieth of the error on MNIST. NOT BLIND
+Set beforehand: a twentieth of I(X;Y), and .2 points, a fiftieth of the error on MNIST. Not blind: pilots
+(seeds 0 to 15) showed that VIB is about a twentieth below the curve with a third of the steps and a little
+closer with all, that it errs less than the others on MNIST and not on the known joint, and that FGSM with eps
+.1, which is .03 now, leaves nothing to compare.
 Controls: nothing lies above the curve or below the Bayes error; the rate is at least I(X;T); a price above 1
 leaves nothing; equal samples and candidates; the tasks are learned.
 
-    python -m experiments.representation.information_bottleneck --preset quick
+    python -m experiments.representation.information_bottleneck --preset quick     # full: ten minutes
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.representation import _bottlenecks as trainings
 from experiments.representation import _curve as exact
-from experiments.representation._bottlenecks import (
-    ATTACKED,
-    CHOICE,
-    DECAY,
-    DIGITS,
-    DRAWN,
-    DROPOUT,
-    ERROR,
-    JOINT,
-    METHODS,
-    NOISE,
-    NOISY,
-    NONE,
-    RATES,
-    VIB,
-)
+from experiments.representation._bottlenecks import ATTACKED, CHOICE, DRAWN, ERROR, METHODS, NOISY
 from experiments.representation._curve import BELOW, CLOSED, OF_X, OF_Y, SPENT, WHOLE
 from lrn import check, figures
 from lrn.cli import main_study
@@ -63,6 +50,8 @@ from lrn.study.controls import equal_budgets, no_overlap
 from lrn.study.select import interior_choice, select
 from lrn.table import Table
 
+VIB, NONE, DROPOUT, NOISE, DECAY = METHODS
+JOINT, DIGITS = trainings.PLACES
 POINTS, SHARE, NUMERICAL = 0.002, 0.05, 0.01  # of error; of I(X;Y); nats of quadrature and of interpolation
 CURVE, BAYES, MOST = "curve", "Bayes", "largest share of I(X;Y) below the curve"
 
@@ -90,9 +79,7 @@ class Config:
         """Check the ranges."""
         check.counts(self, "curve_steps", "joint_steps", "joint_width", "image_steps", "image_width")
         if min(self.prices) < exact.PRICES[0] or max(self.prices) >= 1 or len(self.prices) < 3:
-            raise check.InputError(
-                f"three or more prices between {exact.PRICES[0]} and 1, got {self.prices}."
-            )
+            raise check.InputError(f"three or more prices, from {exact.PRICES[0]} to 1: {self.prices}.")
 
 
 def arm(place: str, method: str) -> str:
@@ -116,20 +103,10 @@ def regimes(config: Config) -> Sequence[Regime]:
     """The curve, and the two tasks."""
     said = "At every price the encoder is less than a twentieth of I(X;Y) below the curve."
     near = over(said, SHARE, Cell(CURVE, MOST), key=CURVE)
-    points = [
-        over(
-            f"{priced(CURVE, b)}: nats below the curve.",
-            Cell(priced(CURVE, b), BELOW),
-            0.0,
-            key=f"below {b:g}",
-        )
-        for b in config.prices
-    ]
-    spent = [
-        over(f"{priced(CURVE, b)}: the rate exceeds I(X;T).", Cell(priced(CURVE, b), SPENT),
-             Cell(priced(CURVE, b), OF_X), key=f"spent {b:g}")
-        for b in config.prices
-    ]  # fmt: skip
+    at = {b: priced(CURVE, b) for b in config.prices}
+    points = [over(f"{a}: nats below.", Cell(a, BELOW), 0.0, key=f"below {b:g}") for b, a in at.items()]
+    said = "{}: the rate exceeds I(X;T)."
+    spent = [over(said.format(a), Cell(a, SPENT), Cell(a, OF_X), key=f"spent {b:g}") for b, a in at.items()]
     most = over("The largest share of I(X;Y) below.", Cell(CURVE, MOST), 0.0, key=f"{CURVE}, most")
     first = Regime(name="the curve", primary=(near,), secondary=(most, *points, *spent))
     return [first, *(_task(place) for place in config.places)]
@@ -146,10 +123,8 @@ def _task(place: str) -> Regime:
         over(f"{name}: the error.", Cell(name, ERROR), 0.0, key=f"{name}: error")
         for name in (arm(place, m) for m in METHODS)
     ]
-    draws = over(
-        f"{place}: twelve draws err less than the mean code.",
-        Cell(arm(place, VIB), ERROR), Cell(arm(place, VIB), DRAWN), key=f"{place}, draws",
-    )  # fmt: skip
+    own = Cell(arm(place, VIB), ERROR), Cell(arm(place, VIB), DRAWN)
+    draws = over(f"{place}: twelve draws err less than the mean code.", *own, key=f"{place}, draws")
     others = [gain(DECAY), draws, *levels]
     if place == DIGITS:
         others += [gain(m, metric=metric) for metric in (NOISY, ATTACKED) for m in (NONE, DROPOUT, NOISE)]
@@ -169,7 +144,7 @@ def controls(config: Config) -> Sequence[Control]:
     found.append(Control(Below(statement=said, cell=Cell(priced(CURVE, CLOSED), OF_X), bound=NUMERICAL)))
     for place in config.places:
         arms = [arm(place, m) for m in METHODS]
-        found += [equal_budgets("candidates", arms), equal_budgets("samples", sorted(trained(place)))]
+        found += [equal_budgets("candidates", arms), equal_budgets("samples", trainings.trained(place))]
         found += [*map(interior_choice, arms), *([no_overlap(place)] if place == DIGITS else [])]
         said = f"{place}: without a bottleneck the task is learned."
         found.append(Control(Below(statement=said, cell=Cell(arm(place, NONE), ERROR), bound=0.4)))
@@ -178,14 +153,6 @@ def controls(config: Config) -> Sequence[Control]:
                 said = f"{name}: not below the error of Bayes."
                 found.append(Control(over(said, Cell(name, ERROR), Cell(BAYES, ERROR), -1e-5)))
     return found
-
-
-def trained(place: str) -> list[str]:
-    """The names of all trainings at a place."""
-    tried = trainings.menu(trainings.BETAS)
-    names = [f"{place}, {m}, {s:g}, rate {r:g}" for m in (NONE, DROPOUT, DECAY) for s, r in tried[m]]
-    names += [f"{place}, {VIB}, beta {b:g}, rate {r:g}" for b, r in tried[VIB]]
-    return names + [f"{place}, {NOISE} as of beta {b:g}, rate {r:g}" for b, r in tried[VIB]]
 
 
 def run(config: Config, context: Context) -> None:
@@ -212,7 +179,7 @@ def _compare(config: Config, context: Context, name: str) -> None:
         steps = config.image_steps
         context.judged_on_rows(name, place.per_seed["test"], place.per_seed["train"])
     found = trainings.compared(context, name, place, steps, trainings.BETAS)
-    size = {m: (-1,) if m == NONE else (-1, len(RATES)) for m in METHODS}
+    size = {m: (-1,) if m == NONE else (-1, len(trainings.RATES)) for m in METHODS}
     scores = {m: found[m][CHOICE].reshape(*size[m], len(context.seeds)) for m in METHODS}
     for m, choice in select(scores, "lower").items():
         context.chosen(arm(name, m), choice, scores[m][..., 0].size)
@@ -220,7 +187,7 @@ def _compare(config: Config, context: Context, name: str) -> None:
         context.record(arm(name, m), {k: v[best] for k, v in found[m].items()})
     rows = np.arange(len(trainings.BETAS))
     rate = scores[VIB].mean(-1).argmin(1)
-    for b, i in zip(trainings.BETAS, rows * len(RATES) + rate):
+    for b, i in zip(trainings.BETAS, rows * len(trainings.RATES) + rate):
         context.record(priced(name, b), {k: v[i] for k, v in found[VIB].items()})
 
 
@@ -235,9 +202,7 @@ def figure(table: Table, config: Config) -> Figure:
     axes[0].set(title="Information, nats", xlabel=OF_X, ylabel=OF_Y)
     figures.legend_above(axes[0])
     lines = {BELOW: np.stack([table.final(priced(CURVE, b), BELOW) for b in config.prices], 1)}
-    figures.curves(
-        axes[1], np.array(config.prices), lines, title="VIB below the curve", xlabel="beta", ylabel=BELOW
-    )
+    figures.curves(axes[1], np.array(config.prices), lines, title="VIB", xlabel="beta", ylabel=BELOW)
     for ax, place in zip(axes[2:], config.places):
         lines = {VIB: np.stack([table.final(priced(place, b), ERROR) for b in trainings.BETAS], 1)}
         figures.curves(ax, np.array(trainings.BETAS), lines, title=place, xlabel="beta", ylabel=ERROR)
@@ -255,8 +220,9 @@ def answer(findings: Findings) -> str:
     worst = max(prices, key=lambda b: findings[f"below {b:g}"].effect)
     most = findings[f"{CURVE}, most"]
     said = (
-        f"Trained on the whole joint, the variational bottleneck lies at most {most.said(100, digits=1)} percent "
-        f"of I(X;Y) below the exact curve (at beta {worst:g} {findings[f'below {worst:g}'].said(digits=3)} nats)."
+        f"Trained on the whole joint, the variational bottleneck lies at most {most.said(100, digits=1)} "
+        f"percent of I(X;Y) below the exact curve (at beta {worst:g}, "
+        f"{findings[f'below {worst:g}'].said(digits=3)} nats)."
     )
     for place in (JOINT, DIGITS):
         if place not in findings.regimes:
@@ -270,15 +236,13 @@ def answer(findings: Findings) -> str:
     return said
 
 
-RANGED: dict[str, Any] = dict.fromkeys((ERROR, DRAWN, NOISY, ATTACKED), (0.0, 1.0))
-
 STUDY = Study(
     title="Does an information bottleneck find what it looks for, and does it generalize better?",
-    claim="A representation that pays for its information about the input is the information bottleneck's, and "
-    "generalizes better than others, more so than by dropout or fixed noise.",
+    claim="A representation that pays for its information about the input is the information bottleneck's, "
+    "and generalizes better than others, more so than by dropout or fixed noise.",
     claim_id="C8",
     section="Concepts",
-    regime="Random joints of 16 inputs; draws of a joint on six bits; MNIST with 1,000 labels; small networks.",
+    regime="Random joints of 16 inputs; draws of a joint on six bits; MNIST, 1,000 labels; small networks.",
     presets={
         "smoke": Config((0.03, 0.1, 0.3), 20, (JOINT,), (60, 40), 10, 8, (50, 50, 50), 4, 8),
         "quick": Config(),
@@ -290,12 +254,12 @@ STUDY = Study(
     figure=figure,
     answer=answer,
     ranges={
-        **RANGED,
+        **dict.fromkeys((ERROR, DRAWN, NOISY, ATTACKED), (0.0, 1.0)),
         **dict.fromkeys((SPENT, OF_X, OF_Y), (0.0, 20.0)),
         BELOW: (-0.1, 1.5),
         MOST: (-0.1, 1.0),
     },
-    seeds={"smoke": 2, "quick": 8, "full": 12},
+    seeds={"smoke": 2, "quick": 8, "full": 24},
 )
 
 if __name__ == "__main__":

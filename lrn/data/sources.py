@@ -115,18 +115,20 @@ def sparse_pairs(key: Key, s: Array, changed: int = 1, kind: str = "laplace") ->
     return jnp.where(which, independent(new_key, n, dim, kind), s), which
 
 
-def correlated(key: Key, n: int, dim: int, rho: ArrayLike) -> Array:
-    """Gaussian rows in which every two sources have the correlation ``rho`` in [0, 1): not independent.
+def correlated(key: Key, n: int, dim: int, rho: ArrayLike, kind: str = "gaussian") -> Array:
+    """Rows in which every two sources have the correlation ``rho`` in [0, 1): not independent.
+
+    Each source is the weighted sum of a common part and of a part of its own, both of one kind of `KINDS`.
 
     Raises:
-        InputError: a size is below 1, or rho is out of its range.
+        InputError: a size is below 1, rho is out of its range, or the kind is not known.
     """
     check.between("rho", rho, 0, 1 - 1e-6)
     rho = jnp.asarray(rho, jnp.result_type(float))
     rho = nan_where(~((rho >= 0) & (rho < 1)), rho)
     own_key, common_key = jax.random.split(key)
-    common = independent(common_key, n, 1, "gaussian")
-    return jnp.sqrt(rho) * common + jnp.sqrt(1 - rho) * independent(own_key, n, dim, "gaussian")
+    common = independent(common_key, n, 1, kind)
+    return jnp.sqrt(rho) * common + jnp.sqrt(1 - rho) * independent(own_key, n, dim, kind)
 
 
 class Causes(NamedTuple):
