@@ -1,4 +1,4 @@
-"""Sprites with nuisances: backgrounds, tints, stripes and light, as strong and as correlated as a config says.
+"""Sprites with nuisances: backgrounds, tints, stripes and light, as strong and correlated as a config says.
 
 A picture shows one sprite (`lrn.data.sprites`) before a background. The factors of the sprite have a number
 of values each and are what codes ought to tell. The nuisances lie in [0, 1] and are what codes ought to
@@ -103,7 +103,7 @@ def _check_levels(levels: Any) -> None:
 
 
 class Drawn(NamedTuple):
-    """What a picture shows. levels: int32 [..., factors]. nuisances: [..., 4], in the order of `NUISANCES`."""
+    """What a picture shows. levels: int32 [..., factors]. nuisances: [..., 4], ordered as `NUISANCES`."""
 
     levels: Array
     nuisances: Array

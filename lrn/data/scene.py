@@ -122,7 +122,7 @@ def render(scene: Scene, size: int = 64) -> Array:
 
     def lit(normal: Array) -> Array:
         """The brightness of surfaces with normals [..., 3]."""
-        return ambient + (1 - ambient) * jnp.maximum(jnp.sum(normal * towards, axis=-1), 0)
+        return ambient + (1 - ambient) * jnp.maximum(jnp.matmul(normal, towards, precision="highest"), 0)
 
     floor_light, wall_light = lit(jnp.asarray([0.0, 1.0, 0.0])), lit(jnp.asarray([0.0, 0.0, 1.0]))
     below = jnp.clip(0.5 + (down - HORIZON) * size, 0, 1)

@@ -9,8 +9,8 @@ from lrn.nets.cnn import CNN, cnn
 from lrn.nets.cnn1d import CNN1d, cnn1d
 from lrn.nets.conv import LANES, Conv, conv2d, max_pool
 from lrn.nets.conv4 import Conv4, conv4
-from lrn.nets.deconv import conv_transpose2d
 from lrn.nets.decoder import ConvDecoder, conv_decoder, dsprites_decoder, dsprites_encoder, mlp_decoder
+from lrn.nets.deconv import conv_transpose2d
 from lrn.nets.mask_decoder import mask_decoder
 from lrn.nets.masked import masked_vit, sequence_transformer, token_transformer
 from lrn.nets.mixer import Mixer, mixer

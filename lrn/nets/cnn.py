@@ -114,7 +114,7 @@ def cnn(
         check.integer("kernel", size, 1)
     if isinstance(kernel, tuple) and len(kernel) != len(widths):
         raise ValueError(
-            f"there are {len(kernel)} kernels for {len(widths)} convolutions; give one number, or one for each."
+            f"there are {len(kernel)} kernels for {len(widths)} convolutions; give one number, or one each."
         )
     check.choice("down", down, DOWN)
     convolution.resolve(conv)

@@ -62,7 +62,7 @@ def shared_codes(mean: Array, log_variance: Array, other_mean: Array, other_log_
 
 
 def averaged_pair(mean: Array, log_variance: Array, shared: Array) -> tuple[Array, Array]:
-    """Posteriors of pairs [2, n, z], of which the ``shared`` ones [n, z] are averaged, means and variances."""
+    """Posteriors of pairs [2, n, z]; the ``shared`` ones [n, z] have the average mean and variance."""
     both = jnp.broadcast_to(shared[None], mean.shape)
     middle = jnp.broadcast_to(jnp.mean(mean, axis=0, keepdims=True), mean.shape)
     spread = jax.nn.logsumexp(log_variance, axis=0, keepdims=True) - jnp.log(2.0)

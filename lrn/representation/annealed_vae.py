@@ -48,7 +48,7 @@ class AnnealedVAEConfig:
 
 def capacity_at(step: ArrayLike, capacity: ArrayLike, ramp: ArrayLike) -> Array:
     """The capacity after a number of steps, in nats: linear from 0, constant from step ``ramp`` on."""
-    return capacity * jnp.minimum(1.0, jnp.asarray(step, jnp.float32) / above_zero(ramp))
+    return jnp.asarray(capacity) * jnp.minimum(1.0, jnp.asarray(step, jnp.float32) / above_zero(ramp))
 
 
 def annealed_vae(model: Autoencoder, config: AnnealedVAEConfig) -> Learner:

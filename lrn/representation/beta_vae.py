@@ -1,4 +1,4 @@
-"""Beta-VAE (Higgins et al., "beta-VAE: learning basic visual concepts with a constrained framework", 2017)."""
+"""Beta-VAE (Higgins et al., "beta-VAE: learning basic visual concepts", 2017)."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def ivae(model: Autoencoder, prior: Net, config: IVAEConfig) -> Learner:
     network. The metrics are those of `lrn.representation.vae.generative`.
 
     Args:
-        model: the encoder takes `joint` inputs [batch, values + k] and gives moments; the decoder takes codes.
+        model: the encoder takes `joint` inputs [batch, values + k].
         prior: maps the side variable [batch, k] to moments [batch, 2 z], such as ``lrn.nets.mlp(2 * z)``.
         config: the settings; its floats may be swept.
 
@@ -83,8 +83,8 @@ def ivae(model: Autoencoder, prior: Net, config: IVAEConfig) -> Learner:
         )
         if 2 * own.shape[1] != encoded.shape[1]:
             raise check.InputError(
-                f"the prior gives moments of {own.shape[1]} codes and the encoder of {encoded.shape[1] // 2}; "
-                "give the last layers of both the same number of outputs."
+                f"the prior gives moments of {own.shape[1]} codes and the encoder of {encoded.shape[1] // 2};"
+                " give the last layers of both the same number of outputs."
             )
         return initial_state(config, params, states)
 
@@ -144,8 +144,8 @@ def side(batch: Batch) -> Array:
     known = form is not None and len(form) == 2 and form[0] == rows
     if value is None or not known or not jnp.issubdtype(value.dtype, jnp.floating):
         raise check.InputError(
-            f"a batch of iVAE needs the entry 'side', floats [{rows}, k], got {form or type(value).__name__}; "
-            "make a side variable of classes one-hot."
+            f"a batch of iVAE needs the entry 'side', floats [{rows}, k], got {form or type(value).__name__};"
+            " make a side variable of classes one-hot."
         )
     return jnp.asarray(value)
 

@@ -84,7 +84,7 @@ def test_mpi3d(folder, monkeypatch):
     with pytest.raises(DataNotFoundError, match=r"looked for .*mpi3d_realistic.npz; get the file from"):
         factor_sets.load("mpi3d", "realistic")
     np.savez(folder / "mpi3d" / "mpi3d_toy.npz", pictures=pictures)
-    with pytest.raises(DataError, match="has no array 'images' but pictures.npy"):
+    with pytest.raises(DataError, match=r"has no array 'images' but pictures\.npy"):
         factor_sets.load("mpi3d", "toy")
 
 

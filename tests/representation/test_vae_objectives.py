@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ from lrn.representation.vae import VAEConfig, vae
 
 RNG = np.random.default_rng(0)
 N, ROWS = 6, 50
-X = RNG.uniform(size=(N, 5)).astype(np.float32)
+ONE: Any = 1
+X: Any = RNG.uniform(size=(N, 5)).astype(np.float32)
 MODEL = Autoencoder(nets.mlp(6, (4,)), nets.mlp(5, (4,)))
 KEY = jax.random.key(3)
 
@@ -47,9 +49,13 @@ KEY = jax.random.key(3)
 @pytest.fixture(scope="module")
 def passed():
     """A state and a pass of the batch, as numpy arrays of float64, and the parameters."""
-    state = vae(MODEL, VAEConfig()).init(jax.random.key(0), {"x": X})
+    state = begun(vae(MODEL, VAEConfig()))
     found = jax.jit(functools.partial(elbo.forward, MODEL))(state.params, state.net_state, KEY, X)[0]
     return state, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+
+
+def begun(learner, batch=None):
+    return jax.jit(learner.init)(jax.random.key(0), {"x": X} if batch is None else batch)
 
 
 def loss_of(learner, state, batch=None, key=KEY):
@@ -69,7 +75,7 @@ def correlation(passed, weights):
         single = [
             logsumexp([np.log(weights[i, j]) + log_q(passed, i, j)[k] for j in range(N)]) for k in range(3)
         ]
-        values.append(joint - sum(single))
+        values.append(joint - np.sum(single))
     return np.mean(values)
 
 
@@ -77,7 +83,7 @@ def test_losses_equal_loops(passed):
     state, p = passed
     bound = p.distortion.mean() + p.rate.sum(1).mean()
     found = loss_of(vae(MODEL, VAEConfig(free=0.3)), state)
-    free = sum(max(0.3, p.rate[:, j].mean()) for j in range(3))
+    free = np.sum([max(0.3, p.rate[:, j].mean()) for j in range(3)])
     np.testing.assert_allclose(found["loss"], p.distortion.mean() + free, rtol=1e-5)
     np.testing.assert_allclose(found["elbo"], -bound, rtol=1e-5)
 
@@ -132,33 +138,33 @@ def test_dip_and_labels_equal_loops(passed):
 def test_factor_vae(passed):
     """The loss and both updates; the codes give no gradient to the autoencoder through the discriminator's
     own loss, which a step with gamma 0 shows: it is the step of a VAE."""
-    state, p = passed
+    state, _ = passed
     rival = nets.mlp(1, (4,), activation="leaky_relu")
     learner = factor_vae(MODEL, rival, FactorVAEConfig(gamma=3.0))
-    begun = learner.init(jax.random.key(0), {"x": X})._replace(training=state)
-    found = learner.step(KEY, begun, {"x": X})
-    params = begun.discriminator.params
+    start = begun(learner)._replace(training=state)
+    found = jax.jit(learner.step)(KEY, start, {"x": X})
+    params = start.discriminator.params
     # The pass has a key of its own, so its codes are those of that key.
     key = jax.random.split(KEY, 4)[0]
-    own, _ = elbo.forward(MODEL, state.params, state.net_state, key, X)
-    logits = np.asarray(rival.apply(params, (), own.codes)[0][:, 0], np.float64)
+    own, _ = jax.jit(functools.partial(elbo.forward, MODEL))(state.params, state.net_state, key, X)
+    logits = np.asarray(jax.jit(rival.apply)(params, (), own.codes)[0][:, 0], np.float64)
     bound = np.mean(own.distortion) + np.mean(np.sum(own.rate, axis=1))
     np.testing.assert_allclose(found[1]["total_correlation"], logits.mean(), rtol=1e-4)
     np.testing.assert_allclose(found[1]["loss"], bound + 3 * logits.mean(), rtol=1e-5)
-    plain = factor_vae(MODEL, rival, FactorVAEConfig(gamma=0.0)).step(KEY, begun, {"x": X})[0]
-    alone = vae(MODEL, VAEConfig()).step(key, state, {"x": X})[0]
+    plain = jax.jit(factor_vae(MODEL, rival, FactorVAEConfig(gamma=0.0)).step)(KEY, start, {"x": X})[0]
+    alone = jax.jit(vae(MODEL, VAEConfig()).step)(key, state, {"x": X})[0]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
         plain.training.params,
         alone.params,
     )
     assert not np.allclose(plain.discriminator.params["head"]["kernel"], params["head"]["kernel"])
-    assert encode(MODEL, found[0], X).shape == (N, 3)
+    assert jax.eval_shape(lambda s: encode(MODEL, s, X), found[0]).shape == (N, 3)
 
 
 def test_the_density_ratio_of_the_best_discriminator():
     """With the logit log q(z) / prod q(z_j) of a normal, the estimate is the closed form."""
-    covariance = np.array([[1.0, 0.7, 0.2], [0.7, 2.0, -0.4], [0.2, -0.4, 0.5]])
+    covariance: Any = np.array([[1.0, 0.7, 0.2], [0.7, 2.0, -0.4], [0.2, -0.4, 0.5]])
     z = RNG.multivariate_normal(np.zeros(3), covariance, 100_000)
     logit = scipy.stats.multivariate_normal(np.zeros(3), covariance).logpdf(z) - scipy.stats.norm.logpdf(
         z, 0, np.sqrt(np.diag(covariance))
@@ -207,7 +213,7 @@ def test_total_correlation_equals_the_closed_form(sampling):
 
 
 def test_stratified_densities_are_unbiased():
-    """The mean over batches of the estimated q(z) is q(z) over the data; "weighted" counts itself too often."""
+    """The mean over batches of the estimated q(z) is q(z) over the data; "weighted" is biased."""
     rows, n = 12, 4
     mean = jnp.asarray(RNG.normal(size=(rows, 2)) * 2, jnp.float32)
     log_variance = jnp.full((rows, 2), -1.0)
@@ -241,9 +247,8 @@ def test_pairs_share_codes(passed):
             for j in range(3)
         ]
         assert list(found[i]) == [d < (min(each) + max(each)) / 2 for d in each]
-    mean, log_variance = averaged_pair(
-        np.stack([p.mean, other.mean]), np.stack([p.log_variance, other.log_variance]), jnp.asarray(found)
-    )
+    means, spreads = np.stack([p.mean, other.mean]), np.stack([p.log_variance, other.log_variance])
+    mean, log_variance = averaged_pair(jnp.asarray(means), jnp.asarray(spreads), jnp.asarray(found))
     i, j = np.argwhere(found)[0]
     np.testing.assert_allclose(mean[:, i, j], (p.mean[i, j] + other.mean[i, j]) / 2, rtol=1e-5)
     spread = np.log((np.exp(p.log_variance[i, j]) + np.exp(other.log_variance[i, j])) / 2)
@@ -265,20 +270,21 @@ def scipy_kl(mean, log_variance, other_mean, other_log_variance):
 @pytest.mark.parametrize("prior_means", [True, False])
 def test_ivae(prior_means):
     """The rate is the divergence from the prior of the side variable."""
-    side = np.eye(2, dtype=np.float32)[RNG.integers(0, 2, N)]
+    side: Any = np.eye(2, dtype=np.float32)[RNG.integers(0, 2, N)]
     prior = nets.mlp(6, ())
     model = MODEL._replace(likelihood="gaussian")
     learner = ivae(model, prior, IVAEConfig(beta=2.0, scale=0.5, prior_means=prior_means))
     batch = {"x": X, "side": side}
-    state = learner.init(jax.random.key(0), batch)
+    state = begun(learner, batch)
     found = loss_of(learner, state, batch)
-    moments = np.asarray(model.encoder.apply(state.params["encoder"], (), joint(X, side))[0], np.float64)
-    mean, log_variance = prior_moments(prior, state, side)
+    moments = jax.jit(lambda s: model.encoder.apply(s.params["encoder"], (), joint(X, side))[0])(state)
+    moments = np.asarray(moments, np.float64)
+    mean, log_variance = jax.jit(lambda s: prior_moments(prior, s, side))(state)
     mean = np.asarray(mean) * prior_means
     rate = scipy_kl(moments[:, :3], moments[:, 3:], mean, np.asarray(log_variance)).sum(1).mean()
     np.testing.assert_allclose(found["rate"], rate, rtol=1e-4)
     np.testing.assert_allclose(found["loss"], found["distortion"] + 2 * rate, rtol=1e-5)
-    assert encode(model, state, joint(X, side)).shape == (N, 3)
+    assert jax.eval_shape(lambda s: encode(model, s, joint(X, side)), state).shape == (N, 3)
 
 
 def test_betas_and_seeds_in_one_call_equal_a_loop():
@@ -293,43 +299,47 @@ def test_betas_and_seeds_in_one_call_equal_a_loop():
 
     together = jax.jit(jax.vmap(run))(config.stack(configs), keys)
     for i in range(2):
-        alone = run(configs[i], keys[i])
+        alone = jax.jit(run)(configs[i], keys[i])
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6), together, alone
         )
 
 
+def starts(learner, batch):
+    """Trace the start of a training."""
+    jax.eval_shape(learner.init, jax.random.key(0), batch)
+
+
 def test_bad_input_is_one_sentence():
-    key = jax.random.key(0)
     for wrong, sentence in (
         (lambda: BetaVAEConfig(beta=-1.0), "beta must be a finite number, 0 or more"),
         (lambda: AnnealedVAEConfig(ramp=0.0), "ramp must be a finite number above 0"),
         (lambda: BetaTCVAEConfig(sampling="all"), "sampling 'all' is not known"),
         (lambda: DIPVAEConfig(kind="III"), "kind 'III' is not known"),
         (lambda: FactorVAEConfig(gamma=-1.0), "gamma must be a finite number, 0 or more"),
-        (lambda: IVAEConfig(prior_means=1), "prior_means must be True or False"),
+        (lambda: IVAEConfig(prior_means=ONE), "prior_means must be True or False"),
         (lambda: stratified_weights(6, 5), "rows must be at least the batch of 6"),
         (lambda: total_correlation(X, X[:3], X), "must be .n, z. of one shape"),
         (lambda: total_correlation(X[:1], X[:1], X[:1]), "a batch of 1 has no total correlation"),
         (lambda: gaussian_total_correlation(jnp.ones(3)), "a covariance must be"),
         (
-            lambda: factor_vae(MODEL, nets.mlp(2, ()), FactorVAEConfig()).init(key, {"x": X}),
+            lambda: starts(factor_vae(MODEL, nets.mlp(2, ()), FactorVAEConfig()), {"x": X}),
             "the discriminator must give one logit a code",
         ),
-        (lambda: ada_gvae(MODEL, AdaGVAEConfig()).init(key, {"x": X}), "needs the entry 'partner'"),
+        (lambda: starts(ada_gvae(MODEL, AdaGVAEConfig()), {"x": X}), "needs the entry 'partner'"),
         (
-            lambda: factor_regression(MODEL, FactorRegressionConfig()).init(
-                key, {"x": X, "factors": jnp.ones((N, 4))}
+            lambda: starts(
+                factor_regression(MODEL, FactorRegressionConfig()), {"x": X, "factors": jnp.ones((N, 4))}
             ),
             "there are 4 factors and 3 codes",
         ),
         (
-            lambda: factor_regression(MODEL, FactorRegressionConfig()).init(key, {"x": X}),
+            lambda: starts(factor_regression(MODEL, FactorRegressionConfig()), {"x": X}),
             "a batch needs the entry 'factors'",
         ),
-        (lambda: ivae(MODEL, nets.mlp(6, ()), IVAEConfig()).init(key, {"x": X}), "needs the entry 'side'"),
+        (lambda: starts(ivae(MODEL, nets.mlp(6, ()), IVAEConfig()), {"x": X}), "needs the entry 'side'"),
         (
-            lambda: ivae(MODEL, nets.mlp(4, ()), IVAEConfig()).init(key, {"x": X, "side": X}),
+            lambda: starts(ivae(MODEL, nets.mlp(4, ()), IVAEConfig()), {"x": X, "side": X}),
             "the prior gives moments of 2 codes and the encoder of 3",
         ),
     ):
