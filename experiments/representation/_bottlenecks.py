@@ -31,11 +31,11 @@ RATE, CAPACITY = "rate", "capacity"
 BITS, CLASSES, STEEP = 6, 4, 6.0  # of the known joint: X is 6 bits; the logits' scale
 EPS, INPUT_NOISE, DRAWS = 0.03, 0.3, 12
 BATCH = 50
-# What is tried: prices, rates of hidden units, weight decays; each with every learning rate of RATES.
+# What is tried: prices, shares of hidden units, weight decays; each with every learning rate of a place, and
+# without a setting as many rates.
 BETAS = (1e-3, 1e-2, 1e-1)
-SHARES, DECAYS = (0.2, 0.4, 0.6), (0.01, 0.1, 1.0)
-RATES = (1e-3, 3e-3)
-MANY_RATES = (3e-4, 6e-4, 1e-3, 2e-3, 3e-3, 6e-3)  # without a setting of its own
+SHARES, DECAYS = (0.1, 0.25, 0.5), (0.1, 1.0, 3.0)
+RATES = {JOINT: (3e-4, 1e-3, 3e-3), DIGITS: (3e-3, 1e-2, 3e-2)}
 
 
 @config
@@ -115,16 +115,16 @@ def known_joint(seeds: Sequence[int], sizes: Sequence[int], width: int, dim: int
     return Place({}, per_seed, encoder, nets.mlp(CLASSES, ()), dim, "x", test)
 
 
-def menu(beta: Sequence[float]) -> dict[str, list[tuple[float, float]]]:
+def menu(place: str) -> dict[str, list[tuple[float, float]]]:
     """For each method but the fixed noise its candidates: (setting, learning rate)."""
-    pairs = {VIB: beta, DROPOUT: SHARES, DECAY: DECAYS}
-    found = {m: [(s, r) for s in settings for r in RATES] for m, settings in pairs.items()}
-    return found | {NONE: [(0.0, r) for r in MANY_RATES]}
+    pairs, rates = {VIB: BETAS, DROPOUT: SHARES, DECAY: DECAYS}, RATES[place]
+    found = {m: [(s, r) for s in settings for r in rates] for m, settings in pairs.items()}
+    return found | {NONE: [(0.0, float(r)) for r in np.geomspace(rates[0], rates[-1], len(found[VIB]))]}
 
 
 def trained(place: str) -> list[str]:
     """The names of all trainings at a place."""
-    tried = menu(BETAS)
+    tried = menu(place)
     names = [f"{place}, {m}, {s:g}, rate {r:g}" for m in (NONE, DROPOUT, DECAY) for s, r in tried[m]]
     names += [f"{place}, {VIB}, beta {b:g}, rate {r:g}" for b, r in tried[VIB]]
     return names + [f"{place}, {NOISE} as of beta {b:g}, rate {r:g}" for b, r in tried[VIB]]
@@ -169,11 +169,9 @@ def coded(place: Place, noise: Any, dropout: Any = 0.0) -> Net:
     return Net(init, apply)
 
 
-def compared(
-    context: Any, name: str, place: Place, steps: int, beta: Sequence[float]
-) -> dict[str, dict[str, Any]]:
+def compared(context: Any, name: str, place: Place, steps: int) -> dict[str, dict[str, Any]]:
     """Train all candidates of all methods; from method to what `_judged` gives, [candidates, seeds]."""
-    tried = menu(beta)
+    tried = menu(name)
     priced = {
         f"{name}, {VIB}, beta {b:g}, rate {r:g}": VIBConfig(settings(r, steps), beta=b) for b, r in tried[VIB]
     }

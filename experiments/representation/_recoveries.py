@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import nets
+from lrn.config import config
 from lrn.data import mixing, sources
 from lrn.data.gaussians import Bijection
-from lrn.data.sampler import minibatch
 from lrn.representation import few_labels as few
 from lrn.representation import interventional as causal
 from lrn.representation import ivae as conditional
@@ -25,7 +25,7 @@ from lrn.representation.mcc import mcc
 from lrn.supervised.learner import SupervisedConfig, supervised, weights
 from lrn.supervised.losses import squared_error
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Key, Learner, Net
+from lrn.types import Array, Key, Learner, Sampler
 
 HOLDS, GAUSSIAN, TIED = "side information", "Gaussian control", "tied sources"
 WORLDS = (HOLDS, GAUSSIAN, TIED)
@@ -35,12 +35,22 @@ KNOWN, LINEAR, IVAE, PAIRS, CAUSES, LABELS, TIME = (
 METHODS = (KNOWN, LINEAR, IVAE, PAIRS, CAUSES, LABELS, TIME)
 TRAINED = METHODS[2:]
 DIM, SEGMENTS, NAMED, TIE = 3, 20, 100, 0.8
+# A reflection that mixes all sources.
+TURN = np.eye(DIM) - 2 / DIM * np.ones((DIM, DIM))
 RATES = (1e-3, 3e-3)
 BATCH, SPARE, JUDGED = 128, 1000, 1000
 WIDTHS = (64, 64)
 ENCODER, MOMENTS, DECODER = (nets.mlp(out, WIDTHS) for out in (DIM, 2 * DIM, DIM))
 MODEL = Autoencoder(MOMENTS, DECODER, "gaussian")
 PRIOR = nets.mlp(2 * DIM, ())
+
+
+@config
+class LaneConfig:
+    """Settings of a lane: the optimizer's, and the number of the place whose rows it sees."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    place: float = 0.0
 
 
 class Rows(NamedTuple):
@@ -50,7 +60,7 @@ class Rows(NamedTuple):
     extra: dict[str, Array]
 
 
-def mixing_of(seed: Any, slope: float) -> Bijection:
+def mixing_of(seed: Any, slope: Any) -> Bijection:
     """The mixing of a seed: three random matrices with leaky ReLUs in between; linear with a slope of 1."""
     return mixing.leaky_mlp(jax.random.fold_in(jax.random.key(seed), 1), DIM, 3, slope)
 
@@ -120,6 +130,25 @@ def learner(method: str, optimizer: OptimizerConfig) -> Learner:
     return pcl.permutation_contrastive(ENCODER, pcl.PermutationContrastiveConfig(optimizer))
 
 
+def on_place(of: Callable[[OptimizerConfig], Learner], config: LaneConfig) -> Learner:
+    """A learner on the rows of one place, of batches {"at": rows, "data": arrays [places, rows, ...]}."""
+    inner = of(config.optimizer)
+
+    def seen(batch: Any) -> dict[str, Array]:
+        place = jnp.asarray(config.place, jnp.int32)
+        return {k: v[place, batch["at"]] for k, v in batch["data"].items()}
+
+    return Learner(
+        lambda key, batch: inner.init(key, seen(batch)),
+        lambda key, state, batch: inner.step(key, state, seen(batch)),
+    )
+
+
+def _draw(key: Key, data: Mapping[str, Array]) -> dict[str, Any]:
+    count = next(iter(data.values())).shape[1] - SPARE - JUDGED
+    return {"at": jax.random.randint(key, (BATCH,), 0, count), "data": dict(data)}
+
+
 def codes(method: str, state: Any, rows: Mapping[str, Array]) -> Array:
     """The codes [n, dim] of a trained method."""
     if method == IVAE:
@@ -135,92 +164,134 @@ def settings(rate: float, steps: int) -> OptimizerConfig:
 
 
 def recovered(
-    context: Any, method: str, world: str, n: int, steps: int, slope: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The codes of all rows, standardized, [rates, seeds, n, dim], and validation losses [rates, seeds].
+    context: Any, method: str, worlds: Sequence[str], n: int, steps: int, slope: float
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Rows [seeds, worlds, n, ...], standardized codes [rates, seeds, worlds, n, dim], validation losses.
 
-    The first rows train; the next `SPARE` rows validate, by the method's own objective; the last are judged.
+    The first rows train; the next `SPARE` rows validate, by the method's own objective, [worlds, rates,
+    seeds]; the last are judged. Methods that do not train have one "rate".
     """
-    name, seeds = f"{method}, {world}", np.asarray(context.seeds, np.uint32)
-    data = context.once(
-        f"{name}, rows", lambda: jax.jit(jax.vmap(lambda s: observed(s, method, world, n, slope)))(seeds)
-    )
+    seeds = np.asarray(context.seeds, np.uint32)
+
+    def draw(seed: Any) -> dict[str, Array]:
+        every = [observed(seed, method, world, n, slope) for world in worlds]
+        return jax.tree.map(lambda *rows: jnp.stack(rows), *every)
+
+    data = context.once(f"{method}, rows", lambda: jax.jit(jax.vmap(draw))(seeds))
     if method in (KNOWN, LINEAR):
         find = _known if method == KNOWN else _linear
-        found = context.per_seed(f"{name}, codes", find, {"rows": data, "seed": seeds})
-        return found["codes"][None], np.zeros((1, len(seeds)))
-    train = np.tile(np.arange(n - SPARE - JUDGED), (len(seeds), 1))
-    columns = tuple(k for k in data if k != "s")
+        found = context.per_seed(f"{method}, codes", find, {"rows": data, "seed": seeds})
+        return data, found["codes"][None], np.zeros((len(worlds), 1, len(seeds)))
+    seen = {k: v for k, v in data.items() if k != "s"}
+    lanes = {
+        f"{method}, {w}, rate {r:g}": LaneConfig(settings(r, steps), place=float(i))
+        for i, w in enumerate(worlds)
+        for r in RATES
+    }
     fit = context.fit(
-        lambda optimizer: learner(method, optimizer),
-        {f"{name}, rate {r:g}": settings(r, steps) for r in RATES},
-        name=name,
+        lambda config: on_place(lambda optimizer: learner(method, optimizer), config),
+        lanes,
+        name=method,
         steps=steps,
-        per_seed={**data, "train": train},
-        sampler=minibatch(BATCH, rows="train", columns=columns),
+        per_seed=seen,
+        sampler=Sampler(_draw),
     )
-    lanes = [fit.arm(f"{name}, rate {r:g}") for r in RATES]
-    states = jax.tree.map(lambda *s: np.stack(s, 1), *lanes)
+    states = jax.tree.map(lambda *s: np.stack(s, 1), *(fit.arm(name) for name in lanes))
 
     def judge(each: Any, shared: Any) -> dict[str, Array]:
-        spare = {k: each["rows"][k][-SPARE - JUDGED : -JUDGED] for k in columns}
-
-        def lane(state: Any) -> dict[str, Array]:
+        def lane(given: Any) -> dict[str, Array]:
+            place, state = given
+            rows = {k: v[place] for k, v in each["rows"].items()}
+            spare = {k: v[-SPARE - JUDGED : -JUDGED] for k, v in rows.items()}
             # A step reports its loss before its update.
-            _, metrics = learner(method, settings(1e-3, 1)).step(jax.random.key(0), state, spare)
-            return {"codes": _standard(codes(method, state, each["rows"])), "loss": metrics["loss"]}
+            metrics: Any = learner(method, settings(1e-3, 1)).step(jax.random.key(0), state, spare)[1]
+            loss = metrics["loss"] if "loss" in metrics else -metrics["elbo"]
+            return {"codes": _standard(codes(method, state, rows)), "loss": loss}
 
-        return jax.lax.map(lane, each["states"])
+        return jax.lax.map(lane, (jnp.repeat(jnp.arange(len(worlds)), len(RATES)), each["states"]))
 
-    found = context.per_seed(f"{name}, codes", judge, {"rows": data, "states": states})
-    return np.swapaxes(found["codes"], 0, 1), found["loss"].T
-
-
-def decoded(context: Any, name: str, z: np.ndarray, x: np.ndarray, steps: int) -> Any:
-    """Train a decoder from codes [seeds, n, dim] to observations; the state's leaves have a seed axis."""
-    train = np.tile(np.arange(z.shape[1] - SPARE - JUDGED), (len(z), 1))
-    fit = context.fit(
-        lambda config: supervised(DECODER, squared_error, config),
-        {name: SupervisedConfig(settings(RATES[-1], steps))},
-        name=name,
-        steps=steps,
-        per_seed={"x": z, "y": x, "train": train},
-        sampler=minibatch(BATCH, rows="train", columns=("x", "y")),
-    )
-    return fit.arm(name)
+    found = context.per_seed(f"{method}, codes", judge, {"rows": seen, "states": states})
+    shape = len(seeds), len(worlds), len(RATES)
+    z = np.moveaxis(found["codes"].reshape(*shape, n, DIM), 2, 0)
+    return data, z, np.moveaxis(found["loss"].reshape(shape), 0, 2)
 
 
-def judged(slope: float, exact: bool = False) -> Callable[[Any, Any], dict[str, Array]]:
-    """A function of one seed: MCC, and the intervention score of a decoder read by the exact unmixing.
+def judged(
+    context: Any, names: Sequence[str], rows: Mapping[str, np.ndarray], steps: int, slopes: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """Train a decoder for each place, and judge codes and decoder: from metric to [places, seeds].
 
-    exact: whether the decoder is the mixing itself, for codes that are the sources.
+    Args:
+        names: of the places. rows: "z", "s" and "x", [seeds, places, n, dim]. steps: of a decoder.
+        slopes: of the mixing, by place.
     """
+    fit = context.fit(
+        lambda config: on_place(lambda o: supervised(DECODER, squared_error, SupervisedConfig(o)), config),
+        {
+            f"{name}, decoder": LaneConfig(settings(RATES[-1], steps), place=float(i))
+            for i, name in enumerate(names)
+        },
+        name="decoders",
+        steps=steps,
+        per_seed={"x": rows["z"], "y": rows["x"]},
+        sampler=Sampler(_draw),
+    )
+    states = jax.tree.map(lambda *s: np.stack(s, 1), *(fit.arm(f"{name}, decoder") for name in names))
+    each = {**rows, "states": states, "seed": np.asarray(context.seeds, np.uint32)}
 
-    def judge(each: Any, shared: Any) -> dict[str, Array]:
-        z, s, x = (each[k][-JUDGED:] for k in ("z", "s", "x"))
-        mix = mixing_of(each["seed"], slope)
-        mean, std = (f(each["s"], axis=0)[None] for f in (jnp.mean, jnp.std))
+    def judge(own: Any, slope: Array) -> dict[str, Array]:
+        def place(given: Any) -> dict[str, Array]:
+            z, s, x, state, bent = given
 
-        def decode(codes: Array) -> Array:
-            if exact:
-                return mix.forward(codes * std + mean)
-            return DECODER.apply(weights(each["state"])[0], (), codes)[0]
+            def decode(codes: Array) -> Array:
+                return DECODER.apply(weights(state)[0], (), codes)[0]
 
-        def read(seen: Array) -> Array:
-            return (mix.inverse(seen) - mean) / std
+            return judge_one(own["seed"], bent, z, s, x, decode)
 
-        found = interventions(jax.random.fold_in(jax.random.key(each["seed"]), 3), decode, read, z)
-        left = jnp.mean(jnp.square(decode(z) - x)) / jnp.mean(jnp.var(x, axis=0))
-        return {
-            "MCC": mcc(z, s).mcc,
-            "rank MCC": mcc(z, s, "spearman").mcc,
-            "manipulation": found.score,
-            "target": jnp.mean(found.target),
-            "off target": jnp.mean(found.off_target),
-            "not decoded": left,
-        }
+        return jax.lax.map(place, (own["z"], own["s"], own["x"], own["states"], slope))
 
-    return judge
+    return {
+        k: v.T for k, v in context.per_seed("judged", judge, each, np.asarray(slopes, np.float32)).items()
+    }
+
+
+def judge_one(
+    seed: Any, slope: Any, z: Array, s: Array, x: Array, decode: Callable[[Array], Array]
+) -> dict[str, Array]:
+    """MCC, and the intervention score of a decoder that the exact unmixing reads, on the last rows."""
+    mix = mixing_of(seed, slope)
+    mean, std = (f(s, axis=0)[None] for f in (jnp.mean, jnp.std))
+    z, s, x = (v[-JUDGED:] for v in (z, s, x))
+    key = jax.random.fold_in(jax.random.key(seed), 3)
+    found = interventions(key, decode, lambda seen: (mix.inverse(seen) - mean) / std, z)
+    return {
+        "MCC": mcc(z, s).mcc,
+        "rank MCC": mcc(z, s, "spearman").mcc,
+        "manipulation": found.score,
+        "target": jnp.mean(found.target),
+        "off target": jnp.mean(found.off_target),
+        "not decoded": jnp.mean(jnp.square(decode(z) - x)) / jnp.mean(jnp.var(x, axis=0)),
+    }
+
+
+def exact(context: Any, data: Mapping[str, np.ndarray], slope: float, turned: bool) -> dict[str, np.ndarray]:
+    """The same with the mixing as decoder, of the sources, or of the sources turned: [worlds, seeds]."""
+    turn = jnp.asarray(TURN if turned else np.eye(DIM), jnp.float32)
+
+    def judge(own: Any, shared: Any) -> dict[str, Array]:
+        def place(rows: Mapping[str, Array]) -> dict[str, Array]:
+            s, mix = rows["s"], mixing_of(own["seed"], slope)
+            mean, std = (f(s, axis=0)[None] for f in (jnp.mean, jnp.std))
+
+            def decode(codes: Array) -> Array:
+                return mix.forward((codes @ turn.T) * std + mean)
+
+            return judge_one(own["seed"], slope, _standard(s) @ turn, s, rows["x"], decode)
+
+        return jax.lax.map(place, own["rows"])
+
+    each = {"rows": data, "seed": np.asarray(context.seeds, np.uint32)}
+    return {k: v.T for k, v in context.per_seed(f"exact {turned}", judge, each).items()}
 
 
 def _standard(z: Array) -> Array:
@@ -228,15 +299,9 @@ def _standard(z: Array) -> Array:
 
 
 def _known(each: Any, shared: Any) -> dict[str, Array]:
-    return {"codes": _standard(each["rows"]["s"])}
+    return {"codes": jax.vmap(_standard)(each["rows"]["s"])}
 
 
 def _linear(each: Any, shared: Any) -> dict[str, Array]:
-    x = each["rows"]["x"]
-    return {"codes": _standard(best_start(jax.random.fold_in(jax.random.key(each["seed"]), 4), x).sources(x))}
-
-
-def rows_of(method: str, world: str, seeds: Sequence[int], n: int, slope: float) -> dict[str, np.ndarray]:
-    """`observed` for all seeds, [seeds, n, ...], as host arrays."""
-    found = jax.jit(jax.vmap(lambda s: observed(s, method, world, n, slope)))(np.asarray(seeds, np.uint32))
-    return {k: np.asarray(v) for k, v in found.items()}
+    key = jax.random.fold_in(jax.random.key(each["seed"]), 4)
+    return {"codes": jax.lax.map(lambda x: _standard(best_start(key, x).sources(x)), each["rows"]["x"])}
