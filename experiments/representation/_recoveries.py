@@ -20,10 +20,7 @@ from lrn.representation import paired_views as paired
 from lrn.representation import permutation_contrastive as pcl
 from lrn.representation.codes import Autoencoder, posterior
 from lrn.representation.fast_ica import best_start
-from lrn.representation.intervention_score import interventions
-from lrn.representation.mcc import mcc
-from lrn.supervised.learner import SupervisedConfig, supervised, weights
-from lrn.supervised.losses import squared_error
+from lrn.supervised.learner import weights
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Key, Learner, Sampler
 
@@ -35,8 +32,6 @@ KNOWN, LINEAR, IVAE, PAIRS, CAUSES, LABELS, TIME = (
 METHODS = (KNOWN, LINEAR, IVAE, PAIRS, CAUSES, LABELS, TIME)
 TRAINED = METHODS[2:]
 DIM, SEGMENTS, NAMED, TIE = 3, 20, 100, 0.8
-# A reflection that mixes all sources.
-TURN = np.eye(DIM) - 2 / DIM * np.ones((DIM, DIM))
 RATES = (1e-3, 3e-3)
 BATCH, SPARE, JUDGED = 128, 1000, 1000
 WIDTHS = (64, 64)
@@ -72,11 +67,13 @@ def drawn(key: Key, method: str, world: str, n: int) -> Rows:
     """
     first, second, third = jax.random.split(key, 3)
     kind = "gaussian" if world == GAUSSIAN else "laplace"
-    base = sources.correlated(first, n, DIM, TIE if world == TIED else 0.0, kind)
+    # The theory of pairs asks for sources that fill a box.
+    of_base = "uniform" if method == PAIRS and world != GAUSSIAN else kind
+    base = sources.correlated(first, n, DIM, TIE if world == TIED else 0.0, of_base)
     if method in (KNOWN, LINEAR):
         return Rows(base, {})
     if method == LABELS:
-        named = jnp.arange(n) % (n // NAMED) == 0
+        named = jnp.arange(n) % max((n - SPARE - JUDGED) // NAMED, 1) == 0
         return Rows(base, {"factors": base, "labeled": named})
     if method == PAIRS:
         # Noise that is the same in all directions tells nothing of the axes.
@@ -144,7 +141,7 @@ def on_place(of: Callable[[OptimizerConfig], Learner], config: LaneConfig) -> Le
     )
 
 
-def _draw(key: Key, data: Mapping[str, Array]) -> dict[str, Any]:
+def draw_rows(key: Key, data: Mapping[str, Array]) -> dict[str, Any]:
     count = next(iter(data.values())).shape[1] - SPARE - JUDGED
     return {"at": jax.random.randint(key, (BATCH,), 0, count), "data": dict(data)}
 
@@ -173,11 +170,11 @@ def recovered(
     """
     seeds = np.asarray(context.seeds, np.uint32)
 
-    def draw(seed: Any) -> dict[str, Array]:
+    def drawn_for(seed: Any) -> dict[str, Array]:
         every = [observed(seed, method, world, n, slope) for world in worlds]
         return jax.tree.map(lambda *rows: jnp.stack(rows), *every)
 
-    data = context.once(f"{method}, rows", lambda: jax.jit(jax.vmap(draw))(seeds))
+    data = context.once(f"{method}, rows", lambda: jax.jit(jax.vmap(drawn_for))(seeds))
     if method in (KNOWN, LINEAR):
         find = _known if method == KNOWN else _linear
         found = context.per_seed(f"{method}, codes", find, {"rows": data, "seed": seeds})
@@ -194,7 +191,7 @@ def recovered(
         name=method,
         steps=steps,
         per_seed=seen,
-        sampler=Sampler(_draw),
+        sampler=Sampler(draw_rows),
     )
     states = jax.tree.map(lambda *s: np.stack(s, 1), *(fit.arm(name) for name in lanes))
 
@@ -206,7 +203,7 @@ def recovered(
             # A step reports its loss before its update.
             metrics: Any = learner(method, settings(1e-3, 1)).step(jax.random.key(0), state, spare)[1]
             loss = metrics["loss"] if "loss" in metrics else -metrics["elbo"]
-            return {"codes": _standard(codes(method, state, rows)), "loss": loss}
+            return {"codes": standard(codes(method, state, rows)), "loss": loss}
 
         return jax.lax.map(lane, (jnp.repeat(jnp.arange(len(worlds)), len(RATES)), each["states"]))
 
@@ -216,92 +213,14 @@ def recovered(
     return data, z, np.moveaxis(found["loss"].reshape(shape), 0, 2)
 
 
-def judged(
-    context: Any, names: Sequence[str], rows: Mapping[str, np.ndarray], steps: int, slopes: Sequence[float]
-) -> dict[str, np.ndarray]:
-    """Train a decoder for each place, and judge codes and decoder: from metric to [places, seeds].
-
-    Args:
-        names: of the places. rows: "z", "s" and "x", [seeds, places, n, dim]. steps: of a decoder.
-        slopes: of the mixing, by place.
-    """
-    fit = context.fit(
-        lambda config: on_place(lambda o: supervised(DECODER, squared_error, SupervisedConfig(o)), config),
-        {
-            f"{name}, decoder": LaneConfig(settings(RATES[-1], steps), place=float(i))
-            for i, name in enumerate(names)
-        },
-        name="decoders",
-        steps=steps,
-        per_seed={"x": rows["z"], "y": rows["x"]},
-        sampler=Sampler(_draw),
-    )
-    states = jax.tree.map(lambda *s: np.stack(s, 1), *(fit.arm(f"{name}, decoder") for name in names))
-    each = {**rows, "states": states, "seed": np.asarray(context.seeds, np.uint32)}
-
-    def judge(own: Any, slope: Array) -> dict[str, Array]:
-        def place(given: Any) -> dict[str, Array]:
-            z, s, x, state, bent = given
-
-            def decode(codes: Array) -> Array:
-                return DECODER.apply(weights(state)[0], (), codes)[0]
-
-            return judge_one(own["seed"], bent, z, s, x, decode)
-
-        return jax.lax.map(place, (own["z"], own["s"], own["x"], own["states"], slope))
-
-    return {
-        k: v.T for k, v in context.per_seed("judged", judge, each, np.asarray(slopes, np.float32)).items()
-    }
-
-
-def judge_one(
-    seed: Any, slope: Any, z: Array, s: Array, x: Array, decode: Callable[[Array], Array]
-) -> dict[str, Array]:
-    """MCC, and the intervention score of a decoder that the exact unmixing reads, on the last rows."""
-    mix = mixing_of(seed, slope)
-    mean, std = (f(s, axis=0)[None] for f in (jnp.mean, jnp.std))
-    z, s, x = (v[-JUDGED:] for v in (z, s, x))
-    key = jax.random.fold_in(jax.random.key(seed), 3)
-    found = interventions(key, decode, lambda seen: (mix.inverse(seen) - mean) / std, z)
-    return {
-        "MCC": mcc(z, s).mcc,
-        "rank MCC": mcc(z, s, "spearman").mcc,
-        "manipulation": found.score,
-        "target": jnp.mean(found.target),
-        "off target": jnp.mean(found.off_target),
-        "not decoded": jnp.mean(jnp.square(decode(z) - x)) / jnp.mean(jnp.var(x, axis=0)),
-    }
-
-
-def exact(context: Any, data: Mapping[str, np.ndarray], slope: float, turned: bool) -> dict[str, np.ndarray]:
-    """The same with the mixing as decoder, of the sources, or of the sources turned: [worlds, seeds]."""
-    turn = jnp.asarray(TURN if turned else np.eye(DIM), jnp.float32)
-
-    def judge(own: Any, shared: Any) -> dict[str, Array]:
-        def place(rows: Mapping[str, Array]) -> dict[str, Array]:
-            s, mix = rows["s"], mixing_of(own["seed"], slope)
-            mean, std = (f(s, axis=0)[None] for f in (jnp.mean, jnp.std))
-
-            def decode(codes: Array) -> Array:
-                return mix.forward((codes @ turn.T) * std + mean)
-
-            return judge_one(own["seed"], slope, _standard(s) @ turn, s, rows["x"], decode)
-
-        return jax.lax.map(place, own["rows"])
-
-    each = {"rows": data, "seed": np.asarray(context.seeds, np.uint32)}
-    return {k: v.T for k, v in context.per_seed(f"exact {turned}", judge, each).items()}
-
-
-def _standard(z: Array) -> Array:
+def standard(z: Array) -> Array:
     return (z - jnp.mean(z, axis=0)[None]) / jnp.maximum(jnp.std(z, axis=0), 1e-6)[None]
 
 
 def _known(each: Any, shared: Any) -> dict[str, Array]:
-    return {"codes": jax.vmap(_standard)(each["rows"]["s"])}
+    return {"codes": jax.vmap(standard)(each["rows"]["s"])}
 
 
 def _linear(each: Any, shared: Any) -> dict[str, Array]:
     key = jax.random.fold_in(jax.random.key(each["seed"]), 4)
-    return {"codes": jax.lax.map(lambda x: _standard(best_start(key, x).sources(x)), each["rows"]["x"])}
+    return {"codes": jax.lax.map(lambda x: standard(best_start(key, x).sources(x)), each["rows"]["x"])}

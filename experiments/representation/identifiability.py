@@ -37,6 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.representation import _map_of_recoveries as judging
 from experiments.representation import _recoveries as recoveries
 from experiments.representation._recoveries import HOLDS, KNOWN, METHODS, RATES, TIED, TRAINED, WORLDS
 from lrn import check, figures
@@ -152,12 +153,12 @@ def run(config: Config, context: Context) -> None:
                 rows[name].append(values[:, i])
         if m == KNOWN:
             for other, turned in ((EXACT, False), (TURNED, True)):
-                found = recoveries.exact(context, data, config.slope, turned)
+                found = judging.exact(context, data, config.slope, turned)
                 for i, world in enumerate(config.worlds):
                     context.record(arm(other, world), {k: v[i] for k, v in found.items()})
     names = [arm(m, world) for m in config.methods for world in config.worlds]
     stacked = {k: np.stack(v, 1) for k, v in rows.items()}
-    found = recoveries.judged(context, names, stacked, config.decoder_steps, slopes)
+    found = judging.judged(context, names, stacked, config.decoder_steps, slopes)
     for i, name in enumerate(names):
         context.record(name, {k: v[i] for k, v in found.items()})
     for world in config.worlds:
