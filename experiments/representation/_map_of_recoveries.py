@@ -28,6 +28,7 @@ from lrn.supervised.losses import squared_error
 from lrn.types import Array, Sampler
 
 TURN = np.eye(DIM) - 2 / DIM * np.ones((DIM, DIM))  # a reflection that mixes all sources
+FAR = 4.0
 
 
 def judged(
@@ -72,12 +73,15 @@ def judged(
 def judge_one(
     seed: Any, slope: Any, z: Array, s: Array, x: Array, decode: Callable[[Array], Array]
 ) -> dict[str, Array]:
-    """MCC, and the intervention score of a decoder that the exact unmixing reads, on the last rows."""
+    """MCC, and the intervention score of a decoder that the exact unmixing reads, on the last rows.
+
+    Readings are cut at `FAR` standard deviations of the sources, where a decoder's output is no observation.
+    """
     mix = mixing_of(seed, slope)
     mean, std = (f(s, axis=0)[None] for f in (jnp.mean, jnp.std))
     z, s, x = (v[-JUDGED:] for v in (z, s, x))
     key = jax.random.fold_in(jax.random.key(seed), 3)
-    found = interventions(key, decode, lambda seen: (mix.inverse(seen) - mean) / std, z)
+    found = interventions(key, decode, lambda x: jnp.clip((mix.inverse(x) - mean) / std, -FAR, FAR), z)
     return {
         "MCC": mcc(z, s).mcc,
         "rank MCC": mcc(z, s, "spearman").mcc,
