@@ -42,7 +42,7 @@ def test_the_curve_of_a_gaussian_pair():
     """Chechik's curve, on a grid whose sums equal the integrals: both informations to 1e-6."""
     rho, betas = 0.8, np.array([0.45, 0.3, 0.15])
     with jax.enable_x64(True):
-        found = jax.device_get(curve(joints.gaussian(rho, 49, 6.0), betas, tolerance=1e-9, most=3000))
+        found = jax.device_get(curve(joints.gaussian(rho, 37, 5.5), betas, tolerance=1e-9, most=3000))
         of_x, of_y = map(np.asarray, gaussian_curve(jnp.array([rho]), betas))
     np.testing.assert_allclose(found.information_x, of_x, atol=1e-6)
     np.testing.assert_allclose(found.information_y, of_y, atol=1e-6)
