@@ -92,12 +92,12 @@ def judge_one(
     }
 
 
-def exact(context: Any, data: Mapping[str, np.ndarray], slope: float, turned: bool) -> dict[str, np.ndarray]:
-    """The same with the mixing as decoder, of the sources, or of the sources turned: [worlds, seeds]."""
-    turn = jnp.asarray(TURN if turned else np.eye(DIM), jnp.float32)
+def exact(context: Any, data: Mapping[str, np.ndarray], slope: float) -> dict[str, np.ndarray]:
+    """The same with the mixing as decoder, of the sources and of the sources turned: [2, worlds, seeds]."""
+    turns = jnp.asarray(np.stack([np.eye(DIM), TURN]), jnp.float32)
 
     def judge(own: Any, shared: Any) -> dict[str, Array]:
-        def place(rows: Mapping[str, Array]) -> dict[str, Array]:
+        def place(turn: Array, rows: Mapping[str, Array]) -> dict[str, Array]:
             s, mix = rows["s"], mixing_of(own["seed"], slope)
             mean, std = (f(s, axis=0)[None] for f in (jnp.mean, jnp.std))
 
@@ -106,7 +106,7 @@ def exact(context: Any, data: Mapping[str, np.ndarray], slope: float, turned: bo
 
             return judge_one(own["seed"], slope, standard(s) @ turn, s, rows["x"], decode)
 
-        return jax.lax.map(place, own["rows"])
+        return jax.lax.map(lambda turn: jax.lax.map(lambda rows: place(turn, rows), own["rows"]), turns)
 
     each = {"rows": data, "seed": np.asarray(context.seeds, np.uint32)}
-    return {k: v.T for k, v in context.per_seed(f"exact {turned}", judge, each).items()}
+    return {k: np.moveaxis(v, 0, 2) for k, v in context.per_seed("exact", judge, each).items()}

@@ -156,10 +156,10 @@ def run(config: Config, context: Context) -> None:
             for name, values in (("z", codes[best]), ("s", data["s"]), ("x", data["x"])):
                 rows[name].append(values[:, i])
         if m == KNOWN:
-            for other, turned in ((EXACT, False), (TURNED, True)):
-                found = judging.exact(context, data, config.slope, turned)
+            found = judging.exact(context, data, config.slope)
+            for j, other in enumerate((EXACT, TURNED)):
                 for i, world in enumerate(config.worlds):
-                    context.record(arm(other, world), {k: v[i] for k, v in found.items()})
+                    context.record(arm(other, world), {k: v[j, i] for k, v in found.items()})
     names = [arm(m, world) for m in config.methods for world in config.worlds]
     stacked = {k: np.stack(v, 1) for k, v in rows.items()}
     found = judging.judged(context, names, stacked, config.decoder_steps, slopes)

@@ -70,11 +70,12 @@ def information_curve(
     betas = checked_betas(betas, joint.dtype)
     order = jnp.argsort(betas)
     inputs = joint.shape[0]
+    least = max(tolerance, 4 * float(jnp.finfo(joint.dtype).eps))  # smaller changes are rounding
 
     def point(encoder: Array, beta: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         def unfinished(carry: tuple[Array, Array, Array]) -> Array:
             _, change, count = carry
-            return (change > tolerance) & (count < most)
+            return (change > least) & (count < most)
 
         def iterate(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             before, _, count = carry

@@ -92,7 +92,9 @@ def added_noise(codes: Array, noise: ArrayLike) -> Bounds:
     return Bounds(*(jnp.where(noise > 0, v, jnp.where(noise == 0, jnp.inf, jnp.nan)) for v in found))
 
 
-def gaussian_information(key: Key, mean: Array, std: Array, weight: Array | None = None, draws: int = 1):
+def gaussian_information(
+    key: Key, mean: Array, std: Array, weight: Array | None = None, draws: int = 1
+) -> Array:
     """I(X; T) of a stochastic encoder with Gaussian codes, for X among the n rows, a scalar in nats.
 
     The density of T is the mixture of the n rows' Gaussians, which is exact for an X with n values of known
