@@ -149,10 +149,6 @@ def conv2d(
     suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), dtype)
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
-    if stride > 1 and not any(k % stride for k in kernel.shape[:2]):
-        x, kernel = _space_to_depth(x, kernel, pads, stride, (height, width))
-        pads, stride = [(0, 0)] * 2, 1
-
     # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
     folded = stride > 1 and kernel.shape[0] % stride == 0 and kernel.shape[1] % stride == 0
     weights = (_fold_kernel(kernel, stride) if folded else kernel).reshape(-1, kernel.shape[3])
@@ -182,24 +178,6 @@ def _winograd(x: Array, kernel: Array, pads: list[tuple[int, int]], size: tuple[
     correlate = jax.checkpoint(lambda x: winograd.correlate(x, transformed, pads, size))
     per_example = winograd.tile_bytes(size, sum(kernel.shape[2:]), x.dtype)
     return in_blocks(correlate, x, per_example, least_bytes=WINOGRAD_BYTES // lanes())
-
-
-def _space_to_depth(
-    x: Array, kernel: Array, pads: list[tuple[int, int]], stride: int, size: tuple[int, int]
-) -> tuple[Array, Array]:
-    """Images and a kernel of the same outputs with stride 1 and no padding: blocks of pixels are channels."""
-    batch, channels = x.shape[0], x.shape[3]
-    needed = [(n - 1) * stride + k for n, k in zip(size, kernel.shape)]
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))[:, : needed[0], : needed[1]]
-    rows, columns = (n // stride for n in needed)
-    x = x.reshape(batch, rows, stride, columns, stride, channels).swapaxes(2, 3)
-    rows_of_kernel, columns_of_kernel = (k // stride for k in kernel.shape[:2])
-    kernel = kernel.reshape(rows_of_kernel, stride, columns_of_kernel, stride, channels, -1).swapaxes(1, 2)
-    depth = stride * stride * channels
-    return (
-        x.reshape(batch, rows, columns, depth),
-        kernel.reshape(rows_of_kernel, columns_of_kernel, depth, -1),
-    )
 
 
 @jax.custom_jvp
