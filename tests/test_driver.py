@@ -831,6 +831,11 @@ def test_the_pace_keeps_a_chunk_at_half_a_second():
     assert fixed.length == 1000
 
 
+def test_chunks_are_longer_where_calls_need_much_memory():
+    seconds = [driver._chunk_seconds(int(size)) for size in (0, 1e6, 1e8, 1e9)]
+    assert seconds == [0.5, 0.5, 1.0, 5.0]
+
+
 def test_compile_train_evaluate_and_save_are_timed_separately(whole):
     assert set(whole.timing) == set(whole.cpu) == {"compile", "train", "evaluate", "save"}
     assert min(whole.timing["compile"], whole.timing["train"], whole.timing["evaluate"]) > 0

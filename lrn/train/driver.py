@@ -145,8 +145,9 @@ def fit(
         eval_every: steps between evaluations.
         log_every: the number of steps over which a metric is averaged for one row. The default is that of the
             training in the folder, and a hundredth of the steps where there is none.
-        chunk: the largest number of steps between two stops at the host; by default about half a second of
-            work. It changes no result.
+        chunk: the largest number of steps between two stops at the host, where signals are heard; by default
+            half a second of work, and up to five seconds where a step needs much memory. It changes no
+            result.
         folder: the folder of checkpoints and metrics. A training in the folder is resumed. It may be made
             longer (the rows of its earlier end stay); a training that has all its steps is returned without
             a compile. `lrn.load` reads the folder.
@@ -290,7 +291,8 @@ class _Training:
                 self._timed("compile", self._compile)
                 if self.evaluates and self.times.eval_every and self.step == 0:
                     self._timed("evaluate", self._evaluate)
-            pace = _Pace(self._longest_chunk(), fixed=self.times.chunk is not None)
+            seconds = _chunk_seconds(self.program.memory().get("temporaries", 0))
+            pace = _Pace(self._longest_chunk(), fixed=self.times.chunk is not None, seconds=seconds)
             saved_at = time.monotonic()
             while self.step < self.times.steps and not self.stopping:
                 self._do_chunk(pace)
@@ -387,10 +389,23 @@ class _Training:
         checkpoint.save(self.folder, self.step, carry, meta)
 
 
-class _Pace:
-    """Chooses the length of a chunk: about half a second of work, so that signals and bars stay prompt."""
+# On a CPU each call of a compiled function takes its temporary memory anew from the system, which clears each
+# page: .3 to .6 seconds a GB, nearly half the time of a training with half a GB in chunks of one step.
+SECONDS_A_BYTE = 0.5e-9
+PROMPT, PATIENT, OVERHEAD = 0.5, 5.0, 0.05
 
-    def __init__(self, most: int, fixed: bool, seconds: float = 0.5):
+
+def _chunk_seconds(temporary_bytes: int) -> float:
+    """The length of a chunk in which that memory costs a twentieth of the time, within bounds."""
+    if jax.default_backend() != "cpu":
+        return PROMPT
+    return min(max(PROMPT, temporary_bytes * SECONDS_A_BYTE / OVERHEAD), PATIENT)
+
+
+class _Pace:
+    """Chooses the length of a chunk: some seconds of work, so that signals and bars stay prompt."""
+
+    def __init__(self, most: int, fixed: bool, seconds: float = PROMPT):
         self.length = most if fixed else min(most, 8)
         self._most, self._fixed, self._seconds = most, fixed, seconds
 
