@@ -47,6 +47,10 @@ def test_perfect_codes_of_a_whole_grid():
     found = mcc(PERFECT, GRID)
     assert float(found.mcc) == pytest.approx(1, abs=1e-6)
     assert found.code.tolist() == [2, 1, 0]
+    values = GRID.astype(np.float32)
+    linear = dci_lasso(PERFECT, values, PERFECT, values)
+    for name in ("disentanglement", "completeness", "informativeness"):
+        assert float(getattr(linear, name)) == pytest.approx(1, abs=1e-3), name
     # Two copies of each code know each factor equally well, and every code still knows one factor.
     twice = np.concatenate([PERFECT, -PERFECT], axis=1)
     assert float(mig(twice, GRID)) == pytest.approx(0, abs=1e-6)
