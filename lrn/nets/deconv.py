@@ -32,7 +32,7 @@ def conv_transpose2d(x: Array, kernel: Array, *, stride: int = 2, conv: Form = "
         x: images [batch, height, width, in], float.
         kernel: [rows, columns, in, out].
         stride: the factor of enlargement in both directions.
-        conv: "auto", "lax" or "matmul" (`lrn.nets.conv`); the forms agree up to rounding.
+        conv: a form of `lrn.nets.conv`; all but "lax" are "matmul" here. The forms agree up to rounding.
 
     Returns:
         [batch, stride * height, stride * width, out].
