@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 import os
 import tempfile
+from pathlib import Path
 
 # Set before the import of jax: tests share one compilation cache, and never use the user's cache.
 os.environ.setdefault("LRN_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"lrn-test-cache-{os.getuid()}"))
@@ -34,11 +36,23 @@ def key_reuse_checks():
         yield
 
 
+MOST_MEMORY = 2 << 30  # bytes of a worker
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Drop a module's compiled programs; a worker that keeps all of them grows to gigabytes."""
+    """Drop compiled programs once a worker is large; small ones serve the modules that follow, too."""
     yield
-    jax.clear_caches()
+    if _resident_bytes() > MOST_MEMORY:
+        jax.clear_caches()
+
+
+def _resident_bytes() -> float:
+    """The memory of this process; infinity where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return math.inf
 
 
 # Files that take longest, many of them with few tests. A worker takes whole files, so one that began last

@@ -17,6 +17,7 @@ from scipy.signal import correlate
 
 from lrn import nets
 from lrn.nets import conv as convolution
+from lrn.nets import winograd
 
 KEY = jax.random.key(0)
 
@@ -65,6 +66,8 @@ NETS = pytest.mark.parametrize(("net", "shape"), [pytest.param(n, s, id=i) for i
         ((6, 7), (5, 5), 1, "VALID", True),
         ((8, 7), (3, 3), 2, 1, True),
         ((7, 7), (1, 1), 2, "SAME", False),
+        ((8, 7), (4, 4), 2, 1, True),
+        ((9, 8), (3, 6), 3, "VALID", False),
     ],
 )
 def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
@@ -73,20 +76,57 @@ def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
     if blocks:  # 5 examples in blocks of 2, so one block is padded
         monkeypatch.setattr(convolution, "patch_bytes", lambda *_: convolution.BLOCK_BYTES // 2)
     x, w = draw(5, *size, 2), draw(*kernel, 2, 3, seed=2)
+    close(*(through_second_order(x, w, conv, stride, padding) for conv in ("matmul", "lax")))
 
-    def outputs(conv):
-        def f(x, w):
-            y = nets.conv2d(x, w, stride=stride, padding=padding, conv=conv)
-            return jnp.sum(jnp.sin(y)), y
 
-        gradient = jax.grad(f, (0, 1), has_aux=True)
+def through_second_order(x, w, conv, stride=1, padding="SAME"):
+    """A sum over a convolution: gradients, outputs and the gradient of the gradients' squared norm."""
 
-        def squared(x, w):
-            return sum(jnp.sum(jnp.square(g)) for g in gradient(x, w)[0])
+    def f(x, w):
+        y = nets.conv2d(x, w, stride=stride, padding=padding, conv=conv)
+        return jnp.sum(jnp.sin(y)), y
 
-        return jax.jit(lambda x, w: (gradient(x, w), jax.grad(squared, (0, 1))(x, w)))(x, w)
+    gradient = jax.grad(f, (0, 1), has_aux=True)
 
-    close(outputs("matmul"), outputs("lax"))
+    def squared(x, w):
+        return sum(jnp.sum(jnp.square(g)) for g in gradient(x, w)[0])
+
+    return jax.jit(lambda x, w: (gradient(x, w), jax.grad(squared, (0, 1))(x, w)))(x, w)
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "blocks"),
+    [((6, 8), "SAME", False), ((7, 5), "SAME", True), ((7, 8), "VALID", False), ((4, 3), 2, True)],
+)
+def test_winograds_form_is_the_convolution_in_value_gradient_and_second_order(
+    size, padding, blocks, monkeypatch
+):
+    if blocks:  # 5 examples in blocks of 2
+        monkeypatch.setattr(winograd, "tile_bytes", lambda *_: convolution.WINOGRAD_BYTES // 2)
+    x, w = draw(5, *size, 2), draw(3, 3, 2, 3, seed=2)
+    close(*(through_second_order(x, w, conv, padding=padding) for conv in ("winograd", "lax")))
+
+
+def test_winograds_form_is_taken_where_it_is_faster():
+    channels = winograd.CHANNELS
+    wide, narrow = (3, 3, channels, channels), (3, 3, channels, channels - 1)
+    assert winograd.suits(wide, 1, (7, 7), jnp.dtype("float32"))
+    assert not winograd.suits(narrow, 1, (7, 7), jnp.dtype("float32"))
+    assert not winograd.suits(wide, 2, (7, 7), jnp.dtype("float32"))
+    assert not winograd.suits((5, 5, channels, channels), 1, (7, 7), jnp.dtype("float32"))
+    assert not winograd.suits(wide, 1, (1, 1), jnp.dtype("float32"))  # most of its tile would be empty
+    assert not winograd.suits(wide, 1, (7, 7), jnp.dtype("bfloat16"))
+    x, w = draw(1, 4, 4, channels), draw(*wide, seed=2)
+    shapes = [
+        str(jax.make_jaxpr(lambda x, w, c=c: nets.conv2d(x, w, conv=c))(x, w)) for c in ("auto", "winograd")
+    ]
+    assert shapes[0] == shapes[1]
+    close(nets.conv2d(x, w), nets.conv2d(x, w, conv="lax"))
+
+
+def test_winograds_form_is_for_its_kernels_only():
+    with pytest.raises(ValueError, match="3x3 kernels of stride 1, got 4x4 and stride 1; use 'auto'"):
+        nets.conv2d(draw(1, 8, 8, 2), draw(4, 4, 2, 3), conv="winograd")
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [((4, 2), 1), ((2, 5), 2)])

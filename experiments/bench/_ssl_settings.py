@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "simclr": Setting("mnist", "cnn", nets.cnn(None, (32, 64), (128,)), (128, 64), gray_images(), 256, 20),
-    "resnet": Setting("cifar10", "resnet", nets.resnet18(None), (512, 128), simclr_images(), 64, 2),
+    "resnet": Setting("cifar10", "resnet", nets.resnet18(None), (512, 128), simclr_images(), 64, 8),
 }
 
 

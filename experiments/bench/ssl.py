@@ -76,7 +76,7 @@ class Args:
     batch: int = 0
     """Examples in a batch; by default 256 for "simclr" and 64 for "resnet"."""
     steps: int = 0
-    """Steps of a training; by default 20 for "simclr" and 2 for "resnet"."""
+    """Steps of a training; by default 20 for "simclr" and 8 for "resnet", the first allocates memory."""
     json: Path | None = None
     """A file for the figures, as JSON."""
 

@@ -251,7 +251,7 @@ STUDY = Study(
     claim="Contrastive, masked and clustering objectives learn features that beat inputs, random encoders.",
     claim_id="C1",
     section="Concepts",
-    regime="MNIST at 16 x 16 pixels and MNIST-1D; a transformer of one block; ten labels a class.",
+    regime="MNIST at 16 x 16 pixels and MNIST-1D; a transformer of one or two blocks; ten labels a class.",
     presets={
         "smoke": Config("", sequence_sizes=(300, 100, 100), labels=50, steps=30, width=8, methods=1, chain=0),
         "quick": Config(),

@@ -102,7 +102,7 @@ def cnn(
             1); may be traced.
         mean: subtracted from the pixels: one number, or one for each channel.
         std: divides the centered pixels: one number, or one for each channel.
-        conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
+        conv: the form, see `lrn.nets.conv`.
 
     Raises:
         ValueError: a width, rate, std or form is out of range; from the net: ``x`` is no batch of float

@@ -77,7 +77,7 @@ def cnn1d(
             over time.
         mean: subtracted from the values: one number, or one for each channel.
         std: divides the centered values: one number, or one for each channel.
-        conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
+        conv: the form, see `lrn.nets.conv`.
 
     Raises:
         ValueError: a size or choice is out of range; from the net: ``x`` is no float [batch, time, channels].

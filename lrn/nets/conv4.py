@@ -79,7 +79,7 @@ def conv4(
         reduce: "flatten" returns all outputs of the last block, "mean" their mean over the image.
         mean: subtracted from the pixels: one number, or one for each channel.
         std: divides the centered pixels: one number, or one for each channel.
-        conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
+        conv: the form, see `lrn.nets.conv`.
 
     Raises:
         ValueError: a width or choice is out of range; from the net: ``x`` is no batch of float images, or the

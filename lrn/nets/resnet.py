@@ -91,7 +91,7 @@ def resnet18(
             the net then has a state) or "group" (Wu & He, 2018; at most 32 groups; no state).
         mean: subtracted from the pixels: one number, or one for each channel.
         std: divides the centered pixels: one number, or one for each channel.
-        conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
+        conv: the form, see `lrn.nets.conv`.
 
     Raises:
         ValueError: a size, std, normalization or form is out of range; from the net: ``x`` is no batch of

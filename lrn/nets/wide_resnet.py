@@ -107,7 +107,7 @@ def wide_resnet(
             training, in [0, 1); may be traced.
         mean: subtracted from the pixels: one number, or one for each channel.
         std: divides the centered pixels: one number, or one for each channel.
-        conv: "auto", "lax" or "matmul", see `lrn.nets.conv`.
+        conv: the form, see `lrn.nets.conv`.
 
     Raises:
         ValueError: a size, rate, std or form is out of range, or the depth is no 6 n + 4; from the net: ``x``

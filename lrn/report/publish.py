@@ -193,6 +193,15 @@ def _study(claim: Claim, run: Run, smaller: Sequence[Run]) -> list[str]:
     if run.exploratory:
         lines += [f"Exploratory: {run.exploratory.rstrip('.')}.", ""]
     lines += _picture(claim, run)
+    lines += [*_regimes(run), "", *_controls(run)]
+    commit, changed = run.provenance.get("git_commit"), run.provenance.get("git_dirty")
+    facts = {"commit": commit, "changed": changed, "seconds": run.provenance.get("wall_seconds")}
+    row = _run_facts({**facts, "preset": run.preset, "seeds": len(run.seeds), "exploratory": run.exploratory})
+    return [*lines, *_table(_RUN_FACTS, [row]), "", f"`{run.command}`", ""]
+
+
+def _regimes(run: Run) -> list[str]:
+    """A table of the primary predictions and of the gates."""
     rows = []
     for result in run.predictions:
         if result.role in ("primary", "gate"):
@@ -200,11 +209,18 @@ def _study(claim: Claim, run: Run, smaller: Sequence[Run]) -> list[str]:
             how = f", {HOWS[result.how]}" if result.how else ""
             shown = " ".join(text.effect(result.effect, result.low, result.high))
             rows.append((f"{result.regime}: {outcome}", result.statement, f"{result.outcome}{how}", shown))
-    lines += [*_table(("regime", "prediction", "outcome", "effect, 95% interval"), rows), ""]
-    commit, changed = run.provenance.get("git_commit"), run.provenance.get("git_dirty")
-    facts = {"commit": commit, "changed": changed, "seconds": run.provenance.get("wall_seconds")}
-    row = _run_facts({**facts, "preset": run.preset, "seeds": len(run.seeds), "exploratory": run.exploratory})
-    return [*lines, *_table(_RUN_FACTS, [row]), "", f"`{run.command}`", ""]
+    return _table(("regime", "prediction", "outcome", "effect, 95% interval"), rows)
+
+
+def _controls(run: Run) -> list[str]:
+    """The controls that do not hold, folded; a control whose failure ends the experiment is a guard."""
+    lost = [control for control in run.controls if control.outcome in ("fails", "open")]
+    if not lost:
+        return [f"All {len(run.controls)} controls hold.", ""] if run.controls else []
+    kinds = {"invalid": "guard", "flag": "flag"}
+    said = [f"- {kinds[c.consequence]}, {c.outcome}: {' '.join(c.statement.split())}" for c in lost]
+    summary = f"Of {len(run.controls)} controls, {len(lost)} do not hold"
+    return [f"<details><summary>{summary}</summary>", "", *said, "", "</details>", ""]
 
 
 def _picture(claim: Claim, run: Run) -> list[str]:

@@ -12,6 +12,8 @@ import run_folders
 
 from lrn import check
 from lrn.report import Claim, publish, published, read_claims
+from lrn.report.publish import _controls
+from lrn.report.run import Result, Run
 from lrn.study import discover, literals, source
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +155,7 @@ def test_an_area_shows_answer_regimes_and_figure(docs):
             "**supported.** It falls 82 points",
             "figures/area.first-dark.png",
             "| one-step training: holds |",
+            "All 2 controls hold.",
             "| quick | 10 | 1 min 13 s |",
             "`python -m experiments run area.first",
         )
@@ -171,6 +174,19 @@ def test_an_area_shows_answer_regimes_and_figure(docs):
         heading = f"{claim.id}. {claim.study}".lower().replace(".", "").replace(" ", "-")
         assert f"{claim.area}.md#{heading})" in (docs / "README.md").read_text()
         assert f"## {claim.id}. {claim.study}\n" in (docs / f"{claim.area}.md").read_text()
+
+
+def test_controls_that_do_not_hold_are_listed(tmp_path):
+    held, flag, guard = (
+        Result(f"Control\n{i}.", "above", "", "", "", None, consequence, outcome=outcome)
+        for i, (consequence, outcome) in enumerate(
+            (("flag", "holds"), ("flag", "fails"), ("invalid", "open"))
+        )
+    )
+    said = _controls(Run(folder=tmp_path, study="area.first", controls=[held, flag, guard]))
+    assert said[0] == "<details><summary>Of 3 controls, 2 do not hold</summary>"
+    assert said[2:4] == ["- flag, fails: Control 1.", "- guard, open: Control 2."]
+    assert _controls(Run(folder=tmp_path, study="area.first")) == []
 
 
 def test_the_same_runs_give_the_same_pages(docs, runs):
