@@ -173,7 +173,7 @@ def several(rows: dict[str, np.ndarray], args: Args) -> tuple[dict[str, Any], bo
     return figures, short
 
 
-def peer(rows: dict[str, np.ndarray], python: Path) -> dict[str, tuple[float, float]]:
+def peer(rows: dict[str, Any], python: Path) -> dict[str, tuple[float, float]]:
     """disentanglement_lib's processor seconds and value of each metric.
 
     Raises:

@@ -33,7 +33,7 @@ CALLED, SUPERVISED, UNTRAINED, PCA, ROTATED = (
 STRENGTHS = {
     "beta-VAE": (1.0, 2.0, 3.0, 4.0, 6.0, 8.0),
     "beta-TCVAE": (2.0, 4.0, 6.0, 8.0, 12.0),
-    "FactorVAE": (5.0, 10.0, 20.0, 40.0, 80.0),
+    "FactorVAE": (2.0, 4.0, 8.0, 16.0, 32.0),
 }
 SIZE, CODES, SCALE = 16, 6, 0.2
 BACKGROUND = NUISANCES.index("brightness")
@@ -64,7 +64,8 @@ def data(place: Place, seeds: Sequence[int], rows: int, judged: int) -> dict[str
 
     Returns:
         For "train" [seeds, rows], "reader" [seeds, rows] and "test" [seeds, judged]: pictures uint8 under
-        the name itself, "... factors" float32 (standardized), "... levels" int32, "... nuisance" float32.
+        the name itself, "... levels" int32, "... factors" float32 (standardized), "... nuisance" float32,
+        and "... all" float32, factors and nuisance, standardized.
     """
     free = world(place._replace(correlation=0.0))
 
@@ -76,7 +77,10 @@ def data(place: Place, seeds: Sequence[int], rows: int, judged: int) -> dict[str
             found[name] = jnp.round(each["image"] * 255).astype(jnp.uint8)
             found[f"{name} levels"] = each["factors"]
             found[f"{name} factors"] = standardized(each["factors"], config)
-            found[f"{name} nuisance"] = each["nuisances"][:, BACKGROUND]
+            nuisance = each["nuisances"][:, BACKGROUND]
+            found[f"{name} nuisance"] = nuisance
+            standard = (nuisance[:, None] - 0.5) * np.float32(12**0.5)
+            found[f"{name} all"] = jnp.concatenate([found[f"{name} factors"], standard], axis=1)
         return found
 
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
@@ -109,12 +113,12 @@ def with_labels(width: int) -> tuple[Callable[[Any], Learner], FactorRegressionC
 
 
 def reader(width: int) -> tuple[Callable[[Any], Learner], SupervisedConfig]:
-    """A regressor of the factors, trained on pictures in which all is independent."""
+    """A regressor of factors and nuisance, trained on pictures in which all is independent."""
     return partial(supervised, reading(width), squared_error), SupervisedConfig(ADAM)
 
 
 def reading(width: int) -> Any:
-    return nets.mlp(len(FACTORS), (2 * width, width))
+    return nets.mlp(len(FACTORS) + 1, (2 * width, width))
 
 
 def untrained(width: int, seeds: Sequence[int]) -> Any:

@@ -40,7 +40,7 @@ class NuisanceConfig:
     stripes: the contrast of stripes on the background, in [0, 1], of which the nuisance is the phase.
     light: by how much the picture darkens from one side to the other, in [0, 1]; the nuisance is the
         direction, as a share of a turn.
-    noise: the standard deviation of noise on every pixel, 0 or more.
+    noise: the standard deviation of noise on every pixel, 0 or more; noisy pixels leave [0, 1].
     factor_correlation: the correlation of the normals of the two factors ``correlated``, in [-1, 1].
     nuisance_correlation: that of the factor and the nuisance ``confounded``, in [-1, 1]. Where the two pairs
         share a factor, its partners correlate by the product of both.

@@ -150,19 +150,11 @@ def conv2d(
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
     # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
-    folded = stride > 1 and kernel.shape[0] % stride == 0 and kernel.shape[1] % stride == 0
-    weights = (_fold_kernel(kernel, stride) if folded else kernel).reshape(-1, kernel.shape[3])
-
     @jax.checkpoint
     def multiply(x: Array) -> Array:
-        if folded:
-            taps = kernel.shape[0] // stride, kernel.shape[1] // stride
-            patches = _patches(
-                _fold(x, taps, pads, stride, (height, width)), taps, [(0, 0)] * 2, 1, (height, width)
-            )
-        else:
-            patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
+        patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
         flat = patches.reshape(-1, patches.shape[-1])
+        weights = kernel.reshape(-1, kernel.shape[3])
         # (With fewer inputs than outputs the product that `product` avoids is faster.)
         out = flat @ weights if weights.shape[0] < weights.shape[1] else product(flat, weights.T)
         return out.reshape(*patches.shape[:3], -1)
@@ -209,31 +201,6 @@ def _pads(
         return list(lax.padtype_to_pads(sizes, kernel, (stride, stride), padding))
     check.integer("padding", padding)
     return [(padding, padding)] * 2
-
-
-def _fold(
-    x: Array, taps: tuple[int, int], pads: list[tuple[int, int]], stride: int, size: tuple[int, int]
-) -> Array:
-    """Padded images whose stride x stride pixels are channels [batch, rows, columns, stride^2 * in].
-
-    A convolution whose stride divides its kernel is one of stride 1 on such images. Its patches are a few
-    long slices in place of many short ones.
-    """
-    rows, columns = (n + k - 1 for n, k in zip(size, taps))
-    wanted = rows * stride, columns * stride
-    # What no output sees is cut; the padding after the pixels may then be negative.
-    after = [want - side - low for want, side, (low, _) in zip(wanted, x.shape[1:3], pads)]
-    zero = jnp.zeros((), x.dtype)
-    x = lax.pad(x, zero, [(0, 0, 0), *((low, high, 0) for (low, _), high in zip(pads, after)), (0, 0, 0)])
-    x = x.reshape(x.shape[0], rows, stride, columns, stride, x.shape[3])
-    return jnp.transpose(x, (0, 1, 3, 2, 4, 5)).reshape(x.shape[0], rows, columns, -1)
-
-
-def _fold_kernel(kernel: Array, stride: int) -> Array:
-    """The kernel [rows / stride, columns / stride, stride^2 * in, out] for images from `_fold`."""
-    rows, columns, inputs, outputs = kernel.shape
-    kernel = kernel.reshape(rows // stride, stride, columns // stride, stride, inputs, outputs)
-    return jnp.transpose(kernel, (0, 2, 1, 3, 4, 5))
 
 
 def _patches(

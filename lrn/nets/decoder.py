@@ -75,7 +75,7 @@ class ConvDecoder(nn.Module):
             return x
 
         # Each block of examples goes through all layers before the next block, as in `lrn.nets.cnn`.
-        blocked = convolution.resolve(self.conv) == "matmul"
+        blocked = convolution.resolve(self.conv) != "lax"
         return in_blocks(enlarge, x, max(sizes)) if blocked else enlarge(x)
 
 

@@ -6,6 +6,9 @@ the pixels of an enlarged image. There are two ways to write the product. "gathe
 the inputs by the weights of all phases. "scatter" multiplies each input pixel by the whole kernel, and adds
 what falls on the same output; it moves fewer numbers if there are few output channels. Afterwards the phases
 are interleaved (depth to space).
+
+The decoder of the dSprites protocol, value and gradients for 64 images in a scan on CPU, takes 41 ms of
+processor time in this form and 1,790 ms with the compiler's convolution.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ def conv_transpose2d(x: Array, kernel: Array, *, stride: int = 2, conv: Form = "
         x: images [batch, height, width, in], float.
         kernel: [rows, columns, in, out].
         stride: the factor of enlargement in both directions.
-        conv: "auto", "lax" or "matmul" (`lrn.nets.conv`); the forms agree up to rounding.
+        conv: a form of `lrn.nets.conv`; all but "lax" are "matmul" here. The forms agree up to rounding.
 
     Returns:
         [batch, stride * height, stride * width, out].

@@ -57,7 +57,7 @@ def beta_vae_score(
 @functools.partial(jax.jit, static_argnames=("sizes", "points", "judged", "batch"))
 def accuracy(key: Key, rows: given.Rows, sizes: given.Sizes, points: int, judged: int, batch: int) -> Array:
     """`beta_vae_score` of checked rows."""
-    groups = alike(rows.index, sizes)
+    groups = alike(rows.factors, sizes)
     chunks = -(-(points + judged) // _CHUNK)
     keys = jax.random.split(key, chunks)
     x, y = jax.lax.map(lambda each: _points(each, rows.codes, groups, batch), keys)

@@ -83,7 +83,9 @@ def dci(
 ) -> DCI:
     """`dci_trees` of checked rows."""
     found = boost(train, test.codes, sizes, rounds, rate, bins)
-    right = [jnp.mean(guess == test.index[:, j]) for j, guess in enumerate(guesses(found.test_scores, sizes))]
+    right = [
+        jnp.mean(guess == test.factors[:, j]) for j, guess in enumerate(guesses(found.test_scores, sizes))
+    ]
     table = nan_where(train.bad, found.importance)
     accuracy = nan_where(train.bad, jnp.mean(jnp.stack(right)))
     return DCI(disentanglement(table), completeness(table), accuracy, table)
@@ -103,7 +105,7 @@ def boost(
     binned, test = (_binned(x, edges) for x in (train.codes, test_codes))
     # Row (code, b) has a one where a row of data would go left by the split "bin of the code <= b".
     below = (binned[:, None] <= jnp.arange(bins - 1)[None, :, None]).reshape(-1, n).astype(jnp.bfloat16)
-    target = one_hot(train.index, sizes)
+    target = one_hot(train.factors, sizes)
     prior = jnp.log(jnp.maximum(jnp.mean(target, axis=1), 1 / n))[:, None]
     shrink = rate * (1 - 1 / jnp.asarray(np.repeat(sizes, sizes), jnp.float32))
 

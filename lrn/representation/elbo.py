@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, nan_where
 from lrn.representation.codes import LIKELIHOODS, Autoencoder, split_moments
 from lrn.types import Array, Key
 
@@ -72,7 +72,8 @@ def log_likelihood(likelihood: str, output: Array, x: Array, scale: ArrayLike = 
     density.
 
     Args:
-        likelihood: "bernoulli": the output is logits, and x lies in [0, 1]. "gaussian": the output is means.
+        likelihood: "bernoulli": the output is logits, and x lies in [0, 1]; NaN for an example that does not.
+            "gaussian": the output is means.
         output: the decoder's, of the shape of ``x``.
         x: inputs [batch, ...].
         scale: the standard deviation of "gaussian", above 0; may be traced.
@@ -89,9 +90,10 @@ def log_likelihood(likelihood: str, output: Array, x: Array, scale: ArrayLike = 
         )
     if likelihood == "bernoulli":
         each = x * output - jax.nn.softplus(output)
-    else:
-        scale = above_zero(scale)
-        each = -0.5 * (jnp.square((x - output) / scale) + math.log(2 * math.pi)) - jnp.log(scale)
+        outside = ~jnp.all(((x >= 0) & (x <= 1)).reshape(x.shape[0], -1), axis=1)
+        return nan_where(outside, jnp.sum(each.reshape(x.shape[0], -1), axis=1))
+    scale = above_zero(scale)
+    each = -0.5 * (jnp.square((x - output) / scale) + math.log(2 * math.pi)) - jnp.log(scale)
     return jnp.sum(each.reshape(x.shape[0], -1), axis=1)
 
 

@@ -51,7 +51,7 @@ def areas(train: given.Rows, test: given.Rows, most: int) -> Array:
         scores = logistic.logits(logistic.fit(x, y, most, penalty), z)
         return area(jax.nn.softmax(scores), y_test)
 
-    return jnp.mean(jax.lax.map(of, (train.index.T, test.index.T)))
+    return jnp.mean(jax.lax.map(of, (train.factors.T, test.factors.T)))
 
 
 def area(score: Array, y: Array) -> Array:

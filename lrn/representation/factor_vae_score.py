@@ -64,7 +64,7 @@ def accuracy(
 ) -> Array:
     """`factor_vae_score` of checked rows."""
     n, dim = rows.codes.shape
-    groups = alike(rows.index, sizes)
+    groups = alike(rows.factors, sizes)
     variance = jnp.var(rows.codes, axis=0, ddof=1)
     active = jnp.sqrt(variance) >= least_std
     scale = jnp.where(active, variance, 1.0)

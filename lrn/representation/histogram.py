@@ -39,7 +39,7 @@ def mutual_information(codes: Any, factors: Any, bins: int = BINS, sizes: Any = 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "bins"))
 def _of_rows(rows: given.Rows, sizes: given.Sizes, bins: int) -> Array:
-    return nan_where(rows.bad, information(rows.codes, rows.index, sizes, bins))
+    return nan_where(rows.bad, information(rows.codes, rows.factors, sizes, bins))
 
 
 def information(codes: Array, index: Array, sizes: given.Sizes, bins: int = BINS) -> Array:

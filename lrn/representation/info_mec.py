@@ -68,21 +68,20 @@ def info_mec(codes: Any, factors: Any, neighbors: int = NEIGHBORS, sizes: Any = 
 def scores(rows: given.Rows, sizes: given.Sizes, neighbors: int = NEIGHBORS) -> InfoMEC:
     """`info_mec` of checked rows."""
     x = _standard(rows.codes)
-    table = information(x, rows.index, sizes, neighbors) / entropy(rows.index, sizes)[None]
+    table = information(x, rows.factors, sizes, neighbors) / entropy(rows.factors, sizes)[None]
     spread = jnp.max(rows.codes, axis=0) - jnp.min(rows.codes, axis=0)
     active = spread > _ACTIVE * jnp.max(spread)
     kept = jnp.where(active[:, None], table, 0.0)
     by_code = _peak(kept, axis=1)
     modular = jnp.sum(jnp.where(active, by_code, 0.0)) / jnp.sum(active)
     compact = jnp.mean(_peak(kept, axis=0))
-    explicit = jnp.mean(jax.lax.map(lambda y: _explicit(x, y, max(sizes)), rows.index.T))
-    found = (
-        _above_chance(modular, float(len(sizes))),
-        explicit,
-        _above_chance(compact, jnp.sum(active).astype(x.dtype)),
-        table,
+    explicit = jnp.mean(jax.lax.map(lambda y: _explicit(x, y, max(sizes)), rows.factors.T))
+    dims = jnp.sum(active).astype(x.dtype)
+    modular, compact = _above_chance(modular, float(len(sizes))), _above_chance(compact, dims)
+    modular, explicit, compact, table = (
+        nan_where(rows.bad, value) for value in (modular, explicit, compact, table)
     )
-    return InfoMEC(*(nan_where(rows.bad, value) for value in found), active)
+    return InfoMEC(modular, explicit, compact, table, active)
 
 
 def information(x: Array, index: Array, sizes: given.Sizes, neighbors: int = NEIGHBORS) -> Array:
@@ -106,10 +105,10 @@ def information(x: Array, index: Array, sizes: given.Sizes, neighbors: int = NEI
 
     def of_factor(y: Array) -> Array:
         of = groups(order, y, max(sizes))
-        group = jnp.searchsorted(of.start + of.count, jnp.arange(n), side="right")
-        first, count = of.start[group], of.count[group]
+        group = jnp.searchsorted(of.start + of.length, jnp.arange(n), side="right")
+        first, count = of.start[group], of.length[group]
         k = jnp.minimum(neighbors, count - 1)
-        own = tuple(jnp.take_along_axis(part, of.place, axis=1) for part in (values, noise))
+        own = _at((values, noise), of.place)
 
         def nearer(shift: Array, best: Pair) -> Pair:
             """The distance to the k-th neighbor: that to the ends of windows of k + 1 rows."""

@@ -135,11 +135,11 @@ def _one(
 ) -> dict[str, Array]:
     """The metrics of one model, each a scalar."""
     of_factor_vae, of_beta_vae = jax.random.split(key)
-    table = information(rows.codes, rows.index, sizes, BINS)
+    table = information(rows.codes, rows.factors, sizes, BINS)
     mec = info_mec.scores(rows, sizes)
     settings = (draws, draws // 2, factor_vae_score.BATCH)
     values = {
-        "mig": gap(table, entropy(rows.index, sizes)),
+        "mig": gap(table, entropy(rows.factors, sizes)),
         "sap": sap.of_table(sap.accuracies(train, test, sizes, 0.01)).score,
         "factor_vae": factor_vae_score.accuracy(of_factor_vae, rows, sizes, *settings, 0.05),
         "beta_vae": beta_vae_score.accuracy(of_beta_vae, rows, sizes, *settings),
@@ -156,5 +156,5 @@ def _one(
             values[f"dci_{name}"] = getattr(found, name)
     fits = rows.codes.shape[1] >= len(sizes)
     for name, kind in (("mcc", "linear"), ("mcc_spearman", "spearman")):
-        values[name] = mcc(rows.codes, rows.index, kind).mcc if fits else jnp.asarray(jnp.nan)
+        values[name] = mcc(rows.codes, rows.factors, kind).mcc if fits else jnp.asarray(jnp.nan)
     return values

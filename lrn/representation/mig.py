@@ -39,8 +39,8 @@ def mig(codes: Any, factors: Any, bins: int = BINS, sizes: Any = None) -> Array:
 
 @functools.partial(jax.jit, static_argnames=("sizes", "bins"))
 def _of_rows(rows: given.Rows, sizes: given.Sizes, bins: int) -> Array:
-    table = information(rows.codes, rows.index, sizes, bins)
-    return nan_where(rows.bad, gap(table, entropy(rows.index, sizes)))
+    table = information(rows.codes, rows.factors, sizes, bins)
+    return nan_where(rows.bad, gap(table, entropy(rows.factors, sizes)))
 
 
 def gap(table: Array, entropies: Array) -> Array:

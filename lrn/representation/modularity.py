@@ -39,7 +39,7 @@ def modularity(codes: Any, factors: Any, bins: int = BINS, sizes: Any = None) ->
 
 @functools.partial(jax.jit, static_argnames=("sizes", "bins"))
 def _of_rows(rows: given.Rows, sizes: given.Sizes, bins: int) -> Array:
-    return nan_where(rows.bad, of_information(information(rows.codes, rows.index, sizes, bins)))
+    return nan_where(rows.bad, of_information(information(rows.codes, rows.factors, sizes, bins)))
 
 
 def of_information(table: Array) -> Array:

@@ -94,24 +94,24 @@ def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty:
     scale = jnp.where(scale > 1e-6 * jnp.max(jnp.abs(train.codes), axis=0), scale, 1.0)
     values, order = ordered((train.codes - mean[None]) / scale[None])
     x = ((test.codes - mean[None]) / scale[None]).T
-    every = [groups(order, train.index[:, j], size) for j, size in enumerate(sizes)]
+    every = [groups(order, train.factors[:, j], size) for j, size in enumerate(sizes)]
     places = jnp.concatenate([of.place for of in every], axis=1)
     problem = Problem(
         values,
         jnp.take_along_axis(values, places, axis=1),
         jnp.concatenate([of.start + j * values.shape[1] for j, of in enumerate(every)]),
-        jnp.concatenate([of.count for of in every]),
+        jnp.concatenate([of.length for of in every]),
         jnp.asarray(np.repeat(sizes, sizes), jnp.float32),
     )
     weight, bias = machines(problem, mean / scale, 1 / scale, penalty)
-    known = problem.count > 0
+    known = problem.length > 0
 
     def right(each: tuple[Array, Array, Array]) -> Array:
         z, w, b = each
         margin = jnp.where(known[None], z[:, None] * w[None] + b[None], -jnp.inf)
         blocks = jnp.split(margin, list(np.cumsum(sizes)[:-1]), axis=1)
         guess = jnp.stack([jnp.argmax(block, axis=1) for block in blocks], axis=1)
-        return jnp.mean(guess == test.index, axis=0)
+        return jnp.mean(guess == test.factors, axis=0)
 
     return jax.lax.map(right, (x, weight, bias))
 
@@ -126,14 +126,14 @@ class Problem(NamedTuple):
 
     values: standardized codes in order, [dim, n].
     grouped: for each factor, the same within the groups of its values, [dim, factors * n].
-    start, count: the first place and the number of rows of each value's group, int32 [problems].
+    start, length: the first place and the number of rows of each value's group, int32 [problems].
     size: the number of values of each value's factor, [problems].
     """
 
     values: Array
     grouped: Array
     start: Array
-    count: Array
+    length: Array
     size: Array
 
 
@@ -152,8 +152,8 @@ def machines(
     dim, n = problem.values.shape
     shape = (dim, problem.start.shape[0])
     nowhere, everywhere = jnp.zeros(shape, jnp.int32), jnp.full(shape, n, jnp.int32)
-    begin, end = (jnp.broadcast_to(x[None], shape) for x in (problem.start, problem.start + problem.count))
-    own = problem.count.astype(jnp.float32)
+    begin, end = (jnp.broadcast_to(x[None], shape) for x in (problem.start, problem.start + problem.length))
+    own = problem.length.astype(jnp.float32)
     heavy, balanced = (penalty * n / (problem.size * jnp.maximum(x, 1))[None] for x in (own, n - own))
     # With two values scikit-learn's one problem weighs both sides; with more, the others have weight 1.
     light = jnp.where(problem.size[None] == 2, balanced, penalty)
@@ -187,7 +187,7 @@ def machines(
         value = penalties + w * w * h2 + 2 * w * b * h1 + b * b * h0 - 2 * (w * t1 + b * t0) + h0
         gw = ridge[0] * w + ridge[1] * b + 2 * (w * h2 + b * h1 - t1)
         gb = ridge[1] * w + b + 2 * (w * h1 + b * h0 - t0)
-        return w, b, value, gw, gb, ridge[0] + 2 * h2, ridge[1] + 2 * h1, 1 + 2 * h0
+        return w, b, value, gw, gb, ridge[0] + 2 * h2, ridge[1] + 2 * h1, jnp.asarray(1 + 2 * h0)
 
     def step(_: Array, at: tuple[Array, ...]) -> tuple[Array, ...]:
         w, b, value, gw, gb, ww, wb, bb = at

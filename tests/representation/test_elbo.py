@@ -182,4 +182,15 @@ def test_bad_input_is_one_sentence(trained):
     )(jnp.asarray(x), -1.0)
     assert np.isnan(value)
     assert np.isnan(gradient).all()
+    # So does a pixel outside of [0, 1], which has no Bernoulli likelihood, for its own example.
+    pixels = jnp.asarray([[0.0, 1.0], [0.5, 1.1]])
+    value, gradient = jax.jit(
+        lambda out: (
+            elbo.log_likelihood("bernoulli", out, pixels),
+            jax.grad(lambda out: jnp.sum(elbo.log_likelihood("bernoulli", out, pixels)))(out),
+        )
+    )(jnp.zeros((2, 2)))
+    np.testing.assert_allclose(value, [-2 * np.log(2), np.nan], rtol=1e-6)
+    assert np.isfinite(gradient[0]).all()
+    assert np.isnan(gradient[1]).all()
     assert jax.eval_shape(codec(model, state).encode, x).shape == (10, 2)

@@ -31,7 +31,8 @@ def test_the_nuisance_follows_the_scale_in_training_alone(data):
     assert data["train"].dtype == np.uint8
     assert data["train"].shape == (2, 400, 16, 16, 1)
     assert not np.array_equal(data["train"][0], data["train"][1])
-    standard = data["reader factors"][0]
+    standard = data["reader all"][0]
+    assert standard.shape == (400, 4)
     np.testing.assert_allclose(standard.std(0), 1, atol=0.1)
 
 
@@ -93,7 +94,7 @@ def test_codes_that_are_the_factors():
 
     @jax.jit
     def score(lesser):
-        return codes.codec_scores(jax.random.key(1), same, lambda x: x[:, :3], test, lesser, 100)
+        return codes.codec_scores(jax.random.key(1), same, lambda x: x, test, lesser, 100)
 
     found = score(jnp.asarray([True, False, False]))
     np.testing.assert_allclose(found[its.SCORE], 1, atol=1e-5)

@@ -44,6 +44,11 @@ def test_responses_of_linear_decoders_have_their_closed_form():
     np.testing.assert_allclose(found.score[2], 2 / 3, atol=1e-5)
 
 
+def test_more_swaps_change_the_estimate_and_not_what_is_estimated():
+    several = interventions(KEY, lambda z: z @ MIX, lambda x: x[:, :3], Z[:500], swaps=3)
+    np.testing.assert_allclose(several.response, np.abs(MIX[:, :3]), atol=0.05)
+
+
 def test_the_matching_gives_each_factor_a_code_of_its_own():
     found = matched(jnp.asarray([[1.0, 0.9], [0.0, 0.5], [0.2, 0.1]]))
     assert found.code.tolist() == [0, 1]

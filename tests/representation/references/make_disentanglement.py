@@ -105,8 +105,10 @@ def by_authors(folder: str, codes, factors) -> dict:
     def information(*args, **kwargs):
         return feature_selection.mutual_info_classif(*args, random_state=0, **kwargs)[0]
 
-    module.linear_model = types.SimpleNamespace(LogisticRegression=regression)
-    module.feature_selection = types.SimpleNamespace(mutual_info_classif=information)
+    vars(module).update(
+        linear_model=types.SimpleNamespace(LogisticRegression=regression),
+        feature_selection=types.SimpleNamespace(mutual_info_classif=information),
+    )
     found = module.compute_infomec(factors, codes.astype(np.float64), False)
     return {name: float(found[name]) for name in ("infom", "infoe", "infoc")} | {
         "nmi": found["nmi"].T.tolist()
