@@ -149,6 +149,7 @@ def conv2d(
     suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), dtype)
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
+
     # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
     @jax.checkpoint
     def multiply(x: Array) -> Array:

@@ -71,8 +71,8 @@ def correlation(passed, weights):
     """The total correlation by loops over examples and codes."""
     values = []
     for i in range(N):
-        joint = logsumexp([np.log(weights[i, j]) + log_q(passed, i, j).sum() for j in range(N)])
-        single = [
+        joint: Any = logsumexp([np.log(weights[i, j]) + log_q(passed, i, j).sum() for j in range(N)])
+        single: Any = [
             logsumexp([np.log(weights[i, j]) + log_q(passed, i, j)[k] for j in range(N)]) for k in range(3)
         ]
         values.append(joint - np.sum(single))
