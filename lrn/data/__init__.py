@@ -9,8 +9,9 @@
 `load` looks in ``$LRN_DATA_DIR/<name>/<split>.parquet``, then in the cache (``~/.cache/lrn/data``), then
 downloads from the set's public home. This package imports numpy and no jax; only the samplers
 (`lrn.data.sampler`), the augmentations (`lrn.data.augment`) and the generators (`lrn.data.sprites`,
-`lrn.data.captions`, `lrn.data.mnist1d`, `lrn.data.gaussians`, `lrn.data.content_style`, `lrn.data.hmm`)
-import jax.
+`lrn.data.nuisance_sprites`, `lrn.data.scene`, `lrn.data.captions`, `lrn.data.mnist1d`, `lrn.data.gaussians`,
+`lrn.data.content_style`, `lrn.data.hmm`) import jax. Image sets with known factors (dSprites and others) are
+large and have readers of their own, `lrn.data.factor_sets`.
 """
 
 from lrn.data.dataset import Dataset, as_float, split

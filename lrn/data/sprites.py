@@ -90,8 +90,7 @@ def render(factors: Factors, size: int = 64, saturation: Any = 1.0) -> Array:
                 f"render draws one sprite and {name} has shape {list(jnp.shape(value))}; "
                 "use jax.vmap(render) for many."
             )
-    coverage = _coverage(factors, size)
-    return coverage[:, :, None] * _rgb(factors.color, saturation)[None, None, :]
+    return coverage(factors, size)[:, :, None] * rgb(factors.color, saturation)[None, None, :]
 
 
 def sample(key: Key, shape: Sequence[int] = (), continuous: bool = False) -> Factors:
@@ -151,7 +150,7 @@ def area(factors: Factors) -> Any:
     return unit[jnp.asarray(factors.shape)] * jnp.square(factors.scale)
 
 
-def _coverage(factors: Factors, size: int) -> Array:
+def coverage(factors: Factors, size: int) -> Array:
     """The fraction of each pixel that the sprite covers, [size, size], with rows from top to bottom."""
     pixels = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
     right = pixels[None, :] - (0.25 + factors.x / 2)
@@ -204,7 +203,7 @@ def _heart(u: Array, v: Array) -> Array:
     return jnp.minimum(_box(p, q, 0.5), discs) * _HEART_UNIT
 
 
-def _rgb(hue: Any, saturation: Any) -> Array:
+def rgb(hue: Any, saturation: Any) -> Array:
     """The color [3] of full value with a hue and a saturation, by the HSV hexcone (Smith 1978)."""
     offset = jnp.asarray([0.0, 2 / 3, 1 / 3], jnp.float32)
     ramp = jnp.abs(jnp.mod(hue + offset, 1.0) * 6 - 3) - 1

@@ -1,4 +1,4 @@
-"""Networks as `Net(init, apply)`: MLPs, CNNs, ResNets, transformers, Mixer; bridges from flax, functions.
+"""Networks as `Net(init, apply)`: MLPs, CNNs, decoders, ResNets, transformers; bridges from flax, functions.
 
 Only this package imports flax; cores see only `lrn.types.Net`. `conv` holds convolution and pooling in
 the forms that measurements found to be fastest on each backend.
@@ -9,6 +9,8 @@ from lrn.nets.cnn import CNN, cnn
 from lrn.nets.cnn1d import CNN1d, cnn1d
 from lrn.nets.conv import LANES, Conv, conv2d, max_pool
 from lrn.nets.conv4 import Conv4, conv4
+from lrn.nets.decoder import ConvDecoder, conv_decoder, dsprites_decoder, dsprites_encoder, mlp_decoder
+from lrn.nets.deconv import conv_transpose2d
 from lrn.nets.mask_decoder import mask_decoder
 from lrn.nets.masked import masked_vit, sequence_transformer, token_transformer
 from lrn.nets.mixer import Mixer, mixer
@@ -29,6 +31,7 @@ __all__ = [
     "CNN1d",
     "Conv",
     "Conv4",
+    "ConvDecoder",
     "Mixer",
     "NgramBag",
     "Projector",
@@ -39,6 +42,10 @@ __all__ = [
     "cnn1d",
     "conv2d",
     "conv4",
+    "conv_decoder",
+    "conv_transpose2d",
+    "dsprites_decoder",
+    "dsprites_encoder",
     "from_flax",
     "from_function",
     "gru_actor_critic",
@@ -47,6 +54,7 @@ __all__ = [
     "max_pool",
     "mixer",
     "mlp",
+    "mlp_decoder",
     "ngram_bag",
     "of_size",
     "parameter_count",

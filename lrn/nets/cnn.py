@@ -24,7 +24,7 @@ class CNN(nn.Module):
     classes: int | None
     widths: Sequence[int] = (32, 64)
     hidden: Sequence[int] = ()
-    kernel: int = 3
+    kernel: int | Sequence[int] = 3
     down: str = "pool"
     dropout: float = 0.0
     mean: PerChannel = None
@@ -38,11 +38,11 @@ class CNN(nn.Module):
         x = normalize(x, self.mean, self.std)
         layers, sizes, pooled = [], [], self.down == "pool"
         rows, columns, channels = x.shape[1:]
-        for i, width in enumerate(self.widths):
-            layers.append(self.param(f"conv_{i}", _init_conv, self.kernel, channels, width))
+        for i, (width, kernel) in enumerate(zip(self.widths, _kernels(self.kernel, self.widths))):
+            layers.append(self.param(f"conv_{i}", _init_conv, kernel, channels, width))
             halves = rows // 2 if pooled else -(-rows // 2), columns // 2 if pooled else -(-columns // 2)
             outputs = (rows, columns) if pooled else halves
-            sizes.append(convolution.patch_bytes(outputs, (self.kernel, self.kernel), channels, x.dtype))
+            sizes.append(convolution.patch_bytes(outputs, (kernel, kernel), channels, x.dtype))
             (rows, columns), channels = halves, width
 
         def features(x: Array) -> Array:
@@ -64,6 +64,11 @@ class CNN(nn.Module):
         return x if self.classes is None else nn.Dense(self.classes, kernel_init=lecun_normal, name="head")(x)
 
 
+def _kernels(kernel: int | Sequence[int], widths: Sequence[int]) -> Sequence[int]:
+    """The size of each convolution's kernel."""
+    return (kernel,) * len(widths) if isinstance(kernel, int) else kernel
+
+
 def _init_conv(key: Key, size: int, channels: int, features: int) -> dict[str, Array]:
     kernel = he_normal(key, (size, size, channels, features))
     return {"kernel": kernel, "bias": jnp.zeros(features)}
@@ -74,7 +79,7 @@ def cnn(
     widths: Sequence[int] = (32, 64),
     hidden: Sequence[int] = (),
     *,
-    kernel: int = 3,
+    kernel: int | Sequence[int] = 3,
     down: str = "pool",
     dropout: float = 0.0,
     mean: PerChannel = None,
@@ -90,7 +95,7 @@ def cnn(
         classes: the number of outputs; None leaves out the last layer, and the outputs are features.
         widths: the channels of the convolutions, each of which halves the image.
         hidden: the widths of the dense layers before the last layer.
-        kernel: the rows and columns of the convolutions.
+        kernel: the rows and columns of the convolutions: one number, or one for each.
         down: the way to halve the image: "pool", by 2x2 max pooling after a convolution of stride 1; or
             "stride", by a convolution of stride 2, with a quarter of the work.
         dropout: the probability that an input of a dense layer is dropped in training, in [0,
@@ -104,7 +109,13 @@ def cnn(
             images, or the images are too small.
     """
     check_network(1 if classes is None else classes, dropout, mean, std, widths=widths, hidden=hidden)
-    check.integer("kernel", kernel, 1)
+    kernel = kernel if isinstance(kernel, int) else tuple(kernel)
+    for size in _kernels(kernel, (1,) if isinstance(kernel, int) else widths):
+        check.integer("kernel", size, 1)
+    if isinstance(kernel, tuple) and len(kernel) != len(widths):
+        raise ValueError(
+            f"there are {len(kernel)} kernels for {len(widths)} convolutions; give one number, or one each."
+        )
     check.choice("down", down, DOWN)
     convolution.resolve(conv)
     return from_flax(CNN(classes, tuple(widths), tuple(hidden), kernel, down, dropout, mean, std, conv))

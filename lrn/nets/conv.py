@@ -149,9 +149,6 @@ def conv2d(
     suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), dtype)
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
-    if stride > 1 and not any(k % stride for k in kernel.shape[:2]):
-        x, kernel = _space_to_depth(x, kernel, pads, stride, (height, width))
-        pads, stride = [(0, 0)] * 2, 1
 
     # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
     @jax.checkpoint
@@ -159,8 +156,8 @@ def conv2d(
         patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
         flat = patches.reshape(-1, patches.shape[-1])
         weights = kernel.reshape(-1, kernel.shape[3])
-        # (With fewer inputs than outputs the product that `_product` avoids is faster.)
-        out = flat @ weights if weights.shape[0] < weights.shape[1] else _product(flat, weights.T)
+        # (With fewer inputs than outputs the product that `product` avoids is faster.)
+        out = flat @ weights if weights.shape[0] < weights.shape[1] else product(flat, weights.T)
         return out.reshape(*patches.shape[:3], -1)
 
     # Each block reads the kernel and adds to its gradient, so blocks smaller than the kernel gain nothing.
@@ -176,26 +173,8 @@ def _winograd(x: Array, kernel: Array, pads: list[tuple[int, int]], size: tuple[
     return in_blocks(correlate, x, per_example, least_bytes=WINOGRAD_BYTES // lanes())
 
 
-def _space_to_depth(
-    x: Array, kernel: Array, pads: list[tuple[int, int]], stride: int, size: tuple[int, int]
-) -> tuple[Array, Array]:
-    """Images and a kernel of the same outputs with stride 1 and no padding: blocks of pixels are channels."""
-    batch, channels = x.shape[0], x.shape[3]
-    needed = [(n - 1) * stride + k for n, k in zip(size, kernel.shape)]
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))[:, : needed[0], : needed[1]]
-    rows, columns = (n // stride for n in needed)
-    x = x.reshape(batch, rows, stride, columns, stride, channels).swapaxes(2, 3)
-    rows_of_kernel, columns_of_kernel = (k // stride for k in kernel.shape[:2])
-    kernel = kernel.reshape(rows_of_kernel, stride, columns_of_kernel, stride, channels, -1).swapaxes(1, 2)
-    depth = stride * stride * channels
-    return (
-        x.reshape(batch, rows, columns, depth),
-        kernel.reshape(rows_of_kernel, columns_of_kernel, depth, -1),
-    )
-
-
 @jax.custom_jvp
-def _product(rows: Array, kernel: Array) -> Array:
+def product(rows: Array, kernel: Array) -> Array:
     """Rows [r, k] times a transposed kernel [n, k], which makes the backward pass faster on CPU.
 
     The derivative by a kernel [k, n] is ``rows.T @ d_out``, which takes 1.5 times as long as ``d_out.T @
@@ -205,11 +184,11 @@ def _product(rows: Array, kernel: Array) -> Array:
     return jnp.einsum("rk,nk->rn", rows, kernel)
 
 
-@_product.defjvp
+@product.defjvp
 def _product_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (rows, kernel), (d_rows, d_kernel) = primals, tangents
     d_kernel = lax.optimization_barrier(d_kernel)
-    return _product(rows, kernel), (
+    return product(rows, kernel), (
         jnp.einsum("rk,nk->rn", d_rows, kernel) + jnp.einsum("rk,nk->rn", rows, d_kernel)
     )
 

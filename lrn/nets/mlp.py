@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,13 @@ from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
 from lrn.types import Array, Net
 
 Initializer = Callable[..., Array]
-ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    "silu": nn.silu,
+    "gelu": nn.gelu,
+    "leaky_relu": functools.partial(nn.leaky_relu, negative_slope=0.2),
+}
 
 
 class MLP(nn.Module):
@@ -76,7 +83,7 @@ def mlp(
         dropout: the probability that a hidden unit is dropped in training, in [0, 1); may be traced.
         mean: subtracted from the input: one number, or one for each entry of the last axis.
         std: divides the centered input: one number, or one for each entry of the last axis.
-        activation: "relu", "tanh", "silu" or "gelu".
+        activation: "relu", "tanh", "silu", "gelu", or "leaky_relu" with the slope .2 below 0.
         layer_norm: whether each hidden layer is normalized before its activation.
         head_scale: the gain of the last layer's orthogonal initial weights, as usual for agents (.01 for
             a policy, 1 for a value); the other layers are then orthogonal with gain sqrt(2). None gives

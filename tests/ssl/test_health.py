@@ -12,13 +12,13 @@ import pytest
 from lrn import nets, train
 from lrn.check import InputError
 from lrn.data.sampler import minibatch
-from lrn.ssl.health.cka import cka
 from lrn.ssl.health.instances import alignment
 from lrn.ssl.health.monitor import NAMES, measures, monitor
 from lrn.ssl.health.rank import lidar, rank_me
 from lrn.ssl.health.spread import scaled_std, std, uniformity
 from lrn.ssl.simclr import SimCLRConfig, simclr
 from lrn.ssl.views import draw
+from lrn.stats.cka import cka
 
 N, VIEWS, DIM = 20, 5, 6
 

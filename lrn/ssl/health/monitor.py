@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from lrn import check
 from lrn.data.dataset import as_float
 from lrn.ssl.health import _input
-from lrn.ssl.health.cka import cka
 from lrn.ssl.health.instances import alignment, variance_ratio
 from lrn.ssl.health.rank import lidar, rank_me
 from lrn.ssl.health.spread import scaled_std, std, uniformity
 from lrn.ssl.pretraining import PretrainState, one_output, weights
 from lrn.ssl.views import View, draw
+from lrn.stats.cka import cka
 from lrn.types import Array, Key, Net
 
 NAMES = ("std", "scaled_std", "rank_me", "uniformity", "lidar", "alignment", "variance_ratio")

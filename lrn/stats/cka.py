@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.ssl.health import _input
-from lrn.ssl.similarity import products
+from lrn.stats import features
 from lrn.types import Array
 
 _TINY = 1e-12
@@ -26,15 +25,19 @@ def cka(a: Array, b: Array) -> Array:
     Raises:
         InputError: a representation has a wrong form, or they differ in the number of examples.
     """
-    a, b = _input.rows(a, "the first representation"), _input.rows(b, "the second representation")
+    a, b = features.rows(a, "the first representation"), features.rows(b, "the second representation")
     if a.shape[0] != b.shape[0]:
         raise check.InputError(
             f"both representations must be of the same examples, got {a.shape[0]} and {b.shape[0]}."
         )
     a, b = _scaled(a), _scaled(b)
-    norms = [jnp.sum(jnp.square(products(x.T, x.T))) for x in (a, b)]
-    cross = jnp.sum(jnp.square(products(a.T, b.T)))
+    cross, *norms = (_square(x, y) for x, y in ((a, b), (a, a), (b, b)))
     return cross / jnp.sqrt(jnp.maximum(norms[0] * norms[1], _TINY))
+
+
+def _square(a: Array, b: Array) -> Array:
+    """The squared Frobenius norm of ``a^T b``."""
+    return jnp.sum(jnp.square(jnp.matmul(a.T, b, precision="highest")))
 
 
 def _scaled(x: Array) -> Array:

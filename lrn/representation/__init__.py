@@ -1,0 +1,1 @@
+"""Representation learning: generative models, identifiability, invariance, bottlenecks, metrics."""
