@@ -62,8 +62,8 @@ class Args:
     """The Python interpreter that has PyTorch."""
     rounds: int = 5
     """The number of rounds."""
-    steps: int = 20
-    """The steps of one measurement."""
+    steps: int = 60
+    """The steps of one measurement; a third of them for the sweep."""
     batch: int = 64
     """The images in a batch."""
     models: int = 0
@@ -198,7 +198,7 @@ def step(args: Args, pixels: np.ndarray) -> tuple[dict[str, Any], bool]:
 
 def sweep(args: Args, pixels: np.ndarray) -> tuple[dict[str, Any], bool]:
     """All betas and seeds in one call, against one training."""
-    rounds = []
+    rounds, args = [], dataclasses.replace(args, steps=-(-args.steps // 3))
     for i in range(args.rounds):
         many, one = (
             cost(fitted(pixels, *which, args, i))["cpu"] for which in ((BETAS, SEEDS), (BETAS[:1], 1))
