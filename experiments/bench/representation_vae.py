@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -236,7 +235,6 @@ def main(argv: list[str]) -> int:
         check.integer(field, getattr(args, field), low=1)
     check.integer("models", args.models, low=0)
     enable_compilation_cache()
-    begin = time.perf_counter()
     print(f"{platform.machine()}, {processors()} processors, {jax.devices()[0].device_kind}")
     pixels, figures, short = images(), {}, False
     for task in args.tasks:
@@ -247,5 +245,4 @@ def main(argv: list[str]) -> int:
     if args.json:
         machine = {"machine": platform.machine(), "processors": processors(), "load": os.getloadavg()}
         args.json.write_text(json.dumps({**machine, **figures}, indent=1))
-    print(f"{time.perf_counter() - begin:.0f} s")
     return int(short)

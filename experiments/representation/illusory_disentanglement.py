@@ -228,7 +228,7 @@ def answer(findings: Findings) -> str:
             said.append(
                 f"with a {place}, the largest correlation of a code with the nuisance exceeds that with a "
                 f"factor by {follow.said(digits=2)}, the intervention score is {fails.said(digits=2)} below "
-                f"the middle of untrained and supervised, metric and score correlate by {apart.said(digits=2)}"
+                f"the middle of untrained and supervised, metric and score correlate {apart.said(digits=2)}"
             )
     return f"Models in the top quarter of MIG or DCI of their seed: {'; '.join(said)}."
 
