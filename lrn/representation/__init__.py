@@ -1,1 +1,1 @@
-"""Representation learning: generative models, identifiability, invariance, bottlenecks, metrics. Pure cores."""
+"""Representation learning: generative models, identifiability, invariance, bottlenecks, metrics."""
