@@ -12,6 +12,12 @@ EXPECTED = {
     "quickstart": ["verdict: smoke"],
     "fair": ["over 50, south", "p-value: 0.05", "thresholds by group: accuracy 0.", "would be another one"],
     "ssl": ["raw inputs: 0.", "random encoder: 0.", "temperature .1: 0.", "no negatives: 0."],
+    "representation": [
+        "perfect  rotated",
+        "nats of code",
+        "intervention",
+        "IRM: accuracy in the new environment",
+    ],
     "robust": ["(2, 10)", "the gradient is zero", "certified at 0.0", "average certified radius"],
 }
 

@@ -7,7 +7,6 @@ stopping, and the adjustment ``C / sqrt(n_g)``, keep small groups from being fit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from lrn import check
 from lrn.config import config
 from lrn.fair import training
 from lrn.fair.training import People
+from lrn.supervised import group_weights
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, update
 from lrn.supervised.optimizers import OptimizerConfig
@@ -81,7 +81,7 @@ def group_dro(net: Net, counts: Sequence[int], config: GroupDROConfig) -> Learne
 
     def init(key: Key, batch: Batch) -> GroupDROState:
         model = training.begin(net, config, key, batch, groups)
-        return GroupDROState(model, jnp.full(groups, -math.log(groups), jnp.result_type(float)))
+        return GroupDROState(model, group_weights.equal(groups))
 
     def step(key: Key, state: GroupDROState, batch: Batch) -> tuple[GroupDROState, Metrics]:
         people = training.read(batch, groups)
@@ -126,7 +126,7 @@ def raised(
     """The log weights [groups] after one step of multiplicative weights on the adjusted losses [groups]."""
     sizes = jnp.asarray(counts, log_q.dtype)
     gain = losses.astype(log_q.dtype) + config.adjustment / jnp.sqrt(sizes)
-    return jax.nn.log_softmax(log_q + config.rate * jnp.where(present, gain, 0))
+    return group_weights.raised(log_q, jnp.where(present, gain, 0), config.rate)
 
 
 def predictor(net: Net, state: GroupDROState) -> Partial:

@@ -15,12 +15,12 @@ class Alike(NamedTuple):
     """Rows in groups by each factor's values.
 
     order: int32 [factors, n], the rows, group after group.
-    start, count: int32 [factors, n], the first place in `order` and the size of each row's group.
+    start, length: int32 [factors, n], the first place in `order` and the size of each row's group.
     """
 
     order: Array
     start: Array
-    count: Array
+    length: Array
 
 
 def alike(index: Array, sizes: given.Sizes) -> Alike:
@@ -45,7 +45,7 @@ def draw(key: Key, groups: Alike, factor: Array, row: Array) -> Array:
     Returns:
         int32 of that shape.
     """
-    start, count = groups.start[factor, row], groups.count[factor, row]
+    start, count = groups.start[factor, row], groups.length[factor, row]
     share = jax.random.uniform(key, row.shape)
     step = jnp.minimum((share * count).astype(jnp.int32), count - 1)
     return groups.order[factor, start + step]

@@ -51,13 +51,13 @@ def beta_vae_score(
         check.integer(name, value, 1)
     rows, sizes = given.rows(codes, factors, sizes)
     given.several("the BetaVAE score", len(sizes), "factors")
-    return nan_where(rows.bad, accuracy(key, rows, sizes, points, judged, batch))
+    return accuracy(key, rows, sizes, points, judged, batch)
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "points", "judged", "batch"))
 def accuracy(key: Key, rows: given.Rows, sizes: given.Sizes, points: int, judged: int, batch: int) -> Array:
     """`beta_vae_score` of checked rows."""
-    groups = alike(rows.index, sizes)
+    groups = alike(rows.factors, sizes)
     chunks = -(-(points + judged) // _CHUNK)
     keys = jax.random.split(key, chunks)
     x, y = jax.lax.map(lambda each: _points(each, rows.codes, groups, batch), keys)
@@ -67,7 +67,8 @@ def accuracy(key: Key, rows: given.Rows, sizes: given.Sizes, points: int, judged
     # With two factors scikit-learn has one weight vector in place of two, and half the penalty.
     fitted = logistic.fit(x[:points], y[:points], len(sizes), 2.0 if len(sizes) == 2 else 1.0)
     last = slice(points, points + judged)
-    return jnp.mean(jnp.argmax(logistic.logits(fitted, x[last]), axis=1) == y[last])
+    guess = jnp.argmax(logistic.logits(fitted, x[last]), axis=1)
+    return nan_where(rows.bad, jnp.mean(guess == y[last]))
 
 
 def _points(key: Key, codes: Array, groups: Alike, batch: int) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from lrn import check
@@ -38,6 +39,7 @@ class DCI(NamedTuple):
     importance: Array
 
 
+@jax.jit
 def disentanglement(importance: Array) -> Array:
     """The mean over codes of ``1 - H(importances of a code) / log(factors)``, weighted by importance, scalar.
 
@@ -53,6 +55,7 @@ def disentanglement(importance: Array) -> Array:
     return jnp.sum(_certainty(importance) * jnp.sum(weight, axis=1) / jnp.sum(weight))
 
 
+@jax.jit
 def completeness(importance: Array) -> Array:
     """The mean over factors of ``1 - H(importances for a factor) / log(dim)``, weighted as above, scalar.
 

@@ -42,7 +42,7 @@ def dci_boosting(
     x, z = np.asarray(train.codes), np.asarray(test.codes)
     importance, accuracy = np.zeros((x.shape[1], len(sizes))), np.zeros(len(sizes))
     for j in range(len(sizes)):
-        y, y_test = np.asarray(train.index[:, j]), np.asarray(test.index[:, j])
+        y, y_test = np.asarray(train.factors[:, j]), np.asarray(test.factors[:, j])
         model = GradientBoostingClassifier(n_estimators=trees, random_state=seed).fit(x, y)
         importance[:, j] = np.abs(model.feature_importances_)
         accuracy[j] = np.mean(model.predict(z) == y_test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
@@ -39,14 +40,19 @@ def dci_lasso(codes: Any, factors: Any, test_codes: Any, test_factors: Any, pena
     if x.shape[1] != z.shape[1] or y.shape[1] != t.shape[1]:
         raise check.InputError("training and test rows must have the same codes and the same factors.")
     given.several("DCI", min(x.shape[1], y.shape[1]), "codes and factors")
+    return _dci(x, y, z, t, bad | bad_test | bad_factors | bad_targets, penalty)
+
+
+@jax.jit
+def _dci(x: Array, y: Array, z: Array, t: Array, bad: Array, penalty: ArrayLike) -> DCI:
     x, z = _standard(x, z)
     y, t = _standard(y, t)
     n = x.shape[0]
-    products = (jnp.matmul(x.T, other, precision="highest") / n for other in (x, y))
-    weight = lasso(*products, penalty)
+    gram, cross = (jnp.matmul(x.T, other, precision="highest") / n for other in (x, y))
+    weight = lasso(gram, cross, penalty)
     error = jnp.mean(jnp.square(t - jnp.matmul(z, weight, precision="highest")), axis=0)
     r2 = 1 - error / jnp.var(t, axis=0)
-    table = nan_where(bad | bad_test | bad_factors | bad_targets, jnp.abs(weight))
+    table = nan_where(bad, jnp.abs(weight))
     return DCI(disentanglement(table), completeness(table), nan_where(bad, jnp.mean(r2)), table)
 
 

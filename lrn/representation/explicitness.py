@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ def explicitness(codes: Any, factors: Any, test_codes: Any, test_factors: Any, s
     return nan_where(train.bad, areas(train, test, max(sizes)))
 
 
+@functools.partial(jax.jit, static_argnames="most")
 def areas(train: given.Rows, test: given.Rows, most: int) -> Array:
     """`explicitness` of checked rows, of factors with at most ``most`` values."""
     mean, variance = jnp.mean(train.codes, axis=0), jnp.var(train.codes, axis=0)
@@ -49,7 +51,7 @@ def areas(train: given.Rows, test: given.Rows, most: int) -> Array:
         scores = logistic.logits(logistic.fit(x, y, most, penalty), z)
         return area(jax.nn.softmax(scores), y_test)
 
-    return jnp.mean(jax.lax.map(of, (train.index.T, test.index.T)))
+    return jnp.mean(jax.lax.map(of, (train.factors.T, test.factors.T)))
 
 
 def area(score: Array, y: Array) -> Array:

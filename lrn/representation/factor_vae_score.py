@@ -55,7 +55,7 @@ def factor_vae_score(
     check.non_negative("least_std", least_std)
     rows, sizes = given.rows(codes, factors, sizes)
     given.several("the FactorVAE score", len(sizes), "factors")
-    return nan_where(rows.bad, accuracy(key, rows, sizes, votes, judged, batch, least_std))
+    return accuracy(key, rows, sizes, votes, judged, batch, least_std)
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "votes", "judged", "batch"))
@@ -64,7 +64,7 @@ def accuracy(
 ) -> Array:
     """`factor_vae_score` of checked rows."""
     n, dim = rows.codes.shape
-    groups = alike(rows.index, sizes)
+    groups = alike(rows.factors, sizes)
     variance = jnp.var(rows.codes, axis=0, ddof=1)
     active = jnp.sqrt(variance) >= least_std
     scale = jnp.where(active, variance, 1.0)
@@ -89,4 +89,4 @@ def accuracy(
     train, test = table(slice(0, votes)), table(slice(votes, votes + judged))
     guess = jnp.argmax(train, axis=0)
     right = jnp.sum(jnp.take_along_axis(test, guess[None], axis=0))
-    return jnp.where(jnp.any(active), right / judged, 0.0)
+    return nan_where(rows.bad, jnp.where(jnp.any(active), right / judged, 0.0))

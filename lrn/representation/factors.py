@@ -24,12 +24,12 @@ class Rows(NamedTuple):
     """Rows of codes and factors.
 
     codes: floats [n, dim].
-    index: int32 [n, factors], the index of the value of each factor.
+    factors: int32 [n, factors], the index of the value of each factor.
     bad: bool scalar, whether the rows are such that no metric is defined.
     """
 
     codes: Array
-    index: Array
+    factors: Array
     bad: Array
 
 

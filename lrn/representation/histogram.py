@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -33,7 +34,12 @@ def mutual_information(codes: Any, factors: Any, bins: int = BINS, sizes: Any = 
     """
     check.integer("bins", bins, 2)
     rows, sizes = given.rows(codes, factors, sizes)
-    return nan_where(rows.bad, information(rows.codes, rows.index, sizes, bins))
+    return _of_rows(rows, sizes, bins)
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "bins"))
+def _of_rows(rows: given.Rows, sizes: given.Sizes, bins: int) -> Array:
+    return nan_where(rows.bad, information(rows.codes, rows.factors, sizes, bins))
 
 
 def information(codes: Array, index: Array, sizes: given.Sizes, bins: int = BINS) -> Array:

@@ -7,6 +7,7 @@ the authors' ``infomec.py``.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -63,24 +64,24 @@ def info_mec(codes: Any, factors: Any, neighbors: int = NEIGHBORS, sizes: Any = 
     return scores(rows, sizes, neighbors)
 
 
+@functools.partial(jax.jit, static_argnames=("sizes", "neighbors"))
 def scores(rows: given.Rows, sizes: given.Sizes, neighbors: int = NEIGHBORS) -> InfoMEC:
     """`info_mec` of checked rows."""
     x = _standard(rows.codes)
-    table = information(x, rows.index, sizes, neighbors) / entropy(rows.index, sizes)[None]
+    table = information(x, rows.factors, sizes, neighbors) / entropy(rows.factors, sizes)[None]
     spread = jnp.max(rows.codes, axis=0) - jnp.min(rows.codes, axis=0)
     active = spread > _ACTIVE * jnp.max(spread)
     kept = jnp.where(active[:, None], table, 0.0)
     by_code = _peak(kept, axis=1)
     modular = jnp.sum(jnp.where(active, by_code, 0.0)) / jnp.sum(active)
     compact = jnp.mean(_peak(kept, axis=0))
-    explicit = jnp.mean(jax.lax.map(lambda y: _explicit(x, y, max(sizes)), rows.index.T))
-    found = (
-        _above_chance(modular, float(len(sizes))),
-        explicit,
-        _above_chance(compact, jnp.sum(active).astype(x.dtype)),
-        table,
+    explicit = jnp.mean(jax.lax.map(lambda y: _explicit(x, y, max(sizes)), rows.factors.T))
+    dims = jnp.sum(active).astype(x.dtype)
+    modular, compact = _above_chance(modular, float(len(sizes))), _above_chance(compact, dims)
+    modular, explicit, compact, table = (
+        nan_where(rows.bad, value) for value in (modular, explicit, compact, table)
     )
-    return InfoMEC(*(nan_where(rows.bad, value) for value in found), active)
+    return InfoMEC(modular, explicit, compact, table, active)
 
 
 def information(x: Array, index: Array, sizes: given.Sizes, neighbors: int = NEIGHBORS) -> Array:
@@ -104,24 +105,26 @@ def information(x: Array, index: Array, sizes: given.Sizes, neighbors: int = NEI
 
     def of_factor(y: Array) -> Array:
         of = groups(order, y, max(sizes))
-        group = jnp.searchsorted(of.start + of.count, jnp.arange(n), side="right")
-        first, count = of.start[group], of.count[group]
+        group = jnp.searchsorted(of.start + of.length, jnp.arange(n), side="right")
+        first, count = of.start[group], of.length[group]
         k = jnp.minimum(neighbors, count - 1)
-        own = tuple(jnp.take_along_axis(part, of.place, axis=1) for part in (values, noise))
+        own = _at((values, noise), of.place)
 
-        def nearer(shift: Array, best: Array) -> Array:
+        def nearer(shift: Array, best: Pair) -> Pair:
             """The distance to the k-th neighbor: that to the ends of windows of k + 1 rows."""
             low = jnp.arange(n) - shift
             inside = (low >= first) & (low + k < first + count) & (shift <= k)
             left, right = (_at(own, jnp.broadcast_to(end[None], (dim, n))) for end in (low, low + k))
-            reach = jnp.maximum(_apart(left, own), _apart(own, right))
-            return jnp.minimum(best, jnp.where(inside[None], reach, jnp.inf))
+            below, above = _apart(left, own), _apart(own, right)
+            reach = _where(_less(below, above), above, below)
+            return _where(inside[None] & _less(reach, best), reach, best)
 
-        radius = jax.lax.fori_loop(0, neighbors + 1, nearer, jnp.full((dim, n), jnp.inf, x.dtype))
+        far = jnp.full((dim, n), jnp.inf, x.dtype)
+        radius = jax.lax.fori_loop(0, neighbors + 1, nearer, (far, far))
         none, every = jnp.zeros((dim, n), jnp.int32), jnp.full((dim, n), n, jnp.int32)
         ordered = values, noise
-        low = first_true(lambda t: _apart(_at(ordered, t), own) < radius, none, of.place, n)
-        high = first_true(lambda t: _apart(own, _at(ordered, t)) >= radius, of.place, every, n)
+        low = first_true(lambda t: _less(_apart(_at(ordered, t), own), radius), none, of.place, n)
+        high = first_true(lambda t: ~_less(_apart(own, _at(ordered, t)), radius), of.place, every, n)
         there = count > 1
         kept = jnp.sum(there)
         terms = (psi[k] - psi[count])[None] - psi[jnp.maximum(high - low, 1)]
@@ -131,13 +134,26 @@ def information(x: Array, index: Array, sizes: given.Sizes, neighbors: int = NEI
     return jax.lax.map(of_factor, index.T).T
 
 
-def _at(parts: tuple[Array, Array], places: Array) -> tuple[Array, Array]:
+# A code and its noise, or the difference of two of them; the noise decides where the first are equal. Sums of
+# both would lose the noise's digits.
+Pair = tuple[Array, Array]
+
+
+def _at(parts: Pair, places: Array) -> Pair:
     return take(parts[0], places), take(parts[1], places)
 
 
-def _apart(a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
-    """How far b lies above a; the noise counts where values are equal."""
-    return (b[0] - a[0]) + (b[1] - a[1])
+def _apart(a: Pair, b: Pair) -> Pair:
+    """How far b lies above a."""
+    return b[0] - a[0], b[1] - a[1]
+
+
+def _less(a: Pair, b: Pair) -> Array:
+    return (a[0] < b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
+
+
+def _where(condition: Array, a: Pair, b: Pair) -> Pair:
+    return jnp.where(condition, a[0], b[0]), jnp.where(condition, a[1], b[1])
 
 
 def _peak(table: Array, axis: int) -> Array:

@@ -95,6 +95,7 @@ def interventions(key: Key, decode: Map, regressor: Map, codes: Any, swaps: int 
     return matched(nan_where(bad | ~jnp.all(jnp.isfinite(mean)), response))
 
 
+@jax.jit
 def matched(response: Array) -> Interventions:
     """The score of responses [dim, factors], two factors or more and at least as many codes."""
     others = (jnp.sum(response, axis=1, keepdims=True) - response) / (response.shape[1] - 1)

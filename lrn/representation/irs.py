@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -47,13 +48,14 @@ def irs(codes: Any, factors: Any, quantile: ArrayLike = 0.99, sizes: Any = None)
     return scores(rows, sizes, quantile)
 
 
+@functools.partial(jax.jit, static_argnames="sizes")
 def scores(rows: given.Rows, sizes: given.Sizes, quantile: ArrayLike) -> IRS:
     """`irs` of checked rows."""
     centered = rows.codes - jnp.mean(rows.codes, axis=0)[None]
     values, order = ordered(centered)
     largest = jnp.max(jnp.abs(centered), axis=0)
     none = largest <= 0
-    cut = [rows.index[:, j] if size <= BINS else _cut(rows.index[:, j]) for j, size in enumerate(sizes)]
+    cut = [rows.factors[:, j] if size <= BINS else _cut(rows.factors[:, j]) for j, size in enumerate(sizes)]
     most = min(max(sizes), BINS)
     deviations = jax.lax.map(
         lambda index: _deviation(centered, values, order, index, most, quantile), jnp.stack(cut)
@@ -79,10 +81,10 @@ def _deviation(
     of = groups(order, index, size)
     member = (index[:, None] == jnp.arange(size)[None]).astype(codes.dtype)
     total = jnp.matmul(codes.T, member, precision="highest")
-    mean = total / jnp.maximum(of.count, 1)[None].astype(codes.dtype)
+    mean = total / jnp.maximum(of.length, 1)[None].astype(codes.dtype)
     grouped = jnp.take_along_axis(values, of.place, axis=1)
     start = jnp.broadcast_to(of.start[None], (dim, size))
-    last = jnp.maximum(of.count - 1, 0)
+    last = jnp.maximum(of.length - 1, 0)
     place = quantile * last.astype(codes.dtype)
     below = jnp.floor(place).astype(jnp.int32)
 
@@ -105,5 +107,5 @@ def _deviation(
     low, high = smallest(below), smallest(jnp.minimum(below + 1, last))
     part = (place - below.astype(place.dtype))[None]
     found = low + part * (high - low)
-    there = (of.count > 0)[None]
+    there = (of.length > 0)[None]
     return jnp.sum(jnp.where(there, found, 0.0), axis=1) / jnp.sum(there)

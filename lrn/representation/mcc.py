@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -54,10 +55,14 @@ def mcc(codes: Any, sources: Any, kind: str = "linear") -> Matching:
             f"each source needs a code of its own, got {x.shape[1]} codes for {y.shape[1]} sources; leave "
             "sources out."
         )
+    return _matching(x, y, bad | bad_sources, kind)
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def _matching(x: Array, y: Array, bad: Array, kind: str) -> Matching:
     if kind == "spearman":
         x, y = ranks(x), ranks(y)
     table = jnp.abs(correlations(x, y))
-    bad = bad | bad_sources
     source, code = hungarian_algorithm(-jnp.where(bad, 0.0, table).T)
     code = code[jnp.argsort(source)]
     table = nan_where(bad, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -33,8 +34,13 @@ def mig(codes: Any, factors: Any, bins: int = BINS, sizes: Any = None) -> Array:
     check.integer("bins", bins, 2)
     rows, sizes = given.rows(codes, factors, sizes)
     given.several("the mutual information gap", rows.codes.shape[1], "codes")
-    table = information(rows.codes, rows.index, sizes, bins)
-    return nan_where(rows.bad, gap(table, entropy(rows.index, sizes)))
+    return _of_rows(rows, sizes, bins)
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "bins"))
+def _of_rows(rows: given.Rows, sizes: given.Sizes, bins: int) -> Array:
+    table = information(rows.codes, rows.factors, sizes, bins)
+    return nan_where(rows.bad, gap(table, entropy(rows.factors, sizes)))
 
 
 def gap(table: Array, entropies: Array) -> Array:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from lrn import check
@@ -32,7 +34,12 @@ def modularity(codes: Any, factors: Any, bins: int = BINS, sizes: Any = None) ->
     check.integer("bins", bins, 2)
     rows, sizes = given.rows(codes, factors, sizes)
     given.several("modularity", len(sizes), "factors")
-    return nan_where(rows.bad, of_information(information(rows.codes, rows.index, sizes, bins)))
+    return _of_rows(rows, sizes, bins)
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "bins"))
+def _of_rows(rows: given.Rows, sizes: given.Sizes, bins: int) -> Array:
+    return nan_where(rows.bad, of_information(information(rows.codes, rows.factors, sizes, bins)))
 
 
 def of_information(table: Array) -> Array:

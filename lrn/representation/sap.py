@@ -8,6 +8,7 @@ them are differences of running sums, so a step of Newton's method costs two bin
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -75,15 +76,17 @@ def sap_continuous(codes: Any, factors: Any) -> SAP:
     x, bad = given.as_codes(codes)
     y, bad_factors = given.numbers(factors, x.shape[0])
     given.several("SAP", x.shape[1], "codes")
-    return of_table(nan_where(bad | bad_factors, jnp.square(correlations(x, y))))
+    return of_table(_squares(x, y, bad | bad_factors))
 
 
+@jax.jit
 def of_table(table: Array) -> SAP:
     """The score of predictabilities [dim, factors]."""
     top = jax.lax.top_k(table.T, 2)[0]
     return SAP(jnp.mean(top[:, 0] - top[:, 1]), table)
 
 
+@functools.partial(jax.jit, static_argnames="sizes")
 def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty: ArrayLike) -> Array:
     """The accuracy [dim, factors] on test rows of a linear classifier of each factor by each code."""
     mean = jnp.mean(train.codes, axis=0)
@@ -91,26 +94,31 @@ def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty:
     scale = jnp.where(scale > 1e-6 * jnp.max(jnp.abs(train.codes), axis=0), scale, 1.0)
     values, order = ordered((train.codes - mean[None]) / scale[None])
     x = ((test.codes - mean[None]) / scale[None]).T
-    every = [groups(order, train.index[:, j], size) for j, size in enumerate(sizes)]
+    every = [groups(order, train.factors[:, j], size) for j, size in enumerate(sizes)]
     places = jnp.concatenate([of.place for of in every], axis=1)
     problem = Problem(
         values,
         jnp.take_along_axis(values, places, axis=1),
         jnp.concatenate([of.start + j * values.shape[1] for j, of in enumerate(every)]),
-        jnp.concatenate([of.count for of in every]),
+        jnp.concatenate([of.length for of in every]),
         jnp.asarray(np.repeat(sizes, sizes), jnp.float32),
     )
     weight, bias = machines(problem, mean / scale, 1 / scale, penalty)
-    known = problem.count > 0
+    known = problem.length > 0
 
     def right(each: tuple[Array, Array, Array]) -> Array:
         z, w, b = each
         margin = jnp.where(known[None], z[:, None] * w[None] + b[None], -jnp.inf)
         blocks = jnp.split(margin, list(np.cumsum(sizes)[:-1]), axis=1)
         guess = jnp.stack([jnp.argmax(block, axis=1) for block in blocks], axis=1)
-        return jnp.mean(guess == test.index, axis=0)
+        return jnp.mean(guess == test.factors, axis=0)
 
     return jax.lax.map(right, (x, weight, bias))
+
+
+@jax.jit
+def _squares(x: Array, y: Array, bad: Array) -> Array:
+    return nan_where(bad, jnp.square(correlations(x, y)))
 
 
 class Problem(NamedTuple):
@@ -118,14 +126,14 @@ class Problem(NamedTuple):
 
     values: standardized codes in order, [dim, n].
     grouped: for each factor, the same within the groups of its values, [dim, factors * n].
-    start, count: the first place and the number of rows of each value's group, int32 [problems].
+    start, length: the first place and the number of rows of each value's group, int32 [problems].
     size: the number of values of each value's factor, [problems].
     """
 
     values: Array
     grouped: Array
     start: Array
-    count: Array
+    length: Array
     size: Array
 
 
@@ -144,8 +152,8 @@ def machines(
     dim, n = problem.values.shape
     shape = (dim, problem.start.shape[0])
     nowhere, everywhere = jnp.zeros(shape, jnp.int32), jnp.full(shape, n, jnp.int32)
-    begin, end = (jnp.broadcast_to(x[None], shape) for x in (problem.start, problem.start + problem.count))
-    own = problem.count.astype(jnp.float32)
+    begin, end = (jnp.broadcast_to(x[None], shape) for x in (problem.start, problem.start + problem.length))
+    own = problem.length.astype(jnp.float32)
     heavy, balanced = (penalty * n / (problem.size * jnp.maximum(x, 1))[None] for x in (own, n - own))
     # With two values scikit-learn's one problem weighs both sides; with more, the others have weight 1.
     light = jnp.where(problem.size[None] == 2, balanced, penalty)
@@ -179,7 +187,7 @@ def machines(
         value = penalties + w * w * h2 + 2 * w * b * h1 + b * b * h0 - 2 * (w * t1 + b * t0) + h0
         gw = ridge[0] * w + ridge[1] * b + 2 * (w * h2 + b * h1 - t1)
         gb = ridge[1] * w + b + 2 * (w * h1 + b * h0 - t0)
-        return w, b, value, gw, gb, ridge[0] + 2 * h2, ridge[1] + 2 * h1, 1 + 2 * h0
+        return w, b, value, gw, gb, ridge[0] + 2 * h2, ridge[1] + 2 * h1, jnp.asarray(1 + 2 * h0)
 
     def step(_: Array, at: tuple[Array, ...]) -> tuple[Array, ...]:
         w, b, value, gw, gb, ww, wb, bb = at

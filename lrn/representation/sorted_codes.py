@@ -22,12 +22,12 @@ class Groups(NamedTuple):
 
     place: int32 [dim, n], for each place of the groups, one group after the other, the place in `ordered`.
     start: int32 [size], the first place of each group.
-    count: int32 [size], the number of rows of each group.
+    length: int32 [size], the number of rows of each group.
     """
 
     place: Array
     start: Array
-    count: Array
+    length: Array
 
 
 def ordered(codes: Array) -> tuple[Array, Array]:

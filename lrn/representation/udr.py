@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -60,16 +61,23 @@ def udr(
         )
     if readable(codes) and not np.isfinite(np.asarray(codes, np.float64)).all():
         raise check.InputError("codes hold values that are not finite; leave those models out.")
-    x = jnp.asarray(codes).astype(jnp.promote_types(dtype, jnp.float32))
+    x = jnp.asarray(codes)
     used = jnp.ones((shape[0], shape[2]), bool) if active is None else jnp.asarray(active)
     if used.shape != (shape[0], shape[2]) or used.dtype != bool:
         raise check.InputError(
             f"active codes must be bools [{shape[0]}, {shape[2]}], got shape {used.shape} and {used.dtype}."
         )
+    return _udr(x, used, kind, penalty, sweeps)
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "sweeps"))
+def _udr(x: Array, used: Array, kind: str, penalty: ArrayLike, sweeps: int) -> UDR:
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     bad = ~jnp.all(jnp.isfinite(x), axis=(1, 2))
     if kind == "spearman":
         x = jax.lax.map(ranks, x)
-    models = jnp.arange(shape[0])
+    count = x.shape[0]
+    models = jnp.arange(count)
     grams = jax.lax.map(lambda z: correlations(z, z), x)
 
     def pair(i: Array, j: Array) -> Array:
@@ -82,9 +90,9 @@ def udr(
         return strength(jnp.abs(cross), keep_i, keep_j)
 
     table = jax.lax.map(lambda i: jax.vmap(lambda j: pair(i, j))(models), models)
-    table = nan_where(bad[:, None] | bad[None], jnp.where(jnp.eye(shape[0], dtype=bool), 0.0, table))
+    table = nan_where(bad[:, None] | bad[None], jnp.where(jnp.eye(count, dtype=bool), 0.0, table))
     # As in disentanglement_lib, a model's scores are those of regressions onto its codes.
-    rest = jnp.where(jnp.eye(shape[0], dtype=bool), jnp.nan, table)
+    rest = jnp.where(jnp.eye(count, dtype=bool), jnp.nan, table)
     score = jnp.nanmedian(rest, axis=0)
     return UDR(nan_where(jnp.any(jnp.isnan(table), axis=0), score), table)
 

@@ -1,0 +1,141 @@
+"""disentanglement_lib's side of the benchmark of metrics, in a process with an environment of its own.
+
+``python _disentanglement_lib.py FILE``: FILE (npz) holds ``codes`` [n, dim], ``factors`` [n, factors],
+``test_codes`` and ``test_factors``, and ``mixture``, ``noise`` and ``sizes``, from which the codes were made.
+gin is a stub; settings are those of the 12,600-model study. The process prints, for each metric, a line
+"answer NAME SECONDS VALUE" with processor seconds. DCI grows 2 of its 100 rounds of trees; its seconds are 50
+times those. The scores of FactorVAE and BetaVAE take a tenth of the study's draws; their seconds are 10 times
+those.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from sklearn import ensemble
+
+
+def configurable(*args, **kwargs):
+    """gin's decorator, which does nothing here."""
+    return args[0] if args and callable(args[0]) else lambda f: f
+
+
+gin, gin_tf = types.ModuleType("gin"), types.ModuleType("gin.tf")
+vars(gin).update(configurable=configurable, REQUIRED=None, tf=gin_tf)
+sys.modules |= {"gin": gin, "gin.tf": gin_tf}
+
+from disentanglement_lib.evaluation.metrics import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    beta_vae,
+    dci,
+    factor_vae,
+    irs,
+    mig,
+    modularity_explicitness,
+    sap_score,
+    utils,
+)
+
+utils.make_discretizer = lambda target: utils._histogram_discretize(target, 20)
+prune = factor_vae._prune_dims
+factor_vae._prune_dims = lambda variances: prune(variances, 0.05)
+
+ROUNDS, OF_ROUNDS = 2, 100
+DRAWS, OF_DRAWS = 1_500, 15_000
+
+
+class Drawn:
+    """Ground truth data whose observations are the factors."""
+
+    def __init__(self, mixture: np.ndarray, noise: float, sizes: np.ndarray) -> None:
+        self.mixture, self.noise, self.sizes, self.num_factors = mixture, noise, sizes, len(sizes)
+        self.rng = np.random.RandomState(1)
+
+    def sample_factors(self, n: int, rng: np.random.RandomState) -> np.ndarray:
+        """Independent and uniform factors."""
+        return np.stack([rng.randint(size, size=n) for size in self.sizes], axis=1)
+
+    def sample_observations_from_factors(self, factors: np.ndarray, rng: Any) -> np.ndarray:
+        """The factors."""
+        return factors
+
+    def sample_observations(self, n: int, rng: np.random.RandomState) -> np.ndarray:
+        """Random factors."""
+        return self.sample_factors(n, rng)
+
+    def represent(self, factors: np.ndarray) -> np.ndarray:
+        """Codes, as those of the file were made."""
+        scaled = 2 * factors / (self.sizes - 1) - 1
+        return scaled @ self.mixture + self.noise * self.rng.randn(len(factors), self.mixture.shape[1])
+
+
+def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], float]]:
+    """For each metric its function and the factor of its seconds."""
+    given = [saved[name].T for name in ("codes", "factors", "test_codes", "test_factors")]
+    codes, factors, test_codes, test_factors = given
+    drawn = Drawn(saved["mixture"], float(saved["noise"]), saved["sizes"])
+    share = OF_DRAWS / DRAWS
+
+    def of_modularity() -> float:
+        binned = utils.make_discretizer(codes)
+        return modularity_explicitness.modularity(utils.discrete_mutual_info(binned, factors))
+
+    def of_explicitness() -> float:
+        x, mean, std = utils.normalize_data(codes)
+        z, _, _ = utils.normalize_data(test_codes, mean, std)
+        each = [
+            modularity_explicitness.explicitness_per_factor(x, factors[j], z, test_factors[j])[1]
+            for j in range(len(factors))
+        ]
+        return float(np.mean(each))
+
+    def of_dci() -> float:
+        original = ensemble.GradientBoostingClassifier
+        dci.ensemble = types.SimpleNamespace(GradientBoostingClassifier=lambda: original(n_estimators=ROUNDS))
+        return dci._compute_dci(*given)["disentanglement"]
+
+    def of_factor_vae() -> float:
+        rng = np.random.RandomState(0)
+        settings = {"num_train": 2 * DRAWS // 3, "num_eval": DRAWS // 3, "num_variance_estimate": 10_000}
+        return factor_vae.compute_factor_vae(drawn, drawn.represent, rng, batch_size=64, **settings)[
+            "eval_accuracy"
+        ]
+
+    def of_beta_vae() -> float:
+        rng = np.random.RandomState(0)
+        settings = {"num_train": 2 * DRAWS // 3, "num_eval": DRAWS // 3}
+        return beta_vae.compute_beta_vae_sklearn(drawn, drawn.represent, rng, batch_size=64, **settings)[
+            "eval_accuracy"
+        ]
+
+    def of_irs() -> float:
+        binned = utils.make_discretizer(factors)
+        return irs.scalable_disentanglement_score(binned.T, codes.T, 0.99)["avg_score"]
+
+    return {
+        "mig": (lambda: mig._compute_mig(codes, factors)["discrete_mig"], 1),
+        "modularity": (of_modularity, 1),
+        "irs": (of_irs, 1),
+        "explicitness": (of_explicitness, 1),
+        "factor_vae": (of_factor_vae, share),
+        "beta_vae": (of_beta_vae, share),
+        "sap": (lambda: sap_score._compute_sap(*given, False)["SAP_score"], 1),
+        "dci_disentanglement": (of_dci, OF_ROUNDS / ROUNDS),
+    }
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print(
+        f"answer disentanglement-lib {version('disentanglement-lib')}, scikit-learn {version('scikit-learn')}"
+    )
+    for name, (task, times) in tasks(dict(np.load(sys.argv[1]))).items():
+        begin = time.process_time()
+        value = task()
+        print(f"answer {name} {(time.process_time() - begin) * times} {value}", flush=True)

@@ -1,0 +1,135 @@
+"""FastICA and canonical correlations against scikit-learn, scipy and known sources."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import eigh
+from scipy.optimize import linear_sum_assignment
+from sklearn.decomposition import FastICA as Peer
+
+from lrn.check import InputError
+from lrn.data import mixing, sources
+from lrn.representation.canonical import canonical_correlations
+from lrn.representation.fast_ica import CONTRASTS, NORMAL, best_start, fast_ica, negentropy
+
+DIM = 3
+ica = jax.jit(fast_ica, static_argnames=("components", "contrast", "tolerance", "most"))
+
+
+def matched(a, b):
+    """The mean absolute correlation of the best matching of columns."""
+    table = np.abs(np.corrcoef(np.asarray(a).T, np.asarray(b).T)[: a.shape[1], a.shape[1] :])
+    rows, columns = linear_sum_assignment(-table)
+    return table[rows, columns].mean()
+
+
+@jax.jit
+def mixtures(key):
+    s_key, mix_key = jax.random.split(key)
+    s = sources.independent(s_key, 2000, DIM)
+    return s, mixing.linear(mix_key, DIM).forward(s)
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_the_unmixing_is_that_of_scikit_learn(contrast):
+    s, x = mixtures(jax.random.key(0))
+    start = np.random.default_rng(0).normal(size=(DIM, DIM))
+    peer = Peer(fun=contrast, w_init=start, whiten="unit-variance", tol=1e-8, max_iter=500)
+    with jax.enable_x64(True):
+        # Scikit-learn's whitening differs by signs and order, hence the start of a rotation does too; the
+        # fixed points are equal.
+        found = ica(None, jnp.asarray(x, float), start=start, contrast=contrast, tolerance=1e-10, most=500)
+        mine = np.asarray(found.sources(jnp.asarray(x, float)))
+    theirs: Any = peer.fit_transform(np.asarray(x, float))
+    table = np.abs(np.corrcoef(mine.T, theirs.T)[:DIM, DIM:])
+    order = table.argmax(1)
+    assert sorted(order) == list(range(DIM))
+    np.testing.assert_allclose(table[np.arange(DIM), order], 1, atol=1e-7)
+    np.testing.assert_allclose(mine.std(0), 1, rtol=1e-6)
+    signs = np.sign((np.asarray(found.unmixing) * peer.components_[order]).sum(1))
+    np.testing.assert_allclose(found.unmixing, signs[:, None] * peer.components_[order], atol=1e-4)
+    assert matched(mine, s) > 0.99
+
+
+def test_gaussian_sources_are_the_negative_control():
+    """The components differ with the start, and match the sources no better than a random rotation does."""
+    s = jax.random.normal(jax.random.key(1), (2000, DIM))
+    x = mixing.linear(jax.random.key(2), DIM).forward(s)
+    one, other = (ica(jax.random.key(seed), x).sources(x) for seed in (3, 4))
+    laplace, mixed = mixtures(jax.random.key(0))
+    assert matched(ica(jax.random.key(3), mixed).sources(mixed), laplace) > 0.99
+    assert matched(one, s) < 0.97
+    assert matched(one, other) < 0.99
+
+
+def test_fewer_components_lanes_and_the_way_back():
+    _, x = mixtures(jax.random.key(5))
+    keys = jax.random.split(jax.random.key(6))
+    many = jax.jit(jax.vmap(lambda key, x: fast_ica(key, x)))(keys, jnp.stack([x, 2 * x]))
+    alone = ica(keys[1], 2 * x)
+    np.testing.assert_allclose(many.unmixing[1], alone.unmixing, atol=1e-3)
+    np.testing.assert_allclose(alone.observations(alone.sources(2 * x)), 2 * x, atol=1e-3)
+    two = ica(keys[0], x, components=2)
+    assert two.unmixing.shape == (2, DIM)
+    np.testing.assert_allclose(np.cov(two.sources(x).T), np.eye(2), atol=0.02)
+    assert np.isnan(ica(keys[0], x.at[:, 0].set(1.0)).unmixing).all()
+
+
+def test_the_best_of_several_starts():
+    """A start that ends elsewhere is not chosen: exponential sources, whose components must be positive."""
+    s = jnp.abs(mixtures(jax.random.key(0))[0])
+    found = jax.jit(best_start)(jax.random.key(2), s)
+    assert matched(found.sources(s), s) > 0.99
+    alone = jax.jit(jax.vmap(fast_ica, (0, None)))(jax.random.split(jax.random.key(2), 8), s)
+    scores = [
+        float(jnp.sum(negentropy(jax.tree.map(lambda v, i=i: v[i], alone).sources(s)))) for i in range(8)
+    ]
+    assert jnp.sum(negentropy(found.sources(s))) == pytest.approx(max(scores), rel=1e-3)
+    normal = np.random.default_rng(3).normal(size=200_000)
+    assert float(np.log(np.cosh(normal)).mean()) == pytest.approx(NORMAL, abs=3e-3)
+
+
+def test_canonical_correlations_are_eigenvalues():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    y = (x[:, :3] @ rng.normal(size=(3, 3)) + rng.normal(size=(300, 3))).astype(np.float32)
+    found = jax.jit(canonical_correlations)(x, y)
+    cov = np.cov(np.c_[x, y].T.astype(float), bias=True)
+    xx, yy, xy = cov[:4, :4], cov[4:, 4:], cov[:4, 4:]
+    values = eigh(xy @ np.linalg.solve(yy, xy.T), xx, eigvals_only=True)[::-1][:3]
+    np.testing.assert_allclose(found.correlations, np.sqrt(values), rtol=1e-4)
+    a, b = np.asarray(found.codes(x)), np.asarray(found.codes_y(y))
+    np.testing.assert_allclose(np.cov(a.T, bias=True), np.eye(3), atol=1e-4)
+    np.testing.assert_allclose(a.T @ b / 300, np.diag(found.correlations), atol=1e-4)
+
+
+def test_two_views_recover_gaussian_sources():
+    """Gaussian sources with different correlations between the views, which no method finds from one view."""
+    s_key, n_key, a_key, b_key = jax.random.split(jax.random.key(7), 4)
+    rho = jnp.array([0.95, 0.7, 0.3])[None]
+    s = jax.random.normal(s_key, (4000, DIM))
+    other = rho * s + jnp.sqrt(1 - rho**2) * jax.random.normal(n_key, s.shape)
+    x, y = mixing.linear(a_key, DIM).forward(s), mixing.linear(b_key, DIM).forward(other)
+    found = jax.jit(canonical_correlations)(x, y)
+    np.testing.assert_allclose(found.correlations, rho[0], atol=0.05)
+    assert matched(found.codes(x), s) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: fast_ica(jax.random.key(0), jnp.ones((2, 2))), "more rows than dimensions"),
+        (lambda: fast_ica(None, jnp.ones((9, 2))), "a key or the first directions"),
+        (lambda: fast_ica(jax.random.key(0), jnp.ones((9, 2)), 3), "components"),
+        (lambda: fast_ica(jax.random.key(0), jnp.ones((9, 2)), contrast="sin"), "contrast"),
+        (lambda: fast_ica(None, jnp.ones((9, 2)), start=jnp.ones((3, 3))), "start"),
+        (lambda: canonical_correlations(jnp.ones((9, 2)), jnp.ones((8, 2))), "views"),
+        (lambda: canonical_correlations(jnp.ones((9, 2)), jnp.ones((9, 2)), -1.0), "ridge"),
+    ],
+)
+def test_wrong_input_is_refused_by_ica(call, said):
+    with pytest.raises(InputError, match=said):
+        call()
