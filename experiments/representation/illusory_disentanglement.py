@@ -226,11 +226,11 @@ def answer(findings: Findings) -> str:
         if f"{place}, across" in findings:
             follow, fails, apart = (findings[p.key] for p in _primaries(place))
             said.append(
-                f"{place}: the largest correlation of a code with the nuisance exceeds that with a factor by "
-                f"{follow.said(digits=2)}; the intervention score is {fails.said(digits=2)} below the middle "
-                f"of untrained and supervised; metric and score correlate by {apart.said(digits=2)}"
+                f"with a {place}, the largest correlation of a code with the nuisance exceeds that with a "
+                f"factor by {follow.said(digits=2)}, the intervention score is {fails.said(digits=2)} below "
+                f"the middle of untrained and supervised, metric and score correlate {apart.said(digits=2)}"
             )
-    return f"Of models in the top quarter of MIG or DCI. {'. '.join(said)}."
+    return f"Models in the top quarter of MIG or DCI of their seed: {'; '.join(said)}."
 
 
 STUDY = Study(

@@ -110,7 +110,10 @@ class Drawn(NamedTuple):
 
 
 def draw(key: Key, n: int, config: NuisanceConfig) -> Drawn:
-    """The factors [n, factors] and the nuisances [n, 4] of n pictures; each alone is uniform."""
+    """The factors [n, factors] and the nuisances [n, 4] of n pictures; each alone is uniform.
+
+    Under a traced correlation beyond 1 all nuisances are NaN, and so are the pictures; all factors are -1.
+    """
     check.integer("n", n, 1)
     names = [name for name, _ in config.levels]
     normal = jax.random.normal(key, (n, len(names) + len(NUISANCES)))
@@ -122,11 +125,14 @@ def draw(key: Key, n: int, config: NuisanceConfig) -> Drawn:
     uniform = jax.scipy.special.ndtr(normal)
     counts = jnp.asarray([count for _, count in config.levels], jnp.float32)
     levels = jnp.minimum(jnp.floor(uniform[:, : len(names)] * counts[None]), counts[None] - 1)
-    return Drawn(levels.astype(jnp.int32), uniform[:, len(names) :])
+    bad = jnp.any(jnp.isnan(uniform))
+    return Drawn(
+        jnp.where(bad, -1, levels).astype(jnp.int32), jnp.where(bad, jnp.nan, uniform[:, len(names) :])
+    )
 
 
 def _correlate(normal: Array, source: int, target: int, correlation: Any) -> Array:
-    """Columns [n, k] of which the target correlates with the source; NaN beyond a correlation of 1."""
+    """Columns [n, k] of which the target correlates with the source; NaN beyond 1."""
     rest = jnp.sqrt(1 - jnp.square(jnp.asarray(correlation, jnp.float32)))
     return normal.at[:, target].set(correlation * normal[:, source] + rest * normal[:, target])
 
@@ -188,9 +194,6 @@ def sample(key: Key, n: int, config: NuisanceConfig) -> dict[str, Array]:
     Returns:
         "image" [n, size, size, channels] in [0, 1], or beyond under noise; "factors" int32 [n, factors];
         "nuisances" [n, 4].
-
-    Raises:
-        InputError: n is below 1.
     """
     draw_key, noise_key = jax.random.split(key)
     drawn = draw(draw_key, n, config)
@@ -225,29 +228,23 @@ def pairs(key: Key, n: int, config: NuisanceConfig, changed: int = 1) -> dict[st
         raise check.InputError(f"there are {count} factors and nuisances, and {changed} are to change.")
     one_key, other_key, choice_key, noise_key, partner_key = jax.random.split(key, 5)
     one, other = draw(one_key, n, config), draw(other_key, n, config)
-    rank = jnp.argsort(jnp.argsort(jax.random.uniform(choice_key, (n, count)), axis=1), axis=1)
-    anew = rank < changed
-    cut = len(config.levels)
+    order = jnp.argsort(jax.random.uniform(choice_key, (n, count)), axis=1)
+    anew, cut = jnp.argsort(order, axis=1) < changed, len(config.levels)
     partner = Drawn(
         jnp.where(anew[:, :cut], other.levels, one.levels),
         jnp.where(anew[:, cut:], other.nuisances, one.nuisances),
     )
-    return {
-        "image": pictures(noise_key, one, config),
-        "partner": pictures(partner_key, partner, config),
-        "factors": one.levels,
-        "nuisances": one.nuisances,
-    }
+    images = pictures(noise_key, one, config), pictures(partner_key, partner, config)
+    names = ("image", "partner", "factors", "nuisances")
+    return dict(zip(names, (*images, *one)))
 
 
 def batches(batch_size: int, config: NuisanceConfig) -> Sampler:
     """A sampler that renders the batches of `sample` anew at each step; it needs no data."""
-    check.integer("batch_size", batch_size, 1)
     return Sampler(lambda key, data: sample(key, batch_size, config), needs_data=False)
 
 
 def standardized(levels: Array, config: NuisanceConfig) -> Array:
     """Levels [n, factors] as floats with mean 0 and variance 1 under the uniform distribution."""
-    counts = jnp.asarray([count for _, count in config.levels], jnp.float32)
-    deviation = jnp.sqrt((jnp.square(counts) - 1) / 12)
-    return (levels - (counts[None] - 1) / 2) / deviation[None]
+    counts = jnp.asarray([[count for _, count in config.levels]], jnp.float32)
+    return (levels - (counts - 1) / 2) / jnp.sqrt((jnp.square(counts) - 1) / 12)

@@ -131,6 +131,10 @@ def test_bad_input_is_one_sentence():
     ):
         with pytest.raises(InputError, match=sentence):
             ns.NuisanceConfig(**wrong)
+    with_traced = jax.jit(
+        lambda r: ns.sample(jax.random.key(0), 3, dataclasses.replace(BASE, factor_correlation=r))
+    )
+    assert np.isnan(with_traced(1.5)["image"]).all()
     with pytest.raises(InputError, match="render draws one picture"):
         ns.render(jnp.zeros((2, 3), jnp.int32), jnp.zeros(4), BASE)
     with pytest.raises(InputError, match="there are 7 factors and nuisances, and 8 are to change"):

@@ -34,7 +34,7 @@ def curved(likelihood):
 
 def integrated(likelihood, x):
     """log p(x), E_q log p(x | z), KL(q || p(z)) and KL(q || p(z | x)) of each row, by sums over a grid."""
-    axis = np.linspace(-8, 8, 801)
+    axis = np.linspace(-8, 8, 321)
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     cell = (axis[1] - axis[0]) ** 2
     out = np.sin(z @ BACK) + 0.5 * (z @ BACK)
@@ -66,14 +66,14 @@ def test_the_bound_equals_numerical_integration(likelihood):
         def one(key):
             return elbo.forward(model, params, states, key, x, SCALE)[0]
 
-        return jax.vmap(one)(jax.random.split(jax.random.key(1), 20_000))
+        return jax.vmap(one)(jax.random.split(jax.random.key(1), 8000))
 
     found = passes(x)
     log_x, likely, rate, gap = integrated(likelihood, x)
     np.testing.assert_allclose(np.sum(found.rate[0], axis=1), rate, rtol=1e-5)
     distortion = np.asarray(found.distortion, np.float64)
     error = distortion.std(0) / np.sqrt(len(distortion))
-    assert (error < 0.05).all()
+    assert (error < 0.08).all()
     np.testing.assert_array_less(np.abs(-distortion.mean(0) - likely), 4.5 * error)
     # The bound lies below log p(x) by the divergence of q from the true posterior.
     bound = -distortion.mean(0) - np.sum(found.rate[0], axis=1)
