@@ -31,7 +31,7 @@ Not blind: DomainBed found no method better than ERM by training domains. Pilots
 the oracle finds something: on seeds 1200 to 1211 V-REx led by 27 (many) and 6 points (few), by 2 and 0 by
 training domains, by 2 and 6 by leave one out; on two seeds of Colored MNIST by 43, 0 and 0.
 
-    python -m experiments.representation.invariance --preset quick     # two minutes; full: 8
+    python -m experiments.representation.invariance --preset quick     # a minute; full: 8
 """
 
 from __future__ import annotations
