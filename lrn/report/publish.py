@@ -219,7 +219,7 @@ def _controls(run: Run) -> list[str]:
         return [f"All {len(run.controls)} controls hold.", ""] if run.controls else []
     kinds = {"invalid": "guard", "flag": "flag"}
     said = [f"- {kinds[c.consequence]}, {c.outcome}: {' '.join(c.statement.split())}" for c in lost]
-    summary = f"Of {len(run.controls)} controls, {len(lost)} do not hold"
+    summary = f"Of {len(run.controls)} controls, {len(lost)} {'does' if len(lost) == 1 else 'do'} not hold"
     return [f"<details><summary>{summary}</summary>", "", *said, "", "</details>", ""]
 
 
