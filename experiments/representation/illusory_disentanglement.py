@@ -27,11 +27,11 @@ Set beforehand. A correlation of .5 is the claim's own number; .05 is over what 
 to a lead (ranks saturate: .99 against .98). Both ways can come out: a strong nuisance is easy to learn, but
 so are positions; metrics and scores of a model share its codes. Constant codes have MIG, DCI and score 0.
 Not blind: in pilots (seeds 0 to 2) menus of strengths, the rate and the steps were chosen so that few models
-collapse. There codes called disentangled had a lead of the nuisance of .1, and scores of .3 and .5 (supervised
+collapse. There codes called disentangled had a lead of the nuisance of .1, and scores of .3, .5 (supervised
 .65, untrained .4); half of the supervised score, the first criterion, lay below an untrained model's. The
 pilots also gave the first primary its margin of .05, made the nuisance count as off target (which moved one
-score of such codes from .7 to .5, in the claim's favor), lowered the supervised model's lead in a control from
-.2 to .1, and ended two controls (no picture trained on and judged; an untrained model has hardly a score).
+score of such codes from .7 to .5, in the claim's favor), lowered the supervised model's lead in a control
+from .2 to .1, and ended two controls (no picture trained on and judged; an untrained model has hardly a score).
 Metric and score correlated by .7 to .9.
 
     python -m experiments.representation.illusory_disentanglement --preset quick
