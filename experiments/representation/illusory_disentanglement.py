@@ -31,7 +31,7 @@ collapse. There codes called disentangled had a lead of the nuisance of .1, and 
 .65, untrained .4); half of the supervised score, the first criterion, lay below an untrained model's. The
 pilots also gave the first primary its margin of .05, made the nuisance count as off target (which moved one
 score of such codes from .7 to .5, in the claim's favor), lowered the supervised model's lead in a control
-from .2 to .1, and ended two controls (no picture trained on and judged; an untrained model has hardly a score).
+from .2 to .1, and ended two controls (no picture trained on is judged; an untrained model hardly scores).
 Metric and score correlated by .7 to .9.
 
     python -m experiments.representation.illusory_disentanglement --preset quick
