@@ -27,8 +27,11 @@ and that all methods want higher rates on MNIST, so the menu has them now. Seeds
 32 decide a difference of half a point in four of five runs.
 Controls: nothing lies above the curve or below the Bayes error; the rate is at least I(X;T); a price above 1
 leaves nothing; equal samples and candidates; the tasks are learned.
+After the run: eight of ten choices lie at the edge of a menu. On the known joint validation chose the lowest
+price, but the most dropout, noise and decay; and on MNIST the bottleneck has the largest error of all under
+noisy inputs and under FGSM.
 
-    python -m experiments.representation.information_bottleneck --preset quick     # full: ten minutes
+    python -m experiments.representation.information_bottleneck --preset quick     # full: 1349 s of CPU
 """
 
 from __future__ import annotations
@@ -230,11 +233,10 @@ def answer(findings: Findings) -> str:
         if place not in findings.regimes:
             continue
         gains = ", ".join(
-            f"{findings[f'{place}, {m}, {ERROR}'].said(100, digits=2)} points than "
-            f"{'no bottleneck' if m == NONE else m}"
+            f"{findings[f'{place}, {m}, {ERROR}'].said(100, digits=2)} points with {m}"
             for m in (NONE, DROPOUT, NOISE)
         )
-        said += f" {place}: it errs less by {gains}."
+        said += f" {place}: errors less that of the bottleneck are {gains}."
     return said
 
 
