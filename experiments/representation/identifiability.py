@@ -192,13 +192,13 @@ def figure(table: Table, config: Config) -> Figure:
 
 
 def answer(findings: Findings) -> str:
-    """The map, and the cells in which the two numbers disagree."""
+    """The cells in which the two numbers disagree or agree, and the map."""
     places = [k.split(JOINT)[1:] for k in findings if k.startswith(f"{MCC}{JOINT}")]
     methods, worlds = (list(dict.fromkeys(names)) for names in zip(*places))
     points = 2 * len(places)
-    said, without, reverse = [], [], []
+    said, without, reverse, both = [], [], [], []
     for world in worlds:
-        cells = []
+        cells, agree = [], []
         for m in methods:
             found, moved = (findings[key(metric, m, world)].joint(points) for metric in (MCC, SCORE))
             cells.append(f"{m} {found.said(100)} and {moved.said(100)}")
@@ -206,11 +206,14 @@ def answer(findings: Findings) -> str:
                 without.append(f"{m} ({world})")
             if found.high < IDENTIFIED and moved.low > MANIPULATED:
                 reverse.append(f"{m} ({world})")
+            if found.low > IDENTIFIED and moved.low > MANIPULATED:
+                agree.append(m)
+        both.append(f"{world}: {', '.join(agree) or 'none'}")
         said.append(f"{world}: {', '.join(cells)}")
     return (
-        f"MCC and intervention score in percent, with joint intervals. {'; '.join(said)}. Identified (MCC "
-        f"over 90) and not to be manipulated (score under 70): {', '.join(without) or 'none'}. The reverse: "
-        f"{', '.join(reverse) or 'none'}."
+        f"Identified (MCC over 90) and not to be manipulated (intervention score under 70): "
+        f"{', '.join(without) or 'none'}; the reverse: {', '.join(reverse) or 'none'}. Both, "
+        f"{'; '.join(both)}. MCC and score in percent, with joint intervals, {'; '.join(said)}."
     )
 
 
