@@ -28,7 +28,8 @@ from lrn.config import config
 from lrn.supervised.learner import SupervisedConfig
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.table import Table
-from lrn.train import checkpoint, driver, warn
+from lrn.train import checkpoint, warn
+from lrn.train.pace import Pace, chunk_seconds
 from lrn.types import Learner, Mean, Sampler
 
 SEEDS = (5, 3, 2**32 - 1)
@@ -813,7 +814,7 @@ def test_a_failed_flush_is_an_error(tmp_path, monkeypatch):
 
 
 def test_the_pace_keeps_a_chunk_at_half_a_second():
-    pace = driver._Pace(1000, fixed=False)
+    pace = Pace(1000, fixed=False)
     assert pace.length == 8
     pace.took(8, 0.1)
     assert pace.length == 40
@@ -825,14 +826,14 @@ def test_the_pace_keeps_a_chunk_at_half_a_second():
     assert pace.length == 100
     pace.took(100, 500.0)
     assert pace.length == 1
-    assert driver._Pace(5, fixed=False).length == 5
-    fixed = driver._Pace(1000, fixed=True)
+    assert Pace(5, fixed=False).length == 5
+    fixed = Pace(1000, fixed=True)
     fixed.took(1000, 50.0)
     assert fixed.length == 1000
 
 
 def test_chunks_are_longer_where_calls_need_much_memory():
-    seconds = [driver._chunk_seconds(int(size)) for size in (0, 1e6, 1e8, 1e9)]
+    seconds = [chunk_seconds(int(size)) for size in (0, 1e6, 1e8, 1e9)]
     assert seconds == [0.5, 0.5, 1.0, 5.0]
 
 

@@ -1,13 +1,13 @@
 """Networks as `Net(init, apply)`: MLPs, CNNs, decoders, ResNets, transformers; bridges from flax, functions.
 
-Only this package imports flax; cores see only `lrn.types.Net`. `conv` holds convolution and pooling in
-the forms that measurements found to be fastest on each backend.
+Only this package imports flax; cores see only `lrn.types.Net`. `conv`, `deconv` and `pool` hold the forms
+that measurements found to be fastest on each backend.
 """
 
 from lrn.nets.bridge import from_flax, from_function
 from lrn.nets.cnn import CNN, cnn
 from lrn.nets.cnn1d import CNN1d, cnn1d
-from lrn.nets.conv import LANES, Conv, conv2d, max_pool
+from lrn.nets.conv import LANES, Conv, conv2d
 from lrn.nets.conv4 import Conv4, conv4
 from lrn.nets.decoder import ConvDecoder, conv_decoder, dsprites_decoder, dsprites_encoder, mlp_decoder
 from lrn.nets.deconv import conv_transpose2d
@@ -15,6 +15,7 @@ from lrn.nets.mask_decoder import mask_decoder
 from lrn.nets.masked import masked_vit, sequence_transformer, token_transformer
 from lrn.nets.mixer import Mixer, mixer
 from lrn.nets.mlp import MLP, mlp
+from lrn.nets.pool import max_pool
 from lrn.nets.projector import Projector, projector
 from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18

@@ -10,9 +10,10 @@ from flax import linen as nn
 from lrn import check
 from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
-from lrn.nets.conv import conv2d, in_blocks, max_pool
+from lrn.nets.conv import conv2d, in_blocks
 from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
+from lrn.nets.pool import max_pool
 from lrn.types import Array, Key, Net
 
 DOWN = ("pool", "stride")
@@ -55,7 +56,7 @@ class CNN(nn.Module):
 
         # Each block of examples goes through all layers before the next block, so activations
         # stay in the cache.
-        blocked = convolution.resolve(self.conv) == "matmul" and layers
+        blocked = convolution.resolve(self.conv) != "lax" and layers
         x = in_blocks(features, x, max(sizes)) if blocked else features(x)
         x = dropout(self, x.reshape(x.shape[0], -1), self.dropout, train)
         for i, width in enumerate(self.hidden):

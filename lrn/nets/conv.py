@@ -1,4 +1,4 @@
-"""Convolution and pooling, in the form that is fastest on the backend.
+"""Convolution, in the form that is fastest on the backend.
 
 ``lax`` is the compiler's convolution. ``matmul`` gathers the shifted inputs of every output pixel into a
 matrix of patches and multiplies the matrix by the kernel. It does so over blocks of examples that are
@@ -56,7 +56,7 @@ from jax import lax
 
 from lrn import check
 from lrn.nets import winograd
-from lrn.nets.inputs import images
+from lrn.nets.inputs import filtered, images
 from lrn.nets.layers import he_normal
 from lrn.types import LANES, Array
 from lrn.xla.parts import axis_size
@@ -117,12 +117,7 @@ def conv2d(
         ValueError: a rank, dtype, channel count, stride or padding is wrong, the image is smaller than the
             kernel, or "winograd" is asked for a kernel that is not 3x3 or a stride that is not 1.
     """
-    images("x", x)
-    if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
-        raise ValueError(
-            f"kernel must have shape [rows, columns, {x.shape[3]}, out] for x of shape {tuple(x.shape)}, "
-            f"got {tuple(kernel.shape)}; make its third axis the channels of x."
-        )
+    x, kernel = filtered(x, kernel)
     check.integer("stride", stride, 1)
     form = resolve(conv)
     pads = _pads(x.shape[1:3], kernel.shape[:2], stride, padding)
@@ -135,8 +130,6 @@ def conv2d(
             f"images of {x.shape[1]}x{x.shape[2]} are too small for a {rows}x{columns} kernel with padding "
             f"{padding!r}; give larger images or padding 'SAME'."
         )
-    dtype = jnp.result_type(x, kernel)
-    x, kernel = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
     if form == "lax":
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -146,7 +139,7 @@ def conv2d(
             f"conv 'winograd' is for 3x3 kernels of stride 1, got {kernel.shape[0]}x{kernel.shape[1]} and "
             f"stride {stride}; use 'auto'."
         )
-    suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), dtype)
+    suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), x.dtype)
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
 
@@ -161,7 +154,7 @@ def conv2d(
         return out.reshape(*patches.shape[:3], -1)
 
     # Each block reads the kernel and adds to its gradient, so blocks smaller than the kernel gain nothing.
-    per_example = patch_bytes((height, width), kernel.shape[:2], x.shape[3], dtype)
+    per_example = patch_bytes((height, width), kernel.shape[:2], x.shape[3], x.dtype)
     return in_blocks(multiply, x, per_example, least_bytes=kernel.nbytes)
 
 
@@ -247,60 +240,6 @@ def in_blocks(f: Callable[[Array], Array], x: Array, bytes_per_example: int, lea
     filled = jnp.pad(x, ((0, blocks * size - batch), *((0, 0),) * (x.ndim - 1)))
     out = lax.map(f, filled.reshape(blocks, size, *x.shape[1:]))
     return out.reshape(blocks * size, *out.shape[2:])[:batch]
-
-
-def max_pool(x: Array, window: int = 2) -> Array:
-    """The maximum over non-overlapping square windows; pixels that fill no window are dropped.
-
-    The derivative goes to the first maximum of a window, as in `lax.reduce_window`.
-
-    Args:
-        x: images [batch, height, width, channels], float.
-        window: the side of a window, in pixels.
-
-    Returns:
-        [batch, height // window, width // window, channels].
-
-    Raises:
-        ValueError: the rank or dtype is wrong, or the image is smaller than a window.
-    """
-    images("x", x)
-    check.integer("window", window, 1)
-    if min(x.shape[1:3]) < window:
-        raise ValueError(
-            f"images of {x.shape[1]}x{x.shape[2]} are too small to pool in windows of {window}x{window}; "
-            "give larger images or pool less."
-        )
-    rows, columns = x.shape[1] // window, x.shape[2] // window
-    x = x[:, : rows * window, : columns * window]
-    return _pool(x.reshape(x.shape[0], rows, window, columns, window, x.shape[3]))
-
-
-@jax.custom_jvp
-def _pool(x: Array) -> Array:
-    return _max_and_argmax(x)[0]
-
-
-def _max_and_argmax(x: Array) -> tuple[Array, Array]:
-    """The maximum and its first place over axes 2, 4 of [batch, rows, window, columns, window, channels]."""
-    window = x.shape[2]
-    best = x[:, :, 0, :, 0]
-    argmax = jnp.zeros_like(best, jnp.int32)
-    for n in range(1, window * window):
-        value = x[:, :, n // window, :, n % window]
-        argmax = jnp.where(value > best, n, argmax)
-        best = jnp.maximum(best, value)  # jnp.maximum keeps a NaN, which a comparison would drop
-    return best, argmax
-
-
-@_pool.defjvp
-def _pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # The transpose of a mask over positions is one broadcast; an index would give four scattered writes.
-    (x,), (dx,) = primals, tangents
-    best, argmax = _max_and_argmax(x)
-    window = x.shape[2]
-    position = jnp.arange(window * window, dtype=jnp.int32).reshape(1, 1, window, 1, window, 1)
-    return best, jnp.where(jnp.expand_dims(argmax, (2, 4)) == position, dx, 0).sum((2, 4))
 
 
 class Conv(nn.Module):

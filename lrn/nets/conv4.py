@@ -7,9 +7,10 @@ from flax import linen as nn
 from lrn import check
 from lrn.nets import conv as convolution
 from lrn.nets.bridge import from_flax
-from lrn.nets.conv import Conv, max_pool
+from lrn.nets.conv import Conv
 from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, lecun_normal
+from lrn.nets.pool import max_pool
 from lrn.types import Array, Net
 
 DOWN = ("stride", "pool")

@@ -21,7 +21,7 @@ from jax import lax
 
 from lrn import check
 from lrn.nets.conv import Form, in_blocks, product, resolve
-from lrn.nets.inputs import images
+from lrn.nets.inputs import filtered
 from lrn.types import Array
 
 
@@ -40,15 +40,8 @@ def conv_transpose2d(x: Array, kernel: Array, *, stride: int = 2, conv: Form = "
     Raises:
         ValueError: a rank, dtype, channel count or stride is wrong.
     """
-    images("x", x)
-    if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
-        raise ValueError(
-            f"kernel must have shape [rows, columns, {x.shape[3]}, out] for x of shape {tuple(x.shape)}, "
-            f"got {tuple(kernel.shape)}; make its third axis the channels of x."
-        )
+    x, kernel = filtered(x, kernel)
     check.integer("stride", stride, 1)
-    dtype = jnp.result_type(x, kernel)
-    x, kernel = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
     if resolve(conv) == "lax":
         return lax.conv_transpose(
             x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")

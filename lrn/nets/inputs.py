@@ -28,6 +28,22 @@ def images(name: str, x: Array, least: int = 1) -> None:
         )
 
 
+def filtered(x: Array, kernel: Array) -> tuple[Array, Array]:
+    """Images [batch, height, width, in] and a kernel [rows, columns, in, out], in one dtype.
+
+    Raises:
+        ValueError: a rank, a dtype or the number of channels is wrong.
+    """
+    images("x", x)
+    if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
+        raise ValueError(
+            f"kernel must have shape [rows, columns, {x.shape[3]}, out] for x of shape {tuple(x.shape)}, "
+            f"got {tuple(kernel.shape)}; make its third axis the channels of x."
+        )
+    dtype = jnp.result_type(x, kernel)
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
 def floating(name: str, x: Array) -> None:
     """Raise ValueError unless ``x`` is a float array with no empty axis."""
     if not hasattr(x, "dtype"):

@@ -5,7 +5,7 @@ The networks of `lrn.nets` and of other libraries therefore need no description.
 - affine maps: dense layers, convolutions, normalization by constants, BatchNorm in evaluation mode,
   average pooling, reshapes, padding, slices;
 - ReLU, as ``jax.nn.relu`` or ``jnp.maximum(x, 0)``;
-- maxima, as in max pooling written with ``jnp.max`` or ``jnp.maximum`` (`lrn.nets.conv.max_pool`).
+- maxima, as in max pooling written with ``jnp.max`` or ``jnp.maximum`` (`lrn.nets.pool.max_pool`).
 
 So `lrn.nets.mlp` with ``activation="relu"`` and no layer norm, and `lrn.nets.cnn`, can be read. Skip
 connections, other activations, layer norm and recurrence are refused.

@@ -16,19 +16,20 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from lrn import check, files, interrupt
-from lrn.table import Table
+from lrn import files, interrupt
 from lrn.train import arguments, checkpoint, resume, warn
 from lrn.train.job import agree, any_process, main_process, on_main
 from lrn.train.log import Failure, Log, Sink
+from lrn.train.pace import Pace, Times, chunk_seconds
 from lrn.train.program import WINDOWS, Evaluate, Program
 from lrn.train.progress import Bar
-from lrn.train.saved import by_lane, one_arm, one_lane
+from lrn.train.result import Fit
+from lrn.train.saved import by_lane
 from lrn.train.warn import PrecisionWarning, ScheduleWarning
 from lrn.types import Device, PyTree, Sampler, Trainable
 from lrn.xla import threefry
@@ -39,56 +40,6 @@ __all__ = ["Evaluate", "Failure", "Fit", "PrecisionWarning", "ScheduleWarning", 
 T = TypeVar("T")
 
 _TIMED = ("compile", "train", "evaluate", "save")
-
-
-class Fit(NamedTuple):
-    """A finished training.
-
-    state: the final states, leaves [arms, seeds, ...].
-    table: all metric rows, in order of step.
-    failures: the first `Failure` of each lane that failed. A failed lane changes nothing in other lanes.
-    arms, seeds: the names of the two leading axes of ``state``.
-    timing: seconds spent on "compile", "train", "evaluate" and "save"; work that a resume skipped costs 0.
-    cpu: CPU-seconds of this process, over all its threads, under the keys of ``timing``. On a shared machine
-        these are the fair measure.
-    memory: the bytes that the compiled steps take on one device: "arguments", "outputs" and "temporaries".
-        Empty where nothing was compiled, and where the backend does not report its memory.
-    """
-
-    state: PyTree
-    table: Table
-    failures: list[Failure]
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    timing: dict[str, float]
-    cpu: dict[str, float]
-    memory: dict[str, int]
-
-    def arm(self, name: str) -> PyTree:
-        """The final states of one arm, leaves [seeds, ...].
-
-        Raises:
-            ValueError: there is no such arm.
-        """
-        return one_arm(self.state, self.arms, name)
-
-    def lane(self, arm: str, seed: int) -> PyTree:
-        """The final state of one arm and seed, as the learner's `step` and `policy` take it.
-
-        Raises:
-            ValueError: there is no such arm or seed.
-        """
-        return one_lane(self.state, self.arms, self.seeds, arm, seed)
-
-    def lost(self, arm: str) -> np.ndarray:
-        """Whether each seed of an arm failed (became non-finite), bool [seeds].
-
-        Raises:
-            ValueError: there is no such arm.
-        """
-        check.choice("arm", arm, self.arms)
-        failed = {f.seed for f in self.failures if f.arm == arm}
-        return np.array([seed in failed for seed in self.seeds])
 
 
 def fit(
@@ -204,9 +155,7 @@ def fit(
             on_main(lambda: leaving.enter_context(lock))
             identity = resume.identity(name, arms, seeds, log_every, eval_every, stacked, program)
             start = resume.find_start(folder, identity, program.shape, log, steps, say)
-        times = _Times(
-            steps, start.log_every or -(-steps // 100), eval_every, save_every, save_seconds, chunk
-        )
+        times = Times(steps, start.log_every or -(-steps // 100), eval_every, save_every, save_seconds, chunk)
         evaluates = evaluate is not None
         training = _Training(
             program, log, times, evaluates, bar, say, name, folder, identity, start.step, start.carry
@@ -228,26 +177,6 @@ def _say_nothing(_: str) -> None:
     """Take the place of ``on_event`` in a process that is not the main one."""
 
 
-class _Times(NamedTuple):
-    """When the host acts; all in steps, except ``save_seconds``; see the arguments of `fit`."""
-
-    steps: int
-    log_every: int
-    eval_every: int | None
-    save_every: int | None
-    save_seconds: float
-    chunk: int | None
-
-    def evaluates_at(self, step: int) -> bool:
-        """Whether the host checks, and where there is an evaluation evaluates, the states after ``step``."""
-        return step == self.steps or bool(self.eval_every and step % self.eval_every == 0)
-
-    def end_of_chunk(self, step: int, length: int) -> int:
-        """The step at which a chunk ends that begins at ``step`` and has at most ``length`` steps."""
-        multiples = [(step // every + 1) * every for every in (self.eval_every, self.save_every) if every]
-        return min([step + length, self.steps, *multiples])
-
-
 @dataclasses.dataclass
 class _Training:
     """The loop over chunks, and the work of the host between two of them.
@@ -265,7 +194,7 @@ class _Training:
 
     program: Program
     log: Log
-    times: _Times
+    times: Times
     evaluates: bool
     bar: Bar | None
     say: Callable[[str], None]
@@ -291,8 +220,8 @@ class _Training:
                 self._timed("compile", self._compile)
                 if self.evaluates and self.times.eval_every and self.step == 0:
                     self._timed("evaluate", self._evaluate)
-            seconds = _chunk_seconds(self.program.memory().get("temporaries", 0))
-            pace = _Pace(self._longest_chunk(), fixed=self.times.chunk is not None, seconds=seconds)
+            seconds = chunk_seconds(self.program.memory().get("temporaries", 0))
+            pace = Pace(self._longest_chunk(), fixed=self.times.chunk is not None, seconds=seconds)
             saved_at = time.monotonic()
             while self.step < self.times.steps and not self.stopping:
                 self._do_chunk(pace)
@@ -327,7 +256,7 @@ class _Training:
         times = self.times
         return min(times.chunk or times.steps, times.steps, (WINDOWS - 2) * times.log_every)
 
-    def _do_chunk(self, pace: _Pace) -> None:
+    def _do_chunk(self, pace: Pace) -> None:
         """Train one chunk, record what it reports, and evaluate where an evaluation is due."""
         times = self.times
         stop = times.end_of_chunk(self.step, agree(pace.length))
@@ -387,30 +316,3 @@ class _Training:
         identity = {**self.identity, "log_every": self.times.log_every}
         meta = {"identity": identity, "steps": self.times.steps, **self.log.meta()}
         checkpoint.save(self.folder, self.step, carry, meta)
-
-
-# On a CPU each call of a compiled function takes its temporary memory anew from the system, which clears each
-# page: .3 to .6 seconds a GB, nearly half the time of a training with half a GB in chunks of one step.
-SECONDS_A_BYTE = 0.5e-9
-PROMPT, PATIENT, OVERHEAD = 0.5, 5.0, 0.05
-
-
-def _chunk_seconds(temporary_bytes: int) -> float:
-    """The length of a chunk in which that memory costs a twentieth of the time, within bounds."""
-    if jax.default_backend() != "cpu":
-        return PROMPT
-    return min(max(PROMPT, temporary_bytes * SECONDS_A_BYTE / OVERHEAD), PATIENT)
-
-
-class _Pace:
-    """Chooses the length of a chunk: some seconds of work, so that signals and bars stay prompt."""
-
-    def __init__(self, most: int, fixed: bool, seconds: float = PROMPT):
-        self.length = most if fixed else min(most, 8)
-        self._most, self._fixed, self._seconds = most, fixed, seconds
-
-    def took(self, steps: int, seconds: float) -> None:
-        """Adapt ``length`` to the ``seconds`` that the last chunk, of ``steps`` steps, took."""
-        if not self._fixed:
-            wanted = int(self._seconds * steps / max(seconds, 1e-6))
-            self.length = max(1, min(wanted, 16 * self.length, self._most))
