@@ -244,7 +244,8 @@ def answer(findings: Findings) -> str:
         "the value high or low. Three numbers, and what the claim predicts: the largest rank correlation of "
         f"these models' codes with the nuisance less that with a factor (over {CLEAR:g}); the middle of the "
         "untrained and the supervised intervention score less the score of these models (over 0); the rank "
-        f"correlation of metric and intervention score across models (under 0.5). {'; '.join(said).capitalize()}."
+        "correlation of metric and intervention score across models (under 0.5). "
+        f"{'; '.join(said).capitalize()}."
     )
 
 
