@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,32 +9,23 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.bench._peer_process import PeerProcess
 from lrn import check
 from lrn.types import PyTree
-from lrn.xla.runtime import processors
 
 
 class Lightly:
-    """lightly, run by an interpreter that has it, with a thread for each processor.
-
-    Threads that wait sleep, so that they use no processor time.
+    """lightly, run by an interpreter that has it; see `PeerProcess`.
 
     Raises:
         InputError: the interpreter lacks lightly.
     """
 
     def __init__(self, python: Path) -> None:
+        self._process = PeerProcess(python, Path(__file__).with_name("_lightly.py"), "lightly")
+        self.versions = self._process.versions
         self._folder = tempfile.TemporaryDirectory()
         self._file = Path(self._folder.name) / "arrays.npz"
-        command = [str(python), str(Path(__file__).with_name("_lightly.py")), str(processors())]
-        settings = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings
-        )
-        self.versions = self._answer()
-        if not self.versions:
-            self.close()
-            raise check.InputError(f"--peers needs lightly, which {python} lacks; give --peer-python.")
 
     def give(self, params: PyTree = None, **arrays: Any) -> None:
         """The arrays of the tasks to come, and the weights of networks by name.
@@ -53,16 +41,10 @@ class Lightly:
 
     def run(self, task: str, **options: Any) -> dict[str, Any]:
         """The answer to a task, with an entry "features" where the task gives features."""
-        assert self._process.stdin
         out = self._file.with_name("features.npz")
         out.unlink(missing_ok=True)
         options = {"task": task, "file": str(self._file), "out_file": str(out), **options}
-        self._process.stdin.write(json.dumps(options) + "\n")
-        self._process.stdin.flush()
-        answer = self._answer()
-        if not answer:
-            raise SystemExit(f"error: lightly failed on {task}")
-        found = json.loads(answer)
+        found = self._process.ask(options)
         if out.exists():
             with np.load(out) as saved:
                 found["features"] = {name: saved[name] for name in saved.files}
@@ -70,12 +52,5 @@ class Lightly:
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()  # the process ends where its input ends
+        self._process.close()
         self._folder.cleanup()
-
-    def _answer(self) -> str:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            if line.startswith("answer "):
-                return line.removeprefix("answer ").strip()
-        return ""

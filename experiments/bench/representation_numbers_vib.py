@@ -1,10 +1,10 @@
 """``python -m experiments.bench representation_numbers_vib [LINE ...] [--save FOLDER]``: VIB on MNIST.
 
 published: the network and settings of Alemi et al. (2017): 784-1024-1024-2x256, a linear decoder, beta 1e-3,
-    Adam 1e-4 (b1 .5), batches of 100, a rate that falls by .97 a hundred times over the training, an EMA of
-    .999. The paper trains for 200 epochs, about half an hour of processor time a seed; ``--epochs`` is 100.
-    Known of the authors' code: an error of 1.81% by one draw of the code, 1.21% by twelve draws of the
-    averaged weights. The error by one draw must be at most 1.9%.
+    Adam 1e-4 (b1 .5), batches of 100, a rate that falls by .97 from each hundredth of the training to the
+    next, an EMA of .999. The paper trains for 200 epochs, about half an hour of processor time a seed;
+    ``--epochs`` is 100. Known of the authors' code: an error of 1.81% by one draw of the code, 1.21% by
+    twelve draws of the averaged weights. The error by one draw must be at most 1.9%.
 sweep: the same with seven values of beta, for a sixth of the epochs, with four times the rate: the error and
     the rate. Each beta trains in turn. Nothing is known for this budget.
 
@@ -122,7 +122,7 @@ def kept(args: Args, line: str, beta: float, seed: int) -> dict[str, float]:
 
 
 def settings(steps: int, beta: float, learning_rate: float) -> VIBConfig:
-    """The published settings, with the hundred falls of the rate spread over so many steps."""
+    """The published settings, with the stages of the rate spread over so many steps."""
     drops = tuple(sorted({round(steps * i / DROPS) for i in range(1, DROPS)} - {0}))
     optimizer = OptimizerConfig(
         "adam", learning_rate, b1=0.5, schedule="piecewise", drops=drops, drop=0.97, steps=steps

@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from experiments.bench._peer_process import PeerProcess
 from lrn import check, config, nets, train
 from lrn.data.nuisance_sprites import NuisanceConfig, sample
 from lrn.data.sampler import minibatch
@@ -69,39 +69,6 @@ class Args:
     """On a GPU: the number of models in one call; 256 for the extrapolation."""
     json: Path | None = None
     """A file for the figures, as JSON."""
-
-
-class Peer:
-    """PyTorch in its own process, with a thread for each processor; threads that wait sleep."""
-
-    def __init__(self, python: Path) -> None:
-        command = [str(python), str(Path(__file__).with_name("_vae_torch.py")), str(processors())]
-        settings = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings
-        )
-        self.version = self._answer()
-        if not self.version:
-            self.close()
-            raise check.InputError(f"--peers needs PyTorch, which {python} lacks; give --peer-python.")
-
-    def run(self, **options: Any) -> dict[str, float]:
-        """The answer to one task."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(options) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._answer())
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-    def _answer(self) -> str:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            if line.startswith("answer "):
-                return line.removeprefix("answer ").strip()
-        return ""
 
 
 def model() -> Autoencoder:
@@ -150,8 +117,9 @@ def first_loss(params: Any, x: jax.Array) -> float:
 
 def step(args: Args, pixels: np.ndarray) -> tuple[dict[str, Any], bool]:
     """One step, in turn with PyTorch's."""
-    peer = Peer(args.peer_python) if args.peers else None
-    print(f"\nstep: beta-VAE, batches of {args.batch}" + (f", PyTorch {peer.version}" if peer else ""))
+    script = Path(__file__).with_name("_vae_torch.py")
+    peer = PeerProcess(args.peer_python, script, "PyTorch") if args.peers else None
+    print(f"\nstep: beta-VAE, batches of {args.batch}" + (f", PyTorch {peer.versions}" if peer else ""))
     rounds: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "arrays.npz"
@@ -167,7 +135,7 @@ def step(args: Args, pixels: np.ndarray) -> tuple[dict[str, Any], bool]:
             for layout in LAYOUTS if peer else ():
                 options = {"file": str(file), "layout": layout, "batch": args.batch, "steps": args.steps}
                 assert peer is not None
-                own[layout] = peer.run(**options, rate=RATE, beta=4.0)
+                own[layout] = peer.ask({**options, "rate": RATE, "beta": 4.0})
                 if abs(own[layout]["loss"] - ours) > 1e-3 * abs(ours):
                     raise SystemExit(f"error: the networks differ: losses {ours} and {own[layout]['loss']}")
             rounds.append(own)

@@ -33,8 +33,8 @@ from lrn.types import Array, Batch, Key, Learner, Net, PyTree
 ERM, IRM, VREX, DRO = "ERM", "IRM", "V-REx", "group DRO"
 INVARIANT, TOLD = "invariant inputs", "told the environment"
 METHODS, CONTROLS = (ERM, IRM, VREX, DRO), (INVARIANT, TOLD)
-# The two axes of every menu: learning rates, and the strength of what a method adds to the risk, within the
-# ranges of DomainBed's random search: ERM's weight decay, the penalties of IRM and V-REx, group DRO's rate.
+# The two axes of every menu: learning rates, and the strength of what a method adds to the risk: ERM's weight
+# decay, the penalties of IRM and V-REx, group DRO's rate. All but the rate 1 are in the ranges of DomainBed.
 STRENGTHS = {
     ERM: (1e-6, 1e-5, 1e-4, 1e-3),
     IRM: (1.0, 30.0, 1e3, 3e4),

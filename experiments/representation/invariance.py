@@ -4,12 +4,13 @@ Claim. Training for invariance over environments keeps accuracy where a spurious
 
 Design. IRM, V-REx and group DRO against ERM in a new environment, whose spurious feature is turned around.
 Each method has the same menu of eight settings: two learning rates by four strengths (of the penalty or the
-rate; ERM: of the weight decay) in the ranges of DomainBed. Three rules choose: *training domains*, accuracy
-on held-out rows of the training environments; *leave one out*, accuracy in each training environment of
-networks trained in the others (of two environments, in the other alone, as two halves); and the *oracle*,
-accuracy on half of the new environment. All are judged on the other half. The penalty starts after a third of
-the steps, with weight 1 before, as in IRM's code; IRM's penalty is the unbiased mean over pairs of rows.
-All candidates of a seed see the same batches and initial weights.
+rate; ERM: of the weight decay). Strengths are in the ranges of DomainBed, but for group DRO's largest rate
+(1, not .1). Three rules choose: *training domains*, accuracy on held-out rows of the training environments;
+*leave one out*, accuracy in each training environment of networks trained in the others (of two environments,
+in the other alone, as two halves); and the *oracle*, accuracy on half of the new environment. All are judged
+on the other half. The penalty starts after a third of the steps, with weight 1 before, as in IRM's code;
+IRM's penalty is the unbiased mean over pairs of rows. All candidates of a seed see the same batches and
+initial weights.
 Regimes. Colored MNIST with labels and colors drawn once (as published), and redrawn in every batch: two
 environments whose color is right with chances .8 and .9, and .1 in the new one; the digit is right with .75;
 14x14 pixels without their empty margin, one hidden layer. Gaussian worlds with linear predictors, one world a
@@ -19,7 +20,11 @@ dimensions, where IRM's constraint leaves invariant predictors alone. *Few*: two
 (Rosenfeld et al. 2021). Samples and batches are of equal size in both.
 Primaries of a regime. The best of the three methods has over five points more than ERM in the new environment
 when settings are chosen by training domains; the same by leave one out. The best method of a seed is that
-with the largest mean lead on the other seeds: the choice favors the claim and does not bias its judgment.
+with the largest mean lead on the other seeds, in what is judged. The choice favors the claim, which needs one
+good method; a seed does not choose its own method, so the mean lead has no bias upward. Where methods tie,
+values of seeds depend on each other: in a simulation of three equal methods with independent leads, a t test
+at .05 erred in .12 (holds) and .18 (fails) of 16-seed runs. Where one method leads clearly, the level is
+kept.
 The gate: a model of the invariant inputs (grey pictures; the invariant features) leads ERM by over five
 points. Secondary: each method; all of it by the oracle.
 Controls. The model of the invariant inputs does as well in the new environment as in the others; a model that
@@ -30,8 +35,13 @@ not flagged: a rule that wants no penalty chooses the smallest.
 Not blind: DomainBed found no method better than ERM by training domains. Pilots set steps and rates so that
 the oracle finds something: on seeds 1200 to 1211 V-REx led by 27 (many) and 6 points (few), by 2 and 0 by
 training domains, by 2 and 6 by leave one out; on two seeds of Colored MNIST by 43, 0 and 0.
+One way only, nearly: in the training environments of Colored MNIST the color is right more often (.85) than
+the digit (.75), and five points in the new environment cost .8 points there. So a rule that looks at accuracy
+there prefers the color, and the first primary, hence the regime, could hardly hold. In the Gaussian worlds
+the trade is the same, and gentler. A network that leaves one of two environments out has nothing to be
+invariant over: its penalty only regularizes.
 
-    python -m experiments.representation.invariance --preset quick     # a minute; full: 8
+    python -m experiments.representation.invariance --preset quick     # a minute; full: 8 of CPU
 """
 
 from __future__ import annotations
@@ -227,22 +237,24 @@ def figure(table: Table, config: Config) -> Figure:
 
 
 def answer(findings: Findings) -> str:
-    """The lead over ERM of the best method by each rule, place by place."""
+    """In how many places each rule gives the best method its five points, and its leads, place by place."""
+    places = [place for place in PLACES if arm(place, BEST, ORACLE) in findings]
+    held = [sum(findings[arm(p, BEST, rule)].outcome == "holds" for p in places) for rule in RULES]
     said = []
-    for place in PLACES:
-        if arm(place, BEST, ORACLE) not in findings:
-            continue
-        leads = [findings[arm(place, BEST, rule)].said(100) for rule in RULES]
+    for place in places:
+        leads = ", ".join(findings[arm(place, BEST, rule)].said(100) for rule in RULES)
         ceiling, level = (
             findings[key].said(100) for key in (f"{place}, gate", arm(place, ERM, TRAINING_DOMAINS))
         )
         said.append(
-            f"{place}: {leads[0]} by training domains, {leads[1]} by leave one out, {leads[2]} by the oracle "
-            f"(ERM has {level}; a model of the {INVARIANT} leads by {ceiling})"
+            f"{place}: {leads} (ERM is right in {level} percent; a model of the {INVARIANT} is {ceiling} "
+            "points better)"
         )
     return (
-        "Points of accuracy over ERM in the new environment, of the best of IRM, V-REx and group DRO, by "
-        f"what chose: {'. '.join(said)}."
+        "In the new environment the best of IRM, V-REx and group DRO is more than five points better than "
+        f"ERM in {held[0]} of {len(places)} places if settings are chosen by accuracy in the training "
+        f"environments, in {held[1]} by leave one out, and in {held[2]} by an oracle that looks at the new "
+        f"environment. Points over ERM by these three rules: {'; '.join(said)}."
     )
 
 
