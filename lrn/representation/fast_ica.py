@@ -153,7 +153,8 @@ def contrast_of(u: Array, contrast: str, alpha: ArrayLike = 1.0) -> tuple[Array,
 def decorrelated(w: Array) -> Array:
     """The nearest matrix with orthonormal rows, (w w^T)^(-1/2) w."""
     values, vectors = jnp.linalg.eigh(jnp.matmul(w, w.T, precision="highest"))
-    root = (vectors / jnp.sqrt(jnp.maximum(values, jnp.finfo(w.dtype).tiny))[None]) @ vectors.T
+    scaled = vectors / jnp.sqrt(jnp.maximum(values, jnp.finfo(w.dtype).tiny))[None]
+    root = jnp.matmul(scaled, vectors.T, precision="highest")
     return jnp.matmul(root, w, precision="highest")
 
 
