@@ -128,7 +128,8 @@ def best_start(key: Key, x: Array, starts: int = 8, **options: Any) -> FastICA:
     """
     check.integer("starts", starts, 1)
     found = jax.vmap(lambda key: fast_ica(key, x, **options))(jax.random.split(key, starts))
-    best = jnp.argmax(jax.vmap(lambda one: jnp.sum(negentropy(one.sources(x))))(found))
+    scores = jax.vmap(lambda one: jnp.sum(negentropy(one.sources(x))))(found)
+    best = jnp.argmax(jnp.where(jnp.isnan(scores), -jnp.inf, scores))
     return jax.tree.map(lambda leaf: leaf[best], found)
 
 

@@ -137,9 +137,8 @@ def side(batch: Batch) -> Array:
     Raises:
         InputError: the batch has no such entry, or it is no floats [batch, k].
     """
-    inputs(batch, 1)
+    rows = inputs(batch, 1).shape[0]
     value = batch.get("side")
-    rows = next(iter(batch.values())).shape[0]
     form = getattr(value, "shape", None)
     known = form is not None and len(form) == 2 and form[0] == rows
     if value is None or not known or not jnp.issubdtype(value.dtype, jnp.floating):

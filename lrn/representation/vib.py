@@ -174,10 +174,9 @@ def predict(
         noise = jax.random.normal(key, q.mean.shape, q.mean.dtype)
         return jnp.logaddexp(total, log_p(q.mean + q.std * noise)), None
 
-    first, *rest = jax.random.split(key, samples)
-    total = log_p(q.mean + q.std * jax.random.normal(first, q.mean.shape, q.mean.dtype))
-    if rest:
-        total, _ = jax.lax.scan(add, total, jnp.stack(rest))
+    keys = jax.random.split(key, samples)
+    total = log_p(q.mean + q.std * jax.random.normal(keys[0], q.mean.shape, q.mean.dtype))
+    total, _ = jax.lax.scan(add, total, keys[1:])
     return total - jnp.log(float(samples))
 
 
