@@ -147,11 +147,6 @@ def begin(
     return initial_state(config, params, net_state)
 
 
-def squares(params: Params) -> Array:
-    """The sum of the squares of all parameters, a scalar."""
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params)), jnp.zeros(()))
-
-
 def body_and_head(body: Net, head: Net) -> Net:
     """The network that gives the pair of the head's outputs and the body's features [n, ...].
 

@@ -64,7 +64,6 @@ def discrepancy(features: Array | None, gammas: tuple[float, ...] = GAMMAS) -> A
     norms = jnp.sum(jnp.square(rows), axis=1)
     inner = jnp.matmul(rows, rows.T, precision="highest")
     square = jnp.maximum(norms[:, None] + norms[None] - 2 * inner, 0)
-    square = jnp.where(jnp.eye(len(rows), dtype=bool), 0, square)
     kernel = sum((jnp.exp(-gamma * square) for gamma in gammas), jnp.zeros_like(square))
     mean = jnp.mean(kernel.reshape(environments, n, environments, n), axis=(1, 3))
     # The sum over pairs i < j of K_ii + K_jj - 2 K_ij is (environments) trace(K) - sum(K).

@@ -172,7 +172,7 @@ def descend(
     """The state after one step along the gradient of ``loss(params) -> (value, (net_state, metrics))``.
 
     Returns:
-        The state, and the metrics with ``loss`` and ``gradient_norm``.
+        The state, and the metrics with ``gradient_norm``, and with the value as ``loss`` if they have none.
     """
     (value, (net_state, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
     metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}

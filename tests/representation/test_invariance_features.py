@@ -27,7 +27,7 @@ def by_lrn():
     def found(z, torch):
         shifted = z.at[1].add(3.0)
         cases = {"as is": z, "reordered": z[jnp.array([2, 0, 1])], "shifted": shifted, "torch": torch}
-        cases["far"] = z + 100.0
+        cases["far"] = z + 1000.0
         cases["equal"] = jnp.stack([z[0], z[0][::-1]])
         return {name: (moment_distance(x), discrepancy(x)) for name, x in cases.items()}
 
