@@ -124,7 +124,7 @@ def painted(batch_size: int | None = None) -> Sampler:
             rows, y, color = (jnp.take_along_axis(a, place, axis=1) for a in (rows, y, color))
         return {"x": paint(jnp.asarray(data["image"])[rows], color), "y": y}
 
-    return Sampler(draw, check=_check_data)
+    return Sampler(draw, check=lambda data: _check_data(data, y="rows", color="rows"))
 
 
 def redrawn(batch_size: int | None = None, noise: ArrayLike = NOISE) -> Sampler:
@@ -150,7 +150,7 @@ def redrawn(batch_size: int | None = None, noise: ArrayLike = NOISE) -> Sampler:
         y, color = labels_and_colors(color_key, digit, flip[:, None], noise)
         return {"x": paint(jnp.asarray(data["image"])[rows], color), "y": y}
 
-    return Sampler(draw, check=_check_data)
+    return Sampler(draw, check=lambda data: _check_data(data, digit="images", flip="environments"))
 
 
 def published(key: Key, images: Any, digits: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -188,10 +188,17 @@ def paint(images: Array, color: Array) -> Array:
     """Images in the channel of their color, floats [..., height, width, 2].
 
     Args:
-        images: uint8 in 0..255, or floats, [..., height, width]. color: 0 or 1, int [...].
+        images: uint8 in 0..255, or floats, [..., height, width].
+        color: 0 or 1, int [...]; another number gives an image of NaN.
+
+    Raises:
+        InputError: the images are neither uint8 nor floats.
     """
+    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+        raise check.InputError(f"images must be uint8 or floats, got {images.dtype}; convert them.")
     x = as_float(images) if images.dtype == jnp.uint8 else images
-    channel = jax.nn.one_hot(color, 2, dtype=x.dtype)
+    known = ((color == 0) | (color == 1))[..., None]
+    channel = jnp.where(known, jax.nn.one_hot(color, 2, dtype=x.dtype), jnp.nan)
     return x[..., None] * channel[..., None, None, :]
 
 
@@ -215,11 +222,20 @@ def _check_size(batch_size: int | None) -> None:
         check.integer("batch_size", batch_size, 1)
 
 
-def _check_data(data: Mapping[str, Any]) -> None:
-    """Raise InputError for rows that can be read and that are no images."""
+def _check_data(data: Mapping[str, Any], **others: str) -> None:
+    """Raise InputError for missing entries, rows that are no images, and entries of another shape."""
+    missing = sorted({"image", "rows", *others} - set(data))
+    if missing:
+        raise check.InputError(f"the data lack {missing}; give images, digits and the entries of assign.")
     rows, count = np.asarray(data["rows"]), np.shape(data["image"])[0]
     if rows.size and not 0 <= rows.min() <= rows.max() < count:
         raise check.InputError(
             f"rows must lie between 0 and {count - 1}, got {rows.min()} to {rows.max()}; deal the images "
             "that the data holds."
         )
+    shapes = {"rows": rows.shape, "images": (count,), "environments": rows.shape[:1]}
+    for name, of in others.items():
+        if np.shape(data[name]) != shapes[of]:
+            raise check.InputError(
+                f"{name!r} must be {list(shapes[of])}, as the {of}, got shape {list(np.shape(data[name]))}."
+            )

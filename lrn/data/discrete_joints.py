@@ -98,6 +98,8 @@ def gaussian(rho: ArrayLike, points: int = 65, span: float = 6.4) -> Array:
     check.between("rho", rho, -1 + 1e-6, 1 - 1e-6)
     check.integer("points", points, 2)
     check.positive("span", span)
+    rho = jnp.asarray(rho, jnp.result_type(float))
+    rho = nan_where(~(jnp.abs(rho) < 1), rho)
     grid = jnp.linspace(-span, span, points)
     x, y = grid[:, None], grid[None, :]
     weight = jnp.exp(-(x * x - 2 * rho * (x * y) + y * y) / (2 * (1 - jnp.square(rho))))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.config import config
 from lrn.data import sprites
 from lrn.types import Array, Key, Sampler
@@ -141,7 +142,8 @@ def values(levels: Array, config: NuisanceConfig) -> sprites.Factors:
     """The factors of sprites with ``levels`` int [..., factors], for `lrn.data.sprites.render`.
 
     The values of a factor are spread evenly over the interval of `lrn.data.sprites.VALUES`, with both ends;
-    those of the color and of the orientation, which are circles, without the upper end.
+    those of the color and of the orientation, which are circles, without the upper end. A level that its
+    factor does not have makes the scale NaN, and so the picture.
     """
     chosen: dict[str, Any] = {
         name: jnp.full(levels.shape[:-1], value, jnp.int32 if name == "shape" else jnp.float32)
@@ -155,14 +157,20 @@ def values(levels: Array, config: NuisanceConfig) -> sprites.Factors:
         high = 1.0 if name == "color" else float(sprites.VALUES[name][-1])
         even = np.linspace(low, high, count, endpoint=name not in ("color", "orientation"))
         chosen[name] = jnp.asarray(even, jnp.float32)[levels[..., i]]
-    return sprites.Factors(**chosen)
+    counts = jnp.asarray([count for _, count in config.levels]).reshape((1,) * (levels.ndim - 1) + (-1,))
+    known = jnp.all((levels >= 0) & (levels < counts), axis=-1)
+    return sprites.Factors(**{**chosen, "scale": nan_where(~known, chosen["scale"])})
 
 
 def render(levels: Array, nuisances: Array, config: NuisanceConfig) -> Array:
     """One picture [size, size, channels], without noise; pure, for jit, vmap and grad.
 
     Args:
-        levels: int [factors]. nuisances: [4], in [0, 1]. config: the dials.
+        levels: int [factors], see `values`.
+        nuisances: [4], in [0, 1]. config: the dials.
+
+    Raises:
+        InputError: the levels or nuisances are not those of one picture.
     """
     if levels.shape != (len(config.levels),) or nuisances.shape != (len(NUISANCES),):
         raise check.InputError(
@@ -197,11 +205,7 @@ def sample(key: Key, n: int, config: NuisanceConfig) -> dict[str, Array]:
     """
     draw_key, noise_key = jax.random.split(key)
     drawn = draw(draw_key, n, config)
-    return {
-        "image": pictures(noise_key, drawn, config),
-        "factors": drawn.levels,
-        "nuisances": drawn.nuisances,
-    }
+    return dict(zip(("image", "factors", "nuisances"), (pictures(noise_key, drawn, config), *drawn)))
 
 
 def pictures(key: Key, drawn: Drawn, config: NuisanceConfig) -> Array:
@@ -235,8 +239,7 @@ def pairs(key: Key, n: int, config: NuisanceConfig, changed: int = 1) -> dict[st
         jnp.where(anew[:, cut:], other.nuisances, one.nuisances),
     )
     images = pictures(noise_key, one, config), pictures(partner_key, partner, config)
-    names = ("image", "partner", "factors", "nuisances")
-    return dict(zip(names, (*images, *one)))
+    return dict(zip(("image", "partner", "factors", "nuisances"), (*images, *one)))
 
 
 def batches(batch_size: int, config: NuisanceConfig) -> Sampler:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.data.sprites import rgb
 from lrn.types import Array, Key
 
@@ -96,7 +97,7 @@ def render(scene: Scene, size: int = 64) -> Array:
         size: width and height in pixels, at least `SMALLEST`; static.
 
     Returns:
-        float32 [size, size, 3] in [0, 1].
+        float32 [size, size, 3] in [0, 1]; NaN where a shape is no index into `SHAPES`.
 
     Raises:
         InputError: the size is too small, or the factors are not those of one scene.
@@ -111,7 +112,9 @@ def render(scene: Scene, size: int = 64) -> Array:
     pixels = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
     right = jnp.broadcast_to(pixels[None, :], (size, size))
     down = jnp.broadcast_to(pixels[:, None], (size, size))
-    ambient = jnp.asarray(scene.ambient, jnp.float32)
+    index = jnp.asarray(scene.shape)
+    known = jnp.all((index >= 0) & (index < len(SHAPES)))
+    ambient = nan_where(~known, jnp.asarray(scene.ambient, jnp.float32))
     towards = jnp.stack(
         [
             math.cos(_HEIGHT) * jnp.cos(scene.light),

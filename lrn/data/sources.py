@@ -1,9 +1,10 @@
 """Sources [n, dim] for independent component analysis, whose dimensions are independent unless stated.
 
-All have mean 0 and variance 1 in each dimension, over the whole distribution. Each is of a kind that some
-method needs: non-Gaussian (linear ICA), autocorrelated (permutation-contrastive learning), nonstationary
-(time-contrastive learning, iVAE), seen in pairs, or moved by interventions. Gaussian sources without time or
-side information are the negative control: no method can tell them from their rotations.
+All but those of `intervened` have mean 0 and variance 1 in each dimension, over the whole distribution. Each
+is of a kind that some method needs: non-Gaussian (linear ICA), autocorrelated (permutation-contrastive
+learning), nonstationary (time-contrastive learning, iVAE), seen in pairs, or moved by interventions. Gaussian
+sources without time or side information are the negative control: no method can tell them from their
+rotations.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from lrn import check
 from lrn.config import config
 from lrn.fair import arguments
 from lrn.fair.repair import Repair, fit_repair
+from lrn.stats.roots import roots
 from lrn.types import Array
 
 
@@ -145,7 +146,7 @@ def bures_barycenter(cov: Array, share: Array, iterations: int = 50) -> Array:
     """
 
     def step(_: Any, middle: Array) -> Array:
-        root, inverse = _roots(middle)
+        root, inverse = roots(middle)
         between = jax.vmap(lambda one: _root(_dot(root, one, root)))(cov)
         mean = _mean(share, between)
         return _symmetric(_dot(inverse, _dot(mean, mean), inverse))
@@ -158,16 +159,8 @@ def bures_map(source: Array, target: Array) -> Array:
 
     ``A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2``, symmetric (Dowson & Landau 1982); NaN for a singular source.
     """
-    root, inverse = _roots(source)
+    root, inverse = roots(source)
     return _symmetric(_dot(inverse, _root(_dot(root, target, root)), inverse))
-
-
-def _roots(matrix: Array) -> tuple[Array, Array]:
-    """The square root of a positive definite matrix and its inverse; NaN for a singular one."""
-    value, vector = jnp.linalg.eigh(matrix)
-    singular = value <= 4 * value.shape[0] * jnp.finfo(value.dtype).eps * value[-1]
-    root = jnp.where(singular, jnp.nan, jnp.sqrt(jnp.where(singular, 1, value)))
-    return _dot(vector * root[None], vector.T), _dot(vector / root[None], vector.T)
 
 
 def _root(matrix: Array) -> Array:

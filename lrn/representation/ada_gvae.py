@@ -16,10 +16,10 @@ from lrn import check
 from lrn.config import config
 from lrn.representation.codes import Autoencoder, split_moments
 from lrn.representation.elbo import decoded_pass, gaussian_kl, init_model
-from lrn.representation.vae import ADAM, bound, descend
+from lrn.representation.vae import ADAM, bound
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.inputs import inputs
-from lrn.supervised.learner import SupervisedState, initial_state
+from lrn.supervised.inputs import partnered
+from lrn.supervised.learner import SupervisedState, descend, initial_state
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics
 
@@ -85,10 +85,10 @@ def ada_gvae(model: Autoencoder, config: AdaGVAEConfig) -> Learner:
     """
 
     def init(key: Key, batch: Batch) -> SupervisedState:
-        return initial_state(config, *init_model(model, key, pair(batch)[0]))
+        return initial_state(config, *init_model(model, key, partnered(batch, least=1)[0]))
 
     def step(key: Key, state: SupervisedState, batch: Batch) -> tuple[SupervisedState, Metrics]:
-        x = jnp.concatenate(pair(batch))
+        x = jnp.concatenate(partnered(batch, least=1))
         encoder_key, *rest = jax.random.split(key, 3)
 
         def loss(params: Any) -> tuple[Array, Any]:
@@ -111,22 +111,6 @@ def ada_gvae(model: Autoencoder, config: AdaGVAEConfig) -> Learner:
         return descend(config, state, loss)
 
     return Learner(init, step)
-
-
-def pair(batch: Batch) -> tuple[Array, Array]:
-    """The two inputs of the pairs of a batch, each [batch, ...].
-
-    Raises:
-        InputError: the batch has no entry "partner" of the form of its inputs.
-    """
-    x = inputs(batch, 1)
-    partner = batch.get("partner")
-    if getattr(partner, "shape", None) != x.shape or partner.dtype != x.dtype:
-        raise check.InputError(
-            f"a batch of pairs needs the entry 'partner' of the form {x.dtype} {x.shape} of its inputs, got "
-            f"{getattr(partner, 'shape', type(partner).__name__)}."
-        )
-    return x, jnp.asarray(partner)
 
 
 def example() -> Example:

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.arrays import nan_where
+from lrn.stats.roots import roots
 from lrn.types import Array
 
 
@@ -26,11 +27,11 @@ class Canonical(NamedTuple):
 
     def codes(self, x: Array) -> Array:
         """The codes [n, k] of the first view [n, p]."""
-        return (x - self.mean_x[None]) @ self.of_x
+        return _dot(x - self.mean_x[None], self.of_x)
 
     def codes_y(self, y: Array) -> Array:
         """The codes [n, k] of the second view [n, q]."""
-        return (y - self.mean_y[None]) @ self.of_y
+        return _dot(y - self.mean_y[None], self.of_y)
 
 
 def canonical_correlations(x: Array, y: Array, ridge: ArrayLike = 0.0) -> Canonical:
@@ -41,32 +42,42 @@ def canonical_correlations(x: Array, y: Array, ridge: ArrayLike = 0.0) -> Canoni
     stay mixed.
 
     Args:
-        x: [n, p]. y: [n, q], row by row of the same example.
+        x: floats [n, p]. y: floats [n, q], row by row of the same example.
         ridge: is added to the variances of each view, as a share of their mean; 0 or more.
 
+    Returns:
+        The directions; NaN where a view has a linear combination without variance and the ridge is 0, or
+        where a ridge that cannot be read is negative.
+
     Raises:
-        InputError: the views are not [n, p] and [n, q] with more rows than dimensions, or the ridge is
-            negative.
+        InputError: the views are not floats [n, p] and [n, q] with more rows than dimensions, or the ridge
+            is negative.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0] or x.shape[0] <= max(x.shape[1], y.shape[1]):
         raise check.InputError(
             f"the views must be [n, p] and [n, q] with more rows than dimensions, got {x.shape} and "
             f"{y.shape}."
         )
+    if not (jnp.issubdtype(x.dtype, jnp.floating) and jnp.issubdtype(y.dtype, jnp.floating)):
+        raise check.InputError(f"the views must be floats, got {x.dtype} and {y.dtype}; convert them.")
     check.non_negative("ridge", ridge)
     ridge = jnp.asarray(ridge, x.dtype)
     ridge = nan_where(~(ridge >= 0), ridge)
     mean_x, mean_y = jnp.mean(x, axis=0), jnp.mean(y, axis=0)
     a, b = x - mean_x[None], y - mean_y[None]
     white_a, white_b = (_whitening(part, ridge) for part in (a, b))
-    across = jnp.matmul((a @ white_a).T, b @ white_b, precision="highest") / x.shape[0]
+    codes_a, codes_b = _dot(a, white_a), _dot(b, white_b)
+    across = _dot(codes_a.T, codes_b) / x.shape[0]
     left, correlations, right = jnp.linalg.svd(across, full_matrices=False)
-    return Canonical(white_a @ left, white_b @ right.T, mean_x, mean_y, correlations)
+    return Canonical(_dot(white_a, left), _dot(white_b, right.T), mean_x, mean_y, correlations)
 
 
 def _whitening(centered: Array, ridge: Array) -> Array:
     n, dim = centered.shape
-    covariance = jnp.matmul(centered.T, centered, precision="highest") / n
+    covariance = _dot(centered.T, centered) / n
     covariance = covariance + ridge * jnp.trace(covariance) / dim * jnp.eye(dim, dtype=centered.dtype)
-    values, vectors = jnp.linalg.eigh(covariance)
-    return (vectors / jnp.sqrt(values)[None]) @ vectors.T
+    return roots(covariance)[1]
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")

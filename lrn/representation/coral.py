@@ -45,7 +45,7 @@ def moment_distance(features: Array | None) -> Array:
     z = _check(features)
     mean = jnp.mean(z, axis=1)
     centered = z - mean[:, None]
-    covariance = jnp.einsum("eni,enj->eij", centered, centered) / (z.shape[1] - 1)
+    covariance = jnp.einsum("eni,enj->eij", centered, centered, precision="highest") / (z.shape[1] - 1)
     return _spread(mean) + _spread(covariance)
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.arrays import as_array
+from lrn.arrays import as_array, nan_where
 from lrn.supervised import targets
 from lrn.supervised.learner import SupervisedState, initial_state
 from lrn.supervised.losses import Loss, hits
@@ -147,11 +147,6 @@ def begin(
     return initial_state(config, params, net_state)
 
 
-def squares(params: Params) -> Array:
-    """The sum of the squares of all parameters, a scalar."""
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params)), jnp.zeros(()))
-
-
 def body_and_head(body: Net, head: Net) -> Net:
     """The network that gives the pair of the head's outputs and the body's features [n, ...].
 
@@ -182,16 +177,28 @@ def without(batch: Batch, left_out: Any) -> Batch:
 
     Args:
         batch: entries [environments, batch, ...], or [environments].
-        left_out: the index of the environment, a whole number as an int or a float; may be traced.
+        left_out: the index of the environment, a whole number as an int or a float; may be traced, and makes
+            floats NaN where it is no index.
 
     Returns:
         Entries [environments - 1, batch, ...], or [2, batch // 2, ...]; [environments - 1] or [2].
+
+    Raises:
+        InputError: there are fewer than two environments, or the index can be read and is none of theirs.
     """
 
     def part(value: Array) -> Array:
         count = value.shape[0] - 1
+        check.integer("the number of environments", count + 1, 2)
+        if isinstance(left_out, (int, float)) and left_out not in range(count + 1):
+            raise check.InputError(
+                f"left_out must be an index from 0 to {count}, got {left_out}; correct it."
+            )
         index = jnp.arange(count)
         kept = jnp.take(jnp.asarray(value), index + (index >= left_out), axis=0)
+        if jnp.issubdtype(kept.dtype, jnp.floating):
+            known = jnp.any(jnp.arange(count + 1) == left_out)
+            kept = nan_where(~known, kept)
         if count > 1:
             return kept
         if value.ndim == 1:

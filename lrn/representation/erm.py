@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.representation.environments import begin, look, read, squares
+from lrn.representation.environments import begin, look, read
 from lrn.representation.penalized import example_of, example_optimizer
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, update
+from lrn.supervised.learner import SupervisedState, descend
 from lrn.supervised.losses import Loss
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Batch, Example, Key, Learner, Metrics, Net, Params
@@ -58,12 +57,10 @@ def erm(net: Net, loss: Loss, config: ERMConfig) -> Learner:
 
         def objective(params: Params):
             seen, net_state = look(net, loss, params, state.net_state, rows, key)
-            total = jnp.mean(seen.risks) + config.l2 * squares(params)
+            total = jnp.mean(seen.risks) + config.l2 * optax.tree.norm(params, squared=True)
             return total, (net_state, seen.metrics())
 
-        gradient, (net_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, net_state), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 

@@ -15,10 +15,10 @@ from lrn import check
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import forward, init_model
-from lrn.representation.vae import ADAM, bound, descend
+from lrn.representation.vae import ADAM, bound
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.inputs import inputs
-from lrn.supervised.learner import SupervisedState, initial_state
+from lrn.supervised.learner import SupervisedState, descend, initial_state
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics
 

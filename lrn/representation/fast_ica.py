@@ -128,7 +128,8 @@ def best_start(key: Key, x: Array, starts: int = 8, **options: Any) -> FastICA:
     """
     check.integer("starts", starts, 1)
     found = jax.vmap(lambda key: fast_ica(key, x, **options))(jax.random.split(key, starts))
-    best = jnp.argmax(jax.vmap(lambda one: jnp.sum(negentropy(one.sources(x))))(found))
+    scores = jax.vmap(lambda one: jnp.sum(negentropy(one.sources(x))))(found)
+    best = jnp.argmax(jnp.where(jnp.isnan(scores), -jnp.inf, scores))
     return jax.tree.map(lambda leaf: leaf[best], found)
 
 
@@ -153,7 +154,8 @@ def contrast_of(u: Array, contrast: str, alpha: ArrayLike = 1.0) -> tuple[Array,
 def decorrelated(w: Array) -> Array:
     """The nearest matrix with orthonormal rows, (w w^T)^(-1/2) w."""
     values, vectors = jnp.linalg.eigh(jnp.matmul(w, w.T, precision="highest"))
-    root = (vectors / jnp.sqrt(jnp.maximum(values, jnp.finfo(w.dtype).tiny))[None]) @ vectors.T
+    scaled = vectors / jnp.sqrt(jnp.maximum(values, jnp.finfo(w.dtype).tiny))[None]
+    root = jnp.matmul(scaled, vectors.T, precision="highest")
     return jnp.matmul(root, w, precision="highest")
 
 

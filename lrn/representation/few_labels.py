@@ -6,15 +6,14 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from lrn import check
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, initial_state, update, weights
+from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
 from lrn.supervised.losses import squared_error
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 
 @config
@@ -71,7 +70,7 @@ def few_labels(encoder: Net, decoder: Net, config: FewLabelsConfig) -> Learner:
         del key
         x, factors, labeled = _read(batch)
 
-        def objective(params: Params) -> tuple[Array, dict[str, Array]]:
+        def objective(params: Params) -> tuple[Array, tuple[NetState, Metrics]]:
             codes = encoder.apply(params["encoder"], (), x)[0]
             back = decoder.apply(params["decoder"], (), codes)[0]
             if back.shape != x.shape:
@@ -82,11 +81,9 @@ def few_labels(encoder: Net, decoder: Net, config: FewLabelsConfig) -> Learner:
             errors = squared_error(codes[:, : factors.shape[1]], known)
             labels = jnp.sum(jnp.where(labeled, errors, 0)) / jnp.maximum(jnp.sum(labeled), 1)
             total = reconstruction + config.labels * labels
-            return total, {"loss": total, "reconstruction": reconstruction, "labels": labels}
+            return total, ((), {"reconstruction": reconstruction, "labels": labels})
 
-        (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, ()), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 
@@ -105,10 +102,11 @@ def _read(batch: Batch) -> tuple[Array, Array, Array]:
     if not isinstance(batch, Mapping) or not {"x", "factors", "labeled"} <= set(batch):
         raise check.InputError("a batch must be a dict with the entries 'x', 'factors' and 'labeled'.")
     x, factors, labeled = (jnp.asarray(batch[k]) for k in ("x", "factors", "labeled"))
-    if factors.ndim != 2 or labeled.dtype != bool or not x.shape[0] == factors.shape[0] == labeled.size:
+    rows = x.shape[:1]
+    if factors.ndim != 2 or factors.shape[:1] != rows or labeled.dtype != bool or labeled.shape != rows:
         raise check.InputError(
             f"'factors' must be [batch, factors] and 'labeled' bools [batch], got {factors.shape} and "
-            f"{labeled.dtype} {labeled.shape} for {x.shape[0]} rows."
+            f"{labeled.dtype} {labeled.shape} for inputs {x.shape}."
         )
     return x, factors, labeled
 

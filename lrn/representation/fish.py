@@ -14,7 +14,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.representation.environments import begin, look, read, squares
+from lrn.representation.environments import begin, look, read
 from lrn.representation.penalized import example_of, example_optimizer
 from lrn.supervised import averages
 from lrn.supervised.averages import AverageConfig
@@ -79,7 +79,10 @@ def fish(net: Net, loss: Loss, config: FishConfig) -> Learner:
 
             def objective(params: Params):
                 seen, after = look(net, loss, params, net_state, (own_x, own_y, 1), own_key)
-                return jnp.mean(seen.risks) + config.l2 * squares(params), (after, seen.metrics())
+                return jnp.mean(seen.risks) + config.l2 * optax.tree.norm(params, squared=True), (
+                    after,
+                    seen.metrics(),
+                )
 
             gradient, (net_state, metrics) = jax.grad(objective, has_aux=True)(params)
             changes, opt_state = moves.update(gradient, opt_state, params)

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.arrays import above_zero, nan_where, readable
+from lrn.stats.roots import roots
 from lrn.types import Array
 
 
@@ -39,8 +40,8 @@ def gaussian_curve(correlations: Array, betas: ArrayLike) -> tuple[Array, Array]
         betas: prices above 0; nats of I(T; Y) for a nat of I(X; T).
 
     Returns:
-        The informations (equations 23 and 24 in the paper's beta); NaN where a beta that cannot be read is
-        not above 0.
+        The informations (equations 23 and 24 in the paper's beta); NaN where values that cannot be read are
+        no correlations or no betas above 0.
 
     Raises:
         InputError: the correlations are no vector, or readable values are out of their range.
@@ -53,7 +54,7 @@ def gaussian_curve(correlations: Array, betas: ArrayLike) -> tuple[Array, Array]
     price = jnp.where(inside, price, 0.25)
     of_x = 0.5 * jnp.log((1 / price - 1) * kept / (1 - kept))
     of_y = of_x - 0.5 * jnp.log(kept / price)
-    wrong = jnp.isnan(betas)
+    wrong = jnp.isnan(betas) | jnp.isnan(square).any()
     total = [jnp.sum(jnp.where(inside, part, 0), axis=-1) for part in (of_x, of_y)]
     return nan_where(wrong, total[0]), nan_where(wrong, total[1])
 
@@ -65,8 +66,12 @@ def gaussian_bottleneck(of_x: Array, of_y: Array, across: Array, beta: ArrayLike
         of_x: the covariance of X [p, p]. of_y: that of Y [q, q]. across: that of X with Y [p, q].
         beta: a price above 0.
 
+    Returns:
+        The projection; NaN where a covariance is singular, or a beta that cannot be read is not above 0.
+
     Raises:
-        InputError: the shapes do not fit, or the beta is not positive.
+        InputError: the shapes do not fit, the beta is not positive, or, where the values can be read, a
+            correlation is 1 within rounding, at which the informations are infinite.
     """
     p, q = of_x.shape[0], of_y.shape[0]
     if of_x.shape != (p, p) or of_y.shape != (q, q) or across.shape != (p, q):
@@ -76,13 +81,13 @@ def gaussian_bottleneck(of_x: Array, of_y: Array, across: Array, beta: ArrayLike
         )
     check.positive("beta", beta)
     beta = jnp.asarray(above_zero(beta), of_x.dtype)
-    white_x, white_y = _inverse_root(of_x), _inverse_root(of_y)
-    left, correlations, _ = jnp.linalg.svd(white_x @ across @ white_y)
+    white_x, white_y = roots(of_x)[1], roots(of_y)[1]
+    left, correlations, _ = jnp.linalg.svd(_dot(white_x, across, white_y))
     square = jnp.zeros(p, of_x.dtype).at[: min(p, q)].set(jnp.square(correlations))
     # In whitened directions the paper's alpha^2 is (rho^2 / beta - 1) / (1 - rho^2).
     scale = jnp.sqrt(jnp.maximum(square / beta - 1, 0) / (1 - square))
-    of = gaussian_curve(jnp.sqrt(jnp.minimum(square, 1 - 1e-12)), beta)
-    return GaussianBottleneck(white_x @ left * scale[None], *of)
+    of = gaussian_curve(jnp.sqrt(square), beta)
+    return GaussianBottleneck(_dot(white_x, left) * scale[None], *of)
 
 
 def noisy_projection(of_x: Array, of_y: Array, across: Array, projection: Array) -> tuple[Array, Array]:
@@ -92,17 +97,16 @@ def noisy_projection(of_x: Array, of_y: Array, across: Array, projection: Array)
         of_x, of_y, across: the covariances, as for `gaussian_bottleneck`.
         projection: [p, dims].
     """
-    conditional = of_x - across @ jnp.linalg.solve(of_y, across.T)
+    conditional = of_x - _dot(across, jnp.linalg.solve(of_y, across.T))
     eye = jnp.eye(projection.shape[1], dtype=projection.dtype)
     total, rest = (
-        0.5 * jnp.linalg.slogdet(eye + projection.T @ c @ projection)[1] for c in (of_x, conditional)
+        0.5 * jnp.linalg.slogdet(eye + _dot(projection.T, c, projection))[1] for c in (of_x, conditional)
     )
     return total, total - rest
 
 
-def _inverse_root(covariance: Array) -> Array:
-    values, vectors = jnp.linalg.eigh(covariance)
-    return (vectors / jnp.sqrt(values)[None]) @ vectors.T
+def _dot(*factors: Array) -> Array:
+    return jnp.linalg.multi_dot(factors, precision="highest")
 
 
 def _squares(correlations: Array) -> Array:

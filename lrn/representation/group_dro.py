@@ -13,7 +13,7 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.representation.environments import begin, look, read, squares
+from lrn.representation.environments import begin, look, read
 from lrn.representation.penalized import example_of, example_optimizer
 from lrn.supervised import group_weights
 from lrn.supervised.averages import AverageConfig
@@ -81,7 +81,7 @@ def group_dro(net: Net, loss: Loss, config: GroupDROConfig) -> Learner:
             log_q = group_weights.raised(state.log_q, jax.lax.stop_gradient(seen.risks), config.rate)
             total = jnp.sum(jnp.exp(log_q).astype(seen.risks.dtype) * seen.risks)
             metrics = {**seen.metrics(), "largest_weight": jnp.exp(jnp.max(log_q))}
-            return total + config.l2 * squares(params), (net_state, log_q, metrics)
+            return total + config.l2 * optax.tree.norm(params, squared=True), (net_state, log_q, metrics)
 
         gradient, (net_state, log_q, metrics) = jax.grad(objective, has_aux=True)(state.model.params)
         metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from lrn import check
+from lrn.arrays import nan_where
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, initial_state, update, weights
+from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 
 @config
@@ -46,8 +46,9 @@ def interventional(encoder: Net, config: InterventionalConfig) -> Learner:
     order, scale and shift (theorem 1).
 
     Batches are ``{"x": floats [batch, ...], "environment": int [batch]}``; 0 is the environment without an
-    intervention, and each batch needs rows of it. The metrics are ``loss``, the mean over interventions in
-    nats; ``accuracy``, balanced; ``gradient_norm``. The parts of the parameters are "encoder" and "odds".
+    intervention, and each batch needs rows of it. A batch without such rows, or with an environment that has
+    no code, makes loss and parameters NaN. The metrics are ``loss``, the mean over interventions in nats;
+    ``accuracy``, balanced; ``gradient_norm``. The parts of the parameters are "encoder" and "odds".
 
     Args:
         encoder: maps observations to codes [batch, sources], without a state. Code i - 1 is that of
@@ -75,20 +76,18 @@ def interventional(encoder: Net, config: InterventionalConfig) -> Learner:
         del key
         x, environment = _environments(batch)
 
-        def objective(params: Params) -> tuple[Array, Array]:
+        def objective(params: Params) -> tuple[Array, tuple[NetState, Metrics]]:
             codes = encoder.apply(params["encoder"], (), x)[0]
             odds = log_odds(params["odds"], codes)
             numbers = jnp.arange(1, codes.shape[1] + 1)[None]
             changed, none = environment[:, None] == numbers, (environment == 0)[:, None]
             loss = _mean(jax.nn.softplus(-odds), changed) + _mean(jax.nn.softplus(odds), none)
             right = _mean(1.0 * (odds > 0), changed) + _mean(1.0 * (odds < 0), none)
-            outside = jnp.any((environment < 0) | (environment > codes.shape[1]))
+            wrong = jnp.any((environment < 0) | (environment > codes.shape[1])) | ~jnp.any(none)
             total = jnp.mean(loss) / 2 + penalty(params["odds"]["causes"], config)
-            return jnp.where(outside, jnp.nan, total), jnp.mean(right) / 2
+            return nan_where(wrong, total), ((), {"accuracy": jnp.mean(right) / 2})
 
-        (loss, right), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        metrics = {"loss": loss, "accuracy": right, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, ()), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 

@@ -49,6 +49,11 @@ def irm(net: Net, loss: Loss, config: PenaltyConfig, *, estimate: str = "squared
     check.choice("estimate", estimate, ESTIMATES)
 
     def penalty(key: Key, seen: Seen) -> Array:
+        if seen.output.ndim != 3:
+            raise check.InputError(
+                f"the network must give outputs [n, dim] for this penalty, got shape "
+                f"{list(seen.output.shape)} with the environments in front; reshape them."
+            )
         return jnp.mean(squared_slope(key, slopes(loss, seen.output, seen.target), estimate))
 
     return penalized(net, loss, penalty, config)

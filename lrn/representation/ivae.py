@@ -17,10 +17,10 @@ from lrn import check
 from lrn.config import config
 from lrn.representation.codes import Autoencoder, in_chunks, split_moments, weights
 from lrn.representation.elbo import decoded_pass, gaussian_kl, init_model
-from lrn.representation.vae import bound, descend
+from lrn.representation.vae import bound
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.inputs import inputs
-from lrn.supervised.learner import SupervisedState, initial_state
+from lrn.supervised.learner import SupervisedState, descend, initial_state
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net
 
@@ -137,9 +137,8 @@ def side(batch: Batch) -> Array:
     Raises:
         InputError: the batch has no such entry, or it is no floats [batch, k].
     """
-    inputs(batch, 1)
+    rows = inputs(batch, 1).shape[0]
     value = batch.get("side")
-    rows = next(iter(batch.values())).shape[0]
     form = getattr(value, "shape", None)
     known = form is not None and len(form) == 2 and form[0] == rows
     if value is None or not known or not jnp.issubdtype(value.dtype, jnp.floating):

@@ -18,8 +18,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, nan_where
+from lrn.representation.codes import in_chunks
 from lrn.types import Array, Key
+
+_ENTRIES = 1 << 22  # the most differences that are held at once
 
 
 class Binned(NamedTuple):
@@ -61,7 +64,7 @@ def binned(codes: Array, labels: Array, width: ArrayLike) -> Binned:
     joint = _counts(jnp.concatenate([bins, labels[:, None].astype(bins.dtype)], axis=1))
     of_labels = _counts(labels[:, None].astype(bins.dtype))
     entropy, together, label = (math.log(n) - jnp.mean(jnp.log(c)) for c in (counts, joint, of_labels))
-    wrong = jnp.isnan(bins).any()
+    wrong = ~jnp.isfinite(bins).all()
     values = entropy, entropy + label - together, jnp.mean(counts == 1, dtype=codes.dtype)
     return Binned(*(jnp.where(wrong, jnp.nan, value) for value in values))
 
@@ -84,12 +87,12 @@ def added_noise(codes: Array, noise: ArrayLike) -> Bounds:
     noise = jnp.asarray(noise, codes.dtype)
     safe = jnp.where(noise > 0, noise, 1)
     # In the pairwise bounds the entropy of a component, which is the same for all, cancels.
-    square = _distances(codes) / jnp.square(safe)
+    square = _squares(codes, codes, jnp.broadcast_to(safe, codes.shape))
     low, high = (
         -jnp.mean(jax.nn.logsumexp(-square / part, axis=1)) + math.log(len(codes)) for part in (8, 2)
     )
     found = Bounds(low, high)
-    return Bounds(*(jnp.where(noise > 0, v, jnp.where(noise == 0, jnp.inf, jnp.nan)) for v in found))
+    return Bounds(*(jnp.where(noise == 0, jnp.inf, nan_where(~(noise >= 0), v)) for v in found))
 
 
 def gaussian_information(
@@ -103,8 +106,8 @@ def gaussian_information(
     of InfoNCE is. An encoder without noise gives inf.
 
     Args:
-        key: the key of the draws. mean, std: [n, dim], of the codes. weight: p(x) [n], which sums to 1; by
-            default uniform. draws: codes drawn for each row.
+        key: the key of the draws. mean, std: [n, dim], of the codes. weight: p(x) [n], by default
+            uniform; weights that are no probabilities give NaN. draws: codes drawn for each row.
 
     Raises:
         InputError: the shapes do not fit, or draws is below 1.
@@ -116,6 +119,9 @@ def gaussian_information(
             f"{None if weight is None else weight.shape}."
         )
     check.integer("draws", draws, 1)
+    if weight is not None:
+        proper = jnp.all(weight >= 0) & (jnp.abs(jnp.sum(weight) - 1) < 1e-4)
+        weight = nan_where(~proper, weight)
     log_weight = jnp.full((n,), -math.log(n), mean.dtype) if weight is None else jnp.log(weight)
     safe = jnp.where(std > 0, std, 1)
 
@@ -125,28 +131,27 @@ def gaussian_information(
         return jnp.diagonal(log_p) - jax.nn.logsumexp(log_p + log_weight[None, :], axis=1)
 
     mean_ratio = jnp.mean(jax.lax.map(ratios, jax.random.split(key, draws)), axis=0)
-    value = jnp.sum(jnp.where(log_weight > -jnp.inf, jnp.exp(log_weight) * mean_ratio, 0))
-    return jnp.where(jnp.all(std > 0), value, jnp.where(jnp.any(std == 0), jnp.inf, jnp.nan))
+    value = jnp.sum(jnp.where(log_weight != -jnp.inf, jnp.exp(log_weight) * mean_ratio, 0))
+    value = nan_where(~jnp.all(std >= 0), value)
+    return jnp.where(jnp.any(std == 0) & ~jnp.isnan(value), jnp.inf, value)
 
 
 def log_densities(codes: Array, mean: Array, std: Array) -> Array:
     """log N(code_i; mean_j, std_j) [m, n] in nats, of codes [m, dim] under Gaussians [n, dim]."""
-    precision = 1 / jnp.square(std)
-
-    def product(a: Array, b: Array) -> Array:
-        return jnp.matmul(a, b.T, precision="highest")
-
-    square = product(jnp.square(codes), precision) - 2 * product(codes, mean * precision)
-    square = square + jnp.sum(jnp.square(mean) * precision, axis=1)[None, :]
     scale = jnp.sum(jnp.log(std), axis=1) + 0.5 * mean.shape[1] * math.log(2 * math.pi)
-    return -0.5 * square - scale[None, :]
+    return -0.5 * _squares(codes, mean, std) - scale[None, :]
 
 
-def _distances(codes: Array) -> Array:
-    norms = jnp.sum(jnp.square(codes), axis=1)
-    inner = jnp.matmul(codes, codes.T, precision="highest")
-    square = jnp.maximum(norms[:, None] + norms[None, :] - 2 * inner, 0)
-    return jnp.where(jnp.eye(len(codes), dtype=bool), 0, square)
+def _squares(codes: Array, mean: Array, std: Array) -> Array:
+    """sum_k ((codes_ik - mean_jk) / std_jk)^2, [m, n], from differences.
+
+    A product of matrices would be faster, but it loses the distances that are short beside the codes.
+    """
+
+    def part(rows: Array) -> Array:
+        return jnp.sum(jnp.square((rows[:, None] - mean[None]) / std[None]), axis=2)
+
+    return in_chunks(part, codes, max(1, _ENTRIES // mean.size))
 
 
 def _counts(rows: Array) -> Array:

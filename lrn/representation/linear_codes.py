@@ -16,11 +16,13 @@ from lrn.types import Array
 def pca(x: Array, codes: int) -> Codec:
     """The principal components of inputs, each with variance 1 over ``x``, and the linear map back.
 
-    The codes are in the order of the variances of the components; their signs are arbitrary. `Codec.decode`
-    gives the best reconstruction that is linear in the codes, which may leave the range of pixels.
+    The codes are in the order of the variances of the components; their signs are arbitrary. A component
+    without variance has codes of 0. `Codec.decode` gives the best reconstruction that is linear in the codes,
+    which may leave the range of pixels.
 
     Args:
-        x: inputs [n, ...]. codes: the number of components, at most n - 1 and at most the values of an input.
+        x: inputs, floats [n, ...].
+        codes: the number of components, at most n - 1 and at most the values of an input.
 
     Raises:
         InputError: there are not that many components.
@@ -36,8 +38,9 @@ def pca(x: Array, codes: int) -> Codec:
     mean = jnp.mean(flat, axis=0, keepdims=True)
     _, spread, axes = jnp.linalg.svd(flat - mean, full_matrices=False)
     deviation = spread[:codes] / jnp.sqrt(flat.shape[0])
-    # A component without variance has codes of 0 and no part in the output.
-    inverse = jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 0)
+    # A component without variance, but for rounding, has codes of 0 and no part in the output.
+    varies = deviation > max(flat.shape) * jnp.finfo(flat.dtype).eps * deviation[0]
+    inverse = jnp.where(varies, 1 / jnp.where(varies, deviation, 1), 0)
     into, back = axes[:codes].T * inverse[None], axes[:codes] * deviation[:, None]
 
     def encode(x: Array) -> Array:

@@ -60,6 +60,7 @@ def discrepancy(features: Array | None, gammas: tuple[float, ...] = GAMMAS) -> A
         )
     environments, n, dim = features.shape
     rows = features.reshape(-1, dim)
+    rows = rows - jnp.mean(rows, axis=0, keepdims=True)  # else far from 0 the product loses short distances
     norms = jnp.sum(jnp.square(rows), axis=1)
     inner = jnp.matmul(rows, rows.T, precision="highest")
     square = jnp.maximum(norms[:, None] + norms[None] - 2 * inner, 0)

@@ -8,21 +8,19 @@ distance only up to a rotation more. `lrn.representation.canonical` has the line
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, initial_state, update, weights
+from lrn.supervised.inputs import partnered
+from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
 from lrn.supervised.losses import cross_entropy
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 
 @config
@@ -50,9 +48,9 @@ class PairedViewsConfig:
 def paired_views(encoder: Net, config: PairedViewsConfig) -> Learner:
     """Pick an example's partner among the partners of a batch, by the distance of codes.
 
-    Batches are ``{"x": floats [batch, ...], "partner": floats [batch, ...]}``. The metrics are ``loss`` in
-    nats, at log batch without learning; ``accuracy`` of picking; ``gradient_norm``. The parameters are those
-    of the encoder.
+    Batches are ``{"image" or "x": floats [batch, ...], "partner": floats [batch, ...]}``. The metrics
+    are ``loss`` in nats, at log batch without learning; ``accuracy`` of picking; ``gradient_norm``. The
+    parameters are those of the encoder.
 
     Args:
         encoder: maps observations to codes [batch, sources], without a state.
@@ -63,7 +61,7 @@ def paired_views(encoder: Net, config: PairedViewsConfig) -> Learner:
     """
 
     def init(key: Key, batch: Batch) -> SupervisedState:
-        x, _ = _pairs(batch)
+        x, _ = partnered(batch)
         params, net_state = encoder.init(key, x)
         if jax.tree.leaves(net_state):
             raise check.InputError("the encoder must keep no state (BatchNorm mixes pairs); use layer norm.")
@@ -71,18 +69,16 @@ def paired_views(encoder: Net, config: PairedViewsConfig) -> Learner:
 
     def step(key: Key, state: SupervisedState, batch: Batch) -> tuple[SupervisedState, Metrics]:
         del key
-        x, partner = _pairs(batch)
+        x, partner = partnered(batch)
         n = x.shape[0]
 
-        def objective(params: Params) -> tuple[Array, Array]:
+        def objective(params: Params) -> tuple[Array, tuple[NetState, Metrics]]:
             codes = encoder.apply(params, (), jnp.concatenate([x, partner]))[0]
             logits = -distances(codes[:n], codes[n:], config.power) / above_zero(config.temperature)
             right = jnp.mean(jnp.argmax(logits, axis=1) == jnp.arange(n))
-            return jnp.mean(cross_entropy(logits, jnp.eye(n))), right
+            return jnp.mean(cross_entropy(logits, jnp.eye(n))), ((), {"accuracy": right})
 
-        (loss, right), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        metrics = {"loss": loss, "accuracy": right, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, ()), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 
@@ -103,18 +99,6 @@ def distances(a: Array, b: Array, power: ArrayLike) -> Array:
 def codes_of(encoder: Net, state: SupervisedState, x: Array) -> Array:
     """The codes [n, sources] under trained weights, the averaged ones if there are any."""
     return encoder.apply(weights(state)[0], (), x)[0]
-
-
-def _pairs(batch: Batch) -> tuple[Array, Array]:
-    if not isinstance(batch, Mapping) or not {"x", "partner"} <= set(batch):
-        raise check.InputError("a batch must be a dict with the entries 'x' and 'partner'.")
-    x, partner = jnp.asarray(batch["x"]), jnp.asarray(batch["partner"])
-    if x.ndim < 2 or x.shape != partner.shape or x.shape[0] < 2:
-        raise check.InputError(
-            f"'x' and 'partner' must be [batch, ...] of one shape, two rows or more, got {x.shape} and "
-            f"{partner.shape}."
-        )
-    return x, partner
 
 
 def example() -> Example:

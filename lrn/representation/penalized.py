@@ -16,9 +16,9 @@ import optax
 
 from lrn import check
 from lrn.config import config
-from lrn.representation.environments import Seen, begin, look, read, squares
+from lrn.representation.environments import Seen, begin, look, read
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, update
+from lrn.supervised.learner import SupervisedState, descend
 from lrn.supervised.losses import Loss
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
@@ -86,14 +86,12 @@ def penalized(
             seen, net_state = look(net, loss, params, state.net_state, rows, net_key, with_features)
             value = penalty(own_key, seen)
             weight = weight_at(config, state.step)
-            total = jnp.mean(seen.risks) + config.l2 * squares(params) + weight * value
+            total = jnp.mean(seen.risks) + config.l2 * optax.tree.norm(params, squared=True) + weight * value
             if config.rescale:
                 total = total / jnp.maximum(weight, 1.0)
             return total, (net_state, {**seen.metrics(), "penalty": value})
 
-        gradient, (net_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, net_state), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 

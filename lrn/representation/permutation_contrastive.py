@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from lrn import check
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, initial_state, update, weights
+from lrn.supervised.inputs import partnered
+from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
+from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, NetState, Params
 
 
 @config
@@ -31,9 +31,9 @@ def permutation_contrastive(features: Net, config: PermutationContrastiveConfig)
     ("uniformly dependent"), each feature is a function of one source (theorem 1). For Gaussian series whose
     autocorrelations differ the features are found up to a linear map.
 
-    Batches are ``{"x": floats [batch, dim], "before": floats [batch, dim]}``, observations at times t and
-    t - 1. Pairs at random times are made from other rows of the batch. The metrics are ``loss``, in nats a
-    pair; ``accuracy``; ``gradient_norm``. The parts of the parameters are "features" and "pairs".
+    Batches are ``{"image" or "x": floats [batch, ...], "before": floats [batch, ...]}``, observations at
+    times t and t - 1. Pairs at random times are made from other rows of the batch. The metrics are ``loss``,
+    in nats a pair; ``accuracy``; ``gradient_norm``. The parts of the parameters are "features" and "pairs".
 
     Args:
         features: maps observations to features [batch, sources], as many as sources, without a state.
@@ -44,7 +44,7 @@ def permutation_contrastive(features: Net, config: PermutationContrastiveConfig)
     """
 
     def init(key: Key, batch: Batch) -> SupervisedState:
-        x, _ = _pairs(batch)
+        x, _ = partnered(batch, "before")
         params, net_state = features.init(key, x)
         if jax.tree.leaves(net_state):
             raise check.InputError("the features must keep no state (BatchNorm mixes pairs); use layer norm.")
@@ -56,20 +56,19 @@ def permutation_contrastive(features: Net, config: PermutationContrastiveConfig)
         return initial_state(config, {"features": params, "pairs": pairs}, ())
 
     def step(key: Key, state: SupervisedState, batch: Batch) -> tuple[SupervisedState, Metrics]:
-        x, before = _pairs(batch)
+        x, before = partnered(batch, "before")
         n = x.shape[0]
         # A random shift pairs every row with the past of another.
         other = (jnp.arange(n) + jax.random.randint(key, (), 1, n)) % n
 
-        def objective(params: Params) -> tuple[Array, Array]:
+        def objective(params: Params) -> tuple[Array, tuple[NetState, Metrics]]:
             now, past = (features.apply(params["features"], (), rows)[0] for rows in (x, before))
             true, false = (score(params["pairs"], now, then) for then in (past, past[other]))
             loss = jnp.mean(jax.nn.softplus(-true)) + jnp.mean(jax.nn.softplus(false))
-            return loss / 2, (jnp.mean(true > 0) + jnp.mean(false < 0)) / 2
+            right = (jnp.mean(true > 0) + jnp.mean(false < 0)) / 2
+            return loss / 2, ((), {"accuracy": right})
 
-        (loss, right), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        metrics = {"loss": loss, "accuracy": right, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, ()), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 
@@ -91,20 +90,6 @@ def score(params: Mapping[str, Array], now: Array, past: Array) -> Array:
 def features_of(features: Net, state: SupervisedState, x: Array) -> Array:
     """The features [n, sources] under trained weights, the averaged ones if there are any."""
     return features.apply(weights(state)[0]["features"], (), x)[0]
-
-
-def _pairs(batch: Batch) -> tuple[Array, Array]:
-    if not isinstance(batch, Mapping) or not {"x", "before"} <= set(batch):
-        raise check.InputError(
-            "a batch must be a dict with 'x' and 'before', the observations at t and t - 1."
-        )
-    x, before = jnp.asarray(batch["x"]), jnp.asarray(batch["before"])
-    if x.ndim != 2 or x.shape != before.shape or x.shape[0] < 2:
-        raise check.InputError(
-            f"'x' and 'before' must be [batch, dim] of one shape, two rows or more, got {x.shape} and "
-            f"{before.shape}."
-        )
-    return x, before
 
 
 def example() -> Example:

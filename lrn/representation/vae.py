@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
-import optax
 
 from lrn import check
 from lrn.config import config
@@ -18,9 +16,8 @@ from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import Pass, forward, free_bits, init_model
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.inputs import inputs
-from lrn.supervised.learner import SupervisedState, initial_state, update
+from lrn.supervised.learner import SupervisedState, descend, initial_state
 from lrn.supervised.optimizers import OptimizerConfig
-from lrn.supervised.settings import Settings
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics
 
 # The optimizer of the dSprites protocol (Locatello et al. 2019).
@@ -114,19 +111,6 @@ def generative(model: Autoencoder, objective: Objective, config: GenerativeSetti
         return descend(config, state, loss)
 
     return Learner(init, step)
-
-
-def descend(
-    config: Settings, state: SupervisedState, loss: Callable[[Any], tuple[Array, Any]]
-) -> tuple[SupervisedState, dict[str, Any]]:
-    """The state after one step along the gradient of ``loss(params) -> (value, (net_state, metrics))``.
-
-    Returns:
-        The state, and the metrics with ``loss`` and ``gradient_norm``.
-    """
-    (value, (net_state, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
-    return update(config, state, gradient, net_state), metrics
 
 
 def bound(passed: Pass) -> dict[str, Array]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from lrn import check
@@ -14,7 +13,7 @@ from lrn.arrays import above_zero
 from lrn.config import config
 from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
-from lrn.supervised.learner import SupervisedState, initial_state, update, weights
+from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
 from lrn.supervised.losses import cross_entropy, hits
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Batch, Example, Goal, Key, Learner, Metrics, Net, Params
@@ -101,16 +100,13 @@ def vib(encoder: Net, decoder: Net, config: VIBConfig) -> Learner:
             distortion, rates = jnp.mean(cross_entropy(logits, target)), jnp.mean(rate(q))
             loss = distortion + above_zero(config.beta) * rates
             metrics = {
-                "loss": loss,
                 "cross_entropy": distortion,
                 "rate": rates,
                 "accuracy": jnp.mean(hits(logits, target)),
             }
             return loss, ({"encoder": of_encoder, "decoder": of_decoder}, metrics)
 
-        (_, (net_state, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}
-        return update(config, state, gradient, net_state), metrics
+        return descend(config, state, objective)
 
     return Learner(init, step)
 
@@ -178,10 +174,9 @@ def predict(
         noise = jax.random.normal(key, q.mean.shape, q.mean.dtype)
         return jnp.logaddexp(total, log_p(q.mean + q.std * noise)), None
 
-    first, *rest = jax.random.split(key, samples)
-    total = log_p(q.mean + q.std * jax.random.normal(first, q.mean.shape, q.mean.dtype))
-    if rest:
-        total, _ = jax.lax.scan(add, total, jnp.stack(rest))
+    keys = jax.random.split(key, samples)
+    total = log_p(q.mean + q.std * jax.random.normal(keys[0], q.mean.shape, q.mean.dtype))
+    total, _ = jax.lax.scan(add, total, keys[1:])
     return total - jnp.log(float(samples))
 
 

@@ -11,7 +11,8 @@ Entry i of a sample is the run of seed i, and arms that are compared share their
 resample take a seed; there is no hidden randomness. Degenerate samples have defined results, never NaN
 and never a warning: an interval of values without spread is a point, a test of zero differences gives p = 1,
 and no p is 0. Masked values are refused. Importing this package imports numpy; the functions that need scipy
-import it. Apart from these, `lrn.stats.cka` compares representations that are arrays of jax.
+import it. Apart from these, `lrn.stats.cka`, `lrn.stats.features` and `lrn.stats.roots` take
+arrays of jax: they compare representations, check features, and give square roots of covariances.
 """
 
 from lrn.stats.comparison import paired_differences

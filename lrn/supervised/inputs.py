@@ -46,3 +46,21 @@ def inputs(batch: Any, least: int = 2, tokens: bool = False) -> Array:
             "batch."
         )
     return jnp.asarray(x)
+
+
+def partnered(batch: Any, name: str = "partner", least: int = 2) -> tuple[Array, Array]:
+    """The two sides of the pairs of a batch, each [batch, ...]: `inputs`, and the entry ``name``.
+
+    Raises:
+        InputError: as `inputs`, or the entry is not there or has another shape or dtype than the inputs.
+    """
+    x = inputs(batch, least)
+    other = batch.get(name)
+    other = other if other is None else jnp.asarray(other)
+    if other is None or other.shape != x.shape or other.dtype != x.dtype:
+        got = "none" if other is None else f"{other.dtype} {other.shape}"
+        raise check.InputError(
+            f"a batch of pairs needs the entry {name!r} of the form {x.dtype} {x.shape} of its inputs, got "
+            f"{got}; give one row for each input."
+        )
+    return x, other

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +164,19 @@ def update(
     count = state.step + 1
     average = averages.update(config.average, state.average, (params, net_state), count)
     return SupervisedState(params, net_state, opt_state, average, count)
+
+
+def descend(
+    config: Settings, state: SupervisedState, loss: Callable[[Any], tuple[Array, Any]]
+) -> tuple[SupervisedState, dict[str, Any]]:
+    """The state after one step along the gradient of ``loss(params) -> (value, (net_state, metrics))``.
+
+    Returns:
+        The state, and the metrics with ``gradient_norm``, and with the value as ``loss`` if they have none.
+    """
+    (value, (net_state, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
+    return update(config, state, gradient, net_state), metrics
 
 
 def weights(state: SupervisedState) -> tuple[Params, NetState]:

@@ -103,3 +103,19 @@ def test_bad_input(dealt):
     assert checked is not None
     with pytest.raises(InputError, match="rows must lie between 0 and 3999"):
         checked({**data, "rows": dealt["rows"] + 1})
+    for sampler, name, sentence in (
+        (colored.painted(), "y", r"'y' must be \[2, 2000\], as the rows, got shape \[1, 2000\]"),
+        (colored.redrawn(), "digit", r"'digit' must be \[4000\], as the images, got shape \[3999\]"),
+        (colored.redrawn(), "flip", r"'flip' must be \[2\], as the environments, got shape \[1\]"),
+    ):
+        assert sampler.check is not None
+        sampler.check(data)
+        with pytest.raises(InputError, match=sentence):
+            sampler.check({**data, name: data[name][1:]})
+    with pytest.raises(InputError, match=r"the data lack \['color'\]"):
+        checked({name: value for name, value in data.items() if name != "color"})
+    with pytest.raises(InputError, match="images must be uint8 or floats, got int32"):
+        colored.paint(jnp.ones((2, 4, 4), jnp.int32), jnp.zeros(2, jnp.int32))
+    wrong = colored.paint(jnp.ones((2, 4, 4)), jnp.array([1, 2]))
+    assert np.isfinite(wrong[0]).all()
+    assert np.isnan(wrong[1]).all()

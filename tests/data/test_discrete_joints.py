@@ -95,6 +95,7 @@ def test_values_that_cannot_be_read_give_nan_in_value_and_gradient():
     assert np.isnan(slope).all()
     assert np.isnan(jax.jit(lambda rate: joints.binary_symmetric_curve(rate, 0.1))(-0.5))
     assert np.isnan(jax.jit(joints.binary_symmetric)(1.5)).all()
+    assert np.isnan(jax.jit(lambda rho: joints.gaussian(rho, 5))(1.5)).all()
 
 
 @pytest.mark.parametrize(

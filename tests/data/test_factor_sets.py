@@ -53,6 +53,14 @@ def test_dsprites(folder):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="cannot be read"):
         factor_sets.load("dsprites")
+    for wrong, shown, sentence in (
+        (classes, pictures * 255, "pixels above 1, which is white in dsprites"),
+        (classes - 1, pictures, "of numbers from 0; it is cut"),
+        (classes[:0], pictures[:0], "has no images"),
+    ):
+        np.savez(path, imgs=shown, latents_classes=wrong)
+        with pytest.raises(DataError, match=sentence):
+            factor_sets.load("dsprites")
 
 
 def test_shapes3d(folder):

@@ -131,10 +131,14 @@ def test_bad_input_is_one_sentence():
     ):
         with pytest.raises(InputError, match=sentence):
             ns.NuisanceConfig(**wrong)
+    picture = jax.jit(lambda levels: ns.render(levels, jnp.full(4, 0.5), BASE))
     with_traced = jax.jit(
         lambda r: ns.sample(jax.random.key(0), 3, dataclasses.replace(BASE, factor_correlation=r))
     )
     assert np.isnan(with_traced(1.5)["image"]).all()
+    for levels in ([3, 0, 0], [0, -1, 0], [0, 0, 5]):
+        assert np.isnan(picture(jnp.array(levels))).all()
+    assert np.isfinite(picture(jnp.array([2, 3, 4]))).all()
     with pytest.raises(InputError, match="render draws one picture"):
         ns.render(jnp.zeros((2, 3), jnp.int32), jnp.zeros(4), BASE)
     with pytest.raises(InputError, match="there are 7 factors and nuisances, and 8 are to change"):

@@ -113,7 +113,9 @@ def test_samples():
     assert pictures.shape == (4, 16, 16, 3)
 
 
-def test_bad_input_is_one_sentence():
+def test_bad_input_is_one_sentence(render):
+    for shape in ([0, 3], [-1, 0]):
+        assert np.isnan(render(shape=shape)).all()
     with pytest.raises(InputError, match="size must be at least 16"):
         scene.render(PLAIN, 8)
     with pytest.raises(InputError, match="render draws one scene"):

@@ -167,6 +167,14 @@ def test_the_gaussian_bottleneck_is_the_best_projection():
 
             ends = [-minimize(loss, rng.normal(size=6)).fun for _ in range(3)]
             assert max(ends) == pytest.approx(best, abs=1e-5)
+        # X and Y are the same: the informations are infinite, and no number stands for them.
+        eye = jnp.eye(2)
+        with pytest.raises(InputError, match="where the information is finite"):
+            gaussian_bottleneck(eye, eye, eye, 0.1)
+        same = jax.jit(gaussian_bottleneck)(eye, eye, eye, 0.1)
+        assert np.isnan(same.information_x)
+        singular = jax.jit(gaussian_bottleneck)(jnp.ones((2, 2)), eye, 0.5 * jnp.ones((2, 2)), 0.1)
+        assert np.isnan(singular.information_y)
     zero = gaussian_curve(jnp.array([0.5, 0.3]), jnp.array([0.3, 0.9]))
     np.testing.assert_array_equal(zero, np.zeros((2, 2)))
 

@@ -106,6 +106,18 @@ def test_canonical_correlations_are_eigenvalues():
     np.testing.assert_allclose(a.T @ b / 300, np.diag(found.correlations), atol=1e-4)
 
 
+def test_a_view_without_variance_in_a_direction_gives_nan_and_a_ridge_helps():
+    rng = np.random.default_rng(3)
+    x, y = (rng.normal(size=(300, k)).astype(np.float32) for k in (3, 2))
+    x = np.c_[x, x[:, :1] + x[:, 1:2]]
+    correlate = jax.jit(canonical_correlations)
+    for scale in (1.0, 1000.0):
+        assert np.isnan(correlate(scale * x, y).correlations).all()
+    assert np.isnan(correlate(np.c_[x[:, :3], x[:, :1]], y).correlations).all()
+    ridged = correlate(x, y, 1e-3).correlations
+    np.testing.assert_allclose(ridged, correlate(x[:, :3], y).correlations, atol=5e-3)
+
+
 def test_two_views_recover_gaussian_sources():
     """Gaussian sources with different correlations between the views, which no method finds from one view."""
     s_key, n_key, a_key, b_key = jax.random.split(jax.random.key(7), 4)
@@ -128,6 +140,10 @@ def test_two_views_recover_gaussian_sources():
         (lambda: fast_ica(None, jnp.ones((9, 2)), start=jnp.ones((3, 3))), "start"),
         (lambda: canonical_correlations(jnp.ones((9, 2)), jnp.ones((8, 2))), "views"),
         (lambda: canonical_correlations(jnp.ones((9, 2)), jnp.ones((9, 2)), -1.0), "ridge"),
+        (
+            lambda: canonical_correlations(jnp.ones((9, 2), int), jnp.ones((9, 2)), 0.5),
+            "views must be floats",
+        ),
     ],
 )
 def test_wrong_input_is_refused_by_ica(call, said):

@@ -189,6 +189,13 @@ BATCH = {"x": jnp.ones((4, 2)), "environment": jnp.zeros(4, int)}
         (lambda: _init(few.few_labels(nets.mlp(2, ()), nets.mlp(2, ()), few.FewLabelsConfig())), "labeled"),
         (lambda: causal.interventional(nets.mlp(2, ()), causal.InterventionalConfig()).init(
             jax.random.key(0), {"x": jnp.ones((4, 2)), "environment": jnp.zeros(4)}), "environment"),
+        (lambda: few.few_labels(nets.mlp(2, ()), nets.mlp(2, ()), few.FewLabelsConfig()).init(
+            jax.random.key(0), {**BATCH, "factors": jnp.ones((4, 2)), "labeled": jnp.ones((4, 1), bool)}),
+            r"bool \(4, 1\) for inputs \(4, 2\)"),
+        (lambda: paired.paired_views(NET, paired.PairedViewsConfig()).init(
+            jax.random.key(0), {**BATCH, "partner": jnp.ones((3, 2))}), "entry 'partner' of the form"),
+        (lambda: paired.paired_views(NET, paired.PairedViewsConfig()).init(
+            jax.random.key(0), {"x": jnp.ones((4, 2), int), "partner": jnp.ones((4, 2), int)}), "floats"),
         (lambda: causal.InterventionalConfig(acyclic=-1.0), "acyclic"),
         (lambda: paired.PairedViewsConfig(power=0.5), "power"),
         (lambda: paired.PairedViewsConfig(temperature=0.0), "temperature"),
@@ -205,9 +212,14 @@ def _init(learner):
     return learner.init(jax.random.key(0), BATCH)
 
 
-def test_an_environment_without_a_code_gives_nan():
+def test_wrong_environments_make_loss_and_parameters_nan():
     net = nets.mlp(2, ())
     learner = causal.interventional(net, causal.InterventionalConfig())
     state = learner.init(jax.random.key(0), BATCH)
-    wrong = {**BATCH, "environment": jnp.array([0, 1, 2, 3])}
-    assert np.isnan(jax.jit(learner.step)(jax.random.key(1), state, wrong)[1]["loss"])
+    step = jax.jit(learner.step)
+    for environment, right in (([0, 1, 2, 1], True), ([0, 1, 2, 3], False), ([1, 1, 2, 2], False)):
+        batch = {**BATCH, "environment": jnp.array(environment)}
+        after, metrics = step(jax.random.key(1), state, batch)
+        leaves = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(after.params["odds"])])
+        assert np.isfinite(metrics["loss"]) == right
+        assert np.isfinite(leaves).all() if right else np.isnan(leaves).all()

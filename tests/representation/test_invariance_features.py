@@ -27,6 +27,7 @@ def by_lrn():
     def found(z, torch):
         shifted = z.at[1].add(3.0)
         cases = {"as is": z, "reordered": z[jnp.array([2, 0, 1])], "shifted": shifted, "torch": torch}
+        cases["far"] = z + 1000.0
         cases["equal"] = jnp.stack([z[0], z[0][::-1]])
         return {name: (moment_distance(x), discrepancy(x)) for name, x in cases.items()}
 
@@ -53,6 +54,7 @@ def test_they_are_those_of_torch(by_lrn):
 
 def test_environments_have_no_names_and_equal_ones_no_distance(by_lrn):
     np.testing.assert_allclose(by_lrn["reordered"], by_lrn["as is"], rtol=1e-5)
+    np.testing.assert_allclose(by_lrn["far"], by_lrn["as is"], rtol=1e-3)
     np.testing.assert_allclose(by_lrn["equal"], 0, atol=1e-5)
     assert (np.array(by_lrn["shifted"]) > np.array(by_lrn["as is"])).all()
 

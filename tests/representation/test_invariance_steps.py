@@ -196,10 +196,23 @@ def test_an_environment_can_be_left_out():
     np.testing.assert_array_equal(without(two, 0)["y"], [[4, 6], [5, 7]])
     np.testing.assert_array_equal(without(two, 1)["y"], [[0, 2], [1, 3]])
     np.testing.assert_array_equal(without(two, 1)["e"], [0, 0])
+    for wrong in (-1, 3, 0.5):
+        with pytest.raises(InputError, match="left_out must be an index from 0 to 2"):
+            without(rows, wrong)
+        assert np.isnan(left({"x": jnp.ones((3, 4, 2))}, float(wrong))["x"]).all()
+    with pytest.raises(InputError, match="the number of environments must be at least 2"):
+        without({"x": jnp.ones((1, 4, 2))}, 0)
 
 
 def start(learner, given=None, **changes):
     jax.eval_shape(partial(learner.init, jax.random.key(0)), {**(given or batch()), **changes})
+
+
+def start_step(learner, given):
+    def both():
+        return learner.step(jax.random.key(1), learner.init(jax.random.key(0), given), given)
+
+    jax.eval_shape(both)
 
 
 def test_bad_input():
@@ -221,6 +234,9 @@ def test_bad_input():
         start(vrex(NET, lambda a, b: cross_entropy(a, b).mean(), SETTINGS))
     with pytest.raises(InputError, match="or one logit a row for labels 0 and 1, got shape"):
         start(erm(nets.from_function(lambda k, x: (), lambda p, x: x[None]), cross_entropy, ERMConfig()))
+    flat = nets.from_function(lambda k, x: (), lambda p, x: x[:, 0])
+    with pytest.raises(InputError, match=r"outputs \[n, dim\] for this penalty, got shape \[3, 8\]"):
+        start_step(irm(flat, lambda a, b: (a - b) ** 2, SETTINGS), {**batch(), "y": Y.astype(np.float32)})
     with pytest.raises(InputError, match="wrap it so that it does"):
         start(erm(nets.from_function(lambda k, x: (), lambda p, x: [x]), cross_entropy, ERMConfig()))
     with pytest.raises(InputError, match="environment must lie between 0 and 2"):

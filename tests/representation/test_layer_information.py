@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from lrn.check import InputError
-from lrn.representation.layer_information import added_noise, binned, gaussian_information
+from lrn.representation.layer_information import added_noise, binned, gaussian_information, log_densities
 
 RNG = np.random.default_rng(0)
 CODES = RNG.normal(size=(60, 2)).astype(np.float32)
@@ -75,6 +75,40 @@ def test_the_information_of_a_noisy_encoder_is_the_integral_between_its_bounds()
         for part in (8, 2)
     ]
     np.testing.assert_allclose([low, high], loop, rtol=1e-5)
+
+
+def test_codes_that_are_near_each_other_and_far_from_zero():
+    """Against double precision; products of matrices in single precision were off by 70 nats here."""
+    std = 1e-3
+    codes = np.random.default_rng(1).normal(size=(20, 3)) + 20
+    codes = np.concatenate([codes, codes + std / 2]).astype(np.float32)
+    square = np.sum((codes[:, None].astype(float) - codes[None]) ** 2, -1) / std**2
+    found = bounds(jnp.asarray(codes), std)
+    for value, part in zip(found, (8, 2)):
+        assert value == pytest.approx(-np.log(np.exp(-square / part).mean(1)).mean(), rel=1e-4)
+    log_p = jax.jit(log_densities)(jnp.asarray(codes), jnp.asarray(codes), jnp.full(codes.shape, std))
+    expected = -square / 2 - 3 * math.log(std * math.sqrt(2 * math.pi))
+    np.testing.assert_allclose(log_p, expected, rtol=1e-4, atol=1e-2)
+
+
+def test_values_that_are_no_codes_or_weights_give_nan():
+    codes = jnp.asarray(CODES)
+    assert np.isnan(bins(codes.at[3, 0].set(jnp.inf), LABELS, 0.3)).all()
+
+    @jax.jit
+    def slopes(weight, std):
+        found = jax.value_and_grad(lambda m: gaussian_information(jax.random.key(0), m, std, weight))(codes)
+        return found, jax.grad(lambda m: added_noise(m, std[0, 0]).low)(codes)
+
+    one, weight = jnp.ones_like(codes), jnp.full(60, 1 / 60)
+    (value, slope), other = slopes(weight, one)
+    assert np.isfinite(slope).all()
+    assert np.isfinite(other).all()
+    (uniform, _), _ = slopes(2 * weight, one)
+    assert np.isfinite(value)
+    assert np.isnan(uniform)
+    assert np.isnan(slopes(weight, -one)[0][1]).any()
+    assert np.isnan(slopes(weight, -one)[1]).any()
 
 
 def test_a_deterministic_encoder_is_said_to_have_infinite_information():

@@ -339,6 +339,10 @@ def test_bad_input_is_one_sentence():
         ),
         (lambda: starts(ivae(MODEL, nets.mlp(6, ()), IVAEConfig()), {"x": X}), "needs the entry 'side'"),
         (
+            lambda: starts(ivae(MODEL, nets.mlp(6, ()), IVAEConfig()), {"side": X[:3], "x": X}),
+            r"floats \[6, k\], got \(3, 5\)",
+        ),
+        (
             lambda: starts(ivae(MODEL, nets.mlp(4, ()), IVAEConfig()), {"x": X, "side": X}),
             "the prior gives moments of 2 codes and the encoder of 3",
         ),

@@ -130,17 +130,22 @@ def made(
     """A `FactorSet`, once its parts are checked.
 
     Raises:
-        DataError: the images are no uint8 [rows, height, width(, channels)], or the factors do not fit them.
+        DataError: the images are no uint8 [rows, height, width(, channels)] or brighter than white, or the
+            factors do not fit them.
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
             f"{path} has images of {images.dtype} and shape {list(images.shape)}, expected uint8 [rows, "
             "height, width] or [rows, height, width, channels]; it is another file."
         )
-    if factors.shape != (len(images), len(names)):
+    if not len(images) or images[0].max() > white:
+        raise DataError(
+            f"{path} has no images, or pixels above {white}, which is white in {name}; it is another file."
+        )
+    if factors.shape != (len(images), len(names)) or factors.min() < 0:
         raise DataError(
             f"{path} has {len(images)} images and factors of shape {list(factors.shape)}, expected "
-            f"[{len(images)}, {len(names)}]; it is cut or another file."
+            f"[{len(images)}, {len(names)}] of numbers from 0; it is cut or another file."
         )
     images = images if images.ndim == 4 else images[..., None]
     sizes = tuple(int(n) + 1 for n in factors.max(axis=0)) if sizes is None else sizes
