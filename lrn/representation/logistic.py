@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
+from lrn.supervised import lbfgs
 from lrn.types import Array
 
 
@@ -42,7 +42,6 @@ def fit(
     if balanced:
         each = jnp.where(known, 1 / (jnp.maximum(count, 1) * jnp.sum(known)), 0.0)
         weight = jnp.matmul(target, each, precision="highest")
-    solver = optax.lbfgs()
 
     def objective(theta: tuple[Array, Array]) -> Array:
         scores = jnp.where(known[None], logits(theta, x), -jnp.inf)
@@ -50,22 +49,8 @@ def fit(
         loss = jnp.sum(weight * (jax.nn.logsumexp(scores, axis=1) - right))
         return loss + penalty / n * jnp.sum(jnp.square(theta[0])) / 2
 
-    value_and_grad = optax.value_and_grad_from_state(objective)
-
-    def going(carry: tuple) -> Array:
-        _, _, count, largest = carry
-        return (count < steps) & (largest > tolerance)
-
-    def step(carry: tuple) -> tuple:
-        theta, state, count, _ = carry
-        value, gradient = value_and_grad(theta, state=state)
-        updates, state = solver.update(gradient, state, theta, value=value, grad=gradient, value_fn=objective)
-        theta = optax.apply_updates(theta, updates)
-        return theta, state, count + 1, optax.tree.norm(optax.tree.get(state, "grad"), ord=jnp.inf)
-
     theta = jnp.zeros((x.shape[1], most), x.dtype), jnp.zeros(most, x.dtype)
-    start = theta, solver.init(theta), 0, jnp.asarray(jnp.inf, x.dtype)
-    weights, bias = jax.lax.while_loop(going, step, start)[0]
+    weights, bias = lbfgs.minimize(objective, theta, steps, tolerance).params
     return weights, jnp.where(known, bias, -jnp.inf)
 
 
