@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import above_zero, nan_where
 from lrn.representation import factors as given
 from lrn.representation.dci import DCI, completeness, disentanglement
 from lrn.representation.lasso import lasso
@@ -40,7 +40,7 @@ def dci_lasso(codes: Any, factors: Any, test_codes: Any, test_factors: Any, pena
     if x.shape[1] != z.shape[1] or y.shape[1] != t.shape[1]:
         raise check.InputError("training and test rows must have the same codes and the same factors.")
     given.several("DCI", min(x.shape[1], y.shape[1]), "codes and factors")
-    return _dci(x, y, z, t, bad | bad_test | bad_factors | bad_targets, penalty)
+    return _dci(x, y, z, t, bad | bad_test | bad_factors | bad_targets, above_zero(penalty))
 
 
 @jax.jit

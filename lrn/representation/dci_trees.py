@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import above_zero, nan_where
 from lrn.representation import factors as given
 from lrn.representation.dci import DCI, completeness, disentanglement
 from lrn.representation.histogram import one_hot
@@ -57,7 +57,7 @@ def dci_trees(
         codes, test_codes: floats [n, dim] and [n_test, dim].
         factors, test_factors: whole numbers [n, factors] and [n_test, factors].
         rounds: the number of trees for each value of a factor.
-        rate: the share of its step that a tree takes; may be traced.
+        rate: the share of its step that a tree takes, above 0; may be traced.
         bins: the number of bins of equally many rows into which each code is cut.
         sizes: the number of values of each factor, needed where the factors are traced.
 
@@ -69,6 +69,7 @@ def dci_trees(
     check.positive("rate", rate)
     train, test, sizes = given.train_and_test(codes, factors, test_codes, test_factors, sizes)
     given.several("DCI", min(len(sizes), train.codes.shape[1]), "codes and factors")
+    train = train._replace(bad=train.bad | jnp.isnan(above_zero(rate)))
     return dci(train, test, sizes, rounds, rate, bins)
 
 

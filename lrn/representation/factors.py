@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -110,9 +111,8 @@ def indices(
             "under jit the values of factors cannot be counted; give sizes, the number of values of each "
             "factor, or leave the factors out of the arguments of the jitted function."
         )
-    if known:
-        for y in parts[:1]:
-            _vary(np.asarray(y), "factors")
+    if readable(parts[0]):
+        _vary(np.asarray(parts[0]), "factors")
     if sizes is None:
         return _numbered([np.asarray(y) for y in parts])
     sizes = tuple(int(size) for size in sizes)
@@ -132,7 +132,8 @@ def indices(
                 )
         else:
             outside = outside | jnp.any((y < 0) | (y >= jnp.asarray(limit)))
-            outside = outside | jnp.any(jnp.all(y == y[:1], axis=0))
+    if not readable(parts[0]):
+        outside = outside | _one_value(parts[0])
     return [jnp.asarray(y).astype(jnp.int32) for y in parts], sizes, outside
 
 
@@ -153,24 +154,21 @@ def as_codes(codes: Any, name: str = "codes", constant: bool = False) -> tuple[A
             f"{name} must be floats [n, dim] with n of 2 or more, got shape {shape} and dtype {dtype}; give "
             "one row an example."
         )
+    x = _floats(codes, name)
     if readable(codes):
-        values = np.asarray(codes, np.float64)
-        if not np.isfinite(values).all():
-            raise check.InputError(f"{name} hold values that are not finite; leave those rows out.")
+        values = np.asarray(x)
         if not constant and (values == values[:1]).all():
             raise check.InputError(
-                f"{name} are constant: every dimension has one value in all {shape[0]} rows, so no metric of "
-                "them is defined; the representation has collapsed."
+                f"{name} are constant: every dimension has one value in all {shape[0]} rows, as {x.dtype}, "
+                "so no metric of them is defined; the representation has collapsed."
             )
-        x = jnp.asarray(codes)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32)), jnp.asarray(False)
-    x = codes.astype(jnp.promote_types(dtype, jnp.float32))
+        return x, jnp.asarray(False)
     bad = ~jnp.all(jnp.isfinite(x))
     return x, bad if constant else bad | jnp.all(x == x[:1])
 
 
 def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
-    """Factors as floats [n, factors], for metrics that take any numbers, and whether one is not finite.
+    """Factors as floats [n, factors], for metrics that take any numbers, and whether no metric is defined.
 
     Raises:
         InputError: they have another form, or can be read and are not finite, or a factor has one value.
@@ -180,14 +178,11 @@ def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
         raise check.InputError(
             f"{name} must be numbers [{n}, factors], one row for each row of codes, got shape {shape}."
         )
+    y = _floats(factors, name)
     if readable(factors):
-        values = np.asarray(factors, np.float64)
-        if not np.isfinite(values).all():
-            raise check.InputError(f"{name} hold values that are not finite; leave those rows out.")
-        _vary(values, name)
-    y = factors if isinstance(factors, Tracer) else jnp.asarray(factors)
-    y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
-    return y, ~jnp.all(jnp.isfinite(y))
+        _vary(np.asarray(y), name)
+        return y, jnp.asarray(False)
+    return y, ~jnp.all(jnp.isfinite(y)) | _one_value(y)
 
 
 def several(name: str, count: int, what: str) -> None:
@@ -209,6 +204,28 @@ def _numbered(parts: list[np.ndarray]) -> tuple[list[Array], Sizes, Array]:
         sizes.append(len(values))
     cuts = np.cumsum([len(y) for y in parts])[:-1]
     return [jnp.asarray(part) for part in np.split(index, cuts)], tuple(sizes), jnp.asarray(False)
+
+
+def _floats(values: Any, name: str) -> Array:
+    """Values in float32 or wider.
+
+    Raises:
+        InputError: they can be read, and one is not finite, or not so among the floats of lrn.
+    """
+    if isinstance(values, Tracer):
+        return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    # Constants stay readable under jit; what is too large for a float is refused below.
+    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
+        x = jnp.asarray(values)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if readable(values) and not np.isfinite(np.asarray(x)).all():
+        raise check.InputError(f"{name} hold values that are not finite as {x.dtype}; leave those rows out.")
+    return x
+
+
+def _one_value(y: Array) -> Array:
+    """Whether a factor of [n, factors] has one value in all rows."""
+    return jnp.any(jnp.all(y == y[:1], axis=0))
 
 
 def _vary(values: np.ndarray, name: str) -> None:

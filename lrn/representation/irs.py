@@ -64,7 +64,8 @@ def scores(rows: given.Rows, sizes: given.Sizes, quantile: ArrayLike) -> IRS:
     table = jnp.where(none[:, None], 0.0, 1 - share)
     weight = largest / jnp.where(jnp.all(none), 1.0, jnp.sum(largest))
     score = jnp.sum(jnp.max(table, axis=1) * weight)
-    return IRS(nan_where(rows.bad, score), nan_where(rows.bad, table))
+    bad = rows.bad | ~((quantile >= 0) & (quantile <= 1))
+    return IRS(nan_where(bad, score), nan_where(bad, table))
 
 
 def _cut(index: Array) -> Array:

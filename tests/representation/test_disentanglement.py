@@ -196,6 +196,7 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
                 "irs": irs(x, factors, sizes=SIZES).score,
                 "mcc": mcc(x, factors).mcc,
                 "sap": sap.sap(x, factors, x, factors, sizes=SIZES).score,
+                "sap_continuous": sap.sap_continuous(x, factors).score,
                 "lasso": dci_lasso(x, factors, x, factors).disentanglement,
             }
 
@@ -213,7 +214,38 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
     assert np.isnan(traced(jnp.asarray(NOISY)[None], outside)["mig"]).all()
     fixed = GRID.copy()
     fixed[:, 1] = 1
-    assert np.isnan(traced(jnp.asarray(NOISY)[None], fixed)["mig"]).all()
+    for name, value in traced(jnp.asarray(NOISY)[None].repeat(4, 0), fixed).items():
+        assert np.isnan(value).all(), name
+
+
+def test_settings_out_of_range_give_nan_where_they_cannot_be_seen():
+    rows = NOISY, GRID, NOISY, GRID
+
+    @jax.jit
+    @jax.vmap
+    def traced(value):
+        return {
+            "sap": sap.sap(*rows, penalty=value),
+            "lasso": dci_lasso(*rows, penalty=value),
+            "trees": dci_trees(*rows, rounds=1, rate=value)[:3],
+            "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value).score,
+            "irs": irs(NOISY, GRID, quantile=value),
+        }
+
+    for part in jax.tree.leaves(traced(jnp.asarray([0.1, -0.1, np.nan]))):
+        assert np.isfinite(part[0]).all()
+        assert np.isnan(part[1:]).all()
+
+
+def test_test_rows_may_lack_what_training_rows_have():
+    fixed = GRID.copy()
+    fixed[:, 1] = 1
+    seen = float(sap.sap(NOISY, GRID, NOISY, fixed, sizes=SIZES).score)
+    assert np.isfinite(seen)
+    hidden = jax.jit(lambda y: sap.sap(NOISY, GRID, NOISY, y, sizes=SIZES).score)
+    assert float(hidden(fixed)) == pytest.approx(seen, abs=1e-6)
+    with pytest.raises(InputError, match="factor 1 of the factors has one value"):
+        jax.jit(lambda y: sap.sap(NOISY, fixed, NOISY, y, sizes=SIZES).score)(GRID)
 
 
 def test_whole_numbers_of_any_kind_are_factors():
@@ -230,6 +262,8 @@ KEY = jax.random.key(2)
     [
         (lambda: mig(NOISY, np.c_[GRID, np.ones(ROWS, int)]), "factor 3 of the factors has one value, 1, in"),
         (lambda: mig(np.ones_like(NOISY), GRID), "codes are constant"),
+        (lambda: mig(1e300 * NOISY.astype(float), GRID), "codes hold values that are not finite as float32"),
+        (lambda: mig(1e9 + 0.1 * np.tanh(NOISY.astype(float)), GRID), "codes are constant.*, as float32"),
         (lambda: mig(NOISY, GRID / 2), "factors must be whole numbers here, got float.*; number"),
         (lambda: mig(NOISY, GRID[:-1]), "one row for each row of codes"),
         (lambda: mig(NOISY[:, :1], GRID), "needs 2 codes or more"),
@@ -250,6 +284,10 @@ KEY = jax.random.key(2)
         (lambda: beta_vae_score(KEY, NOISY, GRID, points=0), "points must be at least 1"),
         (lambda: metrics(KEY, NOISY[0], GRID), r"codes must be \[n, dim\] or \[models, n, dim\]"),
         (lambda: metrics(KEY, NOISY, GRID, test=(NOISY[None], GRID)), "of one model or of several"),
+        (lambda: metrics(KEY, NOISY, GRID, test=(NOISY[:, :3], GRID)), "the same dimensions, got shapes"),
+        (lambda: metrics(KEY, NOISY[None], GRID, test=(NOISY[None].repeat(2, 0), GRID)), "the same models"),
+        (lambda: metrics(KEY, NOISY, GRID, test=(np.inf * NOISY, GRID)), "test codes hold values that are"),
+        (lambda: metrics(KEY, NOISY[:3], GRID[:3]), "needs 4 rows or more, got 3"),
         (lambda: metrics(KEY, 0 * NOISY, GRID), "codes are constant"),
         (lambda: udr(NOISY), r"must be floats \[models, n, dim\]"),
         (lambda: udr(NOISY[None].repeat(2, 0), np.ones((2, 4), bool)), "active codes must be bools"),
