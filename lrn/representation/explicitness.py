@@ -12,9 +12,8 @@ from lrn.arrays import nan_where
 from lrn.representation import factors as given
 from lrn.representation import logistic
 from lrn.representation.sorted_codes import mean_ranks
+from lrn.representation.standard import standardized
 from lrn.types import Array
-
-_ROUNDING = 1e-12  # a variance below this share of the mean square is the rounding of a constant
 
 
 def explicitness(codes: Any, factors: Any, test_codes: Any, test_factors: Any, sizes: Any = None) -> Array:
@@ -39,16 +38,11 @@ def explicitness(codes: Any, factors: Any, test_codes: Any, test_factors: Any, s
 @functools.partial(jax.jit, static_argnames="most")
 def areas(train: given.Rows, test: given.Rows, most: int) -> Array:
     """`explicitness` of checked rows, of factors with at most ``most`` values."""
-    mean, variance = jnp.mean(train.codes, axis=0), jnp.var(train.codes, axis=0)
-    none = variance <= _ROUNDING * jnp.mean(jnp.square(train.codes), axis=0)
-    scale = jnp.where(none, 0.0, jax.lax.rsqrt(jnp.where(none, 1.0, variance)))
-    x, z = ((part - mean[None]) * scale[None] for part in (train.codes, test.codes))
+    x, z = standardized(train.codes, test.codes)
 
     def of(factor: tuple[Array, Array]) -> Array:
         y, y_test = factor
-        # With two values scikit-learn has one weight vector in place of two, and half the penalty.
-        penalty = jnp.where(jnp.sum(given.counts(y, most) > 0) == 2, 2.0, 1.0)
-        scores = logistic.logits(logistic.fit(x, y, most, penalty), z)
+        scores = logistic.logits(logistic.fit(x, y, most, 1.0), z)
         return area(jax.nn.softmax(scores), y_test)
 
     return jnp.mean(jax.lax.map(of, (train.factors.T, test.factors.T)))

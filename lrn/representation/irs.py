@@ -51,6 +51,7 @@ def irs(codes: Any, factors: Any, quantile: ArrayLike = 0.99, sizes: Any = None)
 @functools.partial(jax.jit, static_argnames="sizes")
 def scores(rows: given.Rows, sizes: given.Sizes, quantile: ArrayLike) -> IRS:
     """`irs` of checked rows."""
+    quantile = jnp.asarray(quantile)
     centered = rows.codes - jnp.mean(rows.codes, axis=0)[None]
     values, order = ordered(centered)
     largest = jnp.max(jnp.abs(centered), axis=0)

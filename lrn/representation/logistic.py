@@ -21,9 +21,9 @@ def fit(
 ) -> tuple[Array, Array]:
     """Weights [dim, most] and biases [most]: least mean cross-entropy ``+ penalty |weights|^2 / (2 n)``.
 
-    That is scikit-learn's ``LogisticRegression`` with ``C = 1 / penalty``, or ``C = 2 / penalty`` for two
-    values, for which scikit-learn has one weight vector in place of two. Steps and tolerance are its
-    defaults.
+    That is scikit-learn's ``LogisticRegression`` with ``C = 1 / penalty``. Where there are two values, for
+    which scikit-learn has one weight vector in place of two, the penalty counts twice. Steps and tolerance
+    are its defaults.
 
     Args:
         x: inputs [n, dim], best with a mean near 0 and a scale near 1.
@@ -47,7 +47,7 @@ def fit(
         scores = jnp.where(known[None], logits(theta, x), -jnp.inf)
         right = jnp.sum(jnp.where(target > 0, scores, 0.0), axis=1)
         loss = jnp.sum(weight * (jax.nn.logsumexp(scores, axis=1) - right))
-        return loss + penalty / n * jnp.sum(jnp.square(theta[0])) / 2
+        return loss + jnp.where(jnp.sum(known) == 2, 2, 1) * penalty / n * jnp.sum(jnp.square(theta[0])) / 2
 
     theta = jnp.zeros((x.shape[1], most), x.dtype), jnp.zeros(most, x.dtype)
     weights, bias = lbfgs.minimize(objective, theta, steps, tolerance).params

@@ -82,6 +82,7 @@ def test_dci_of_known_importances():
     split = -np.log(1 / 3) / 3 - 2 * np.log(2 / 3) / 3
     assert float(dci.completeness(table)) == pytest.approx(1 - (3 * split / np.log(4)) / 7, abs=1e-6)
     assert float(dci.disentanglement(jnp.zeros((2, 3)))) == pytest.approx(0, abs=1e-6)
+    assert np.isnan(dci.completeness(-table))
 
 
 def test_trees_equal_scikit_learn_where_bins_lose_nothing():
@@ -132,8 +133,8 @@ def test_solvers_equal_scikit_learn():
         ours, Lasso(0.1, tol=1e-6).fit(x.astype(float), y.astype(float)).coef_.T, atol=2e-3
     )
     x = x / x.std(0)
-    for label, size, penalty in ((GRID[:, 2], 5, 1.0), (GRID[:, 1] > 0, 2, 2.0)):
-        fitted = logistic.fit(jnp.asarray(x), jnp.asarray(label, jnp.int32), 5, penalty, tolerance=1e-6)
+    for label, size in ((GRID[:, 2], 5), (GRID[:, 1] > 0, 2)):
+        fitted = logistic.fit(jnp.asarray(x), jnp.asarray(label, jnp.int32), 5, 1.0, tolerance=1e-6)
         p = jax.nn.softmax(logistic.logits(fitted, jnp.asarray(x)))
         theirs = LogisticRegression(tol=1e-8, max_iter=1000).fit(x, label).predict_proba(x)
         np.testing.assert_allclose(p[:, :size], theirs, atol=2e-3)
