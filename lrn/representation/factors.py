@@ -34,6 +34,7 @@ class Rows(NamedTuple):
     bad: Array
 
 
+_LARGEST = 1e15  # the sum of squares of 10^8 such values is a float32
 Sizes = tuple[int, ...]  # the number of values of each factor
 
 
@@ -163,7 +164,7 @@ def as_codes(codes: Any, name: str = "codes", constant: bool = False) -> tuple[A
                 "so no metric of them is defined; the representation has collapsed."
             )
         return x, jnp.asarray(False)
-    bad = ~jnp.all(jnp.isfinite(x))
+    bad = ~jnp.all(jnp.abs(x) <= _LARGEST)
     return x, bad if constant else bad | jnp.all(x == x[:1])
 
 
@@ -182,7 +183,7 @@ def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
     if readable(factors):
         _vary(np.asarray(y), name)
         return y, jnp.asarray(False)
-    return y, ~jnp.all(jnp.isfinite(y)) | _one_value(y)
+    return y, ~jnp.all(jnp.abs(y) <= _LARGEST) | _one_value(y)
 
 
 def several(name: str, count: int, what: str) -> None:
@@ -210,7 +211,7 @@ def _floats(values: Any, name: str) -> Array:
     """Values in float32 or wider.
 
     Raises:
-        InputError: they can be read, and one is not finite, or not so among the floats of lrn.
+        InputError: they can be read, and one is not finite, or too large.
     """
     if isinstance(values, Tracer):
         return values.astype(jnp.promote_types(values.dtype, jnp.float32))
@@ -218,8 +219,11 @@ def _floats(values: Any, name: str) -> Array:
     with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
         x = jnp.asarray(values)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if readable(values) and not np.isfinite(np.asarray(x)).all():
-        raise check.InputError(f"{name} hold values that are not finite as {x.dtype}; leave those rows out.")
+    if readable(values) and not (np.abs(np.asarray(x)) <= _LARGEST).all():
+        raise check.InputError(
+            f"{name} hold values that are not finite, or beyond {_LARGEST:g}, where squares leave floats; "
+            "leave those rows out, or scale the values."
+        )
     return x
 
 

@@ -36,7 +36,8 @@ def irs(codes: Any, factors: Any, quantile: ArrayLike = 0.99, sizes: Any = None)
 
     Args:
         codes: floats [n, dim].
-        factors: whole numbers [n, factors]. A factor of more than 20 values is cut into 20 bins of one width.
+        factors: whole numbers [n, factors]. A factor of more than 20 values is cut into 20 bins of one width
+            in the numbers of its values, as they are in order.
         quantile: which deviation counts, in [0, 1]; may be traced.
         sizes: the number of values of each factor, needed where the factors are traced.
 

@@ -210,6 +210,8 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
         assert np.isfinite(value[:2]).all(), name
         assert np.isnan(value[2:]).all(), name
     assert float(found["mig"][0]) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
+    for name, value in traced(jnp.asarray(1e20 * NOISY)[None].repeat(4, 0), GRID).items():
+        assert np.isnan(value).all(), name
     outside = GRID.copy()
     outside[0, 1] = 3
     assert np.isnan(traced(jnp.asarray(NOISY)[None], outside)["mig"]).all()
@@ -263,7 +265,8 @@ KEY = jax.random.key(2)
     [
         (lambda: mig(NOISY, np.c_[GRID, np.ones(ROWS, int)]), "factor 3 of the factors has one value, 1, in"),
         (lambda: mig(np.ones_like(NOISY), GRID), "codes are constant"),
-        (lambda: mig(1e300 * NOISY.astype(float), GRID), "codes hold values that are not finite as float32"),
+        (lambda: mig(1e300 * NOISY.astype(float), GRID), "codes hold values that are not finite"),
+        (lambda: mcc(1e20 * NOISY, GRID), "or beyond 1e.15, where squares leave floats"),
         (lambda: mig(1e9 + 0.1 * np.tanh(NOISY.astype(float)), GRID), "codes are constant.*, as float32"),
         (lambda: mig(NOISY, GRID / 2), "factors must be whole numbers here, got float.*; number"),
         (lambda: mig(NOISY, GRID[:-1]), "one row for each row of codes"),
