@@ -85,7 +85,7 @@ def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], 
         spread = float(saved["noise"]) * noise.randn(len(factors), mixture.shape[1])
         return (2 * factors / (sizes - 1) - 1) @ mixture + spread
 
-    drawn = Drawn(sizes, represent)
+    drawn = Drawn(sizes.tolist(), represent)
 
     def of_modularity() -> float:
         binned = utils.make_discretizer(codes)

@@ -94,7 +94,7 @@ def dci(
 
 def guesses(scores: Array, sizes: given.Sizes) -> list[Array]:
     """The most likely value [n] of each factor, of logits [sum of sizes, n]."""
-    return [jnp.argmax(block, axis=0) for block in _blocks(scores, sizes)]
+    return [jnp.argmax(block, axis=0) for block in given.blocks(scores, sizes)]
 
 
 def boost(
@@ -112,7 +112,7 @@ def boost(
 
     def grow(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         scores, test_scores, importance = state
-        p = jnp.concatenate([jax.nn.softmax(block, axis=0) for block in _blocks(scores, sizes)])
+        p = jnp.concatenate([jax.nn.softmax(block, axis=0) for block in given.blocks(scores, sizes)])
         residual = target - p
         leaf, test_leaf, gain = _trees(residual, below, binned, test)
         values = []
@@ -126,7 +126,7 @@ def boost(
     start = (jnp.broadcast_to(prior, (count, rows)) for rows in (n, test.shape[1]))
     none = jnp.zeros((count, binned.shape[0]), jnp.float32)
     scores, test_scores, importance = jax.lax.fori_loop(0, rounds, grow, (*start, none))
-    table = jnp.stack([jnp.sum(block, axis=0) for block in _blocks(importance, sizes)], axis=1)
+    table = jnp.stack([jnp.sum(block, axis=0) for block in given.blocks(importance, sizes)], axis=1)
     total = jnp.sum(table, axis=0, keepdims=True)
     return Trees(jnp.where(total > 0, table / jnp.where(total > 0, total, 1), 0.0), scores, test_scores)
 
@@ -215,10 +215,6 @@ def _binned(x: Array, edges: Array) -> Array:
     """The number of edges below each entry of x [n, dim], as [dim, n] of few bits."""
     found = jnp.sum(x[:, None] > edges[None], axis=1, dtype=jnp.int32).T
     return found.astype(jnp.int8 if edges.shape[0] < 127 else jnp.int32)
-
-
-def _blocks(x: Array, sizes: given.Sizes) -> list[Array]:
-    return jnp.split(x, list(np.cumsum(sizes)[:-1]))
 
 
 def _total(x: Array) -> Array:

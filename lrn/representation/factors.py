@@ -34,7 +34,7 @@ class Rows(NamedTuple):
     bad: Array
 
 
-_LARGEST = 1e15  # the sum of squares of 10^8 such values is a float32
+LARGEST = 1e15  # the sum of squares of 10^8 such values is a float32
 Sizes = tuple[int, ...]  # the number of values of each factor
 
 
@@ -155,7 +155,7 @@ def as_codes(codes: Any, name: str = "codes", constant: bool = False) -> tuple[A
             f"{name} must be floats [n, dim] with n of 2 or more, got shape {shape} and dtype {dtype}; give "
             "one row an example."
         )
-    x = _floats(codes, name)
+    x = floats(codes, name)
     if readable(codes):
         values = np.asarray(x)
         if not constant and (values == values[:1]).all():
@@ -164,7 +164,7 @@ def as_codes(codes: Any, name: str = "codes", constant: bool = False) -> tuple[A
                 "so no metric of them is defined; the representation has collapsed."
             )
         return x, jnp.asarray(False)
-    bad = ~jnp.all(jnp.abs(x) <= _LARGEST)
+    bad = ~jnp.all(jnp.abs(x) <= LARGEST)
     return x, bad if constant else bad | jnp.all(x == x[:1])
 
 
@@ -179,11 +179,31 @@ def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
         raise check.InputError(
             f"{name} must be numbers [{n}, factors], one row for each row of codes, got shape {shape}."
         )
-    y = _floats(factors, name)
+    y = floats(factors, name)
     if readable(factors):
         _vary(np.asarray(y), name)
         return y, jnp.asarray(False)
-    return y, ~jnp.all(jnp.abs(y) <= _LARGEST) | _one_value(y)
+    return y, ~jnp.all(jnp.abs(y) <= LARGEST) | _one_value(y)
+
+
+def floats(values: Any, name: str) -> Array:
+    """Values of any shape in float32 or wider.
+
+    Raises:
+        InputError: they can be read, and one is not finite, or too large.
+    """
+    if isinstance(values, Tracer):
+        return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    # Constants stay readable under jit; what is too large for a float is refused below.
+    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
+        x = jnp.asarray(values)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if readable(values) and not (np.abs(np.asarray(x)) <= LARGEST).all():
+        raise check.InputError(
+            f"{name} hold values that are not finite, or beyond {LARGEST:g}, where squares leave floats; "
+            "leave those rows or models out, or scale the values."
+        )
+    return x
 
 
 def several(name: str, count: int, what: str) -> None:
@@ -197,6 +217,11 @@ def counts(index: Array, size: int) -> Array:
     return jnp.sum(index[:, None] == jnp.arange(size)[None], axis=0).astype(jnp.float32)
 
 
+def blocks(x: Array, sizes: Sizes, axis: int = 0) -> list[Array]:
+    """The part of each factor, of an array with an entry for each value of each factor along an axis."""
+    return jnp.split(x, list(np.cumsum(sizes)[:-1]), axis=axis)
+
+
 def _numbered(parts: list[np.ndarray]) -> tuple[list[Array], Sizes, Array]:
     whole, sizes = np.concatenate(parts), []
     index = np.empty(whole.shape, np.int32)
@@ -205,26 +230,6 @@ def _numbered(parts: list[np.ndarray]) -> tuple[list[Array], Sizes, Array]:
         sizes.append(len(values))
     cuts = np.cumsum([len(y) for y in parts])[:-1]
     return [jnp.asarray(part) for part in np.split(index, cuts)], tuple(sizes), jnp.asarray(False)
-
-
-def _floats(values: Any, name: str) -> Array:
-    """Values in float32 or wider.
-
-    Raises:
-        InputError: they can be read, and one is not finite, or too large.
-    """
-    if isinstance(values, Tracer):
-        return values.astype(jnp.promote_types(values.dtype, jnp.float32))
-    # Constants stay readable under jit; what is too large for a float is refused below.
-    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
-        x = jnp.asarray(values)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if readable(values) and not (np.abs(np.asarray(x)) <= _LARGEST).all():
-        raise check.InputError(
-            f"{name} hold values that are not finite, or beyond {_LARGEST:g}, where squares leave floats; "
-            "leave those rows out, or scale the values."
-        )
-    return x
 
 
 def _one_value(y: Array) -> Array:

@@ -110,8 +110,8 @@ def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty:
     def right(each: tuple[Array, Array, Array]) -> Array:
         z, w, b = each
         margin = jnp.where(known[None], z[:, None] * w[None] + b[None], -jnp.inf)
-        blocks = jnp.split(margin, list(np.cumsum(sizes)[:-1]), axis=1)
-        guess = jnp.stack([jnp.argmax(block, axis=1) for block in blocks], axis=1)
+        each_factor = given.blocks(margin, sizes, axis=1)
+        guess = jnp.stack([jnp.argmax(block, axis=1) for block in each_factor], axis=1)
         return jnp.mean(guess == test.factors, axis=0)
 
     return jax.lax.map(right, (x, weight, bias))

@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, nan_where, readable
+from lrn.arrays import above_zero, nan_where
+from lrn.representation import factors as given
 from lrn.representation.lasso import lasso
 from lrn.representation.mcc import correlations, ranks
 from lrn.types import Array
@@ -59,9 +60,7 @@ def udr(
             f"codes must be floats [models, n, dim] with 2 or more models and rows, got shape {shape} and "
             f"dtype {dtype}; stack the codes of models on the same rows."
         )
-    if readable(codes) and not np.isfinite(np.asarray(codes, np.float64)).all():
-        raise check.InputError("codes hold values that are not finite; leave those models out.")
-    x = jnp.asarray(codes)
+    x = given.floats(codes, "codes")
     used = jnp.ones((shape[0], shape[2]), bool) if active is None else jnp.asarray(active)
     if used.shape != (shape[0], shape[2]) or used.dtype != bool:
         raise check.InputError(
@@ -72,8 +71,7 @@ def udr(
 
 @functools.partial(jax.jit, static_argnames=("kind", "sweeps"))
 def _udr(x: Array, used: Array, kind: str, penalty: ArrayLike, sweeps: int) -> UDR:
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    bad = ~jnp.all(jnp.isfinite(x), axis=(1, 2)) | jnp.isnan(penalty)
+    bad = ~jnp.all(jnp.abs(x) <= given.LARGEST, axis=(1, 2)) | jnp.isnan(penalty)
     if kind == "spearman":
         x = jax.lax.map(ranks, x)
     count = x.shape[0]

@@ -293,6 +293,7 @@ KEY = jax.random.key(2)
         (lambda: metrics(KEY, NOISY, GRID, test=(np.inf * NOISY, GRID)), "test codes hold values that are"),
         (lambda: metrics(KEY, NOISY[:3], GRID[:3]), "needs 4 rows or more, got 3"),
         (lambda: metrics(KEY, 0 * NOISY, GRID), "codes are constant"),
+        (lambda: udr(np.stack([NOISY, 1e20 * NOISY])), "codes hold values that are not finite, or beyond"),
         (lambda: udr(NOISY), r"must be floats \[models, n, dim\]"),
         (lambda: udr(NOISY[None].repeat(2, 0), np.ones((2, 4), bool)), "active codes must be bools"),
         (lambda: irs(NOISY, GRID, quantile=1.5), "quantile must lie between 0 and 1"),
