@@ -116,11 +116,11 @@ def indices(
         _vary(np.asarray(parts[0]), "factors")
     if sizes is None:
         return _numbered([np.asarray(y) for y in parts])
-    sizes = tuple(int(size) for size in sizes)
-    if len(sizes) != np.shape(parts[0])[1] or min(sizes) < 2:
+    given, sizes = tuple(sizes), tuple(int(size) for size in sizes)
+    if given != sizes or len(sizes) != np.shape(parts[0])[1] or min(sizes) < 2:
         raise check.InputError(
-            f"sizes must hold a number of 2 or more for each of the {np.shape(parts[0])[1]} factors, got "
-            f"{sizes}."
+            f"sizes must hold a whole number of 2 or more for each of the {np.shape(parts[0])[1]} factors, got "
+            f"{given}."
         )
     limit, outside = np.asarray(sizes)[None], jnp.asarray(False)
     for y in parts:

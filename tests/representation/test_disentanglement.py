@@ -31,6 +31,7 @@ from lrn.representation.mig import mig
 from lrn.representation.modularity import modularity
 from lrn.representation.udr import udr
 
+KEY = jax.random.key(2)
 SIZES = (4, 3, 5)
 GRID = np.array(list(itertools.product(*(range(size) for size in SIZES))) * 4)  # each combination four times
 RNG = np.random.default_rng(0)
@@ -233,6 +234,7 @@ def test_settings_out_of_range_give_nan_where_they_cannot_be_seen():
             "trees": dci_trees(*rows, rounds=1, rate=value)[:3],
             "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value).score,
             "irs": irs(NOISY, GRID, quantile=value),
+            "factor_vae": factor_vae_score(KEY, NOISY, GRID, votes=200, judged=50, least_std=value),
         }
 
     for part in jax.tree.leaves(traced(jnp.asarray([0.1, -0.1, np.nan]))):
@@ -257,9 +259,6 @@ def test_whole_numbers_of_any_kind_are_factors():
     assert float(mig(NOISY, labels.astype(np.uint8))) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
 
 
-KEY = jax.random.key(2)
-
-
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -273,7 +272,8 @@ KEY = jax.random.key(2)
         (lambda: mig(NOISY[:, :1], GRID), "needs 2 codes or more"),
         (lambda: mig(GRID, GRID), "codes must be floats"),
         (lambda: mig(NOISY, GRID, bins=1), "bins must be at least 2"),
-        (lambda: mig(NOISY, GRID, sizes=(4, 3)), "sizes must hold a number of 2 or more for each of the 3"),
+        (lambda: mig(NOISY, GRID, sizes=(4, 3)), "sizes must hold a whole number of 2 or more for each of the 3"),
+        (lambda: mig(NOISY, GRID, sizes=(4, 3.7, 5)), "sizes must hold a whole number of 2 or more"),
         (lambda: mig(NOISY, GRID, sizes=(4, 2, 5)), "factors must lie in"),
         (lambda: jax.jit(lambda y: mig(NOISY, y))(GRID), "under jit the values of factors cannot be counted"),
         (lambda: modularity(NOISY, GRID[:, :1]), "needs 2 factors or more"),
