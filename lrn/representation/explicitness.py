@@ -21,7 +21,8 @@ def explicitness(codes: Any, factors: Any, test_codes: Any, test_factors: Any, s
 
     It is 1 where each value of each factor is linearly separated from the others, and .5 at chance. The area
     is that of one value against the others, averaged over values; it is NaN where a factor has one value in
-    all test rows. As in disentanglement_lib the regression is scikit-learn's with C = 1, on standardized codes.
+    all test rows. As in disentanglement_lib the regression is scikit-learn's with C = 1, on standardized
+    codes.
 
     Args:
         codes, test_codes: floats [n, dim] and [n_test, dim].

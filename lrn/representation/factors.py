@@ -119,8 +119,8 @@ def indices(
     given, sizes = tuple(sizes), tuple(int(size) for size in sizes)
     if given != sizes or len(sizes) != np.shape(parts[0])[1] or min(sizes) < 2:
         raise check.InputError(
-            f"sizes must hold a whole number of 2 or more for each of the {np.shape(parts[0])[1]} factors, got "
-            f"{given}."
+            f"sizes must hold a whole number of 2 or more for each of the {np.shape(parts[0])[1]} factors, "
+            f"got {given}."
         )
     limit, outside = np.asarray(sizes)[None], jnp.asarray(False)
     for y in parts:
