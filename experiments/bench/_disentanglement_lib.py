@@ -2,10 +2,11 @@
 
 ``python _disentanglement_lib.py FILE``: FILE (npz) holds ``codes`` [n, dim], ``factors`` [n, factors],
 ``test_codes`` and ``test_factors``, and ``mixture``, ``noise`` and ``sizes``, from which the codes were made.
-gin is a stub; settings are those of the 12,600-model study. The process prints, for each metric, a line
-"answer NAME SECONDS VALUE" with processor seconds. DCI grows 2 of its 100 rounds of trees; its seconds are 50
-times those. The scores of FactorVAE and BetaVAE take a tenth of the study's draws; their seconds are 10 times
-those.
+gin is a stub; settings are those of the 12,600-model study (20 bins, LinearSVC, standard deviations of .05).
+The process prints, for each metric, a line "answer NAME SECONDS VALUE" with processor seconds. DCI grows 2 of
+its 100 rounds of trees; its seconds are 50 times those. The scores of FactorVAE and BetaVAE take a tenth of
+the study's draws; their seconds are 10 times those. (tests/representation/references/make_disentanglement.py
+takes the library, `Drawn` and the settings from here.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -51,36 +52,40 @@ DRAWS, OF_DRAWS = 1_500, 15_000
 
 
 class Drawn:
-    """Ground truth data whose observations are the factors."""
+    """Ground truth data whose observations are the factors, independent and uniform.
 
-    def __init__(self, mixture: np.ndarray, noise: float, sizes: np.ndarray) -> None:
-        self.mixture, self.noise, self.sizes, self.num_factors = mixture, noise, sizes, len(sizes)
-        self.rng = np.random.RandomState(1)
+    sizes: the number of values of each factor. represent: maps observations [n, factors] to codes [n, dim].
+    """
+
+    def __init__(self, sizes: Sequence[int], represent: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.sizes, self.num_factors, self.represent = sizes, len(sizes), represent
 
     def sample_factors(self, n: int, rng: np.random.RandomState) -> np.ndarray:
-        """Independent and uniform factors."""
+        """Factors [n, factors]."""
         return np.stack([rng.randint(size, size=n) for size in self.sizes], axis=1)
 
     def sample_observations_from_factors(self, factors: np.ndarray, rng: Any) -> np.ndarray:
-        """The factors."""
+        """The factors themselves."""
         return factors
 
     def sample_observations(self, n: int, rng: np.random.RandomState) -> np.ndarray:
-        """Random factors."""
+        """Factors [n, factors]."""
         return self.sample_factors(n, rng)
-
-    def represent(self, factors: np.ndarray) -> np.ndarray:
-        """Codes, as those of the file were made."""
-        scaled = 2 * factors / (self.sizes - 1) - 1
-        return scaled @ self.mixture + self.noise * self.rng.randn(len(factors), self.mixture.shape[1])
 
 
 def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], float]]:
     """For each metric its function and the factor of its seconds."""
     given = [saved[name].T for name in ("codes", "factors", "test_codes", "test_factors")]
     codes, factors, test_codes, test_factors = given
-    drawn = Drawn(saved["mixture"], float(saved["noise"]), saved["sizes"])
+    sizes, mixture, noise = saved["sizes"], saved["mixture"], np.random.RandomState(1)
     share = OF_DRAWS / DRAWS
+
+    def represent(factors: np.ndarray) -> np.ndarray:
+        """Codes, as those of the file were made."""
+        spread = float(saved["noise"]) * noise.randn(len(factors), mixture.shape[1])
+        return (2 * factors / (sizes - 1) - 1) @ mixture + spread
+
+    drawn = Drawn(sizes.tolist(), represent)
 
     def of_modularity() -> float:
         binned = utils.make_discretizer(codes)

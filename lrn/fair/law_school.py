@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from lrn import check
 from lrn.config import config
@@ -30,6 +29,7 @@ from lrn.fair.law_model import LawModel, LawRow, law_rows, log_prior, posterior
 from lrn.fair.law_model import knowledge_posterior as knowledge_posterior
 from lrn.fair.law_model import law_scm as law_scm
 from lrn.fair.law_model import log_likelihood as log_likelihood
+from lrn.supervised import lbfgs
 from lrn.types import Array
 
 
@@ -90,7 +90,7 @@ def fit_law_school(rows: LawRow, weights: Any = None, config: LawConfig = LawCon
         evidence = posterior(_model(theta), rows, config.nodes).log_evidence
         return -jnp.sum(share * evidence) - config.prior * log_prior(_model(theta)) / jnp.sum(weights)
 
-    theta, loss, gradient = _minimize(objective, _start(rows, share, p), config)
+    theta, loss, gradient = lbfgs.minimize(objective, _start(rows, share, p), config.steps, config.tolerance)
     model = _model(theta)
     sign = jnp.where(model.lsat[1] < 0, -1, 1).astype(share.dtype)
     ugpa, lsat, zfya = (coef.at[1].multiply(sign) for coef in model[:3])
@@ -117,24 +117,3 @@ def _start(rows: LawRow, share: Array, p: int) -> tuple:
     (grade, sd), (test, test_sd), (year, year_sd) = (spread(v) for v in (rows.ugpa, rows.lsat, rows.zfya))
     effects = coef(grade, sd / 3), coef(jnp.log(test), test_sd / test / 3), coef(year, year_sd / 3)
     return *effects, jnp.log(sd)
-
-
-def _minimize(objective: Any, theta: tuple, config: LawConfig) -> tuple[tuple, Array, Array]:
-    """The minimum, its value, and the largest entry of the gradient there."""
-    solver = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(objective)
-
-    def going(carry: tuple) -> Array:
-        _, _, count, largest = carry
-        return (count < config.steps) & (largest > config.tolerance)
-
-    def step(carry: tuple) -> tuple:
-        theta, state, count, _ = carry
-        value, gradient = value_and_grad(theta, state=state)
-        updates, state = solver.update(gradient, state, theta, value=value, grad=gradient, value_fn=objective)
-        theta = optax.apply_updates(theta, updates)
-        return theta, state, count + 1, optax.tree.norm(optax.tree.get(state, "grad"), ord=jnp.inf)
-
-    start = theta, solver.init(theta), 0, jnp.asarray(jnp.inf, theta[0].dtype)
-    theta, state, _, largest = jax.lax.while_loop(going, step, start)
-    return theta, optax.tree.get(state, "value"), largest

@@ -64,8 +64,7 @@ def accuracy(key: Key, rows: given.Rows, sizes: given.Sizes, points: int, judged
     x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1)
     # Centered points have the same classifier with another bias, which is not penalized.
     x = x - jnp.mean(x[:points], axis=0)[None]
-    # With two factors scikit-learn has one weight vector in place of two, and half the penalty.
-    fitted = logistic.fit(x[:points], y[:points], len(sizes), 2.0 if len(sizes) == 2 else 1.0)
+    fitted = logistic.fit(x[:points], y[:points], len(sizes), 1.0)
     last = slice(points, points + judged)
     guess = jnp.argmax(logistic.logits(fitted, x[last]), axis=1)
     return nan_where(rows.bad, jnp.mean(guess == y[last]))

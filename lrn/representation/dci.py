@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import nan_where
+from lrn.representation import factors as given
 from lrn.types import Array
 
 _TINY = 1e-11  # as in disentanglement_lib
@@ -44,15 +46,13 @@ def disentanglement(importance: Array) -> Array:
     """The mean over codes of ``1 - H(importances of a code) / log(factors)``, weighted by importance, scalar.
 
     Args:
-        importance: [dim, factors], not negative. Where it is 0 everywhere all codes count equally.
+        importance: [dim, factors], not negative, else the score is NaN. Where it is 0 everywhere all codes
+            count equally.
 
     Raises:
         InputError: the table has another form, or one factor.
     """
-    _check("disentanglement", importance, 1, "factors")
-    total = jnp.sum(importance)
-    weight = jnp.where(total > 0, importance, 1.0)
-    return jnp.sum(_certainty(importance) * jnp.sum(weight, axis=1) / jnp.sum(weight))
+    return _certainty("disentanglement", importance, 1, "factors")
 
 
 @jax.jit
@@ -60,28 +60,25 @@ def completeness(importance: Array) -> Array:
     """The mean over factors of ``1 - H(importances for a factor) / log(dim)``, weighted as above, scalar.
 
     Args:
-        importance: [dim, factors], not negative. Where it is 0 everywhere all factors count equally.
+        importance: [dim, factors], not negative, else the score is NaN. Where it is 0 everywhere all factors
+            count equally.
 
     Raises:
         InputError: the table has another form, or one code.
     """
-    _check("completeness", importance, 0, "codes")
-    total = jnp.sum(importance)
-    weight = jnp.where(total > 0, importance, 1.0)
-    return jnp.sum(_certainty(importance.T) * jnp.sum(weight, axis=0) / jnp.sum(weight))
+    return _certainty("completeness", importance, 0, "codes")
 
 
-def _certainty(table: Array) -> Array:
-    """One less the entropy of each row, in units of its largest value."""
-    share = table + _TINY
-    share = share / jnp.sum(share, axis=1, keepdims=True)
-    return 1 + jnp.sum(share * jnp.log(share), axis=1) / jnp.log(float(table.shape[1]))
-
-
-def _check(name: str, importance: Array, axis: int, what: str) -> None:
+def _certainty(name: str, importance: Array, axis: int, what: str) -> Array:
+    """One less the entropy along an axis, in units of its largest value; the weighted mean, scalar."""
     if importance.ndim != 2:
         raise check.InputError(f"importances must be [dim, factors], got shape {importance.shape}.")
-    if importance.shape[axis] < 2:
-        raise check.InputError(
-            f"{name} needs 2 {what} or more, got {importance.shape[axis]}; it compares them."
-        )
+    count = importance.shape[axis]
+    given.several(name, count, what)
+    share = importance + _TINY
+    share = share / jnp.sum(share, axis=axis, keepdims=True)
+    certain = 1 + jnp.sum(share * jnp.log(share), axis=axis) / jnp.log(float(count))
+    total = jnp.sum(importance)
+    weight = jnp.where(total > 0, importance, 1.0)
+    value = jnp.sum(certain * jnp.sum(weight, axis=axis) / jnp.sum(weight))
+    return nan_where(jnp.any(importance < 0), value)

@@ -9,13 +9,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import above_zero, nan_where
 from lrn.representation import factors as given
 from lrn.representation.dci import DCI, completeness, disentanglement
 from lrn.representation.lasso import lasso
+from lrn.representation.standard import standardized
 from lrn.types import Array
-
-_ROUNDING = 1e-12  # a variance below this share of the mean square is the rounding of a constant
 
 
 def dci_lasso(codes: Any, factors: Any, test_codes: Any, test_factors: Any, penalty: ArrayLike = 0.01) -> DCI:
@@ -40,13 +39,13 @@ def dci_lasso(codes: Any, factors: Any, test_codes: Any, test_factors: Any, pena
     if x.shape[1] != z.shape[1] or y.shape[1] != t.shape[1]:
         raise check.InputError("training and test rows must have the same codes and the same factors.")
     given.several("DCI", min(x.shape[1], y.shape[1]), "codes and factors")
-    return _dci(x, y, z, t, bad | bad_test | bad_factors | bad_targets, penalty)
+    return _dci(x, y, z, t, bad | bad_test | bad_factors | bad_targets, above_zero(penalty))
 
 
 @jax.jit
 def _dci(x: Array, y: Array, z: Array, t: Array, bad: Array, penalty: ArrayLike) -> DCI:
-    x, z = _standard(x, z)
-    y, t = _standard(y, t)
+    x, z = standardized(x, z)
+    y, t = standardized(y, t)
     n = x.shape[0]
     gram, cross = (jnp.matmul(x.T, other, precision="highest") / n for other in (x, y))
     weight = lasso(gram, cross, penalty)
@@ -54,11 +53,3 @@ def _dci(x: Array, y: Array, z: Array, t: Array, bad: Array, penalty: ArrayLike)
     r2 = 1 - error / jnp.var(t, axis=0)
     table = nan_where(bad, jnp.abs(weight))
     return DCI(disentanglement(table), completeness(table), nan_where(bad, jnp.mean(r2)), table)
-
-
-def _standard(x: Array, test: Array) -> tuple[Array, Array]:
-    """Both by the mean and standard deviation of the first; a constant column becomes 0."""
-    mean, var = jnp.mean(x, axis=0), jnp.var(x, axis=0)
-    none = var <= _ROUNDING * jnp.mean(jnp.square(x), axis=0)
-    scale = jnp.where(none, 0.0, 1 / jnp.sqrt(jnp.where(none, 1.0, var)))
-    return (x - mean[None]) * scale[None], (test - mean[None]) * scale[None]

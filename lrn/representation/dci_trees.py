@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import above_zero, nan_where
 from lrn.representation import factors as given
 from lrn.representation.dci import DCI, completeness, disentanglement
 from lrn.representation.histogram import one_hot
@@ -57,7 +57,7 @@ def dci_trees(
         codes, test_codes: floats [n, dim] and [n_test, dim].
         factors, test_factors: whole numbers [n, factors] and [n_test, factors].
         rounds: the number of trees for each value of a factor.
-        rate: the share of its step that a tree takes; may be traced.
+        rate: the share of its step that a tree takes, above 0; may be traced.
         bins: the number of bins of equally many rows into which each code is cut.
         sizes: the number of values of each factor, needed where the factors are traced.
 
@@ -69,6 +69,7 @@ def dci_trees(
     check.positive("rate", rate)
     train, test, sizes = given.train_and_test(codes, factors, test_codes, test_factors, sizes)
     given.several("DCI", min(len(sizes), train.codes.shape[1]), "codes and factors")
+    train = train._replace(bad=train.bad | jnp.isnan(above_zero(rate)))
     return dci(train, test, sizes, rounds, rate, bins)
 
 
@@ -93,7 +94,7 @@ def dci(
 
 def guesses(scores: Array, sizes: given.Sizes) -> list[Array]:
     """The most likely value [n] of each factor, of logits [sum of sizes, n]."""
-    return [jnp.argmax(block, axis=0) for block in _blocks(scores, sizes)]
+    return [jnp.argmax(block, axis=0) for block in given.blocks(scores, sizes)]
 
 
 def boost(
@@ -111,7 +112,7 @@ def boost(
 
     def grow(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         scores, test_scores, importance = state
-        p = jnp.concatenate([jax.nn.softmax(block, axis=0) for block in _blocks(scores, sizes)])
+        p = jnp.concatenate([jax.nn.softmax(block, axis=0) for block in given.blocks(scores, sizes)])
         residual = target - p
         leaf, test_leaf, gain = _trees(residual, below, binned, test)
         values = []
@@ -125,7 +126,7 @@ def boost(
     start = (jnp.broadcast_to(prior, (count, rows)) for rows in (n, test.shape[1]))
     none = jnp.zeros((count, binned.shape[0]), jnp.float32)
     scores, test_scores, importance = jax.lax.fori_loop(0, rounds, grow, (*start, none))
-    table = jnp.stack([jnp.sum(block, axis=0) for block in _blocks(importance, sizes)], axis=1)
+    table = jnp.stack([jnp.sum(block, axis=0) for block in given.blocks(importance, sizes)], axis=1)
     total = jnp.sum(table, axis=0, keepdims=True)
     return Trees(jnp.where(total > 0, table / jnp.where(total > 0, total, 1), 0.0), scores, test_scores)
 
@@ -214,10 +215,6 @@ def _binned(x: Array, edges: Array) -> Array:
     """The number of edges below each entry of x [n, dim], as [dim, n] of few bits."""
     found = jnp.sum(x[:, None] > edges[None], axis=1, dtype=jnp.int32).T
     return found.astype(jnp.int8 if edges.shape[0] < 127 else jnp.int32)
-
-
-def _blocks(x: Array, sizes: given.Sizes) -> list[Array]:
-    return jnp.split(x, list(np.cumsum(sizes)[:-1]))
 
 
 def _total(x: Array) -> Array:

@@ -12,17 +12,17 @@ from lrn.arrays import nan_where
 from lrn.representation import factors as given
 from lrn.representation import logistic
 from lrn.representation.sorted_codes import mean_ranks
+from lrn.representation.standard import standardized
 from lrn.types import Array
-
-_ROUNDING = 1e-12  # a variance below this share of the mean square is the rounding of a constant
 
 
 def explicitness(codes: Any, factors: Any, test_codes: Any, test_factors: Any, sizes: Any = None) -> Array:
     """The mean over factors of the area under the curve of a logistic regression from all codes, scalar.
 
     It is 1 where each value of each factor is linearly separated from the others, and .5 at chance. The area
-    is that of one value against the others, averaged over values. As in disentanglement_lib the regression is
-    scikit-learn's with C = 1, on standardized codes.
+    is that of one value against the others, averaged over values; it is NaN where a factor has one value in
+    all test rows. As in disentanglement_lib the regression is scikit-learn's with C = 1, on standardized
+    codes.
 
     Args:
         codes, test_codes: floats [n, dim] and [n_test, dim].
@@ -39,16 +39,11 @@ def explicitness(codes: Any, factors: Any, test_codes: Any, test_factors: Any, s
 @functools.partial(jax.jit, static_argnames="most")
 def areas(train: given.Rows, test: given.Rows, most: int) -> Array:
     """`explicitness` of checked rows, of factors with at most ``most`` values."""
-    mean, variance = jnp.mean(train.codes, axis=0), jnp.var(train.codes, axis=0)
-    none = variance <= _ROUNDING * jnp.mean(jnp.square(train.codes), axis=0)
-    scale = jnp.where(none, 0.0, jax.lax.rsqrt(jnp.where(none, 1.0, variance)))
-    x, z = ((part - mean[None]) * scale[None] for part in (train.codes, test.codes))
+    x, z = standardized(train.codes, test.codes)
 
     def of(factor: tuple[Array, Array]) -> Array:
         y, y_test = factor
-        # With two values scikit-learn has one weight vector in place of two, and half the penalty.
-        penalty = jnp.where(jnp.sum(given.counts(y, most) > 0) == 2, 2.0, 1.0)
-        scores = logistic.logits(logistic.fit(x, y, most, penalty), z)
+        scores = logistic.logits(logistic.fit(x, y, most, 1.0), z)
         return area(jax.nn.softmax(scores), y_test)
 
     return jnp.mean(jax.lax.map(of, (train.factors.T, test.factors.T)))

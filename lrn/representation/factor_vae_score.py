@@ -44,7 +44,7 @@ def factor_vae_score(
         factors: whole numbers [n, factors], two factors or more.
         votes, judged: the number of votes that train the classifier, and of those that judge it.
         batch: the number of rows of a vote.
-        least_std: may be traced.
+        least_std: 0 or more; may be traced.
         sizes: the number of values of each factor, needed where the factors are traced.
 
     Raises:
@@ -89,4 +89,5 @@ def accuracy(
     train, test = table(slice(0, votes)), table(slice(votes, votes + judged))
     guess = jnp.argmax(train, axis=0)
     right = jnp.sum(jnp.take_along_axis(test, guess[None], axis=0))
-    return nan_where(rows.bad, jnp.where(jnp.any(active), right / judged, 0.0))
+    bad = rows.bad | ~(jnp.asarray(least_std) >= 0)
+    return nan_where(bad, jnp.where(jnp.any(active), right / judged, 0.0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -33,6 +34,7 @@ class Rows(NamedTuple):
     bad: Array
 
 
+LARGEST = 1e15  # the sum of squares of 10^8 such values is a float32
 Sizes = tuple[int, ...]  # the number of values of each factor
 
 
@@ -110,16 +112,15 @@ def indices(
             "under jit the values of factors cannot be counted; give sizes, the number of values of each "
             "factor, or leave the factors out of the arguments of the jitted function."
         )
-    if known:
-        for y in parts[:1]:
-            _vary(np.asarray(y), "factors")
+    if readable(parts[0]):
+        _vary(np.asarray(parts[0]), "factors")
     if sizes is None:
         return _numbered([np.asarray(y) for y in parts])
-    sizes = tuple(int(size) for size in sizes)
-    if len(sizes) != np.shape(parts[0])[1] or min(sizes) < 2:
+    given, sizes = tuple(sizes), tuple(int(size) for size in sizes)
+    if given != sizes or len(sizes) != np.shape(parts[0])[1] or min(sizes) < 2:
         raise check.InputError(
-            f"sizes must hold a number of 2 or more for each of the {np.shape(parts[0])[1]} factors, got "
-            f"{sizes}."
+            f"sizes must hold a whole number of 2 or more for each of the {np.shape(parts[0])[1]} factors, "
+            f"got {given}."
         )
     limit, outside = np.asarray(sizes)[None], jnp.asarray(False)
     for y in parts:
@@ -132,7 +133,8 @@ def indices(
                 )
         else:
             outside = outside | jnp.any((y < 0) | (y >= jnp.asarray(limit)))
-            outside = outside | jnp.any(jnp.all(y == y[:1], axis=0))
+    if not readable(parts[0]):
+        outside = outside | _one_value(parts[0])
     return [jnp.asarray(y).astype(jnp.int32) for y in parts], sizes, outside
 
 
@@ -153,24 +155,21 @@ def as_codes(codes: Any, name: str = "codes", constant: bool = False) -> tuple[A
             f"{name} must be floats [n, dim] with n of 2 or more, got shape {shape} and dtype {dtype}; give "
             "one row an example."
         )
+    x = floats(codes, name)
     if readable(codes):
-        values = np.asarray(codes, np.float64)
-        if not np.isfinite(values).all():
-            raise check.InputError(f"{name} hold values that are not finite; leave those rows out.")
+        values = np.asarray(x)
         if not constant and (values == values[:1]).all():
             raise check.InputError(
-                f"{name} are constant: every dimension has one value in all {shape[0]} rows, so no metric of "
-                "them is defined; the representation has collapsed."
+                f"{name} are constant: every dimension has one value in all {shape[0]} rows, as {x.dtype}, "
+                "so no metric of them is defined; the representation has collapsed."
             )
-        x = jnp.asarray(codes)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32)), jnp.asarray(False)
-    x = codes.astype(jnp.promote_types(dtype, jnp.float32))
-    bad = ~jnp.all(jnp.isfinite(x))
+        return x, jnp.asarray(False)
+    bad = ~jnp.all(jnp.abs(x) <= LARGEST)
     return x, bad if constant else bad | jnp.all(x == x[:1])
 
 
 def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
-    """Factors as floats [n, factors], for metrics that take any numbers, and whether one is not finite.
+    """Factors as floats [n, factors], for metrics that take any numbers, and whether no metric is defined.
 
     Raises:
         InputError: they have another form, or can be read and are not finite, or a factor has one value.
@@ -180,14 +179,31 @@ def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
         raise check.InputError(
             f"{name} must be numbers [{n}, factors], one row for each row of codes, got shape {shape}."
         )
+    y = floats(factors, name)
     if readable(factors):
-        values = np.asarray(factors, np.float64)
-        if not np.isfinite(values).all():
-            raise check.InputError(f"{name} hold values that are not finite; leave those rows out.")
-        _vary(values, name)
-    y = factors if isinstance(factors, Tracer) else jnp.asarray(factors)
-    y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
-    return y, ~jnp.all(jnp.isfinite(y))
+        _vary(np.asarray(y), name)
+        return y, jnp.asarray(False)
+    return y, ~jnp.all(jnp.abs(y) <= LARGEST) | _one_value(y)
+
+
+def floats(values: Any, name: str) -> Array:
+    """Values of any shape in float32 or wider.
+
+    Raises:
+        InputError: they can be read, and one is not finite, or too large.
+    """
+    if isinstance(values, Tracer):
+        return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    # Constants stay readable under jit; what is too large for a float is refused below.
+    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
+        x = jnp.asarray(values)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if readable(values) and not (np.abs(np.asarray(x)) <= LARGEST).all():
+        raise check.InputError(
+            f"{name} hold values that are not finite, or beyond {LARGEST:g}, where squares leave floats; "
+            "leave those rows or models out, or scale the values."
+        )
+    return x
 
 
 def several(name: str, count: int, what: str) -> None:
@@ -201,6 +217,11 @@ def counts(index: Array, size: int) -> Array:
     return jnp.sum(index[:, None] == jnp.arange(size)[None], axis=0).astype(jnp.float32)
 
 
+def blocks(x: Array, sizes: Sizes, axis: int = 0) -> list[Array]:
+    """The part of each factor, of an array with an entry for each value of each factor along an axis."""
+    return jnp.split(x, list(np.cumsum(sizes)[:-1]), axis=axis)
+
+
 def _numbered(parts: list[np.ndarray]) -> tuple[list[Array], Sizes, Array]:
     whole, sizes = np.concatenate(parts), []
     index = np.empty(whole.shape, np.int32)
@@ -209,6 +230,11 @@ def _numbered(parts: list[np.ndarray]) -> tuple[list[Array], Sizes, Array]:
         sizes.append(len(values))
     cuts = np.cumsum([len(y) for y in parts])[:-1]
     return [jnp.asarray(part) for part in np.split(index, cuts)], tuple(sizes), jnp.asarray(False)
+
+
+def _one_value(y: Array) -> Array:
+    """Whether a factor of [n, factors] has one value in all rows."""
+    return jnp.any(jnp.all(y == y[:1], axis=0))
 
 
 def _vary(values: np.ndarray, name: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lrn import check
 from lrn.arrays import nan_where
@@ -51,8 +50,7 @@ def information(codes: Array, index: Array, sizes: given.Sizes, bins: int = BINS
     # Counts below 2^24 are exact in float32; products of zeros and ones are exact at any precision.
     table = jax.lax.dot_general(of_codes, of_factors, (((1,), (1,)), ((), ())), precision="highest")
     table = table.reshape(dim, bins, -1)
-    blocks = jnp.split(table, list(np.cumsum(sizes)[:-1]), axis=2)
-    return jnp.stack([_information(block, n) for block in blocks], axis=1)
+    return jnp.stack([_information(block, n) for block in given.blocks(table, sizes, axis=2)], axis=1)
 
 
 def entropy(index: Array, sizes: given.Sizes) -> Array:

@@ -21,6 +21,7 @@ from lrn.representation import factors as given
 from lrn.representation import logistic
 from lrn.representation.histogram import entropy
 from lrn.representation.sorted_codes import first_true, groups, take
+from lrn.representation.standard import standardized
 from lrn.types import Array
 
 NEIGHBORS = 10
@@ -67,7 +68,7 @@ def info_mec(codes: Any, factors: Any, neighbors: int = NEIGHBORS, sizes: Any = 
 @functools.partial(jax.jit, static_argnames=("sizes", "neighbors"))
 def scores(rows: given.Rows, sizes: given.Sizes, neighbors: int = NEIGHBORS) -> InfoMEC:
     """`info_mec` of checked rows."""
-    x = _standard(rows.codes)
+    (x,) = standardized(rows.codes)
     table = information(x, rows.factors, sizes, neighbors) / entropy(rows.factors, sizes)[None]
     spread = jnp.max(rows.codes, axis=0) - jnp.min(rows.codes, axis=0)
     active = spread > _ACTIVE * jnp.max(spread)
@@ -171,10 +172,3 @@ def _explicit(x: Array, y: Array, most: int) -> Array:
     log_p = jax.nn.log_softmax(logistic.logits(logistic.fit(x, y, most, 0.0, balanced=True), x))
     loss = -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
     return 1 - loss / jnp.log(jnp.sum(given.counts(y, most) > 0).astype(x.dtype))
-
-
-def _standard(x: Array) -> Array:
-    centered = x - jnp.mean(x, axis=0)[None]
-    scale = jnp.std(centered, axis=0)
-    none = scale <= 1e-6 * jnp.max(jnp.abs(x), axis=0)
-    return jnp.where(none[None], 0.0, centered / jnp.where(none, 1.0, scale)[None])

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from optax.assignment import hungarian_algorithm
 
 from lrn import check
 from lrn.arrays import nan_where
 from lrn.representation import factors as given
+from lrn.representation.mcc import best
 from lrn.types import Array, Key
 
 Map = Callable[[Any], Any]
@@ -69,12 +69,6 @@ def interventions(key: Key, decode: Map, regressor: Map, codes: Any, swaps: int 
         return regressor(decode(z)).astype(jnp.float32)
 
     before = read(x)
-    given.several("the intervention score", before.shape[1], "factors")
-    if dim < before.shape[1]:
-        raise check.InputError(
-            f"each factor needs a code of its own, got {dim} codes for {before.shape[1]} factors; let the "
-            "regressor leave factors out."
-        )
 
     def change(each: tuple[Array, Array]) -> Array:
         """The mean absolute change [factors] when the codes of a mask [dim] are those of partners [n]."""
@@ -99,15 +93,13 @@ def interventions(key: Key, decode: Map, regressor: Map, codes: Any, swaps: int 
 def matched(response: Array) -> Interventions:
     """The score of responses [dim, factors], two factors or more and at least as many codes."""
     others = (jnp.sum(response, axis=1, keepdims=True) - response) / (response.shape[1] - 1)
-    apart = response - others
-    factor, code = hungarian_algorithm(-jnp.where(jnp.isfinite(apart), apart, 0.0).T)
-    code = code[jnp.argsort(factor)]
+    code = best(response - others)
     target, off = (jnp.take_along_axis(table, code[None], axis=0)[0] for table in (response, others))
     return Interventions(jnp.mean(target - off), code, target, off, response)
 
 
 def _check(decode: Map, regressor: Map, codes: Array) -> None:
-    """Raise InputError unless decoder and regressor fit together and the codes."""
+    """Raise InputError unless decoder, regressor and codes fit together, before anything is computed."""
     shape = jax.ShapeDtypeStruct(codes.shape, codes.dtype)
     try:
         seen = jax.eval_shape(decode, shape)
@@ -131,4 +123,10 @@ def _check(decode: Map, regressor: Map, codes: Array) -> None:
         raise check.InputError(
             f"the regressor must give floats [{codes.shape[0]}, factors], got "
             f"{jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), read)}."
+        )
+    given.several("the intervention score", read.shape[1], "factors")
+    if codes.shape[1] < read.shape[1]:
+        raise check.InputError(
+            f"each factor needs a code of its own, got {codes.shape[1]} codes for {read.shape[1]} factors; "
+            "let the regressor leave factors out."
         )

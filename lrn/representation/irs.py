@@ -36,7 +36,8 @@ def irs(codes: Any, factors: Any, quantile: ArrayLike = 0.99, sizes: Any = None)
 
     Args:
         codes: floats [n, dim].
-        factors: whole numbers [n, factors]. A factor of more than 20 values is cut into 20 bins of one width.
+        factors: whole numbers [n, factors]. A factor of more than 20 values is cut into 20 bins of one width
+            in the numbers of its values, as they are in order.
         quantile: which deviation counts, in [0, 1]; may be traced.
         sizes: the number of values of each factor, needed where the factors are traced.
 
@@ -51,6 +52,7 @@ def irs(codes: Any, factors: Any, quantile: ArrayLike = 0.99, sizes: Any = None)
 @functools.partial(jax.jit, static_argnames="sizes")
 def scores(rows: given.Rows, sizes: given.Sizes, quantile: ArrayLike) -> IRS:
     """`irs` of checked rows."""
+    quantile = jnp.asarray(quantile)
     centered = rows.codes - jnp.mean(rows.codes, axis=0)[None]
     values, order = ordered(centered)
     largest = jnp.max(jnp.abs(centered), axis=0)
@@ -64,7 +66,8 @@ def scores(rows: given.Rows, sizes: given.Sizes, quantile: ArrayLike) -> IRS:
     table = jnp.where(none[:, None], 0.0, 1 - share)
     weight = largest / jnp.where(jnp.all(none), 1.0, jnp.sum(largest))
     score = jnp.sum(jnp.max(table, axis=1) * weight)
-    return IRS(nan_where(rows.bad, score), nan_where(rows.bad, table))
+    bad = rows.bad | ~((quantile >= 0) & (quantile <= 1))
+    return IRS(nan_where(bad, score), nan_where(bad, table))
 
 
 def _cut(index: Array) -> Array:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
+from lrn.supervised import lbfgs
 from lrn.types import Array
 
 
@@ -21,9 +21,9 @@ def fit(
 ) -> tuple[Array, Array]:
     """Weights [dim, most] and biases [most]: least mean cross-entropy ``+ penalty |weights|^2 / (2 n)``.
 
-    That is scikit-learn's ``LogisticRegression`` with ``C = 1 / penalty``, or ``C = 2 / penalty`` for two
-    values, for which scikit-learn has one weight vector in place of two. Steps and tolerance are its
-    defaults.
+    That is scikit-learn's ``LogisticRegression`` with ``C = 1 / penalty``. Where there are two values, for
+    which scikit-learn has one weight vector in place of two, the penalty counts twice. Steps and tolerance
+    are its defaults.
 
     Args:
         x: inputs [n, dim], best with a mean near 0 and a scale near 1.
@@ -42,30 +42,15 @@ def fit(
     if balanced:
         each = jnp.where(known, 1 / (jnp.maximum(count, 1) * jnp.sum(known)), 0.0)
         weight = jnp.matmul(target, each, precision="highest")
-    solver = optax.lbfgs()
 
     def objective(theta: tuple[Array, Array]) -> Array:
         scores = jnp.where(known[None], logits(theta, x), -jnp.inf)
         right = jnp.sum(jnp.where(target > 0, scores, 0.0), axis=1)
         loss = jnp.sum(weight * (jax.nn.logsumexp(scores, axis=1) - right))
-        return loss + penalty / n * jnp.sum(jnp.square(theta[0])) / 2
-
-    value_and_grad = optax.value_and_grad_from_state(objective)
-
-    def going(carry: tuple) -> Array:
-        _, _, count, largest = carry
-        return (count < steps) & (largest > tolerance)
-
-    def step(carry: tuple) -> tuple:
-        theta, state, count, _ = carry
-        value, gradient = value_and_grad(theta, state=state)
-        updates, state = solver.update(gradient, state, theta, value=value, grad=gradient, value_fn=objective)
-        theta = optax.apply_updates(theta, updates)
-        return theta, state, count + 1, optax.tree.norm(optax.tree.get(state, "grad"), ord=jnp.inf)
+        return loss + jnp.where(jnp.sum(known) == 2, 2, 1) * penalty / n * jnp.sum(jnp.square(theta[0])) / 2
 
     theta = jnp.zeros((x.shape[1], most), x.dtype), jnp.zeros(most, x.dtype)
-    start = theta, solver.init(theta), 0, jnp.asarray(jnp.inf, x.dtype)
-    weights, bias = jax.lax.while_loop(going, step, start)[0]
+    weights, bias = lbfgs.minimize(objective, theta, steps, tolerance).params
     return weights, jnp.where(known, bias, -jnp.inf)
 
 

@@ -13,10 +13,10 @@ from lrn import check
 from lrn.arrays import nan_where
 from lrn.representation import factors as given
 from lrn.representation.sorted_codes import mean_ranks, ordered
+from lrn.representation.standard import standardized
 from lrn.types import Array
 
 KINDS = ("linear", "spearman")
-_ROUNDING = 1e-12  # a variance below this share of the mean square is the rounding of a constant
 
 
 class Matching(NamedTuple):
@@ -62,16 +62,25 @@ def mcc(codes: Any, sources: Any, kind: str = "linear") -> Matching:
 def _matching(x: Array, y: Array, bad: Array, kind: str) -> Matching:
     if kind == "spearman":
         x, y = ranks(x), ranks(y)
-    table = jnp.abs(correlations(x, y))
-    source, code = hungarian_algorithm(-jnp.where(bad, 0.0, table).T)
-    code = code[jnp.argsort(source)]
-    table = nan_where(bad, table)
+    table = nan_where(bad, jnp.abs(correlations(x, y)))
+    code = best(table)
     return Matching(jnp.mean(jnp.take_along_axis(table, code[None], axis=0)), code, table)
+
+
+def best(value: Array) -> Array:
+    """The code int [sources] of each source, no code twice, with the largest sum of values.
+
+    Args:
+        value: [dim, sources], dim at least the number of sources; what is not finite counts as 0.
+    """
+    source, code = hungarian_algorithm(-jnp.where(jnp.isfinite(value), value, 0.0).T)
+    return code[jnp.argsort(source)]
 
 
 def correlations(a: Array, b: Array) -> Array:
     """Pearson's correlations [dim, other] of the columns of a [n, dim] and b [n, other]; 0 of a constant."""
-    return jnp.matmul(_standard(a).T, _standard(b), precision="highest") / a.shape[0]
+    (left,), (right,) = standardized(a), standardized(b)
+    return jnp.matmul(left.T, right, precision="highest") / a.shape[0]
 
 
 def ranks(x: Array) -> Array:
@@ -80,11 +89,3 @@ def ranks(x: Array) -> Array:
     # Sorting by rows undoes the order. (A search for x among its sorted values could miss them where XLA
     # computes x twice, with other last digits.)
     return jax.lax.sort((rows, mean_ranks(values)), dimension=1, num_keys=1)[1].T
-
-
-def _standard(x: Array) -> Array:
-    square = jnp.mean(jnp.square(x), axis=0)
-    x = x - jnp.mean(x, axis=0)[None]
-    variance = jnp.mean(jnp.square(x), axis=0)
-    none = variance <= _ROUNDING * square
-    return jnp.where(none[None], 0.0, x * jax.lax.rsqrt(jnp.where(none, 1.0, variance))[None])

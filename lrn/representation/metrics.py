@@ -68,6 +68,15 @@ def metrics(
             f"codes and test codes must both be of one model or of several, got shapes {shape} and "
             f"{np.shape(test[0])}."
         )
+    if test is not None and (shape[:-2], shape[-1]) != (np.shape(test[0])[:-2], np.shape(test[0])[-1]):
+        raise check.InputError(
+            "codes and test codes must have the same models and the same dimensions, got shapes "
+            f"{shape} and {np.shape(test[0])}."
+        )
+    if test is None and shape[-2] < 4:
+        raise check.InputError(
+            f"a split into rows to fit and rows to judge needs 4 rows or more, got {shape[-2]}."
+        )
     x, z = (None if part is None else _stack(part) for part in (codes, test and test[0]))
     of_split, of_draws = jax.random.split(key)
     if test is None:
@@ -80,6 +89,8 @@ def metrics(
     given.several("a comparison of codes", shape[-1], "codes")
     if not several:
         given.as_codes(codes)  # refuses what can be read
+        if test is not None:
+            given.as_codes(test[0], "test codes", constant=True)
     found = _metrics(of_draws, x, index, z, test_index, order, sizes, rounds, draws)
     return found if several else {name: value[0] for name, value in found.items()}
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import above_zero, nan_where
 from lrn.representation import factors as given
 from lrn.representation.mcc import correlations
 from lrn.representation.sorted_codes import first_true, groups, ordered, take
@@ -51,7 +51,7 @@ def sap(
     Args:
         codes, test_codes: floats [n, dim] and [n_test, dim], two codes or more.
         factors, test_factors: whole numbers [n, factors] and [n_test, factors].
-        penalty: scikit-learn's C, the weight of the losses; may be traced.
+        penalty: scikit-learn's C, the weight of the losses, above 0; may be traced.
         sizes: the number of values of each factor, needed where the factors are traced.
 
     Raises:
@@ -60,7 +60,8 @@ def sap(
     check.positive("penalty", penalty)
     train, test, sizes = given.train_and_test(codes, factors, test_codes, test_factors, sizes)
     given.several("SAP", train.codes.shape[1], "codes")
-    return of_table(nan_where(train.bad, accuracies(train, test, sizes, penalty)))
+    bad = train.bad | jnp.isnan(above_zero(penalty))
+    return of_table(nan_where(bad, accuracies(train, test, sizes, penalty)))
 
 
 def sap_continuous(codes: Any, factors: Any) -> SAP:
@@ -109,8 +110,8 @@ def accuracies(train: given.Rows, test: given.Rows, sizes: given.Sizes, penalty:
     def right(each: tuple[Array, Array, Array]) -> Array:
         z, w, b = each
         margin = jnp.where(known[None], z[:, None] * w[None] + b[None], -jnp.inf)
-        blocks = jnp.split(margin, list(np.cumsum(sizes)[:-1]), axis=1)
-        guess = jnp.stack([jnp.argmax(block, axis=1) for block in blocks], axis=1)
+        each_factor = given.blocks(margin, sizes, axis=1)
+        guess = jnp.stack([jnp.argmax(block, axis=1) for block in each_factor], axis=1)
         return jnp.mean(guess == test.factors, axis=0)
 
     return jax.lax.map(right, (x, weight, bias))

@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where, readable
+from lrn.arrays import above_zero, nan_where
+from lrn.representation import factors as given
 from lrn.representation.lasso import lasso
 from lrn.representation.mcc import correlations, ranks
 from lrn.types import Array
@@ -44,7 +45,7 @@ def udr(
         active: bools [models, dim], which codes are used; the paper takes those with a mean divergence from
             the prior above .01 nats. None takes all.
         kind: "lasso" or "spearman".
-        penalty: the Lasso's penalty; may be traced.
+        penalty: the Lasso's penalty, above 0; may be traced.
         sweeps: passes of the Lasso's coordinate descent.
 
     Raises:
@@ -59,21 +60,18 @@ def udr(
             f"codes must be floats [models, n, dim] with 2 or more models and rows, got shape {shape} and "
             f"dtype {dtype}; stack the codes of models on the same rows."
         )
-    if readable(codes) and not np.isfinite(np.asarray(codes, np.float64)).all():
-        raise check.InputError("codes hold values that are not finite; leave those models out.")
-    x = jnp.asarray(codes)
+    x = given.floats(codes, "codes")
     used = jnp.ones((shape[0], shape[2]), bool) if active is None else jnp.asarray(active)
     if used.shape != (shape[0], shape[2]) or used.dtype != bool:
         raise check.InputError(
             f"active codes must be bools [{shape[0]}, {shape[2]}], got shape {used.shape} and {used.dtype}."
         )
-    return _udr(x, used, kind, penalty, sweeps)
+    return _udr(x, used, kind, above_zero(penalty), sweeps)
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "sweeps"))
 def _udr(x: Array, used: Array, kind: str, penalty: ArrayLike, sweeps: int) -> UDR:
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    bad = ~jnp.all(jnp.isfinite(x), axis=(1, 2))
+    bad = ~jnp.all(jnp.abs(x) <= given.LARGEST, axis=(1, 2)) | jnp.isnan(penalty)
     if kind == "spearman":
         x = jax.lax.map(ranks, x)
     count = x.shape[0]

@@ -42,6 +42,9 @@ def _square(a: Array, b: Array) -> Array:
 
 def _scaled(x: Array) -> Array:
     """Centered, with a squared norm of 1: the fourth powers of other scales could leave the floats."""
+    # A power of 2 is an exact scale, after which the squares stay among the floats.
+    exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(jnp.abs(x))))[1]
+    x = x * jnp.ldexp(jnp.ones((), x.dtype), -exponent)
     square = jnp.mean(jnp.square(x))
     x = x - jnp.mean(x, axis=0)[None]
     total = jnp.sum(jnp.square(x))

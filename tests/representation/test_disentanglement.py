@@ -31,6 +31,7 @@ from lrn.representation.mig import mig
 from lrn.representation.modularity import modularity
 from lrn.representation.udr import udr
 
+KEY = jax.random.key(2)
 SIZES = (4, 3, 5)
 GRID = np.array(list(itertools.product(*(range(size) for size in SIZES))) * 4)  # each combination four times
 RNG = np.random.default_rng(0)
@@ -82,6 +83,7 @@ def test_dci_of_known_importances():
     split = -np.log(1 / 3) / 3 - 2 * np.log(2 / 3) / 3
     assert float(dci.completeness(table)) == pytest.approx(1 - (3 * split / np.log(4)) / 7, abs=1e-6)
     assert float(dci.disentanglement(jnp.zeros((2, 3)))) == pytest.approx(0, abs=1e-6)
+    assert np.isnan(dci.completeness(-table))
 
 
 def test_trees_equal_scikit_learn_where_bins_lose_nothing():
@@ -132,8 +134,8 @@ def test_solvers_equal_scikit_learn():
         ours, Lasso(0.1, tol=1e-6).fit(x.astype(float), y.astype(float)).coef_.T, atol=2e-3
     )
     x = x / x.std(0)
-    for label, size, penalty in ((GRID[:, 2], 5, 1.0), (GRID[:, 1] > 0, 2, 2.0)):
-        fitted = logistic.fit(jnp.asarray(x), jnp.asarray(label, jnp.int32), 5, penalty, tolerance=1e-6)
+    for label, size in ((GRID[:, 2], 5), (GRID[:, 1] > 0, 2)):
+        fitted = logistic.fit(jnp.asarray(x), jnp.asarray(label, jnp.int32), 5, 1.0, tolerance=1e-6)
         p = jax.nn.softmax(logistic.logits(fitted, jnp.asarray(x)))
         theirs = LogisticRegression(tol=1e-8, max_iter=1000).fit(x, label).predict_proba(x)
         np.testing.assert_allclose(p[:, :size], theirs, atol=2e-3)
@@ -196,6 +198,7 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
                 "irs": irs(x, factors, sizes=SIZES).score,
                 "mcc": mcc(x, factors).mcc,
                 "sap": sap.sap(x, factors, x, factors, sizes=SIZES).score,
+                "sap_continuous": sap.sap_continuous(x, factors).score,
                 "lasso": dci_lasso(x, factors, x, factors).disentanglement,
             }
 
@@ -208,12 +211,48 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
         assert np.isfinite(value[:2]).all(), name
         assert np.isnan(value[2:]).all(), name
     assert float(found["mig"][0]) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
+    for name, value in traced(jnp.asarray(1e20 * NOISY)[None].repeat(4, 0), GRID).items():
+        assert np.isnan(value).all(), name
     outside = GRID.copy()
     outside[0, 1] = 3
     assert np.isnan(traced(jnp.asarray(NOISY)[None], outside)["mig"]).all()
     fixed = GRID.copy()
     fixed[:, 1] = 1
-    assert np.isnan(traced(jnp.asarray(NOISY)[None], fixed)["mig"]).all()
+    for name, value in traced(jnp.asarray(NOISY)[None].repeat(4, 0), fixed).items():
+        assert np.isnan(value).all(), name
+
+
+def test_settings_out_of_range_give_nan_where_they_cannot_be_seen():
+    rows = NOISY, GRID, NOISY, GRID
+
+    @jax.jit
+    @jax.vmap
+    def traced(value):
+        return {
+            "sap": sap.sap(*rows, penalty=value),
+            "lasso": dci_lasso(*rows, penalty=value),
+            "trees": dci_trees(*rows, rounds=1, rate=value)[:3],
+            "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value).score,
+            "irs": irs(NOISY, GRID, quantile=value),
+            "factor_vae": factor_vae_score(KEY, NOISY, GRID, votes=200, judged=50, least_std=value),
+        }
+
+    for part in jax.tree.leaves(traced(jnp.asarray([0.1, -0.1, np.nan]))):
+        assert np.isfinite(part[0]).all()
+        assert np.isnan(part[1:]).all()
+
+
+def test_a_factor_may_have_one_value_in_test_rows_only():
+    fixed = GRID.copy()
+    fixed[:, 1] = 1
+
+    def bad(y, y_test):
+        return given.train_and_test(NOISY, y, NOISY, y_test, SIZES)[1].bad
+
+    assert not bad(GRID, fixed)
+    assert not jax.jit(lambda y: bad(GRID, y))(fixed)
+    with pytest.raises(InputError, match="factor 1 of the factors has one value"):
+        jax.jit(lambda y: bad(fixed, y))(GRID)
 
 
 def test_whole_numbers_of_any_kind_are_factors():
@@ -222,20 +261,21 @@ def test_whole_numbers_of_any_kind_are_factors():
     assert float(mig(NOISY, labels.astype(np.uint8))) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
 
 
-KEY = jax.random.key(2)
-
-
 @pytest.mark.parametrize(
     ("call", "said"),
     [
         (lambda: mig(NOISY, np.c_[GRID, np.ones(ROWS, int)]), "factor 3 of the factors has one value, 1, in"),
         (lambda: mig(np.ones_like(NOISY), GRID), "codes are constant"),
+        (lambda: mig(1e300 * NOISY.astype(float), GRID), "codes hold values that are not finite"),
+        (lambda: mcc(1e20 * NOISY, GRID), "or beyond 1e.15, where squares leave floats"),
+        (lambda: mig(1e9 + 0.1 * np.tanh(NOISY.astype(float)), GRID), "codes are constant.*, as float32"),
         (lambda: mig(NOISY, GRID / 2), "factors must be whole numbers here, got float.*; number"),
         (lambda: mig(NOISY, GRID[:-1]), "one row for each row of codes"),
         (lambda: mig(NOISY[:, :1], GRID), "needs 2 codes or more"),
         (lambda: mig(GRID, GRID), "codes must be floats"),
         (lambda: mig(NOISY, GRID, bins=1), "bins must be at least 2"),
-        (lambda: mig(NOISY, GRID, sizes=(4, 3)), "sizes must hold a number of 2 or more for each of the 3"),
+        (lambda: mig(NOISY, GRID, sizes=(4, 3)), "sizes must hold a whole number of 2 or more for each of"),
+        (lambda: mig(NOISY, GRID, sizes=(4, 3.7, 5)), "sizes must hold a whole number of 2 or more"),
         (lambda: mig(NOISY, GRID, sizes=(4, 2, 5)), "factors must lie in"),
         (lambda: jax.jit(lambda y: mig(NOISY, y))(GRID), "under jit the values of factors cannot be counted"),
         (lambda: modularity(NOISY, GRID[:, :1]), "needs 2 factors or more"),
@@ -250,7 +290,12 @@ KEY = jax.random.key(2)
         (lambda: beta_vae_score(KEY, NOISY, GRID, points=0), "points must be at least 1"),
         (lambda: metrics(KEY, NOISY[0], GRID), r"codes must be \[n, dim\] or \[models, n, dim\]"),
         (lambda: metrics(KEY, NOISY, GRID, test=(NOISY[None], GRID)), "of one model or of several"),
+        (lambda: metrics(KEY, NOISY, GRID, test=(NOISY[:, :3], GRID)), "the same dimensions, got shapes"),
+        (lambda: metrics(KEY, NOISY[None], GRID, test=(NOISY[None].repeat(2, 0), GRID)), "the same models"),
+        (lambda: metrics(KEY, NOISY, GRID, test=(np.inf * NOISY, GRID)), "test codes hold values that are"),
+        (lambda: metrics(KEY, NOISY[:3], GRID[:3]), "needs 4 rows or more, got 3"),
         (lambda: metrics(KEY, 0 * NOISY, GRID), "codes are constant"),
+        (lambda: udr(np.stack([NOISY, 1e20 * NOISY])), "codes hold values that are not finite, or beyond"),
         (lambda: udr(NOISY), r"must be floats \[models, n, dim\]"),
         (lambda: udr(NOISY[None].repeat(2, 0), np.ones((2, 4), bool)), "active codes must be bools"),
         (lambda: irs(NOISY, GRID, quantile=1.5), "quantile must lie between 0 and 1"),

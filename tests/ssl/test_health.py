@@ -97,6 +97,8 @@ def test_cka_equals_the_kernel_form_and_knows_rotations():
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(DIM, DIM)))[0]
     assert float(CKA(of[0], jnp.asarray(1e6 * a @ turn + 1e5, jnp.float32))) == pytest.approx(1, abs=1e-3)
     assert float(CKA(of[0], jnp.full((N, DIM), 0.1))) == 0
+    for scale in (1e25, 1e-25):  # whose squares leave the floats
+        assert float(CKA(of[0], scale * of[0])) == pytest.approx(1, abs=1e-5)
 
 
 def test_which_detector_sees_which_collapse():

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.supervised import lbfgs
 from lrn.supervised.losses import hits
 from lrn.supervised.probes import _input
 from lrn.types import Array
@@ -122,32 +122,15 @@ def _fit(
     # A constant feature has no scale: its std is 0, or a rounding error.
     std = jnp.where(std > 1e-6 * jnp.max(jnp.abs(x), axis=0), std, 1.0)
     z, target = _standardized(x, mean, std), jax.nn.one_hot(y, classes, dtype=x.dtype)
-    solver = optax.lbfgs()
 
     def fit(l2: Array) -> tuple[tuple[Array, Array], Array]:
         def objective(theta: tuple[Array, Array]) -> Array:
             log_p = jax.nn.log_softmax(_logits(theta, z))
             return -jnp.mean(jnp.sum(target * log_p, axis=1)) + 0.5 * l2 * jnp.sum(jnp.square(theta[0]))
 
-        value_and_grad = optax.value_and_grad_from_state(objective)
-
-        def going(carry: tuple) -> Array:
-            _, _, count, largest = carry
-            return (count < steps) & (largest > tolerance)
-
-        def step(carry: tuple) -> tuple:
-            theta, state, count, _ = carry
-            value, gradient = value_and_grad(theta, state=state)
-            updates, state = solver.update(
-                gradient, state, theta, value=value, grad=gradient, value_fn=objective
-            )
-            theta = optax.apply_updates(theta, updates)
-            return theta, state, count + 1, optax.tree.norm(optax.tree.get(state, "grad"), ord=jnp.inf)
-
         theta = jnp.zeros((x.shape[1], classes), x.dtype), jnp.zeros(classes, x.dtype)
-        start = theta, solver.init(theta), 0, jnp.asarray(jnp.inf, x.dtype)
-        theta, _, _, largest = jax.lax.while_loop(going, step, start)
-        return theta, largest
+        found = lbfgs.minimize(objective, theta, steps, tolerance)
+        return found.params, found.gradient_norm
 
     (weight, bias), largest = jax.vmap(fit)(menu)
     valid = _standardized(x_validation, mean, std), jax.nn.one_hot(y_validation, classes)

@@ -1,7 +1,7 @@
 """How disentanglement.json was made: disentanglement_lib 1.5, and the authors' InfoMEC, on `peer_codes`.
 
-The project needs neither. Both ran in an environment of their own, with a stub for gin, whose settings are
-those of the 12,600-model study (20 bins, LinearSVC, standard deviations of .05):
+The project needs neither. Both ran in an environment of their own, with the stub for gin and the settings of
+experiments/bench/_disentanglement_lib.py:
 
 pip install --no-deps disentanglement-lib==1.5
 pip install numpy==2.4.6 scikit-learn==1.9.1 scipy==1.17.1 absl-py six
@@ -25,25 +25,16 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from peer_codes import CASES, data, draw_factors
+from peer_codes import CASES, data
 from sklearn import feature_selection, linear_model, svm
 
 FILE = Path(__file__).with_name("disentanglement.json")
 
 
-def stub_gin() -> None:
-    """A gin whose decorators do nothing."""
-    gin, tf = types.ModuleType("gin"), types.ModuleType("gin.tf")
-
-    def configurable(*args, **kwargs):
-        return args[0] if args and callable(args[0]) else lambda f: f
-
-    gin.configurable, gin.REQUIRED, gin.tf = configurable, None, tf  # pyright: ignore
-    sys.modules |= {"gin": gin, "gin.tf": tf}
-
-
-stub_gin()
-from disentanglement_lib.evaluation.metrics import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "experiments" / "bench"))
+from _disentanglement_lib import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    Drawn,
     beta_vae,
     dci,
     factor_vae,
@@ -53,34 +44,6 @@ from disentanglement_lib.evaluation.metrics import (  # noqa: E402  # pyright: i
     sap_score,
     utils,
 )
-
-utils.make_discretizer = lambda target: utils._histogram_discretize(target, 20)
-prune = factor_vae._prune_dims
-factor_vae._prune_dims = lambda variances: prune(variances, 0.05)
-
-
-class Drawn:
-    """Ground truth data whose observations are the factors, of which `represent` makes the codes."""
-
-    def __init__(self, case: str) -> None:
-        self.make, self.sizes, _, _ = CASES[case]
-        self.num_factors, self.noise = len(self.sizes), np.random.RandomState(11)
-
-    def sample_factors(self, n, rng):
-        """Factors [n, factors]."""
-        return draw_factors(rng, n, self.sizes)
-
-    def sample_observations_from_factors(self, factors, rng):
-        """The factors themselves."""
-        return factors
-
-    def sample_observations(self, n, rng):
-        """Factors [n, factors]."""
-        return self.sample_factors(n, rng)
-
-    def represent(self, observations):
-        """Codes [n, dim]."""
-        return self.make(self.noise, observations).astype(np.float32)
 
 
 def loaded(folder: str, name: str):
@@ -139,7 +102,9 @@ def fast(case: str, folder: str) -> dict:
     continuous = sap_score.compute_score_matrix(codes, factors.astype(float), None, None, True)
     drawn = []
     for seed in range(3):
-        truth, rng = Drawn(case), np.random.RandomState(seed)
+        (make, sizes, *_), noise = CASES[case], np.random.RandomState(11)
+        truth = Drawn(sizes, lambda factors, m=make, r=noise: m(r, factors).astype(np.float32))
+        rng = np.random.RandomState(seed)
         drawn.append(
             {
                 "factor_vae": factor_vae.compute_factor_vae(
