@@ -4,7 +4,7 @@
 matrix of patches and multiplies the matrix by the kernel. It does so over blocks of examples that are
 small enough for the patches to stay in the cache; the backward pass gathers the patches again instead of
 storing them. A kernel whose sides are multiples of the stride is a smaller one, with stride 1, on blocks of
-pixels as channels. ``winograd`` is `lrn.nets.winograd`, for 3x3 kernels of stride 1.
+pixels as channels (`lrn.nets.folding`). ``winograd`` is `lrn.nets.winograd`, for 3x3 kernels of stride 1.
 
 ``auto`` chooses winograd on CPU where it suits (32 channels or more, float32), else matmul. On other backends
 it chooses lax, or matmul if the weights are vmapped (see `LANES`).
@@ -55,7 +55,7 @@ from flax import linen as nn
 from jax import lax
 
 from lrn import check
-from lrn.nets import winograd
+from lrn.nets import folding, winograd
 from lrn.nets.inputs import filtered, images
 from lrn.nets.layers import he_normal
 from lrn.types import LANES, Array
@@ -142,6 +142,9 @@ def conv2d(
     suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), x.dtype)
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
+    if folding.folds(kernel.shape, stride):
+        x, kernel = folding.folded(x, kernel, pads, stride, (height, width))
+        pads, stride = [(0, 0)] * 2, 1
 
     # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
     @jax.checkpoint
