@@ -53,7 +53,6 @@ from lrn.supervised.learner import weights
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Key, Learner
 
-
 EPS = 0.3
 
 

@@ -61,7 +61,7 @@ def check_eps(eps: Any, norm: str) -> None:
 
 
 def check_reach(eps: Any, norm: str, x: Array) -> None:
-    """Raise ValueError for an L2 or L1 ball that holds every image, whose eps is probably on the 0..255 scale.
+    """Raise ValueError for an L2 or L1 ball that holds every image: its eps is likely on the 0..255 scale.
 
     `check_eps` sees to Linf, where the number of pixels does not matter. An eps under jit passes.
     """
