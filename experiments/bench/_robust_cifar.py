@@ -22,10 +22,10 @@ from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Learner
 
 EPS, STEP = 8 / 255, 2 / 255
-SCALE = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
-RESNET18 = nets.resnet18(10, **SCALE)
-WIDE = nets.wide_resnet(10, 34, 10, **SCALE)
-RESNET110 = from_flax(ResNet(10, (18, 18, 18), 16, **SCALE))
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
+RESNET18 = nets.resnet18(10, mean=MEAN, std=STD)
+WIDE = nets.wide_resnet(10, 34, 10, mean=MEAN, std=STD)
+RESNET110 = from_flax(ResNet(10, (18, 18, 18), 16, mean=MEAN, std=STD))
 RADII = ("radius 0", "radius 0.25", "radius 0.5", "radius 0.75", "radius 1", "ACR")
 COHEN = {0.25: (0.748, 0.600, 0.428, 0.266, 0.0, 0.429), 0.5: (0.652, 0.546, 0.414, 0.320, 0.234, 0.538)}
 
