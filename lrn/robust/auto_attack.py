@@ -66,7 +66,8 @@ def attack_all(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: AutoAt
     """Attack a test set, and say which examples are robust after each attack.
 
     The mean of ``robust`` is the robust accuracy. With fewer than four classes the targeted
-    difference-of-logits loss is not defined, and "apgd_t" maximizes the margin, without targets.
+    difference-of-logits loss is not defined, and "apgd_t" maximizes the margin, without targets. APGD ends
+    once it fools every example of a batch, and returns the first misclassified points.
 
     Args:
         key, logits_fn, x, y: as for `lrn.robust.cascade.cascade`.
