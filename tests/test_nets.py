@@ -79,6 +79,15 @@ def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
     close(*(through_second_order(x, w, conv, stride, padding) for conv in ("matmul", "lax")))
 
 
+def test_a_stride_that_divides_the_kernel_takes_rows_of_blocks():
+    def strides(kernel):
+        x, w = draw(1, 8, 8, 2), draw(kernel, kernel, 2, 3, seed=2)
+        jaxpr = jax.make_jaxpr(lambda x: nets.conv2d(x, w, stride=2, padding=1, conv="matmul"))(x)
+        return str(jaxpr).count("strides=(1, 2, 2, 1)")
+
+    assert (strides(4), strides(3)) == (0, 9)
+
+
 def through_second_order(x, w, conv, stride=1, padding="SAME"):
     """A sum over a convolution: gradients, outputs and the gradient of the gradients' squared norm."""
 
