@@ -34,25 +34,25 @@ class World(NamedTuple):
     """A set of actions, and what the learner is given with it.
 
     levels, engines: of the actions. discrete: whether the claim takes the actions for discrete, or for a grid
-    over what is continuous. powers: of the car's engine, for more chance and for less. unit: of values, for
-    the menus. rate: of learning. mark: the mean return, over so many episodes, above which a task is solved.
+    over what is continuous. power: of the car's engine. unit: of values, for the menus. rates: of learning.
+    mark: the mean return, over so many episodes, above which a task is solved.
     """
 
     levels: int
     engines: int
     discrete: bool
-    powers: tuple[float, ...] = ()
+    power: float = 0.0
     unit: float = 1.0
-    rate: float = 1.0
+    rates: tuple[float, ...] = (1.0,)
     mark: float = 0.5
     episodes: int = 1
 
 
 ASCENTS = {"two thrusts": World(2, 1, True), "grid": World(4, 1, False), "3D grid": World(4, 3, False)}
 CARS = {
-    "three forces": World(3, 1, True, (0.00206, 0.00156), 10.0, 0.5, 50.0, 4),
-    "grid of forces": World(9, 1, False, (0.0026, 0.00196), 10.0, 0.5, 50.0, 4),
-    "3D grid of forces": World(3, 3, False, (0.00356, 0.0027), 10.0, 0.5, 50.0, 4),
+    "car, three forces": World(3, 1, True, 0.00206, 10.0, (0.2, 0.5), 50.0, 4),
+    "car, grid": World(9, 1, False, 0.0026, 10.0, (0.2, 0.5), 50.0, 4),
+    "car, 3D grid": World(3, 3, False, 0.00356, 10.0, (0.2, 0.5), 50.0, 4),
 }
 WORLDS = {**ASCENTS, **CARS}
 
@@ -72,12 +72,14 @@ class Arm:
 
 
 def menu(world: World) -> dict[str, list[dict[str, float]]]:
-    """The three settings of each way of exploring, by the fields of `Explorer`."""
+    """The settings of each way of exploring, three at each rate of learning, by the fields of `Explorer`."""
     scales = [world.unit * v for v in (0.1, 1.0, 10.0)]
     # What was never tried is worth ten first visits, as a greedy learner would prefer what has paid one.
     ways = {**EPSILON, "optimistic": [{"initial": v} for v in scales]}
     ways["counts"] = [{"beta": v / 10, "initial": v} for v in scales]
-    return ways if world.discrete else {**ways, "pink": [{"noise": v, "pink": 1.0} for v in (0.5, 1.0, 2.0)]}
+    if not world.discrete:
+        ways["pink"] = [{"noise": v, "pink": 1.0} for v in (0.5, 1.0, 2.0)]
+    return {way: [{**x, "learning_rate": r} for x in each for r in world.rates] for way, each in ways.items()}
 
 
 def right(world: World, least: float) -> float:
@@ -100,20 +102,34 @@ def place(name: str, most: int) -> tuple[Callable[[Arm], Env], Coding]:
     return car, tiles((-1.2, -0.07), (0.6, 0.07), (8, 8))
 
 
-def facts(name: str, task: Arm, seeds: Sequence[int], episodes: int = 64) -> dict[str, Any]:
-    """How often random tries succeed: on the car as they are played, [seeds]; on Ascent as follows.
+def facts(name: str, tasks: Mapping[str, Arm], most: int, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """By task, how often random tries succeed: on the car 64 are played for each seed, [seeds].
 
-    There it follows from the share of the actions that rise, which is given too, with the return of the last.
+    On Ascent it follows from the share of the actions that rise, which is given too, with the return of full
+    thrust of all engines.
     """
-    env, key = place(name, round(task.depth))[0](task), jax.random.key(0)
-    if name in CARS:
-        keys = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
-        return {CHANCE: 1e4 * np.asarray(jax.jit(jax.vmap(lambda k: chance(env, k, episodes)))(keys))}
-    (_, ground), actions = env.reset(key), jnp.arange(require_discrete(env, "facts"))
-    p = float(jax.vmap(lambda action: ~env.move(key, ground, action)[1].terminated)(actions).mean())
-    full = rollouts(env, memoryless(lambda _, seen: jnp.full(len(seen), actions[-1])), key, (), 1)
-    odds = 1e4 * p**task.depth * (1 - p) / (1 - p**task.depth)
-    return {CHANCE: odds, "right actions": p, "best return": float(full.returns[0])}
+    env_of, _ = place(name, most)
+
+    def played(task: Arm, keys: Any) -> Any:
+        return jax.vmap(lambda key: chance(env_of(task), key, 64))(keys)
+
+    def read(task: Arm, keys: Any) -> Any:
+        env, actions = env_of(task), require_discrete(env_of(task), "facts")
+        _, ground = env.reset(keys[0])
+        move = jax.vmap(lambda action: env.move(keys[0], ground, action)[1].terminated)
+        full = memoryless(lambda _, seen: jnp.full(len(seen), actions - 1))
+        return 1.0 - move(jnp.arange(actions)).mean(), rollouts(env, full, keys[0], (), 1).returns[0]
+
+    keys, found = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32)), {}
+    of = jax.jit(played if name in CARS else read)
+    for t, task in tasks.items():
+        if name in CARS:
+            found[t] = {CHANCE: 1e4 * np.asarray(of(task, keys))}
+        else:
+            p, best = map(float, of(task, keys))
+            odds = 1e4 * p**task.depth * (1 - p) / (1 - p**task.depth)
+            found[t] = {CHANCE: odds, "right actions": p, "best return": best}
+    return found
 
 
 def trained(

@@ -63,9 +63,7 @@ class Config:
         few = Arm(self.depths[0], LEAST)
         found = {w: {f"{w}, depth {n}": Arm(n) for n in self.depths} for w in ASCENTS}
         found |= {w: {**found[w], f"{w}, fewer right": few} for w in ASCENTS if not WORLDS[w].discrete}
-        for w in CARS if self.car else ():
-            found[w] = {f"{w}, {k} chance": Arm(power=p) for k, p in zip(("more", "less"), WORLDS[w].powers)}
-        return found
+        return found | {w: {w: Arm(power=WORLDS[w].power)} for w in (CARS if self.car else ())}
 
     @property
     def pairs(self) -> dict[str, list[tuple[str, str]]]:
@@ -154,7 +152,7 @@ def run(config: Config, context: Context) -> None:
             arms |= {arm(t, m): _arm(world, task, setting, m) for m, setting in settings.items()}
             for way, of in ((ANY, EPSILON), (OTHER, [m for m in menu if m not in EPSILON])):
                 ways[arm(t, way)] = arm(t, max(of, key=lambda m, c=chosen: c[m].score))
-            facts = worlds.facts(world, task, context.seeds)
+        for t, facts in worlds.facts(world, tasks, config.depths[-1], context.seeds).items():
             chance[t] = np.broadcast_to(facts[CHANCE], len(order))
             context.record(t, {k: np.broadcast_to(v, len(order)) for k, v in facts.items()})
         curves = worlds.trained(context.fit, world, config.depths[-1], arms, config.steps, EVALUATIONS)
@@ -169,7 +167,7 @@ def run(config: Config, context: Context) -> None:
 
 
 def _arm(world: str, task: Arm, setting: Mapping[str, float], method: str) -> Arm:
-    way = Explorer(**{"learning_rate": WORLDS[world].rate, **setting})
+    way = Explorer(**{"learning_rate": WORLDS[world].rates[0], **setting})
     return dataclasses.replace(task, way=way, fall=0.1 if method == HINT else 0.0)
 
 
@@ -186,7 +184,7 @@ def _tried(config: Config, world: str, judged: Sequence[int]) -> dict[str, np.nd
     curves = worlds.trained(fit, world, config.depths[-1], arms, config.steps, EVALUATIONS)
     scores = {name: c[:, -SUSTAINED:].min(1) + c.mean(1) / 100 for name, c in curves.items()}
     names = dict.fromkeys(name.split(" ", 1)[1] for name in arms)
-    return {name: np.stack([scores[f"{i} {name}"] for i in range(3)]) for name in names}
+    return {name: np.stack([scores[f"{i} {name}"] for i in range(len(arms) // len(names))]) for name in names}
 
 
 def figure(table: Table, config: Config) -> Figure:

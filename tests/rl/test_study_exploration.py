@@ -80,10 +80,10 @@ def test_the_answer_gives_the_shares_in_order():
     assert "100% [83, 100], 25% [9, 49] and 0% [0, 17]" in said
 
 
-def test_every_way_has_three_settings_and_noise_needs_an_order():
+def test_every_way_has_three_settings_a_rate_and_noise_needs_an_order():
     for world in WORLDS.values():
         ways = worlds.menu(world)
-        assert {len(v) for v in ways.values()} == {3}
+        assert {len(v) for v in ways.values()} == {3 * len(world.rates)}
         assert ("pink" in ways) == (not world.discrete)
         for setting in (s for settings in ways.values() for s in settings):
             Explorer(**setting)  # within range
@@ -104,7 +104,7 @@ def test_what_is_counted_is_what_is_played(name):
     p = worlds.right(WORLDS[name], LEAST)
     tries = 1e4 / sum(p**i for i in range(7))  # a try takes one step more with each right action but the last
     expected = {study.RETURN: BEST, study.RIGHT: p, worlds.CHANCE: tries * p**7}
-    assert worlds.facts(name, task, SEEDS) == pytest.approx(expected, abs=1e-5)
+    assert worlds.facts(name, {"it": task}, 7, SEEDS)["it"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_three_engines_drive_a_car_by_their_mean():
@@ -112,7 +112,7 @@ def test_three_engines_drive_a_car_by_their_mean():
     import jax
 
     task, key = worlds.Arm(power=0.0015), jax.random.key(0)
-    several = worlds.place("3D grid of forces", 1)[0](task)
+    several = worlds.place("car, 3D grid", 1)[0](task)
     _, state = several.reset(key)
     after, step = several.move(key, state, jax.numpy.int32(2 * 9 + 1 * 3 + 1))
     expected = -np.cos(3 * state.position) * 0.0025 + 0.0015 / 3
