@@ -68,16 +68,16 @@ def test_the_verdict_follows_from_the_runs_solved(changed, verdict):
 
 
 def test_a_task_that_needs_no_exploration_is_not_asked():
-    changed = AS_CLAIMED | {arm("car, one dimension", NONE): 1.0}
+    changed = AS_CLAIMED | {arm("the car, one dimension", NONE): 1.0}
     result = judge(STUDY, CONFIG, "full", made(changed))
-    assert {r["name"]: r["outcome"] for r in result["regimes"]}["car, one dimension"] == "not applicable"
+    assert {r["name"]: r["outcome"] for r in result["regimes"]}["the car, one dimension"] == "not applicable"
 
 
 def test_the_answer_gives_the_shares_in_order():
     findings = Findings(judge(STUDY, CONFIG, "full", made(AS_CLAIMED | {arm(FINE, ANY): 0.25})))
     said = study.answer(findings)
-    assert "100% [83, 100], 0% [0, 17] and 0% [0, 17]" in said
-    assert "100% [83, 100], 25% [9, 49] and 0% [0, 17]" in said
+    assert "100% [83, 100], 0% [0, 17] and 0% [0, 17] in Ascent; " in said
+    assert "100% [83, 100], 25% [9, 49] and 0% [0, 17] in the car. " in said
 
 
 def test_every_way_has_three_settings_a_rate_and_noise_needs_an_order():
