@@ -5,7 +5,6 @@ A world is Ascent or the car on a hill with one set of actions. Its tasks differ
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.config import config
-from lrn.rl.agent import Agent, memoryless
+from lrn.rl.agent import Agent
 from lrn.rl.env import Env, discretize, make, require_discrete
-from lrn.rl.evaluate import evaluator, rollouts
+from lrn.rl.evaluate import evaluator
 from lrn.rl.exploration import Coding, tiles
 from lrn.rl.exploration.ascent import ascent, heights
 from lrn.rl.exploration.chance import chance
 from lrn.rl.exploration.explorer import Explorer, explorer
 from lrn.rl.spaces import Box
+from lrn.types import Array
 
 CHANCE = "random successes in 10,000 steps"
 EPSILON = {
@@ -74,18 +74,10 @@ class Arm:
 def menu(world: World) -> dict[str, list[dict[str, float]]]:
     """The settings of each way of exploring, three at each rate of learning, by the fields of `Explorer`."""
     scales = [world.unit * v for v in (0.1, 1.0, 10.0)]
-    # What was never tried is worth ten first visits, as a greedy learner would prefer what has paid one.
     ways = {**EPSILON, "optimistic": [{"initial": v} for v in scales]}
-    ways["counts"] = [{"beta": v / 10, "initial": v} for v in scales]
     if not world.discrete:
         ways["pink"] = [{"noise": v, "pink": 1.0} for v in (0.5, 1.0, 2.0)]
     return {way: [{**x, "learning_rate": r} for x in each for r in world.rates] for way, each in ways.items()}
-
-
-def right(world: World, least: float) -> float:
-    """The share of Ascent's actions that make the glider rise, counted one by one."""
-    thrusts = itertools.product(np.linspace(-1, 1, world.levels), repeat=world.engines)
-    return float(np.mean([np.mean(thrust) >= least for thrust in thrusts]))
 
 
 def place(name: str, most: int) -> tuple[Callable[[Arm], Env], Coding]:
@@ -102,34 +94,25 @@ def place(name: str, most: int) -> tuple[Callable[[Arm], Env], Coding]:
     return car, tiles((-1.2, -0.07), (0.6, 0.07), (8, 8))
 
 
-def facts(name: str, tasks: Mapping[str, Arm], most: int, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """By task, how often random tries succeed: on the car 64 are played for each seed, [seeds].
+def chances(name: str, tasks: Mapping[str, Arm], most: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """By task, the random successes in 10,000 steps, [seeds]: of 64 tries in the car, in Ascent as follows.
 
-    On Ascent it follows from the share of the actions that rise, which is given too, with the return of full
-    thrust of all engines.
+    There they follow from the share of the actions that rise when each is tried.
     """
     env_of, _ = place(name, most)
 
-    def played(task: Arm, keys: Any) -> Any:
+    def counted(task: Arm, keys: Array) -> Array:
+        env = env_of(task)
+        actions, (_, ground) = jnp.arange(require_discrete(env, "chances")), env.reset(keys[0])
+        p = 1.0 - jax.vmap(lambda a: env.move(keys[0], ground, a)[1].terminated)(actions).mean()
+        return jnp.full(len(keys), p**task.depth * (1 - p) / (1 - p**task.depth))
+
+    def played(task: Arm, keys: Array) -> Array:
         return jax.vmap(lambda key: chance(env_of(task), key, 64))(keys)
 
-    def read(task: Arm, keys: Any) -> Any:
-        env, actions = env_of(task), require_discrete(env_of(task), "facts")
-        _, ground = env.reset(keys[0])
-        move = jax.vmap(lambda action: env.move(keys[0], ground, action)[1].terminated)
-        full = memoryless(lambda _, seen: jnp.full(len(seen), actions - 1))
-        return 1.0 - move(jnp.arange(actions)).mean(), rollouts(env, full, keys[0], (), 1).returns[0]
-
-    keys, found = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32)), {}
-    of = jax.jit(played if name in CARS else read)
-    for t, task in tasks.items():
-        if name in CARS:
-            found[t] = {CHANCE: 1e4 * np.asarray(of(task, keys))}
-        else:
-            p, best = map(float, of(task, keys))
-            odds = 1e4 * p**task.depth * (1 - p) / (1 - p**task.depth)
-            found[t] = {CHANCE: odds, "right actions": p, "best return": best}
-    return found
+    keys = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+    of = jax.jit(played if name in CARS else counted)
+    return {t: 1e4 * np.asarray(of(task, keys)) for t, task in tasks.items()}
 
 
 def trained(

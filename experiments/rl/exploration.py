@@ -2,7 +2,36 @@
 
 Claim. Epsilon-greedy exploration works for discrete actions and fails in continuous control.
 
-SAY
+Reading. To epsilon-greedy actions are names: five thrusts of which two are right are the same task as five
+buttons of which two are right. So the claim can only be about what a grid over something continuous brings:
+fewer right actions, more actions, actions that add up. Fewer right actions lower the chance of random tries,
+and so does a deeper task with two actions. Hence the claim is read at equal chance. It is true where
+epsilon-greedy solves over half of the runs with discrete actions, and over 25 points more than with a grid;
+it is false where the grid loses less than that, or where discrete actions do not work either.
+
+Design. In Ascent (`lrn.rl.exploration.ascent`) 11 right actions in a row reach the top. There are two
+thrusts, a grid of four, or one of four in each of three engines. Half of the actions are right with each, so
+chance, depth, costs and dynamics are equal. In the car (MountainCarContinuous) forces add up. There are three
+forces, a grid of nine, or one of three in each of three engines. The draws of a finer grid cancel; a stronger
+engine restores the chance but shortens the way (52, 37, 28 steps by search). This confound favors the grid.
+All arms share one Q-learner, on a table or on tiles, and differ in exploration alone: none; epsilon-greedy,
+constant or annealed; optimistic values; on grids pink noise. "Random play" is epsilon 1. Trainings on other
+seeds choose each arm's setting out of three (in the car with each of two rates) by the share solved, then by
+how early; there too "epsilon-greedy" is the better of its two arms, "another way" the best of the rest.
+A run is solved when its greedy policy succeeds in each of the last three of thirty evaluations.
+
+Regimes: Ascent and the car, each with a grid over one dimension and over three. All expect 29 random successes
+in the budget. Gate: without exploration under a quarter solves either task. Secondary: a tenth and three
+tenths of the budget, hence of the chance; epsilon-greedy against random play; Ascent where half of full
+thrust is needed, so that fewer actions of a grid are right (1/4, 5/32) at the same depth.
+
+Not blind. Pilots on seeds 1000 to 1007 set the engines, the rates and the chance; at a quarter of it little
+was solved. At this one epsilon-greedy solved 88, 100 and 100% in Ascent, where no other outcome was likely,
+and 100, 100 and 38 to 75% in the car. ``quick`` takes a minute of one core, ``full`` eight.
+
+Controls. Random tries succeed equally often; another way solves over half; nothing is solved without
+learning. Planted: where falling costs, values of zero are optimistic and no exploration must solve the task,
+which shows that the gate would catch it.
 """
 
 from __future__ import annotations
@@ -20,7 +49,7 @@ from experiments.rl import _worlds as worlds
 from experiments.rl._worlds import ASCENTS, CARS, CHANCE, EPSILON, WORLDS, Arm
 from lrn import check, figures, train
 from lrn.cli import main_study
-from lrn.rl.exploration.ascent import BEST, LEAST
+from lrn.rl.exploration.ascent import LEAST
 from lrn.rl.exploration.explorer import Explorer
 from lrn.study import Cell, Exact, Findings, Prediction, Regime, Share, Study, Superiority, Within
 from lrn.study.context import Context
@@ -32,49 +61,49 @@ ANY, OTHER, NONE, RANDOM = "epsilon-greedy", "another way", "no exploration", "r
 IDLE, HINT, ALWAYS = "no learning", "falls cost", {"epsilon": 1.0, "epsilon_end": 1.0}
 FIXED = {NONE: {}, RANDOM: ALWAYS, IDLE: {**ALWAYS, "learning_rate": 0.0}, HINT: {}}
 EVALUATIONS, READ, SUSTAINED, MARGIN = 30, (3, 9), 3, 0.25
-SOLVED, RIGHT, RETURN, FORMS = "solved", "right actions", "best return", ("one dimension", "three dimensions")
-RATIO = f"{CHANCE}, over those with discrete actions"
+SOLVED, RATIO = "solved", f"{CHANCE}, over those with discrete actions"
+FORMS = ("one dimension", "three dimensions")
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings.
 
-    depths: of Ascent, for more chance and for less. steps: of the environment, in a training. selection:
-    seeds that choose the settings. car: whether the car is driven too.
+    depth: of Ascent. steps: of the environment, in a training. selection: seeds that choose the settings.
+    car: whether the car is driven too.
     """
 
-    depths: tuple[int, int] = (11, 13)
+    depth: int = 11
     steps: int = 120_000
     selection: int = 8
     car: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if len(self.depths) != 2 or not 2 <= self.depths[0] < self.depths[1]:
-            raise check.InputError(f"depths must be two that rise from 2 or more, got {self.depths}.")
-        check.counts(self, "steps", "selection")
+        check.counts(self, "depth", "steps", "selection")
         if self.steps % EVALUATIONS:
             raise check.InputError(f"steps must be a multiple of {EVALUATIONS}, got {self.steps}.")
 
     @property
     def tasks(self) -> dict[str, dict[str, Arm]]:
-        """By world, its tasks by name: with more chance, with less, and a grid's with fewer right actions."""
-        few = Arm(self.depths[0], LEAST)
-        found = {w: {f"{w}, depth {n}": Arm(n) for n in self.depths} for w in ASCENTS}
-        found |= {w: {**found[w], f"{w}, fewer right": few} for w in ASCENTS if not WORLDS[w].discrete}
+        """By world, its tasks by name: the one that is asked, and a grid's with fewer right actions."""
+        found = {w: {w: Arm(self.depth)} for w in ASCENTS}
+        found |= {w: found[w] | {few(w): Arm(self.depth, LEAST)} for w in ASCENTS if not WORLDS[w].discrete}
         return found | {w: {w: Arm(power=WORLDS[w].power)} for w in (CARS if self.car else ())}
 
     @property
-    def pairs(self) -> dict[str, list[tuple[str, str]]]:
-        """By regime, pairs of tasks with discrete actions and with a grid: the pair that is asked, others."""
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """By regime, a task with discrete actions and one with a grid."""
         families = {"Ascent": ASCENTS, **({"the car": CARS} if self.car else {})}
-        named = {family: [[*self.tasks[w]] for w in each] for family, each in families.items()}
+        each = {family: [*named] for family, named in families.items()}
         return {
-            f"{family}, {form}": [*zip([*discrete, discrete[0]], grid)]
-            for family, (discrete, *grids) in named.items()
-            for form, grid in zip(FORMS, grids)
+            f"{k}, {form}": (one, x) for k, (one, *grids) in each.items() for form, x in zip(FORMS, grids)
         }
+
+
+def few(world: str) -> str:
+    """The name of a grid's task with fewer right actions."""
+    return f"{world}, fewer right"
 
 
 def arm(task: str, method: str) -> str:
@@ -90,7 +119,8 @@ def solves(task: str, side: Any, who: str = ANY, bound: float = 0.5, key: str = 
 
 def ahead(one: str, other: str, at: int | None = None, key: str = "") -> Superiority:
     """One arm solves more of the runs than another by the margin, by a step or in the end."""
-    said = f"{one} solves over {MARGIN:.0%} more of the runs than {other}{f' by step {at:,}' if at else ''}."
+    by = f" by step {at:,}" if at else ""
+    said = f"{one} solves over {100 * MARGIN:.0f} points more of the runs than {other}{by}."
     better, worse = Cell(one, SOLVED, at), Cell(other, SOLVED, at)
     return Superiority(statement=said, key=key, better=better, worse=worse, margin=MARGIN)
 
@@ -98,15 +128,15 @@ def ahead(one: str, other: str, at: int | None = None, key: str = "") -> Superio
 def regimes(config: Config) -> Sequence[Regime]:
     """The claim at equal chance; what it says elsewhere is secondary."""
     found = []
-    for name, ((one, other), *more) in config.pairs.items():
+    for name, (one, other) in config.pairs.items():
         works = solves(one, "above", key=f"{name}: discrete")
         lags = ahead(arm(one, ANY), arm(other, ANY), key=f"{name}: ahead")
         second: list[Prediction] = [solves(other, "below", key=f"{name}: grid")]
-        steps = [config.steps * i // EVALUATIONS for i in READ]
-        second += [ahead(arm(one, ANY), arm(other, ANY), at) for at in steps]
-        for j, (a, b) in enumerate(more):
-            second += [ahead(arm(a, ANY), arm(b, ANY)), solves(b, "below", key=f"{name}: grid {j}")]
+        second += [ahead(arm(one, ANY), arm(other, ANY), config.steps * i // EVALUATIONS) for i in READ]
         second += [ahead(arm(t, ANY), arm(t, RANDOM)) for t in (one, other)]
+        if one in ASCENTS:
+            second += [ahead(arm(one, ANY), arm(few(other), ANY))]
+            second += [solves(few(other), "below", key=f"{name}: few")]
         gate = solves(name, "below", NONE, 0.25)
         found.append(Regime(name=name, gate=gate, primary=(works, lags), secondary=tuple(second)))
     return found
@@ -114,26 +144,19 @@ def regimes(config: Config) -> Sequence[Regime]:
 
 def controls(config: Config) -> Sequence[Control]:
     """What shows that a task, the learner, the gate or the match of chances is broken."""
-    checks, asked = [], {t for pairs in config.pairs.values() for t in pairs[0]}
+    checks: list[Control] = []
     for world, tasks in config.tasks.items():
-        for t, task in tasks.items():
+        for t in tasks:
             names = [arm(t, m) for m in worlds.menu(WORLDS[world])]
             checks += [equal_budgets(what, names) for what in ("steps", "candidates")]
-            checks.append(Control(solves(t, "above", OTHER), "invalid" if t in asked else "flag"))
-            checks.append(_exactly(arm(t, IDLE), SOLVED, 0.0))
-            if world in ASCENTS:
-                checks += [Control(solves(t, "above", HINT))] if t in asked else []
-                checks.append(_exactly(t, RIGHT, worlds.right(WORLDS[world], task.least)))
-                checks.append(_exactly(t, RETURN, BEST))
-    for (_, other), *_ in config.pairs.values():
+            checks.append(Control(solves(t, "above", OTHER), "invalid" if t == world else "flag"))
+            checks += [Control(solves(t, "above", HINT))] if t == world in ASCENTS else []
+            said = f"Without learning {t} is never solved."
+            checks.append(Control(Exact(statement=said, cell=Cell(arm(t, IDLE), SOLVED), value=0.0)))
+    for _, other in config.pairs.values():
         said, cell = f"{other}: {RATIO}, are 1 within a quarter.", Cell(other, RATIO)
         checks.append(Control(Within(statement=said, cell=cell, low=0.75, high=1.25)))
     return checks
-
-
-def _exactly(name: str, metric: str, value: float) -> Control:
-    said = f"{name}: {metric} is {value:.3g}."
-    return Control(Exact(statement=said, cell=Cell(name, metric), value=value, atol=1e-5))
 
 
 def run(config: Config, context: Context) -> None:
@@ -152,16 +175,16 @@ def run(config: Config, context: Context) -> None:
             arms |= {arm(t, m): _arm(world, task, setting, m) for m, setting in settings.items()}
             for way, of in ((ANY, EPSILON), (OTHER, [m for m in menu if m not in EPSILON])):
                 ways[arm(t, way)] = arm(t, max(of, key=lambda m, c=chosen: c[m].score))
-        for t, facts in worlds.facts(world, tasks, config.depths[-1], context.seeds).items():
-            chance[t] = np.broadcast_to(facts[CHANCE], len(order))
-            context.record(t, {k: np.broadcast_to(v, len(order)) for k, v in facts.items()})
-        curves = worlds.trained(context.fit, world, config.depths[-1], arms, config.steps, EVALUATIONS)
+        chance |= worlds.chances(world, tasks, config.depth, context.seeds)
+        curves = worlds.trained(context.fit, world, config.depth, arms, config.steps, EVALUATIONS)
         for name, source in ({a: a for a in arms} | ways).items():
             for i in range(SUSTAINED, EVALUATIONS + 1):
                 window = curves[source][order, i - SUSTAINED + 1 : i + 1]
                 context.record(name, SOLVED, window.min(1), config.steps * i // EVALUATIONS)
         alone |= {t: curves[arm(t, NONE)][order, -SUSTAINED:].min(1) for t in tasks}
-    for name, ((one, other), *_) in config.pairs.items():
+    for t, values in chance.items():
+        context.record(t, CHANCE, values)
+    for name, (one, other) in config.pairs.items():
         context.record(arm(name, NONE), SOLVED, np.maximum(alone[one], alone[other]))
         context.record(other, RATIO, chance[other] / chance[one].mean())
 
@@ -181,7 +204,7 @@ def _tried(config: Config, world: str, judged: Sequence[int]) -> dict[str, np.nd
     }
     seeds = [(seed + 2**31) % 2**32 for seed in judged[: config.selection]]
     fit = functools.partial(train.fit, seeds=seeds, progress=False)
-    curves = worlds.trained(fit, world, config.depths[-1], arms, config.steps, EVALUATIONS)
+    curves = worlds.trained(fit, world, config.depth, arms, config.steps, EVALUATIONS)
     scores = {name: c[:, -SUSTAINED:].min(1) + c.mean(1) / 100 for name, c in curves.items()}
     names = dict.fromkeys(name.split(" ", 1)[1] for name in arms)
     return {name: np.stack([scores[f"{i} {name}"] for i in range(len(arms) // len(names))]) for name in names}
@@ -189,21 +212,17 @@ def _tried(config: Config, world: str, judged: Sequence[int]) -> dict[str, np.nd
 
 def figure(table: Table, config: Config) -> Figure:
     """The share of runs that epsilon-greedy has solved by each step, and that random play has."""
-    names, kinds = [*config.pairs], ("discrete", "grid, one dimension", "grid, three dimensions")
-    rows = [[*zip(config.pairs[a], config.pairs[b])] for a, b in zip(names[::2], names[1::2])]
-    fig, axes = figures.subplots(len(rows), 3, height=2.4 * len(rows) + 0.8, squeeze=False, sharey=True)
-    for name, row, each in zip(names[::2], rows, axes):
-        for ax, level in zip(each, ("more chance", "less chance", "fewer right")):
-            ax.set(title=f"{name.split(',')[0]}, {level}", xlabel="thousand steps", ylim=(-4, 104))
-        for ax, ((one, line), (_, cube)) in zip(each, row):
-            for k, t in enumerate((one, line, cube)):
-                for method, look in ((ANY, "-"), (RANDOM, ":")):
-                    steps, solved = table.curve(arm(t, method), SOLVED)
-                    label = f"{kinds[k]}: {method}"
-                    ax.plot(steps / 1000, 100 * solved.mean(0), look, color=f"C{k}", label=label)
-        each[0].set_ylabel("runs solved, %")
-        for ax in each[len(row) :]:
-            ax.set_axis_off()
+    panels = {"Ascent": [*ASCENTS]} | ({"the car": [*CARS]} if config.car else {})
+    panels["Ascent, fewer right"] = [next(iter(ASCENTS)), *map(few, list(ASCENTS)[1:])]
+    fig, axes = figures.subplots(1, len(panels), height=3.2, squeeze=False, sharey=True)
+    for ax, (title, tasks) in zip(axes[0], panels.items()):
+        for k, t in enumerate(tasks):
+            for method, look in ((ANY, "-"), (RANDOM, ":")):
+                steps, solved = table.curve(arm(t, method), SOLVED)
+                label = f"{('discrete', 'grid', '3D grid')[k]}: {method}"
+                ax.plot(steps / 1000, 100 * solved.mean(0), look, color=f"C{k}", label=label)
+        ax.set(title=title, xlabel="thousand steps", ylim=(-4, 104))
+    axes[0, 0].set_ylabel("runs solved, %")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return fig
 
@@ -215,7 +234,7 @@ def answer(findings: Findings) -> str:
         family, keys = name.split(",")[0], ("discrete", "grid") if name.endswith(FORMS[0]) else ("grid",)
         solved[family] = solved.get(family, []) + [findings[f"{name}: {k}"].said(100, "%") for k in keys]
     each = [f"{x[0]}, {x[1]} and {x[2]} in {family}" for family, x in solved.items()]
-    few = [findings[f"Ascent, {form}: grid 1"].said(100, "%") for form in FORMS]
+    few = [findings[f"Ascent, {form}: few"].said(100, "%") for form in FORMS]
     return (
         "Where random tries succeed equally often, epsilon-greedy solves, of the runs with discrete actions, "
         f"with a grid over one dimension and with a grid over three, {'; '.join(each)}. "
@@ -229,12 +248,12 @@ STUDY = Study(
     claim_id="O6",
     section="Observations",
     regime=(
-        "Ascent of depth 10 and 12, two thrusts or a grid of four, one engine or three; the car on a hill, "
+        "Ascent of depth 11, two thrusts or a grid of four, one engine or three; the car on a hill, "
         "three forces or a grid; Q-learning on a table or tiles, 120,000 steps (quick: Ascent, 30,000)."
     ),
     presets={
-        "smoke": Config((2, 3), 60, 2, car=False),
-        "quick": Config((9, 11), 30_000, 4, car=False),
+        "smoke": Config(2, 60, 2, False),
+        "quick": Config(9, 30_000, 4, False),
         "full": Config(),
     },
     regimes=regimes,
@@ -242,8 +261,8 @@ STUDY = Study(
     run=run,
     figure=figure,
     answer=answer,
-    ranges=dict.fromkeys((SOLVED, RIGHT, RETURN), (0.0, 1.0)) | {RATIO: (0.0, 9.0)},
-    seeds={"smoke": 2, "quick": 16, "full": 24},
+    ranges={SOLVED: (0.0, 1.0), RATIO: (0.0, 9.0)},
+    seeds={"smoke": 2, "quick": 16, "full": 28},
 )
 
 if __name__ == "__main__":

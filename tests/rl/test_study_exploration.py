@@ -14,13 +14,13 @@ from experiments.rl._worlds import ASCENTS, WORLDS
 from experiments.rl.exploration import ANY, HINT, IDLE, NONE, OTHER, RANDOM, RATIO, SOLVED, STUDY, Config, arm
 from lrn import check, table
 from lrn.rl.env import Discrete
-from lrn.rl.exploration.ascent import BEST, LEAST
+from lrn.rl.exploration.ascent import LEAST
 from lrn.rl.exploration.explorer import Explorer
 from lrn.study import Findings
 
 CONFIG = Config()
 SEEDS = list(range(20))
-PAIRS = {name: pairs[0] for name, pairs in CONFIG.pairs.items()}
+PAIRS = CONFIG.pairs
 (THRUSTS, LINE), (_, CUBE), (FORCES, FINE), (_, FINER) = PAIRS.values()
 AS_CLAIMED = {arm(t, ANY): float(t in (THRUSTS, FORCES)) for pair in PAIRS.values() for t in pair}
 
@@ -32,14 +32,12 @@ def made(changed):
 
     def solved(name, usual):
         each = (np.arange(20) < round(20 * changed.get(name, usual))).astype(float)
-        for i in (*study.READ, study.EVALUATIONS):
-            rows.append(table.rows(name, SEEDS, CONFIG.steps * i // study.EVALUATIONS, SOLVED, each))
+        steps = [CONFIG.steps * i // study.EVALUATIONS for i in (*study.READ, study.EVALUATIONS)]
+        rows.extend(table.rows(name, SEEDS, step, SOLVED, each) for step in steps)
 
-    for world, tasks in CONFIG.tasks.items():
-        for t, task in tasks.items():
-            facts = {study.RETURN: BEST, study.RIGHT: worlds.right(WORLDS[world], task.least)}
-            facts[RATIO] = changed.get((t, RATIO), 1.0)
-            rows += [table.rows(t, SEEDS, 0, k, np.full(20, v)) for k, v in facts.items()]
+    for tasks in CONFIG.tasks.values():
+        for t in tasks:
+            rows.append(table.rows(t, SEEDS, 0, RATIO, np.full(20, changed.get((t, RATIO), 1.0))))
             for method, usual in sound.items():
                 solved(arm(t, method), usual)
     for name in PAIRS:
@@ -90,21 +88,18 @@ def test_every_way_has_three_settings_a_rate_and_noise_needs_an_order():
             assert setting.get("epsilon", 0.0) < 1.0 or setting["epsilon_end"] < 1.0  # that is random play
 
 
-def test_half_of_the_actions_are_right_and_fewer_where_more_thrust_is_needed():
-    for least, shares in ((0.0, (1 / 2, 1 / 2, 1 / 2)), (LEAST, (1 / 2, 1 / 4, 10 / 64))):
-        assert [worlds.right(WORLDS[w], least) for w in ASCENTS] == pytest.approx(shares)
+SHARES = {"two thrusts": (1 / 2, 1 / 2), "grid": (1 / 2, 1 / 4), "3D grid": (1 / 2, 10 / 64)}
 
 
 @pytest.mark.parametrize("name", list(ASCENTS))
-def test_what_is_counted_is_what_is_played(name):
-    """The right actions, by arithmetic and by playing them; the best return; the chance of random tries."""
-    task = worlds.Arm(7, LEAST)
+def test_chance_follows_from_the_right_actions(name):
+    """A try succeeds with p^7, and takes a step more with each right action but the last."""
     env_of, _ = worlds.place(name, 7)
-    assert env_of(task).actions == Discrete(WORLDS[name].levels ** WORLDS[name].engines)
-    p = worlds.right(WORLDS[name], LEAST)
-    tries = 1e4 / sum(p**i for i in range(7))  # a try takes one step more with each right action but the last
-    expected = {study.RETURN: BEST, study.RIGHT: p, worlds.CHANCE: tries * p**7}
-    assert worlds.facts(name, {"it": task}, 7, SEEDS)["it"] == pytest.approx(expected, abs=1e-5)
+    tasks = {least: worlds.Arm(7, least) for least in (0.0, LEAST)}
+    assert env_of(tasks[LEAST]).actions == Discrete(WORLDS[name].levels ** WORLDS[name].engines)
+    found = worlds.chances(name, tasks, 7, SEEDS[:2])
+    for p, values in zip(SHARES[name], found.values()):
+        np.testing.assert_allclose(values, 1e4 * p**7 / sum(p**i for i in range(7)), rtol=1e-4)
 
 
 def test_three_engines_drive_a_car_by_their_mean():
@@ -122,9 +117,15 @@ def test_three_engines_drive_a_car_by_their_mean():
 
 def test_only_the_hint_prices_a_fall():
     arms = {
-        m: study._arm("grid", worlds.Arm(5), study.FIXED.get(m, {}), m) for m in (NONE, IDLE, HINT, "counts")
+        m: study._arm("grid", worlds.Arm(5), study.FIXED.get(m, {}), m)
+        for m in (NONE, IDLE, HINT, "optimistic")
     }
-    assert {m: a.fall > 0 for m, a in arms.items()} == {NONE: False, IDLE: False, HINT: True, "counts": False}
+    assert {m: a.fall > 0 for m, a in arms.items()} == {
+        NONE: False,
+        IDLE: False,
+        HINT: True,
+        "optimistic": False,
+    }
     assert arms[NONE].way == Explorer()
     assert arms[IDLE].way.learning_rate == 0.0
     assert dataclasses.replace(arms[HINT], fall=0.0) == arms[NONE]
@@ -145,15 +146,15 @@ def test_choices_are_made_on_other_seeds(monkeypatch):
     scores = study._tried(Config(selection=2), world, judged)
     assert len(seen["seeds"]) == 2
     assert not set(seen["seeds"]) & set(judged)
-    assert len(seen["arms"]) == 2 * 3 * len(worlds.menu(WORLDS[world]))
-    early, late, best = scores[arm(THRUSTS, "counts")].mean(1)
+    assert len(seen["arms"]) == 3 * len(worlds.menu(WORLDS[world]))
+    early, late, best = scores[arm(THRUSTS, "optimistic")].mean(1)
     assert early < late < best
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"depths": (5, 4)}, "depths must be two that rise"),
+        ({"depth": 0}, "depth must be at least 1"),
         ({"steps": 100}, "multiple of 30"),
         ({"selection": 0}, "selection must be at least 1"),
     ],
