@@ -20,9 +20,9 @@ seeds choose each arm's setting out of three (in the car with each of two rates)
 how early; there too "epsilon-greedy" is the better of its two arms, "another way" the best of the rest.
 A run is solved when its greedy policy succeeds in each of the last three of thirty evaluations.
 
-Regimes: Ascent and the car, each with a grid over one dimension and over three. All expect 29 random successes
-in the budget. Gate: without exploration under a quarter solves either task. Secondary: a tenth and three
-tenths of the budget, hence of the chance; epsilon-greedy against random play; Ascent where half of full
+Regimes: Ascent and the car, each with a grid over one dimension and over three, where 29 random successes are
+expected in the budget. Gate: without exploration under a quarter solves either task. Secondary: a tenth and
+three tenths of the budget, hence of the chance; epsilon-greedy against random play; Ascent where half of full
 thrust is needed, so that fewer actions of a grid are right (1/4, 5/32) at the same depth.
 
 Not blind. Pilots on seeds 1000 to 1007 set the engines, the rates and the chance; at a quarter of it little
