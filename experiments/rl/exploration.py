@@ -212,15 +212,16 @@ def _tried(config: Config, world: str, judged: Sequence[int]) -> dict[str, np.nd
 
 def figure(table: Table, config: Config) -> Figure:
     """The share of runs that epsilon-greedy has solved by each step, and that random play has."""
-    panels = {"Ascent": [*ASCENTS]} | ({"the car": [*CARS]} if config.car else {})
-    panels["Ascent, fewer right"] = [next(iter(ASCENTS)), *map(few, list(ASCENTS)[1:])]
+    panels = {"Ascent, equal chance": [*ASCENTS]} | ({"The car, equal chance": [*CARS]} if config.car else {})
+    panels["Ascent, fewer right in grids"] = [next(iter(ASCENTS)), *map(few, list(ASCENTS)[1:])]
     fig, axes = figures.subplots(1, len(panels), height=3.2, squeeze=False, sharey=True)
     for ax, (title, tasks) in zip(axes[0], panels.items()):
         for k, t in enumerate(tasks):
             for method, look in ((ANY, "-"), (RANDOM, ":")):
                 steps, solved = table.curve(arm(t, method), SOLVED)
+                shown = {"color": f"C{k}", "linewidth": 4 - 1.2 * k}
                 label = f"{('discrete', 'grid', '3D grid')[k]}: {method}"
-                ax.plot(steps / 1000, 100 * solved.mean(0), look, color=f"C{k}", label=label)
+                ax.plot(steps / 1000, 100 * solved.mean(0), look, label=label, **shown)
         ax.set(title=title, xlabel="thousand steps", ylim=(-4, 104))
     axes[0, 0].set_ylabel("runs solved, %")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
