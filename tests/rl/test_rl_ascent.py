@@ -63,6 +63,14 @@ def test_as_many_actions_are_right_as_can_be_counted(levels, engines, right):
     assert not rises[0]
 
 
+@pytest.mark.parametrize(
+    ("levels", "engines", "right"), [(2, 1, 1 / 2), (4, 1, 1 / 2), (4, 3, 1 / 2), (5, 1, 3 / 5)]
+)
+def test_from_no_thrust_on_half_of_an_even_number_of_levels_is_right(levels, engines, right):
+    """Odd thirds never add up to 0, so every combination or its opposite rises; five levels have the 0."""
+    assert rising(discretize(ascent(3, engines, least=0.0), levels)).mean() == pytest.approx(right)
+
+
 def test_the_best_return_is_that_of_every_set_of_actions_and_depth():
     for depth, levels, engines in itertools.product((1, 5, 20), (2, 5), (1, 3)):
         env = discretize(ascent(depth, engines), levels)
@@ -134,6 +142,7 @@ def test_luck_alone_does_not_reach_the_top_and_a_hint_does():
         (lambda: ascent(3, 0), "engines must be at least 1"),
         (lambda: ascent(3, 1, 2), "largest must be at least 3"),
         (lambda: ascent(3, fall=-1.0), "fall"),
+        (lambda: ascent(3, least=1.5), "least must lie between -1 and 1"),
         (lambda: ascent(jnp.int32(3)), "pass largest="),
     ],
 )

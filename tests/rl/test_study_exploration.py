@@ -2,103 +2,133 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from treatment import judge
 
 from experiments.rl import _worlds as worlds
 from experiments.rl import exploration as study
-from experiments.rl._worlds import GRID, GRIDS, ONE, WORLDS
-from experiments.rl.exploration import ANY, HINT, IDLE, NONE, OTHER, STUDY, Config, arm
+from experiments.rl._worlds import ASCENTS, WORLDS
+from experiments.rl.exploration import ANY, HINT, IDLE, NONE, OTHER, RANDOM, RATIO, SOLVED, STUDY, Config, arm
 from lrn import check, table
 from lrn.rl.env import Discrete
-from lrn.rl.exploration.ascent import BEST
+from lrn.rl.exploration.ascent import LEAST
 from lrn.rl.exploration.explorer import Explorer
 from lrn.study import Findings
 
-CONFIG = Config(known=False)
+CONFIG = Config()
 SEEDS = list(range(20))
-SHALLOW, DEEP = "discrete, depth 5", "discrete, depth 20"
-LINE, CUBE = "continuous, depth 5", "continuous in 3D, depth 5"
-AS_CLAIMED = {arm(t, ANY): share for t, share in ((SHALLOW, 1.0), (DEEP, 1.0), (LINE, 0.0), (CUBE, 0.0))}
+PAIRS = CONFIG.pairs
+(THRUSTS, LINE), (_, CUBE), (FORCES, FINE), (_, FINER) = PAIRS.values()
+AS_CLAIMED = {arm(t, ANY): float(t in (THRUSTS, FORCES)) for pair in PAIRS.values() for t in pair}
 
 
-def made(shares):
-    """A table of twenty seeds; shares of runs solved by arm, else as a sound experiment has them."""
-    sound = {NONE: 0.0, IDLE: 0.0, ANY: 0.5, OTHER: 1.0, HINT: 1.0}
+def made(changed):
+    """A table of twenty seeds: by arm the share of runs solved, by task a ratio, else what is sound."""
+    sound = {NONE: 0.0, IDLE: 0.0, ANY: 0.5, RANDOM: 0.5, OTHER: 1.0, HINT: 1.0}
     rows = []
-    for world, each in CONFIG.tasks.items():
-        for t in each:
-            right = np.full(20, worlds.right(WORLDS[world]))
-            rows += [table.rows(t, SEEDS, 0, "best return", np.full(20, BEST))]
-            rows += [table.rows(t, SEEDS, 0, "right actions", right)]
+
+    def solved(name, usual):
+        each = (np.arange(20) < round(20 * changed.get(name, usual))).astype(float)
+        steps = [CONFIG.steps * i // study.EVALUATIONS for i in (*study.READ, study.EVALUATIONS)]
+        rows.extend(table.rows(name, SEEDS, step, SOLVED, each) for step in steps)
+
+    for tasks in CONFIG.tasks.values():
+        for t in tasks:
+            rows.append(table.rows(t, SEEDS, 0, RATIO, np.full(20, changed.get((t, RATIO), 1.0))))
             for method, usual in sound.items():
-                share = shares.get(arm(t, method), usual)
-                solved = (np.arange(20) < round(20 * share)).astype(float)
-                rows += [table.rows(arm(t, method), SEEDS, at, "solved", solved) for at in CONFIG.budgets]
+                solved(arm(t, method), usual)
+    for name in PAIRS:
+        solved(arm(name, NONE), 0.0)
     return table.concat(rows)
 
 
 @pytest.mark.parametrize(
-    ("shares", "verdict"),
+    ("changed", "verdict"),
     [
         (AS_CLAIMED, "supported"),
-        ({arm(SHALLOW, ANY): 1.0, arm(DEEP, ANY): 0.0, arm(LINE, ANY): 1.0, arm(CUBE, ANY): 1.0}, "mixed"),
-        ({k: 1.0 - v for k, v in AS_CLAIMED.items()}, "refuted"),
-        (dict.fromkeys(AS_CLAIMED, 0.5), "open"),
+        (dict.fromkeys(AS_CLAIMED, 1.0), "refuted"),  # a grid does as well
+        (dict.fromkeys(AS_CLAIMED, 0.0), "refuted"),  # discrete actions do not work either
+        (AS_CLAIMED | {arm(LINE, ANY): 1.0, arm(CUBE, ANY): 1.0}, "mixed"),
+        (dict.fromkeys(AS_CLAIMED, 0.6) | {arm(t, ANY): 0.35 for t in (LINE, CUBE, FINE, FINER)}, "open"),
+        (AS_CLAIMED | {arm("Ascent, one dimension", NONE): 1.0}, "partly supported"),
         (AS_CLAIMED | {arm(CUBE, OTHER): 0.0}, "invalid"),  # a task that nothing solves says nothing
         (AS_CLAIMED | {arm(LINE, IDLE): 1.0}, "invalid"),  # nor does one that needs no learning
-        (AS_CLAIMED | {arm(SHALLOW, HINT): 0.0}, "invalid"),  # a gate that optimism does not open is blind
-        (AS_CLAIMED | {arm(SHALLOW, NONE): 1.0}, "partly supported"),  # no question where none is needed
+        (AS_CLAIMED | {arm(THRUSTS, HINT): 0.0}, "invalid"),  # a gate that optimism does not open is blind
+        (AS_CLAIMED | {(FINE, RATIO): 0.5}, "invalid"),  # half the chance is not equal chance
     ],
 )
-def test_the_verdict_follows_from_the_runs_solved(shares, verdict):
-    result = judge(STUDY, CONFIG, "quick", made(shares))
+def test_the_verdict_follows_from_the_runs_solved(changed, verdict):
+    result = judge(STUDY, CONFIG, "full", made(changed))
     assert result["verdict"] == verdict, result["reason"]
 
 
 def test_a_task_that_needs_no_exploration_is_not_asked():
-    result = judge(STUDY, CONFIG, "quick", made(AS_CLAIMED | {arm(SHALLOW, NONE): 1.0}))
-    assert {r["name"]: r["outcome"] for r in result["regimes"]}[SHALLOW] == "not applicable"
+    changed = AS_CLAIMED | {arm("the car, one dimension", NONE): 1.0}
+    result = judge(STUDY, CONFIG, "full", made(changed))
+    assert {r["name"]: r["outcome"] for r in result["regimes"]}["the car, one dimension"] == "not applicable"
 
 
-def test_the_answer_names_depths_in_order_and_shares():
-    findings = Findings(judge(STUDY, CONFIG, "quick", made(AS_CLAIMED)))
+def test_the_answer_gives_the_shares_in_order():
+    findings = Findings(judge(STUDY, CONFIG, "full", made(AS_CLAIMED | {arm(FINE, ANY): 0.25})))
     said = study.answer(findings)
-    assert "solves 100% [83, 100], 0% [0, 17] and 0% [0, 17] at depth 5; " in said
-    last = said.split(" at depth 10; ")[1]
-    assert last.startswith("100% [83, 100], 50%")
-    assert " at depth 20." in last
+    assert "100% [83, 100], 0% [0, 17] and 0% [0, 17] in Ascent; " in said
+    assert "100% [83, 100], 25% [9, 49] and 0% [0, 17] in the car. " in said
 
 
-def test_every_way_has_three_settings_and_noise_needs_an_order():
+def test_every_way_has_three_settings_a_rate_and_noise_needs_an_order():
     for world in WORLDS.values():
         ways = worlds.menu(world)
-        assert {len(v) for v in ways.values()} == {3}
+        assert {len(v) for v in ways.values()} == {3 * len(world.rates)}
         assert ("pink" in ways) == (not world.discrete)
         for setting in (s for settings in ways.values() for s in settings):
             Explorer(**setting)  # within range
+            assert setting.get("epsilon", 0.0) < 1.0 or setting["epsilon_end"] < 1.0  # that is random play
 
 
-@pytest.mark.parametrize("name", list(worlds.ASCENTS))
-def test_what_is_counted_is_what_is_played(name):
-    """The right actions, by arithmetic and by playing them; and the best return."""
+SHARES = {"two thrusts": (1 / 2, 1 / 2), "grid": (1 / 2, 1 / 4), "3D grid": (1 / 2, 10 / 64)}
+
+
+@pytest.mark.parametrize("name", list(ASCENTS))
+def test_chance_follows_from_the_right_actions(name):
+    """A try succeeds with p^7, and takes a step more with each right action but the last."""
     env_of, _ = worlds.place(name, 7)
-    env = env_of(study._arm(name, 7, {}, NONE))
-    assert env.actions == Discrete(WORLDS[name].levels ** WORLDS[name].engines)
-    expected = {"best return": BEST, "right actions": worlds.right(WORLDS[name])}
-    assert worlds.facts(name, 7) == pytest.approx(expected, abs=1e-6)
+    tasks = {name: worlds.Arm(7), study.few(name): worlds.Arm(7, LEAST)}
+    assert env_of(tasks[name]).actions == Discrete(WORLDS[name].levels ** WORLDS[name].engines)
+    found = worlds.chances(name, tasks, 7, SEEDS[:2])
+    for p, values in zip(SHARES[name], found.values()):
+        np.testing.assert_allclose(values, 1e4 * p**7 / sum(p**i for i in range(7)), rtol=1e-4)
 
 
-def test_shares_of_right_actions():
-    assert [worlds.right(WORLDS[w]) for w in (ONE, GRID, GRIDS)] == pytest.approx([0.5, 0.4, 0.16])
+def test_three_engines_drive_a_car_by_their_mean():
+    """The forces 1, 0 and 0 move the car as a third of one force does, and cost as much."""
+    import jax
+
+    task, key = worlds.Arm(power=0.0015), jax.random.key(0)
+    several = worlds.place("car, 3D grid", 1)[0](task)
+    _, state = several.reset(key)
+    after, step = several.move(key, state, jax.numpy.int32(2 * 9 + 1 * 3 + 1))
+    expected = -np.cos(3 * state.position) * 0.0025 + 0.0015 / 3
+    assert float(after.velocity) == pytest.approx(float(expected), abs=1e-8)
+    assert float(step.reward) == pytest.approx(-0.1 / 9, abs=1e-6)
 
 
 def test_only_the_hint_prices_a_fall():
-    arms = {m: study._arm(ONE, 5, study.FIXED.get(m, {}), m) for m in (NONE, IDLE, HINT, "counts")}
-    assert {m: a.fall > 0 for m, a in arms.items()} == {NONE: False, IDLE: False, HINT: True, "counts": False}
+    arms = {
+        m: study._arm("grid", worlds.Arm(5), study.FIXED.get(m, {}), m)
+        for m in (NONE, IDLE, HINT, "optimistic")
+    }
+    assert {m: a.fall > 0 for m, a in arms.items()} == {
+        NONE: False,
+        IDLE: False,
+        HINT: True,
+        "optimistic": False,
+    }
     assert arms[NONE].way == Explorer()
     assert arms[IDLE].way.learning_rate == 0.0
+    assert dataclasses.replace(arms[HINT], fall=0.0) == arms[NONE]
 
 
 def test_choices_are_made_on_other_seeds(monkeypatch):
@@ -112,18 +142,19 @@ def test_choices_are_made_on_other_seeds(monkeypatch):
 
     monkeypatch.setattr(worlds, "trained", trained)
     judged = [5, 2**31 + 6, 7]
-    scores = study._tried(Config(selection=2), ONE, judged)
+    world = next(iter(ASCENTS))
+    scores = study._tried(Config(selection=2), world, judged)
     assert len(seen["seeds"]) == 2
     assert not set(seen["seeds"]) & set(judged)
-    assert len(seen["arms"]) == 3 * 3 * len(worlds.menu(WORLDS[ONE]))
-    early, late, best = scores[arm(SHALLOW, "counts")].mean(1)
+    assert len(seen["arms"]) == 3 * len(worlds.menu(WORLDS[world]))
+    early, late, best = scores[arm(THRUSTS, "optimistic")].mean(1)
     assert early < late < best
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"depths": (5, 4, 20)}, "depths must be three that rise"),
+        ({"depth": 0}, "depth must be at least 1"),
         ({"steps": 100}, "multiple of 30"),
         ({"selection": 0}, "selection must be at least 1"),
     ],
@@ -131,14 +162,3 @@ def test_choices_are_made_on_other_seeds(monkeypatch):
 def test_bad_settings_are_one_sentence(wrong, words):
     with pytest.raises(check.InputError, match=words):
         Config(**wrong)
-
-
-@pytest.mark.parametrize("preset", ["quick", "full"])
-def test_shallow_and_deep_are_what_they_are_said_to_be(preset):
-    """Random tries that reach the top within the budget: ten or more where shallow, none where deep."""
-    config = STUDY.presets[preset]
-    for world in (ONE, GRID, GRIDS):
-        p = worlds.right(WORLDS[world])
-        shallow, _, deep = (config.steps * (1 - p) / (1 - p**n) * p**n for n in config.depths)
-        assert shallow >= 10
-        assert deep < 0.5

@@ -4,7 +4,7 @@
 - Perturbing continuous actions: `noise` (white, Ornstein-Uhlenbeck, pink).
 - Rewarding novelty: `bonus` (the interface), `counts` and `rnd`; `coding` makes observations discrete.
 - `coded_q` is a small agent that takes all of these; `explorer` is the same agent with each of them a float.
-- `deep_sea` and `ascent` are environments to test exploration on.
+- `deep_sea` and `ascent` are environments to test exploration on; `chance` is how often random play succeeds.
 """
 
 from lrn.rl.exploration.bonus import Bonus, Transitions, both

@@ -2,13 +2,14 @@
 
 DeepSea (Osband et al. 2020) has two actions, and tasks of continuous control are hard to explore for many
 reasons at once. Here a glider has ``engines`` engines, each with a thrust in [-1, 1]. While their mean thrust
-is one half or more it rises, by one a step; below that it falls, and the episode is over. Rising costs .01 on
+is ``least`` or more it rises by one a step; below that it falls, and the episode is over. Rising costs .01 on
 the whole way up, falling costs nothing, and a reward of 1 waits at the top alone, ``depth`` steps up.
 So the best return is .99 whatever the dials, and nothing but ``depth`` right actions in a row is worth more
 than 0. Where a share p of the actions is right, one random try in p^-depth reaches the top.
 
 `lrn.rl.env.discretize` gives the set of actions: two levels are "all or nothing", five are a grid over what
-is continuous. Dynamics, rewards and the best policy are the same with any.
+is continuous. Dynamics, rewards and the best policy are the same with any. An even number of levels and a
+``least`` of 0 make half of the actions of an odd number of engines right.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ from lrn.rl.spaces import Box
 from lrn.types import Array, Key
 
 COST = 0.01  # of the whole way up
-LEAST = 0.5  # mean thrust with which the glider rises
+LEAST = 0.5  # mean thrust with which the glider rises, unless told otherwise
 BEST = 1.0 - COST  # return of the best policy, where falling is free
 
 
-def ascent(depth: ArrayLike, engines: int = 1, largest: int | None = None, fall: ArrayLike = 0.0) -> Env:
+def ascent(
+    depth: ArrayLike,
+    engines: int = 1,
+    largest: int | None = None,
+    fall: ArrayLike = 0.0,
+    least: ArrayLike = LEAST,
+) -> Env:
     """Ascent, observed as [height]; its actions are thrusts [engines] in [-1, 1].
 
     Args:
@@ -46,6 +53,7 @@ def ascent(depth: ArrayLike, engines: int = 1, largest: int | None = None, fall:
     largest = largest_of("ascent", "depth", depth, largest, low=1)
     check.integer("engines", engines, low=1)
     check.non_negative("fall", fall)
+    check.between("least", least, -1.0, 1.0)
     top = jnp.asarray(depth, jnp.int32)
 
     def observe(height: Array) -> Array:
@@ -57,7 +65,7 @@ def ascent(depth: ArrayLike, engines: int = 1, largest: int | None = None, fall:
 
     def move(key: Key, state: Array, action: Array) -> tuple[Array, Step]:
         del key
-        rises = jnp.clip(action, -1.0, 1.0).sum() >= LEAST * engines
+        rises = jnp.clip(action, -1.0, 1.0).sum() >= least * engines
         height = jnp.where(rises, state + 1, 0)
         there = rises & (height == top)
         reward = there.astype(jnp.float32) - jnp.where(rises, COST / top, fall)
