@@ -59,7 +59,9 @@ def metrics(
     """
     check.integer("rounds", rounds)
     check.integer("draws", draws, 2)
-    shape = np.shape(codes)
+    codes = given.array(codes, "codes")
+    test = None if test is None else (given.array(test[0], "test codes"), given.array(test[1], "factors"))
+    shape = codes.shape
     if len(shape) not in (2, 3):
         raise check.InputError(f"codes must be [n, dim] or [models, n, dim], got shape {shape}.")
     several = len(shape) == 3

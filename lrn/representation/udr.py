@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
@@ -54,7 +53,8 @@ def udr(
     check.choice("kind", kind, KINDS)
     check.positive("penalty", penalty)
     check.integer("sweeps", sweeps, 1)
-    shape, dtype = np.shape(codes), jnp.result_type(codes)
+    codes = given.array(codes, "codes")
+    shape, dtype = codes.shape, codes.dtype
     if len(shape) != 3 or shape[0] < 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
         raise check.InputError(
             f"codes must be floats [models, n, dim] with 2 or more models and rows, got shape {shape} and "

@@ -255,6 +255,11 @@ def test_a_factor_may_have_one_value_in_test_rows_only():
         jax.jit(lambda y: bad(fixed, y))(GRID)
 
 
+def test_nested_lists_are_codes_and_factors():
+    assert float(mig(NOISY.tolist(), GRID.tolist())) == float(mig(NOISY, GRID))
+    assert float(mcc(NOISY.tolist(), GRID.tolist()).mcc) == float(mcc(NOISY, GRID).mcc)
+
+
 def test_whole_numbers_of_any_kind_are_factors():
     labels = GRID * np.array([10, -3, 1]) + 5
     assert float(mig(NOISY, labels)) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
@@ -273,6 +278,8 @@ def test_whole_numbers_of_any_kind_are_factors():
         (lambda: mig(NOISY, GRID[:-1]), "one row for each row of codes"),
         (lambda: mig(NOISY[:, :1], GRID), "needs 2 codes or more"),
         (lambda: mig(GRID, GRID), "codes must be floats"),
+        (lambda: mig([[1.0, 2.0], [3.0]], [[0], [1]]), "codes must be an array, got lists of unequal"),
+        (lambda: metrics(KEY, None, GRID), r"codes must be \[n, dim\]"),
         (lambda: mig(NOISY, GRID, bins=1), "bins must be at least 2"),
         (lambda: mig(NOISY, GRID, sizes=(4, 3)), "sizes must hold a whole number of 2 or more for each of"),
         (lambda: mig(NOISY, GRID, sizes=(4, 3.7, 5)), "sizes must hold a whole number of 2 or more"),

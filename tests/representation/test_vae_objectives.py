@@ -305,6 +305,36 @@ def test_betas_and_seeds_in_one_call_equal_a_loop():
         )
 
 
+LABELS: Any = RNG.normal(size=(N, 2)).astype(np.float32)
+BATCH = {"x": X, "partner": X[::-1], "factors": LABELS}
+SWEPT = {
+    "free": lambda v: vae(MODEL, VAEConfig(free=v)),
+    "beta": lambda v: beta_vae(MODEL, BetaVAEConfig(beta=v)),
+    "gamma": lambda v: annealed_vae(MODEL, AnnealedVAEConfig(gamma=v)),
+    "capacity": lambda v: annealed_vae(MODEL, AnnealedVAEConfig(capacity=v)),
+    "of total correlation": lambda v: beta_tcvae(MODEL, BetaTCVAEConfig(beta=v)),
+    "off diagonal": lambda v: dip_vae(MODEL, DIPVAEConfig(off_diagonal=v)),
+    "diagonal": lambda v: dip_vae(MODEL, DIPVAEConfig(diagonal=v)),
+    "of pairs": lambda v: ada_gvae(MODEL, AdaGVAEConfig(beta=v)),
+    "of labels": lambda v: factor_regression(MODEL, FactorRegressionConfig(weight=v)),
+    "beta with labels": lambda v: factor_regression(MODEL, FactorRegressionConfig(beta=v)),
+}
+
+
+def test_swept_weights_below_zero_give_nan(passed):
+    """The losses alone, so that no gradient is compiled but that of the one with a maximum."""
+    start = passed[0]
+
+    def losses(value):
+        found = {name: of(value).step(KEY, start, BATCH)[1]["loss"] for name, of in SWEPT.items()}
+        rate = jnp.ones((N, 3))
+        return found, jax.grad(lambda rate: elbo.free_bits(rate, value))(rate)
+
+    found, slope = jax.jit(jax.vmap(losses))(jnp.asarray([0.0, 0.5, -0.5, np.nan, np.inf]))
+    for name, value in {**found, "slope": slope.sum((1, 2))}.items():
+        assert np.isnan(value).tolist() == [False, False, True, True, True], name
+
+
 def starts(learner, batch):
     """Trace the start of a training."""
     jax.eval_shape(learner.init, jax.random.key(0), batch)
