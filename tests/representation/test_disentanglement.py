@@ -191,18 +191,18 @@ def test_all_metrics_of_one_and_of_several_models():
 
 def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
     @jax.jit
-    def traced(codes, factors):
-        def of(x):
+    def traced(codes, factors, settings=(0.1,) * 4):
+        def of(x, value):
             return {
                 "mig": mig(x, factors, sizes=SIZES),
-                "irs": irs(x, factors, sizes=SIZES).score,
+                "irs": irs(x, factors, quantile=value, sizes=SIZES).score,
                 "mcc": mcc(x, factors).mcc,
-                "sap": sap.sap(x, factors, x, factors, sizes=SIZES).score,
+                "sap": sap.sap(x, factors, x, factors, penalty=value, sizes=SIZES).score,
                 "sap_continuous": sap.sap_continuous(x, factors).score,
-                "lasso": dci_lasso(x, factors, x, factors).disentanglement,
+                "lasso": dci_lasso(x, factors, x, factors, penalty=value).disentanglement,
             }
 
-        return jax.vmap(of)(codes)
+        return jax.vmap(of)(codes, jnp.asarray(settings))
 
     wrong = NOISY.copy()
     wrong[3, 2] = np.inf
@@ -211,15 +211,20 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
         assert np.isfinite(value[:2]).all(), name
         assert np.isnan(value[2:]).all(), name
     assert float(found["mig"][0]) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
-    for name, value in traced(jnp.asarray(1e20 * NOISY)[None].repeat(4, 0), GRID).items():
+    same = jnp.asarray(NOISY)[None].repeat(4, 0)
+    for name, value in traced(1e20 * same, GRID).items():
         assert np.isnan(value).all(), name
     outside = GRID.copy()
     outside[0, 1] = 3
-    assert np.isnan(traced(jnp.asarray(NOISY)[None], outside)["mig"]).all()
+    assert np.isnan(traced(same, outside)["mig"]).all()
     fixed = GRID.copy()
     fixed[:, 1] = 1
-    for name, value in traced(jnp.asarray(NOISY)[None].repeat(4, 0), fixed).items():
+    for name, value in traced(same, fixed).items():
         assert np.isnan(value).all(), name
+    # A setting out of its range, of the metrics that have one.
+    swept = traced(same, GRID, (0.1, -0.1, np.nan, 0.2))
+    for name in ("irs", "sap", "lasso"):
+        assert np.isnan(swept[name]).tolist() == [False, True, True, False], name
 
 
 def test_settings_out_of_range_give_nan_where_they_cannot_be_seen():
@@ -229,11 +234,8 @@ def test_settings_out_of_range_give_nan_where_they_cannot_be_seen():
     @jax.vmap
     def traced(value):
         return {
-            "sap": sap.sap(*rows, penalty=value),
-            "lasso": dci_lasso(*rows, penalty=value),
             "trees": dci_trees(*rows, rounds=1, rate=value)[:3],
-            "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value).score,
-            "irs": irs(NOISY, GRID, quantile=value),
+            "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value, sweeps=5).score,
             "factor_vae": factor_vae_score(KEY, NOISY, GRID, votes=200, judged=50, least_std=value),
         }
 
