@@ -208,6 +208,14 @@ def test_a_batch_is_divided_unless_a_network_keeps_statistics_of_its_own(batch, 
     assert learner.divides(state, given) == items
 
 
+def test_parts_of_a_batch_that_differ_in_size_are_divided_by_what_divides_all():
+    learner = semi_paired(*MODALITIES, SemiPairedConfig())
+    given = {"image": X[:4, :3], "text": X[:4, 3:], "image_alone": X[:6, :3], "text_alone": X[:6, 3:]}
+    state = jax.eval_shape(learner.init, jax.random.key(0), given)
+    assert learner.divides is not None
+    assert learner.divides(state, given) == 2
+
+
 @four
 def test_a_training_takes_the_devices():
     seen = []
