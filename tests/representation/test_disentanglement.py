@@ -129,20 +129,25 @@ def test_solvers_equal_scikit_learn():
     x = NOISY - NOISY.mean(0)
     y = (x @ RNG.normal(size=(5, 2)) + RNG.normal(size=(ROWS, 2))).astype(np.float32)
     y = y - y.mean(0)
-    ours = lasso(jnp.asarray(x.T @ x / ROWS), jnp.asarray(x.T @ y / ROWS), 0.1)
+    ours = jax.jit(lasso)(x.T @ x / ROWS, x.T @ y / ROWS, 0.1)
     np.testing.assert_allclose(
         ours, Lasso(0.1, tol=1e-6).fit(x.astype(float), y.astype(float)).coef_.T, atol=2e-3
     )
     x = x / x.std(0)
+
+    @jax.jit
+    def probabilities(label):
+        fitted = logistic.fit(x, label, 5, 1.0, tolerance=1e-6)
+        return jax.nn.softmax(logistic.logits(fitted, x))
+
     for label, size in ((GRID[:, 2], 5), (GRID[:, 1] > 0, 2)):
-        fitted = logistic.fit(jnp.asarray(x), jnp.asarray(label, jnp.int32), 5, 1.0, tolerance=1e-6)
-        p = jax.nn.softmax(logistic.logits(fitted, jnp.asarray(x)))
+        p = probabilities(label.astype(np.int32))
         theirs = LogisticRegression(tol=1e-8, max_iter=1000).fit(x, label).predict_proba(x)
         np.testing.assert_allclose(p[:, :size], theirs, atol=2e-3)
         score = np.round(np.asarray(p[:, :size]), 1)  # with many ties
         member = np.eye(size)[label.astype(int)]
         expected = roc_auc_score(member, score)
-        found = area(jnp.asarray(np.pad(score, ((0, 0), (0, 5 - size)))), jnp.asarray(label, jnp.int32))
+        found = jax.jit(area)(np.pad(score, ((0, 0), (0, 5 - size))), label.astype(np.int32))
         assert float(found) == pytest.approx(float(expected), abs=1e-5)
 
 

@@ -91,6 +91,7 @@ def test_few_pairs_and_examples_alone():
     learner = made.factory(made.config)
     one, other = np.random.default_rng(1).normal(size=(2, 8, 4, 8, 1)).astype(np.float32)
     batch = {"image_alone": one, "text_alone": other}
+
     def measured(state, batch):
         """The metrics but the norm of the gradient, without which the compiler leaves the gradient out."""
         found = learner.step(jax.random.key(2), state, batch)[1]
