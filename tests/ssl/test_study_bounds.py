@@ -16,7 +16,6 @@ from experiments.ssl._bijection import flow
 from lrn.ssl.simclr import nt_xent
 from lrn.ssl.similarity import grouped
 
-
 TRACED = jax.jit(jax.value_and_grad(bounds.nt_xent_in_groups))
 GROUPED = jax.jit(jax.vmap(lambda a, b: nt_xent(a, b, 0.3)))
 
