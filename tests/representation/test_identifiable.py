@@ -96,7 +96,7 @@ def test_permutation_contrastive_features_are_sources():
 
 
 def test_interventions_identify_causal_sources():
-    environment = np.arange(9000, dtype=np.int32) % 3
+    environment: Any = np.arange(9000, dtype=np.int32) % 3
 
     @jax.jit
     def drawn(first, second):
@@ -145,7 +145,7 @@ def test_pairs_identify_sources_by_the_l1_distance():
     s = rng.uniform(-(3**0.5), 3**0.5, (4000, DIM))
     partner = s + 0.3 * rng.laplace(size=s.shape)
     net, steps = nets.mlp(DIM, ()), 800
-    data = {"x": np.float32(s @ TURN), "partner": np.float32(partner @ TURN)}
+    data: Any = {"x": np.float32(s @ TURN), "partner": np.float32(partner @ TURN)}
     learner = paired.paired_views(net, paired.PairedViewsConfig(optimizer(steps, 0.03)))
     state, _ = trained(learner, data, steps, 64)
     assert matched(paired.codes_of(net, state, data["x"]), s) > 0.97

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,7 +134,7 @@ def losses(a: jax.Array, b: jax.Array, value: jax.Array) -> dict[str, jax.Array]
     }
 
 
-def weighted(a: jax.Array, b: jax.Array, value: jax.Array) -> dict[str, jax.Array]:
+def weighted(a: jax.Array, b: jax.Array, value: Any) -> dict[str, jax.Array]:
     """What a weight, or a share between 0 and 1, may make 0; scalars."""
     clip = CLIPConfig(temperature=value, learned=False)
     return {
