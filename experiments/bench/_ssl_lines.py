@@ -134,11 +134,12 @@ def mnist1d(run: Run) -> Values:
         data={"x": x},
         sampler=sampler,
     )
-    classifier, steps = nets.cnn1d(10, MNIST1D.widths, norm="batch"), run.steps(MNIST1D.supervised)
+    classifier = nets.cnn1d(10, MNIST1D.widths, norm="batch", reduce="mean")  # the encoder with a head
+    steps = run.steps(MNIST1D.supervised)
     labeled = run.fit(
         "supervised",
         lambda c: supervised(classifier, cross_entropy, c),
-        SupervisedConfig(cosine(3e-3, steps, 1e-2)),
+        SupervisedConfig(cosine(1e-2, steps)),
         steps=steps,
         data={"x": x, "label": y},
         sampler=minibatch(128, columns=("x", "label")),

@@ -4,8 +4,8 @@ Claim. A network made robust to FGSM (one step) stays vulnerable to PGD (many), 
 
 Design. One network is trained four ways, from the same weights and on the same batches for each seed: on
 clean images, on FGSM's, on RS-FGSM's (one step from a random start) and on PGD's. Each is attacked, at the
-eps of its training, by FGSM, PGD (50 steps, restarts, the best point kept) and Square, which needs no
-gradient and so shows whether gradients are masked. All share one optimizer and step count. The dial is eps.
+eps of its training, by FGSM, PGD (50 steps, restarts, the best point kept), at ``full`` by AutoAttack, and
+by Square, which needs no gradient and so shows masked ones. All share one optimizer and step count.
 
 From FGSM to PGD a network stays vulnerable when, under PGD, it falls ten points short of its own accuracy
 under FGSM and ten points short of a network trained on PGD. Either alone would mislead: PGD lowers every
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +41,7 @@ from lrn.data.seeded import for_seeds
 from lrn.robust import validity
 from lrn.robust.adversarial_training import AdversarialTrainingConfig, adversarial_training
 from lrn.robust.attack import no_attack
+from lrn.robust.auto_attack import AutoAttackConfig, auto_attack
 from lrn.robust.evaluate import robust_accuracy
 from lrn.robust.fgsm import FGSMConfig, fgsm
 from lrn.robust.pgd import PGDConfig, pgd
@@ -54,7 +54,8 @@ from lrn.table import Table
 from lrn.types import Net
 
 TRAININGS, ATTACKS = ("standard", "FGSM", "RS-FGSM", "PGD"), ("clean", "FGSM", "PGD", "Square")
-UNSEEN = ("PGD at 1.5 eps", "PGD in L2")
+UNSEEN = ("PGD at 1.5 eps", "PGD in L2", "AutoAttack")
+MASKED = "Square is not stronger than PGD by over two points."
 MARGIN, NOISE = 0.10, 0.02  # of accuracy; some hundred images resolve no less than the second
 
 
@@ -89,6 +90,11 @@ class Config:
         return {f"eps {e:.3g}": e for e in self.eps}
 
     @property
+    def unseen(self) -> tuple[str, ...]:
+        """Attacks that no network is trained on."""
+        return UNSEEN[:2] if self.dataset == "digits" else UNSEEN
+
+    @property
     def net(self) -> Net:
         """The network of the data set."""
         return nets.resnet18(10) if self.dataset == "cifar10" else nets.mlp(10, (128, 128))
@@ -106,10 +112,10 @@ def over(said: str, better: Cell, worse: Cell, margin: float = MARGIN, key: str 
 
 def regimes(config: Config) -> Sequence[Regime]:
     """Both ways at both radii."""
-    return [regime for place in config.radii for regime in _both_ways(place)]
+    return [regime for place in config.radii for regime in _both_ways(place, config.unseen)]
 
 
-def _both_ways(place: str) -> tuple[Regime, Regime]:
+def _both_ways(place: str, attacks: Sequence[str]) -> tuple[Regime, Regime]:
     one, many = arm(place, "FGSM"), arm(place, "PGD")
     loses = f"{one}: under PGD it falls over 10 points short of its accuracy under FGSM."
     short = f"{one}: under PGD it holds over 10 points less than a network trained on PGD."
@@ -119,10 +125,11 @@ def _both_ways(place: str) -> tuple[Regime, Regime]:
         over(short, Cell(many, "PGD"), Cell(one, "PGD"), key=f"short of PGD training, {place}"),
     )
     to_fgsm = over(back, Cell(one, "FGSM"), Cell(many, "FGSM"), key=f"short of FGSM training, {place}")
-    unseen = (over(f"{many}: 10 points are lost to {a}.", Cell(many, "PGD"), Cell(many, a)) for a in UNSEEN)
+    more = "{}: {} takes over 10 points more than PGD."
+    lost = [[over(more.format(n, a), Cell(n, "PGD"), Cell(n, a)) for a in attacks] for n in (one, many)]
     return (
-        Regime(name=f"from FGSM to PGD, {place}", primary=to_pgd),
-        Regime(name=f"from PGD to FGSM, {place}", primary=(to_fgsm,), secondary=tuple(unseen)),
+        Regime(name=f"from FGSM to PGD, {place}", primary=to_pgd, secondary=tuple(lost[0])),
+        Regime(name=f"from PGD to FGSM, {place}", primary=(to_fgsm,), secondary=tuple(lost[1])),
     )
 
 
@@ -131,10 +138,9 @@ def controls(config: Config) -> Sequence[Control]:
     names = [arm(p, t) for p in config.radii for t in TRAININGS]
     guards = [check for p in config.radii for check in _trainings_work(p, config.clean)]
     guards += [check for name in names for check in _attacks_work(name)]
-    masked = "Square is not stronger than PGD by over two points."
-    flags = [over(f"{n}: {masked}", Cell(n, "Square"), Cell(n, "PGD"), -NOISE) for n in names]
+    masked = [over(f"{n}: {MASKED}", Cell(n, "Square"), Cell(n, "PGD"), -NOISE) for n in names]
     alike = [equal_budgets(what, names) for what in ("steps", "samples")]
-    return [*map(Control, guards), *(Control(f, "flag") for f in flags), *alike, *map(no_overlap, names)]
+    return [*map(Control, guards), *(Control(m, "flag") for m in masked), *alike, *map(no_overlap, names)]
 
 
 def _trainings_work(place: str, clean: float) -> list[Prediction]:
@@ -156,20 +162,16 @@ def _attacks_work(name: str) -> list[Prediction]:
 
 def _learner(config: Config, training: str, eps: Any) -> Any:
     """Both radii are one compile: eps is traced."""
-    attack = {
-        "standard": no_attack,
-        "FGSM": fgsm(FGSMConfig(eps=eps)),
-        "RS-FGSM": rs_fgsm(RSFGSMConfig(eps=eps)),
-        "PGD": pgd(PGDConfig(eps=eps, step_size=eps / 4, steps=7, keep="last")),
-    }
+    many = pgd(PGDConfig(eps=eps, step_size=eps / 4, steps=7, keep="last"))
+    one = {"FGSM": fgsm(FGSMConfig(eps=eps)), "RS-FGSM": rs_fgsm(RSFGSMConfig(eps=eps))}
+    attack = {"standard": no_attack, **one, "PGD": many}
     settings = AdversarialTrainingConfig(learning_rate=0.05, schedule="cosine", steps=config.training_steps)
     return adversarial_training(config.net, settings, attack[training])
 
 
 def run(config: Config, context: Context) -> None:
     """Train the four arms at both radii, then attack them all."""
-    small = config.dataset == "digits"  # one test set of 360 would decide
-    parts = for_seeds(config.dataset, context.seeds, drawn=small, most=config.images)
+    parts = for_seeds(config.dataset, context.seeds, drawn=config.dataset == "digits", most=config.images)
     plain = minibatch(128, rows="rows")
     sampler = flip_and_crop(plain) if config.dataset == "cifar10" else plain
     seeds, attack = np.asarray(context.seeds, np.uint32), functools.partial(_attacked, config)
@@ -191,7 +193,7 @@ def _attacked(config: Config, one: Any, test: Any) -> dict[str, Any]:
     seed, eps, state, rows = one
     x, y = jnp.asarray(test["image"][rows], jnp.float32) / 255, test["label"][rows]
     strong = PGDConfig(eps=eps, step_size=eps / 10, steps=config.steps, restarts=config.restarts)
-    radius = eps * math.sqrt(math.prod(x.shape[1:])) / 2  # half of the way to a corner of the Linf ball
+    radius = eps * x[0].size ** 0.5 / 2  # half of the way to a corner of the Linf ball
     attacks = {
         "clean": no_attack,
         "FGSM": fgsm(FGSMConfig(eps=eps)),
@@ -202,6 +204,7 @@ def _attacked(config: Config, one: Any, test: Any) -> dict[str, Any]:
         "unbounded": validity.unbounded(strong),
         UNSEEN[0]: pgd(dataclasses.replace(strong, eps=1.5 * eps)),
         UNSEEN[1]: pgd(dataclasses.replace(strong, norm="l2", eps=radius, step_size=radius / 10)),
+        UNSEEN[2]: auto_attack(AutoAttackConfig(eps=eps, steps=config.steps, queries=config.queries)),
     }
 
     def logits_fn(z: Any) -> Any:
@@ -209,7 +212,7 @@ def _attacked(config: Config, one: Any, test: Any) -> dict[str, Any]:
 
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), 3)
     found = robust_accuracy(keys[0], logits_fn, x, y, attacks)
-    more = robust_accuracy(keys[1], logits_fn, x, y, others)
+    more = robust_accuracy(keys[1], logits_fn, x, y, {a: others[a] for a in ("unbounded", *config.unseen)})
     drop = validity.largest_drop(validity.loss_by_step(keys[2], logits_fn, x, y, strong))
     return {**more, **found, "loss drop": drop}  # "worst" is of the attacks of the matrix
 
@@ -217,7 +220,7 @@ def _attacked(config: Config, one: Any, test: Any) -> dict[str, Any]:
 def figure(table: Table, config: Config) -> Figure:
     """The matrix of training by attack at each radius; a dagger where Square wins by over two points."""
     fig, axes = figures.subplots(2, 1, height=6.8, squeeze=False)
-    shown = (*ATTACKS, "worst", *UNSEEN)
+    shown = (*ATTACKS, "worst", *config.unseen)
     for ax, place in zip(axes[:, 0], config.radii):
         values = np.stack([[table.final(arm(place, t), a) for a in shown] for t in TRAININGS])
         masked = np.zeros(values.shape[:2], bool)
@@ -235,11 +238,9 @@ def answer(findings: Findings) -> str:
         keys = [key for key in findings if key.startswith(what)]
         return " and ".join(f"{findings[k].said(100)} at {k.removeprefix(f'{what}, ')}" for k in keys)
 
-    lost, short = at_each("lost to PGD"), at_each("short of FGSM training")
-    return (
-        f"A network trained on FGSM loses, in points of accuracy, {lost} when PGD attacks it and not FGSM. "
-        f"Under FGSM a network trained on PGD falls short of one trained on FGSM by {short}."
-    )
+    loses, back = at_each("lost to PGD"), at_each("short of FGSM training")
+    one = f"A network trained on FGSM loses, in points of accuracy, {loses} when PGD attacks it and not FGSM."
+    return f"{one} Under FGSM a network trained on PGD falls short of one trained on FGSM by {back}."
 
 
 STUDY = Study(
@@ -251,7 +252,7 @@ STUDY = Study(
     presets={
         "smoke": Config(training_steps=20, steps=5, restarts=1, queries=20, images=50),
         "quick": Config(),
-        "full": Config("fashion_mnist", (0.05, 0.1), 1500, 0.8, restarts=2),
+        "full": Config("fashion_mnist", (0.05, 0.1), 1500, 0.8, restarts=2, images=500),
         "paper": Config("cifar10", (4 / 255, 8 / 255), 20_000, 0.85, queries=5000),
     },
     regimes=regimes,

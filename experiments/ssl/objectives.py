@@ -25,7 +25,7 @@ sequences SimCLR was nine points above the references. NCE, MoCo and clustering 
 Controls: a probe of shuffled labels is at chance; SimCLR whose two views are of different examples (a planted
 error) lies below SimCLR by three points; equal passes and candidates; no test row was trained on.
 
-    python -m experiments.ssl.objectives --preset quick     # full: about 15 minutes
+    python -m experiments.ssl.objectives --preset quick     # full: about 40 minutes of one core
 """
 
 from __future__ import annotations
@@ -218,10 +218,12 @@ def _record(context: Context, name: str, found: dict[str, Any]) -> None:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """The probe of each method and reference, a point for each seed."""
+    """The probe of each method and reference, a point for each seed; dashed is what the claim asks for."""
     fig, axes = figures.subplots(1, len(config.places), width=8.0, height=4.2)
     rows = [RAW, RANDOM, STRANGERS, *(m for own in families(config.methods).values() for m in own)]
     for ax, place in zip(np.atleast_1d(axes), config.places):
+        references = np.maximum(*(table.final(arm(place, w), PROBE) for w in (RAW, RANDOM)))
+        ax.axvline(references.mean() + LEAD, color="0.4", linestyle="--", linewidth=1)
         for i, what in enumerate(rows):
             y = table.final(arm(place, what), PROBE)
             ax.plot(y, np.full(len(y), len(rows) - i), ".", alpha=0.6, color="C0" if i > 2 else "0.5")

@@ -22,6 +22,12 @@ from lrn.report.published import INDEX, Facts, published
 from lrn.report.run import Run
 from lrn.study import SECTIONS, discover
 
+# The index names a page of this name beside it, which is written by hand.
+METHOD = (
+    "How verdicts are reached, how often they err, and which of the first ones changed: "
+    "[method.md](method.md).",
+    "",
+)
 MARKS = ("<!-- results: written by `python -m experiments publish` -->", "<!-- end of results -->")
 
 
@@ -59,7 +65,8 @@ def publish(
         if claim.study in runs:
             facts[claim.study] = _facts(claim, runs[claim.study], _smaller(done[claim.study]))
     studies = discover.find()
-    pages: dict[str, bytes] = {"README.md": _index(claims, facts).encode()}
+    method = METHOD if (docs / "method.md").exists() else ()
+    pages: dict[str, bytes] = {"README.md": _index(claims, facts, method).encode()}
     for area in dict.fromkeys(claim.area for claim in claims):
         pages[f"{area}.md"] = _area([c for c in claims if c.area == area], facts, studies).encode()
     pages[INDEX] = (json.dumps(dict(sorted(facts.items())), indent=1) + "\n").encode()
@@ -126,7 +133,7 @@ def _verdict(claim: Claim, facts: Facts) -> str:
     return facts[claim.study]["verdict"] if claim.study in facts else NOT_RUN
 
 
-def _index(claims: Sequence[Claim], facts: Facts) -> str:
+def _index(claims: Sequence[Claim], facts: Facts, method: Iterable[str] = ()) -> str:
     lines = [
         "# Results",
         "",
@@ -135,6 +142,7 @@ def _index(claims: Sequence[Claim], facts: Facts) -> str:
         "regime is corrected over the regimes, so that one may be open though its prediction holds by "
         "itself.",
         "",
+        *method,
         *_counts(claims, facts),
     ]
     for section in SECTIONS:

@@ -108,6 +108,14 @@ def test_what_has_no_run_here_stays_published_unless_dropped(docs, tmp_path):
     assert rows_of((docs / "README.md").read_text())["I1"][2] == "not run"
 
 
+def test_the_index_names_a_page_on_the_method_where_there_is_one(runs, tmp_path):
+    publish.publish(MADE, runs, tmp_path)
+    assert "method.md" not in (tmp_path / "README.md").read_text()
+    (tmp_path / "method.md").write_text("How verdicts are reached.")
+    publish.publish(MADE, runs, tmp_path)
+    assert "[method.md](method.md)" in (tmp_path / "README.md").read_text()
+
+
 def test_published_facts_of_an_older_form_are_refused(docs, tmp_path):
     facts = json.loads((docs / "index.json").read_text())
     del facts["area.first"]["page"]
