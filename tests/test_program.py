@@ -9,6 +9,7 @@ import pytest
 
 from lrn.train.program import Program, largest_product
 from lrn.types import Learner, Mean
+from lrn.xla.runtime import brief_options
 
 
 def product(x, w):
@@ -105,8 +106,16 @@ def test_large_products_run_in_turn(monkeypatch):
 def test_a_brief_training_is_compiled_with_little_optimization(width, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     compiled = program(width, brief=True)
-    little = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    assert compiled._start.options == compiled._go.options == compiled._look.options == little
+    assert compiled._start.options == compiled._go.options == compiled._look.options
+    assert compiled._go.options == brief_options(0)
+    assert (
+        brief_options(0)
+        != brief_options(1)
+        == {
+            "xla_backend_optimization_level": 1,
+            "xla_cpu_use_fusion_emitters": False,
+        }
+    )
 
 
 def test_other_backends_than_cpu_get_no_options(monkeypatch):
