@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from lrn import check
 from lrn.types import Array
 
 N = TypeVar("N", bound=ArrayLike)  # a number, or an array of numbers
@@ -28,6 +30,22 @@ def as_array(value: Any) -> Array:
         return value
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value)
+
+
+def array(values: Any, name: str) -> Any:
+    """Values with a shape and a dtype, such as nested lists as an array.
+
+    Raises:
+        InputError: the lists have unequal lengths.
+    """
+    if hasattr(values, "dtype"):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise check.InputError(
+            f"{name} must be an array, got lists of unequal lengths; give each row as many entries."
+        ) from None
 
 
 def nan_where(bad: Any, value: Array) -> Array:

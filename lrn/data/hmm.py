@@ -11,14 +11,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, between, nan_where, readable
+from lrn.arrays import above_zero, between, nan_where
+from lrn.data.hmm_inputs import check_model, check_tokens
 from lrn.types import Array, Key
-
-_ROUNDING = 1e-3  # how far a row's sum may lie from 1
 
 
 class HMM(NamedTuple):
@@ -101,7 +99,7 @@ def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
     """
     check.integer("n", n, 1)
     check.integer("time", time, 1)
-    right = _check(model)
+    right = check_model(model)
     state_key, symbol_key = jax.random.split(key)
     initial, transition, emission = (jnp.log(part) for part in model)
 
@@ -139,8 +137,8 @@ def forward_backward(model: HMM, tokens: Array, hidden: Array) -> tuple[Array, A
         InputError: tokens and hidden are not integers and bools of one shape, the model's shapes do not fit
             each other, or a row that can be read is no distribution.
     """
-    right = _check(model)
-    _check_tokens(tokens, hidden)
+    right = check_model(model)
+    check_tokens(tokens, hidden)
     log_initial, log_transition, _ = (jnp.log(part) for part in model)
     evidence = jnp.moveaxis(_evidence(model, tokens, hidden), -2, 0)  # [time, ..., states]
 
@@ -233,32 +231,3 @@ def _evidence(model: HMM, tokens: Array, hidden: Array) -> Array:
     rows = jnp.log(model.emission.T)[jnp.where(inside, tokens, 0)]
     rows = jnp.where(inside[..., None], rows, jnp.nan)
     return jnp.where(hidden[..., None], 0.0, rows)
-
-
-def _check(model: HMM) -> Array:
-    """Whether all rows are distributions, a bool scalar; rows that can be read and are none are refused."""
-    states = model.transition.shape[0]
-    shapes = tuple(jnp.shape(part) for part in model)
-    if shapes[:2] != ((states,), (states, states)) or len(shapes[2]) != 2 or shapes[2][0] != states:
-        raise check.InputError(
-            f"a model must have shapes [states], [states, states] and [states, symbols], got {shapes}; use "
-            "jax.vmap for several models."
-        )
-    right = jnp.ones((), bool)
-    for name, part in zip(model._fields, model):
-        if not readable(part):
-            right = right & jnp.all(part >= 0) & jnp.all(jnp.abs(jnp.sum(part, axis=-1) - 1) < _ROUNDING)
-        elif not (np.min(part) >= 0 and np.abs(np.sum(part, axis=-1) - 1).max() < _ROUNDING):
-            raise check.InputError(
-                f"each row of {name} must hold probabilities of sum 1; normalize the rows."
-            )
-    return right
-
-
-def _check_tokens(tokens: Array, hidden: Array) -> None:
-    kinds = jnp.issubdtype(tokens.dtype, jnp.integer) and hidden.dtype == bool
-    if not kinds or tokens.shape != hidden.shape or tokens.ndim < 1:
-        raise check.InputError(
-            f"tokens and hidden must be integers and bools of one shape [..., time], got {tokens.dtype} "
-            f"{tokens.shape} and {hidden.dtype} {hidden.shape}."
-        )

@@ -17,7 +17,7 @@ import numpy as np
 from jax.core import Tracer
 
 from lrn import check
-from lrn.arrays import readable
+from lrn.arrays import array, readable
 from lrn.types import Array
 
 
@@ -187,22 +187,6 @@ def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
         _vary(np.asarray(y), name)
         return y, jnp.asarray(False)
     return y, ~jnp.all(jnp.abs(y) <= LARGEST) | _one_value(y)
-
-
-def array(values: Any, name: str) -> Any:
-    """Values with a shape and a dtype, such as nested lists as an array.
-
-    Raises:
-        InputError: the lists have unequal lengths.
-    """
-    if hasattr(values, "dtype"):
-        return values
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise check.InputError(
-            f"{name} must be an array, got lists of unequal lengths; give each row as many entries."
-        ) from None
 
 
 def floats(values: Any, name: str) -> Array:

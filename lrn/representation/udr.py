@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, nan_where
+from lrn.arrays import above_zero, array, nan_where
 from lrn.representation import factors as given
 from lrn.representation.lasso import lasso
 from lrn.representation.mcc import correlations, ranks
@@ -53,7 +53,7 @@ def udr(
     check.choice("kind", kind, KINDS)
     check.positive("penalty", penalty)
     check.integer("sweeps", sweeps, 1)
-    codes = given.array(codes, "codes")
+    codes = array(codes, "codes")
     shape, dtype = codes.shape, codes.dtype
     if len(shape) != 3 or shape[0] < 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
         raise check.InputError(
