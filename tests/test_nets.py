@@ -16,6 +16,7 @@ from jax.test_util import check_grads
 from scipy.signal import correlate
 
 from lrn import nets
+from lrn.nets import blocks as in_parts
 from lrn.nets import conv as convolution
 from lrn.nets import winograd
 
@@ -74,9 +75,18 @@ def test_matmul_form_is_the_convolution_in_value_gradient_and_second_order(
     size, kernel, stride, padding, blocks, monkeypatch
 ):
     if blocks:  # 5 examples in blocks of 2, so one block is padded
-        monkeypatch.setattr(convolution, "patch_bytes", lambda *_: convolution.BLOCK_BYTES // 2)
+        monkeypatch.setattr(convolution, "patch_bytes", lambda *_: in_parts.BLOCK_BYTES // 2)
     x, w = draw(5, *size, 2), draw(*kernel, 2, 3, seed=2)
     close(*(through_second_order(x, w, conv, stride, padding) for conv in ("matmul", "lax")))
+
+
+def test_a_stride_that_divides_the_kernel_takes_rows_of_blocks():
+    def strides(kernel):
+        x, w = draw(1, 8, 8, 2), draw(kernel, kernel, 2, 3, seed=2)
+        jaxpr = jax.make_jaxpr(lambda x: nets.conv2d(x, w, stride=2, padding=1, conv="matmul"))(x)
+        return str(jaxpr).count("strides=(1, 2, 2, 1)")
+
+    assert (strides(4), strides(3)) == (0, 9)
 
 
 def through_second_order(x, w, conv, stride=1, padding="SAME"):
@@ -158,8 +168,8 @@ def test_convolution_module_is_flaxs_layer():
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 6, 7, 11, 12, 13])
 def test_blocks_give_what_the_whole_gives(batch, monkeypatch):
-    monkeypatch.setattr(convolution, "BLOCK_BYTES", 400)
-    monkeypatch.setattr(convolution, "LEAST_BYTES", 0)
+    monkeypatch.setattr(in_parts, "BLOCK_BYTES", 400)
+    monkeypatch.setattr(in_parts, "LEAST_BYTES", 0)
     sizes = []
 
     def f(x):
@@ -167,7 +177,7 @@ def test_blocks_give_what_the_whole_gives(batch, monkeypatch):
         return jnp.sin(x) * x[:, :1]
 
     x = draw(batch, 5)
-    close(jax.jit(lambda x: convolution.in_blocks(f, x, 100))(x), np.sin(x) * x[:, :1])
+    close(jax.jit(lambda x: in_parts.in_blocks(f, x, 100))(x), np.sin(x) * x[:, :1])
     size = sizes[0]
     blocks = -(-batch // size)
     assert size <= 4
@@ -184,7 +194,7 @@ def test_auto_is_matmul_on_cpu_and_where_weights_are_vmapped(monkeypatch):
         return nets.conv2d(x, w)
 
     assert not uses_lax(lambda w: one(w[0]))
-    monkeypatch.setattr(convolution, "_on_cpu", lambda: False)
+    monkeypatch.setattr(convolution, "on_cpu", lambda: False)
     assert uses_lax(lambda w: one(w[0]))
     assert uses_lax(lambda w: jax.vmap(one)(w))
     assert not uses_lax(lambda w: jax.vmap(one, axis_name=nets.LANES)(w))
@@ -241,8 +251,8 @@ class PlainCNN(nn.Module):
 
 
 def test_cnn_is_flaxs_in_value_gradient_and_second_order(monkeypatch):
-    monkeypatch.setattr(convolution, "BLOCK_BYTES", 30_000)  # 5 images in several blocks
-    monkeypatch.setattr(convolution, "LEAST_BYTES", 0)
+    monkeypatch.setattr(in_parts, "BLOCK_BYTES", 30_000)  # 5 images in several blocks
+    monkeypatch.setattr(in_parts, "LEAST_BYTES", 0)
     net = nets.cnn(3, (4, 5), conv="matmul")
     x = draw(5, 9, 8, 2)
     params, _ = jax.jit(net.init)(KEY, x)

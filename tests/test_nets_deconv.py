@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from lrn import nets
 from lrn.nets import deconv
-from lrn.nets.conv import LANES
+from lrn.types import LANES
 
 RNG = np.random.default_rng(0)
 
@@ -55,7 +55,7 @@ def test_blocks_and_lanes_change_nothing(monkeypatch):
     x, kernel = drawn(2, 5, 4, 4, 3), drawn(2, 4, 4, 3, 2)
     whole = jax.jit(jax.vmap(nets.conv_transpose2d))(x, kernel)
     for name in ("BLOCK_BYTES", "LEAST_BYTES"):
-        monkeypatch.setattr(f"lrn.nets.conv.{name}", 1600)
+        monkeypatch.setattr(f"lrn.nets.blocks.{name}", 1600)
     blocks = jax.vmap(functools.partial(nets.conv_transpose2d), axis_name=LANES)
     assert "scan" in str(jax.make_jaxpr(blocks)(x, kernel))
     np.testing.assert_allclose(jax.jit(blocks)(x, kernel), whole, rtol=2e-5, atol=2e-5)

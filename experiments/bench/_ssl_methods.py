@@ -40,17 +40,17 @@ def flat_methods(view: View, optimizer: Callable[[float], OptimizerConfig]) -> d
     """The methods of the table of content and style, some of them without their guard.
 
     Args:
-        view: the view of the set. optimizer: ``optimizer(rate)``; the siamese methods need a larger rate.
+        view: the view of the set. optimizer: ``optimizer(rate)``; BYOL needs a larger rate.
     """
     encoder, head = nets.mlp(32, (256,)), nets.projector(32, (64,))
     slow, fast = optimizer(3e-3), optimizer(1e-2)
     two = encoder, head, view
-    wide, narrow = ((encoder, head, nets.projector(32, (width,)), view) for width in (64, 16))
+    wide, narrow = ((encoder, head, nets.projector(32, (width,)), view) for width in (128, 16))
     made = {
         "SimCLR": (simclr, two, SimCLRConfig(slow, temperature=0.5)),
         "SimCLR, invariance only": (simclr, two, SimCLRConfig(slow, temperature=0.5, negatives=False)),
-        "SimSiam": (simsiam, wide, SimSiamConfig(fast)),
-        "SimSiam, no stop-gradient": (simsiam, wide, SimSiamConfig(fast, stop_gradient=False)),
+        "SimSiam": (simsiam, wide, SimSiamConfig(slow)),
+        "SimSiam, no stop-gradient": (simsiam, wide, SimSiamConfig(slow, stop_gradient=False)),
         "BYOL": (byol, narrow, BYOLConfig(fast, momentum=0.98)),
         "VICReg": (vicreg, two, VICRegConfig(slow)),
         "VICReg, no variance": (vicreg, two, VICRegConfig(slow, variance=0.0)),

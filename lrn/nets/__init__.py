@@ -7,7 +7,7 @@ that measurements found to be fastest on each backend.
 from lrn.nets.bridge import from_flax, from_function
 from lrn.nets.cnn import CNN, cnn
 from lrn.nets.cnn1d import CNN1d, cnn1d
-from lrn.nets.conv import LANES, Conv, conv2d
+from lrn.nets.conv import Conv, conv2d
 from lrn.nets.conv4 import Conv4, conv4
 from lrn.nets.decoder import ConvDecoder, conv_decoder, dsprites_decoder, dsprites_encoder, mlp_decoder
 from lrn.nets.deconv import conv_transpose2d
@@ -23,6 +23,7 @@ from lrn.nets.size import of_size, parameter_count
 from lrn.nets.text import NgramBag, ngram_bag
 from lrn.nets.vit import ViT, vit
 from lrn.nets.wide_resnet import WideResNet, wide_resnet
+from lrn.types import LANES
 
 __all__ = [
     "CNN",

@@ -9,10 +9,12 @@ from flax import linen as nn
 
 from lrn import check
 from lrn.nets import conv as convolution
+from lrn.nets.blocks import in_blocks
 from lrn.nets.bridge import from_flax
-from lrn.nets.conv import conv2d, in_blocks
+from lrn.nets.conv import conv2d
 from lrn.nets.inputs import PerChannel, images, normalize
 from lrn.nets.layers import check_network, dropout, he_normal, lecun_normal
+from lrn.nets.patch_rows import patch_bytes
 from lrn.nets.pool import max_pool
 from lrn.types import Array, Key, Net
 
@@ -43,7 +45,7 @@ class CNN(nn.Module):
             layers.append(self.param(f"conv_{i}", _init_conv, kernel, channels, width))
             halves = rows // 2 if pooled else -(-rows // 2), columns // 2 if pooled else -(-columns // 2)
             outputs = (rows, columns) if pooled else halves
-            sizes.append(convolution.patch_bytes(outputs, (kernel, kernel), channels, x.dtype))
+            sizes.append(patch_bytes(outputs, (kernel, kernel), channels, x.dtype))
             (rows, columns), channels = halves, width
 
         def features(x: Array) -> Array:

@@ -3,8 +3,8 @@
 ``lax`` is the compiler's convolution. ``matmul`` gathers the shifted inputs of every output pixel into a
 matrix of patches and multiplies the matrix by the kernel. It does so over blocks of examples that are
 small enough for the patches to stay in the cache; the backward pass gathers the patches again instead of
-storing them. A kernel whose sides are multiples of the stride is a smaller one, with stride 1, on blocks of
-pixels as channels. ``winograd`` is `lrn.nets.winograd`, for 3x3 kernels of stride 1.
+storing them. A kernel whose sides are multiples of the stride sees whole blocks of pixels, whose rows are
+long slices without a stride. ``winograd`` is `lrn.nets.winograd`, for 3x3 kernels of stride 1.
 
 ``auto`` chooses winograd on CPU where it suits (32 channels or more, float32), else matmul. On other backends
 it chooses lax, or matmul if the weights are vmapped (see `LANES`).
@@ -45,38 +45,24 @@ measured: measure before you rely on it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
 from lrn import check
 from lrn.nets import winograd
+from lrn.nets.blocks import in_blocks, lanes, on_cpu
 from lrn.nets.inputs import filtered, images
 from lrn.nets.layers import he_normal
-from lrn.types import LANES, Array
-from lrn.xla.parts import axis_size
+from lrn.nets.patch_rows import patch_bytes, patch_rows, product
+from lrn.types import Array
 
 Padding = str | int
 Form = str
 
-FORMS = ("auto", "lax", "matmul", "winograd")
-
-# The bytes of a block's patches: at most BLOCK_BYTES over all lanes, so that the patches stay in the
-# cache; at least LEAST_BYTES in one lane, because the overhead of smaller blocks dominates. winograd's blocks
-# add to 16 gradients of the kernel in place of 9, and are larger.
-BLOCK_BYTES = 2 << 20
-LEAST_BYTES = 512 << 10
+# The blocks of winograd add to 16 gradients of the kernel in place of 9, and are larger than others.
 WINOGRAD_BYTES = 8 << 20
-
-
-def lanes() -> int:
-    """The number of copies of the weights under the innermost vmap with the axis name `LANES`, or 1."""
-    return axis_size(LANES)
+FORMS = ("auto", "lax", "matmul", "winograd")
 
 
 def resolve(conv: Form) -> Form:
@@ -88,12 +74,7 @@ def resolve(conv: Form) -> Form:
     check.choice("conv", conv, FORMS)
     if conv != "auto":
         return conv
-    return "matmul" if _on_cpu() or lanes() > 1 else "lax"
-
-
-def _on_cpu() -> bool:
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    return (getattr(device, "platform", device) or jax.default_backend()) == "cpu"
+    return "matmul" if on_cpu() or lanes() > 1 else "lax"
 
 
 def conv2d(
@@ -139,19 +120,19 @@ def conv2d(
             f"conv 'winograd' is for 3x3 kernels of stride 1, got {kernel.shape[0]}x{kernel.shape[1]} and "
             f"stride {stride}; use 'auto'."
         )
-    suits = conv == "auto" and _on_cpu() and winograd.suits(kernel.shape, stride, (height, width), x.dtype)
+    suits = conv == "auto" and on_cpu() and winograd.suits(kernel.shape, stride, (height, width), x.dtype)
     if form == "winograd" or suits:
         return _winograd(x, kernel, pads, (height, width))
 
     # The backward pass does not need the product, so rematerializing costs one more gather and no matmul.
     @jax.checkpoint
     def multiply(x: Array) -> Array:
-        patches = _patches(x, kernel.shape[:2], pads, stride, (height, width))
-        flat = patches.reshape(-1, patches.shape[-1])
+        rows = patch_rows(x, kernel.shape[:2], pads, stride, (height, width))
+        flat = rows.reshape(-1, rows.shape[-1])
         weights = kernel.reshape(-1, kernel.shape[3])
         # (With fewer inputs than outputs the product that `product` avoids is faster.)
         out = flat @ weights if weights.shape[0] < weights.shape[1] else product(flat, weights.T)
-        return out.reshape(*patches.shape[:3], -1)
+        return out.reshape(*rows.shape[:3], -1)
 
     # Each block reads the kernel and adds to its gradient, so blocks smaller than the kernel gain nothing.
     per_example = patch_bytes((height, width), kernel.shape[:2], x.shape[3], x.dtype)
@@ -166,26 +147,6 @@ def _winograd(x: Array, kernel: Array, pads: list[tuple[int, int]], size: tuple[
     return in_blocks(correlate, x, per_example, least_bytes=WINOGRAD_BYTES // lanes())
 
 
-@jax.custom_jvp
-def product(rows: Array, kernel: Array) -> Array:
-    """Rows [r, k] times a transposed kernel [n, k], which makes the backward pass faster on CPU.
-
-    The derivative by a kernel [k, n] is ``rows.T @ d_out``, which takes 1.5 times as long as ``d_out.T @
-    rows``, the derivative by the transposed kernel. XLA would transpose the kernel back, and would copy
-    it together with another operand to make one product of two; the barrier in the derivative prevents both.
-    """
-    return jnp.einsum("rk,nk->rn", rows, kernel)
-
-
-@product.defjvp
-def _product_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    (rows, kernel), (d_rows, d_kernel) = primals, tangents
-    d_kernel = lax.optimization_barrier(d_kernel)
-    return product(rows, kernel), (
-        jnp.einsum("rk,nk->rn", d_rows, kernel) + jnp.einsum("rk,nk->rn", rows, d_kernel)
-    )
-
-
 def _pads(
     sizes: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: Padding
 ) -> list[tuple[int, int]]:
@@ -195,51 +156,6 @@ def _pads(
         return list(lax.padtype_to_pads(sizes, kernel, (stride, stride), padding))
     check.integer("padding", padding)
     return [(padding, padding)] * 2
-
-
-def _patches(
-    x: Array, kernel: tuple[int, ...], pads: list[tuple[int, int]], stride: int, size: tuple[int, int]
-) -> Array:
-    """The inputs of each output pixel [batch, height', width', rows * columns * in], in kernel order."""
-    if any(map(any, pads)):
-        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    rows, columns = ((n - 1) * stride + 1 for n in size)
-    shifted = [
-        x[:, i : i + rows : stride, j : j + columns : stride]
-        for i in range(kernel[0])
-        for j in range(kernel[1])
-    ]
-    return shifted[0] if len(shifted) == 1 else jnp.concatenate(shifted, axis=-1)
-
-
-def patch_bytes(size: tuple[int, ...], kernel: tuple[int, ...], channels: int, dtype: Any) -> int:
-    """The bytes of one example's patches, for output images of ``size`` (height, width)."""
-    return math.prod(size) * math.prod(kernel) * channels * jnp.dtype(dtype).itemsize
-
-
-def in_blocks(f: Callable[[Array], Array], x: Array, bytes_per_example: int, least_bytes: int = 0) -> Array:
-    """Map ``f`` over the leading axis of ``x`` in blocks whose intermediate arrays stay in the cache.
-
-    Args:
-        f: a function from [block, ...] to [block, ...] that treats each example separately.
-        x: [batch, ...].
-        bytes_per_example: the bytes of the largest intermediate array of one example.
-        least_bytes: the bytes below which a smaller block gains nothing.
-
-    Returns:
-        ``f(x)``. On other backends than CPU, or if the batch fits into one block, ``f`` is called once.
-    """
-    batch = x.shape[0]
-    limit = max(1, max(BLOCK_BYTES // lanes(), LEAST_BYTES, least_bytes) // bytes_per_example)
-    if batch <= limit or not _on_cpu():
-        return f(x)
-    # A block size that divides the batch needs no padding; otherwise zeros pad the last of equal blocks.
-    size = next((n for n in range(limit, limit // 2, -1) if batch % n == 0), None)
-    blocks = -(-batch // (size or limit))
-    size = size or -(-batch // blocks)
-    filled = jnp.pad(x, ((0, blocks * size - batch), *((0, 0),) * (x.ndim - 1)))
-    out = lax.map(f, filled.reshape(blocks, size, *x.shape[1:]))
-    return out.reshape(blocks * size, *out.shape[2:])[:batch]
 
 
 class Conv(nn.Module):

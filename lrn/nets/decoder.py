@@ -10,9 +10,9 @@ from flax import linen as nn
 
 from lrn import check
 from lrn.nets import conv as convolution
+from lrn.nets.blocks import in_blocks
 from lrn.nets.bridge import from_flax
 from lrn.nets.cnn import cnn
-from lrn.nets.conv import in_blocks
 from lrn.nets.deconv import conv_transpose2d, example_bytes
 from lrn.nets.inputs import floating
 from lrn.nets.layers import check_network, he_normal, lecun_normal

@@ -20,8 +20,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from lrn import check
-from lrn.nets.conv import Form, in_blocks, product, resolve
+from lrn.nets.blocks import in_blocks
+from lrn.nets.conv import Form, resolve
 from lrn.nets.inputs import filtered
+from lrn.nets.patch_rows import product
 from lrn.types import Array
 
 

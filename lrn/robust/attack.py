@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -56,6 +57,20 @@ def check_eps(eps: Any, norm: str) -> None:
         raise check.InputError(
             f"eps must lie between 0 and 1 for the Linf norm, got {eps}; "
             "pixels lie in [0, 1] too, so divide an eps on the 0..255 scale by 255."
+        )
+
+
+def check_reach(eps: Any, norm: str, x: Array) -> None:
+    """Raise ValueError for an L2 or L1 ball that holds every image: its eps is likely on the 0..255 scale.
+
+    `check_eps` sees to Linf, where the number of pixels does not matter. An eps under jit passes.
+    """
+    pixels = math.prod(x.shape[1:])
+    most = {"l2": math.sqrt(pixels), "l1": pixels}.get(norm, math.inf)
+    if readable(eps) and (largest := np.max(np.asarray(eps))) > most:
+        raise check.InputError(
+            f"an {norm.upper()} ball of radius {largest:g} holds every image of {pixels} pixels; "
+            "pixels lie in [0, 1], so divide an eps on the 0..255 scale by 255."
         )
 
 
@@ -177,9 +192,10 @@ def check_logits(logits: Any, batch: int, classes: int = 2) -> int:
             "check what the network returns."
         )
     if shape[1] < classes:
-        raise check.InputError(
-            f"this loss needs at least {classes} classes, got {shape[1]}; use another loss."
-        )
+        who, remedy = "this loss", "use the loss 'margin' or 'cross_entropy'"
+        if classes == 2:
+            who, remedy = "a classifier", "return a logit for each class"
+        raise check.InputError(f"{who} needs at least {classes} classes, got {shape[1]}; {remedy}.")
     return shape[1]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from lrn import check
 from lrn.config import config
 from lrn.robust import validity
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples, column
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples, check_reach, column
 from lrn.robust.evaluate import correct_under_attack
 from lrn.robust.losses import LOSSES
 from lrn.robust.norms import NORMS
@@ -134,9 +134,10 @@ def audit(
         "transfer is stronger" needs surrogates.
 
     Raises:
-        ValueError: `check_examples` refuses ``x`` and ``y``.
+        ValueError: `check_examples` refuses ``x`` and ``y``, or the ball holds every image.
     """
     x, y = check_examples(logits_fn, x, y)
+    check_reach(config.eps, config.norm, x)
     path = PGDConfig(config.eps, config.eps / 10, config.steps, norm=config.norm, loss=config.loss)
     keys = iter(jax.random.split(key, 6 + len(surrogates)))
 

@@ -7,7 +7,7 @@ import jax
 from lrn import check
 from lrn.config import config
 from lrn.robust.apgd import APGDConfig, apgd
-from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
+from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples, check_reach
 from lrn.robust.cascade import Cascade, Family, cascade
 from lrn.robust.fab import FABConfig, fab
 from lrn.robust.norms import NORMS
@@ -66,16 +66,18 @@ def attack_all(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: AutoAt
     """Attack a test set, and say which examples are robust after each attack.
 
     The mean of ``robust`` is the robust accuracy. With fewer than four classes the targeted
-    difference-of-logits loss is not defined, and "apgd_t" maximizes the margin, without targets.
+    difference-of-logits loss is not defined, and "apgd_t" maximizes the margin, without targets. APGD ends
+    once it fools every example of a batch, and returns the first misclassified points.
 
     Args:
         key, logits_fn, x, y: as for `lrn.robust.cascade.cascade`.
         config: the settings.
 
     Raises:
-        ValueError: `check_examples` refuses ``x`` and ``y``.
+        ValueError: `check_examples` refuses ``x`` and ``y``, or the ball holds every image.
     """
     x, y = check_examples(logits_fn, x, y)
+    check_reach(config.eps, config.norm, x)
     classes = jax.eval_shape(logits_fn, x).shape[1]
     families = standard(config, classes)
     return cascade(key, logits_fn, x, y, config.eps, families, config.batch_size)
@@ -89,11 +91,12 @@ def standard(config: AutoAttackConfig, classes: int) -> dict[str, Family]:
         classes: the number of classes of the network.
     """
     settings = {"norm": config.norm, "steps": config.steps}
+    ascent = {**settings, "early_stop": True}
     targeted = "targeted_dlr" if classes > 3 else "margin"
     targets = min(config.targets, classes - 1)
     families: dict[str, Family] = {
-        "apgd_ce": lambda eps: apgd(APGDConfig(eps=eps, loss="cross_entropy", **settings)),
-        "apgd_t": lambda eps: apgd(APGDConfig(eps=eps, loss=targeted, targets=targets, **settings)),
+        "apgd_ce": lambda eps: apgd(APGDConfig(eps=eps, loss="cross_entropy", **ascent)),
+        "apgd_t": lambda eps: apgd(APGDConfig(eps=eps, loss=targeted, targets=targets, **ascent)),
         "fab_t": lambda eps: fab(FABConfig(eps=eps, targets=targets, **settings)),
         "square": lambda eps: square(SquareConfig(eps=eps, norm=config.norm, queries=config.queries)),
     }

@@ -152,10 +152,11 @@ def advance(z: Array, clean: Array, value: Array, gradient: Array, config: FABCo
         The next iterate, [batch, dim] in [0, 1].
     """
     far = value + jnp.sum(gradient * (clean - z), axis=1)  # the linear function at the clean input
-    points, gradients = jnp.concatenate([z, clean]), jnp.concatenate([gradient, gradient])
-    moves = nearest_move(points, gradients, jnp.concatenate([value, far]), config.norm)
-    from_z, from_clean = jnp.split(moves, 2)
-    near, away = jnp.split(jnp.maximum(length(moves, config.norm), 1e-8), 2)
+    # (A loop, since XLA would compute the gradient anew for each of its uses outside of one.)
+    points, values = jnp.stack([z, clean]), jnp.stack([value, far])
+    moves = jax.lax.map(lambda pair: nearest_move(pair[0], gradient, pair[1], config.norm), (points, values))
+    from_z, from_clean = moves
+    near, away = (jnp.maximum(length(move, config.norm), 1e-8) for move in (from_z, from_clean))
     alpha = jnp.minimum(near / (near + away), config.alpha_max)[:, None]
     step = (1 - alpha) * (z + config.eta * from_z) + alpha * (clean + config.eta * from_clean)
     return jnp.clip(step, 0, 1)

@@ -6,7 +6,7 @@ A network that resists PGD and not Square hides its gradients and is not robust.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,13 @@ from lrn.config import config
 from lrn.robust.attack import Attack, LogitsFn, check_eps, check_examples
 from lrn.robust.losses import margin
 from lrn.robust.norms import NORMS, by_example, narrow, widen
-from lrn.robust.square_windows import redraw_window, tiled_start, window_side
+from lrn.robust.square_windows import Windows, draw_windows, redraw_window, tiled_start, window_side
 from lrn.types import Array, Key
 
 # The numbers of queries, out of 10,000, after which the area of the patches is halved (section
 # 5 of the paper).
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_DRAWN = 64  # the number of queries whose random numbers are drawn at once
 
 
 @config
@@ -55,11 +56,13 @@ class Game(NamedTuple):
     """The random search on one batch.
 
     start: the first points [batch, height, width, channels], and the margins [batch].
-    query: (points, margins, number of the query) -> the points and margins after the query.
+    draw: the number of a query -> what the query draws; under vmap one call draws for many queries.
+    query: (points, margins, what the query draws) -> the points and margins after the query.
     """
 
     start: tuple[Array, Array]
-    query: Callable[[Array, Array, Array], tuple[Array, Array]]
+    draw: Callable[[Array], Any]
+    query: Callable[[Array, Array, Any], tuple[Array, Array]]
 
 
 def square(config: SquareConfig) -> Attack:
@@ -77,11 +80,17 @@ def square(config: SquareConfig) -> Attack:
             i, _, best = carry
             return (i < config.queries) & jnp.any(best < 0)
 
-        def query(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            i, z, best = carry
-            return i + 1, *game.query(z, best, i)
+        def some_queries(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            first = carry[0]
+            drawn = jax.vmap(game.draw)(first + jnp.arange(_DRAWN))
 
-        _, z, _ = jax.lax.while_loop(unfinished, query, (jnp.array(1), *game.start))
+            def query(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+                i, z, best = carry
+                return i + 1, *game.query(z, best, jax.tree.map(lambda a: a[i - first], drawn))
+
+            return jax.lax.while_loop(lambda c: (c[0] < first + _DRAWN) & unfinished(c), query, carry)
+
+        _, z, _ = jax.lax.while_loop(unfinished, some_queries, (jnp.array(1), *game.start))
         return narrow(z, as_array(x))
 
     return attack
@@ -104,7 +113,7 @@ def search(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConf
     game = _game(key, logits_fn, x, y, config)
 
     def query(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], Array]:
-        z, best = game.query(*carry, i)
+        z, best = game.query(*carry, game.draw(i))
         return (z, best), best
 
     (z, _), trace = jax.lax.scan(query, game.start, jnp.arange(1, config.queries))
@@ -121,31 +130,41 @@ def _game(key: Key, logits_fn: LogitsFn, x: Array, y: Array, config: SquareConfi
     x = jax.lax.stop_gradient(x)
     _, height, width, _ = x.shape
     sides = patch_sides(config, height, width)
-    first, propose = _stripes_and_patches(x, config) if config.norm == "linf" else _windows(x, config)
+    moves = (_stripes_and_patches if config.norm == "linf" else _windows)(x, config)
 
     def score(z: Array) -> Array:
         value = jax.lax.stop_gradient(margin(logits_fn(narrow(z, x)), y))
         return jnp.where(jnp.isnan(value), jnp.inf, value)  # NaN counts as wrong, as in `is_correct`
 
-    def query(z: Array, best: Array, i: Array) -> tuple[Array, Array]:
-        proposal = propose(jax.random.fold_in(search_key, i), z, sides[i])
+    def draw(i: Array) -> Any:
+        return moves.draw(jax.random.fold_in(search_key, i), sides[i])
+
+    def query(z: Array, best: Array, drawn: Any) -> tuple[Array, Array]:
+        proposal = moves.propose(z, drawn)
         value = score(proposal)
         accept = (best < 0) & (value > best)
         return jnp.where(accept[:, None, None, None], proposal, z), jnp.where(accept, value, best)
 
     start_key, search_key = jax.random.split(key)
     clean = score(x)
-    z = first(start_key)
+    z = moves.first(start_key)
     z = jnp.where((clean >= 0)[:, None, None, None], x.astype(z.dtype), z)
-    return Game((z, jnp.where(clean >= 0, clean, score(z))), query)
+    return Game((z, jnp.where(clean >= 0, clean, score(z))), draw, query)
 
 
-# First point of a key, and proposal of a key, the points and the side of the patch.
-First = Callable[[Key], Array]
-Propose = Callable[[Key, Array, Array], Array]
+class Moves(NamedTuple):
+    """The points that the search tries.
+
+    first: a key -> the first points. draw: a key and the side of the patch -> what a proposal draws.
+    propose: the points, and what the proposal draws -> the proposed points.
+    """
+
+    first: Callable[[Key], Array]
+    draw: Callable[[Key, Array], Any]
+    propose: Callable[[Array, Any], Array]
 
 
-def _stripes_and_patches(x: Array, config: SquareConfig) -> tuple[First, Propose]:
+def _stripes_and_patches(x: Array, config: SquareConfig) -> Moves:
     """The Linf attack: vertical stripes, then square patches, each of one sign a channel."""
     batch, height, width, channels = x.shape
     original = widen(x)
@@ -157,28 +176,35 @@ def _stripes_and_patches(x: Array, config: SquareConfig) -> tuple[First, Propose
     def first(key: Key) -> Array:
         return jnp.where(jax.random.bernoulli(key, shape=(batch, 1, width, channels)), high, low)
 
-    def propose(key: Key, z: Array, side: Array) -> Array:
+    def draw(key: Key, side: Array) -> tuple[Array, Array, Array]:
         corner_key, sign_key = jax.random.split(key)
         free = jnp.stack([height - side + 1, width - side + 1])[None, :]
-        corner = jax.random.randint(corner_key, (batch, 2), 0, free)[:, :, None, None, None]
-        top, left = corner[:, 0], corner[:, 1]
+        corner = jax.random.randint(corner_key, (batch, 2), 0, free)
+        return corner, jax.random.bernoulli(sign_key, shape=(batch, 1, 1, channels)), side
+
+    def propose(z: Array, drawn: tuple[Array, Array, Array]) -> Array:
+        corner, sign, side = drawn
+        top, left = (corner[:, i, None, None, None] for i in range(2))
         patch = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
         # The paper adds +-2 eps and projects, which sets a pixel of the ball to one of these two ends.
-        sign = jax.random.bernoulli(sign_key, shape=(batch, 1, 1, channels))
         return jnp.where(patch, jnp.where(sign, high, low), z)
 
-    return first, propose
+    return Moves(first, draw, propose)
 
 
-def _windows(x: Array, config: SquareConfig) -> tuple[First, Propose]:
+def _windows(x: Array, config: SquareConfig) -> Moves:
     """The L2 and L1 attacks, whose points are in float32 or wider."""
     original, norm = widen(x), config.norm
     eps = by_example(config.eps, original)
 
-    def propose(key: Key, z: Array, side: Array) -> Array:
-        return redraw_window(key, z, original, eps, window_side(side, *x.shape[1:3]), norm)
+    def draw(key: Key, side: Array) -> Windows:
+        return draw_windows(key, x.shape, window_side(side, *x.shape[1:3]))
 
-    return lambda key: tiled_start(key, original, eps, norm), propose
+    return Moves(
+        first=lambda key: tiled_start(key, original, eps, norm),
+        draw=draw,
+        propose=lambda z, drawn: redraw_window(drawn, z, original, eps, norm),
+    )
 
 
 def patch_sides(config: SquareConfig, height: int, width: int) -> Array:

@@ -7,6 +7,8 @@ the norm of the second window, which is set to 0, and whatever norm the ball sti
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,23 +78,46 @@ def tiled_start(key: Key, x: Array, eps: Array, norm: str) -> Array:
     return _into_ball(delta.astype(x.dtype), x, _usable(eps, norm), norm)
 
 
-def redraw_window(key: Key, z: Array, x: Array, eps: Array, side: Array, norm: str) -> Array:
+class Windows(NamedTuple):
+    """What a proposal draws for each example.
+
+    corners: rows and columns of the first and of the second window, int [batch, 4]. coins: whether the bump
+        is turned, and its sign in each channel, bool [batch, 1, 1, 1 + channels]. side: of the windows.
+    """
+
+    corners: Array
+    coins: Array
+    side: Array
+
+
+def draw_windows(key: Key, shape: tuple[int, ...], side: Array) -> Windows:
+    """Windows, turns and signs for images of shape [batch, height, width, channels].
+
+    Args:
+        key: the key.
+        shape: of the images.
+        side: the side of the windows, see `window_side`.
+    """
+    batch, height, width, channels = shape
+    corner_key, coin_key = jax.random.split(key)
+    free = jnp.stack([height - side + 1, width - side + 1] * 2)[None]
+    corners = jax.random.randint(corner_key, (batch, 4), 0, free)
+    return Windows(corners, jax.random.bernoulli(coin_key, shape=(batch, 1, 1, channels + 1)), side)
+
+
+def redraw_window(drawn: Windows, z: Array, x: Array, eps: Array, norm: str) -> Array:
     """A proposal for each example, [batch, height, width, channels].
 
     Args:
-        key: the key; each example draws its own windows, turn and signs.
+        drawn: what the proposal draws.
         z: the best points so far.
         x: the images.
         eps: the radius, a scalar or [batch, 1, 1, 1].
-        side: the side of the windows, see `window_side`.
         norm: "l2" or "l1".
     """
-    batch, height, width, channels = x.shape
-    eps = _usable(eps, norm)
-    corner_key, coin_key = jax.random.split(key)
-    free = jnp.stack([height - side + 1, width - side + 1] * 2)[None]
-    corners = jax.random.randint(corner_key, (batch, 4), 0, free)[:, :, None, None]
-    coins = jax.random.bernoulli(coin_key, shape=(batch, 1, 1, channels + 1))
+    height, width, channels = x.shape[1:]
+    eps, side, coins = _usable(eps, norm), drawn.side, drawn.coins
+    corners = drawn.corners[:, :, None, None]
     down = (
         jnp.arange(height)[None, :, None] - corners[:, 0],
         jnp.arange(height)[None, :, None] - corners[:, 2],

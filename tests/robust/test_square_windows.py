@@ -12,7 +12,7 @@ import pytest
 
 from lrn.robust.losses import is_correct
 from lrn.robust.square import SquareConfig, patch_sides, search, square
-from lrn.robust.square_windows import bumps, redraw_window, shrink, tiled_start, window_side
+from lrn.robust.square_windows import bumps, draw_windows, redraw_window, shrink, tiled_start, window_side
 
 POWER = {"l2": 2, "l1": 4}
 
@@ -125,7 +125,7 @@ def test_start_and_windows_are_their_references(norm, shape):
         z = np.asarray(jax.jit(lambda k: tiled_start(k, x, radii, norm))(key))
         inside = eps * (1 - 1e-5 * (norm == "l1"))  # room for rounding
         np.testing.assert_allclose(z, start_of(key, x.astype(float), inside, norm), atol=1e-5)
-        run = jax.jit(lambda k, z, side: redraw_window(k, z, x, radii, side, norm))
+        run = jax.jit(lambda k, z, side: redraw_window(draw_windows(k, x.shape, side), z, x, radii, norm))
         for i, side in enumerate((3, 5, 7, 3)):
             mine = jax.random.fold_in(key, i)
             wanted = redraw_of(mine, z.astype(float), x.astype(float), inside, side, norm)
