@@ -1,16 +1,22 @@
-"""Whether the values of an array can be read, arrays whose values stay readable under jit, and NaN there."""
+"""Whether the values of an array can be read, NaN where they cannot and are wrong, and precise products."""
 
 from __future__ import annotations
 
+import functools
 import numbers
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from lrn import check
 from lrn.types import Array
+
+N = TypeVar("N", bound=ArrayLike)  # a number, or an array of numbers
 
 
 def readable(array: Any) -> bool:
@@ -26,6 +32,22 @@ def as_array(value: Any) -> Array:
         return jnp.asarray(value)
 
 
+def array(values: Any, name: str) -> Any:
+    """Values with a shape and a dtype, such as nested lists as an array.
+
+    Raises:
+        InputError: the lists have unequal lengths.
+    """
+    if hasattr(values, "dtype"):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise check.InputError(
+            f"{name} must be an array, got lists of unequal lengths; give each row as many entries."
+        ) from None
+
+
 def nan_where(bad: Any, value: Array) -> Array:
     """The value, and NaN with a gradient of NaN where it is bad.
 
@@ -38,13 +60,33 @@ def nan_where(bad: Any, value: Array) -> Array:
     return jnp.where(bad, jnp.nan, value * jnp.where(bad, jnp.nan, 1).astype(value.dtype))
 
 
-def above_zero(value: ArrayLike) -> ArrayLike:
+def above_zero(value: N) -> N:
     """``value``, such as a temperature, and NaN where it is an array or traced and not above 0 and finite.
 
     Such a number cannot be refused before a compilation, and a loss over a negative temperature is finite. A
     quotient with NaN is NaN in value and gradient. Python numbers are checked by `lrn.check.positive`.
     """
+    return _unless(value, lambda x: (x > 0) & jnp.isfinite(x))
+
+
+def zero_or_more(value: N) -> N:
+    """As `above_zero`, for a number that may be 0, such as the weight of a penalty."""
+    return _unless(value, lambda x: (x >= 0) & jnp.isfinite(x))
+
+
+def between(value: N, low: float, high: float) -> N:
+    """As `above_zero`, for a number between two others, such as a probability."""
+    return _unless(value, lambda x: (x >= low) & (x <= high))
+
+
+def _unless(value: Any, right: Callable[[Array], Array]) -> Any:
+    """A Python number as it is, an array with NaN where it is not right."""
     if isinstance(value, numbers.Real):
         return value
     value = jnp.asarray(value, jnp.promote_types(jnp.result_type(value), jnp.float32))
-    return nan_where(~((value > 0) & jnp.isfinite(value)), value)
+    return nan_where(~right(value), value)
+
+
+def product(*factors: Array) -> Array:
+    """The matrix product of factors, from the left, at full precision (a GPU's default rounds factors)."""
+    return functools.reduce(functools.partial(jnp.matmul, precision="highest"), factors)

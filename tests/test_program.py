@@ -9,6 +9,7 @@ import pytest
 
 from lrn.train.program import Program, largest_product
 from lrn.types import Learner, Mean
+from lrn.xla.runtime import brief_options
 
 
 def product(x, w):
@@ -60,7 +61,7 @@ def test_no_product():
 # Compiler options.
 
 
-def program(width: int, lanes: int = 1, evaluate=None) -> Program:
+def program(width: int, lanes: int = 1, evaluate=None, brief: bool = False) -> Program:
     """The program of a learner whose step is one product of [64, width] with [width, width]."""
 
     def learner(config):
@@ -69,7 +70,8 @@ def program(width: int, lanes: int = 1, evaluate=None) -> Program:
 
         return Learner(lambda key, batch: config * jnp.ones((width, width)), step)
 
-    return Program(learner, np.ones(lanes, np.float32), lanes, [0], None, {}, None, evaluate, None)
+    configs = np.ones(lanes, np.float32)
+    return Program(learner, configs, lanes, [0], None, {}, None, evaluate, None, brief)
 
 
 SMALL_OPTIONS = {
@@ -98,6 +100,22 @@ def test_large_products_run_in_turn(monkeypatch):
     assert (compiled._small, compiled._in_turn) == (False, True)
     assert program(360)._small  # 2 * 64 * 360 * 360 is just below 2^24
     assert not program(363)._small
+
+
+@pytest.mark.parametrize("width", [8, 1024])
+def test_a_brief_training_is_compiled_with_little_optimization(width, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    compiled = program(width, brief=True)
+    assert compiled._start.options == compiled._go.options == compiled._look.options
+    assert compiled._go.options == brief_options(0)
+    assert (
+        brief_options(0)
+        != brief_options(1)
+        == {
+            "xla_backend_optimization_level": 1,
+            "xla_cpu_use_fusion_emitters": False,
+        }
+    )
 
 
 def test_other_backends_than_cpu_get_no_options(monkeypatch):

@@ -1,10 +1,11 @@
 """disentanglement_lib's side of the benchmark of metrics, in a process with an environment of its own.
 
 ``python _disentanglement_lib.py FILE``: FILE (npz) holds ``codes`` [n, dim], ``factors`` [n, factors],
-``test_codes`` and ``test_factors``, and ``mixture``, ``noise`` and ``sizes``, from which the codes were made.
+``test_codes`` and ``test_factors``; ``mixture``, ``noise`` and ``sizes``, from which the codes were made; and
+``rounds`` [], DCI's rounds of trees.
 gin is a stub; settings are those of the 12,600-model study (20 bins, LinearSVC, standard deviations of .05).
-The process prints, for each metric, a line "answer NAME SECONDS VALUE" with processor seconds. DCI grows 2 of
-its 100 rounds of trees; its seconds are 50 times those. The scores of FactorVAE and BetaVAE take a tenth of
+The process prints, for each metric, a line "answer NAME SECONDS VALUE" with processor seconds. DCI's seconds
+are extrapolated to 100 rounds. The scores of FactorVAE and BetaVAE take a tenth of
 the study's draws; their seconds are 10 times those. (tests/representation/references/make_disentanglement.py
 takes the library, `Drawn` and the settings from here.)
 """
@@ -47,7 +48,7 @@ utils.make_discretizer = lambda target: utils._histogram_discretize(target, 20)
 prune = factor_vae._prune_dims
 factor_vae._prune_dims = lambda variances: prune(variances, 0.05)
 
-ROUNDS, OF_ROUNDS = 2, 100
+OF_ROUNDS = 100
 DRAWS, OF_DRAWS = 1_500, 15_000
 
 
@@ -78,7 +79,7 @@ def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], 
     given = [saved[name].T for name in ("codes", "factors", "test_codes", "test_factors")]
     codes, factors, test_codes, test_factors = given
     sizes, mixture, noise = saved["sizes"], saved["mixture"], np.random.RandomState(1)
-    share = OF_DRAWS / DRAWS
+    share, rounds = OF_DRAWS / DRAWS, int(saved["rounds"])
 
     def represent(factors: np.ndarray) -> np.ndarray:
         """Codes, as those of the file were made."""
@@ -102,7 +103,7 @@ def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], 
 
     def of_dci() -> float:
         original = ensemble.GradientBoostingClassifier
-        dci.ensemble = types.SimpleNamespace(GradientBoostingClassifier=lambda: original(n_estimators=ROUNDS))
+        dci.ensemble = types.SimpleNamespace(GradientBoostingClassifier=lambda: original(n_estimators=rounds))
         return dci._compute_dci(*given)["disentanglement"]
 
     def of_factor_vae() -> float:
@@ -131,7 +132,7 @@ def tasks(saved: dict[str, np.ndarray]) -> dict[str, tuple[Callable[[], float], 
         "factor_vae": (of_factor_vae, share),
         "beta_vae": (of_beta_vae, share),
         "sap": (lambda: sap_score._compute_sap(*given, False)["SAP_score"], 1),
-        "dci_disentanglement": (of_dci, OF_ROUNDS / ROUNDS),
+        "dci_disentanglement": (of_dci, OF_ROUNDS / rounds),
     }
 
 

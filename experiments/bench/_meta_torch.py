@@ -1,8 +1,8 @@
 """The PyTorch peers of the meta-learning benchmark, in their own process: ``python _meta_torch.py THREADS``.
 
-The process prints a line with the installed libraries and their versions. Then it reads lines ``library part
-iterations``, and answers each with seconds per meta-iteration of second-order MAML with one inner step
-and Adam:
+The process prints a line with the installed libraries and their versions. Then it reads objects with
+"library", "part" and "iterations", a line of JSON each, and answers with the "seconds" of a meta-iteration of
+second-order MAML with one inner step and Adam (`experiments.bench._peer_process`):
 
 sinusoid: 25 tasks of 10 + 10 points, a perceptron 1-40-40-1 with ReLU.
 omniglot: 32 tasks of 5 ways with one shot and one query, four strided blocks of 64 channels.
@@ -14,6 +14,7 @@ change the time.
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -160,15 +161,17 @@ def installed() -> dict[str, str]:
 def main() -> None:
     """Answer the lines of the input until it ends."""
     torch.set_num_threads(int(sys.argv[1]))
-    print(" ".join(f"{name}={version}" for name, version in installed().items()), flush=True)
+    print("answer", *(f"{name}={version}" for name, version in installed().items()), flush=True)
     trainers: dict[tuple[str, str], Callable[[int], None]] = {}
     for line in sys.stdin:
-        library, part, iterations = line.split()
+        asked = json.loads(line)
+        library, part, iterations = asked["library"], asked["part"], asked["iterations"]
         if (library, part) not in trainers:
             trainers[library, part] = trainer(library, part)
         begin = time.perf_counter()
-        trainers[library, part](int(iterations))
-        print((time.perf_counter() - begin) / int(iterations), flush=True)
+        trainers[library, part](iterations)
+        spent = (time.perf_counter() - begin) / iterations
+        print("answer " + json.dumps({"seconds": spent}), flush=True)
 
 
 if __name__ == "__main__":

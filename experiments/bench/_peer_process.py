@@ -16,23 +16,36 @@ class PeerProcess:
     """A script, run by an interpreter that has a library, with a thread for each processor.
 
     The script prints lines "answer ...", the versions of its library first, and then an object for each line
-    of JSON that it reads; other lines are dropped. Threads that wait sleep, so that they use no processor
-    time.
+    of JSON that it reads; other lines are dropped.
 
     Args:
-        python: the interpreter. script: the script, whose argument is the number of threads.
+        python: the interpreter.
+        script: the script, whose first argument is the number of threads. arguments: its other ones.
         library: the library's name, for messages.
+        sleep: whether threads that wait sleep, for figures in processor seconds; else they do as the library
+            has it, for figures in wall seconds.
+        remedy: what to do if the interpreter lacks the library, for messages.
 
     Raises:
         InputError: there is no such interpreter, or it lacks the library.
     """
 
-    def __init__(self, python: Path, script: Path, library: str) -> None:
+    def __init__(
+        self,
+        python: Path,
+        script: Path,
+        library: str,
+        *arguments: str,
+        sleep: bool = True,
+        remedy: str = "give --peer-python",
+    ) -> None:
         self._library = library
-        settings = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
+        settings = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        if sleep:
+            settings["OMP_WAIT_POLICY"] = "PASSIVE"
         try:
             self._process = subprocess.Popen(
-                [str(python), str(script), str(processors())],
+                [str(python), str(script), str(processors()), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -40,12 +53,12 @@ class PeerProcess:
             )
         except OSError as error:
             raise check.InputError(
-                f"--peers needs {library}, and {python} cannot be run ({error.strerror}); give --peer-python."
+                f"--peers needs {library}, and {python} cannot be run ({error.strerror}); {remedy}."
             ) from None
         self.versions = self._answer()
         if not self.versions:
             self.close()
-            raise check.InputError(f"--peers needs {library}, which {python} lacks; give --peer-python.")
+            raise check.InputError(f"--peers needs {library}, which {python} lacks; {remedy}.")
 
     def ask(self, options: dict[str, Any]) -> dict[str, Any]:
         """The answer to one line.

@@ -2,8 +2,8 @@
 
 ``python _robust_torch.py THREADS FILE``: FILE (npz) holds the weights of the network (``conv_0_weight`` ...
 in torch's layout), images ``x`` [n, 1, 28, 28] and labels ``y``. The process prints a line with the installed
-libraries and their versions. Then it reads lines ``library task eps`` and answers each with seconds and an
-accuracy:
+libraries and their versions. Then it reads objects with "library", "task" and "eps", a line of JSON each, and
+answers with "seconds" and an "accuracy" (`experiments.bench._peer_process`):
 
 autoattack: standard AutoAttack in Linf. pgd: 50 steps of .01 from ten starts.
 smoothing: certificates of the first 50 images at sigma .25, n = 100 and 10,000; the accuracy at radius 0.
@@ -12,6 +12,7 @@ smoothing: certificates of the first 50 images at sigma .25, n = 100 and 10,000;
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -110,12 +111,13 @@ def main() -> None:
             versions.append(f"{name}={getattr(importlib.import_module(name), '__version__', '?')}")
         except ImportError:
             continue
-    print(" ".join(versions), flush=True)
+    print("answer", *versions, flush=True)
     for line in sys.stdin:
-        library, task, eps = line.split()
+        asked = json.loads(line)
         begin = time.perf_counter()
-        right = RUNS[f"{library} {task}"](net, x, y, float(eps))
-        print(time.perf_counter() - begin, right, flush=True)
+        right = RUNS[f"{asked['library']} {asked['task']}"](net, x, y, asked["eps"])
+        spent = time.perf_counter() - begin
+        print("answer " + json.dumps({"seconds": spent, "accuracy": right}), flush=True)
 
 
 if __name__ == "__main__":

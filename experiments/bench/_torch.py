@@ -1,10 +1,12 @@
 """The PyTorch peer of the convolution benchmark, in a process of its own: ``python _torch.py THREADS``.
 
-The process reads lines ``network layout optimizer steps`` and answers each with milliseconds per step.
+The process reads objects with "network", "layout", "optimizer" and "steps", a line of JSON each, and answers
+with the "milliseconds" of a step (`experiments.bench._peer_process`).
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -86,16 +88,17 @@ def trainer(network: str, layout: str, optimizer: str, batches: int = 4) -> Call
 def main() -> None:
     """Answer the lines of the input until it ends."""
     torch.set_num_threads(int(sys.argv[1]))
-    print(torch.__version__, flush=True)
+    print(f"answer {torch.__version__}", flush=True)
     trainers: dict[tuple[str, ...], Callable[[int], None]] = {}
     for line in sys.stdin:
-        network, layout, optimizer, steps = line.split()
-        which = (network, layout, optimizer)
+        asked = json.loads(line)
+        which, steps = (asked["network"], asked["layout"], asked["optimizer"]), asked["steps"]
         if which not in trainers:
             trainers[which] = trainer(*which)
         begin = time.perf_counter()
-        trainers[which](int(steps))
-        print((time.perf_counter() - begin) / int(steps) * 1e3, flush=True)
+        trainers[which](steps)
+        spent = (time.perf_counter() - begin) / steps * 1e3
+        print("answer " + json.dumps({"milliseconds": spent}), flush=True)
 
 
 if __name__ == "__main__":

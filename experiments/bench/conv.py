@@ -17,12 +17,10 @@ the faster of PyTorch's two memory layouts. The exit code is 1 if a scan of the 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +33,7 @@ import optax
 import tyro
 from jax import lax
 
+from experiments.bench._peer_process import PeerProcess
 from lrn import nets
 from lrn.types import Array, Net
 from lrn.xla.runtime import processors
@@ -73,31 +72,6 @@ class Way(NamedTuple):
     call: Callable[[], Any]
     steps: int
     temporary_bytes: int
-
-
-class Peer:
-    """PyTorch in its own process."""
-
-    def __init__(self) -> None:
-        threads = str(processors())
-        command = [sys.executable, str(Path(__file__).with_name("_torch.py")), threads]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.version = self._read()
-
-    def __call__(self, network: str, layout: str, optimizer: str, steps: int) -> float:
-        """Train for some steps, and return the milliseconds per step."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{network} {layout} {optimizer} {steps}\n")
-        self._process.stdin.flush()
-        return float(self._read())
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
 
 
 def training(
@@ -262,16 +236,13 @@ def milliseconds(way: Way) -> float:
 def main(argv: list[str]) -> int:
     """Measure and print; see the module's docstring."""
     args = tyro.cli(Args, args=argv, prog="python -m experiments.bench conv", description=__doc__)
-    if args.peers and importlib.util.find_spec("torch") is None:
-        print(
-            "error: --peers needs torch, which is not installed; install it, or leave out --peers.",
-            file=sys.stderr,
-        )
-        return 2
+    peer = None
+    if args.peers and args.part != "layers":
+        script, remedy = Path(__file__).with_name("_torch.py"), "install it, or leave out --peers"
+        peer = PeerProcess(Path(sys.executable), script, "torch", sleep=False, remedy=remedy)
+    peer_version = peer.versions if peer else None
     ours = ways(args)
     measured: dict[str, list[float]] = {name: [] for name in ours}
-    peer = Peer() if args.peers and args.part != "layers" else None
-    peer_version = peer.version if peer else None
     for way in ours.values():
         milliseconds(way)
     layouts = ("contiguous", "channels_last") if peer else ()
@@ -280,8 +251,9 @@ def main(argv: list[str]) -> int:
     for _ in range(args.rounds):
         for layout in layouts:
             steps = args.steps if args.part == "cnn" else 1
+            asked = {"network": args.part, "layout": layout, "optimizer": args.optimizer, "steps": steps}
             assert peer
-            measured[f"torch, {layout}"].append(peer(args.part, layout, args.optimizer, steps))
+            measured[f"torch, {layout}"].append(peer.ask(asked)["milliseconds"])
         for name, way in ours.items():
             measured[name].append(milliseconds(way))
     if peer:

@@ -27,7 +27,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from experiments.bench._peer_process import PeerProcess
 from lrn import check, nets, train
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import TaskFamily, episodes
@@ -45,7 +45,7 @@ from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import Problem, classification, regression
 from lrn.types import Sampler
-from lrn.xla.runtime import device_per_processor, processors
+from lrn.xla.runtime import device_per_processor
 
 # The least ratio of the best peer's time (for omniglot: of higher's) to lrn's, and the most
 # seconds per iteration.
@@ -76,38 +76,6 @@ class Args:
     """The forms of the convolution for the part "seeds"; by default auto on CPU, else lax and matmul."""
     json: Path | None = None
     """A file for the figures, as JSON."""
-
-
-class Peers:
-    """PyTorch and its libraries in a process of their own."""
-
-    def __init__(self, python: Path) -> None:
-        threads = str(processors())
-        command = [str(python), str(Path(__file__).with_name("_meta_torch.py")), threads]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.versions = dict(item.split("=") for item in self._read().split())
-        if not self.versions:
-            raise check.InputError(
-                f"--peers needs torch, which {python} lacks; install it, or give --python."
-            )
-
-    def __call__(self, library: str, part: str, iterations: int) -> float:
-        """Meta-train for some iterations, and return the seconds per meta-iteration."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{library} {part} {iterations}\n")
-        self._process.stdin.flush()
-        answer = self._read()
-        if not answer:
-            raise SystemExit(f"error: {library} failed on {part}")
-        return float(answer)
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
 
 
 @dataclasses.dataclass
@@ -173,14 +141,14 @@ def _devices(part: Part) -> Any:
     return jax.devices()[: part.devices] if jax.default_backend() == "cpu" else None
 
 
-def compare(name: str, part: Part, peers: Peers | None, rounds: int) -> tuple[dict[str, Any], bool]:
+def compare(name: str, part: Part, peers: PeerProcess | None, rounds: int) -> tuple[dict[str, Any], bool]:
     """Measure lrn and the peers in turn, and print; returns the figures, and whether the limits hold."""
     rows = []
     for _ in range(rounds):
         row: dict[str, Any] = {"lrn": ours(part)}
-        for library in peers.versions if peers else ():
+        for library in versions_of(peers):
             assert peers
-            row[library] = {"seconds": peers(library, name, part.peer_iterations)}
+            row[library] = peers.ask({"library": library, "part": name, "iterations": part.peer_iterations})
         rows.append(row)
     print(f"\n{name}{'':<22}{'iterations/s':>14}{'ms':>10}{'of ours':>9}")
     for way in rows[0]:
@@ -201,6 +169,11 @@ def compare(name: str, part: Part, peers: Peers | None, rounds: int) -> tuple[di
             good = False
             print(f"  {ratio:.1f} times the best of {', '.join(others)}, less than {least:g}")
     return {"rounds": rows}, good
+
+
+def versions_of(peers: PeerProcess | None) -> dict[str, str]:
+    """From the peers' libraries to their versions."""
+    return dict(item.split("=") for item in peers.versions.split()) if peers else {}
 
 
 def memory(part: Part) -> dict[str, Any]:
@@ -252,10 +225,13 @@ def main(argv: list[str]) -> int:
     for count in args.seeds:
         check.integer("seeds", count, low=1)
     device_per_processor()
-    peers = Peers(args.python) if args.peers else None
-    versions = "".join(f", {name} {version}" for name, version in (peers.versions if peers else {}).items())
+    peers = None
+    if args.peers:
+        script = Path(__file__).with_name("_meta_torch.py")
+        peers = PeerProcess(args.python, script, "torch", sleep=False, remedy="give --python")
+    versions = "".join(f", {name} {version}" for name, version in versions_of(peers).items())
     print(f"{platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}{versions}")
-    figures: dict[str, Any] = {"load": os.getloadavg(), "versions": peers.versions if peers else {}}
+    figures: dict[str, Any] = {"load": os.getloadavg(), "versions": versions_of(peers)}
     good = True
     for name in args.parts:
         if name in LIMITS:

@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from experiments.bench._peer_process import PeerProcess
 from experiments.bench.robust_numbers import SMALL, triangle
 from lrn import check, data, train
 from lrn.data.sampler import minibatch
@@ -260,18 +260,9 @@ class Peers:
         saved |= {"head_weight": np.asarray(layers["head"]["kernel"]).T}
         saved |= {"head_bias": np.asarray(layers["head"]["bias"])}
         np.savez(file, x=np.transpose(x, (0, 3, 1, 2)), y=np.asarray(y), **saved)
-        command = [
-            str(python),
-            str(Path(__file__).with_name("_robust_torch.py")),
-            str(processors()),
-            str(file),
-        ]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.versions = dict(item.split("=") for item in self._read().split())
-        if not self.versions:
-            raise check.InputError(
-                f"--peers needs torch, which {python} lacks; install it, or give --python."
-            )
+        script = Path(__file__).with_name("_robust_torch.py")
+        self._process = PeerProcess(python, script, "torch", str(file), sleep=False, remedy="give --python")
+        self.versions = dict(item.split("=") for item in self._process.versions.split())
         print(", ".join(f"{name} {version}" for name, version in self.versions.items()))
 
     def ways(self, task: str) -> dict[str, Run]:
@@ -285,22 +276,10 @@ class Peers:
         return {library: functools.partial(self._run, library, task) for library in present}
 
     def _run(self, library: str, task: str) -> tuple[float, float]:
-        assert self._process.stdin
-        self._process.stdin.write(f"{library} {task} {EPS}\n")
-        self._process.stdin.flush()
-        answer = self._read()
-        while answer and len(answer.split()) != 2:  # a library may print too
-            answer = self._read()
-        if not answer:
-            raise SystemExit(f"error: {library} failed on {task}")
-        seconds, right = map(float, answer.split())
-        return seconds, right
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
+        answer = self._process.ask({"library": library, "task": task, "eps": EPS})
+        return answer["seconds"], answer["accuracy"]
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        self._process.close()
         self._folder.cleanup()

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, product
 from lrn.config import config
 from lrn.data import gaussians
 from lrn.types import Array, Key
@@ -100,8 +100,8 @@ def observe(of: World, latent: Array, config: ContentStyleConfig) -> Array:
     Raises:
         InputError: the latents have another form.
     """
-    hidden = _product(_check_rows("latents", latent, of.into.shape[0]) * _scale(config)[None], of.into)
-    return _product(jnp.where(hidden > 0, hidden, above_zero(config.slope) * hidden), of.turn)
+    hidden = product(_check_rows("latents", latent, of.into.shape[0]) * _scale(config)[None], of.into)
+    return product(jnp.where(hidden > 0, hidden, above_zero(config.slope) * hidden), of.turn)
 
 
 def invert(of: World, x: Array, config: ContentStyleConfig) -> Array:
@@ -110,9 +110,9 @@ def invert(of: World, x: Array, config: ContentStyleConfig) -> Array:
     Raises:
         InputError: the observations have another form.
     """
-    hidden = _product(_check_rows("observations", x, of.turn.shape[0]), of.turn.T)
+    hidden = product(_check_rows("observations", x, of.turn.shape[0]), of.turn.T)
     hidden = jnp.where(hidden > 0, hidden, hidden / above_zero(config.slope))
-    return _product(hidden, of.back) / _scale(config)[None]
+    return product(hidden, of.back) / _scale(config)[None]
 
 
 def labels(of: World, latent: Array, config: ContentStyleConfig) -> Array:
@@ -122,7 +122,7 @@ def labels(of: World, latent: Array, config: ContentStyleConfig) -> Array:
         InputError: the latents have another form.
     """
     latent = _check_rows("latents", latent, of.into.shape[0])
-    return jnp.argmax(_product(latent[:, : config.content], of.label), axis=1).astype(jnp.int32)
+    return jnp.argmax(product(latent[:, : config.content], of.label), axis=1).astype(jnp.int32)
 
 
 def sample(key: Key, of: World, n: int, config: ContentStyleConfig) -> dict[str, Array]:
@@ -185,10 +185,6 @@ def _scale(config: ContentStyleConfig) -> Array:
 def _each(config: ContentStyleConfig, content: float, style: float) -> Array:
     """One number for each hidden dimension, [content + style]."""
     return jnp.concatenate([jnp.full(config.content, content), jnp.full(config.style, style)])
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
 
 
 def _check_rows(name: str, rows: Array, dim: int) -> Array:

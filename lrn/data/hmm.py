@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import above_zero, between, nan_where
+from lrn.data.hmm_inputs import check_model, check_tokens
 from lrn.types import Array, Key
 
 
@@ -52,8 +53,9 @@ def draw(
     transition_key, emission_key = jax.random.split(key)
 
     def rows(key: Key, columns: int) -> Array:
-        return jax.random.dirichlet(key, jnp.full((columns,), concentration), (states,))
+        return jax.random.dirichlet(key, jnp.full((columns,), above_zero(concentration)), (states,))
 
+    stay = between(stay, 0, 1)
     transition = stay * jnp.eye(states) + (1.0 - stay) * rows(transition_key, states)
     return HMM(jnp.full((states,), 1 / states), transition, rows(emission_key, symbols))
 
@@ -88,15 +90,16 @@ def join(models: HMM) -> HMM:
 def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
     """Sequences of symbols and of their states, both int32 [n, time].
 
-    All are -1, which is no symbol and no state, where a probability of the model is negative or NaN: a draw
-    from such a row would be a number like any other.
+    All are -1, which is no symbol and no state, where a row of a traced model is no distribution: a draw from
+    such a row would be a number like any other.
 
     Raises:
-        InputError: a number is below 1, or the model's shapes do not fit each other.
+        InputError: a number is below 1, the model's shapes do not fit each other, or a row that can be read
+            is no distribution.
     """
     check.integer("n", n, 1)
     check.integer("time", time, 1)
-    _check(model)
+    right = check_model(model)
     state_key, symbol_key = jax.random.split(key)
     initial, transition, emission = (jnp.log(part) for part in model)
 
@@ -112,8 +115,7 @@ def sample(key: Key, model: HMM, n: int, time: int) -> tuple[Array, Array]:
 
     _, rest = jax.lax.scan(move, begin, keys[1:])
     states = jnp.concatenate([begin[None], rest]).T
-    valid = jnp.stack([jnp.all(part >= 0) for part in model]).all()
-    return jnp.where(valid, pick(symbol_key, emission[states]), -1), jnp.where(valid, states, -1)
+    return jnp.where(right, pick(symbol_key, emission[states]), -1), jnp.where(right, states, -1)
 
 
 def forward_backward(model: HMM, tokens: Array, hidden: Array) -> tuple[Array, Array]:
@@ -128,14 +130,15 @@ def forward_backward(model: HMM, tokens: Array, hidden: Array) -> tuple[Array, A
 
     Returns:
         ``(log_posterior [..., time, states], log_likelihood [...])`` in nats. Both are NaN where the visible
-        symbols are impossible under the model or outside of its symbols.
+        symbols are impossible under the model or outside of its symbols, or a row of a traced model is no
+        distribution.
 
     Raises:
-        InputError: tokens and hidden are not integers and bools of one shape, or the model's shapes do not
-            fit each other.
+        InputError: tokens and hidden are not integers and bools of one shape, the model's shapes do not fit
+            each other, or a row that can be read is no distribution.
     """
-    _check(model)
-    _check_tokens(tokens, hidden)
+    right = check_model(model)
+    check_tokens(tokens, hidden)
     log_initial, log_transition, _ = (jnp.log(part) for part in model)
     evidence = jnp.moveaxis(_evidence(model, tokens, hidden), -2, 0)  # [time, ..., states]
 
@@ -157,7 +160,8 @@ def forward_backward(model: HMM, tokens: Array, hidden: Array) -> tuple[Array, A
     _, (ahead, totals) = jax.lax.scan(forward, start, evidence)
     _, behind = jax.lax.scan(backward, jnp.zeros_like(start), evidence, reverse=True)
     posterior, _ = normalized(ahead + behind)
-    return jnp.moveaxis(posterior, 0, -2), jnp.sum(totals, axis=0)
+    posterior = jnp.moveaxis(posterior, 0, -2)
+    return nan_where(~right, posterior), nan_where(~right, jnp.sum(totals, axis=0))
 
 
 def predict(model: HMM, tokens: Array, hidden: Array) -> Array:
@@ -227,22 +231,3 @@ def _evidence(model: HMM, tokens: Array, hidden: Array) -> Array:
     rows = jnp.log(model.emission.T)[jnp.where(inside, tokens, 0)]
     rows = jnp.where(inside[..., None], rows, jnp.nan)
     return jnp.where(hidden[..., None], 0.0, rows)
-
-
-def _check(model: HMM) -> None:
-    states = model.transition.shape[0]
-    shapes = tuple(jnp.shape(part) for part in model)
-    if shapes[:2] != ((states,), (states, states)) or len(shapes[2]) != 2 or shapes[2][0] != states:
-        raise check.InputError(
-            f"a model must have shapes [states], [states, states] and [states, symbols], got {shapes}; use "
-            "jax.vmap for several models."
-        )
-
-
-def _check_tokens(tokens: Array, hidden: Array) -> None:
-    kinds = jnp.issubdtype(tokens.dtype, jnp.integer) and hidden.dtype == bool
-    if not kinds or tokens.shape != hidden.shape or tokens.ndim < 1:
-        raise check.InputError(
-            f"tokens and hidden must be integers and bools of one shape [..., time], got {tokens.dtype} "
-            f"{tokens.shape} and {hidden.dtype} {hidden.shape}."
-        )

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import product
 from lrn.config import config
 from lrn.fair import arguments
 from lrn.fair.model import Fit
@@ -112,8 +113,8 @@ def _fitted(x: Array, y: Array, weights: Array, config: LogisticConfig, start: L
     ridge = jnp.ones(dim + 1, x.dtype).at[-1].set(0) * config.penalty
 
     def gradient(theta: Array) -> Array:
-        residual = weights * (jax.nn.sigmoid(_dot(x1, theta)) - y)
-        return _dot(x1.T, residual) + ridge * theta
+        residual = weights * (jax.nn.sigmoid(product(x1, theta)) - y)
+        return product(x1.T, residual) + ridge * theta
 
     def solve(_: Any, guess: Array) -> Array:
         return _minimize(x1, y, weights, ridge, guess, config)
@@ -140,10 +141,10 @@ class _State(NamedTuple):
 
 def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: LogisticConfig) -> Array:
     eps = jnp.finfo(x.dtype).eps
-    rounding = eps * (_dot(jnp.abs(x).T, w) + ridge)
+    rounding = eps * (product(jnp.abs(x).T, w) + ridge)
 
     def gradient(theta: Array, chance: Array) -> Array:
-        return _dot(w * (chance - y), x) + ridge * theta
+        return product(w * (chance - y), x) + ridge * theta
 
     def going(state: _State) -> Array:
         close = jnp.all(jnp.abs(state.step) <= config.tolerance)
@@ -151,25 +152,25 @@ def _minimize(x: Array, y: Array, w: Array, ridge: Array, start: Array, config: 
         return (state.steps < config.iterations) & ~close & ~rounded & jnp.all(jnp.isfinite(state.theta))
 
     def advance(state: _State) -> _State:
-        moves = _dot(-state.step, x.T)
+        moves = product(-state.step, x.T)
         size = _line_search(y, w, ridge, state, moves, jnp.sum(rounding * jnp.abs(state.step)))
         theta, z = state.theta - size * state.step, state.logits + size * moves
         after = gradient(theta, jax.nn.sigmoid(z))
         inverse = _updated(state.inverse, -size * state.step, after - state.gradient)
-        return _State(theta, z, after, inverse, _dot(inverse, after), state.steps + 1)
+        return _State(theta, z, after, inverse, product(inverse, after), state.steps + 1)
 
-    z = _dot(start, x.T)
+    z = product(start, x.T)
     first, inverse = gradient(start, jax.nn.sigmoid(z)), _bound(x, w, config.penalty)
-    begin = _State(start, z, first, inverse, _dot(inverse, first), jnp.zeros((), jnp.int32))
+    begin = _State(start, z, first, inverse, product(inverse, first), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(going, advance, begin).theta
 
 
 def _bound(x: Array, w: Array, penalty: ArrayLike) -> Array:
     """The inverse of a rough bound on the Hessian; the eigenvectors are the same in all lanes."""
-    size, vectors = jnp.linalg.eigh(_dot(x.T, x) / 4)
+    size, vectors = jnp.linalg.eigh(product(x.T, x) / 4)
     floor = 10 * x.shape[1] * jnp.finfo(x.dtype).eps * size[-1]
     size = jnp.maximum(size, 0) + jnp.maximum(penalty / jnp.mean(w), floor)
-    return _dot(vectors / (size * jnp.mean(w))[None], vectors.T)
+    return product(vectors / (size * jnp.mean(w))[None], vectors.T)
 
 
 class _Search(NamedTuple):
@@ -221,12 +222,8 @@ def _narrowed(search: _Search) -> tuple[Array, ...]:
 
 def _updated(inverse: Array, s: Array, change: Array) -> Array:
     """BFGS's update of the inverse Hessian, which needs positive curvature along the step s."""
-    curvature, image = jnp.sum(s * change), _dot(inverse, change)
+    curvature, image = jnp.sum(s * change), product(inverse, change)
     rho = 1 / jnp.where(curvature > 0, curvature, 1)
     cross = rho * s[:, None] * image[None]
     square = rho * (1 + rho * jnp.sum(change * image)) * s[:, None] * s[None]
     return jnp.where(curvature > 0, inverse - cross - cross.T + square, inverse)
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.dot(a, b, precision="highest")

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import product
 from lrn.config import config
 from lrn.fair import arguments
 from lrn.fair.repair import Repair, fit_repair
@@ -147,9 +148,9 @@ def bures_barycenter(cov: Array, share: Array, iterations: int = 50) -> Array:
 
     def step(_: Any, middle: Array) -> Array:
         root, inverse = roots(middle)
-        between = jax.vmap(lambda one: _root(_dot(root, one, root)))(cov)
+        between = jax.vmap(lambda one: _root(product(root, one, root)))(cov)
         mean = _mean(share, between)
-        return _symmetric(_dot(inverse, _dot(mean, mean), inverse))
+        return _symmetric(product(inverse, product(mean, mean), inverse))
 
     return jax.lax.fori_loop(0, iterations, step, _mean(share, cov))
 
@@ -160,13 +161,13 @@ def bures_map(source: Array, target: Array) -> Array:
     ``A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2``, symmetric (Dowson & Landau 1982); NaN for a singular source.
     """
     root, inverse = roots(source)
-    return _symmetric(_dot(inverse, _root(_dot(root, target, root)), inverse))
+    return _symmetric(product(inverse, _root(product(root, target, root)), inverse))
 
 
 def _root(matrix: Array) -> Array:
     """The square root of a positive semidefinite matrix."""
     value, vector = jnp.linalg.eigh(_symmetric(matrix))
-    return _dot(vector * jnp.sqrt(jnp.maximum(value, 0))[None], vector.T)
+    return product(vector * jnp.sqrt(jnp.maximum(value, 0))[None], vector.T)
 
 
 def _mean(share: Array, values: Array) -> Array:
@@ -176,10 +177,3 @@ def _mean(share: Array, values: Array) -> Array:
 
 def _symmetric(matrix: Array) -> Array:
     return (matrix + matrix.T) / 2
-
-
-def _dot(*factors: Array) -> Array:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = jnp.dot(product, factor, precision="highest")
-    return product

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder, split_moments
 from lrn.representation.elbo import decoded_pass, gaussian_kl, init_model
@@ -106,7 +107,8 @@ def ada_gvae(model: Autoencoder, config: AdaGVAEConfig) -> Learner:
                 model, params, states, rest, mean, log_variance, x, config.scale
             )
             metrics = {**bound(passed), "shared": jnp.mean(jnp.sum(shared, axis=1, dtype=x.dtype))}
-            return metrics["distortion"] + config.beta * metrics["rate"], (states, metrics)
+            value = metrics["distortion"] + zero_or_more(config.beta) * metrics["rate"]
+            return value, (states, metrics)
 
         return descend(config, state, loss)
 

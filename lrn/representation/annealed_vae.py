@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import Pass
@@ -48,7 +48,8 @@ class AnnealedVAEConfig:
 
 def capacity_at(step: ArrayLike, capacity: ArrayLike, ramp: ArrayLike) -> Array:
     """The capacity after a number of steps, in nats: linear from 0, constant from step ``ramp`` on."""
-    return jnp.asarray(capacity) * jnp.minimum(1.0, jnp.asarray(step, jnp.float32) / above_zero(ramp))
+    done = jnp.minimum(1.0, jnp.asarray(step, jnp.float32) / above_zero(ramp))
+    return jnp.asarray(zero_or_more(capacity)) * done
 
 
 def annealed_vae(model: Autoencoder, config: AnnealedVAEConfig) -> Learner:
@@ -67,7 +68,7 @@ def annealed_vae(model: Autoencoder, config: AnnealedVAEConfig) -> Learner:
     def objective(passed: Pass, step: Array) -> tuple[Array, Metrics]:
         capacity = capacity_at(step, config.capacity, config.ramp)
         rate = jnp.mean(jnp.sum(passed.rate, axis=1))
-        loss = jnp.mean(passed.distortion) + config.gamma * jnp.abs(rate - capacity)
+        loss = jnp.mean(passed.distortion) + zero_or_more(config.gamma) * jnp.abs(rate - capacity)
         return loss, {"capacity": capacity}
 
     return generative(model, objective, config)

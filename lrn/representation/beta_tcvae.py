@@ -7,6 +7,7 @@ import math
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import Pass
@@ -68,7 +69,7 @@ def beta_tcvae(model: Autoencoder, config: BetaTCVAEConfig) -> Learner:
             passed.codes, passed.mean, passed.log_variance, config.rows, config.sampling
         )
         bound = jnp.mean(passed.distortion) + jnp.mean(jnp.sum(passed.rate, axis=1))
-        return bound + (config.beta - 1) * correlation, {"total_correlation": correlation}
+        return bound + (zero_or_more(config.beta) - 1) * correlation, {"total_correlation": correlation}
 
     return generative(model, objective, config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import Pass, free_bits
@@ -52,7 +53,8 @@ def beta_vae(model: Autoencoder, config: BetaVAEConfig) -> Learner:
 
     def objective(passed: Pass, step: Array) -> tuple[Array, Metrics]:
         del step
-        return jnp.mean(passed.distortion) + config.beta * free_bits(passed.rate, config.free), {}
+        rate = free_bits(passed.rate, config.free)
+        return jnp.mean(passed.distortion) + zero_or_more(config.beta) * rate, {}
 
     return generative(model, objective, config)
 

@@ -19,7 +19,7 @@ from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, readable
+from lrn.arrays import above_zero, product, readable
 from lrn.data.discrete_joints import checked, entropy
 from lrn.types import Array
 
@@ -100,9 +100,9 @@ def step(joint: Array, encoder: Array, beta: ArrayLike) -> Array:
         joint: [inputs, outputs]. encoder: p(t | x) [inputs, codes]. beta: a scalar above 0.
     """
     p_x = jnp.sum(joint, axis=1)
-    p_t = _dot(p_x, encoder)
+    p_t = product(p_x, encoder)
     y_of_x = joint / jnp.where(p_x > 0, p_x, 1)[:, None]
-    y_of_t = _dot(encoder.T, joint) / jnp.where(p_t > 0, p_t, 1)[:, None]
+    y_of_t = product(encoder.T, joint) / jnp.where(p_t > 0, p_t, 1)[:, None]
     # Where p(y | t) is 0 the logarithm is -inf, and the code cannot stand for an x with that y.
     log_t = jnp.log(y_of_t)
     terms = jnp.where(y_of_x[:, None, :] > 0, y_of_x[:, None, :] * log_t[None, :, :], 0)
@@ -122,9 +122,9 @@ def informations(joint: Array, encoder: Array) -> tuple[Array, Array]:
             f"an encoder must be [{joint.shape[0]}, codes], got shape {encoder.shape}; give p(t | x)."
         )
     p_x, p_y = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
-    p_t = _dot(p_x, encoder)
+    p_t = product(p_x, encoder)
     x_information = entropy(p_t) - jnp.sum(p_x * entropy(encoder))
-    y_information = entropy(p_t) + entropy(p_y) - entropy(_dot(encoder.T, joint).reshape(-1))
+    y_information = entropy(p_t) + entropy(p_y) - entropy(product(encoder.T, joint).reshape(-1))
     return x_information, y_information
 
 
@@ -142,10 +142,6 @@ def value_at(curve: Curve, rate: ArrayLike) -> Array:
     x = jnp.concatenate([zero, curve.information_x[order]])
     y = jnp.concatenate([zero, curve.information_y[order]])
     return jnp.interp(jnp.asarray(rate), x, jax.lax.cummax(y))
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
 
 
 def checked_betas(betas: ArrayLike | Sequence[float], dtype: Any) -> Array:

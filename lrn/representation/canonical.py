@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import nan_where, product
 from lrn.stats.roots import roots
 from lrn.types import Array
 
@@ -27,11 +27,11 @@ class Canonical(NamedTuple):
 
     def codes(self, x: Array) -> Array:
         """The codes [n, k] of the first view [n, p]."""
-        return _dot(x - self.mean_x[None], self.of_x)
+        return product(x - self.mean_x[None], self.of_x)
 
     def codes_y(self, y: Array) -> Array:
         """The codes [n, k] of the second view [n, q]."""
-        return _dot(y - self.mean_y[None], self.of_y)
+        return product(y - self.mean_y[None], self.of_y)
 
 
 def canonical_correlations(x: Array, y: Array, ridge: ArrayLike = 0.0) -> Canonical:
@@ -66,18 +66,14 @@ def canonical_correlations(x: Array, y: Array, ridge: ArrayLike = 0.0) -> Canoni
     mean_x, mean_y = jnp.mean(x, axis=0), jnp.mean(y, axis=0)
     a, b = x - mean_x[None], y - mean_y[None]
     white_a, white_b = (_whitening(part, ridge) for part in (a, b))
-    codes_a, codes_b = _dot(a, white_a), _dot(b, white_b)
-    across = _dot(codes_a.T, codes_b) / x.shape[0]
+    codes_a, codes_b = product(a, white_a), product(b, white_b)
+    across = product(codes_a.T, codes_b) / x.shape[0]
     left, correlations, right = jnp.linalg.svd(across, full_matrices=False)
-    return Canonical(_dot(white_a, left), _dot(white_b, right.T), mean_x, mean_y, correlations)
+    return Canonical(product(white_a, left), product(white_b, right.T), mean_x, mean_y, correlations)
 
 
 def _whitening(centered: Array, ridge: Array) -> Array:
     n, dim = centered.shape
-    covariance = _dot(centered.T, centered) / n
+    covariance = product(centered.T, centered) / n
     covariance = covariance + ridge * jnp.trace(covariance) / dim * jnp.eye(dim, dtype=centered.dtype)
     return roots(covariance)[1]
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import Pass
@@ -95,7 +96,8 @@ def dip_vae(model: Autoencoder, config: DIPVAEConfig) -> Learner:
         del step
         terms = dip_terms(passed.mean, passed.log_variance, config.kind)
         bound = jnp.mean(passed.distortion) + jnp.mean(jnp.sum(passed.rate, axis=1))
-        penalty = config.off_diagonal * terms.off_diagonal + config.diagonal * terms.diagonal
+        outside, inside = zero_or_more(config.off_diagonal), zero_or_more(config.diagonal)
+        penalty = outside * terms.off_diagonal + inside * terms.diagonal
         return bound + penalty, terms._asdict()
 
     return generative(model, objective, config)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, nan_where
+from lrn.arrays import above_zero, nan_where, zero_or_more
 from lrn.representation.codes import LIKELIHOODS, Autoencoder, split_moments
 from lrn.types import Array, Key
 
@@ -103,9 +103,10 @@ def free_bits(rate: Array, free: ArrayLike) -> Array:
     A code has no gradient below this rate. With 0 the value is the mean over the batch of the summed rates.
 
     Args:
-        rate: [batch, z]. free: nats for each code, 0 or more; may be traced.
+        rate: [batch, z]. free: nats for each code, 0 or more; may be traced, and gives NaN below 0.
     """
-    return jnp.sum(jnp.maximum(jnp.mean(rate, axis=0), free))
+    free = zero_or_more(free)
+    return nan_where(jnp.isnan(free), jnp.sum(jnp.maximum(jnp.mean(rate, axis=0), free)))
 
 
 def forward(

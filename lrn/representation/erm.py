@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.environments import begin, look, read
 from lrn.representation.penalized import example_of, example_optimizer
@@ -57,7 +58,8 @@ def erm(net: Net, loss: Loss, config: ERMConfig) -> Learner:
 
         def objective(params: Params):
             seen, net_state = look(net, loss, params, state.net_state, rows, key)
-            total = jnp.mean(seen.risks) + config.l2 * optax.tree.norm(params, squared=True)
+            size = optax.tree.norm(params, squared=True)
+            total = jnp.mean(seen.risks) + zero_or_more(config.l2) * size
             return total, (net_state, seen.metrics())
 
         return descend(config, state, objective)

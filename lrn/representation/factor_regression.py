@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import forward, init_model
@@ -79,7 +80,8 @@ def factor_regression(model: Autoencoder, config: FactorRegressionConfig) -> Lea
             target = factors(batch, passed.mean.shape[1])
             error = jnp.mean(jnp.sum(jnp.square(passed.mean[:, : target.shape[1]] - target), axis=1))
             metrics = {**bound(passed), "factor_error": error}
-            value = metrics["distortion"] + config.beta * metrics["rate"] + config.weight * error
+            beta, weight = zero_or_more(config.beta), zero_or_more(config.weight)
+            value = metrics["distortion"] + beta * metrics["rate"] + weight * error
             return value, (net_state, metrics)
 
         return descend(config, state, loss)

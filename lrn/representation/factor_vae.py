@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder
 from lrn.representation.elbo import forward, init_model
@@ -116,7 +117,7 @@ def factor_vae(model: Autoencoder, discriminator: Net, config: FactorVAEConfig) 
             passed, net_state = forward(model, params, state.training.net_state, pass_key, x, config.scale)
             correlation = density_ratio(logits(other.params, passed.codes, real_key)[0])
             metrics = {**bound(passed), "total_correlation": correlation, "codes": passed.codes}
-            return config.gamma * correlation - metrics["elbo"], (net_state, metrics)
+            return zero_or_more(config.gamma) * correlation - metrics["elbo"], (net_state, metrics)
 
         training, metrics = descend(config, state.training, loss)
         codes = jax.lax.stop_gradient(metrics.pop("codes"))

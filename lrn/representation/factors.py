@@ -17,7 +17,7 @@ import numpy as np
 from jax.core import Tracer
 
 from lrn import check
-from lrn.arrays import readable
+from lrn.arrays import array, readable
 from lrn.types import Array
 
 
@@ -92,8 +92,9 @@ def indices(
     Raises:
         InputError: as `rows`.
     """
+    parts = [array(y, "factors") for y in parts]
     for y, n in zip(parts, lengths):
-        shape, dtype = np.shape(y), jnp.result_type(y)
+        shape, dtype = y.shape, y.dtype
         if len(shape) != 2 or shape[0] != n or shape[1] < 1:
             raise check.InputError(
                 f"factors must be whole numbers [{n}, factors], one row for each row of codes, got shape "
@@ -104,7 +105,7 @@ def indices(
                 f"factors must be whole numbers here, got {dtype}; number their values, for example by "
                 "np.unique(factor, return_inverse=True)[1], or cut continuous factors into bins."
             )
-        if shape[1] != np.shape(parts[0])[1]:
+        if shape[1] != parts[0].shape[1]:
             raise check.InputError("factors and test factors must be the same factors, in one order.")
     known = all(readable(y) for y in parts)
     if sizes is None and not known:
@@ -117,10 +118,10 @@ def indices(
     if sizes is None:
         return _numbered([np.asarray(y) for y in parts])
     given, sizes = tuple(sizes), tuple(int(size) for size in sizes)
-    if given != sizes or len(sizes) != np.shape(parts[0])[1] or min(sizes) < 2:
+    count = parts[0].shape[1]
+    if given != sizes or len(sizes) != count or min(sizes) < 2:
         raise check.InputError(
-            f"sizes must hold a whole number of 2 or more for each of the {np.shape(parts[0])[1]} factors, "
-            f"got {given}."
+            f"sizes must hold a whole number of 2 or more for each of the {count} factors, got {given}."
         )
     limit, outside = np.asarray(sizes)[None], jnp.asarray(False)
     for y in parts:
@@ -149,7 +150,8 @@ def as_codes(codes: Any, name: str = "codes", constant: bool = False) -> tuple[A
     Raises:
         InputError: they have another form, or can be read and are constant or not finite.
     """
-    shape, dtype = np.shape(codes), jnp.result_type(codes)
+    codes = array(codes, name)
+    shape, dtype = codes.shape, codes.dtype
     if len(shape) != 2 or shape[0] < 2 or shape[1] < 1 or not jnp.issubdtype(dtype, jnp.floating):
         raise check.InputError(
             f"{name} must be floats [n, dim] with n of 2 or more, got shape {shape} and dtype {dtype}; give "
@@ -174,7 +176,8 @@ def numbers(factors: Any, n: int, name: str = "factors") -> tuple[Array, Array]:
     Raises:
         InputError: they have another form, or can be read and are not finite, or a factor has one value.
     """
-    shape = np.shape(factors)
+    factors = array(factors, name)
+    shape = factors.shape
     if len(shape) != 2 or shape[0] != n or shape[1] < 1:
         raise check.InputError(
             f"{name} must be numbers [{n}, factors], one row for each row of codes, got shape {shape}."

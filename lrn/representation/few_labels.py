@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
@@ -80,7 +81,7 @@ def few_labels(encoder: Net, decoder: Net, config: FewLabelsConfig) -> Learner:
             known = jnp.where(labeled[:, None], factors, jax.lax.stop_gradient(codes[:, : factors.shape[1]]))
             errors = squared_error(codes[:, : factors.shape[1]], known)
             labels = jnp.sum(jnp.where(labeled, errors, 0)) / jnp.maximum(jnp.sum(labeled), 1)
-            total = reconstruction + config.labels * labels
+            total = reconstruction + zero_or_more(config.labels) * labels
             return total, ((), {"reconstruction": reconstruction, "labels": labels})
 
         return descend(config, state, objective)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.arrays import above_zero, zero_or_more
 from lrn.config import config
 from lrn.representation.environments import begin, look, read
 from lrn.representation.penalized import example_of, example_optimizer
@@ -79,10 +80,8 @@ def fish(net: Net, loss: Loss, config: FishConfig) -> Learner:
 
             def objective(params: Params):
                 seen, after = look(net, loss, params, net_state, (own_x, own_y, 1), own_key)
-                return jnp.mean(seen.risks) + config.l2 * optax.tree.norm(params, squared=True), (
-                    after,
-                    seen.metrics(),
-                )
+                size = zero_or_more(config.l2) * optax.tree.norm(params, squared=True)
+                return jnp.mean(seen.risks) + size, (after, seen.metrics())
 
             gradient, (net_state, metrics) = jax.grad(objective, has_aux=True)(params)
             changes, opt_state = moves.update(gradient, opt_state, params)
@@ -92,7 +91,8 @@ def fish(net: Net, loss: Loss, config: FishConfig) -> Learner:
         keys = jax.random.split(pass_key, environments)
         start = (state.params, state.net_state, state.opt_state)
         (copy, net_state, opt_state), found = jax.lax.scan(inner, start, (keys, x, y))
-        params = jax.tree.map(lambda a, b: _towards(a, b, config.meta_rate), state.params, copy)
+        share = above_zero(config.meta_rate)
+        params = jax.tree.map(lambda a, b: _towards(a, b, share), state.params, copy)
         count = state.step + 1
         average = averages.update(config.average, state.average, (params, net_state), count)
         metrics = {name: jnp.mean(values) for name, values in found.items()}

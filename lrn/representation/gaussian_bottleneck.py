@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, nan_where, readable
+from lrn.arrays import above_zero, nan_where, product, readable
 from lrn.stats.roots import roots
 from lrn.types import Array
 
@@ -82,12 +82,12 @@ def gaussian_bottleneck(of_x: Array, of_y: Array, across: Array, beta: ArrayLike
     check.positive("beta", beta)
     beta = jnp.asarray(above_zero(beta), of_x.dtype)
     white_x, white_y = roots(of_x)[1], roots(of_y)[1]
-    left, correlations, _ = jnp.linalg.svd(_dot(white_x, across, white_y))
+    left, correlations, _ = jnp.linalg.svd(product(white_x, across, white_y))
     square = jnp.zeros(p, of_x.dtype).at[: min(p, q)].set(jnp.square(correlations))
     # In whitened directions the paper's alpha^2 is (rho^2 / beta - 1) / (1 - rho^2).
     scale = jnp.sqrt(jnp.maximum(square / beta - 1, 0) / (1 - square))
     of = gaussian_curve(jnp.sqrt(square), beta)
-    return GaussianBottleneck(_dot(white_x, left) * scale[None], *of)
+    return GaussianBottleneck(product(white_x, left) * scale[None], *of)
 
 
 def noisy_projection(of_x: Array, of_y: Array, across: Array, projection: Array) -> tuple[Array, Array]:
@@ -97,16 +97,12 @@ def noisy_projection(of_x: Array, of_y: Array, across: Array, projection: Array)
         of_x, of_y, across: the covariances, as for `gaussian_bottleneck`.
         projection: [p, dims].
     """
-    conditional = of_x - _dot(across, jnp.linalg.solve(of_y, across.T))
+    conditional = of_x - product(across, jnp.linalg.solve(of_y, across.T))
     eye = jnp.eye(projection.shape[1], dtype=projection.dtype)
     total, rest = (
-        0.5 * jnp.linalg.slogdet(eye + _dot(projection.T, c, projection))[1] for c in (of_x, conditional)
+        0.5 * jnp.linalg.slogdet(eye + product(projection.T, c, projection))[1] for c in (of_x, conditional)
     )
     return total, total - rest
-
-
-def _dot(*factors: Array) -> Array:
-    return jnp.linalg.multi_dot(factors, precision="highest")
 
 
 def _squares(correlations: Array) -> Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.arrays import above_zero, zero_or_more
 from lrn.config import config
 from lrn.representation.environments import begin, look, read
 from lrn.representation.penalized import example_of, example_optimizer
@@ -78,10 +79,12 @@ def group_dro(net: Net, loss: Loss, config: GroupDROConfig) -> Learner:
 
         def objective(params: Params):
             seen, net_state = look(net, loss, params, state.model.net_state, rows, key)
-            log_q = group_weights.raised(state.log_q, jax.lax.stop_gradient(seen.risks), config.rate)
+            gain = jax.lax.stop_gradient(seen.risks)
+            log_q = group_weights.raised(state.log_q, gain, above_zero(config.rate))
             total = jnp.sum(jnp.exp(log_q).astype(seen.risks.dtype) * seen.risks)
             metrics = {**seen.metrics(), "largest_weight": jnp.exp(jnp.max(log_q))}
-            return total + config.l2 * optax.tree.norm(params, squared=True), (net_state, log_q, metrics)
+            total = total + zero_or_more(config.l2) * optax.tree.norm(params, squared=True)
+            return total, (net_state, log_q, metrics)
 
         gradient, (net_state, log_q, metrics) = jax.grad(objective, has_aux=True)(state.model.params)
         metrics = {**metrics, "gradient_norm": optax.tree.norm(gradient)}

@@ -68,25 +68,28 @@ def interventions(key: Key, decode: Map, regressor: Map, codes: Any, swaps: int 
     def read(z: Array) -> Array:
         return regressor(decode(z)).astype(jnp.float32)
 
-    before = read(x)
+    def measured(key: Key, x: Array, bad: Array) -> Interventions:
+        before = read(x)
 
-    def change(each: tuple[Array, Array]) -> Array:
-        """The mean absolute change [factors] when the codes of a mask [dim] are those of partners [n]."""
-        partner, mask = each
-        return jnp.mean(jnp.abs(read(jnp.where(mask[None], x[partner], x)) - before), axis=0)
+        def change(each: tuple[Array, Array]) -> Array:
+            """The mean absolute change [factors] when the codes of a mask [dim] are those of partners [n]."""
+            partner, mask = each
+            return jnp.mean(jnp.abs(read(jnp.where(mask[None], x[partner], x)) - before), axis=0)
 
-    masks = jnp.concatenate([jnp.eye(dim, dtype=bool), jnp.ones((1, dim), bool)])
-    changes = []
-    for each in jax.random.split(key, swaps):
-        # A cycle through a random order gives each row a partner other than itself.
-        order = jax.random.permutation(each, n)
-        partner = jnp.zeros(n, jnp.int32).at[order].set(jnp.roll(order, 1))
-        partners = jnp.broadcast_to(partner[None], (dim + 1, n))
-        changes.append(jax.lax.map(change, (partners, masks)))
-    mean = jnp.mean(jnp.stack(changes), axis=0)
-    whole = mean[-1][None]
-    response = jnp.where(whole > 0, mean[:-1] / jnp.where(whole > 0, whole, 1), 0.0)
-    return matched(nan_where(bad | ~jnp.all(jnp.isfinite(mean)), response))
+        masks = jnp.concatenate([jnp.eye(dim, dtype=bool), jnp.ones((1, dim), bool)])
+        changes = []
+        for each in jax.random.split(key, swaps):
+            # A cycle through a random order gives each row a partner other than itself.
+            order = jax.random.permutation(each, n)
+            partner = jnp.zeros(n, jnp.int32).at[order].set(jnp.roll(order, 1))
+            partners = jnp.broadcast_to(partner[None], (dim + 1, n))
+            changes.append(jax.lax.map(change, (partners, masks)))
+        mean = jnp.mean(jnp.stack(changes), axis=0)
+        whole = mean[-1][None]
+        response = jnp.where(whole > 0, mean[:-1] / jnp.where(whole > 0, whole, 1), 0.0)
+        return matched(nan_where(bad | ~jnp.all(jnp.isfinite(mean)), response))
+
+    return jax.jit(measured)(key, x, bad)
 
 
 @jax.jit

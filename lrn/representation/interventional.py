@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import nan_where, zero_or_more
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
@@ -111,7 +111,8 @@ def penalty(causes: Array, config: InterventionalConfig) -> Array:
     """Cycles, trace(exp(W * W)) - dim without the diagonal (Zheng et al. 2018), and the L1 norm of W."""
     others = causes * (1 - jnp.eye(causes.shape[0]))
     cycles = jnp.trace(jax.scipy.linalg.expm(jnp.square(others))) - causes.shape[0]
-    return config.acyclic * cycles + config.sparse * jnp.sum(jnp.abs(others))
+    acyclic, sparse = zero_or_more(config.acyclic), zero_or_more(config.sparse)
+    return acyclic * cycles + sparse * jnp.sum(jnp.abs(others))
 
 
 def codes_of(encoder: Net, state: SupervisedState, x: Array) -> Array:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.representation.codes import Autoencoder, in_chunks, split_moments, weights
 from lrn.representation.elbo import decoded_pass, gaussian_kl, init_model
@@ -104,7 +105,8 @@ def ivae(model: Autoencoder, prior: Net, config: IVAEConfig) -> Learner:
             )
             passed = passed._replace(rate=gaussian_kl(mean, log_variance, prior_mean, prior_log_variance))
             metrics = bound(passed)
-            return metrics["distortion"] + config.beta * metrics["rate"], (states, metrics)
+            value = metrics["distortion"] + zero_or_more(config.beta) * metrics["rate"]
+            return value, (states, metrics)
 
         return descend(config, state, loss)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
-from lrn.arrays import nan_where
+from lrn.arrays import array, nan_where
 from lrn.representation import beta_vae_score, dci_trees, explicitness, factor_vae_score, info_mec, irs, sap
 from lrn.representation import factors as given
 from lrn.representation.histogram import BINS, entropy, information
@@ -59,7 +59,9 @@ def metrics(
     """
     check.integer("rounds", rounds)
     check.integer("draws", draws, 2)
-    shape = np.shape(codes)
+    codes = array(codes, "codes")
+    test = None if test is None else (array(test[0], "test codes"), array(test[1], "factors"))
+    shape = codes.shape
     if len(shape) not in (2, 3):
         raise check.InputError(f"codes must be [n, dim] or [models, n, dim], got shape {shape}.")
     several = len(shape) == 3

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, between
 from lrn.config import config
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.inputs import partnered
@@ -74,7 +74,8 @@ def paired_views(encoder: Net, config: PairedViewsConfig) -> Learner:
 
         def objective(params: Params) -> tuple[Array, tuple[NetState, Metrics]]:
             codes = encoder.apply(params, (), jnp.concatenate([x, partner]))[0]
-            logits = -distances(codes[:n], codes[n:], config.power) / above_zero(config.temperature)
+            apart = distances(codes[:n], codes[n:], between(config.power, 1, 10))
+            logits = -apart / above_zero(config.temperature)
             right = jnp.mean(jnp.argmax(logits, axis=1) == jnp.arange(n))
             return jnp.mean(cross_entropy(logits, jnp.eye(n))), ((), {"accuracy": right})
 

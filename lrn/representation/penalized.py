@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from lrn import check
+from lrn.arrays import nan_where, zero_or_more
 from lrn.config import config
 from lrn.representation.environments import Seen, begin, look, read
 from lrn.supervised.averages import AverageConfig
@@ -86,7 +87,8 @@ def penalized(
             seen, net_state = look(net, loss, params, state.net_state, rows, net_key, with_features)
             value = penalty(own_key, seen)
             weight = weight_at(config, state.step)
-            total = jnp.mean(seen.risks) + config.l2 * optax.tree.norm(params, squared=True) + weight * value
+            size = zero_or_more(config.l2) * optax.tree.norm(params, squared=True)
+            total = jnp.mean(seen.risks) + size + weight * value
             if config.rescale:
                 total = total / jnp.maximum(weight, 1.0)
             return total, (net_state, {**seen.metrics(), "penalty": value})
@@ -97,8 +99,9 @@ def penalized(
 
 
 def weight_at(config: PenaltyConfig, step: Array) -> Array:
-    """The weight of the penalty at a step, counted from 0."""
-    return jnp.where(step < config.begin, config.before, config.penalty)
+    """The weight of the penalty at a step, counted from 0; NaN at all steps if a swept one is negative."""
+    first, before, after = map(zero_or_more, (config.begin, config.before, config.penalty))
+    return nan_where(jnp.isnan(first + before + after), jnp.where(step < first, before, after))
 
 
 def example() -> Example:

@@ -65,7 +65,7 @@ RULES = (TRAINING_DOMAINS, LEAVE_ONE_OUT, ORACLE)
 
 
 def choose(rule: Rule, scores: Scores) -> Array:
-    """The index of the rule's candidate, int [...].
+    """The index of the rule's candidate, int [...]; -1 where every score is NaN.
 
     A candidate whose score is NaN ranks last; among equal candidates the first is chosen.
 
@@ -73,7 +73,9 @@ def choose(rule: Rule, scores: Scores) -> Array:
         InputError: the rule looks at scores that are not there or have the wrong form.
     """
     found = rule.score(scores)
-    return jnp.argmax(jnp.where(jnp.isnan(found), -jnp.inf, found), axis=-1)
+    lost = jnp.isnan(found)
+    best = jnp.argmax(jnp.where(lost, -jnp.inf, found), axis=-1)
+    return jnp.where(jnp.all(lost, axis=-1), -1, best)
 
 
 def _table(name: str, value: ArrayLike | None) -> Array:

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero, nan_where
+from lrn.arrays import above_zero, array, nan_where
 from lrn.representation import factors as given
 from lrn.representation.lasso import lasso
 from lrn.representation.mcc import correlations, ranks
@@ -54,7 +53,8 @@ def udr(
     check.choice("kind", kind, KINDS)
     check.positive("penalty", penalty)
     check.integer("sweeps", sweeps, 1)
-    shape, dtype = np.shape(codes), jnp.result_type(codes)
+    codes = array(codes, "codes")
+    shape, dtype = codes.shape, codes.dtype
     if len(shape) != 3 or shape[0] < 2 or shape[1] < 2 or not jnp.issubdtype(dtype, jnp.floating):
         raise check.InputError(
             f"codes must be floats [models, n, dim] with 2 or more models and rows, got shape {shape} and "

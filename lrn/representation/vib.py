@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from lrn import check
 from lrn.arrays import above_zero
 from lrn.config import config
+from lrn.representation.elbo import gaussian_kl
 from lrn.supervised import targets
 from lrn.supervised.averages import AverageConfig
 from lrn.supervised.learner import SupervisedState, descend, initial_state, weights
@@ -128,8 +129,7 @@ def posterior(raw: Array, shift: ArrayLike = 5.0) -> Posterior:
 
 def rate(q: Posterior) -> Array:
     """KL(q(t | x) || N(0, I)) in nats, [batch]."""
-    variance = jnp.square(q.std)
-    return 0.5 * jnp.sum(jnp.square(q.mean) + variance - 1 - jnp.log(variance), axis=1)
+    return jnp.sum(gaussian_kl(q.mean, 2 * jnp.log(q.std)), axis=1)
 
 
 def encode(encoder: Net, state: SupervisedState, x: Array, config: VIBConfig) -> Posterior:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, zero_or_more
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import joint_embedding
@@ -104,7 +104,8 @@ def alignment_uniformity(encoder: Net, head: Net, view: View, config: AlignmentU
         near = alignment(a, b, config.alpha)
         spread = 0.5 * (uniformity(a, config.t) + uniformity(b, config.t))
         metrics = {"alignment": near, "uniformity": spread}
-        return config.alignment * near + config.uniformity * spread, metrics
+        weights = zero_or_more(config.alignment), zero_or_more(config.uniformity)
+        return weights[0] * near + weights[1] * spread, metrics
 
     return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
 

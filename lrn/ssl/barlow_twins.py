@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import joint_embedding
@@ -60,7 +61,7 @@ def barlow_twins_terms(a: Array, b: Array) -> tuple[Array, Array]:
 def barlow_twins_loss(a: Array, b: Array, redundancy: ArrayLike = 0.0051) -> Array:
     """The sum over the diagonal plus ``redundancy`` times that over its outside; see `barlow_twins_terms`."""
     invariance, outside = barlow_twins_terms(a, b)
-    return invariance + redundancy * outside
+    return invariance + zero_or_more(redundancy) * outside
 
 
 def _standardized(x: Array) -> Array:
@@ -89,7 +90,7 @@ def barlow_twins(encoder: Net, head: Net, view: View, config: BarlowTwinsConfig)
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
         invariance, outside = barlow_twins_terms(a, b)
         metrics = {"invariance": invariance, "redundancy": outside}
-        return invariance + config.redundancy * outside, metrics
+        return invariance + zero_or_more(config.redundancy) * outside, metrics
 
     return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import between
 from lrn.config import config
 from lrn.ssl import gather
 from lrn.ssl.digits import on_digits
@@ -112,7 +113,7 @@ def byol(encoder: Net, head: Net, predictor: Net, view: View, config: BYOLConfig
         return byol_loss(*gather.whole((*predicted, *targets))), (net_state, memory, {})
 
     def after(params: Parts, net_state: Parts, memory: PyTree, step: Array) -> tuple[Parts, PyTree]:
-        return params, follow(memory, params, rising(config.momentum, step - 1, config.steps))
+        return params, follow(memory, params, rising(between(config.momentum, 0, 1), step - 1, config.steps))
 
     return pretrain_on(Objective(init, loss, after if config.target else None, divided=True), config)
 

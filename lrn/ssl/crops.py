@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.ssl import gather
 from lrn.ssl.pretraining import Parts, forward, init_in_turn
 from lrn.ssl.similarity import unit
 from lrn.ssl.views import View, draw
 from lrn.types import Array, Key, Metrics, Net, NetState, Params
+from lrn.xla.parts import parts
 
 # views(key, x): a tuple of random copies [batch, ...] of a batch.
 Views = Callable[[Key, Array], tuple[Array, ...]]
@@ -39,6 +41,8 @@ class Crops(NamedTuple):
     def drawn(self, key: Key, x: Array) -> tuple[Array, ...]:
         """Whole views [views * batch, ...], and local views [local_views * batch, ...] if there are any.
 
+        Where several devices share the batch, the views are those of the device's share of the examples.
+
         Raises:
             InputError: at trace time, if a view has another number of examples, or a tuple of views has
                 fewer views than ``views`` or local views of several shapes.
@@ -46,10 +50,10 @@ class Crops(NamedTuple):
         whole_key, local_key = jax.random.split(key)
         if isinstance(jax.eval_shape(self.view, whole_key, x), tuple):
             return self._together(whole_key, x)
-        whole = jnp.concatenate(draw(cast(View, self.view), whole_key, x, self.views))
+        whole = jnp.concatenate(gather.own(draw(cast(View, self.view), whole_key, x, self.views)))
         if self.local_view is None:
             return (whole,)
-        return whole, jnp.concatenate(draw(self.local_view, local_key, x, self.local_views))
+        return whole, jnp.concatenate(gather.own(draw(self.local_view, local_key, x, self.local_views)))
 
     def _together(self, key: Key, x: Array) -> tuple[Array, ...]:
         drawn = self.view(key, x)
@@ -62,7 +66,7 @@ class Crops(NamedTuple):
             )
         if any(one.shape[0] != x.shape[0] for one in drawn):
             raise check.InputError(f"views of inputs {x.shape} must keep the {x.shape[0]} examples.")
-        return tuple(jnp.concatenate(part) for part in (whole, local) if part)
+        return tuple(jnp.concatenate(gather.own(part)) for part in (whole, local) if part)
 
 
 def crops(view: View | Views, views: int, local_view: View | None, local_views: int) -> Crops:
@@ -105,18 +109,19 @@ def embed(
     """Unit embeddings [crops, batch, dim] of all views, whole ones first, and the networks' states.
 
     Views of one kind pass the networks together, as in the authors' code, so BatchNorm normalizes them by
-    their common statistics.
+    their common statistics. Several devices may share the batch (`lrn.ssl.gather`); each gets all embeddings.
 
     Args:
         nets: the networks in turn; params, net_state: by name.
-        drawn: from `Crops.drawn`. key: the key of dropout. rows: the number of examples.
+        drawn: from `Crops.drawn`. key: the key of dropout. rows: the number of examples of the batch.
     """
-    state, parts = dict(net_state), []
-    for each, x in zip(jax.random.split(key, len(drawn)), drawn):
+    state, embeddings = dict(net_state), []
+    share = rows // parts()
+    for each, x in zip(jax.random.split(gather.own_key(key), len(drawn)), drawn):
         outputs, state = forward(nets, params, state, x, each)
         z = unit(list(outputs.values())[-1])
-        parts.append(z.reshape(-1, rows, z.shape[-1]))
-    return jnp.concatenate(parts), state
+        embeddings.append(z.reshape(-1, share, z.shape[-1]))
+    return gather.whole(jnp.concatenate(embeddings), axis=1), state
 
 
 def swapped_cross_entropy(codes: Array, logits: Array) -> Array:

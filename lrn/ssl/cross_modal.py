@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, between
 from lrn.config import config
+from lrn.ssl import gather
 from lrn.ssl.crops import init_embedding
 from lrn.ssl.pretraining import Objective, Parts, Value, forward, pretrain_on
 from lrn.ssl.similarity import products, unit
@@ -112,7 +113,7 @@ def clip(image: Modality, text: Modality, config: CLIPConfig) -> Learner:
         scale = scale_of(config, params)
         return clip_loss(a, b, scale), (net_state, memory, {"scale": scale})
 
-    return pretrain_on(Objective(init, loss, clipping(config), read=pairs_of), config)
+    return pretrain_on(Objective(init, loss, clipping(config), divided=True, read=pairs_of), config)
 
 
 def pairs_of(batch: Any, least: int = 2) -> dict[str, Array]:
@@ -168,34 +169,40 @@ def init_both(
 def embedded(
     modality: Modality, prefix: str, params: Parts, net_state: Parts, x: Array, key: Key
 ) -> tuple[Array, dict[str, NetState]]:
-    """The embeddings [batch, dim] of a view of inputs, and all states afterwards."""
+    """The embeddings [batch, dim] of a view of inputs, and all states afterwards.
+
+    Several devices may share the batch (`lrn.ssl.gather`); each gets the embeddings of the whole batch.
+    """
     view_key, key = jax.random.split(key)
-    (seen,) = draw(modality.view or _same, view_key, x, 1)
-    outputs, net_state = forward(parts_of(modality, prefix), params, net_state, seen, key)
-    return outputs[f"{prefix}head"], net_state
+    seen = gather.own(draw(modality.view or _same, view_key, x, 1)[0])
+    outputs, net_state = forward(parts_of(modality, prefix), params, net_state, seen, gather.own_key(key))
+    return gather.whole(outputs[f"{prefix}head"]), net_state
 
 
 def with_scale(config: Any, params: Parts, states: Parts) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
     """Parameters and states with the logarithm of the scale, if the temperature is learned."""
     if not config.learned:
         return dict(params), dict(states)
-    log_scale = -jnp.log(jnp.asarray(config.temperature, jnp.float32))
+    log_scale = -jnp.log(jnp.asarray(_temperature(config), jnp.float32))
     return {**params, "log_scale": log_scale}, {**states, "log_scale": ()}
 
 
 def scale_of(config: Any, params: Parts) -> Array:
     """The scale of the similarities, the inverse of the temperature."""
-    return jnp.exp(params["log_scale"]) if config.learned else 1 / jnp.asarray(config.temperature)
+    return jnp.exp(params["log_scale"]) if config.learned else 1 / jnp.asarray(_temperature(config))
+
+
+def _temperature(config: Any) -> ArrayLike:
+    """The temperature; NaN where it is swept and not in (0, 1]."""
+    return between(above_zero(config.temperature), 0, 1)
 
 
 def clipping(config: Any) -> Any:
     """What clips the learned scale after each step; None where the temperature is not learned."""
 
     def after(params: Parts, net_state: Parts, memory: PyTree, step: Array) -> tuple[Parts, PyTree]:
-        return {
-            **params,
-            "log_scale": jnp.clip(params["log_scale"], 0, jnp.log(config.largest_scale)),
-        }, memory
+        largest = jnp.log(between(config.largest_scale, 1, math.inf))
+        return {**params, "log_scale": jnp.clip(params["log_scale"], 0, largest)}, memory
 
     return after if config.learned else None
 

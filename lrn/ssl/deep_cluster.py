@@ -157,7 +157,7 @@ def deep_cluster(
         memory = {"bank": bank, "step": step, "prototypes": prototypes}
         return value, (net_state, memory, {"usage_entropy": code_metrics(codes)["usage_entropy"]})
 
-    return pretrain_on(Objective(init, loss), config)
+    return pretrain_on(Objective(init, loss, divided=True), config)
 
 
 def check_bank(bank: int, rows: int) -> None:

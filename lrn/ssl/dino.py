@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, between, zero_or_more
 from lrn.config import config
 from lrn.ssl.crops import (
     Views,
@@ -137,9 +137,12 @@ def dino(
     """
     nets = {"encoder": encoder, "head": head}
     drawing = crops(view, config.views, local_view, config.local_views)
-    sharp = schedules.linear(config.warm_temperature, config.teacher_temperature, config.warmup)
-    rise = schedules.cosine(config.momentum, 1.0, config.steps)
-    momentum = rise if config.steps else schedules.constant(config.momentum)
+    sharp = schedules.linear(
+        above_zero(config.warm_temperature), config.teacher_temperature, zero_or_more(config.warmup)
+    )
+    start, of_center = (between(m, 0, 1) for m in (config.momentum, config.center_momentum))
+    rise = schedules.cosine(start, 1.0, config.steps)
+    momentum = rise if config.steps else schedules.constant(start)
 
     def init(key: Key, x: Array) -> tuple[Parts, Parts, PyTree]:
         key, own = jax.random.split(key)
@@ -171,7 +174,7 @@ def dino(
         memory = {**memory, "step": memory["step"] + 1, "teacher": (teacher, teacher_state)}
         if config.centering:
             mean = jnp.mean(target, axis=(0, 1))
-            memory["center"] = towards(memory["center"], mean, config.center_momentum)
+            memory["center"] = towards(memory["center"], mean, of_center)
         return value, (net_state, memory, code_metrics(codes))
 
     def after(params: Parts, net_state: Parts, memory: PyTree, step: Array) -> tuple[Parts, PyTree]:
@@ -181,7 +184,7 @@ def dino(
         teacher = towards(teacher, params, momentum(step - 1))
         return params, {**memory, "teacher": (teacher, teacher_state), "last": last}
 
-    return pretrain_on(Objective(init, loss, after), config)
+    return pretrain_on(Objective(init, loss, after, divided=True), config)
 
 
 def example() -> Example:

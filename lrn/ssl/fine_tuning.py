@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import above_zero, zero_or_more
 from lrn.config import config
 from lrn.data.sampler import minibatch
 from lrn.ssl.pretraining import one_output
@@ -97,7 +98,7 @@ def fine_tuning(
     Raises:
         InputError: at trace time, as `supervised` and `classifier`.
     """
-    rates = {"encoder": config.encoder_rate, "head": config.head_rate}
+    rates = {"encoder": zero_or_more(config.encoder_rate), "head": above_zero(config.head_rate)}
     return supervised(classifier(encoder, classes, pretrained), cross_entropy, config.training, rates=rates)
 
 

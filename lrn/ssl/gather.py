@@ -48,9 +48,16 @@ def own(tree: T) -> T:
     return share(tree)
 
 
-def whole(tree: T) -> T:
-    """Leaves [batch, ...] of all devices from leaves [share, ...] of each, in the order of the batch."""
-    return tree if parts() == 1 else jax.tree.map(lambda x: lax.all_gather(x, PARTS, tiled=True), tree)
+def whole(tree: T, axis: int = 0) -> T:
+    """Leaves [batch, ...] of all devices from leaves [share, ...] of each, in the order of the batch.
+
+    Args:
+        tree: the leaves.
+        axis: the axis of the leaves that counts examples.
+    """
+    if parts() == 1:
+        return tree
+    return jax.tree.map(lambda x: lax.all_gather(x, PARTS, axis=axis, tiled=True), tree)
 
 
 def mean(tree: T) -> T:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, between
 from lrn.config import config
 from lrn.ssl.masking import block_mask, places_of, take
 from lrn.ssl.pretraining import Objective, Parts, Value, pretrain_on
@@ -80,7 +80,8 @@ class LatentPredictionConfig:
 def decay_at(config: LatentPredictionConfig, step: ArrayLike) -> Array:
     """The decay of the target's update after step ``step``, counted from 1, float32."""
     share = progress(jnp.asarray(step, jnp.float32) - 1, config.decay_steps)
-    return jnp.asarray((1.0 - share) * config.decay + share * config.last_decay)
+    first, last = between(config.decay, 0, 1), between(config.last_decay, 0, 1)
+    return jnp.asarray((1.0 - share) * first + share * last)
 
 
 def layer_norm(x: Array) -> Array:

@@ -141,13 +141,16 @@ def _check_tokens(x: Array) -> None:
 
 def example() -> Example:
     """A small transformer on sequences of a hidden Markov model."""
+    import numpy as np
+
     from lrn import nets
     from lrn.data import hmm
     from lrn.data.sampler import minibatch
 
-    stay, emit = 0.7 * jnp.eye(3) + 0.1, jnp.repeat(jnp.eye(3) / 2, 2, axis=1)
-    model = hmm.HMM(jnp.full((3,), 1 / 3), stay, 0.9 * emit + 0.1 / 6)
-    tokens, states = hmm.sample(jax.random.key(1), model, 512, 12)
+    stay, emit = 0.7 * np.eye(3) + 0.1, np.repeat(np.eye(3) / 2, 2, axis=1)
+    parts = (np.full(3, 1 / 3), stay, 0.9 * emit + 0.1 / 6)
+    model = hmm.HMM(*(jnp.asarray(part, jnp.float32) for part in parts))
+    tokens, states = jax.jit(hmm.sample, static_argnums=(2, 3))(jax.random.key(1), model, 512, 12)
     encoder = nets.token_transformer(6, 16, 1, 2, hidden=32)
     return Example(
         factory=lambda config: masked_tokens(encoder, nets.mlp(6, ()), config),

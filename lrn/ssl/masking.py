@@ -131,7 +131,8 @@ def token_mask(
         tokens: int [batch, time] in [0, vocabulary).
         hidden: the number of places chosen in each sequence, uniform without replacement.
         vocabulary: the number of tokens without the mask.
-        replaced, random: probabilities, which may be traced.
+        replaced, random: probabilities of sum at most 1, which may be traced. Where they are traced and none,
+            all tokens are -1 (the largest number of an unsigned type), which is no token.
 
     Returns:
         ``(corrupted tokens [batch, time], hidden [batch, hidden])``.
@@ -141,6 +142,7 @@ def token_mask(
             does not hold the mask, such as uint8 for a vocabulary of 256.
     """
     check_shares(replaced, random)
+    replaced, random = jnp.asarray(replaced), jnp.asarray(random)
     check.integer("vocabulary", vocabulary, 2)
     if vocabulary > jnp.iinfo(tokens.dtype).max:
         raise check.InputError(
@@ -153,7 +155,8 @@ def token_mask(
     kind = jax.random.uniform(kind_key, tokens.shape)
     drawn = jax.random.randint(token_key, tokens.shape, 0, vocabulary, tokens.dtype)
     other = jnp.where(kind < replaced, vocabulary, jnp.where(kind < replaced + random, drawn, tokens))
-    return jnp.where(chosen, other, tokens).astype(tokens.dtype), hidden_places
+    right = (replaced >= 0) & (random >= 0) & (replaced + random <= 1 + 1e-6)  # False for NaN
+    return jnp.where(right, jnp.where(chosen, other, tokens), -1).astype(tokens.dtype), hidden_places
 
 
 def check_shares(replaced: ArrayLike, random: ArrayLike) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, product
 from lrn.ssl.similarity import products, unit, wide
 from lrn.ssl.sinkhorn import scaling
 from lrn.types import Array
@@ -85,7 +85,7 @@ def gromov_wasserstein(
         """Half the gradient, sum_kl (a_ik - b_jl)^2 T_kl, [n, m], by three products of matrices."""
         mine = jnp.square(a) @ jnp.sum(plan, axis=1)
         theirs = jnp.square(b) @ jnp.sum(plan, axis=0)
-        return mine[:, None] + theirs[None] - 2 * _dot(_dot(a, plan), b)
+        return mine[:, None] + theirs[None] - 2 * product(a, plan, b)
 
     cooling = max(1, iterations // 2)
 
@@ -129,12 +129,12 @@ def procrustes_wasserstein(
     rows, columns = _uniform(a.shape[0]), _uniform(b.shape[0])
 
     def improved(plan: Array, _: None) -> tuple[Array, None]:
-        near = products(_dot(a, procrustes(a, b, plan)), b)
+        near = products(product(a, procrustes(a, b, plan)), b)
         return jnp.exp(scaling((2 * near - 2) / above_zero(epsilon), rows, columns, inner)), None
 
     plan, _ = jax.lax.scan(improved, wide(plan), None, iterations)
     rotation = procrustes(a, b, plan)
-    loss = jnp.sum(plan * (2 - 2 * products(_dot(a, rotation), b)))
+    loss = jnp.sum(plan * (2 - 2 * products(product(a, rotation), b)))
     return rotation, Match(plan, loss, _error(plan))
 
 
@@ -143,8 +143,8 @@ def procrustes(a: Array, b: Array, plan: Array) -> Array:
 
     Known pairs are a diagonal plan: with n of them this is the supervised alignment of two spaces.
     """
-    left, _, right = jnp.linalg.svd(_dot(_dot(wide(a).T, plan), wide(b)), full_matrices=False)
-    return _dot(left, right)
+    left, _, right = jnp.linalg.svd(product(wide(a).T, plan, wide(b)), full_matrices=False)
+    return product(left, right)
 
 
 def _check(epsilon: ArrayLike, iterations: int, inner: int) -> None:
@@ -159,7 +159,3 @@ def _uniform(n: int) -> Array:
 
 def _error(plan: Array) -> Array:
     return jnp.sum(jnp.abs(jnp.sum(plan, axis=0) - 1 / plan.shape[1]))
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")

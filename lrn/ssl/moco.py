@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
-from lrn.arrays import above_zero
+from lrn.arrays import above_zero, between
 from lrn.config import config
 from lrn.ssl import gather
 from lrn.ssl.digits import on_digits
@@ -131,7 +131,7 @@ def moco(encoder: Net, head: Net, view: View, config: MoCoConfig) -> Learner:
         return value, (net_state, MoCoMemory(target, queue), {})
 
     def after(params: Parts, net_state: Parts, memory: MoCoMemory, step: Array) -> tuple[Parts, MoCoMemory]:
-        return params, memory._replace(target=follow(memory.target, params, config.momentum))
+        return params, memory._replace(target=follow(memory.target, params, between(config.momentum, 0, 1)))
 
     return pretrain_on(Objective(init, loss, after, divided=True), config)
 

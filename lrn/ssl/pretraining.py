@@ -6,6 +6,7 @@ update (a target network, a queue, normalized prototypes). `pretrain_on` makes a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -102,8 +103,8 @@ def pretrain_on(objective: Objective, config: Settings, mask: Mask | None = None
         return PretrainState(training, memory), metrics
 
     def divides(state: PretrainState, batch: Batch) -> int:
-        rows = inputs(batch, objective.least).shape[0]
-        return rows if gather.dividable(state.training.net_state) else 1
+        rows = [x.shape[0] for x in jax.tree.leaves(objective.read(batch, objective.least))]
+        return math.gcd(*rows) if gather.dividable(state.training.net_state) else 1
 
     return Learner(init, step, divides if objective.divided else None)
 

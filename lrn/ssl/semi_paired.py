@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.data.sampler import minibatch
 from lrn.ssl.cross_modal import (
@@ -105,10 +106,11 @@ def semi_paired(image: Modality, text: Modality, config: SemiPairedConfig) -> Le
                 b, net_state = embedded(modality, prefix, params, net_state, batch[name], next(keys))
                 value = nt_xent(a, b, config.alone_temperature)
                 metrics[name.replace("alone", "loss")] = value
-                total = total + config.alone_weight * value
+                total = total + zero_or_more(config.alone_weight) * value
         return total, (net_state, memory, metrics)
 
-    return pretrain_on(Objective(init, loss, clipping(config), read=parts_of_batch), config)
+    objective = Objective(init, loss, clipping(config), divided=True, read=parts_of_batch)
+    return pretrain_on(objective, config)
 
 
 def parts_of_batch(batch: Any, least: int = 2) -> dict[str, Array]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import between
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
@@ -125,7 +126,8 @@ def lejepa(encoder: Net, head: Net, view: View, config: LeJEPAConfig) -> Learner
         along = directions(key, z_a.shape[1], config.directions)
         invariance = 0.25 * jnp.mean(jnp.square(z_a - z_b))
         normality = 0.5 * (sigreg(z_a, along, config.knots) + sigreg(z_b, along, config.knots))
-        loss = (1.0 - config.weight) * invariance + config.weight * normality
+        weight = between(config.weight, 0, 1)
+        loss = (1.0 - weight) * invariance + weight * normality
         return loss, {"invariance": invariance, "sigreg": normality}
 
     return pretrain_on(two_views({"encoder": encoder, "head": head}, view, compare), config)

@@ -152,7 +152,7 @@ def swav(
         prototypes = held(step, config.freeze, memory["prototypes"], unit(params["prototypes"]))
         return {**params, "prototypes": prototypes}, {**memory, "prototypes": prototypes}
 
-    return pretrain_on(Objective(init, loss, after), config)
+    return pretrain_on(Objective(init, loss, after, divided=True), config)
 
 
 def held(step: Array, freeze: int, old: Array, new: Array) -> Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import zero_or_more
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import joint_embedding
@@ -71,8 +72,11 @@ def vicreg_loss(
     a: Array, b: Array, invariance: ArrayLike = 25.0, variance: ArrayLike = 25.0, covariance: ArrayLike = 1.0
 ) -> Array:
     """The sum of `vicreg_terms`, each times its weight."""
-    weights = (invariance, variance, covariance)
-    return jnp.asarray(sum(w * term for w, term in zip(weights, vicreg_terms(a, b))))
+    return _weighted(vicreg_terms(a, b), (invariance, variance, covariance))
+
+
+def _weighted(terms: VICRegTerms, weights: tuple[ArrayLike, ArrayLike, ArrayLike]) -> Array:
+    return jnp.asarray(sum(zero_or_more(w) * term for w, term in zip(weights, terms)))
 
 
 def _regularization(x: Array) -> tuple[Array, Array]:
@@ -103,8 +107,8 @@ def vicreg(encoder: Net, head: Net, view: View, config: VICRegConfig) -> Learner
 
     def pair_loss(a: Array, b: Array) -> tuple[Array, Metrics]:
         terms = vicreg_terms(a, b)
-        weights = (config.invariance, config.variance, config.covariance)
-        return jnp.asarray(sum(w * term for w, term in zip(weights, terms))), terms._asdict()
+        weights = config.invariance, config.variance, config.covariance
+        return _weighted(terms, weights), terms._asdict()
 
     return pretrain_on(joint_embedding(encoder, head, view, pair_loss), config)
 

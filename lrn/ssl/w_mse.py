@@ -10,6 +10,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import between
 from lrn.config import config
 from lrn.ssl.digits import on_digits
 from lrn.ssl.joint_embedding import two_views
@@ -67,7 +68,7 @@ def whitened(z: Array, shrink: ArrayLike = 0.0) -> Array:
             f"{n} examples cannot be whitened in {dim} dimensions; whiten more examples together, or "
             "embed in fewer dimensions."
         )
-    z = wide(z)
+    z, shrink = wide(z), between(shrink, 0, 1)
     z = z - jnp.mean(z, axis=0, keepdims=True)
     covariance = (1.0 - shrink) * products(z.T, z.T) / (n - 1) + shrink * jnp.eye(dim, dtype=z.dtype)
     return solve_triangular(jnp.linalg.cholesky(covariance), z.T, lower=True).T

@@ -39,6 +39,7 @@ class Context:
         sinks: Sequence[Any] = (),
     ):
         self.folder, self.preset, self.seeds, self.say = folder, preset, seeds, say
+        self._brief = preset == "smoke"  # its trainings last seconds, and compiling them most of these
         self._progress, self._save_seconds, self._sinks = progress, save_seconds, tuple(sinks)
         self._tables: list[Table] = []
         self._names: set[str] = set()
@@ -83,6 +84,7 @@ class Context:
                 "save_seconds": self._save_seconds,
                 "sinks": self._sinks,
                 "on_event": self.say if not self._progress else None,
+                "brief": self._brief,
                 **options,
             },
         )
@@ -310,9 +312,10 @@ class Context:
             and the results are host arrays [seeds, ...].
         """
         from lrn.train.lanes import Lanes
+        from lrn.xla.runtime import brief_options
 
         lanes = Lanes(len(self.seeds))
-        jitted = lanes.jit(function, (True, False))
+        jitted = lanes.jit(function, (True, False), options=brief_options(0) if self._brief else None)
         return lambda each, shared: lanes.get(jitted(lanes.put(each), lanes.replicate(shared)))
 
     def table(self) -> Table:

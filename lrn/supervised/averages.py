@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import between
 from lrn.config import config
 from lrn.types import Array, Key, Net, NetState, Params, PyTree
 
@@ -76,6 +77,7 @@ def ema(average: Average, tree: PyTree, decay: Array | float) -> Average:
         InputError: the decay is not in [0, 1).
     """
     check_decay(decay)
+    decay = between(decay, 0, 1)
     weight = decay * average.weight + (1.0 - decay)
     return Average(_towards(average.value, tree, (1.0 - decay) / weight), weight)
 

@@ -109,6 +109,7 @@ class Lanes:
         per_lane: Sequence[bool],
         donate: Sequence[int] = (),
         in_turn: Callable[[], bool] = lambda: False,
+        options: dict[str, Any] | None = None,
     ) -> Callable[..., PyTree]:
         """Make a jitted function of all lanes from a ``function`` of one lane.
 
@@ -119,6 +120,7 @@ class Lanes:
             donate: the indices of the arguments whose memory the result may reuse.
             in_turn: called while the function is traced; whether a device runs its lanes one after another
                 instead of all together.
+            options: the compiler's, such as those of `lrn.xla.runtime.brief_options`.
         """
         axes = tuple(0 if lane else None for lane in per_lane)
 
@@ -148,7 +150,7 @@ class Lanes:
             mapped = jax.shard_map(
                 mapped, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(_AXIS), check_vma=False
             )
-        return jax.jit(mapped, donate_argnums=tuple(donate))
+        return jax.jit(mapped, donate_argnums=tuple(donate), compiler_options=options)
 
     def eagerly(self, function: Callable[..., PyTree], per_lane: Sequence[bool]) -> Callable[..., PyTree]:
         """The function that `jit` makes, without tracing: it runs one lane after another on real arrays."""

@@ -17,7 +17,7 @@ from lrn import check
 from lrn.train.lanes import Lanes
 from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
 from lrn.xla.parts import divisor
-from lrn.xla.runtime import compiler_options, processors
+from lrn.xla.runtime import brief_options, compiler_options, processors
 from lrn.xla.serial import serial, wants_serial
 
 # ``evaluate(learner, config, key, state, data) -> {name: scalar}``
@@ -198,8 +198,9 @@ class Program:
         sampler: Sampler | None,
         evaluate: Evaluate | None,
         devices: Sequence[Device] | None,
+        brief: bool = False,
     ):
-        self._factory, self._sampler, self._evaluate = factory, sampler, evaluate
+        self._factory, self._sampler, self._evaluate, self._brief = factory, sampler, evaluate, brief
         # Tracing finds the shapes, also under `jax.disable_jit`.
         with jax.disable_jit(False):
             self._build(configs, arms, seeds, data, per_seed, devices)
@@ -274,7 +275,8 @@ class Program:
 
         The first state is computed once, so it is compiled with little optimization. Where every matrix
         product is small, so are the kernels: LLVM's last passes gain nothing, threads inside a product cost
-        more than they save, and wider vectors are faster. (Wider vectors slow large products down.)
+        more than they save, and wider vectors are faster. (Wider vectors slow large products down.) A brief
+        training is compiled with little optimization.
         """
         if jax.default_backend() != "cpu":
             return
@@ -286,7 +288,10 @@ class Program:
         # The arrays of one lane of a large network stay in the cache, those of many lanes do not: ten seeds
         # cost 1.3 times as much together as one after another.
         self._in_turn = not self._small
-        if self._small:
+        if self._brief:
+            for part in (self._start, self._go, self._look):
+                part.options = brief_options(0)
+        elif self._small:
             self._go.options = self._look.options = compiler_options(
                 {
                     "xla_backend_optimization_level": 2,

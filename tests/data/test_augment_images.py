@@ -202,6 +202,33 @@ def test_keys_are_used_once(key_reuse_checks):
         jax.jit(augmentation).trace(jax.random.key(0), IMAGES[:4])
 
 
+SWEPT = {
+    "crop": lambda p: augment.random_resized_crop(2, flip=p),
+    "flip": lambda p: augment.horizontal_flip(p),
+    "cutout": lambda p: augment.cutout(2, p),
+    "blur": lambda p: augment.gaussian_blur(3, p=p),
+    "jitter": lambda p: augment.color_jitter(0.1, p=p),
+    "strength": lambda p: augment.color_jitter(p - 1.0),
+    "gray": lambda p: augment.random_grayscale(p),
+    "solarize": lambda p: augment.solarize(p=p),
+    "threshold": lambda p: augment.solarize(p),
+    "sometimes": lambda p: augment.sometimes(p, augment.horizontal_flip()),
+    "shifted": lambda p: lambda key, x: augment.shifted(key, x, share=p),
+}
+
+
+def test_a_traced_probability_out_of_bounds_gives_nan():
+    def drawn(p):
+        return {name: of(p)(jax.random.key(0), IMAGES[:2]) for name, of in SWEPT.items()}
+
+    found = jax.jit(jax.vmap(drawn), compiler_options={"xla_backend_optimization_level": 0})(
+        jnp.asarray([1.0, -0.5, jnp.nan, 1.5])
+    )
+    for name, value in found.items():
+        wrong = np.isnan(value).all(axis=(1, 2, 3, 4))
+        assert wrong.tolist() == [False, True, True, name != "strength"], name
+
+
 def test_a_traced_range_out_of_bounds_gives_nan():
     run = jax.jit(lambda end: augment.random_resized_crop(scale=(0.5, end))(jax.random.key(0), IMAGES[:2]))
     assert np.isfinite(run(0.9)).all()

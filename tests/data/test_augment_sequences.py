@@ -90,6 +90,22 @@ def test_vmap_over_keys_and_strengths_is_a_loop(key_reuse_checks):
         np.testing.assert_allclose(together[lane], alone(key, x[lane], strengths[lane]), atol=1e-5)
 
 
+def test_a_traced_number_out_of_bounds_gives_nan():
+    swept = {
+        "jitter": augment.jitter,
+        "scale": augment.scale_channels,
+        "share": augment.mask_in_time,
+        "mask": lambda p: augment.mask_in_time(p=p),
+        "segments": lambda p: augment.permute_segments(2, p),
+    }
+
+    def drawn(value):
+        return {name: of(value)(jax.random.key(0), jnp.asarray(X[:2])) for name, of in swept.items()}
+
+    for name, value in jax.jit(jax.vmap(drawn))(jnp.asarray([0.5, -0.5, jnp.nan])).items():
+        assert np.isnan(value).all(axis=(1, 2, 3)).tolist() == [False, True, True], name
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -145,6 +145,20 @@ def test_samples_have_the_model_s_frequencies():
     assert np.abs(np.bincount(states[:, 3], minlength=3) / n - wanted).max() < 4.5 * math.sqrt(0.25 / n)
 
 
+def test_traced_rows_that_are_no_distributions_give_nan():
+    """A wrong row anywhere in the model, and the right model among them."""
+    m = model()
+    wrong = m._replace(emission=m.emission.at[0].multiply(0.9)), m._replace(transition=2 * m.transition)
+    negative = m._replace(initial=jnp.asarray([1.5, -0.5, 0.0]))
+    models = jax.tree.map(lambda *x: jnp.stack(x), m, *wrong, negative)
+    tokens = jnp.zeros((1, TIME), int)
+    for value in jax.jit(jax.vmap(hmm.forward_backward, in_axes=(0, None, None)))(
+        models, tokens, tokens == 1
+    ):
+        assert np.isfinite(value[0]).all()
+        assert np.isnan(value[1:]).all()
+
+
 def test_a_model_with_a_wrong_probability_has_no_samples():
     def drawn(stay):
         return hmm.sample(jax.random.key(1), hmm.draw(jax.random.key(0), 2, 3, stay=stay), 4, TIME)
@@ -208,6 +222,7 @@ def test_long_sequences_stay_finite_and_impossible_ones_are_nan():
         (lambda: hmm.draw(jax.random.key(0), 2, 4, concentration=0.0), "concentration"),
         (lambda: hmm.sample(jax.random.key(0), model(), 0, 4), "n must"),
         (lambda: hmm.sample(jax.random.key(0), model()._replace(initial=jnp.ones(2)), 1, 4), "shapes"),
+        (lambda: hmm.sample(jax.random.key(0), model()._replace(initial=jnp.ones(3)), 1, 4), "of initial"),
         (lambda: hmm.join(model()), "stacked"),
         (lambda: hmm.predict(model(), jnp.zeros((2, 3)), jnp.zeros((2, 3), bool)), "integers and bools"),
         (lambda: hmm.predict(model(), jnp.zeros((2, 3), int), jnp.zeros(3, bool)), "of one shape"),

@@ -23,9 +23,14 @@ BETAS = np.array([0.9, 0.5, 0.3, 0.1, 0.02])
 def test_the_curve_of_the_binary_symmetric_joint():
     """The points lie on Wyner and Ziv's curve, at the place where its slope is beta, to 1e-6."""
     flip = 0.1
+
+    @jax.jit
+    def both(betas):
+        found = information_curve(joints.binary_symmetric(flip), betas, tolerance=1e-13)
+        return found, joints.binary_symmetric_curve(found.information_x, flip)
+
     with jax.enable_x64(True):
-        found = jax.device_get(curve(joints.binary_symmetric(flip), BETAS, tolerance=1e-13))
-        known = np.asarray(joints.binary_symmetric_curve(found.information_x, flip))
+        found, known = jax.device_get(both(BETAS))
     np.testing.assert_allclose(found.information_y, known, atol=1e-9)
 
     def slope(a, beta):
@@ -40,10 +45,16 @@ def test_the_curve_of_the_binary_symmetric_joint():
 
 def test_the_curve_of_a_gaussian_pair():
     """Chechik's curve, on a grid whose sums equal the integrals: both informations to 1e-6."""
-    rho, betas = 0.8, np.array([0.45, 0.3, 0.15])
+    rho, betas = 0.8, np.array([0.4, 0.15])
+
+    @jax.jit
+    def both(betas):
+        joint = joints.gaussian(rho, 37, 5.5)
+        exact = gaussian_curve(jnp.array([rho]), betas)
+        return information_curve(joint, betas, tolerance=1e-9, most=3000), exact
+
     with jax.enable_x64(True):
-        found = jax.device_get(curve(joints.gaussian(rho, 37, 5.5), betas, tolerance=1e-9, most=3000))
-        of_x, of_y = map(np.asarray, gaussian_curve(jnp.array([rho]), betas))
+        found, (of_x, of_y) = jax.device_get(both(betas))
     np.testing.assert_allclose(found.information_x, of_x, atol=1e-6)
     np.testing.assert_allclose(found.information_y, of_y, atol=1e-6)
 
@@ -98,15 +109,20 @@ def test_the_iteration_by_loops():
 
 def test_where_y_is_a_function_of_x():
     """Any beta below 1 keeps all of Y and nothing else; the curve is min(rate, H(Y))."""
-    joint = joints.deterministic(jnp.array([0, 0, 1, 2, 2, 2]), 3)
-    found = curve(joint, np.array([0.2, 0.9]))
-    h = float(joints.entropy(jnp.sum(joint, axis=0)))
+    h = -float(np.sum(np.log([1 / 3, 1 / 6, 1 / 2]) * [1 / 3, 1 / 6, 1 / 2]))
+    rates = np.array([0, h / 2, 3.0])
+
+    @jax.jit
+    def all_of(labels):
+        joint = joints.deterministic(labels, 3)
+        found = information_curve(joint, np.array([0.2, 0.9]))
+        return found, value_at(found, rates), joints.deterministic_curve(rates, joint)
+
+    found, between, known = all_of(np.array([0, 0, 1, 2, 2, 2]))
     np.testing.assert_allclose(found.information_x, [h, h], rtol=1e-5)
     np.testing.assert_allclose(found.information_y, [h, h], rtol=1e-5)
-    between = value_at(found, jnp.array([0.0, h / 2, 3.0]))
-    np.testing.assert_allclose(
-        between, joints.deterministic_curve(jnp.array([0, h / 2, 3.0]), joint), atol=1e-5
-    )
+    np.testing.assert_allclose(between, known, atol=1e-5)
+    np.testing.assert_allclose(known, [0, h / 2, h], atol=1e-5)
 
 
 def test_vmap_equals_a_loop_and_a_wrong_joint_gives_nan():
@@ -151,9 +167,14 @@ def test_the_gaussian_bottleneck_is_the_best_projection():
     parts = covariance[:3, :3], covariance[3:, 3:], covariance[:3, 3:]
     with jax.enable_x64(True):
         arrays = [jnp.asarray(part) for part in parts]
-        for beta in (0.05, 0.4):
+
+        @jax.jit
+        def both(beta):
             found = gaussian_bottleneck(arrays[0], arrays[1], arrays[2], beta)
-            by_determinants = noisy_projection(arrays[0], arrays[1], arrays[2], found.projection)
+            return found, noisy_projection(arrays[0], arrays[1], arrays[2], found.projection)
+
+        for beta in (0.05, 0.4):
+            found, by_determinants = both(beta)
             np.testing.assert_allclose(found[1:], by_determinants, atol=1e-9)
             best = float(found.information_y - beta * found.information_x)
 
@@ -175,7 +196,7 @@ def test_the_gaussian_bottleneck_is_the_best_projection():
         assert np.isnan(same.information_x)
         singular = jax.jit(gaussian_bottleneck)(jnp.ones((2, 2)), eye, 0.5 * jnp.ones((2, 2)), 0.1)
         assert np.isnan(singular.information_y)
-    zero = gaussian_curve(jnp.array([0.5, 0.3]), jnp.array([0.3, 0.9]))
+    zero = jax.jit(gaussian_curve)(np.array([0.5, 0.3], np.float32), np.array([0.3, 0.9], np.float32))
     np.testing.assert_array_equal(zero, np.zeros((2, 2)))
 
 

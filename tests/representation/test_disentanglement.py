@@ -129,20 +129,25 @@ def test_solvers_equal_scikit_learn():
     x = NOISY - NOISY.mean(0)
     y = (x @ RNG.normal(size=(5, 2)) + RNG.normal(size=(ROWS, 2))).astype(np.float32)
     y = y - y.mean(0)
-    ours = lasso(jnp.asarray(x.T @ x / ROWS), jnp.asarray(x.T @ y / ROWS), 0.1)
+    ours = jax.jit(lasso)(x.T @ x / ROWS, x.T @ y / ROWS, 0.1)
     np.testing.assert_allclose(
         ours, Lasso(0.1, tol=1e-6).fit(x.astype(float), y.astype(float)).coef_.T, atol=2e-3
     )
     x = x / x.std(0)
+
+    @jax.jit
+    def probabilities(label):
+        fitted = logistic.fit(x, label, 5, 1.0, tolerance=1e-6)
+        return jax.nn.softmax(logistic.logits(fitted, x))
+
     for label, size in ((GRID[:, 2], 5), (GRID[:, 1] > 0, 2)):
-        fitted = logistic.fit(jnp.asarray(x), jnp.asarray(label, jnp.int32), 5, 1.0, tolerance=1e-6)
-        p = jax.nn.softmax(logistic.logits(fitted, jnp.asarray(x)))
+        p = probabilities(label.astype(np.int32))
         theirs = LogisticRegression(tol=1e-8, max_iter=1000).fit(x, label).predict_proba(x)
         np.testing.assert_allclose(p[:, :size], theirs, atol=2e-3)
         score = np.round(np.asarray(p[:, :size]), 1)  # with many ties
         member = np.eye(size)[label.astype(int)]
         expected = roc_auc_score(member, score)
-        found = area(jnp.asarray(np.pad(score, ((0, 0), (0, 5 - size)))), jnp.asarray(label, jnp.int32))
+        found = jax.jit(area)(np.pad(score, ((0, 0), (0, 5 - size))), label.astype(np.int32))
         assert float(found) == pytest.approx(float(expected), abs=1e-5)
 
 
@@ -191,18 +196,18 @@ def test_all_metrics_of_one_and_of_several_models():
 
 def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
     @jax.jit
-    def traced(codes, factors):
-        def of(x):
+    def traced(codes, factors, settings=(0.1,) * 4):
+        def of(x, value):
             return {
                 "mig": mig(x, factors, sizes=SIZES),
-                "irs": irs(x, factors, sizes=SIZES).score,
+                "irs": irs(x, factors, quantile=value, sizes=SIZES).score,
                 "mcc": mcc(x, factors).mcc,
-                "sap": sap.sap(x, factors, x, factors, sizes=SIZES).score,
+                "sap": sap.sap(x, factors, x, factors, penalty=value, sizes=SIZES).score,
                 "sap_continuous": sap.sap_continuous(x, factors).score,
-                "lasso": dci_lasso(x, factors, x, factors).disentanglement,
+                "lasso": dci_lasso(x, factors, x, factors, penalty=value).disentanglement,
             }
 
-        return jax.vmap(of)(codes)
+        return jax.vmap(of)(codes, jnp.asarray(settings))
 
     wrong = NOISY.copy()
     wrong[3, 2] = np.inf
@@ -211,30 +216,33 @@ def test_under_jit_and_vmap_and_nan_where_values_cannot_be_seen():
         assert np.isfinite(value[:2]).all(), name
         assert np.isnan(value[2:]).all(), name
     assert float(found["mig"][0]) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
-    for name, value in traced(jnp.asarray(1e20 * NOISY)[None].repeat(4, 0), GRID).items():
+    same = jnp.asarray(NOISY)[None].repeat(4, 0)
+    for name, value in traced(1e20 * same, GRID).items():
         assert np.isnan(value).all(), name
     outside = GRID.copy()
     outside[0, 1] = 3
-    assert np.isnan(traced(jnp.asarray(NOISY)[None], outside)["mig"]).all()
+    assert np.isnan(traced(same, outside)["mig"]).all()
     fixed = GRID.copy()
     fixed[:, 1] = 1
-    for name, value in traced(jnp.asarray(NOISY)[None].repeat(4, 0), fixed).items():
+    for name, value in traced(same, fixed).items():
         assert np.isnan(value).all(), name
+    # A setting out of its range, of the metrics that have one.
+    swept = traced(same, GRID, (0.1, -0.1, np.nan, 0.2))
+    for name in ("irs", "sap", "lasso"):
+        assert np.isnan(swept[name]).tolist() == [False, True, True, False], name
 
 
 def test_settings_out_of_range_give_nan_where_they_cannot_be_seen():
-    rows = NOISY, GRID, NOISY, GRID
+    few = GRID[:, :2]  # two factors, which are compiled one by one
+    rows = NOISY, few, NOISY, few
 
     @jax.jit
     @jax.vmap
     def traced(value):
         return {
-            "sap": sap.sap(*rows, penalty=value),
-            "lasso": dci_lasso(*rows, penalty=value),
             "trees": dci_trees(*rows, rounds=1, rate=value)[:3],
-            "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value).score,
-            "irs": irs(NOISY, GRID, quantile=value),
-            "factor_vae": factor_vae_score(KEY, NOISY, GRID, votes=200, judged=50, least_std=value),
+            "udr": udr(np.stack([NOISY, NOISY**3]), penalty=value, sweeps=5).score,
+            "factor_vae": factor_vae_score(KEY, NOISY, few, votes=200, judged=50, least_std=value),
         }
 
     for part in jax.tree.leaves(traced(jnp.asarray([0.1, -0.1, np.nan]))):
@@ -255,6 +263,11 @@ def test_a_factor_may_have_one_value_in_test_rows_only():
         jax.jit(lambda y: bad(fixed, y))(GRID)
 
 
+def test_nested_lists_are_codes_and_factors():
+    assert float(mig(NOISY.tolist(), GRID.tolist())) == float(mig(NOISY, GRID))
+    assert float(mcc(NOISY.tolist(), GRID.tolist()).mcc) == float(mcc(NOISY, GRID).mcc)
+
+
 def test_whole_numbers_of_any_kind_are_factors():
     labels = GRID * np.array([10, -3, 1]) + 5
     assert float(mig(NOISY, labels)) == pytest.approx(float(mig(NOISY, GRID)), abs=1e-6)
@@ -273,6 +286,8 @@ def test_whole_numbers_of_any_kind_are_factors():
         (lambda: mig(NOISY, GRID[:-1]), "one row for each row of codes"),
         (lambda: mig(NOISY[:, :1], GRID), "needs 2 codes or more"),
         (lambda: mig(GRID, GRID), "codes must be floats"),
+        (lambda: mig([[1.0, 2.0], [3.0]], [[0], [1]]), "codes must be an array, got lists of unequal"),
+        (lambda: metrics(KEY, None, GRID), r"codes must be \[n, dim\]"),
         (lambda: mig(NOISY, GRID, bins=1), "bins must be at least 2"),
         (lambda: mig(NOISY, GRID, sizes=(4, 3)), "sizes must hold a whole number of 2 or more for each of"),
         (lambda: mig(NOISY, GRID, sizes=(4, 3.7, 5)), "sizes must hold a whole number of 2 or more"),

@@ -61,7 +61,11 @@ def values(train: given.Rows, test: given.Rows, sizes: given.Sizes) -> dict[str,
     }
 
 
-@pytest.mark.parametrize("case", CASES)
+# Rotated codes take as long as aligned ones, and the same program.
+FAST = [case if case != "rotated" else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+
+
+@pytest.mark.parametrize("case", FAST)
 def test_values_equal_those_of_disentanglement_lib(case):
     rows = data(case)
     train, test, sizes = given.train_and_test(*rows)

@@ -172,6 +172,31 @@ def test_a_large_meta_rate_of_one_inner_step_is_a_gradient_of_each_environment_i
     assert np.linalg.norm(gap) == pytest.approx(rate**2 / 4 * np.linalg.norm(towards), rel=0.2)
 
 
+def test_swept_weights_below_zero_make_parameters_nan():
+    """The metric ``loss`` is the mean risk without the weight, so the parameters say it."""
+    swept = {
+        "l2 of ERM": lambda v: erm(NET, cross_entropy, ERMConfig(PLAIN_SGD, l2=v)),
+        "l2": lambda v: vrex(NET, cross_entropy, PenaltyConfig(PLAIN_SGD, l2=v)),
+        "penalty": lambda v: vrex(NET, cross_entropy, PenaltyConfig(PLAIN_SGD, penalty=v, begin=9.0)),
+        "begin": lambda v: vrex(NET, cross_entropy, PenaltyConfig(PLAIN_SGD, begin=v)),
+        "rate": lambda v: group_dro(NET, cross_entropy, GroupDROConfig(PLAIN_SGD, rate=v)),
+        "l2 of DRO": lambda v: group_dro(NET, cross_entropy, GroupDROConfig(PLAIN_SGD, l2=v)),
+        "meta rate": lambda v: fish(NET, cross_entropy, FishConfig(PLAIN_SGD, meta_rate=v)),
+        "l2 of Fish": lambda v: fish(NET, cross_entropy, FishConfig(PLAIN_SGD, l2=v)),
+    }
+
+    def ends(value):
+        found = {}
+        for name, of in swept.items():
+            learner = of(value)
+            start = learner.init(jax.random.key(0), batch())
+            found[name] = model(learner.step(jax.random.key(1), start, batch())[0]).params["w"]
+        return found
+
+    for name, value in jax.jit(jax.vmap(ends))(jnp.asarray([0.5, -0.5, np.inf])).items():
+        assert np.isnan(value).all(axis=(1, 2)).tolist() == [False, True, True], name
+
+
 def test_told_learners_see_the_code_of_the_environment():
     x = jnp.arange(12.0).reshape(2, 2, 3)
     coded = with_code(x, 1, 3)

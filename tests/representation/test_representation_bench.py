@@ -40,6 +40,7 @@ def test_verdicts(monkeypatch, capsys):
     found = {name: np.float32(0.5) for name in ("mig", "sap", "dci_disentanglement")}
     spent = {"first": 20.0, "first_wall": 20.0, "again": 2.0, "again_wall": 2.0}
     monkeypatch.setattr(bench, "timed", lambda *args, **kwargs: (found, spent))
+    monkeypatch.setattr(bench, "few_rounds", lambda rows: 0.1)
     args = bench.Args(peers=True)
 
     def judged(**values):
@@ -51,7 +52,10 @@ def test_verdicts(monkeypatch, capsys):
     ratio, short, said = judged()
     assert ratio == 52
     assert not short
-    assert judged(mig=(1.0, 0.51))[1]  # another value
+    for wrong in ({"mig": (1.0, 0.51)}, {"mig": (1.0, float("nan"))}, {"dci_disentanglement": (100.0, 0.13)}):
+        _, short, said = judged(**wrong)
+        assert short
+        assert "another value" in said
     ratio, short, said = judged(dci_disentanglement=(20.0, 0.1))
     assert ratio == 12
     assert short

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from lrn.representation.metrics import NAMES
 
@@ -47,11 +49,22 @@ def test_a_larger_beta_costs_fewer_nats(names):
     assert rates[0] > rates[1] > rates[2]
 
 
-def test_interventions_move_factors(names):
-    found = names["found"]
-    assert found.response.shape == (6, 3)
-    assert float(found.target.min()) > 0.15
-    assert -1 < float(found.score) < 1
+def test_interventions_are_swaps_of_single_codes(names):
+    """By loops over codes, with other partners than those of the function, and scipy's matching."""
+    found, codes = names["found"], np.asarray(names["encode"](names["sprites"]["image"]))
+    read = jax.jit(lambda codes: names["read"](names["decode"](codes)))
+    before, others = np.asarray(read(codes)), np.random.default_rng(0).permutation(codes)
+
+    def change(swapped):
+        return np.abs(read(np.where(swapped[None], others, codes)) - before).mean(0)
+
+    response = np.stack([change(np.arange(6) == j) for j in range(6)]) / change(np.ones(6, bool))
+    np.testing.assert_allclose(found.response, response, atol=0.06)
+    own = np.asarray(found.response, np.float64)
+    gain = own - (own.sum(1, keepdims=True) - own) / 2
+    code, factor = linear_sum_assignment(gain, maximize=True)
+    assert float(found.score) == pytest.approx(gain[code, factor].mean(), abs=1e-6)
+    assert own[code, factor].min() > 0.15, "a code moves each factor"
 
 
 def test_irm_holds_elsewhere_and_erm_does_not(names):

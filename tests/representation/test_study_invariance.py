@@ -68,6 +68,7 @@ def test_the_colored_place(mnist, redrawn):
         np.testing.assert_allclose((low != batch["y"]).mean(1), 0.25, atol=4 * np.sqrt(0.19 / n))
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_are_those_of_the_cores():
     place = turned.gaussian_place(3, [5], 2, 60, 20, 30, 3)
     own = {name: value[0] for name, value in place.per_seed.items()}

@@ -59,7 +59,14 @@ def begun(learner, batch=None):
 
 
 def loss_of(learner, state, batch=None, key=KEY):
-    return jax.jit(learner.step)(key, state, {"x": X} if batch is None else batch)[1]
+    """The metrics of a step but the norm of the gradient: without it no gradient is compiled."""
+
+    @jax.jit
+    def metrics(key, state, batch):
+        found = learner.step(key, state, batch)[1]
+        return {name: value for name, value in found.items() if name != "gradient_norm"}
+
+    return metrics(key, state, {"x": X} if batch is None else batch)
 
 
 def log_q(passed, i, j):
@@ -90,7 +97,7 @@ def test_losses_equal_loops(passed):
     found = loss_of(beta_vae(MODEL, BetaVAEConfig(beta=7.0)), state)
     np.testing.assert_allclose(found["loss"], bound + 6 * p.rate.sum(1).mean(), rtol=1e-5)
 
-    later = state._replace(step=jnp.asarray(30, jnp.int32))
+    later = state._replace(step=np.int32(30))
     found = loss_of(annealed_vae(MODEL, AnnealedVAEConfig(gamma=5.0, capacity=4.0, ramp=60.0)), later)
     expected = p.distortion.mean() + 5 * abs(p.rate.sum(1).mean() - 2.0)
     np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
@@ -106,7 +113,8 @@ def test_losses_equal_loops(passed):
         stratified[i, i] = 1 / ROWS
         stratified[i, (i + 1) % N] = 1 / (N - 1) - 1 / ROWS
     np.testing.assert_allclose(stratified.sum(1), 1)
-    np.testing.assert_allclose(stratified_weights(N, ROWS), stratified, rtol=1e-5)
+    weights = jax.jit(lambda: stratified_weights(N, ROWS))()
+    np.testing.assert_allclose(weights, stratified, rtol=1e-5)
     found = loss_of(
         beta_tcvae(MODEL, BetaTCVAEConfig(beta=3.0, rows=float(ROWS), sampling="stratified")), state
     )
@@ -122,7 +130,8 @@ def test_dip_and_labels_equal_loops(passed):
             covariance += np.diag(np.exp(p.log_variance).mean(0))
         off = sum(covariance[i, j] ** 2 for i in range(3) for j in range(3) if i != j)
         own = sum((covariance[i, i] - 1) ** 2 for i in range(3))
-        np.testing.assert_allclose(dip_terms(p.mean, p.log_variance, kind), (off, own), rtol=1e-4)
+        terms = jax.jit(dip_terms, static_argnums=2)(p.mean, p.log_variance, kind)
+        np.testing.assert_allclose(terms, (off, own), rtol=1e-4)
     found = loss_of(dip_vae(MODEL, DIPVAEConfig(off_diagonal=2.0, diagonal=3.0)), state)
     np.testing.assert_allclose(found["loss"], bound + 2 * off + 3 * own, rtol=1e-5)
 
@@ -240,7 +249,7 @@ def test_stratified_densities_are_unbiased():
 def test_pairs_share_codes(passed):
     _, p = passed
     other = p._replace(mean=p.mean[::-1], log_variance=p.log_variance[::-1])
-    found = np.asarray(shared_codes(p.mean, p.log_variance, other.mean, other.log_variance))
+    found = np.asarray(jax.jit(shared_codes)(p.mean, p.log_variance, other.mean, other.log_variance))
     for i in range(N):
         each = [
             scipy_kl(p.mean[i, j], p.log_variance[i, j], other.mean[i, j], other.log_variance[i, j])
@@ -248,7 +257,7 @@ def test_pairs_share_codes(passed):
         ]
         assert list(found[i]) == [d < (min(each) + max(each)) / 2 for d in each]
     means, spreads = np.stack([p.mean, other.mean]), np.stack([p.log_variance, other.log_variance])
-    mean, log_variance = averaged_pair(jnp.asarray(means), jnp.asarray(spreads), jnp.asarray(found))
+    mean, log_variance = jax.device_get(jax.jit(averaged_pair)(means, spreads, found))
     i, j = np.argwhere(found)[0]
     np.testing.assert_allclose(mean[:, i, j], (p.mean[i, j] + other.mean[i, j]) / 2, rtol=1e-5)
     spread = np.log((np.exp(p.log_variance[i, j]) + np.exp(other.log_variance[i, j])) / 2)
@@ -303,6 +312,36 @@ def test_betas_and_seeds_in_one_call_equal_a_loop():
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6), together, alone
         )
+
+
+LABELS: Any = RNG.normal(size=(N, 2)).astype(np.float32)
+BATCH = {"x": X, "partner": X[::-1], "factors": LABELS}
+SWEPT = {
+    "free": lambda v: vae(MODEL, VAEConfig(free=v)),
+    "beta": lambda v: beta_vae(MODEL, BetaVAEConfig(beta=v)),
+    "gamma": lambda v: annealed_vae(MODEL, AnnealedVAEConfig(gamma=v)),
+    "capacity": lambda v: annealed_vae(MODEL, AnnealedVAEConfig(capacity=v)),
+    "of total correlation": lambda v: beta_tcvae(MODEL, BetaTCVAEConfig(beta=v)),
+    "off diagonal": lambda v: dip_vae(MODEL, DIPVAEConfig(off_diagonal=v)),
+    "diagonal": lambda v: dip_vae(MODEL, DIPVAEConfig(diagonal=v)),
+    "of pairs": lambda v: ada_gvae(MODEL, AdaGVAEConfig(beta=v)),
+    "of labels": lambda v: factor_regression(MODEL, FactorRegressionConfig(weight=v)),
+    "beta with labels": lambda v: factor_regression(MODEL, FactorRegressionConfig(beta=v)),
+}
+
+
+def test_swept_weights_below_zero_give_nan(passed):
+    """Losses, and the gradient of the one with a maximum."""
+    start = passed[0]
+
+    def losses(value):
+        found = {name: of(value).step(KEY, start, BATCH)[1]["loss"] for name, of in SWEPT.items()}
+        rate = jnp.ones((N, 3))
+        return found, jax.grad(lambda rate: elbo.free_bits(rate, value))(rate)
+
+    found, slope = jax.jit(jax.vmap(losses))(jnp.asarray([0.0, 0.5, -0.5, np.nan, np.inf]))
+    for name, value in {**found, "slope": slope.sum((1, 2))}.items():
+        assert np.isnan(value).tolist() == [False, False, True, True, True], name
 
 
 def starts(learner, batch):

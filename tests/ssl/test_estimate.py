@@ -82,14 +82,19 @@ def test_a_bijection_keeps_what_can_be_learned():
 
 
 def test_critics_score_each_pair():
-    key = jax.random.key(0)
-    x, y = gaussians.sample(key, 4, 2, 0.5)
+    x, y = np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32)
     net, of_x, of_y = nets.mlp(1, (8,)), nets.mlp(3, ()), nets.mlp(3, (4,))
-    for critic in (concatenated(net), separable(of_x, of_y)):
-        params = critic.init(key, x, y)
-        scores = critic.score(params, x, y)
+
+    @jax.jit
+    def scored(x, y):
+        found = []
+        for critic in (concatenated(net), separable(of_x, of_y)):
+            params = critic.init(jax.random.key(0), x, y)
+            found.append((critic.score(params, x, y), critic.score(params, x[1:2], y[3:4])))
+        return found
+
+    for scores, alone in scored(x, y):
         assert scores.shape == (4, 4)
-        alone = critic.score(params, x[1:2], y[3:4])
         np.testing.assert_allclose(scores[1, 3], alone[0, 0], rtol=1e-5, atol=1e-6)
 
 
@@ -104,16 +109,14 @@ def test_wrong_input_is_refused():
         ({"x": x, "y": x.astype(int)}, "must be floats"),
     ):
         with pytest.raises(InputError, match=said):
-            learner.init(key, batch)
+            jax.eval_shape(learner.init, key, batch)
     with pytest.raises(InputError, match="did you mean info_nce"):
         EstimateConfig(bound="infonce")
     with pytest.raises(InputError, match="'flo' and a dual network go together"):
         estimate(SEPARABLE, EstimateConfig(bound="flo"))
     with pytest.raises(InputError, match="must keep no state"):
-        estimate(concatenated(nets.projector(1)), CONFIG).init(key, {"x": x, "y": x})
-    two = concatenated(nets.mlp(2, ()))
-    with pytest.raises(InputError, match="one number a pair"):
-        two.score(two.init(key, x, x), x, x)
-    uneven = separable(nets.mlp(2, ()), nets.mlp(3, ()))
-    with pytest.raises(InputError, match="make their last layers equal"):
-        uneven.score(uneven.init(key, x, x), x, x)
+        jax.eval_shape(estimate(concatenated(nets.projector(1)), CONFIG).init, key, {"x": x, "y": x})
+    two, uneven = concatenated(nets.mlp(2, ())), separable(nets.mlp(2, ()), nets.mlp(3, ()))
+    for critic, said in ((two, "one number a pair"), (uneven, "make their last layers equal")):
+        with pytest.raises(InputError, match=said):
+            jax.eval_shape(lambda x, critic=critic: critic.score(critic.init(key, x, x), x, x), x)

@@ -17,12 +17,17 @@ from lrn.ssl import gather
 from lrn.ssl.alignment_uniformity import AlignmentUniformityConfig, alignment_uniformity
 from lrn.ssl.barlow_twins import BarlowTwinsConfig, barlow_twins
 from lrn.ssl.byol import BYOLConfig, byol
+from lrn.ssl.cross_modal import CLIPConfig, Modality, clip
+from lrn.ssl.deep_cluster import DeepClusterConfig, deep_cluster
+from lrn.ssl.dino import DINOConfig, dino
 from lrn.ssl.info_nce import InfoNCEConfig, bilinear, contrastive
 from lrn.ssl.moco import MoCoConfig, moco
 from lrn.ssl.nce import NCEConfig, nce
+from lrn.ssl.semi_paired import SemiPairedConfig, semi_paired
 from lrn.ssl.sigreg import LeJEPAConfig, lejepa
 from lrn.ssl.simclr import SimCLRConfig, nt_xent, simclr
 from lrn.ssl.simsiam import SimSiamConfig, simsiam
+from lrn.ssl.swav import SwAVConfig, swav
 from lrn.ssl.vicreg import VICRegConfig, vicreg
 from lrn.ssl.w_mse import WMSEConfig, w_mse
 from lrn.supervised.optimizers import OptimizerConfig
@@ -44,6 +49,8 @@ def noisy(key, x):
 TWO = ENCODER, HEAD, noisy
 # Networks with BatchNorm, which must normalize the shares of the devices as one batch.
 NORMALIZED = ENCODER, nets.projector(4, (8,), norm_output=True), nets.projector(4, (8,)), noisy
+PROJECTED = ENCODER, nets.projector(4, (8,)), noisy
+MODALITIES = Modality(*PROJECTED), Modality(*TWO)
 LEARNERS = {
     "simclr": simclr(*TWO, SimCLRConfig(SGD, temperature=0.2)),
     "simclr in groups": simclr(*TWO, SimCLRConfig(SGD, temperature=0.2, group=8)),
@@ -57,15 +64,31 @@ LEARNERS = {
     "w_mse": w_mse(*TWO, WMSEConfig(SGD, size=8)),
     "lejepa": lejepa(*TWO, LeJEPAConfig(SGD, directions=16)),
     "alignment_uniformity": alignment_uniformity(*TWO, AlignmentUniformityConfig(SGD)),
+    "swav": swav(*PROJECTED, SwAVConfig(SGD, prototypes=8, local_views=1, queue=24), noisy),
+    "deep_cluster": deep_cluster(*PROJECTED, DeepClusterConfig(SGD, prototypes=8, bank=24)),
+    "dino": dino(*PROJECTED, DINOConfig(SGD, prototypes=8, local_views=1, momentum=0.9), noisy),
+    "clip": clip(*MODALITIES, CLIPConfig(SGD)),
+    "semi_paired": semi_paired(*MODALITIES, SemiPairedConfig(SGD)),
 }
 
 
-def one_step(learner, devices: int):
+def batch_of(name, x):
+    """The entries that a method reads: the halves of an example are an image and its text."""
+    if name == "clip":
+        return {"image": x[:, :3], "text": x[:, 3:]}
+    if name == "semi_paired":
+        alone = {"image_alone": x[8:, :3], "text_alone": x[8:, 3:]}
+        return {"image": x[:8, :3], "text": x[:8, 3:], **alone}
+    return {"x": x}
+
+
+def one_step(name, devices: int):
     """The gradient of the first step on some devices, the memory after it and its metrics."""
+    learner = LEARNERS[name]
 
     def step(x):
-        state = learner.init(jax.random.key(0), {"x": x})
-        after, metrics = learner.step(jax.random.key(1), state, {"x": x})
+        state = learner.init(jax.random.key(0), batch_of(name, x))
+        after, metrics = learner.step(jax.random.key(1), state, batch_of(name, x))
         change = jax.tree.map(jnp.subtract, state.training.params, after.training.params)
         parts_of = {"gradient": change, "memory": after.memory, "metrics": dict(metrics)}
         return {**parts_of, "states": after.training.net_state}
@@ -92,14 +115,14 @@ def test_outside_of_a_training_nothing_is_divided():
 
 
 # The other methods differ from these in their loss alone, and the loss is computed on all embeddings.
-FAST = {"byol", "moco", "simclr", "w_mse"}
+FAST = {"clip", "dino", "moco", "simclr", "swav", "w_mse"}
 NAMES = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in LEARNERS]
 
 
 @four
 @pytest.mark.parametrize("name", NAMES)
 def test_four_devices_give_the_gradient_of_one(name):
-    one, four = (one_step(LEARNERS[name], devices) for devices in (1, 4))
+    one, four = (one_step(name, devices) for devices in (1, 4))
     scale = np.abs(flat(one["gradient"])).max()
     assert scale > 1e-3
     for kind in one:
@@ -183,6 +206,14 @@ def test_a_batch_is_divided_unless_a_network_keeps_statistics_of_its_own(batch, 
     state = jax.eval_shape(learner.init, jax.random.key(0), given)
     assert learner.divides is not None
     assert learner.divides(state, given) == items
+
+
+def test_parts_of_a_batch_that_differ_in_size_are_divided_by_what_divides_all():
+    learner = semi_paired(*MODALITIES, SemiPairedConfig())
+    given = {"image": X[:4, :3], "text": X[:4, 3:], "image_alone": X[:6, :3], "text_alone": X[:6, 3:]}
+    state = jax.eval_shape(learner.init, jax.random.key(0), given)
+    assert learner.divides is not None
+    assert learner.divides(state, given) == 2
 
 
 @four

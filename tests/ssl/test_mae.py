@@ -131,20 +131,19 @@ def test_the_encoder_sees_visible_patches_and_the_target_is_of_hidden_ones():
     assert loss_of(5, lambda tokens, kept, hidden: 15 - tokens - hidden.sum(1, keepdims=True) + hidden) == 0
 
 
-def test_a_step_on_constant_images_is_finite():
+def test_a_step_on_constant_images_in_bfloat16_is_finite():
     learner = mae(
         nets.masked_vit(2, 8, 1, 2, hidden=8),
         nets.mask_decoder(4, 16, 8, 1, 2, hidden=8),
         lambda key, x: x,
         MAEConfig(12),
     )
-    zeros = {"image": jnp.zeros((2, 8, 8, 1))}
+    zeros = {"image": np.zeros((2, 8, 8, 1), np.float32)}
     state = jax.jit(learner.init)(jax.random.key(0), zeros)
-    for dtype in (jnp.float32, jnp.bfloat16):
-        batch = {"image": zeros["image"].astype(dtype)}
-        after, metrics = jax.jit(learner.step)(jax.random.key(1), state, batch)
-        assert float(metrics["loss"]) >= 0
-        assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.training.params, metrics)))
+    half = {"image": zeros["image"].astype(jnp.bfloat16)}
+    after, metrics = jax.jit(learner.step)(jax.random.key(1), state, half)
+    assert float(metrics["loss"]) >= 0
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.training.params, metrics)))
 
 
 def test_real_valued_sequences_serve_too():

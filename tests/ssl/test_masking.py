@@ -74,6 +74,14 @@ def test_tokens_are_corrupted_as_in_bert():
     assert ((np.asarray(pure) == 5).sum(1) == 4).all()
 
 
+def test_traced_shares_that_are_no_probabilities_leave_no_token():
+    tokens = jnp.zeros((2, 6), jnp.int32)
+    drawn = jax.jit(jax.vmap(lambda share: token_mask(jax.random.key(0), tokens, 2, 5, share, 0.3)[0]))
+    found = np.asarray(drawn(jnp.asarray([0.7, 0.8, -0.1, jnp.nan])))
+    assert (found[0] >= 0).all()
+    assert (found[1:] == -1).all()
+
+
 def test_take_and_grid():
     x = jnp.arange(24.0).reshape(2, 4, 3)
     np.testing.assert_array_equal(take(x, jnp.asarray([[3, 1], [0, 0]])), [[x[0, 3], x[0, 1]], [x[1, 0]] * 2])

@@ -26,16 +26,18 @@ def by_orders(similarity, relevant, most):
     return found / count, reciprocal / count
 
 
+HITS = jax.jit(jax.vmap(lambda s, chosen: expected_hits(s, chosen, 5), in_axes=(0, None)))
+
+
 @pytest.mark.parametrize("relevant", [[0, 0, 1, 0, 0, 0], [0, 1, 1, 0, 0, 1], [1] * 6, [0] * 6])
 def test_expectations_are_means_over_all_orders(relevant):
     similarities = np.array(
         [[0.1, 0.5, 0.3, 0.3, 0.3, 0.0], [0.2] * 6, [0.9, 0.4, 0.4, 0.4, 0.9, 0.1], [6, 5, 4, 3, 2, 1]],
         np.float32,
     )
-    chosen = jnp.array(relevant, bool)
-    found, reciprocal = jax.jit(jax.vmap(lambda s: expected_hits(s, chosen, 5)))(similarities)
-    for i, similarity in enumerate(similarities):
-        expected = by_orders(similarity, chosen, 5)
+    found, reciprocal = HITS(similarities, np.array(relevant, bool))
+    for i, similarity in enumerate(similarities.tolist()):
+        expected = by_orders(similarity, relevant, 5)
         np.testing.assert_allclose(found[i], expected[0], atol=1e-6)
         np.testing.assert_allclose(reciprocal[i], expected[1], atol=1e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from lrn import nets
 from lrn.check import InputError
 from lrn.ssl import simclr as module
 from lrn.ssl.alignment_uniformity import alignment, uniformity
-from lrn.ssl.cross_modal import clip_loss
+from lrn.ssl.barlow_twins import barlow_twins_loss
+from lrn.ssl.cross_modal import CLIPConfig, clip_loss, scale_of
 from lrn.ssl.dino import dino_loss
 from lrn.ssl.information.smile import smile
 from lrn.ssl.latent_prediction import smooth_l1
@@ -23,6 +26,8 @@ from lrn.ssl.pretraining import encode
 from lrn.ssl.simclr import SimCLRConfig, nt_xent, simclr
 from lrn.ssl.similarity import products, unit
 from lrn.ssl.sinkhorn import assignments
+from lrn.ssl.vicreg import vicreg_loss
+from lrn.ssl.w_mse import w_mse_loss
 
 N, DIM = 6, 5
 
@@ -72,12 +77,15 @@ def test_features_are_those_of_the_encoder():
     example = module.example()
     encoder = nets.mlp(16, (32,))
     learner = simclr(encoder, nets.mlp(8, (16,)), lambda key, x: x, SimCLRConfig())
-    x = jnp.asarray(example.data["image"][:7], jnp.float32) / 255
-    state = learner.init(jax.random.key(0), {"x": x})
-    params, net_state = state.training.params["encoder"], state.training.net_state["encoder"]
-    np.testing.assert_allclose(
-        encode(encoder, state, x, chunk=3), encoder.apply(params, net_state, x)[0], rtol=1e-5
-    )
+
+    @jax.jit
+    def both(x):
+        state = learner.init(jax.random.key(0), {"x": x})
+        params, net_state = state.training.params["encoder"], state.training.net_state["encoder"]
+        return encode(encoder, state, x, chunk=3), encoder.apply(params, net_state, x)[0]
+
+    encoded, applied = both(np.asarray(example.data["image"][:7], np.float32) / 255)
+    np.testing.assert_allclose(encoded, applied, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,17 @@ def losses(a: jax.Array, b: jax.Array, value: jax.Array) -> dict[str, jax.Array]
     }
 
 
+def weighted(a: jax.Array, b: jax.Array, value: Any) -> dict[str, jax.Array]:
+    """What a weight, or a share between 0 and 1, may make 0; scalars."""
+    clip = CLIPConfig(temperature=value, learned=False)
+    return {
+        "vicreg": vicreg_loss(a, b, variance=value),
+        "barlow": barlow_twins_loss(a, b, value),
+        "w_mse": w_mse_loss(a[:, :3], b[:, :3], value),
+        "clip": clip_loss(a, b, scale_of(clip, {})),
+    }
+
+
 def test_a_traced_temperature_of_0_or_below_gives_nan_in_value_and_gradient():
     a, b = (jnp.asarray(x) for x in embeddings())
     swept = jnp.asarray([0.5, 0.0, -0.5, jnp.inf])
@@ -140,3 +159,18 @@ def test_a_traced_temperature_of_0_or_below_gives_nan_in_value_and_gradient():
         assert np.isfinite(gradient[0]).all(), name
         if name != "matching":  # no gradient passes
             assert np.isnan(gradient[1:]).any(axis=(1, 2)).all(), name
+
+
+def test_a_traced_weight_out_of_its_range_gives_nan_in_value_and_gradient():
+    a, b = (jnp.asarray(x) for x in embeddings())
+
+    def both(value: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        # One gradient after the other: that of a loss of NaN would be a part of all.
+        slopes = {n: jax.grad(lambda a, n=n: weighted(a, b, value)[n])(a) for n in weighted(a, b, value)}
+        return weighted(a, b, value), slopes
+
+    values, gradients = jax.jit(jax.vmap(both))(jnp.asarray([0.5, 0.0, -0.5, 1.5, jnp.inf]))
+    for name, value in values.items():
+        wrong = [False, name == "clip", True, name in ("w_mse", "clip"), True]
+        assert np.isnan(value).tolist() == wrong, name
+        assert np.isnan(gradients[name]).any(axis=(1, 2)).tolist() == wrong, name

@@ -17,6 +17,7 @@ import pytest
 from lrn import nets
 from lrn.check import InputError
 from lrn.ssl.byol import BYOLConfig, byol, byol_loss
+from lrn.ssl.dino import DINOConfig, dino
 from lrn.ssl.moco import MoCoConfig, enqueue, moco, moco_loss
 from lrn.ssl.simsiam import SimSiamConfig, simsiam, simsiam_loss
 from lrn.ssl.target import rising
@@ -181,6 +182,28 @@ def test_without_a_predictor_the_embedding_is_the_prediction():
         states, metrics = steps(learner, 1)
         assert metrics[0]["loss"] == pytest.approx(least, abs=1e-5)
         assert set(states[0].training.params) == {"encoder", "head"}
+
+
+def test_a_swept_momentum_out_of_its_range_makes_the_target_nan():
+    swept = {
+        "moco": lambda v: moco(linear(), identity(), plain, MoCoConfig(SGD, momentum=v, queue=4)),
+        "byol": lambda v: byol(linear(), identity(), identity(), plain, BYOLConfig(SGD, momentum=v)),
+        "dino": lambda v: dino(linear(), identity(), plain, DINOConfig(SGD, prototypes=2, momentum=v)),
+    }
+
+    def second(value):
+        found = {}
+        for name, of in swept.items():
+            learner = of(value)
+            state = learner.init(jax.random.key(0), {"x": X[0]})
+            state, _ = learner.step(jax.random.key(1), state, {"x": X[0]})
+            found[name] = learner.step(jax.random.key(2), state, {"x": X[1]})[1]["loss"]
+        return found
+
+    quick = {"xla_backend_optimization_level": 0}
+    found = jax.jit(jax.vmap(second), compiler_options=quick)(jnp.asarray([0.5, 1.0, -0.1, 1.1]))
+    for name, value in found.items():
+        assert np.isnan(value).tolist() == [False, False, True, True], name
 
 
 MOCO = linear(), identity(), plain

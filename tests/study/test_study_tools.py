@@ -11,6 +11,8 @@ from lrn import check
 from lrn.study.context import Context
 from lrn.study.curves import crossing, first_time
 from lrn.study.select import interior_choice, select
+from lrn.train import program
+from lrn.xla import runtime
 
 NAN = np.nan
 
@@ -117,6 +119,19 @@ def test_what_is_found_for_each_seed_is_computed_once_and_lost_ones_are_marked(t
     marked = begun().per_seed("again", squares, each, shared, lost=[False, True])
     np.testing.assert_array_equal(marked["sum"], [21, NAN])
     np.testing.assert_array_equal(marked["all"], [[1, 20], [NAN, NAN]])
+
+
+@pytest.mark.parametrize("preset", ["smoke", "full"])
+def test_smoke_alone_compiles_with_little_optimization(preset, tmp_path, monkeypatch):
+    """Of the results nothing changes; the options reach the compiler of trainings and of evaluations."""
+    asked = []
+    monkeypatch.setattr(runtime, "brief_options", lambda level: asked.append(level))
+    monkeypatch.setattr(program, "brief_options", lambda level: asked.append(level))
+    context = Context(tmp_path, preset, (3, 5), say=lambda _: None, progress=False)
+    context.fit(toy, {"arm": ToyConfig()}, steps=2, data=toy_data(), sampler=toy_sampler)
+    assert asked == [0] * 3 * (preset == "smoke")
+    context.per_seed("squares", lambda own, shared: {"x": own**2}, np.array([1.0, 2.0]))
+    assert asked == [0] * 4 * (preset == "smoke")
 
 
 def test_a_fit_tells_which_seeds_it_lost(context):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import jax
@@ -9,25 +10,40 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import N, between, nan_where
 from lrn.types import Array, Key
 
 
-def images(x: Any) -> Array:
-    """``x``, if it is a batch of float images.
+def images(x: Any, *settings: ArrayLike) -> Array:
+    """``x``, if it is a batch of float images; NaN where a setting is NaN.
+
+    Args:
+        x: the images.
+        settings: numbers of which a draw with NaN would change nothing, such as `probability` gives them.
 
     Raises:
-        InputError: it is not.
+        InputError: ``x`` is no batch of float images.
     """
-    return _floats(x, 4, "images", "[batch, height, width, channels]", "scale pixels to [0, 1]")
+    x = _floats(x, 4, "images", "[batch, height, width, channels]", "scale pixels to [0, 1]")
+    return known(x, *settings)
 
 
-def sequences(x: Any) -> Array:
-    """``x``, if it is a batch of float sequences.
+def sequences(x: Any, *settings: ArrayLike) -> Array:
+    """``x``, if it is a batch of float sequences; NaN where a setting is NaN, as for `images`.
 
     Raises:
-        InputError: it is not.
+        InputError: ``x`` is no batch of float sequences.
     """
-    return _floats(x, 3, "sequences", "[batch, time, channels]", "encode symbols as one-hot vectors")
+    x = _floats(x, 3, "sequences", "[batch, time, channels]", "encode symbols as one-hot vectors")
+    return known(x, *settings)
+
+
+def known(x: Array, *settings: ArrayLike) -> Array:
+    """``x`` [batch, ...], NaN where a setting, one number or one for each example, is NaN."""
+    for setting in settings:
+        if not isinstance(setting, numbers.Real):
+            x = nan_where(over(jnp.isnan(setting), x.shape[0], x.ndim), x)
+    return x
 
 
 def _floats(x: Any, rank: int, name: str, form: str, remedy: str) -> Array:
@@ -59,9 +75,14 @@ def interval(name: str, value: Any, low: float, high: float) -> tuple[Any, Any]:
     return jnp.where(valid, first, jnp.nan), jnp.where(valid, last, jnp.nan)
 
 
-def probability(p: Any) -> None:
-    """Raise InputError unless ``p`` is in [0, 1]; a traced probability passes."""
+def probability(p: N) -> N:
+    """``p``, and NaN where it is an array or traced and not in [0, 1].
+
+    Raises:
+        InputError: ``p`` is a Python number outside of [0, 1].
+    """
     check.between("the probability p", p, 0, 1)
+    return between(p, 0, 1)
 
 
 def chosen(key: Key, p: ArrayLike, count: int) -> Array:

@@ -27,10 +27,10 @@ def gaussian_blur(kernel: int, sigma: tuple[float, float] = (0.1, 2.0), p: float
     _kernel(kernel)
     low, high = arguments.interval("sigma", sigma, 0, float("inf"))
     check.positive("the lower end of sigma", low)
-    arguments.probability(p)
+    p = arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.images(x)
+        x = arguments.images(x, p)
         sigma_key, choose_key = jax.random.split(key)
         widths = arguments.uniform(sigma_key, x.shape[0], low, high)
         return blurred(x, widths, kernel, changed=arguments.chosen(choose_key, p, x.shape[0]))

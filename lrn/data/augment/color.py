@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrn import check
+from lrn.arrays import between, zero_or_more
 from lrn.data.augment import arguments
 from lrn.data.augment.combine import Augmentation
 from lrn.types import Array, Key
@@ -46,10 +47,11 @@ def color_jitter(
     for name, strength in strengths.items():
         check.non_negative(name, strength)
     check.between("hue", hue, 0, 0.5)
-    arguments.probability(p)
+    strengths = {name: zero_or_more(strength) for name, strength in strengths.items()}
+    hue, p = between(hue, 0, 0.5), arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.images(x)
+        x = arguments.images(x, *strengths.values(), hue, p)
         *factor_keys, hue_key, order_key, choose_key = jax.random.split(key, 6)
         count = x.shape[0]
         factors = [
@@ -121,10 +123,10 @@ def random_grayscale(p: float = 0.2) -> Augmentation:
     Raises:
         InputError: p is no probability; from the augmentation: as `grayscale`.
     """
-    arguments.probability(p)
+    p = arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
-        planes = _planes(arguments.images(x))
+        planes = _planes(arguments.images(x, p))
         mask = arguments.over(arguments.chosen(key, p, x.shape[0]), x.shape[0], 3)
         luma = _luma(planes)
         return jnp.stack([jnp.where(mask, luma, plane) for plane in planes], axis=-1)
@@ -154,9 +156,10 @@ def solarize(threshold: float = 0.5, p: float = 0.2) -> Augmentation:
             batch of float images.
     """
     check.between("threshold", threshold, 0, 1)
-    arguments.probability(p)
+    threshold, p = between(threshold, 0, 1), arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
+        x = arguments.images(x, threshold, p)
         # Nothing reaches a threshold of infinity.
         mask = arguments.chosen(key, p, x.shape[0])
         return solarized(x, jnp.where(mask, threshold, jnp.inf))

@@ -41,11 +41,11 @@ def sometimes(p: float, augmentation: Augmentation) -> Augmentation:
     Raises:
         InputError: p is no probability; from the augmentation: it changes the shape of its input.
     """
-    arguments.probability(p)
+    p = arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
         choose_key, key = jax.random.split(key)
-        changed = augmentation(key, x)
+        changed, x = augmentation(key, x), arguments.known(x, p)
         if changed.shape != x.shape:
             raise check.InputError(
                 f"an augmentation that happens sometimes must keep the shape {x.shape}, got {changed.shape}; "

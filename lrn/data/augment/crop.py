@@ -37,10 +37,10 @@ def random_resized_crop(
     """
     _sides(size)
     _crop_range(scale, ratio)
-    arguments.probability(flip)
+    flip = arguments.probability(flip)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.images(x)
+        x = arguments.images(x, flip)
         box_key, flip_key = jax.random.split(key)
         boxes = crop_boxes(box_key, x.shape[0], (x.shape[1], x.shape[2]), scale, ratio)
         return resized_crop(x, boxes, size, mirrored=arguments.chosen(flip_key, flip, x.shape[0]))
@@ -182,10 +182,10 @@ def horizontal_flip(p: float = 0.5) -> Augmentation:
     Raises:
         InputError: p is no probability; from the augmentation: ``x`` is no batch of float images.
     """
-    arguments.probability(p)
+    p = arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.images(x)
+        x = arguments.images(x, p)
         mirrored = arguments.over(arguments.chosen(key, p, x.shape[0]), x.shape[0], 4)
         return jnp.where(mirrored, x[:, :, ::-1], x)
 

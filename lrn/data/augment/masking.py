@@ -27,11 +27,11 @@ def cutout(size: int, p: float = 1.0, fill: float = 0.0) -> Augmentation:
             the square is larger than the image.
     """
     check.integer("size", size, 1)
-    arguments.probability(p)
+    p = arguments.probability(p)
     check.finite("fill", fill)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.images(x)
+        x = arguments.images(x, p)
         count, rows, columns = x.shape[:3]
         if size > min(rows, columns):
             raise check.InputError(

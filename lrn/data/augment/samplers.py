@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import between, nan_where
 from lrn.types import Array, Batch, Key, Sampler
 
 
@@ -58,19 +60,20 @@ def shifted(key: Key, images: Array, most: int = 1, share: Array | float = 1.0) 
         key: the key.
         images: [batch, height, width, channels].
         most: the largest shift, in pixels.
-        share: the probability that an image is moved, in [0, 1]; may be traced.
+        share: the probability that an image is moved, in [0, 1]; may be traced, and gives NaN elsewhere.
 
     Raises:
         ValueError: ``most`` is negative, ``share`` is no probability, or the images have another rank.
     """
     check.integer("most", most)
-    if isinstance(share, (int, float)):
-        check.between("share", share, 0, 1)
+    check.between("share", share, 0, 1)
     if images.ndim != 4:
         raise check.InputError(
             f"images must be [batch, height, width, channels], got shape {list(images.shape)}; give each "
             "image three axes."
         )
+    share = between(share, 0, 1)
+    images = images if isinstance(share, numbers.Real) else nan_where(jnp.isnan(share), images)
     by_key, moved_key = jax.random.split(key)
     corners = jax.random.randint(by_key, (images.shape[0], 2), 0, 2 * most + 1)
     corners = jnp.where(jax.random.bernoulli(moved_key, share, (images.shape[0], 1)), corners, most)

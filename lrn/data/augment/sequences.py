@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrn import check
+from lrn.arrays import between, zero_or_more
 from lrn.data.augment import arguments, resample
 from lrn.data.augment.combine import Augmentation
 from lrn.types import Array, Key
@@ -45,6 +46,7 @@ def jitter(std: float = 0.05) -> Augmentation:
         InputError: the deviation is negative; from the augmentation: ``x`` is no batch of float sequences.
     """
     check.non_negative("std", std)
+    std = zero_or_more(std)
 
     def augment(key: Key, x: Array) -> Array:
         x = arguments.sequences(x)
@@ -60,6 +62,7 @@ def scale_channels(std: float = 0.1) -> Augmentation:
         InputError: the deviation is negative; from the augmentation: ``x`` is no batch of float sequences.
     """
     check.non_negative("std", std)
+    std = zero_or_more(std)
 
     def augment(key: Key, x: Array) -> Array:
         x = arguments.sequences(x)
@@ -82,11 +85,12 @@ def mask_in_time(share: float = 0.2, p: float = 1.0, fill: float = 0.0) -> Augme
         InputError: a setting is out of range; from the augmentation: ``x`` is no batch of float sequences.
     """
     check.between("share", share, 0, 1)
-    arguments.probability(p)
+    share = between(share, 0, 1)
+    p = arguments.probability(p)
     check.finite("fill", fill)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.sequences(x)
+        x = arguments.sequences(x, share, p)
         count, time = x.shape[:2]
         length_key, start_key, choose_key = jax.random.split(key, 3)
         most = jnp.full((count,), jnp.floor(share * jnp.asarray(time, jnp.float32)))
@@ -112,10 +116,10 @@ def permute_segments(segments: int = 4, p: float = 1.0) -> Augmentation:
             there are more segments than steps.
     """
     check.integer("segments", segments, 2)
-    arguments.probability(p)
+    p = arguments.probability(p)
 
     def augment(key: Key, x: Array) -> Array:
-        x = arguments.sequences(x)
+        x = arguments.sequences(x, p)
         count, time = x.shape[:2]
         if segments > time:
             raise check.InputError(

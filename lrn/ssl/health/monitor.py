@@ -15,7 +15,7 @@ from lrn.ssl.health.instances import alignment, variance_ratio
 from lrn.ssl.health.rank import lidar, rank_me
 from lrn.ssl.health.spread import scaled_std, std, uniformity
 from lrn.ssl.pretraining import PretrainState, one_output, weights
-from lrn.ssl.views import View, draw
+from lrn.ssl.views import View, checked
 from lrn.stats.cka import cka
 from lrn.types import Array, Key, Net
 
@@ -88,8 +88,12 @@ def monitor(
             h = one_output("encoder", encoder.apply(of_h, h_state, x)[0], x.shape[0])
             return h, one_output("head", head.apply(of_z, z_state, h)[0], x.shape[0])
 
-        drawn = jnp.stack(draw(view, key, x, views))
-        h, z = jax.lax.map(embed, drawn)
+        def seen(key: Key) -> tuple[Array, Array, Array]:
+            drawn = checked(view, key, x)
+            return drawn, *embed(drawn)
+
+        # A loop compiles the view once, and not for each view.
+        drawn, h, z = jax.lax.map(seen, jax.random.split(key, views))
         metrics = {**measures(h.swapaxes(0, 1), "h_"), **measures(z.swapaxes(0, 1), "z_")}
         flat = drawn[0].reshape(drawn.shape[1], -1)
         return {**metrics, "cka_h_z": cka(h[0], z[0]), "cka_h_x": cka(h[0], flat)}
