@@ -74,8 +74,9 @@ def test_a_task_that_needs_no_exploration_is_not_asked():
 def test_the_answer_gives_the_shares_in_order():
     findings = Findings(judge(STUDY, CONFIG, "full", made(AS_CLAIMED | {arm(FINE, ANY): 0.25})))
     said = study.answer(findings)
-    assert "100% [83, 100], 0% [0, 17] and 0% [0, 17] in Ascent; " in said
-    assert "100% [83, 100], 25% [9, 49] and 0% [0, 17] in the car. " in said
+    last = "of the runs with discrete actions, {} with a grid over one dimension and 0% [0, 17] with a grid"
+    assert f"in Ascent 100% [83, 100] {last.format('0% [0, 17]')} over three; in the car" in said
+    assert f"in the car 100% [83, 100] {last.format('25% [9, 49]')} over three. " in said
 
 
 def test_every_way_has_three_settings_a_rate_and_noise_needs_an_order():
