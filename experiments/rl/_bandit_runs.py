@@ -68,14 +68,17 @@ def marked(policy: Any, problems: int, pulls: int, config: Any) -> Learner:
 def growth(regret: np.ndarray, horizon: int) -> np.ndarray:
     """log10 of the regret of the last decade before a horizon over that of the decade before, [seeds].
 
+    The number is limited to [-1, 2], since a decade may have no regret at all.
+
     Args:
         regret: means over problems [seeds, marks].
         horizon: one of `HORIZONS`, a learner step.
     """
     steps = np.array(MARKS)
     last, tenth, hundredth = (regret[:, np.abs(steps * k - horizon).argmin()] for k in (1, 10, 100))
-    tiny = 1e-6  # keeps the logarithm finite where a decade has no regret
-    return np.log10(np.maximum(last - tenth, tiny) / np.maximum(tenth - hundredth, tiny))
+    tiny = 1e-6  # keeps the logarithm finite
+    ratio = np.maximum(last - tenth, tiny) / np.maximum(tenth - hundredth, tiny)
+    return np.clip(np.log10(ratio), -1.0, 2.0)
 
 
 def play_rule(config: Any, context: Context, rule: str, names: Any) -> None:

@@ -98,8 +98,8 @@ def left_error(
     The step size at visit n is ``(rate n)^-power``. At a step of the environment the errors e move by
     ``-diag(a) (B e + noise)``: a are the step sizes, B is the mean of ``trace (e_now - discount e_ahead)'``,
     and the noise has the covariance W, the mean of ``variance trace trace'``. Traces restart with each
-    episode. The covariance of the errors solves ``A S + S A' = N``, with ``A = diag(a) B - power / (2 steps)``
-    and ``N = diag(a) W diag(a)``.
+    episode. The covariance S of the errors solves ``A S + S A' = N``, where A is
+    ``diag(a) B - power / (2 steps)`` and N is ``diag(a) W diag(a)``.
 
     Args:
         found: the entries, as float64 arrays.

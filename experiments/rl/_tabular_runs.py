@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from experiments.rl._tabular_laws import EXPLORING, LIMIT, SARSA, TD, TRACES, Q, entries
+from experiments.rl._tabular_laws import EXPLORING, LIMIT, SARSA, TD, TRACES, Entries, Q, entries
 from lrn.rl import mdp, tabular
 from lrn.rl.env import Env, merge_truncation
 
@@ -52,20 +53,32 @@ def solved(config: Any, seed: Any, _: Any) -> dict[str, Any]:
     }
 
 
-def world_of(config: Any, seed: Any) -> mdp.MDP:
-    """The MDP of a seed."""
-    return mdp.garnet(jax.random.key(seed), config.states, config.actions, config.branching, DISCOUNT)
+def told(config: Any, seed: Any, _: Any) -> dict[str, Any]:
+    """A seed's MDP and what theory needs to know of it, for `law_of` and `played` to read."""
+    world = mdp.garnet(jax.random.key(seed), config.states, config.actions, config.branching, DISCOUNT)
+    found = {"world": world, **{m: entries(m, world) for m in METHODS}}
+    return {f"{m}: {name}": x for m, fields in found.items() for name, x in fields._asdict().items()}
 
 
-def told(config: Any, method: str, seed: Any, _: Any) -> dict[str, Any]:
-    """What theory needs to know of a seed's MDP."""
-    return entries(method, world_of(config, seed))._asdict()
+def law_of(found: Mapping[str, Any], method: str) -> Entries:
+    """The entries of one method, leaves [seeds, ...]."""
+    return Entries(**{name: found[f"{method}: {name}"] for name in Entries._fields})
 
 
-def learn(config: Any, method: str, seed: Any, _: Any) -> dict[str, Any]:
-    """Squared errors [kinds, chunks], the means over runs and entries; visits [runs, kinds, entries]."""
-    world = world_of(config, seed)
-    found = entries(method, world)
+def played(found: Mapping[str, Any]) -> mdp.MDP:
+    """The MDPs, leaves [seeds, ...]."""
+    return mdp.MDP(**{name: found[f"world: {name}"] for name in mdp.MDP._fields})
+
+
+def learn(config: Any, method: str, own: Any, _: Any) -> dict[str, Any]:
+    """Squared errors [kinds, chunks], the means over runs and entries; visits [runs, kinds, entries].
+
+    Args:
+        config: the study's.
+        method: one of `METHODS`.
+        own: a seed, its MDP, and the exact values [entries].
+    """
+    seed, world, exact = own
 
     def one(replicate: Any, kind: Any) -> Any:
         learner = learner_of(config, method, world, kind)
@@ -73,7 +86,7 @@ def learn(config: Any, method: str, seed: Any, _: Any) -> dict[str, Any]:
 
         def step(state: Any, key: Any) -> Any:
             state, _ = learner.step(key, state, None)
-            return state, ((estimates(method, state) - found.exact) ** 2).mean()
+            return state, ((estimates(method, state) - exact) ** 2).mean()
 
         state, squares = jax.lax.scan(step, learner.init(first, None), jax.random.split(rest, CHUNKS))
         counts = state.learnt.visits if method in (TD, TRACES) else state.visits.ravel()

@@ -208,20 +208,20 @@ def figure(table: Table, config: Config) -> Figure:
     figures.intervals(margins, labels, spans, regions=regions, reference=None, title=title, xlabel="share")
     for i, what in enumerate((*BEHAVIORS, "on-policy")):
         x = table.final(what, SHARE)
-        problems.plot(i + figures.jitter(len(x), 0.1), x, "o", color=f"C{i}", markersize=3, alpha=0.7)
-    problems.axhline(0.5, color=figures.muted(), linewidth=1)
+        problems.plot(i + np.linspace(-0.2, 0.2, len(x)), x, "o", color=f"C{i}", markersize=3, alpha=0.7)
+    problems.axhline(0.5, color="0.5", linewidth=1)
     problems.set(title="Random problems, linear: share that diverges", ylim=(-0.03, 1.03), xticks=range(3))
     problems.set_xticklabels([*BEHAVIORS, "on-policy"])
     for (left, right), (task, kind) in zip(rows, PLACES):
         for i, (what, base) in enumerate(zip((TRIAD, *LESS), (kind, kind, kind, TABLE))):
             name = arm(task, base, TRIAD if what == TRIAD else what)
             peak, lost = table.final(name, PEAK), table.final(name, UNSTABLE) > 0
-            x = i + figures.jitter(len(peak), 0.15)
+            x = i + np.linspace(-0.3, 0.3, len(peak))
             left.plot(x[lost], peak[lost], "o", color=f"C{i}", markersize=4, alpha=0.8)
             left.plot(x[~lost], peak[~lost], "o", color=f"C{i}", markersize=4, fillstyle="none")
             shares = [table.final(at(name, k), UNSTABLE).mean() for k in range(3)]
             right.plot(range(3), shares, "o-", color=f"C{i}", label=what)
-        left.axhline(EXCESS, color=figures.muted(), linestyle=":", linewidth=1)
+        left.axhline(EXCESS, color="0.5", linestyle=":", linewidth=1)
         left.set(yscale="log", title=f"{kind}, {task}: each run (filled: unstable)", xticks=range(4))
         left.set(ylabel="largest |Q| over the bound")
         left.set_xticklabels([TRIAD, *LESS], fontsize=7)

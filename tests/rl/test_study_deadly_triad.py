@@ -31,6 +31,7 @@ from experiments.rl.deadly_triad import STUDY
 from lrn import check, table
 from lrn.study import Findings
 from lrn.study.context import Context
+from lrn.study.select import EDGE
 from lrn.study.verdict import checked
 
 CONFIG = study.Config()
@@ -64,6 +65,8 @@ def made(triad=1.0, less=0.0, problems=0.9, **changes):
                 which = "slow" if c.rate < 1 else "fast"
                 rows.append(table.rows(name, SEEDS, CONFIG.updates, UNSTABLE, np.full(20, values[which])))
                 rows.append(table.rows(name, SEEDS, 0, ERROR, values["untaught"] + spread))
+    edges = [c.check.cell for c in STUDY.controlled(CONFIG) if c.check.cells[0].metric == EDGE]
+    rows += [table.rows(cell.arm, SEEDS, 0, EDGE, np.zeros(len(SEEDS))) for cell in edges]
     return table.concat(rows)
 
 

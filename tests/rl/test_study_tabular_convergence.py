@@ -166,21 +166,17 @@ def test_planted_errors_are_caught(tmp_path, monkeypatch):
     """Twice the steps, and an oracle that is a constant; a sound run passes."""
     seeds = np.array([0, 1], np.uint32)
 
-    def both(config):
-        return (
-            jax.vmap(partial(runs.told, config, TD), (0, None))(seeds, None),
-            jax.jit(jax.vmap(partial(runs.learn, config, TD), (0, None)))(seeds, None),
-        )
-
-    told, learned = both(TINY)
+    known = jax.vmap(partial(runs.told, TINY), (0, None))(seeds, None)
+    told, worlds = runs.law_of(known, TD), runs.played(known)
+    learn = jax.jit(jax.vmap(partial(runs.learn, TINY, TD), (0, None)))
+    learned = learn((seeds, worlds, told.exact), None)
     sound = controlled(tmp_path / "sound", told, learned)
     assert set(sound.values()) == {"holds"}
     doubled = controlled(tmp_path / "doubled", told, {**learned, "counts": 2 * learned["counts"]})
-    assert [k for k, o in doubled.items() if o == "fails"] == [
-        f"{arm(TD, RESCALED)} was given {TINY.steps} updates."
-    ]
+    failed = [k for k, o in doubled.items() if o == "fails"]
+    assert failed == [f"{arm(TD, RESCALED)} was given {TINY.steps} updates."]
     monkeypatch.setattr(laws.mdp, "policy_values", lambda world, policy: jnp.ones(world.states))
-    wrong, _ = jax.vmap(partial(runs.told, TINY, TD), (0, None))(seeds, None), None
+    wrong = jax.vmap(partial(entries, TD))(worlds)
     constant = controlled(tmp_path / "constant", wrong, learned)
     assert [k for k, o in constant.items() if o == "fails"] == [f"{TD}: the Bellman error is 0."]
 
