@@ -7,7 +7,7 @@ solves a Lyapunov equation (Polyak and Juditsky 1992; Kushner and Yin 2003, chap
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +28,12 @@ class Entries(NamedTuple):
     start: [n], to be visited first. noise: [n], the variance of a target at the exact values.
     """
 
-    exact: Array
-    residual: Array
-    ahead: Array
-    walk: Array
-    start: Array
-    noise: Array
+    exact: Any
+    residual: Any
+    ahead: Any
+    walk: Any
+    start: Any
+    noise: Any
 
 
 def entries(method: str, world: mdp.MDP) -> Entries:

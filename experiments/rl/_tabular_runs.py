@@ -99,8 +99,8 @@ def learn(config: Any, method: str, own: Any, _: Any) -> dict[str, Any]:
 
 def learner_of(config: Any, method: str, world: mdp.MDP, kind: Any) -> Any:
     """The learner of an arm; ``kind``, the number of its step size, may be traced."""
-    scale, rate, power = (jnp.array([STEPS[k][i] for k in kinds(method)])[kind] for i in range(3))
-    sizes, every = tabular.Schedule(scale, rate, power), config.steps // CHUNKS
+    numbers: list[Any] = [jnp.array([STEPS[k][i] for k in kinds(method)])[kind] for i in range(3)]
+    sizes, every = tabular.Schedule(*numbers), config.steps // CHUNKS
     env, policy = mdp.as_env(world, time_limit=LIMIT), mdp.uniform_policy(world)
     if method == TD:
         wrong = cutting(env, kind == kinds(TD).index(CUT))

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.rl._triad_learner import LINEAR, NET, TABLE, Factors, evaluation, learner
 from experiments.rl._triad_tasks import CAR, ROOMS, task_of
 from lrn import train
+from lrn.rl.env import require_discrete
 from lrn.study.context import Context
 from lrn.study.select import select
 from lrn.types import Sampler
@@ -74,7 +75,8 @@ def trained(
         From each arm, at the rate chosen for it, and from each candidate to whether its runs are unstable,
         [seeds].
     """
-    actions, size = task_of(task).env.actions.n, config.size[(TABLE, LINEAR, NET).index(kind)]
+    actions = require_discrete(task_of(task).env, "the deadly triad")
+    size = config.size[(TABLE, LINEAR, NET).index(kind)]
     make = partial(learner, kind, actions, size, config.batch)
     arms = {at(arm(task, kind, w), i): c for w, tried in menu(kind).items() for i, c in enumerate(tried)}
     options: dict[str, Any] = {

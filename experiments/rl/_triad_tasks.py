@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.rl import linear, mdp
-from lrn.rl.env import Env, make
+from lrn.rl.env import Env, make, require_discrete
 from lrn.rl.linear import baird
 from lrn.rl.mdp.gridworld import FOUR_ROOMS
 from lrn.types import Array, Key
@@ -84,7 +84,7 @@ def data_of(task: Task, transitions: int, rollouts: int, seed: Any) -> dict[str,
         rollouts: the largest number of steps of a return.
         seed: the seed.
     """
-    actions = task.env.actions.n
+    actions = require_discrete(task.env, "the deadly triad")
 
     def random(observation: Array) -> Array:
         del observation

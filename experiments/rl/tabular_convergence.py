@@ -263,7 +263,7 @@ STUDY = Study(
     figure=figure,
     answer=answer,
     ranges={ERROR: (0.0, 100.0), SLOPE: (-10.0, 10.0), LEVEL: (-30.0, 30.0), "wrong visits": (0.0, 2.0)},
-    seeds={"smoke": 2, "quick": 10, "full": 12},
+    seeds={"smoke": 2, "quick": 12, "full": 20},
 )
 
 if __name__ == "__main__":

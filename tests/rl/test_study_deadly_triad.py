@@ -29,6 +29,7 @@ from experiments.rl._triad_learner import LINEAR, NET, TABLE, approximator
 from experiments.rl._triad_tasks import BEHAVIORS, CAR
 from experiments.rl.deadly_triad import STUDY
 from lrn import check, table
+from lrn.rl.env import Discrete
 from lrn.study import Findings
 from lrn.study.context import Context
 from lrn.study.select import EDGE
@@ -65,7 +66,7 @@ def made(triad=1.0, less=0.0, problems=0.9, **changes):
                 which = "slow" if c.rate < 1 else "fast"
                 rows.append(table.rows(name, SEEDS, CONFIG.updates, UNSTABLE, np.full(20, values[which])))
                 rows.append(table.rows(name, SEEDS, 0, ERROR, values["untaught"] + spread))
-    edges = [c.check.cell for c in STUDY.controlled(CONFIG) if c.check.cells[0].metric == EDGE]
+    edges = [c.check.cells[0] for c in STUDY.controlled(CONFIG) if c.check.cells[0].metric == EDGE]
     rows += [table.rows(cell.arm, SEEDS, 0, EDGE, np.zeros(len(SEEDS))) for cell in edges]
     return table.concat(rows)
 
@@ -190,7 +191,7 @@ def invented(seeds, n=128):
 def controlled(folder, monkeypatch, scale=None):
     """The outcomes of the exact controls about Fourier features, from a small run on invented data."""
     monkeypatch.setattr(
-        arms, "task_of", lambda name: SimpleNamespace(env=SimpleNamespace(actions=SimpleNamespace(n=3)))
+        arms, "task_of", lambda name: SimpleNamespace(env=SimpleNamespace(actions=Discrete(3)))
     )
     named = arms.extremes(CAR, LINEAR)
     if scale is not None:  # the arm's name promises a thousand times the rate

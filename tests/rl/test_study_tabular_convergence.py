@@ -109,6 +109,7 @@ def test_the_error_with_traces_is_that_of_a_simulation():
     told = Entries(np.zeros(3), np.array(0.0), walk, walk, np.array([1.0, 0, 0]), np.array([1.0, 2.0, 0.5]))
     rng, rows = np.random.default_rng(0), np.arange(many)
     values, trace, visits = (np.zeros((many, 3)) for _ in range(3))
+    state = np.zeros(many, int)
     for t in range(steps):
         if t % limit == 0:
             state, trace = np.zeros(many, int), np.zeros((many, 3))
@@ -127,8 +128,8 @@ def test_the_error_with_traces_is_that_of_a_simulation():
 def test_laws_are_those_of_theory_and_differ():
     assert [study.law(TD, k) for k in study.STEPS if k != CUT] == [-0.5, -0.3, -0.2, 0.0]
     assert study.law(TRACES, study.HARMONIC) == -0.33
-    levels = {m: STUDY.asked(CONFIG)[i].primary[1] for i, m in enumerate(METHODS)}
-    assert {(p.low, p.high) for p in levels.values()} == {(-0.6, -0.4)}
+    asked = [regime.primary[1].spec()["params"] for regime in STUDY.asked(CONFIG)]
+    assert {(p["low"], p["high"]) for p in asked} == {(-0.6, -0.4)}
 
 
 @pytest.mark.parametrize("method", [TD, SARSA, Q])
