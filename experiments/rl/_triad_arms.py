@@ -19,7 +19,7 @@ from lrn.types import Sampler
 
 PLACES = ((ROOMS, NET), (CAR, NET), (CAR, LINEAR))
 KINDS = {ROOMS: (TABLE, NET), CAR: (TABLE, LINEAR, NET)}
-RATES = {TABLE: (0.1, 0.3, 1.0), LINEAR: (0.1, 0.3, 1.0), NET: (3e-4, 1e-3, 3e-3)}
+RATES = {TABLE: (0.1, 0.3, 1.0), LINEAR: (0.3, 1.0, 3.0), NET: (3e-4, 1e-3, 3e-3)}
 TRIAD, REGRESSION = "all three", "neither"
 LESS = ("no bootstrapping", "on-policy", "no approximation")
 ARMS = {TRIAD: (1.0, 1.0), LESS[0]: (0.0, 1.0), LESS[1]: (1.0, 0.0), REGRESSION: (0.0, 0.0)}
