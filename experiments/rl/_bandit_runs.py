@@ -20,7 +20,7 @@ GROWTH, REGRET = "growth", "regret"
 RULES: dict[str, tuple[Any, list[Any]]] = {
     "epsilon-greedy": (
         bandits.epsilon_greedy,
-        [bandits.EpsilonGreedyConfig(epsilon=e) for e in (0.001, 0.003, 0.01, 0.03, 0.1)],
+        [bandits.EpsilonGreedyConfig(epsilon=e) for e in (0.003, 0.01, 0.03, 0.1, 0.3)],
     ),
     "Boltzmann": (bandits.boltzmann, [bandits.BoltzmannConfig(t) for t in (0.05, 0.1, 0.2, 0.4, 0.8)]),
     "optimistic": (
@@ -36,9 +36,12 @@ RULES: dict[str, tuple[Any, list[Any]]] = {
         bandits.gaussian_thompson,
         [bandits.GaussianThompsonConfig(noise=n) for n in (0.25, 0.5, 0.7, 1.0, 1.4)],
     ),
-    "gradient": (bandits.gradient, [bandits.GradientConfig(s) for s in (0.025, 0.05, 0.1, 0.2, 0.4)]),
+    "gradient": (bandits.gradient, [bandits.GradientConfig(s) for s in (0.05, 0.1, 0.2, 0.4, 0.8)]),
 }
 FIXED = {"greedy": 0.0, "random": 1.0}  # the chance of a random arm
+# Of rules whose regret is proven logarithmic on the testbed, the setting for which it is.
+PROVEN = {"UCB1": RULES["UCB1"][1].index(bandits.UCB1Config(2.0)), "Thompson": 3}
+EARLY, LATE, BY_PROOF = "", ", chosen at the end", ", setting of the proof"
 
 
 class Marked(NamedTuple):
@@ -88,13 +91,13 @@ def play_rule(config: Any, context: Context, rule: str, names: Any) -> None:
         config: the study's.
         context: the study's.
         rule: a key of `RULES`.
-        names: ``names(rule, end) -> name`` of an arm, whose setting is chosen at the end or at a tenth.
+        names: ``names(rule, how) -> name`` of an arm, whose setting is chosen as `EARLY`, `LATE` or `BY_PROOF`.
     """
     policy, settings = RULES[rule]
-    arms = {f"{names(rule, False)}, candidate {i}": c for i, c in enumerate(settings)}
+    arms = {f"{names(rule, EARLY)}, candidate {i}": c for i, c in enumerate(settings)}
     tried = list(arms)
     if rule == "epsilon-greedy":
-        arms |= {names(k, False): bandits.EpsilonGreedyConfig(epsilon=e) for k, e in FIXED.items()}
+        arms |= {names(k, EARLY): bandits.EpsilonGreedyConfig(epsilon=e) for k, e in FIXED.items()}
     problems, every = config.choosing + config.problems, config.pulls // PARTS
     fit = context.fit(
         lambda c: marked(policy, problems, every, c),
@@ -105,16 +108,18 @@ def play_rule(config: Any, context: Context, rule: str, names: Any) -> None:
     )
     states = {name: fit.arm(name) for name in arms}
     regret = {name: np.asarray(s.marks, float) for name, s in states.items()}  # [seeds, marks, problems]
-    for end in (False, True):
-        at = MARKS.index(PARTS if end else PARTS // 10)
+    for how, at in ((EARLY, MARKS.index(PARTS // 10)), (LATE, -1)):
         scores = np.stack([regret[name][:, at, : config.choosing].ravel() for name in tried])
         choice = select({rule: scores}, "lower")[rule]
-        source, name = tried[choice.only], names(rule, end)
+        source, name = tried[choice.only], names(rule, how)
         context.chosen(name, choice, len(tried))
         record(config, context, name, states[source], regret[source])
-    for name in set(arms) - set(tried):
+    if rule in PROVEN:
+        source = tried[PROVEN[rule]]
+        record(config, context, names(rule, BY_PROOF), states[source], regret[source])
+    for name in list(arms)[len(tried) :]:
         record(config, context, name, states[name], regret[name])
-        if name == names("random", False):
+        if name == names("random", EARLY):
             means = jnp.asarray(states[name].play.means[:, config.choosing :])
             expected = np.asarray(uniform_regret(means, config.pulls)).mean(1)
             context.record(

@@ -22,7 +22,7 @@ GREEDY, BOLTZMANN = "epsilon_greedy", "boltzmann"
 # Of each rule its selection of actions, and three settings.
 SEA: dict[str, tuple[str, list[dict[str, float]]]] = {
     "epsilon-greedy": (GREEDY, [{"epsilon_start": e, "epsilon_end": e} for e in (0.25, 0.5, 1.0)]),
-    "Boltzmann": (BOLTZMANN, [{"temperature": t} for t in (0.003, 0.03, 0.3)]),
+    "Boltzmann": (BOLTZMANN, [{"temperature": t} for t in (0.03, 0.3, 3.0)]),
     "optimism": (GREEDY, [{"initial": v} for v in (0.1, 1.0, 10.0)]),
     "counts": (GREEDY, [{"initial": v, "beta": v / 10} for v in (0.1, 1.0, 10.0)]),
 }
