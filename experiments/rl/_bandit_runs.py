@@ -91,7 +91,7 @@ def play_rule(config: Any, context: Context, rule: str, names: Any) -> None:
         config: the study's.
         context: the study's.
         rule: a key of `RULES`.
-        names: ``names(rule, how) -> name`` of an arm, whose setting is chosen as `EARLY`, `LATE` or `BY_PROOF`.
+        names: ``names(rule, how) -> name`` of an arm; ``how`` is `EARLY`, `LATE` or `BY_PROOF`.
     """
     policy, settings = RULES[rule]
     arms = {f"{names(rule, EARLY)}, candidate {i}": c for i, c in enumerate(settings)}

@@ -196,42 +196,43 @@ def run(config: Config, context: Context) -> None:
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Shares of unstable runs with the margins; random problems; and by task each run and each rate."""
-    fig, axes = figures.subplots(4, 2, width=9.0, height=13.0)
-    (margins, problems), *rows = axes
-    names = [arm(*place, what) for what in (TRIAD, ANY) for place in PLACES]
-    labels = [
-        f"{kind}, {task}: {what}" for what in ("all three", "any with one less") for task, kind in PLACES
-    ]
-    values = [table.final(name, UNSTABLE) for name in names]
-    spans = [stats.share_interval(int(x.sum()), len(x)) for x in values]
-    regions = [(0.5, 1.0)] * len(PLACES) + [(0.0, 0.2)] * len(PLACES)
-    title = "Share of unstable runs, claimed range shaded"
-    figures.intervals(margins, labels, spans, regions=regions, reference=None, title=title, xlabel="share")
-    for i, what in enumerate((*BEHAVIORS, "on-policy")):
-        x = table.final(what, SHARE)
-        problems.plot(i + np.linspace(-0.2, 0.2, len(x)), x, "o", color=f"C{i}", markersize=3, alpha=0.7)
-    problems.axhline(0.5, color="0.5", linewidth=1)
-    problems.set(title="Random problems, linear: share that diverges", ylim=(-0.03, 1.03), xticks=range(3))
-    problems.set_xticklabels([*BEHAVIORS, "on-policy"])
-    for (left, right), (task, kind) in zip(rows, PLACES):
-        for i, (what, base) in enumerate(zip((TRIAD, *LESS), (kind, kind, kind, TABLE))):
-            name = arm(task, base, TRIAD if what == TRIAD else what)
+    """By regime the share of unstable runs with what is claimed, each run, and the share at each rate."""
+    fig, axes = figures.subplots(len(PLACES) + 1, 2, width=9.5, height=11.5)
+    for (left, right), (task, kind) in zip(axes, PLACES):
+        names = {what: arm(task, TABLE if what == LESS[2] else kind, what) for what in (TRIAD, *LESS)}
+        for i, (what, name) in enumerate(names.items()):
             peak, lost = table.final(name, PEAK), table.final(name, UNSTABLE) > 0
             x = i + np.linspace(-0.3, 0.3, len(peak))
             left.plot(x[lost], peak[lost], "o", color=f"C{i}", markersize=4, alpha=0.8)
             left.plot(x[~lost], peak[~lost], "o", color=f"C{i}", markersize=4, fillstyle="none")
+            said, place = f"{lost.mean():.0%}", left.get_xaxis_transform()
+            left.text(i, 0.93, said, ha="center", color=f"C{i}", transform=place)
             shares = [table.final(at(name, k), UNSTABLE).mean() for k in range(3)]
-            right.plot(range(3), shares, "o-", color=f"C{i}", label=what)
+            right.plot(range(3), shares, "os^D"[i] + "-", color=f"C{i}", label=what)
         left.axhline(EXCESS, color="0.5", linestyle=":", linewidth=1)
-        left.set(yscale="log", title=f"{kind}, {task}: each run (filled: unstable)", xticks=range(4))
-        left.set(ylabel="largest |Q| over the bound")
-        left.set_xticklabels([TRIAD, *LESS], fontsize=7)
-        right.set(
-            title="by rate", ylabel="share unstable", ylim=(-0.03, 1.03), xticks=range(3), xlabel="rate"
-        )
+        left.set(yscale="log", title=f"{kind}, {task}", ylabel="largest |Q| over the bound", xticks=range(4))
+        left.set_ylim(top=left.get_ylim()[1] * 2)
+        left.set_xticklabels([what.replace(" ", "\n", 1) for what in names])
+        right.axhline(0.5, color="C0", linestyle=":", linewidth=1)
+        right.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
+        right.set(ylabel="share unstable", ylim=(-0.03, 1.03), xticks=range(3), xlabel="rate")
         right.set_xticklabels([f"{r:g}" for r in RATES[kind]])
-        figures.legend_above(right)
+    axes[0][0].set_title(f"{PLACES[0][1]}, {PLACES[0][0]} (filled: unstable)")
+    fig.legend(*axes[0][1].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    margins, problems = axes[-1]
+    for i, what in enumerate((*BEHAVIORS, "on-policy")):
+        x = table.final(what, SHARE)
+        place, color = i + np.linspace(-0.2, 0.2, len(x)), ("C4", "C5", "C2")[i]
+        problems.plot(place, x, "o", color=color, markersize=3, alpha=0.7)
+    problems.axhline(0.5, color="C0", linestyle=":", linewidth=1)
+    problems.set(title="linear, random problems", ylabel="share diverging", ylim=(-0.03, 1.03))
+    problems.set_xticks(range(3), [*BEHAVIORS, "on-policy"])
+    shares = [table.final(arm(*place, what), UNSTABLE) for place in PLACES for what in (TRIAD, ANY)]
+    labels = [f"{kind}, {task}{less}" for task, kind in PLACES for less in ("", ", one less")]
+    spans = [stats.share_interval(int(x.sum()), len(x)) for x in shares]
+    regions = [(0.5, 1.0), (0.0, 0.2)] * len(PLACES)
+    title, label = "all three, and any with one less", "share, claimed range shaded"
+    figures.intervals(margins, labels, spans, regions=regions, reference=None, title=title, xlabel=label)
     return fig
 
 
