@@ -24,9 +24,15 @@ Further controls: with a step size that does not fall the error stops falling (e
 learner that takes cuts for ends stays over 10% off; entries are visited as often as theory says.
 
 Set beforehand. One percent is exact for most purposes; .1 tells 1/2 from .3; a quarter of the level is worth
-half of the budget. Not blind: an older study of the same MDPs was seen on seeds 0 to 9. There SARSA and
-Q-learning fell faster than theory over the last decade of 100,000 steps, since part of the initial error was
-left. `full` has ten times as many steps, `quick` as many as then.
+half of the budget. Not blind: an older study of the same MDPs was seen on seeds 0 to 9, and a pilot (`quick`,
+seeds 0 to 9) gave the number of seeds. In both SARSA and Q-learning fell faster than theory over the last
+decade of 100,000 steps, since part of the initial error was left. `full` has ten times as many steps. It
+takes nine minutes of one core, `quick` one.
+
+After the run. Numbers are of single precision. In 3 of the 20 judged MDPs Q-learning ends at 1.8 to 4 times
+theory's error: a step size times a target's noise has come close to the spacing of floats, and small updates
+are lost. In double precision a Q-learner in plain code ends at .91 to 1.05 times theory's error on the same
+three MDPs.
 
     python -m experiments.rl.tabular_convergence --preset quick
 """
