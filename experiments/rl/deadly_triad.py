@@ -33,7 +33,7 @@ Not blind: an older study of these tasks, at one rate, was seen on seeds 0 to 9 
 features were stable, networks on FourRooms unstable in 4 of 10 runs, and on MountainCar in all, on the
 policy's own data too. Random problems and chosen rates are new. A pilot on seeds 0 to 11 with 2000 updates
 then showed outcomes like those of the older study. It changed the rates of linear features, which were chosen
-at the edge, and the number of seeds. `quick` takes two minutes of one core, `full` about seven.
+at the edge, and the number of seeds. `quick` takes two minutes of one core, `full` five.
 
     python -m experiments.rl.deadly_triad --preset quick
 """
@@ -215,7 +215,9 @@ def figure(table: Table, config: Config) -> Figure:
         left.set_xticklabels([what.replace(" ", "\n", 1) for what in names])
         right.axhline(0.5, color="C0", linestyle=":", linewidth=1)
         right.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
-        right.set(ylabel="share unstable", ylim=(-0.03, 1.03), xticks=range(3), xlabel="rate")
+        right.set(
+            ylabel="share unstable", ylim=(-0.03, 1.03), xticks=range(3), xlabel="rate (table: .1, .3, 1)"
+        )
         right.set_xticklabels([f"{r:g}" for r in RATES[kind]])
     axes[0][0].set_title(f"{PLACES[0][1]}, {PLACES[0][0]} (filled: unstable)")
     fig.legend(*axes[0][1].get_legend_handles_labels(), loc="outside upper center", ncols=4)
