@@ -215,10 +215,8 @@ def figure(table: Table, config: Config) -> Figure:
         left.set_xticklabels([what.replace(" ", "\n", 1) for what in names])
         right.axhline(0.5, color="C0", linestyle=":", linewidth=1)
         right.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
-        right.set(
-            ylabel="share unstable", ylim=(-0.03, 1.03), xticks=range(3), xlabel="rate (table: .1, .3, 1)"
-        )
-        right.set_xticklabels([f"{r:g}" for r in RATES[kind]])
+        right.set(ylabel="share unstable", ylim=(-0.03, 1.03), xlabel="rate (table: .1, .3, 1)")
+        right.set_xticks(range(3), [f"{r:g}" for r in RATES[kind]])
     axes[0][0].set_title(f"{PLACES[0][1]}, {PLACES[0][0]} (filled: unstable)")
     fig.legend(*axes[0][1].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     margins, problems = axes[-1]
