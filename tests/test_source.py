@@ -230,8 +230,8 @@ def test_the_studies_of_lrn_know_their_helper():
     root = Path(__file__).parent.parent / "experiments"
     assert "experiments.meta._shift" in source.read(root / "meta" / "task_similarity.py").files
     assert "experiments.rl._worlds" in source.read(root / "rl" / "exploration.py").files
-    code = source.read(root / "rl" / "explore_exploit.py")
-    assert list(code.files) == ["experiments.rl.explore_exploit", "experiments", "experiments.rl"]
+    code = source.read(root / "meta" / "shared_structure.py")
+    assert list(code.files) == ["experiments.meta.shared_structure", "experiments", "experiments.meta"]
 
 
 def test_where_it_lies_changes_no_hash(write, tmp_path):
