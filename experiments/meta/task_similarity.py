@@ -43,17 +43,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.meta import _distances as distances
-from experiments.meta._distances import CENTERS, COSTS, DIALS, EXAMPLES, PHASES, PLACES, SINE, TURNED
+from experiments.meta._distances import DIALS, METHODS, PLACES, SPOTS, at, home, spots_of, trainings, who
 from lrn import check, figures
 from lrn.cli import main_study
-from lrn.meta.dial import Arm
 from lrn.study import Above, Below, Cell, Control, Equivalence, Findings, Regime, Study, Superiority, Trend
 from lrn.study.context import Context
 from lrn.study.controls import equal_budgets
-from lrn.study.select import Choice, interior_choice, select
+from lrn.study.select import interior_choice, select
 from lrn.table import Table
 
-METHODS, HOME = ("MAML", "pooled", "scratch"), "MAML trained at 1"
 LARGE, NONE = 0.25, 0.05  # relative gains
 GAIN, BLIND, LEAD, LOSS = "relative gain", "relative gain, all chosen at 0", "lead at home", "loss"
 BEFORE, MISLED = f"{LOSS} before adaptation", f"{LOSS} by a wrong support set"
@@ -65,6 +63,7 @@ class Config:
 
     training_steps: of MAML; a multiple of 3, for pooled to have equal compute. tasks: a step. rate: of Adam
     for MAML, the highest for pooled. steps: of adaptation, the most. validation, tests: tasks a seed.
+    families: sinusoids, classes, or both.
     """
 
     training_steps: int = 240
@@ -73,6 +72,7 @@ class Config:
     steps: int = 20
     validation: int = 30
     tests: int = 100
+    families: tuple[str, ...] = (distances.SINE, distances.CLASSES)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -81,32 +81,16 @@ class Config:
         check.positive("rate", self.rate)
 
 
-def at(name: str, distance: float, method: str = "") -> str:
-    """The name of an arm: a method at a distance on a dial, or what concerns several."""
-    return f"{name} {distance:g}" + (f": {method}" if method else "")
-
-
-def trainings(name: str, config: Config, method: str, distance: float = 0.0) -> dict[str, Arm]:
-    """Three starts of a method, trained at a distance on a dial; a family's dials share those at 0."""
-    scales, place = (0.1, 0.3, 1.0), at(name, distance) if distance else DIALS[name]
-    outer, inner = (
-        tuple(s * config.rate for s in scales),
-        distances.dial_of(name, config.steps).menu.rates[1:-1],
-    )
-    starts = {"MAML": inner, "pooled": outer, "scratch": scales}[method]
-    return {f"{place}: {method}, start {s:.2g}": Arm(distance, s) for s in starts}
-
-
 def regimes(config: Config) -> Sequence[Regime]:
     """Each dial: MAML has an advantage, it falls with the distance, and is gone at the end."""
-    return [_regime(name) for name in DIALS]
+    return [_regime(name) for family in config.families for name in DIALS[family]]
 
 
 def _regime(name: str) -> Regime:
     cells = tuple(Cell(at(name, d), GAIN) for d in PLACES)
     small = "MAML saves less than a twentieth of the loss at"
-    some = f"{DIALS[name]}: at distance 0 MAML saves over a twentieth of the loss."
-    large, falls = f"{DIALS[name]}: at distance 0 it saves over a quarter.", f"{name}: the gain falls."
+    some = f"{cells[0].arm}: MAML saves over a twentieth of the loss."
+    large, falls = f"{cells[0].arm}: it saves over a quarter.", f"{name}: the gain falls with the distance."
     ends = [
         Below(statement=f"{name}: {small} {d:g}.", key=f"{name}, {d:g}", cell=cell, bound=NONE)
         for d, cell in zip(PLACES[1:], cells[1:])
@@ -127,93 +111,111 @@ def _regime(name: str) -> Regime:
 def controls(config: Config) -> Sequence[Control]:
     """Tasks can be solved and meta-learned at both ends, adaptation uses the support set, all are alike."""
     checks: list[Any] = []
-    for name in DIALS:
-        for d in (0.0, 1.0):
-            best, known = (Cell(at(name, d, who), LOSS) for who in (HOME if d else "MAML", "told"))
-            said = f"{at(name, d)}: who is told the task loses less than MAML that is trained there."
-            checks.append(Superiority(statement=said, better=best, worse=known))
-            said = f"{at(name, d)}: MAML that is trained there is not a tenth worse than the other."
-            checks.append(Above(statement=said, cell=Cell(at(name, d), LEAD), bound=-0.1))
-        said = f"{at(name, 1)}: MAML that is trained there saves over a quarter."
-        checks.append(Above(statement=said, cell=Cell(at(name, 1, HOME), GAIN), bound=LARGE))
-        misled, before = (Cell(at(name, 0, "MAML"), m) for m in (MISLED, BEFORE))
-        said = f"{at(name, 0)}: a wrong support set is worse for MAML than none."
+    for family in config.families:
+        moves, changes = DIALS[family]
+        misled, before = (Cell(at(moves, 0, "MAML"), m) for m in (MISLED, BEFORE))
+        said = f"{misled.arm}: a wrong support set is worse than none."
         checks.append(Superiority(statement=said, better=misled, worse=before))
-    for name, who in ((PHASES, "scratch"), (TURNED, "scratch"), (TURNED, "told"), (CENTERS, "told")):
-        one, other = (Cell(at(name, d, who), LOSS) for d in (0, 1))
-        said = f"{name}: {who}, as hard at both ends, within .2."
-        checks.append(Equivalence(statement=said, one=one, other=other, margin=0.2))
+        for name, d, best in ((moves, 0, "MAML"), (moves, 1, home(moves)), (changes, 1, home(changes))):
+            ours, known = (Cell(at(name, d, m), LOSS) for m in (best, "told"))
+            said = f"{ours.arm}: who is told the task loses less."
+            checks.append(Superiority(statement=said, better=ours, worse=known))
+        for name in (moves, changes):
+            own = Cell(at(name, 1, home(name)), GAIN)
+            checks.append(Above(statement=f"{own.arm}: it saves over a quarter.", cell=own, bound=LARGE))
+            for d in (0, 1):
+                said = f"{name}: at {d}, MAML that is trained there is not a tenth worse than the other."
+                checks.append(Above(statement=said, cell=Cell(name, f"{LEAD} {d}"), bound=-0.1))
+            if name in (distances.PHASES, distances.TURNED):
+                one, other = (Cell(at(name, d, "scratch"), LOSS) for d in (0, 1))
+                said = f"{name}: for a fresh network tasks are as hard at both ends, within .2."
+                checks.append(Equivalence(statement=said, one=one, other=other, margin=0.2))
     return [*map(Control, checks), *_alike(config)]
 
 
 def _alike(config: Config) -> list[Control]:
     """Equal compute for all trainings, equal candidates for all methods, choices inside of their menus."""
     found = []
-    for name in DIALS:
-        home = trainings(name, config, "MAML", 1.0)
-        arms = [*home, *(a for m in COSTS[SINE] for a in trainings(name, config, m))]
-        chosen = [at(name, d, m) for d in PLACES for m in (*METHODS, HOME)]
-        found += [equal_budgets("gradients", arms), equal_budgets("candidates", chosen)]
+    for family in config.families:
+        trained = [a for m in who(family) if m != "scratch" for a in trainings(family, config.rate, m)]
+        spots = {at(name, d) for name in DIALS[family] for d in PLACES}
+        chosen = [f"{spot}: {m}" for spot in sorted(spots) for m in who(family)]
+        found += [equal_budgets("gradients", trained), equal_budgets("candidates", chosen)]
         found += [interior_choice(arm) for arm in chosen]
     return found
 
 
 def run(config: Config, context: Context) -> None:
     """Train, choose on validation tasks, judge on others."""
-    first = {family: next(n for n, f in DIALS.items() if f == family) for family in EXAMPLES}
-    near = {f: {m: trained(config, context, n, m) for m in METHODS} for f, n in first.items()}
-    for name, family in DIALS.items():
-        starts = {**near[family], HOME: trained(config, context, name, "MAML", 1.0)}
-        seeds, dial = np.asarray(context.seeds, np.uint32), distances.dial_of(name, config.steps)
-        each = (seeds, jax.tree.map(lambda x: np.repeat(x[:, None], len(PLACES), 1), starts))
-        losses = context.per_seed(f"validation, {name}", partial(dial.validated, config.validation), each)
-        menus = [{m: np.moveaxis(losses[m][:, i], 0, -1) for m in starts} for i in range(len(PLACES))]
+    seeds = np.asarray(context.seeds, np.uint32)
+    for family in config.families:
+        starts = {m: x for like in METHODS for m, x in _trained(config, context, family, like).items()}
+        dial, ends = distances.dial_of(family, config.steps), [spots_of(name)[-1] for name in DIALS[family]]
+        validated = partial(dial.validated, config.validation)
+        losses = context.per_seed(f"validation on {family}", validated, (seeds, _spread(starts, len(SPOTS))))
+        menus = [{m: np.moveaxis(losses[m][:, i], 0, -1) for m in starts} for i in range(len(SPOTS))]
         choices = [select(menu, "lower") for menu in menus]
-        for i, d in enumerate(PLACES):
-            for m in starts:
-                context.chosen(at(name, d, m), choices[i][m], menus[i][m][..., 0].size)
-        for what, used in ((GAIN, choices), (BLIND, [choices[0]] * len(PLACES))):
-            places = {m: np.array([choice[m].place for choice in used]) for m in starts}
-            judged = partial(dial.judged, config.tests)
-            found = context.per_seed(f"test, {name}, {what}", judged, each, places)
-            for i, d in enumerate(PLACES):
-                _record(context, name, d, what, used[i], {k: x[:, i] for k, x in found.items()})
+        # The two ends are judged twice, the second time by the settings that are chosen at distance 0.
+        used, spots = choices + choices[:1] * len(ends), (*SPOTS, *(SPOTS[i] for i in ends))
+        places = {m: np.array([choice[m].place for choice in used]) for m in starts}
+        judged = partial(distances.dial_of(family, config.steps, spots).judged, config.tests)
+        found = context.per_seed(f"test on {family}", judged, (seeds, _spread(starts, len(spots))), places)
+        best = [min(METHODS[1:], key=lambda m, c=c: c[m].score) for c in used]
+        for name in DIALS[family]:
+            for i, d in zip(spots_of(name), PLACES):
+                if d or name == DIALS[family][0]:
+                    _record(context, name, d, best[i], {k: x[:, i] for k, x in found.items()})
+                    for m in starts:
+                        context.chosen(at(name, d, m), choices[i][m], menus[i][m][..., 0].size)
+            _ends(context, name, len(SPOTS) + DIALS[family].index(name), best, found)
 
 
-def trained(config: Config, context: Context, name: str, method: str, distance: float = 0.0) -> Any:
-    """Parameters to adapt from, leaves [seeds, starts, ...]."""
-    arms, costs = trainings(name, config, method, distance), COSTS[DIALS[name]]
-    cost = costs.get(method, 0)
-    steps = config.training_steps * costs["MAML"] // cost if cost else 1
-    label = f"{method}, {at(name, distance) if distance else DIALS[name]}"
-    make = partial(distances.learner, name, config.tasks, config.rate, method)
-    fit = context.fit(make, arms, name=label, steps=steps)
-    for arm in arms:
-        context.given(arm, {"gradients": steps * config.tasks * cost})
-    return jax.tree.map(lambda *x: np.stack(x, 1), *(fit.arm(arm).meta for arm in arms))
+def _spread(starts: Any, spots: int) -> Any:
+    """The same starts, leaves [seeds, starts, ...], for every spot: [seeds, spots, starts, ...]."""
+    return jax.tree.map(lambda x: np.repeat(x[:, None], spots, 1), starts)
 
 
-def _record(
-    context: Context, name: str, d: float, what: str, choice: dict[str, Choice], found: dict[str, np.ndarray]
-) -> None:
-    """Losses and gains at one distance; the better baseline is that of the validation tasks."""
-    ours, home = (found[f"{m}: {LOSS}"] for m in ("MAML", HOME))
-    best = found[f"{min(METHODS[1:], key=lambda m: choice[m].score)}: {LOSS}"]
-    context.record(at(name, d), what, (best - ours) / best)
-    if what == GAIN:
-        context.record(at(name, d, HOME), GAIN, (best - home) / best)
-        lead = (ours - home) / ours if d else (home - ours) / home
-        context.record(at(name, d), LEAD, lead)
-        for metric, values in found.items():
-            who, kind = metric.split(": ")
-            context.record(at(name, d, who), kind, values)
+def _trained(config: Config, context: Context, family: str, method: str) -> dict[str, Any]:
+    """By method (MAML also trained at the ends), parameters to adapt from, leaves [seeds, starts, ...]."""
+    alike = [m for m in who(family) if m.startswith(method)]
+    arms = {m: trainings(family, config.rate, m) for m in alike}
+    cost = distances.COSTS[family].get(method, 0)
+    steps = config.training_steps * distances.COSTS[family]["MAML"] // cost if cost else 1
+    make = partial(distances.learner, family, config.tasks, config.rate, method)
+    every = {name: arm for each in arms.values() for name, arm in each.items()}
+    fit = context.fit(make, every, name=f"{method} on {family}", steps=steps)
+    for name in every:
+        context.given(name, {"gradients": steps * config.tasks * cost})
+    states = {m: [fit.arm(name).meta for name in each] for m, each in arms.items()}
+    return {m: jax.tree.map(lambda *x: np.stack(x, 1), *each) for m, each in states.items()}
+
+
+def _record(context: Context, name: str, d: float, best: str, found: dict[str, np.ndarray]) -> None:
+    """Losses and MAML's gain at one distance; ``best`` is the baseline that validation chose."""
+    for metric, values in found.items():
+        method, kind = metric.split(": ")
+        context.record(at(name, d, method), kind, values)
+    ours, other = (found[f"{m}: {LOSS}"] for m in ("MAML", best))
+    context.record(at(name, d), GAIN, (other - ours) / other)
+
+
+def _ends(context: Context, name: str, blind: int, best: list[str], found: dict[str, np.ndarray]) -> None:
+    """What concerns both ends of a dial; ``blind`` is where all was chosen at distance 0."""
+    ours, own = (found[f"{m}: {LOSS}"] for m in ("MAML", home(name)))
+    first, *_, last = spots_of(name)
+    other, blindly = (found[f"{best[i]}: {LOSS}"][:, i] for i in (last, blind))
+    context.record(at(name, 1, home(name)), GAIN, (other - own[:, last]) / other)
+    context.record(at(name, 1), BLIND, (blindly - ours[:, blind]) / blindly)
+    context.record(name, f"{LEAD} 0", 1 - ours[:, first] / own[:, first])
+    context.record(name, f"{LEAD} 1", 1 - own[:, last] / ours[:, last])
 
 
 def figure(table: Table, config: Config) -> Figure:
     """Along each dial the loss of the methods, and MAML's gain with a point for each seed."""
-    fig, axes = figures.subplots(2, 4, width=10.4, height=6.0, sharex=True)
-    for i, (name, (above, below)) in enumerate(zip(DIALS, axes.T)):
-        shown = {m: np.array([table.final(at(name, d, m), LOSS) for d in PLACES]).T for m in (*METHODS, HOME)}
+    names = [name for family in config.families for name in DIALS[family]]
+    fig, axes = figures.subplots(2, len(names), width=2.7 * len(names), height=6.0, sharex=True)
+    for i, (name, (above, below)) in enumerate(zip(names, axes.T)):
+        shown = {m: np.array([table.final(at(name, d, m), LOSS) for d in PLACES]).T for m in METHODS}
         figures.curves(above, PLACES, shown, title=name, legend=i == 0, xlabel="", ylabel="" if i else "loss")
         gains = np.array([table.final(at(name, d), GAIN) for d in PLACES])
         below.axhspan(-1e3, NONE, color="gray", alpha=0.2, linewidth=0)
@@ -226,12 +228,13 @@ def figure(table: Table, config: Config) -> Figure:
 
 
 def answer(findings: Findings) -> str:
-    """What MAML saves at both ends of each dial."""
-    ends = [(n, *(findings[f"{n}, {d}"].said(100) for d in (0, 1))) for n in DIALS]
-    said = [f"{name}: {near} and {far}" for name, near, far in ends]
+    """What MAML saves where nothing has moved, and at the end of each dial."""
+    near = " and ".join(f"{findings[f'{both[0]}, 0'].said(100)} on {f}" for f, both in DIALS.items())
+    names = [name for both in DIALS.values() for name in both]
+    far = ", ".join(f"{findings[f'{name}, 1'].said(100)} where {name}" for name in names)
     return (
-        "MAML saves, in percent of the loss of the best method without meta-learning, where test tasks are "
-        f"drawn as those of the training and at distance 1: {'; '.join(said)}."
+        "Where test tasks are drawn as those of the training, MAML saves, in percent of the loss of the best "
+        f"method without meta-learning, {near}. At the end of the dials it saves {far}."
     )
 
 
@@ -242,7 +245,9 @@ STUDY = Study(
     section="Observations",
     regime="Sinusoids of 10 points, two layers of 40; Gaussian classes of one example, one layer of 64.",
     presets={
-        "smoke": Config(training_steps=12, tasks=2, steps=3, validation=4, tests=8),
+        "smoke": Config(
+            training_steps=12, tasks=2, steps=3, validation=4, tests=8, families=(distances.CLASSES,)
+        ),
         "quick": Config(),
         "full": Config(training_steps=2100, steps=60, validation=60, tests=400),
         "paper": Config(training_steps=30_000, tasks=25, rate=1e-3, steps=60, validation=200, tests=600),
