@@ -36,6 +36,11 @@ SPOTS = ((0.0, 0.0), *((d, 0.0) for d in PLACES[1:]), *((0.0, d) for d in PLACES
 EXAMPLES = {SINE: (10, 10), CLASSES: (WAYS, 5 * WAYS)}  # of a task: support, query
 COSTS = {k: {"MAML": maml_gradients(*n), "pooled": pooled_gradients(*n)} for k, n in EXAMPLES.items()}
 CAP = 100.0  # the most that a task's loss counts
+RATES = {SINE: (0.003, 0.01, 0.03, 0.1, 0.3), CLASSES: (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)}  # of adaptation
+STARTS = {  # inner rates, factors of the rate of Adam, scales of the first weights
+    SINE: {"MAML": (0.01, 0.03, 0.1), "pooled": (0.3, 1.0, 3.0), "scratch": (0.3, 1.0, 3.0)},
+    CLASSES: {"MAML": (0.01, 0.03, 0.1), "pooled": (0.1, 0.3, 1.0), "scratch": (0.03, 0.1, 0.3)},
+}
 METHODS = ("MAML", "pooled", "scratch")
 
 
@@ -97,20 +102,19 @@ def told(family: str, episode: Episode, spot: Any) -> Any:
 
 def dial_of(family: str, steps: int, spots: Any = SPOTS) -> Dial:
     """The tasks at some spots, and the settings that every method chooses from."""
+    problem = regression(nets.mlp(None, (40, 40), activation="tanh"))
     if family == CLASSES:
-        problem, rates = classification(nets.mlp(None, (64,)), WAYS), (0.01, 0.03, 0.1, 0.3, 1.0)
-    else:
-        problem = regression(nets.mlp(None, (40, 40), activation="tanh"))
-        rates = (0.003, 0.01, 0.03, 0.1, 0.3)
-    return Dial(partial(tasks_at, family), spots, Menu(problem, rates, steps, CAP), partial(told, family))
+        problem = classification(nets.mlp(None, (64,)), WAYS)
+    menu = Menu(problem, RATES[family], steps, CAP)
+    return Dial(partial(tasks_at, family), spots, menu, partial(told, family))
 
 
 def learner(family: str, tasks: int, rate: float, method: str, arm: Arm) -> Any:
-    """One training of so many tasks a step, or for scratch the first weights; ``rate`` is MAML's."""
+    """One training of so many tasks a step, or for scratch the first weights; ``rate`` is that of Adam."""
     problem = dial_of(family, 1).menu.problem
     learners = {
         "MAML": maml(problem, MAMLConfig(InnerConfig(rate=arm.setting), rate)),
-        "pooled": pooled(problem, PooledConfig(meta_rate=arm.setting)),
+        "pooled": pooled(problem, PooledConfig(meta_rate=arm.setting * rate)),
         "scratch": scratch(problem, ScratchConfig(scale=arm.setting)),
     }
     return own_episodes(learners[method], tasks_at(family, (arm.moved, arm.changed)), tasks)
@@ -138,15 +142,11 @@ def spots_of(name: str) -> list[int]:
     return [0, *range(first, first + len(PLACES) - 1)]
 
 
-def trainings(family: str, rate: float, method: str) -> dict[str, Arm]:
+def trainings(family: str, method: str) -> dict[str, Arm]:
     """Three starts of a method."""
-    scales, end = (0.1, 0.3, 1.0), SPOTS[0]
-    starts = {"pooled": tuple(s * rate for s in scales), "scratch": scales}
-    inner = dial_of(family, 1).menu.rates[1:-1]
-    for name in DIALS[family]:
-        if method == home(name):
-            end = SPOTS[spots_of(name)[-1]]
-    return {f"{family}: {method}, start {s:.2g}": Arm(*end, s) for s in starts.get(method, inner)}
+    ends = {home(name): SPOTS[spots_of(name)[-1]] for name in DIALS[family]}
+    starts = STARTS[family][method if method in METHODS else "MAML"]
+    return {f"{family}: {method}, start {s:.2g}": Arm(*ends.get(method, SPOTS[0]), s) for s in starts}
 
 
 def who(family: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ dials. One moves what differs between the training's tasks beyond its range, the
   the other sign. The frequency is that of the training, up to twice that.
 - Five Gaussian classes in 16 dimensions, one example of each. Two directions tell classes apart. Along them
   the mean of the centers moves by up to four deviations. Or these two directions turn, by up to 90 degrees.
-At a distance tasks still share as much with each other: MAML that is trained at distance 1 must gain there
-too (a control), so that what fails, if it fails, is the transfer, and not meta-learning of such tasks.
+At a distance tasks still share as much with each other: MAML that is trained at distance 1 must save over a
+tenth there (a control), so that what fails, if it fails, is the transfer, and not meta-learning.
 
 Readings. The advantage is the part of the loss that MAML saves, of the better method without meta-learning.
 *Excels*: it is over a quarter at distance 0. *Fails*: it falls with the distance, and at 1 it is below a
@@ -18,15 +18,17 @@ twentieth. The claim is false in a regime where MAML has an advantage and keeps 
 each distance, on validation tasks from there: nobody then fails by a wrong rate alone. Secondary is the
 reading in which nobody knows of the shift: all is chosen at distance 0.
 
-Arms. Each method has three starts (inner rates, outer rates, scales of the first weights) and from each the
-same two heads (its own, zeros), five rates and up to 60 steps. The mean loss on validation tasks decides on
-these, and on the better baseline. MAML and pooled compute equally many gradients of an example, so pooled
-takes 4/3 (classes) or 2 (sinusoids) times as many steps. Of a task's loss no more than 100 is counted. The
-number of steps is chosen, so no budget of steps decides.
+Arms. Each method has three starts (inner rates, rates of Adam, scales of the first weights) and from each
+the same two heads (its own, zeros), five or six rates and any number of steps. The mean loss on validation
+tasks decides on these, and on the better baseline. MAML and pooled compute equally many gradients of an
+example, so pooled takes 4/3 (classes) or 2 (sinusoids) times as many steps. Of a task's loss no more than 100
+is counted. The number of steps is chosen, so no budget of steps decides.
 
-Set beforehand. Margins, sizes, rates are those of the study of shared structure (I9); the dials end where
-the distributions are disjoint, and frequencies as before. Not blind: an earlier version, on seeds 0 to 9 and
-1000 to 1003, kept its advantage as phases moved and lost it at 1.75 times the frequency.
+Set beforehand. Margins are those of the study of shared structure (I9); the dials end where the distributions
+are disjoint, and frequencies as before. Not blind: an earlier version, on seeds 0 to 9 and 1000 to 1003, kept
+its advantage as phases moved and lost it at 1.75 times the frequency. A pilot of this version, on seeds 1000
+to 1009 (``quick``), had an outcome in all four regimes, with effects many deviations from the margins. After
+it menus were moved, since many choices lay at their edges, and the control's tenth was a quarter.
 
     python -m experiments.meta.task_similarity --preset quick     # a minute on two cores
 """
@@ -52,7 +54,7 @@ from lrn.study.controls import equal_budgets
 from lrn.study.select import interior_choice, select
 from lrn.table import Table
 
-LARGE, NONE = 0.25, 0.05  # relative gains
+LARGE, SOME, NONE = 0.25, 0.1, 0.05  # relative gains
 GAIN, BLIND, LEAD, LOSS = "relative gain", "relative gain, all chosen at 0", "lead at home", "loss"
 BEFORE, MISLED = f"{LOSS} before adaptation", f"{LOSS} by a wrong support set"
 
@@ -62,7 +64,7 @@ class Config:
     """Settings.
 
     training_steps: of MAML; a multiple of 3, for pooled to have equal compute. tasks: a step. rate: of Adam
-    for MAML, the highest for pooled. steps: of adaptation, the most. validation, tests: tasks a seed.
+    for MAML, times a factor for pooled. steps: of adaptation, the most. validation, tests: tasks a seed.
     families: sinusoids, classes, or both.
     """
 
@@ -122,7 +124,7 @@ def controls(config: Config) -> Sequence[Control]:
             checks.append(Superiority(statement=said, better=ours, worse=known))
         for name in (moves, changes):
             own = Cell(at(name, 1, home(name)), GAIN)
-            checks.append(Above(statement=f"{own.arm}: it saves over a quarter.", cell=own, bound=LARGE))
+            checks.append(Above(statement=f"{own.arm}: it saves over a tenth.", cell=own, bound=SOME))
             for d in (0, 1):
                 said = f"{name}: at {d}, MAML that is trained there is not a tenth worse than the other."
                 checks.append(Above(statement=said, cell=Cell(name, f"{LEAD} {d}"), bound=-0.1))
@@ -137,7 +139,7 @@ def _alike(config: Config) -> list[Control]:
     """Equal compute for all trainings, equal candidates for all methods, choices inside of their menus."""
     found = []
     for family in config.families:
-        trained = [a for m in who(family) if m != "scratch" for a in trainings(family, config.rate, m)]
+        trained = [a for m in who(family) if m != "scratch" for a in trainings(family, m)]
         spots = {at(name, d) for name in DIALS[family] for d in PLACES}
         chosen = [f"{spot}: {m}" for spot in sorted(spots) for m in who(family)]
         found += [equal_budgets("gradients", trained), equal_budgets("candidates", chosen)]
@@ -178,7 +180,7 @@ def _spread(starts: Any, spots: int) -> Any:
 def _trained(config: Config, context: Context, family: str, method: str) -> dict[str, Any]:
     """By method (MAML also trained at the ends), parameters to adapt from, leaves [seeds, starts, ...]."""
     alike = [m for m in who(family) if m.startswith(method)]
-    arms = {m: trainings(family, config.rate, m) for m in alike}
+    arms = {m: trainings(family, m) for m in alike}
     cost = distances.COSTS[family].get(method, 0)
     steps = config.training_steps * distances.COSTS[family]["MAML"] // cost if cost else 1
     make = partial(distances.learner, family, config.tasks, config.rate, method)
@@ -249,7 +251,7 @@ STUDY = Study(
             training_steps=12, tasks=2, steps=3, validation=4, tests=8, families=(distances.CLASSES,)
         ),
         "quick": Config(),
-        "full": Config(training_steps=2100, steps=60, validation=60, tests=400),
+        "full": Config(training_steps=600, steps=40, validation=40, tests=200),
         "paper": Config(training_steps=30_000, tasks=25, rate=1e-3, steps=60, validation=200, tests=600),
     },
     regimes=regimes,
