@@ -32,7 +32,7 @@ PLACES = tuple((family, shots) for family in (PICTURES, POINTS) for shots in (1,
 MEASURED, CLOSE = 8, 0.02  # measurements along a training; a difference of accuracies
 RATES = {  # of Adam for prototypes, of the inner loop for MAML
     PICTURES: {PROTOTYPES: (1e-3, 3e-3, 1e-2), MAML: (0.1, 0.3, 1.0)},
-    POINTS: {PROTOTYPES: (1e-3, 3e-3, 1e-2), MAML: (0.03, 0.1, 0.3)},
+    POINTS: {PROTOTYPES: (3e-3, 1e-2, 3e-2), MAML: (0.03, 0.1, 0.3)},
 }
 OUTER = {PICTURES: 3e-3, POINTS: 1e-2}  # MAML's rate of Adam
 Place = tuple[str, int]  # a family and a number of shots

@@ -74,7 +74,7 @@ def made(part=(0.9, 0.9), lost=(0.8, 0.8), able=0.6, once=0.0, new_once=-0.2, mi
         ({"once": 0.5}, "invalid"),  # tasks are known although nothing names them
         ({"new_once": 0.6}, "invalid"),  # new tasks are those of the training
         ({"misled": 0.6}, "invalid"),  # the support set is not used
-        ({"fresh": 0.6}, "invalid"),  # the state before the training
+        ({"fresh": 0.7}, "invalid"),  # the state before the training
         ({"steps": 2}, "invalid"),  # an arm with twice the steps
     ],
 )
