@@ -31,12 +31,12 @@ from lrn.meta.problem import Problem, classification, regression
 from lrn.types import Sampler
 
 WAVES, CHARACTERS = "waves", "characters"
-WAYS, NUMBERS, STEPS = 5, 8, 5
+WAYS, NUMBERS, STEPS = 5, 8, 10
 VARIANCE = (5.0**3 - 0.1**3) / (3 * 4.9) / 2  # of y over all waves: amplitudes in [.1, 5], any phase
 CAP = 4.0  # the most that a task's error counts, in variances
 OWN, CHECKED, NEW = range(3)  # tasks of the pool; new tasks for validation; other new tasks
 POOL = 77  # the stream of keys for pools
-INNER = {WAVES: (0.003, 0.01, 0.03, 0.1), CHARACTERS: (0.05, 0.15, 0.5, 1.5)}
+INNER = {WAVES: (0.003, 0.01, 0.03, 0.1), CHARACTERS: (0.15, 0.5, 1.5, 5.0)}
 CHARGES = {WAVES: (1e-4, 1e-3, 1e-2, 1e-1), CHARACTERS: (1e-7, 1e-6, 1e-5, 1e-4)}
 OUTER = {WAVES: 3e-3, CHARACTERS: 3e-3}
 
