@@ -26,9 +26,10 @@ Arms. Each has four candidates (MAML four inner rates, MR-MAML four weights of i
 of adaptation; the mean success on new tasks for validation decides, so all choose against memory.
 
 Set beforehand. Halves, since "is memorization" says that memory prevails. Not blind: an earlier version on
-waves, seeds 0 to 9 and 100 to 109, saw 10 tasks memorized, 100 in part, 2000 not. A pilot of this one, seeds
-1000 to 1007, 400 and 200 steps, had few characters known at once and little lost on new ones, and none of many
-known; on waves it had not learned enough. After it came higher inner rates for characters, and more steps.
+waves, seeds 0 to 9 and 100 to 109, saw 10 tasks memorized, 100 in part, 2000 not. A pilot of this one, on
+seeds 1000 to 1007, with 400 and 200 steps, had few characters known at once and little lost on new ones, and
+of many none known; on waves it had not learned enough. After it came higher inner rates for characters, and
+more steps.
 
     python -m experiments.meta.memorization --preset quick     # a minute on two cores
 """
