@@ -189,13 +189,14 @@ def figure(table: Table, config: Config) -> Figure:
         cost = curves[MAML][0] / curves[MAML][0][-1]
         shown = {m: y for m, (_, y) in curves.items()}
         figures.curves(
-            above, cost, shown, title=at(place), legend=i == 0, xlabel="", ylabel="" if i else ACCURACY
+            above, cost, shown, title=at(place), legend=False, xlabel="", ylabel="" if i else ACCURACY
         )
         lead = 100 * (shown[PROTOTYPES] - shown[MAML])
         below.axhline(-100 * CLOSE, color="gray", linewidth=1, linestyle="--")
         figures.curves(below, cost, {PROTOTYPES: lead}, legend=False, xlabel="part of the cost")
         below.plot(np.ones(len(lead)), lead[:, -1], ".", color="gray", markersize=4)
         below.set_ylabel("" if i else "lead of prototypes, points")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return fig
 
 

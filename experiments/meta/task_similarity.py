@@ -218,14 +218,17 @@ def figure(table: Table, config: Config) -> Figure:
     fig, axes = figures.subplots(2, len(names), width=2.7 * len(names), height=6.0, sharex=True)
     for i, (name, (above, below)) in enumerate(zip(names, axes.T)):
         shown = {m: np.array([table.final(at(name, d, m), LOSS) for d in PLACES]).T for m in METHODS}
-        figures.curves(above, PLACES, shown, title=name, legend=i == 0, xlabel="", ylabel="" if i else "loss")
+        figures.curves(above, PLACES, shown, title=name, legend=False, xlabel="", ylabel="" if i else LOSS)
+        own, look = table.final(at(name, 1, home(name)), LOSS), figures.arm_style(above, "home")
+        above.plot(np.ones(len(own)), own, "D", color=look.color, markersize=3, label="MAML trained at 1")
         gains = np.array([table.final(at(name, d), GAIN) for d in PLACES])
         below.axhspan(-1e3, NONE, color="gray", alpha=0.2, linewidth=0)
         below.axhline(LARGE, color="gray", linewidth=1, linestyle="--")
         below.plot(PLACES, gains, ".", color="gray", alpha=0.6, markersize=4)
         figures.curves(below, PLACES, {"MAML": gains.T}, legend=False, xlabel="distance")
-        below.set_ylim(max(-1.0, gains.min() - 0.1), 1.0)
+        below.set_ylim(-0.4, 1.0)
         below.set_ylabel("" if i else "part of the loss that MAML saves")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return fig
 
 
