@@ -84,8 +84,8 @@ def family_of(place: Place, part: str, data: Mapping[str, Any]) -> TaskFamily:
 
 def problem_of(place: Place) -> Problem:
     """The network and its loss; pixels are brought to mean 0 and deviation 1."""
-    scaled = {"mean": 0.1, "std": 0.25} if place[0] == PICTURES else {}
-    return classification(nets.mlp(None, (64, 64), **scaled), WAYS)
+    mean, std = (0.1, 0.25) if place[0] == PICTURES else (0.0, 1.0)
+    return classification(nets.mlp(None, (64, 64), mean=mean, std=std), WAYS)
 
 
 def trained(

@@ -66,7 +66,7 @@ class Place(NamedTuple):
     family: str
     shared: dict[str, np.ndarray]
     own: dict[str, np.ndarray]
-    parts: tuple[int, int, int] = (0, 0, 0)
+    parts: tuple[int, ...] = ()
 
     @property
     def problem(self) -> Problem:

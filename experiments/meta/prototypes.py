@@ -109,8 +109,10 @@ def _regime(config: Config, place: Place) -> Regime:
     others = []
     for part in (8, 4, 2):
         step = spent(config, place) // part
-        cells = (Cell(c.arm, ACCURACY, step) for c in (ours, theirs))
-        others.append(over(f"{name}: with 1/{part} spent, they are not two points worse.", *cells, -CLOSE))
+        one, other = (Cell(c.arm, ACCURACY, step) for c in (ours, theirs))
+        others.append(
+            over(f"{name}: with 1/{part} spent, they are not two points worse.", one, other, -CLOSE)
+        )
     equal = f"{name}: after equally many steps they are not two points worse."
     others.append(over(equal, Cell(ours.arm, EQUAL), theirs, -CLOSE, f"{name}: equal steps"))
     return Regime(

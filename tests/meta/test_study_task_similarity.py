@@ -94,7 +94,7 @@ def drawn():
             tasks = draw(distances.tasks_at(family, spot), jax.random.key(0), 6)
             return tasks, jax.vmap(lambda e: distances.told(family, e, spot))(tasks)
 
-        return jax.lax.map(at_spot, np.float32([SPOTS[0], (1, 0), (0, 1)]))
+        return jax.lax.map(at_spot, np.array([SPOTS[0], (1, 0), (0, 1)], np.float32))
 
     return jax.device_get(jax.jit(lambda: {family: at_spots(family) for family in DIALS})())
 
