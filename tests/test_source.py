@@ -228,7 +228,7 @@ def test_a_study_in_a_package(tmp_path):
 
 def test_the_studies_of_lrn_know_their_helper():
     root = Path(__file__).parent.parent / "experiments"
-    assert "experiments.meta._shift" in source.read(root / "meta" / "task_similarity.py").files
+    assert "experiments.meta._distances" in source.read(root / "meta" / "task_similarity.py").files
     assert "experiments.rl._worlds" in source.read(root / "rl" / "exploration.py").files
     code = source.read(root / "meta" / "shared_structure.py")
     assert list(code.files) == ["experiments.meta.shared_structure", "experiments", "experiments.meta"]

@@ -1,36 +1,60 @@
-"""The study of prototypes against MAML: a smallest run, its choices and its interpolation."""
+"""The study of prototypes and MAML: equal cost, and its verdict from given accuracies and planted errors."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from treatment import judge
+from treatment import cells_alike
 
-from experiments.meta import prototypes
-from experiments.meta.prototypes import MAML, PROTOTYPES, STUDY, Config, arm
+from experiments.meta import _few_shot as few_shot
+from experiments.meta._few_shot import (
+    MAML,
+    MEASURED,
+    METHODS,
+    PLACES,
+    PROTOTYPES,
+    at,
+    candidates,
+    cost,
+    spent,
+)
+from experiments.meta.prototypes import ACCURACY, CHEAP, EQUAL, FRESH, LATE, MISLED, STUDY, Config
 from lrn import check, table
+from lrn.study import OVERLAP, Cell, given, judge
+from lrn.study.findings import Findings
+from lrn.study.select import EDGE
 
 SEEDS = list(range(10))
 
 
-def made(ahead=0.05, cheaper=0.05, reached=0.3, wrong=0.2, untrained=0.4, counted=1.05):
-    """A table of ten seeds with these values."""
-    spread = np.random.RandomState(0).randn(len(SEEDS)) * 0.002
+def made(lead=0.0, ahead=None, cheap=10, misled=0.2, fresh=0.4, seen=0.0, steps=1):
+    """A table of ten seeds; ``ahead`` is the lead in the first place, by default that of the others."""
+    config, noise = Config(), np.random.RandomState(0)
+    alike = cells_alike(STUDY.controlled(config))
+    cells = {(c.arm, c.metric, 0): x for c, x in alike.items()}
+    for place in PLACES:
+        own = ahead if ahead is not None and place == PLACES[0] else lead
+        for m in METHODS:
+            right = 0.8 + own * (m == PROTOTYPES)
+            for part in (8, 4, 2, 1):
+                cells[at(place, m), ACCURACY, spent(config, place) // part] = right
+            cells |= {(at(place, m), MISLED, 0): misled, (at(place, m), FRESH, 0): fresh}
+            cells |= {
+                (at(place, m), LATE, 0): 0.0,
+                (at(place, m), EQUAL, 0): right,
+                (at(place, m), EDGE, 0): 0.0,
+            }
+            for a in candidates(place, m):
+                cells |= {
+                    (a, given("gradients"), 0): 7.0 * (steps if m == MAML else 1),
+                    (a, OVERLAP, 0): seen,
+                }
+        cells[at(place, PROTOTYPES), CHEAP, 0] = -1.0
     rows = []
-    for shots in Config().shots:
-        cells = {
-            (PROTOTYPES, "accuracy"): 0.8 + ahead,
-            (MAML, "accuracy"): 0.8,
-            (MAML, "accuracy at equal arithmetic"): 0.8 + ahead - cheaper,
-            (PROTOTYPES, "arithmetic to MAML's accuracy"): reached,
-            **{(m, "accuracy, wrong support"): wrong for m in (PROTOTYPES, MAML)},
-            **{(m, "accuracy, untrained"): untrained for m in (PROTOTYPES, MAML)},
-        }
-        rows += [table.rows(arm(a, shots), SEEDS, 0, m, value + spread) for (a, m), value in cells.items()]
-        by_hand = (arm(PROTOTYPES, shots), SEEDS, 0, "arithmetic over counted by hand", np.full(10, counted))
-        rows.append(table.rows(*by_hand))
-        # Differences need a spread of their own.
-        rows.append(table.rows(arm(PROTOTYPES, shots), SEEDS, 1, "accuracy", 0.8 + ahead - spread))
+    for (a, m, step), value in cells.items():
+        exact = m in (EDGE, OVERLAP) or Cell(a, m) in alike
+        values = np.full(10, value) if exact else value + 0.002 * noise.randn(10)
+        rows.append(table.rows(a, SEEDS, step, m, np.arange(10) < cheap if m == CHEAP else values))
     return table.concat(rows)
 
 
@@ -38,53 +62,59 @@ def made(ahead=0.05, cheaper=0.05, reached=0.3, wrong=0.2, untrained=0.4, counte
     ("found", "verdict"),
     [
         ({}, "supported"),
-        ({"ahead": -0.01, "cheaper": 0.01}, "supported"),  # not worse by two points
-        ({"ahead": -0.04}, "mixed"),
-        ({"cheaper": -0.05}, "mixed"),
-        ({"reached": 0.8}, "mixed"),
-        ({"wrong": 0.4}, "invalid"),  # labels without meaning must not help
-        ({"untrained": 0.79}, "invalid"),
-        ({"counted": 1.3}, "invalid"),
+        ({"lead": -0.01}, "supported"),  # not worse by two points
+        ({"lead": -0.05}, "refuted"),
+        ({"ahead": -0.05}, "mixed"),
+        ({"cheap": 0}, "refuted"),  # as accurate, and no sooner
+        ({"cheap": 6}, "open"),
+        ({"misled": 0.4}, "invalid"),  # labels without meaning must not help
+        ({"fresh": 0.8}, "invalid"),  # the state before the training
+        ({"seen": 5.0}, "invalid"),  # an evaluation on training classes
+        ({"steps": 2}, "invalid"),  # an arm with twice the steps
     ],
 )
-def test_the_verdict_follows_from_the_table(found, verdict):
-    result = judge(STUDY, Config(), "quick", made(**found))
-    assert result["verdict"] == verdict, result["reason"]
+def test_the_verdict_follows(found, verdict):
+    assert judge(STUDY, Config(), "quick", made(**found))["verdict"] == verdict
 
 
-def test_the_best_candidate_is_chosen_with_its_steps_and_never_none():
-    validation = np.zeros((2, 3, 4))  # candidates, seeds, steps + 1
-    validation[:, :, 0] = 1.0
-    validation[1, :, 2] = 0.5
-    assert prototypes.best(validation) == (1, 2)
-    validation[1, 0, 2] = np.nan
-    assert prototypes.best(validation) == (0, 1)
+def test_the_answer_has_the_numbers():
+    assert STUDY.answer is not None
+    said = STUDY.answer(Findings(judge(STUDY, Config(), "quick", made(lead=0.05))))
+    assert said.count("100% of trainings") == len(PLACES)
+    assert "5.0 [" in said
+    assert "nan" not in said
 
 
-def test_shares_of_the_training_are_interpolated():
-    values = np.array([0.0, 3.0, 6.0, 12.0])[:, None]  # at thirds
-    assert prototypes.at_share(values, 0.5) == pytest.approx(4.5)
-    assert prototypes.at_share(values, 1.7) == pytest.approx(12.0)
-    assert prototypes.reached([0.2, 0.4, 0.6, 0.8], 0.5) == pytest.approx(0.5)
-    assert prototypes.reached([0.2, 0.4, 0.6, 0.8], 0.1) == 0.0
-    assert prototypes.reached([0.2, 0.4, 0.6, 0.8], 0.9) == 2.0
+@pytest.mark.parametrize("place", PLACES)
+def test_both_methods_spend_as_many_gradients(place):
+    for config in STUDY.presets.values():
+        taken = {m: spent(config, place) / config.tasks / cost(m, place[1]) for m in METHODS}
+        assert all(n % MEASURED == 0 for n in taken.values())
+        equal = MEASURED * cost(PROTOTYPES, place[1]) / cost(MAML, place[1])
+        assert equal == int(equal)  # prototypes are measured after as many steps as MAML takes
+        assert taken[PROTOTYPES] * equal / MEASURED == taken[MAML]
+    assert len({len(candidates(place, m)) for m in METHODS}) == 1
 
 
-def test_arithmetic_is_counted_by_hand():
-    config = Config(tasks=1, size=2, width=3, queries=1)
-    # Ten examples: 4x3 forward and weights, 3x3 forward, weights and inputs, two operations each.
-    assert prototypes._by_hand(config, 1) == 2 * 10 * (2 * 12 + 3 * 9)
+def test_close_at_half_of_the_cost_is_for_two_measurements_and_censored():
+    theirs = np.full((4, MEASURED + 1), 0.8)
+    ours = np.full((4, MEASURED + 1), 0.7)
+    ours[0, 4:] = 0.79  # in time, and within two points
+    ours[1, 3] = 0.9  # once, by luck
+    ours[2, 5:] = 0.9  # late
+    np.testing.assert_array_equal(few_shot.cheaper(ours, theirs), [1, 0, 0, 0])
+
+
+def test_the_choice_of_each_measurement_is_followed():
+    scores = {"test": np.arange(2 * 3 * 1 * 2).reshape(2, 3, 1, 2).astype(float)}
+    found = few_shot.along(scores, [(0, 0), (1, 1)])["test"]  # after one step; then another rate, two steps
+    np.testing.assert_array_equal(found, [[scores["test"][0, 1, 0, 0], scores["test"][1, 2, 0, 1]]])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [
-        ({"meta_steps": 100}, "multiple of 3"),
-        ({"queries": 16}, "at most 15"),
-        ({"shots": (1, 1)}, "different"),
-        ({"body": "resnet"}, "body"),
-    ],
+    [({"training_steps": (100, 24)}, "multiples of 24"), ({"tests": 1}, "tests"), ({"side": 0}, "side")],
 )
-def test_bad_settings_are_told(settings, message):
+def test_bad_settings_are_refused(settings, message):
     with pytest.raises(check.InputError, match=message):
         Config(**settings)

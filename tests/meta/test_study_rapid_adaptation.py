@@ -1,81 +1,129 @@
-"""The study of rapid adaptation: a smallest run, and its verdict from given losses."""
+"""The study of few steps: its menus and costs, and its verdict from given losses and planted errors."""
 
 from __future__ import annotations
 
 import jax
 import numpy as np
 import pytest
-from treatment import judge
+from treatment import cells_alike
 
-from experiments.meta.rapid_adaptation import AT, GLYPH, SINE, STUDY, Config, arm, wrong_support
+from experiments.meta import _rapid as rapid
+from experiments.meta._rapid import CLASSES, FROZEN, HIDDEN, METHODS, PICTURES, SIDE, SINE, STEPS, WAYS
+from experiments.meta.rapid_adaptation import (
+    BEFORE,
+    FAMILIES,
+    GAIN,
+    LEFT,
+    LIMITS,
+    LOSS,
+    MISLED,
+    REUSE,
+    STUDY,
+    Config,
+    arm,
+    trainings,
+)
 from lrn import check, table
-from lrn.meta.episode import check_family, draw
+from lrn.meta.episode import draw
 from lrn.meta.families.sinusoid import sinusoid
+from lrn.study import OVERLAP, Cell, given, judge
+from lrn.study.findings import Findings
+from lrn.study.select import EDGE
 
 SEEDS = list(range(10))
 
 
-def test_a_wrong_support_set_is_another_tasks():
-    family = wrong_support(sinusoid())
-    check_family(family)
-    episodes = draw(family, jax.random.key(0), 300)
-
-    def error(batch):
-        amplitude, sine, cosine = (episodes.code[:, i, None, None] for i in range(3))
-        x = batch["x"]
-        return abs(batch["y"] - amplitude * (np.sin(x) * cosine + np.cos(x) * sine)).mean()
-
-    assert error(episodes.query) < 1e-4
-    assert error(episodes.support) > 1
-
-
-def made(sine=0.3, baseline=1.5, glyph=0.5, anil=0.0, oracle=0.1, wrong=5.0, first=0.8):
-    """A table of ten seeds with these values."""
-    spread = np.random.RandomState(0).randn(len(SEEDS)) * 0.01
-    cells = {
-        (arm(SINE, "MAML"), "share of the first step"): first,
-        (arm(SINE, "best baseline"), "best loss within 10 steps"): baseline,
-        (arm(GLYPH, "best baseline"), "best loss within 10 steps"): baseline,
-        (arm(GLYPH, "ANIL"), "accuracy@5"): 0.7 + anil,
-        (arm(GLYPH, "MAML"), "accuracy@5"): 0.7,
-        (arm(GLYPH, "MAML"), "accuracy@10"): 0.7,
-        (arm(GLYPH, "MAML"), "accuracy@0"): 0.2,
-        (arm(GLYPH, "oracle"), "accuracy@10"): 1 - oracle,
-        (arm(GLYPH, "scratch"), "accuracy@10"): 0.4,
-        (arm(GLYPH, "MAML, wrong support"), "accuracy@5"): 0.2,
-        (arm(SINE, "oracle"), "loss@10"): oracle,
-        (arm(SINE, "scratch"), "loss@10"): 4.0,
-        (arm(SINE, "pooled"), "loss@0"): 3.0,
-        (arm(SINE, "MAML, wrong support"), "loss@5"): wrong,
-    }
-    for k in AT:
-        cells[arm(SINE, "MAML"), f"loss over best baseline's@{k}"] = sine
-        cells[arm(SINE, "MAML"), f"loss@{k}"] = 1.0
-        cells[arm(GLYPH, "MAML"), f"loss@{k}"] = 1.0
-        cells[arm(GLYPH, "best baseline"), f"loss@{k}"] = 1.0 + glyph
-    return table.concat(
-        [table.rows(a, SEEDS, 0, m, v + np.roll(spread, i)) for i, ((a, m), v) in enumerate(cells.items())]
-    )
+def made(gain=0.6, left=0.3, pictures=None, told=0.0, misled=3.0, before=2.0, seen=0.0, steps=1):
+    """A table of ten seeds; ``pictures`` is the gain on Omniglot, by default that on sinusoids."""
+    spread = np.random.RandomState(0).randn(len(SEEDS)) * 0.005
+    alike = cells_alike(STUDY.controlled(Config()))
+    cells = {(c.arm, c.metric): x for c, x in alike.items()}
+    for name in trainings(SINE, "MAML"):
+        cells[name, given("gradients")] *= steps
+    for name in trainings(PICTURES, "MAML"):
+        cells[name, OVERLAP] = seen
+    for family in FAMILIES:
+        own = pictures if pictures is not None and family == PICTURES else gain
+        for k in STEPS:
+            values = {GAIN: own, LEFT: left, REUSE: 0.5, BEFORE: before, MISLED: misled, LOSS: 1.0}
+            cells |= {(arm(family, "MAML", k), m): v for m, v in values.items()}
+        cells |= {(arm(family, m, k), EDGE): 0.0 for m in (*METHODS, FROZEN) for k in LIMITS}
+    exact = {k for k in cells if k[1] in (EDGE, OVERLAP) or Cell(*k) in alike}
+    cells[SINE, "told"] = told
+    rows = [
+        table.rows(a, SEEDS, 0, m, np.full(10, v) if (a, m) in exact else v + spread)
+        for (a, m), v in cells.items()
+    ]
+    return table.concat(rows)
 
 
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
         ({}, "supported"),
-        ({"glyph": 0.0}, "mixed"),  # as on pictures: fine-tuning does as well
-        ({"sine": 0.8}, "mixed"),  # better, and not by half
-        ({"baseline": 0.5}, "mixed"),  # they catch up
-        ({"anil": -0.2}, "mixed"),  # adaptation, not reuse
-        ({"first": 0.2}, "mixed"),
-        ({"oracle": 1.5}, "invalid"),  # no method may beat the oracle
-        ({"wrong": 1.0}, "invalid"),  # the support set is not used
+        ({"pictures": 0.1}, "mixed"),
+        ({"gain": 0.1}, "refuted"),
+        ({"left": -0.2}, "refuted"),  # others catch up
+        ({"told": 0.5}, "invalid"),  # an oracle that is a constant
+        ({"misled": 1.0}, "invalid"),  # the support set is not used
+        ({"before": 0.9}, "invalid"),  # the state of a method that does not adapt
+        ({"seen": 3.0}, "invalid"),  # an evaluation on training classes
+        ({"steps": 2}, "invalid"),  # an arm with twice the steps
     ],
 )
-def test_verdict_follows_from_losses(found, verdict):
+def test_the_verdict_follows(found, verdict):
     assert judge(STUDY, Config(), "quick", made(**found))["verdict"] == verdict
 
 
-@pytest.mark.parametrize("settings", [{"sine_steps": 0}, {"glyph_tests": 1}, {"glyph_rate": -1.0}])
-def test_bad_settings_are_refused(settings):
-    with pytest.raises(check.InputError, match=next(iter(settings))):
+def test_the_answer_has_the_numbers():
+    assert STUDY.answer is not None
+    said = STUDY.answer(Findings(judge(STUDY, Config(), "quick", made())))
+    assert said.count("60 [60, 6") + said.count("60 [59, 6") == 4
+    assert "nan" not in said
+
+
+def test_a_wide_head_takes_twice_the_products_of_a_narrow_one():
+    narrow, wide = (SIDE**2 * HIDDEN + HIDDEN * outputs for outputs in (WAYS, CLASSES))
+    assert wide == 2 * narrow
+    for config in STUDY.presets.values():
+        for family, steps in zip(FAMILIES, config.training_steps):
+            costs = rapid.COSTS[family]
+            assert steps * costs["MAML"] % costs["pooled"] == 0
+
+
+def test_a_frozen_body_leaves_the_head_to_adapt():
+    """A menu with the body frozen is a linear regression on fixed features."""
+    rate, problem = rapid.RATES[SINE][1], rapid.problem_of(SINE)
+
+    def both():
+        tasks = draw(sinusoid(10, 10), jax.random.key(0), 3)
+        params, _ = problem.init(jax.random.key(1), tasks.support["x"][0])
+        starts = jax.tree.map(lambda x: x[None], params)
+        menu = rapid.menu_of(SINE, 1, frozen=True)._replace(rates=(rate,))
+
+        def by_hand(task):
+            known, seen = (
+                problem.features(params["body"], (), b, b["x"]) for b in (task.support, task.query)
+            )
+            error = known @ params["head"]["kernel"] + params["head"]["bias"][None] - task.support["y"]
+            kernel = params["head"]["kernel"] - rate * 2 * known.T @ error / len(known)
+            bias = params["head"]["bias"] - rate * 2 * error.mean(0)
+            return ((seen @ kernel + bias[None] - task.query["y"]) ** 2).mean()
+
+        return menu.losses(starts, tasks)[0, 0, 0, 1], jax.vmap(by_hand)(tasks).mean()
+
+    ours, theirs = jax.jit(both)()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_every_method_has_as_many_starts():
+    for family in FAMILIES:
+        assert {len(trainings(family, m)) for m in METHODS} == {3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"training_steps": (7, 6)}, "multiples of 6"), ({"tests": 1}, "tests")]
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(check.InputError, match=message):
         Config(**settings)

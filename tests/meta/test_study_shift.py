@@ -6,11 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.meta import _shift, distribution_shift, task_similarity
+from experiments.meta import _shift, distribution_shift
 from lrn import check, nets, train
 from lrn.meta.adapt import InnerConfig
 from lrn.meta.episode import draw
-from lrn.meta.families.linear_gaussian import linear_gaussian
 from lrn.meta.families.sinusoid import sinusoid
 from lrn.meta.maml import MAMLConfig, maml
 from lrn.meta.problem import regression
@@ -57,25 +56,6 @@ def test_waves_are_the_sinusoids_of_their_ranges():
     np.testing.assert_allclose(twice.query["y"], expected, atol=1e-4)
 
 
-def test_the_crossover_is_interpolated_and_censored():
-    positions = (0.0, 0.25, 0.5, 1.0)
-    assert task_similarity.crossover(positions, [1.0, 0.5, -0.5, -1.0]) == pytest.approx(0.375)
-    assert task_similarity.crossover(positions, [1.0, 0.5, 0.5, 0.1]) == 1.0
-    assert task_similarity.crossover(positions, [-0.1, 0.5, 0.5, 0.1]) == 0.0
-
-
-def test_one_step_on_linear_tasks_is_the_closed_form():
-    t = task_similarity
-    start, mean, rate = np.array([[0.5, 0.0, -1.0]]), (1.0, -1.0, 0.5), 0.2
-    family = linear_gaussian(mean, t.SHOTS, 10, spread=t.SPREAD, noise=t.NOISE)
-    drawn = jax.tree.map(np.asarray, draw(family, jax.random.key(1), 40_000))
-    x, y = drawn.support["x"], drawn.support["y"][..., 0]
-    residual = x @ start[0] - y
-    after = start - rate * 2 / t.SHOTS * np.einsum("tnd,tn->td", x, residual)
-    error = np.einsum("tnd,td->tn", drawn.query["x"], after) - drawn.query["y"][..., 0]
-    assert (error**2).mean() == pytest.approx(t.one_step(start, mean, rate)[0], rel=0.03)
-
-
 def test_letters_are_split_without_overlap():
     tables = {s: np.full((80, 1), i) * 1000 + np.arange(80)[:, None] for i, s in enumerate(_scripts())}
     split_tables = distribution_shift._split(tables, 4)
@@ -95,13 +75,11 @@ def _scripts():
     return distribution_shift.SCRIPTS
 
 
-@pytest.mark.parametrize("rates", [distribution_shift.RATES, task_similarity.RATES])
-def test_methods_have_as_many_candidates(rates):
-    for methods in rates.values():
+def test_methods_have_as_many_candidates():
+    for methods in distribution_shift.RATES.values():
         assert len({len(listed) for listed in methods.values()}) == 1
 
 
-@pytest.mark.parametrize("study", [distribution_shift, task_similarity])
-def test_bad_settings_are_one_sentence(study):
+def test_bad_settings_are_one_sentence():
     with pytest.raises(check.InputError, match="tasks must be at least 2"):
-        study.Config(tasks=1)
+        distribution_shift.Config(tasks=1)
