@@ -266,7 +266,7 @@ def test_every_agent_samples():
     for file in Path(lrn.rl.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("memoryless", "Policy"):
-                if file.name == "agent.py":
+                if file.name in ("agent.py", "chance.py"):  # random play is no agent
                     continue
                 calls += 1
                 assert len(node.args) + len(node.keywords) == (2 if node.func.id == "memoryless" else 3), file  # pyright: ignore[reportAttributeAccessIssue]
