@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrn.train.program import Program, largest_product
+from lrn.train.program import Program
 from lrn.types import Learner, Mean
+from lrn.xla.products import largest_product
 from lrn.xla.runtime import brief_options
 
 

@@ -7,7 +7,8 @@ curve: AutoAttack of four networks at eight radii in one program, in units of on
 
 All attack one network (Wong & Kolter 2018, briefly trained by RS-FGSM), and PyTorch's libraries get its
 weights; they run in a process of their own with one thread for each processor (``--python`` names its
-interpreter). foolbox runs on jax in this process. lrn and the peers are measured in turn in every round,
+interpreter). foolbox runs on jax in this process. lrn divides the images among devices, and each processor is
+one (`lrn.robust.share`). lrn and the peers are measured in turn in every round,
 without compilation, which is shown beside. The tables have medians, and medians of the ratios within a round.
 The exit code is 1 if a ratio is below its limit or an accuracy differs by over half a point.
 """
@@ -43,9 +44,10 @@ from lrn.robust.interpolation import InterpolationConfig, interpolated
 from lrn.robust.losses import is_correct
 from lrn.robust.pgd import PGDConfig, pgd
 from lrn.robust.rs_fgsm import RSFGSMConfig, rs_fgsm
+from lrn.robust.share import share
 from lrn.robust.smoothing import SmoothingConfig, certified_accuracy, certify
 from lrn.types import Array, Key, Params
-from lrn.xla.runtime import processors
+from lrn.xla.runtime import device_per_processor, processors
 
 EPS, IMAGES, NETWORKS = 0.2, 256, 4
 # The least ratio of a peer's time to lrn's; of "curve" the largest multiple of one run.
@@ -88,6 +90,7 @@ def main(argv: list[str]) -> int:
     args = tyro.cli(Args, args=argv, prog="python -m experiments.bench robust", description=__doc__)
     check.integer("rounds", args.rounds, low=1)
     check.integer("steps", args.steps, low=10)
+    device_per_processor()
     networks, x, y = trained(args.steps), *images()
     one = jax.tree.map(lambda leaf: leaf[0], networks)
     print(f"{platform.machine()}, {processors()} processors, {jax.devices()[0].device_kind}")
@@ -181,7 +184,10 @@ def our_autoattack(params: Params, x: Array, y: Array) -> tuple[float, Run]:
     config = AutoAttackConfig(eps=EPS)
 
     def attacked(key: Key, params: Params, x: Array, y: Array) -> Array:
-        return attack_all(key, lambda z: logits(params, z), x, y, config).robust.mean()
+        def attack(key: Key, x: Array, y: Array) -> Array:
+            return attack_all(key, lambda z: logits(params, z), x, y, config).robust
+
+        return share(attack)(key, x, y).mean()
 
     return _timed(attacked, params, x, y)
 
@@ -191,7 +197,10 @@ def our_pgd(params: Params, x: Array, y: Array) -> tuple[float, Run]:
     attacks = {"pgd": lambda eps: pgd(PGDConfig(eps=eps, step_size=0.01, steps=50, keep="last"))}
 
     def attacked(key: Key, params: Params, x: Array, y: Array) -> Array:
-        return cascade(key, lambda z: logits(params, z), x, y, EPS, attacks, starts=10).robust.mean()
+        def attack(key: Key, x: Array, y: Array) -> Array:
+            return cascade(key, lambda z: logits(params, z), x, y, EPS, attacks, starts=10).robust
+
+        return share(attack)(key, x, y).mean()
 
     return _timed(attacked, params, x, y)
 
@@ -215,7 +224,10 @@ def curve(networks: Params, x: Array, y: Array) -> dict[str, float]:
     attacks = standard(AutoAttackConfig(), 10)
 
     def one(key: Key, params: Params) -> Array:
-        return robustness_curve(key, lambda z: logits(params, z), x, y, radii, attacks).robust.mean(axis=1)
+        def attack(key: Key, x: Array, y: Array) -> Array:
+            return robustness_curve(key, lambda z: logits(params, z), x, y, radii, attacks).robust.T
+
+        return share(attack)(key, x, y).mean(axis=0)
 
     begin = time.perf_counter()
     keys = jax.random.split(jax.random.key(2), NETWORKS)

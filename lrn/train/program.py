@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -14,9 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn import check
+from lrn.train.compiled import Compiled, no_jit
+from lrn.train.hashes import sha256, sha256_of_function
 from lrn.train.lanes import Lanes
-from lrn.types import Array, Device, Key, Mean, Metrics, PyTree, Sampler, State, Trainable, is_key
+from lrn.train.step_checks import check_same, check_scalars
+from lrn.train.windows import Carry, Windows, advance, first_carry
+from lrn.types import Array, Device, Key, Metrics, PyTree, Sampler, State, Trainable
 from lrn.xla.parts import divisor
+from lrn.xla.products import largest_product
 from lrn.xla.runtime import brief_options, compiler_options, processors
 from lrn.xla.serial import serial, wants_serial
 
@@ -26,45 +28,9 @@ Evaluate = Callable[[Any, Any, Key, State, PyTree], Mapping[str, Array]]
 # The streams of a seed's key. Random numbers of different streams are independent.
 _INIT, _STEP, _EVAL = range(3)
 
-# The most windows of metrics that one call can return. The number is a constant and does not depend on the
-# chunk's length, so chunks of all lengths use the same program and give the same bits.
-WINDOWS = 1024
-
 # Operations of a matrix product. The products of small agents stay below this number, those of networks for
 # images lie above it.
 _SMALL = 2**24
-
-
-class Carry(NamedTuple):
-    """The values that one lane carries from step to step; the keys of the dicts are names of metrics.
-
-    state: the learner's state.
-    mean: the running mean of the window that is not full yet.
-    weight: the sum of the weights in that window.
-    bad: the number of steps after which the metric was first not finite; -1 if it was always finite.
-    infinite: for each array of floats in the state, whether it had an infinity before the first step.
-    """
-
-    state: State
-    mean: dict[str, Array]
-    weight: dict[str, Array]
-    bad: dict[str, Array]
-    infinite: Array
-
-
-class Windows(NamedTuple):
-    """What `Program.advance` reports for one lane; the keys of the dicts are names of metrics.
-
-    mean, weight: the means and the weights of the windows, [WINDOWS]; the first window is the one that has
-        the first step of the call.
-    bad: see `Carry`.
-    finite: whether the state is finite, see `_sound`.
-    """
-
-    mean: dict[str, Array]
-    weight: dict[str, Array]
-    bad: dict[str, Array]
-    finite: Array
 
 
 class _Lane(NamedTuple):
@@ -78,48 +44,6 @@ class _Lane(NamedTuple):
     config: Any
     streams: Any
     data: dict[str, Any]
-
-
-class _Compiled:
-    """A jitted function that is compiled once, for one set of shapes.
-
-    Under `jax.disable_jit` the plain function runs instead.
-    """
-
-    def __init__(self, jitted: Any, plain: Callable[..., Any]):
-        self._jitted, self._plain, self._compiled = jitted, plain, None
-        self.options: dict[str, Any] | None = None
-
-    def lower(self, *args: Any) -> Callable[[], None]:
-        """Trace and lower the function; return a function that compiles it, also in another thread."""
-        if self._compiled is not None or _no_jit():
-            return lambda: None
-        lowered = self._jitted.lower(*args)
-
-        def finish() -> None:
-            self._compiled = lowered.compile(compiler_options=self.options)
-
-        return finish
-
-    def memory(self) -> dict[str, int]:
-        """The bytes of "arguments", "outputs" and "temporaries"; empty where they are not known."""
-        analysis = None if self._compiled is None else self._compiled.memory_analysis()
-        if analysis is None:
-            return {}
-        names = {"arguments": "argument", "outputs": "output", "temporaries": "temp"}
-        return {name: int(getattr(analysis, f"{part}_size_in_bytes")) for name, part in names.items()}
-
-    def __call__(self, *args: Any) -> Any:
-        if _no_jit():
-            return self._plain(*args)
-        self.lower(*args)()
-        assert self._compiled is not None
-        return self._compiled(*args)
-
-
-def _no_jit() -> bool:
-    """Whether the caller is inside of `jax.disable_jit`."""
-    return bool(jax.config.jax_disable_jit)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @jax.jit
@@ -138,28 +62,6 @@ def _streams(seeds: Sequence[int]) -> np.ndarray:
 
 def _stream(lane: _Lane, which: int) -> Key:
     return jax.random.wrap_key_data(lane.streams[which])
-
-
-def largest_product(jaxpr: Any) -> int:
-    """The operations of the largest matrix product or convolution in a jaxpr and in the jaxprs it calls.
-
-    A multiplication and an addition are two operations. A product in a loop is counted for one iteration.
-    """
-    largest = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-            largest = max(largest, 2 * depth * math.prod(equation.outvars[0].aval.shape))
-        elif equation.primitive.name == "conv_general_dilated":
-            kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
-            features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-            largest = max(largest, 2 * math.prod(kernel) // features * math.prod(out))
-        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
-            inner = getattr(part, "jaxpr", part)
-            if hasattr(inner, "eqns"):
-                largest = max(largest, largest_product(inner))
-    return largest
 
 
 def _shapes(tree: PyTree) -> PyTree:
@@ -236,8 +138,8 @@ class Program:
         lane, shapes = _shapes(jax.tree.map(lambda x: x[0], own)), _shapes(data)
         state = jax.eval_shape(self._init_state, lane, shapes)
         after, metrics = jax.eval_shape(self._step, lane, shapes, state, jnp.int32(0))
-        _check_same(state, after)
-        _check_scalars("step", metrics)
+        check_same(state, after)
+        check_scalars("step", metrics)
         self._metrics = list(metrics)
         self._traced = [
             (self._init_state, (lane, shapes)),
@@ -246,7 +148,7 @@ class Program:
         if self._evaluate is not None:
             self._traced.append((self._measure, (lane, shapes, state, jnp.int32(0))))
             measured = jax.eval_shape(*[self._traced[-1][0], *self._traced[-1][1]])
-            _check_scalars("evaluate", measured)
+            check_scalars("evaluate", measured)
             if twice := sorted(set(measured) & set(metrics)):
                 raise ValueError(
                     f"evaluate and step both return the metric {twice[0]!r}, which would be one curve; "
@@ -261,11 +163,11 @@ class Program:
         jit = self.lanes.jit
         plain = self.lanes.eagerly
         per_lane = (True, False)
-        self._start = _Compiled(jit(self._init, per_lane), plain(self._init, per_lane))
+        self._start = Compiled(jit(self._init, per_lane), plain(self._init, per_lane))
         per_lane = (True, False, True, False, False, False)
-        self._go = _Compiled(jit(self._advance, per_lane, (2,), in_turn), plain(self._advance, per_lane))
+        self._go = Compiled(jit(self._advance, per_lane, (2,), in_turn), plain(self._advance, per_lane))
         per_lane = (True, False, True, False)
-        self._look = _Compiled(jit(self._measure, per_lane, (), in_turn), plain(self._measure, per_lane))
+        self._look = Compiled(jit(self._measure, per_lane, (), in_turn), plain(self._measure, per_lane))
         self._set_options(lane, shapes, state)
 
     def _set_options(self, lane: Any, data: PyTree, state: State) -> None:
@@ -308,7 +210,7 @@ class Program:
         """
         with jax.disable_jit(False):
             functions = {
-                name: _sha256_function(function, args)
+                name: sha256_of_function(function, args)
                 for name, (function, args) in zip(("init", "step", "evaluation"), self._traced)
             }
         return {**functions, "data": sha256(self._given)}
@@ -359,9 +261,9 @@ class Program:
 
     def _trace_step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
         batch_key, step_key = jax.random.split(jax.random.fold_in(_stream(lane, _STEP), step))
-        advance = self._factory(lane.config).step
-        self._marked = wants_serial(advance)
-        return advance(step_key, state, self._draw(batch_key, lane, data))
+        learner_step = self._factory(lane.config).step
+        self._marked = wants_serial(learner_step)
+        return learner_step(step_key, state, self._draw(batch_key, lane, data))
 
     def _divides(self, lane: _Lane, data: PyTree, state: State) -> int:
         """The number of items that the learner's step can divide among devices; 1 if it divides nothing."""
@@ -377,58 +279,19 @@ class Program:
         return items[0]
 
     def _init(self, lane: _Lane, data: PyTree) -> Carry:
-        state = self._init_state(lane, data)
-        return Carry(
-            state,
-            {k: jnp.zeros((), jnp.float32) for k in self._metrics},
-            {k: jnp.zeros((), jnp.float32) for k in self._metrics},
-            {k: jnp.int32(-1) for k in self._metrics},
-            jnp.array([jnp.isinf(x).any() for x in _floats(state)], bool),
-        )
+        return first_carry(self._init_state(lane, data), self._metrics)
 
     def _advance(
         self, lane: _Lane, data: PyTree, carry: Carry, start: Array, stop: Array, every: Array
     ) -> tuple[Carry, Windows]:
-        first = jax.lax.div(start, every)
+        def step_of(step: Array, state: State) -> tuple[State, Metrics]:
+            return self._step(lane, data, state, step)
 
-        # The loop keeps all metrics in one row: a kernel for each would cost as much as a small network.
-        def row_of(values: Mapping[str, Array]) -> Array:
-            return jnp.stack([values[name] for name in self._metrics])
-
-        def named(rows: Array) -> dict[str, Array]:
-            return {name: rows[..., i] for i, name in enumerate(self._metrics)}
-
-        def body(step: Array, loop: Any) -> Any:
-            state, mean, count, bad, means, counts = loop
-            state, metrics = self._step(lane, data, state, step)
-            pairs = {k: m if isinstance(m, Mean) else (m, 1.0) for k, m in metrics.items()}
-            value, weight = (
-                row_of({k: jnp.asarray(pair[i], jnp.float32) for k, pair in pairs.items()}) for i in range(2)
-            )
-            fresh = jax.lax.rem(step, every) == 0
-            old = jnp.where(fresh, 0.0, mean)
-            count = jnp.where(fresh, 0.0, count) + weight
-            # The loop keeps a running mean, because a float32 sum over a long window loses digits.
-            share = weight / jnp.maximum(count, 1e-30)
-            mean = jnp.where(weight > 0, old + (value - old) * share, old)
-            bad = jnp.where((weight > 0) & ~jnp.isfinite(value) & (bad < 0), step + 1, bad)
-            row = jax.lax.div(step, every) - first
-            return state, mean, count, bad, means.at[row].set(mean), counts.at[row].set(count)
-
-        if not self._metrics:
-            loop = lambda step, state: self._step(lane, data, state, step)[0]  # noqa: E731
-            state = jax.lax.fori_loop(start, stop, self._in_order(loop), carry.state)
-            return carry._replace(state=state), Windows({}, {}, {}, _sound(state, carry.infinite))
-        empty = jnp.zeros((WINDOWS, len(self._metrics)), jnp.float32)
-        begin = (carry.state, row_of(carry.mean), row_of(carry.weight), row_of(carry.bad), empty, empty)
-        after = jax.lax.fori_loop(start, stop, self._in_order(body), begin)
-        state, mean, count, bad, means, counts = after
-        carry = Carry(state, named(mean), named(count), named(bad), carry.infinite)
-        return carry, Windows(named(means), named(counts), carry.bad, _sound(state, carry.infinite))
+        return advance(step_of, carry, start, stop, every, self._in_order)
 
     def _in_order(self, loop: Callable[..., Any]) -> Callable[..., Any]:
         """The loop with its kernels in order, if the learner's step is marked and `serial` pays here."""
-        wanted = self._marked and self._alone and self._small and not _no_jit()
+        wanted = self._marked and self._alone and self._small and not no_jit()
         return serial(loop) if wanted else loop
 
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
@@ -438,84 +301,6 @@ class Program:
         return self._evaluate(learner, lane.config, key, state, merge(data, lane.data))
 
 
-def sha256(tree: PyTree) -> str:
-    """A hash of the structure and of every bit of a pytree of arrays."""
-    digest = hashlib.sha256(str(jax.tree.structure(tree)).encode())
-    for leaf in jax.tree.leaves(tree):
-        host = np.ascontiguousarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
-        digest.update(f"{host.dtype}{host.shape}".encode() + host.tobytes())
-    return digest.hexdigest()
-
-
-def _sha256_function(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
-    """A hash of a function's jaxpr, and of the arrays that the jaxpr closes over, at any depth."""
-    closed = jax.make_jaxpr(function)(*args)
-    # A function in a jaxpr prints with its address, which differs between processes.
-    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
-    for constant in _constants(closed):
-        digest.update(sha256(constant).encode())
-    return digest.hexdigest()
-
-
-def _constants(closed: Any) -> Iterator[Any]:
-    """The arrays that a jaxpr and the jaxprs it calls close over; a printed jaxpr does not show them."""
-    yield from getattr(closed, "consts", ())
-    for equation in getattr(closed, "jaxpr", closed).eqns:
-        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
-            if hasattr(getattr(part, "jaxpr", part), "eqns"):
-                yield from _constants(part)
-
-
 def merge(data: PyTree, per_seed: Mapping[str, Any]) -> PyTree:
     """The data of one seed: the shared data, and the arrays of that seed."""
     return {**(data or {}), **per_seed} if per_seed else data
-
-
-def _floats(state: State) -> list[Array]:
-    return [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-
-def _sound(state: State, infinite: Array) -> Array:
-    """Whether the state has no NaN, and no infinity in an array that had none before the first step.
-
-    An array that had one may be a best-so-far, which begins at infinity.
-    """
-    good = [
-        jnp.where(began, ~jnp.isnan(x), jnp.isfinite(x)).all() for x, began in zip(_floats(state), infinite)
-    ]
-    return jnp.array(good).all() if good else jnp.array(True)
-
-
-def _check_scalars(who: str, metrics: Any) -> None:
-    if not isinstance(metrics, Mapping):
-        raise ValueError(
-            f"{who} must return its metrics as a dict from name to scalar, got {type(metrics).__name__}."
-        )
-    for name, value in metrics.items():
-        for part in value if isinstance(value, Mean) else (value,):
-            if getattr(part, "shape", ()) != ():
-                raise ValueError(
-                    f"{who} returned the metric {name!r} with shape {list(part.shape)}; "
-                    "metrics are scalars, so reduce it."
-                )
-
-
-def _check_same(before: State, after: State) -> None:
-    """Check that a step keeps the structure, shapes and dtypes of the state, as a compiled loop needs it.
-
-    Raises:
-        ValueError: the step changes the structure, or a leaf, which the message names.
-    """
-    old, old_def = jax.tree_util.tree_flatten_with_path(before)
-    new, new_def = jax.tree_util.tree_flatten_with_path(after)
-    if old_def != new_def:
-        raise ValueError(
-            "the learner's step returns a state of another structure than its init "
-            f"({new_def} instead of {old_def}); return the same pytree."
-        )
-    for (path, a), (_, b) in zip(old, new):
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            raise ValueError(
-                f"the learner's step changes {jax.tree_util.keystr(path)} from {a.dtype}{list(a.shape)} to "
-                f"{b.dtype}{list(b.shape)}; a state keeps its shapes and dtypes."
-            )

@@ -12,9 +12,10 @@ import numpy as np
 
 from lrn import check, files
 from lrn.train import checkpoint
+from lrn.train.hashes import sha256
 from lrn.train.job import agree
 from lrn.train.log import Log
-from lrn.train.program import Program, sha256
+from lrn.train.program import Program
 
 
 class Start(NamedTuple):
