@@ -1,4 +1,7 @@
-"""What the lines of `robust_numbers` share: trainings with their aims, and the figures of a network."""
+"""What the lines of `robust_numbers` share: trainings with their aims, and the figures of a network.
+
+The test images are divided among devices.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from lrn.robust.auto_attack import ATTACKS, AutoAttackConfig, attack_all
 from lrn.robust.evaluate import correct_under_attack
 from lrn.robust.losses import cross_entropy, is_correct
 from lrn.robust.pgd import PGDConfig, pgd
+from lrn.robust.share import share
 from lrn.robust.smoothing import SmoothingConfig, average_certified_radius, certified_accuracy, certify
 from lrn.robust.training import Objective, Value, train_on
 from lrn.supervised.optimizers import OptimizerConfig
@@ -57,10 +61,12 @@ def attacked(name: str, ascent: PGDConfig) -> Judge:
     """Accuracy under PGD, called ``name``, and after each attack of AutoAttack at the same radius."""
 
     def judge(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> dict[str, Array]:
-        right = correct_under_attack(key, logits_fn, x, y, pgd(ascent))
-        found = attack_all(key, logits_fn, x, y, AutoAttackConfig(eps=ascent.eps))
-        figures = {name: right, **{each: found.after[each] for each in ATTACKS}, "AutoAttack": found.robust}
-        shares = {k: jnp.mean(v, dtype=jnp.float32) for k, v in figures.items()}
+        def attack(key: Key, x: Array, y: Array) -> dict[str, Array]:
+            right = correct_under_attack(key, logits_fn, x, y, pgd(ascent))
+            found = attack_all(key, logits_fn, x, y, AutoAttackConfig(eps=ascent.eps))
+            return {name: right, **{each: found.after[each] for each in ATTACKS}, "AutoAttack": found.robust}
+
+        shares = {k: jnp.mean(v, dtype=jnp.float32) for k, v in share(attack)(key, x, y).items()}
         return shares | {"gap": shares[name] - shares["AutoAttack"]}
 
     return judge
@@ -70,7 +76,7 @@ def certified(config: SmoothingConfig) -> Judge:
     """Shares certified at some radii, and the average certified radius."""
 
     def judge(key: Key, logits_fn: LogitsFn, x: Array, y: Array) -> dict[str, Array]:
-        found = certify(key, logits_fn, x, config)
+        found = share(lambda key, x, y: certify(key, logits_fn, x, config))(key, x, y)
         right, radii = found.label == y, (0.0, 0.25, 0.5, 0.75, 1.0)
         at = {f"radius {r:g}": certified_accuracy(found.radius, right, r) for r in radii}
         return {**at, "ACR": average_certified_radius(found.radius, right)}

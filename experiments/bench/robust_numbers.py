@@ -5,6 +5,8 @@ Each line trains on MNIST and attacks the test set. The mean over seeds is compa
 figure, and shown with its 95% t interval. The exit code is 1 if any line falls short. Seeds 0 to 9 are only
 for this comparison: settings that the literature leaves open were chosen on seeds from 1000 on.
 
+Each processor is a device: the devices train different seeds, and attack different images.
+
 With ``--save FOLDER`` a stopped line resumes, in its training and after the last network that was attacked.
 A line may then be run in parts (``--seeds 2 --first-seed 4``): its figures are those of all seeds so far.
 
@@ -52,6 +54,7 @@ from lrn.robust.trades import TRADESConfig, trades
 from lrn.supervised.learner import weights
 from lrn.supervised.optimizers import OptimizerConfig
 from lrn.types import Array, Key, Learner
+from lrn.xla.runtime import device_per_processor
 
 EPS = 0.3
 
@@ -84,6 +87,7 @@ def main(argv: list[str]) -> int:
     check.integer("seeds", args.seeds, low=0)
     check.integer("images", args.images, low=1)
     check.non_negative("epochs", args.epochs)
+    device_per_processor()
     lines = {**LINES, **(_robust_cifar.LINES if args.slow else {})}
     chosen = [n for n in lines if not args.only or any(part.lower() in n.lower() for part in args.only)]
     if not chosen:
