@@ -27,7 +27,10 @@ def run(code: str, flags: str = "") -> subprocess.CompletedProcess[str]:
 )
 def test_each_processor_becomes_a_device(flags, devices):
     """A number that the user set stays."""
-    done = run("device_per_processor(); print(jax.device_count())", flags)
+    nets = (
+        "from lrn import nets; nets.resnet18(10); nets.cnn(10, (4,)); nets.wide_resnet(10)"  # starts nothing
+    )
+    done = run(f"{nets}; device_per_processor(); print(jax.device_count())", flags)
     assert done.stdout.split() == [str(devices)], done.stderr
 
 

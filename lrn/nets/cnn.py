@@ -120,5 +120,5 @@ def cnn(
             f"there are {len(kernel)} kernels for {len(widths)} convolutions; give one number, or one each."
         )
     check.choice("down", down, DOWN)
-    convolution.resolve(conv)
+    convolution.check_form(conv)
     return from_flax(CNN(classes, tuple(widths), tuple(hidden), kernel, down, dropout, mean, std, conv))

@@ -89,5 +89,5 @@ def cnn1d(
     check.integer("stride", stride, 1)
     check.choice("norm", norm, NORMS)
     check.choice("reduce", reduce, REDUCE)
-    convolution.resolve(conv)
+    convolution.check_form(conv)
     return from_flax(CNN1d(classes, tuple(widths), kernel, stride, norm, reduce, mean, std, conv))

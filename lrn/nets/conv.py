@@ -65,13 +65,22 @@ WINOGRAD_BYTES = 8 << 20
 FORMS = ("auto", "lax", "matmul", "winograd")
 
 
-def resolve(conv: Form) -> Form:
-    """The form that ``conv`` chooses on this backend: itself, or "lax" or "matmul" for "auto".
+def check_form(conv: Form) -> None:
+    """Check a form without asking for the backend, so that a network can be made before JAX is set up.
 
     Raises:
         ValueError: ``conv`` is not one of "auto", "lax", "matmul", "winograd".
     """
     check.choice("conv", conv, FORMS)
+
+
+def resolve(conv: Form) -> Form:
+    """The form that ``conv`` chooses on this backend: itself, or "lax" or "matmul" for "auto".
+
+    Raises:
+        ValueError: `check_form` refuses ``conv``.
+    """
+    check_form(conv)
     if conv != "auto":
         return conv
     return "matmul" if on_cpu() or lanes() > 1 else "lax"

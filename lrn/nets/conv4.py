@@ -96,5 +96,5 @@ def conv4(
         raise check.InputError(
             f"width must be a multiple of 8 for norm='group', got {width}; choose another width or norm."
         )
-    convolution.resolve(conv)
+    convolution.check_form(conv)
     return from_flax(Conv4(classes, width, blocks, down, norm, momentum, reduce, mean, std, conv))

@@ -110,7 +110,7 @@ def conv_decoder(
     shape = _checked(shape)
     check_network(1, widths=widths, hidden=hidden)
     check.integer("kernel", kernel, 1)
-    convolution.resolve(conv)
+    convolution.check_form(conv)
     if len(shape) != 3 or not len(widths) or shape[0] % 2 ** len(widths) or shape[1] % 2 ** len(widths):
         raise ValueError(
             f"the shape must be (height, width, channels) with sides that {2 ** len(widths)} divides, for "

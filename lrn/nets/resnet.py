@@ -103,5 +103,5 @@ def resnet18(
         raise ValueError(
             f"width {width} does not divide into 32 groups; choose a multiple of 32, or norm 'batch'."
         )
-    convolution.resolve(conv)
+    convolution.check_form(conv)
     return from_flax(ResNet(classes, width=width, norm=norm, mean=mean, std=std, conv=conv))

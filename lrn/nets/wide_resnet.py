@@ -117,5 +117,5 @@ def wide_resnet(
     check.integer("depth", depth, 10)
     if (depth - 4) % 6:
         raise check.InputError(f"depth must be 6 n + 4, got {depth}; choose 10, 16, 22, 28, 34 or 40.")
-    convolution.resolve(conv)
+    convolution.check_form(conv)
     return from_flax(WideResNet(classes, (depth - 4) // 6, width, stem, dropout, mean, std, conv))
