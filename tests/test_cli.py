@@ -241,8 +241,10 @@ def test_two_studies_of_one_file_name_are_two(tmp_path, capsys):
     for path in paths:
         path.parent.mkdir()
         path.write_text(Path(STUDY).read_text())
-    code, said, _ = call("run", *paths, "--out", out, capsys=capsys)
+    code, said, err = call("run", *paths, "--out", out, capsys=capsys)
     assert code == 0
+    assert "2 studies at quick: under a minute, by earlier runs (2 never timed)." in err
+    assert "[2/2] toy: no earlier run tells how long" in err
     assert "run before" not in said
     assert all(str(path) in said for path in paths)
     folders = [p.parent for p in out.glob("toy/*/verdict.json")]
@@ -352,6 +354,7 @@ BAD = {
     "unknown command": (["rum"], "rum"),
     "unknown option": (["run", STUDY, "--sedes", "3"], "seeds"),
     "no study": (["run"], "needs the id of a study"),
+    "unknown area": (["run", "--area", "robst"], "did you mean robust"),
     "unknown study": (["run", "robust.atack_transfer"], "did you mean robust.attack_transfer"),
     "unknown study to describe": (["describe", "nothing"], "no study 'nothing'"),
     "missing study file": (["run", "no/such/file.py"], "no study file"),

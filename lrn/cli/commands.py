@@ -48,6 +48,8 @@ from a hash of the study's claim, predictions, controls and presets."""
     """The folder of all runs."""
     fresh: bool = False
     """Begin again; the default resumes or reuses an earlier run of the same settings."""
+    area: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Run all studies of an area, such as rl; say beforehand how long earlier runs took."""
     tour: bool = False
     """Run the studies of the tour, and build the report."""
     progress: bool = True

@@ -17,6 +17,7 @@ from lrn import check
 from lrn.cli import errors, words
 from lrn.cli.columns import STYLE, print_columns
 from lrn.cli.commands import Run
+from lrn.cli.estimate import Expected, Pace, expected
 from lrn.cli.on_runs import build_report
 from lrn.study import Study, discover, register
 from lrn.study.discover import StudyFile
@@ -50,7 +51,7 @@ def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> 
         InputError: an option is wrong; nothing has run then.
         Exception: what the only study raised.
     """
-    ids = list(command.ids)
+    ids = [*command.ids, *_of_areas(command.area)]
     if command.tour:
         ids += _tour()
     _check(command, ids)
@@ -63,8 +64,14 @@ def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> 
 
     open_sinks(command.sinks, None)
     job.join()
+    pace = Pace([_expected(plan, command, runner) for plan in plans])
+    several = len(plans) > 1 and _is_main_process()
+    if several:
+        _say(pace.all(command.preset))
     verdicts, failed = [], False
-    for plan in plans:
+    for i, plan in enumerate(plans):
+        if several:
+            _say(pace.begin(i))
         try:
             verdicts.append(_run_one(plan, command, runner))
         except Exception as error:
@@ -72,6 +79,7 @@ def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> 
                 raise
             failed = True  # the other studies still run
             errors.say(error, 1) if errors.raised_by_lrn(error) else traceback.print_exc()
+        pace.end(i)
     if not _is_main_process():
         return int(failed)
     _print_verdicts(verdicts)
@@ -84,7 +92,8 @@ def _check(command: Run, ids: Sequence[str]) -> None:
     """Raise InputError where an option is out of its range, or where no study is named."""
     if not ids:
         raise check.InputError(
-            "run needs the id of a study, before any --config.FIELD; `list` shows them, or give --tour."
+            "run needs the id of a study, before any --config.FIELD; `list` shows them, or give --area or "
+            "--tour."
         )
     check.positive("--save-seconds", command.save_seconds)
     if command.seeds is not None:
@@ -94,6 +103,18 @@ def _check(command: Run, ids: Sequence[str]) -> None:
         check.between("--first-seed", command.first_seed, 0, 2**32 - 10_001)
     if command.out.exists() and not command.out.is_dir():
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
+
+
+def _of_areas(areas: Sequence[str]) -> list[str]:
+    """The ids of all studies of some areas.
+
+    Raises:
+        InputError: there is no such area.
+    """
+    ids = list(discover.find())
+    for area in areas:
+        check.choice("--area", area, sorted({name.split(".")[0] for name in ids}))
+    return [name for name in ids if name.split(".")[0] in areas]
 
 
 def _tour() -> list[str]:
@@ -156,6 +177,15 @@ def _seeds(study: Study, command: Run, count: int) -> Sequence[int]:
     return range(first, first + count)
 
 
+def _expected(plan: _Plan, command: Run, runner: Any) -> Expected:
+    folder = runner.folder_of(plan.file, command.preset, plan.config, plan.seeds, command.out)
+    return expected(plan.file.id, command.preset, len(plan.seeds), folder)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[StudyFile, Any]:
     """Run one study, and return its file with the `lrn.study.runner.Outcome`."""
     from lrn.train.sinks import open_sinks
@@ -173,7 +203,7 @@ def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[StudyFile, Any]:
             command.out,
             fresh=command.fresh,
             progress=command.progress,
-            say=lambda text: print(text, file=sys.stderr, flush=True),
+            say=_say,
             save_seconds=command.save_seconds,
             sinks=sinks,
             command=plan.command,
