@@ -354,6 +354,7 @@ BAD = {
     "unknown command": (["rum"], "rum"),
     "unknown option": (["run", STUDY, "--sedes", "3"], "seeds"),
     "no study": (["run"], "needs the id of a study"),
+    "second seeds of a smoke run": (["run", STUDY, "--preset", "smoke", "--replicate"], "such as full"),
     "unknown area": (["run", "--area", "robst"], "did you mean robust"),
     "unknown study": (["run", "robust.atack_transfer"], "did you mean robust.attack_transfer"),
     "unknown study to describe": (["describe", "nothing"], "no study 'nothing'"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lrn.cli import estimate, run
+from lrn.cli import estimate, named
 from lrn.study import discover
 
 
@@ -60,6 +60,6 @@ def test_what_is_left_follows_the_speed_of_the_machine(monkeypatch):
 
 
 def test_an_area_names_all_its_studies():
-    ids = run._of_areas(["rl", "fair"])
+    ids = named.of_areas(["rl", "fair"])
     assert ids == [name for name in discover.find() if name.split(".")[0] in ("rl", "fair")]
     assert len(ids) > 10

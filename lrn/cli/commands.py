@@ -44,6 +44,9 @@ class Run:
     first_seed: int | None = None
     """Use the seeds from this number on; the verdict is then exploratory. By default the seeds are drawn \
 from a hash of the study's claim, predictions, controls and presets."""
+    replicate: bool = False
+    """Run on a second set of seeds drawn from the registration, to see whether the regimes come out alike. \
+`publish` shows both."""
     out: Path = Path("runs")
     """The folder of all runs."""
     fresh: bool = False

@@ -110,8 +110,9 @@ class Pace:
 
     def end(self, i: int) -> None:
         """Study ``i`` has ended."""
-        if not self._runs[i].finished and self._runs[i].seconds:
-            self._planned += self._runs[i].seconds
+        planned = self._runs[i].seconds
+        if not self._runs[i].finished and planned:
+            self._planned += planned
             self._took += time.monotonic() - self._began
 
 

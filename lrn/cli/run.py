@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 from lrn import check
-from lrn.cli import errors, words
+from lrn.cli import errors, named, words
 from lrn.cli.columns import STYLE, print_columns
 from lrn.cli.commands import Run
 from lrn.cli.estimate import Expected, Pace, expected
@@ -51,9 +51,7 @@ def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> 
         InputError: an option is wrong; nothing has run then.
         Exception: what the only study raised.
     """
-    ids = [*command.ids, *_of_areas(command.area)]
-    if command.tour:
-        ids += _tour()
+    ids = [*command.ids, *named.of_areas(command.area), *(named.of_tour() if command.tour else ())]
     _check(command, ids)
     # Every study's settings are checked before the first study runs.
     plans = [_plan(discover.load(name), command, base, overrides) for name in dict.fromkeys(ids)]
@@ -101,31 +99,13 @@ def _check(command: Run, ids: Sequence[str]) -> None:
         check.between("--seeds", command.seeds, 1, 10_000)
     if command.first_seed is not None:
         check.between("--first-seed", command.first_seed, 0, 2**32 - 10_001)
+    if command.replicate and (command.first_seed is not None or command.preset == "smoke"):
+        raise check.InputError(
+            "--replicate takes the second drawn seeds; leave out --first-seed, and give a preset that draws "
+            "seeds, such as full."
+        )
     if command.out.exists() and not command.out.is_dir():
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
-
-
-def _of_areas(areas: Sequence[str]) -> list[str]:
-    """The ids of all studies of some areas.
-
-    Raises:
-        InputError: there is no such area.
-    """
-    ids = list(discover.find())
-    for area in areas:
-        check.choice("--area", area, sorted({name.split(".")[0] for name in ids}))
-    return [name for name in ids if name.split(".")[0] in areas]
-
-
-def _tour() -> list[str]:
-    """The ids of the tour's studies. A study whose file is broken is reported and left out."""
-    ids = []
-    for name, path in discover.find().items():
-        try:
-            ids += [name] if discover.described(name, path)["tour"] else []
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-    return ids
 
 
 def _plan(file: StudyFile, command: Run, base: Sequence[str], overrides: Sequence[str]) -> _Plan:
@@ -143,7 +123,8 @@ def _plan(file: StudyFile, command: Run, base: Sequence[str], overrides: Sequenc
     seeds = _seeds(study, command, count)
     name = file.id if file.is_ours else str(file.path)
     first = ("--first-seed", str(command.first_seed)) if command.first_seed is not None else ()
-    options = ("--preset", command.preset, "--seeds", str(count), *first, *overrides)
+    again = ("--replicate",) if command.replicate else ()
+    options = ("--preset", command.preset, "--seeds", str(count), *first, *again, *overrides)
     return _Plan(
         file.hashed(), config, seeds, shlex.join(["python", "-m", "experiments", "run", name, *options])
     )
@@ -171,8 +152,13 @@ def _seeds(study: Study, command: Run, count: int) -> Sequence[int]:
 
     A smoke run and a run of an exploratory study begin at seed 0 instead.
     """
+    if command.replicate and study.exploratory:
+        raise check.InputError(
+            f"--replicate needs a registered study; this one is not ({study.exploratory})."
+        )
     if command.first_seed is None and command.preset != "smoke" and not study.exploratory:
-        return register.drawn_seeds(register.registration(study), command.preset, count)
+        draw = register.second_seeds if command.replicate else register.drawn_seeds
+        return draw(register.registration(study), command.preset, count)
     first = command.first_seed or 0
     return range(first, first + count)
 

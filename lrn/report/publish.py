@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrn import check, files
-from lrn.report import text
+from lrn.report import second, text
 from lrn.report.answers import HOWS, answer_of, first_sentence
 from lrn.report.claims import Claim
 from lrn.report.entries import Entry, in_order
@@ -42,7 +42,7 @@ def publish(
     Args:
         claims: all there are.
         out: a folder of runs; of each study its best finished run is taken (registered, then full). Runs of
-            the smoke preset count as none.
+            the smoke preset count as none, and runs on second seeds only stand beside the first.
         docs: where the pages go; pages of before are replaced.
         drop: whether a study that is published, and has no finished run in ``out``, is published no more.
         readme: a page whose lines between `MARKS` become the counts of verdicts by section.
@@ -57,13 +57,21 @@ def publish(
     """
     if not out.is_dir():
         raise check.InputError(f"there is no folder of runs {out}; run a study first, or give its folder.")
-    entries = {entry.run.study: entry for entry in reversed(in_order(map(load, find(out))))}
+    every = [load(folder) for folder in find(out)]
+    seconds = [second.facts_of(run) for run in every if second.is_second(run) and run.state == "finished"]
+    first = in_order(run for run in every if not second.is_second(run))
+    entries = {entry.run.study: entry for entry in reversed(first)}
     done = {s: e for s, e in entries.items() if e.run.state == "finished" and e.run.verdict != "smoke"}
     runs = {claim.study: done[claim.study].run for claim in claims if claim.study in done}
     facts = {} if drop or not (docs / INDEX).exists() else published(docs, claims)
+    seconds += [own["second"] for own in facts.values() if "second" in own]
     for claim in claims:
         if claim.study in runs:
             facts[claim.study] = _facts(claim, runs[claim.study], _smaller(done[claim.study]))
+    for own in facts.values():
+        own.pop("second", None)
+        if found := second.fitting(own, seconds):
+            own["second"] = found
     studies = discover.find()
     method = METHOD if (docs / "method.md").exists() else ()
     pages: dict[str, bytes] = {"README.md": _index(claims, facts, method).encode()}
@@ -124,6 +132,7 @@ def _facts(claim: Claim, run: Run, smaller: Sequence[Run]) -> dict[str, Any]:
         "finished": run.finished,
         "verdict": run.verdict,
         "exploratory": run.exploratory,
+        "regimes": second.regimes_of(run),
         "answer": first_sentence(answer_of(run)),
         "page": "\n".join(_study(claim, run, smaller)),
     }
@@ -152,11 +161,11 @@ def _index(claims: Sequence[Claim], facts: Facts, method: Iterable[str] = ()) ->
             lines += ["", f"## {section}", "", *_table(("", "claim", "verdict", "answer"), rows)]
     if facts:
         rows = [
-            (c.id, f"[{c.study}]({_link(c)})", *_run_facts(facts[c.study]))
+            (c.id, f"[{c.study}]({_link(c)})", *_run_facts(facts[c.study]), second.word(facts[c.study]))
             for c in claims
             if c.study in facts
         ]
-        lines += ["", "## Runs", "", *_table(("", "study", *_RUN_FACTS), rows)]
+        lines += ["", "## Runs", "", *_table(("", "study", *_RUN_FACTS, "second seeds"), rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -185,7 +194,7 @@ def _area(claims: Sequence[Claim], facts: Facts, studies: Iterable[str]) -> str:
     for claim in claims:
         lines += [f"## {_heading(claim)}", "", f"*{claim.claim}*", ""]
         if claim.study in facts:
-            lines += [facts[claim.study]["page"]]
+            lines += [facts[claim.study]["page"], *second.lines(facts[claim.study])]
         elif claim.study in studies:
             lines += [f"Not run. This runs it: `python -m experiments run {claim.study}`", ""]
         else:

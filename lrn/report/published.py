@@ -16,7 +16,7 @@ Facts = dict[str, dict[str, Any]]  # by study; the names of a study's facts are 
 
 FACTS = (
     "study_sha256", "run", "preset", "seeds", "seconds", "commit", "changed", "finished", "verdict",
-    "exploratory", "answer", "page",
+    "exploratory", "regimes", "answer", "page",
 )  # fmt: skip
 
 

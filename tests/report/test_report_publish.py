@@ -15,6 +15,7 @@ from lrn.report import Claim, publish, published, read_claims
 from lrn.report.publish import _controls
 from lrn.report.run import Result, Run
 from lrn.study import discover, literals, source
+from lrn.study.register import REPLICATION
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = read_claims(discover.claims())
@@ -123,6 +124,40 @@ def test_published_facts_of_an_older_form_are_refused(docs, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(check.InputError, match=r"lacks page of area\.first; run the study again"):
         publish.publish(MADE, tmp_path / "none", docs)
+
+
+def second_run(root, shift, sha256="1" * 64):
+    seeds, results = range(20, 30), run_folders.made_up(range(20, 30), shift=shift)
+    run_folders.write(root, "area.first", seeds=seeds, results=results, study_sha256=sha256,
+                      exploratory=REPLICATION)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict", "told"),
+    [(0.0, "supported", "All regimes came out alike."), (0.75, "mixed", "came out otherwise: read")],
+)
+def test_second_seeds_stand_beside_the_first(shift, verdict, told, tmp_path):
+    run_folders.write(tmp_path, "area.first", results=run_folders.made_up(range(10), shift=0.0),
+                      study_sha256="1" * 64)  # fmt: skip
+    second_run(tmp_path, shift)
+    docs = tmp_path / "docs"
+    publish.publish(MADE, tmp_path, docs)
+    page, index = (docs / "area.md").read_text(), (docs / "README.md").read_text()
+    assert page.index("**supported.**") < page.index(f"the verdict is *{verdict}*")
+    assert told in page
+    assert ("all regimes agree" in index) == (shift == 0)
+    (tmp_path / "none").mkdir()
+    publish.publish(MADE, tmp_path / "none", docs)  # the facts keep the second run
+    assert (docs / "area.md").read_text() == page
+
+
+def test_second_seeds_of_other_code_or_without_first_ones_are_not_published(tmp_path):
+    second_run(tmp_path, 0.0)
+    publish.publish(MADE, tmp_path, tmp_path / "docs")
+    assert rows_of((tmp_path / "docs" / "README.md").read_text())["I1"][2] == "not run"
+    run_folders.write(tmp_path, "area.first", study_sha256="2" * 64)
+    publish.publish(MADE, tmp_path, tmp_path / "docs")
+    assert "second set" not in (tmp_path / "docs" / "area.md").read_text()
 
 
 def test_a_smaller_registered_run_is_told_too(tmp_path):

@@ -78,6 +78,17 @@ def test_what_is_not_as_registered_is_exploratory(change, why, tmp_path):
     assert bool(why) == bool(said)
 
 
+def test_second_seeds_are_others_and_their_run_is_a_replication(tmp_path):
+    register.register(file_of(tmp_path))
+    sha256 = register.registration(STUDY)
+    first, second = register.drawn_seeds(sha256, "quick", 10), register.second_seeds(sha256, "quick", 10)
+    assert len(second) == 10
+    assert not set(first) & set(second)
+    assert register.exploratory(file_of(tmp_path), "quick", CONFIG, second) == register.REPLICATION
+    nine = register.second_seeds(sha256, "quick", 9)
+    assert "another number of seeds" in register.exploratory(file_of(tmp_path), "quick", CONFIG, nine)
+
+
 def test_what_cannot_be_registered(tmp_path):
     with pytest.raises(check.InputError, match="cannot be registered"):
         register.register(file_of(tmp_path, dataclasses.replace(STUDY, exploratory="old")))
