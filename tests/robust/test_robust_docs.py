@@ -16,8 +16,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
 def test_the_page(monkeypatch):
-    """AutoAttack, a curve, an audit and a certificate, each in under 15 lines."""
-    assert len(BLOCKS) == 4
+    """AutoAttack, its share of each device, a curve, an audit and a certificate, each in under 15 lines."""
+    assert len(BLOCKS) == 5
     assert all(len([line for line in block.splitlines() if line]) < 15 for block in BLOCKS)
     fit = train.fit
     monkeypatch.setattr(train, "fit", lambda *args, **options: fit(*args, progress=False, **options))
@@ -28,6 +28,7 @@ def test_the_page(monkeypatch):
     by_attack = {name: float(value) for name, value in names["by_attack"].items()}
     assert by_attack["clean"] > 0.9 > by_attack["apgd_ce"] >= by_attack["square"] > 0.3
     assert np.isclose(by_attack["square"], names["robust_accuracy"])
+    assert 0.3 < float(names["shared"].robust.mean()) <= by_attack["clean"]
     accuracy_at = np.asarray(names["accuracy_at"])
     assert (np.diff(accuracy_at) <= 0).all()
     assert accuracy_at[0] == np.float32(by_attack["clean"])
