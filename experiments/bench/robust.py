@@ -138,7 +138,7 @@ def report(task: str, compiled: float, rounds: list[dict[str, tuple[float, float
 def trained(steps: int) -> Params:
     """The parameters of four networks, leaves [4, ...]."""
     config = InterpolationConfig(triangle(0.005, steps), robust_share=1.0)
-    attack = rs_fgsm(RSFGSMConfig(eps=EPS))
+    attack = rs_fgsm(RSFGSMConfig(eps=EPS, clip_start=False))
     fit = train.fit(
         lambda c: interpolated(SMALL, c, attack),
         config,
