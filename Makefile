@@ -16,7 +16,7 @@ disturbed-narrow: export XLA_FLAGS = $(FLAGS) --xla_cpu_prefer_vector_width=256
 disturbed-one-core: PIN := taskset -c 0
 disturbed-four-devices: export XLA_FLAGS = $(FLAGS) --xla_force_host_platform_device_count=4
 
-.PHONY: run test fast-tests test-slow test-disturbed $(DISTURBANCES:%=disturbed-%) lint bench regression clean
+.PHONY: run test fast-tests docs test-slow test-disturbed $(DISTURBANCES:%=disturbed-%) lint bench regression clean
 
 run: $(VENV)/.run  ## the tour: each tour study at preset quick, the verdicts, and runs/report/index.html
 	$(PY) -m experiments run --tour --preset quick
@@ -42,6 +42,10 @@ lint: $(VENV)/.dev
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 
+docs: $(VENV)/.docs  ## the documentation site, in build/docs; needs no network
+	$(PY) -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "open build/docs/index.html"
+
 bench: $(VENV)/.run  ## the driver against the same loop written by hand
 	$(PY) -m experiments.bench driver
 
@@ -59,6 +63,10 @@ $(VENV)/.run: $(DEPENDS) | $(PY)
 
 $(VENV)/.dev: $(DEPENDS) | $(PY)
 	$(INSTALL) --editable ".[dev]"
+	touch $(VENV)/.run $@
+
+$(VENV)/.docs: $(DEPENDS) | $(PY)
+	$(INSTALL) --editable ".[docs]"
 	touch $(VENV)/.run $@
 
 clean:  ## remove the environment and caches; runs/ stays

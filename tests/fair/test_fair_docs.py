@@ -1,4 +1,4 @@
-"""The code of docs/fair.md and of the README runs as it is printed there."""
+"""The code of docs/fair.md and its part of docs/library.md runs as it is printed there."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_every_file_is_named():
     assert not sorted(named - files - allowed)
 
 
-def test_the_readme(capsys):
-    readme = (ROOT / "README.md").read_text()
-    (block,) = (b for b in re.findall(r"```python\n(.*?)```", readme, re.S) if "lrn.fair" in b)
+def test_the_example_of_the_library(capsys):
+    page = (ROOT / "docs" / "library.md").read_text()
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "lrn.fair" in b)
     assert len([line for line in block.splitlines() if line]) < 15
     found: dict[str, Any] = {}
-    exec(compile(block, "README.md", "exec", dont_inherit=True), found)
+    exec(compile(block, "docs/library.md", "exec", dont_inherit=True), found)
     printed = capsys.readouterr().out
     assert "joint_low" in printed
     by_bound = found["front_frame"](found["front"]).groupby("bound").mean()

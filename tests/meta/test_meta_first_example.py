@@ -1,4 +1,4 @@
-"""The README's first example of meta-learning learns: half of its steps, two seeds, one of its rates."""
+"""The library's first example of meta-learning learns: half of its steps, two seeds, one of its rates."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from lrn import train
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
 
 
 def test_the_first_example_learns_and_does_not_diverge(monkeypatch):
-    section = README.split("### Meta-learning")[1]
+    section = PAGE.split("## Meta-learning")[1]
     example = re.findall(r"```python\n(.*?)```", section, re.S)[0]
     fit = train.fit
 
@@ -25,7 +25,7 @@ def test_the_first_example_learns_and_does_not_diverge(monkeypatch):
 
     monkeypatch.setattr(train, "fit", half)
     names: dict[str, Any] = {}
-    exec(compile(example, "README.md", "exec", dont_inherit=True), names)
+    exec(compile(example, "docs/library.md", "exec", dont_inherit=True), names)
     table = names["result"].table
     # The errors are 3.2 without a step and 1.0 after five. Initial weights of twice the size give 2.3 to 3.3.
     assert table.final("rate 0.01", "loss@5").mean() < 1.6

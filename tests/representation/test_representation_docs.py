@@ -26,10 +26,10 @@ def names() -> dict[str, Any]:
     return there
 
 
-def test_the_readme_prints_three_blocks():
-    readme = (ROOT / "README.md").read_text()
+def test_the_library_prints_three_blocks():
+    page = (ROOT / "docs" / "library.md").read_text()
     for block in (BLOCKS[0], BLOCKS[1], BLOCKS[3]):
-        assert f"```python\n{block}```" in readme
+        assert f"```python\n{block}```" in page
 
 
 def test_each_block_is_short():

@@ -51,13 +51,13 @@ def test_every_check_and_file_is_explained():
     )
 
 
-def test_the_readme(capsys):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    blocks = [b for b in re.findall(r"```python\n(.*?)```", readme, re.S) if "attack_all" in b]
+def test_the_examples_of_the_library(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
+    blocks = [b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "attack_all" in b]
     assert len(blocks) == 1
     assert len([line for line in blocks[0].splitlines() if line]) < 15
     names: dict[str, Any] = {}
-    exec(compile(blocks[0], "README.md", "exec", dont_inherit=True), names)
+    exec(compile(blocks[0], "docs/library.md", "exec", dont_inherit=True), names)
     found = names["found"]
     assert 0.85 < found.after["clean"].mean() < 0.95
     assert 0.75 < found.robust.mean() < found.after["clean"].mean()

@@ -22,8 +22,8 @@ def names() -> dict[str, Any]:
     return there
 
 
-def test_the_readme_prints_the_first_two_blocks():
-    assert f"```python\n{BLOCKS[0]}{BLOCKS[1]}```" in (ROOT / "README.md").read_text()
+def test_the_library_prints_the_first_two_blocks():
+    assert f"```python\n{BLOCKS[0]}{BLOCKS[1]}```" in (ROOT / "docs" / "library.md").read_text()
 
 
 def test_each_block_is_short():

@@ -1,4 +1,4 @@
-"""The examples of meta-learning in the README and in docs/meta.md run."""
+"""The examples of meta-learning in docs/library.md and in docs/meta.md run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from lrn import train
 
 ROOT = Path(__file__).parents[2]
-README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "meta.md").read_text()
+PAGE, DOCS = (ROOT / "docs" / "library.md").read_text(), (ROOT / "docs" / "meta.md").read_text()
 
 
-def test_readme(monkeypatch):
-    section = re.split(r"\n##+ ", README.split("### Meta-learning")[1])[0]
+def test_the_examples_of_the_library(monkeypatch):
+    section = re.split(r"\n##+ ", PAGE.split("## Meta-learning")[1])[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.S)
     assert len(blocks) == 2
     fit, seen = train.fit, []
@@ -28,7 +28,7 @@ def test_readme(monkeypatch):
     monkeypatch.setattr(train, "fit", short)
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec", dont_inherit=True), names)
+        exec(compile(block, "docs/library.md", "exec", dont_inherit=True), names)
     ((result, seeds),) = seen
     assert seeds == 10
     assert len(result.arms) == 4

@@ -1,4 +1,4 @@
-"""The README's examples of reinforcement learning run, and have fewer than 15 lines."""
+"""The library's examples of reinforcement learning run, and have fewer than 15 lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lrn import train
 from lrn.train import arguments, warn
 
 ROOT = Path(__file__).parents[2]
-README, DOCS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "rl.md").read_text()
+PAGE, DOCS = (ROOT / "docs" / "library.md").read_text(), (ROOT / "docs" / "rl.md").read_text()
 
 
 class MyEnv(Walk):
@@ -26,8 +26,8 @@ class MyEnv(Walk):
         return jnp.stack(state).astype(jnp.float32)
 
 
-def test_readme(monkeypatch):
-    section = re.split(r"\n##+ ", README.split("### Reinforcement learning")[1])[0]
+def test_the_examples_of_the_library(monkeypatch):
+    section = re.split(r"\n##+ ", PAGE.split("## Reinforcement learning")[1])[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.S)
     assert len(blocks) == 3
     assert all(len(b.splitlines()) < 15 for b in blocks)
@@ -48,7 +48,7 @@ def test_readme(monkeypatch):
     names: dict[str, Any] = {"MyEnv": MyEnv}
     blocks += re.findall(r"```python\n(.*?)```", DOCS, re.S)
     for block in blocks:
-        exec(compile(block, "README.md", "exec", dont_inherit=True), names)
+        exec(compile(block, "docs/library.md", "exec", dont_inherit=True), names)
     one, sweep, both = (r for r, _, _ in seen)
     assert one.table.final("default", "greedy_return").shape == (2,)
     assert len(sweep.arms) == len(both.arms) == 4
