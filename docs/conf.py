@@ -32,7 +32,23 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
+suppress_warnings = ["ref.python"]  # a signature's type is one of several classes with its name
+
+
+def setup(app) -> None:
+    """Links to files outside of this folder lead to the copies below."""
+    app.connect("source-read", _relink)
+
+
+def _relink(app, name: str, source: list[str]) -> None:
+    source[0] = source[0].replace("](../notebooks/", "](/_generated/notebooks/")
+    source[0] = source[0].replace("](../CONTRIBUTING.md)", "](/_generated/CONTRIBUTING.md)")
+    if name.startswith("_generated/"):
+        source[0] = source[0].replace("](docs/", "](/").replace("](../docs/", "](/")
+
+
 # The sources of some pages lie elsewhere, or are made from the code.
 shutil.rmtree(GENERATED, ignore_errors=True)
 api_pages.write(GENERATED / "api")
+shutil.copy(HERE.parent / "CONTRIBUTING.md", GENERATED)
 shutil.copytree(HERE.parent / "notebooks", GENERATED / "notebooks", ignore=shutil.ignore_patterns(".*"))

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 _SECTION = re.compile(r"^(Args|Arguments|Returns|Raises|Yields|Warns|Attributes|Example|Examples|Note):$")
-_FIELD = re.compile(r"^((?:\*{0,2}[A-Za-z_]\w*(?:, )?)+): (.*)$")
+_FIELD = re.compile(r"^(\*{0,2}[A-Za-z_]\w*(?:, \*{0,2}[A-Za-z_]\w*)*): (.*)$")
 _LITERAL = re.compile(r"(``.+?``)")
 _NAME = re.compile(r"`([A-Za-z_][\w.]*)`")
 
@@ -46,6 +46,8 @@ def _fields(lines: list[str]) -> list[str]:
         elif in_field and line.startswith("    "):
             result.append("  " + line.strip())
         else:
+            if line.startswith("- ") and result and result[-1] and not result[-1].startswith(("- ", "  ")):
+                result.append("")
             if in_field and line:
                 result.append("")
             in_field = False
@@ -64,7 +66,8 @@ def _inline(line: str, module: Any) -> str:
 
 def _plain(text: str, module: Any) -> str:
     text = re.sub(r"([*|])", r"\\\1", text)
-    text = re.sub(r"(\w)_(?=[\s,.;:)\]]|$)", r"\1\\_", text)
+    text = re.sub(r"(\w)_(?=[\s,.;:)\]\"']|$)", r"\1\\_", text)
+    text = re.sub(r"(`[\w.]+`)(?=\w)", r"\1\\ ", text)  # a plural: `Row`s
     return _NAME.sub(lambda match: _link(match[1], module), text)
 
 

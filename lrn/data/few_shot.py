@@ -62,8 +62,7 @@ def omniglot(part: str, *, split: str = "mixed", size: int = 28, seed: int = 0) 
             characters of all alphabets for development, the last 100 of them for validation, and 423 for
             test. Their draw was not published, so this is another draw. "alphabets" is the data set's own
             split: 964 characters of 30 alphabets for development, the last 5 alphabets for validation,
-                and 659 characters of 20 other
-            alphabets for test.
+            and 659 characters of 20 other alphabets for test.
         size: the side of the pictures in pixels; the original pictures of 105 pixels are averaged down.
         seed: the seed of the mixed split.
 

@@ -96,10 +96,11 @@ def rates_by_group(
 ) -> GroupRates:
     """A rate in each group or intersection, with single and with simultaneous intervals.
 
+    The arguments that are not listed are those of `by_group`.
+
     Args:
         name: a rate of `lrn.fair.rates.RATES`.
         level: the chance of each interval, and of all joint intervals together; in (0, 1).
-        The other arguments are those of `by_group`.
 
     Raises:
         InputError: a name, shape, dtype or value is wrong. (Under jit wrong values give NaN.)

@@ -2,9 +2,8 @@
 
 - Learned inner rates, one for each array and inner step (LSLR).
 - A loss after every inner step (MSL), with equal weights at first; the weight moves to the last step's loss.
-- First order at first, second order later (DA). A single lane takes cheap steps first. Lanes under vmap
-compute
-  both gradients at every meta-step and discard one.
+- First order at first, second order later (DA). A single lane takes cheap steps first. Lanes under
+  vmap compute both gradients at every meta-step and discard one.
 - The outer rate falls by a cosine (CA), and the elements of the outer gradient are clipped.
 
 BatchNorm's statistics and bias for each inner step are not implemented: see `lrn.meta.problem`

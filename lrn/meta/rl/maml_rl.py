@@ -5,9 +5,8 @@ tasks of a meta-step are played and adapted to together; the meta-gradient goes 
 
 ``surrogate`` chooses the derivatives in the meta-gradient (Rothfuss et al. 2019 compare them):
 
-- "dice": all derivatives of ``J(theta + rate * grad J(theta))``. The inner gradient was sampled under
-theta and
-  depends on theta through this sampling; `lrn.meta.rl.dice` keeps this dependence by the factor
+- "dice": all derivatives of ``J(theta + rate * grad J(theta))``. The inner gradient was sampled under theta,
+  and depends on theta through this sampling. `lrn.meta.rl.dice` keeps this dependence by the factor
   ``dependence``: 1 keeps all, 0 is the low-variance curvature. There is no credit for sampling episodes
   from which the policy learns well.
 - "e-maml": the derivative of the mean of ``J(theta + rate * sampled gradient)`` over samples, with credit for
