@@ -27,7 +27,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # no page loads a script from 
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False, "ignore-module-all": True}
+autodoc_default_options = {"members": True, "ignore-module-all": True}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
