@@ -19,7 +19,8 @@ from lrn import data, nets
 from lrn.config import config
 from lrn.data.few_shot import by_class, shrink
 from lrn.meta.adapt import InnerConfig
-from lrn.meta.arm import ARMConfig, arm
+from lrn.meta import arm as contexts
+from lrn.meta.arm import ARMConfig
 from lrn.meta.compute import maml_gradients, pooled_gradients
 from lrn.meta.episode import Episode, draw, joined
 from lrn.meta.families.shifted import rotated, shifted
@@ -48,8 +49,9 @@ DIALS = {
 FROZEN, STATISTICS, ARM, IRM, ENSEMBLE = "frozen", "BN statistics", "ARM", "IRM", "ensemble"
 TUNED, MAML, ORACLE, KEPT = "fine-tuning", "MAML", "oracle", "batch norm, frozen"
 FREE, LABELED = (STATISTICS, ARM, IRM, ENSEMBLE), (TUNED, MAML)  # adaptations by no labels and by some
-METHODS = (FROZEN, *FREE, *LABELED)
-MEMBERS, STEPS, RATE = 3, 10, 3e-3  # of an ensemble; of adaptation; of Adam where a method tunes another setting
+METHODS, JOINT = (FROZEN, *FREE, *LABELED), " | "
+MEMBERS, STEPS = 3, 10  # of an ensemble; of adaptation
+RATE = 3e-3  # of Adam where a method tunes another setting
 RATES = (1e-3, RATE, 1e-2, 3e-2)  # of Adam
 PENALTIES, INNER, TUNING = (0.01, 0.1, 1.0, 10.0), (0.03, 0.1, 0.3, 1.0), (0.03, 0.1, 0.3, 1.0)
 # Trainings that share a program: the methods, and the gradients of an example that an environment costs. The
@@ -183,9 +185,9 @@ def normed() -> Problem:
 
     def init(key: Any, x: Any) -> Any:
         sizes = zip(jax.random.split(key, len(WIDTHS)), (x.shape[1], *WIDTHS), WIDTHS)
+        kernels = [jnp.sqrt(2 / i) * jax.random.normal(k, (i, o)) for k, i, o in sizes]
         layers = [
-            {"kernel": jnp.sqrt(2 / i) * jax.random.normal(k, (i, o)), "scale": jnp.ones(o), "bias": jnp.zeros(o)}
-            for k, i, o in sizes
+            {"kernel": w, "scale": jnp.ones(w.shape[1]), "bias": jnp.zeros(w.shape[1])} for w in kernels
         ]
         return layers, [{"mean": jnp.zeros(w), "var": jnp.ones(w)} for w in WIDTHS]
 
@@ -212,7 +214,7 @@ def core(group: str, steps: int, training: Training) -> MetaLearner:
     """The learner of a group; with a penalty of 0 IRM is pooled training. IRM's begins after a quarter."""
     rate = training.rate
     if group == ARM:
-        return arm(network(), nets.mlp(8, (32,)), ARMConfig(rate, clipped))
+        return contexts.arm(network(), nets.mlp(8, (32,)), ARMConfig(rate, clipped))
     if group == MAML:
         return maml(network(), MAMLConfig(InnerConfig(1, training.own), rate, clipped))
     if group == STATISTICS:
@@ -256,7 +258,7 @@ def drawer(
 
 
 def pool_of(draw: Draw, rounds: int) -> dict[str, np.ndarray]:
-    """All training environments, leaves [seeds, environments, ...]; those of the oracle have the full shift."""
+    """Training environments, leaves [seeds, environments, ...]; those of the oracle have the full shift."""
     found: dict[str, np.ndarray] = {}
     for stream, strength, names in ((610, HALF, ("x", "y")), (640, 1.0, ("told x", "told y"))):
         each = [draw("train", strength, stream + i) for i in range(rounds)]
@@ -266,14 +268,14 @@ def pool_of(draw: Draw, rounds: int) -> dict[str, np.ndarray]:
 
 
 def some_of_each(x: np.ndarray, every: int) -> np.ndarray:
-    """The pictures [seeds, n, pixels] of every so-manieth environment of `pool_of`."""
+    """The pictures [seeds, n, pixels] of one in ``every`` environments of `pool_of`."""
     return x[:, ::every].reshape(len(x), -1, x.shape[-1])
 
 
 def trained(
     context: Context, group: str, pool: Mapping[str, np.ndarray], steps: int, environments: int
 ) -> dict[str, Any]:
-    """By method, trained parameters, leaves [seeds, candidates, ...] (ensemble: [seeds, candidates, members]).
+    """By method, trained parameters, leaves [seeds, candidates, ...], with members behind in the ensemble.
 
     Args:
         context: records what each method was given.
@@ -306,6 +308,26 @@ def trained(
 def called(method: str, labels: int) -> str:
     """A method with a number of labels."""
     return f"{method}, {labels} labels" if labels else method
+
+
+def arm(kind: str, method: str, labels: int = 0) -> str:
+    """The name of an arm: a method under a kind of shift with a number of labels."""
+    return f"{kind}: {called(method, labels)}"
+
+
+def key(kind: str, *those: tuple[str, int]) -> str:
+    """The key of a regret, or of the difference of two, each of a method with a number of labels."""
+    return JOINT.join((kind, *(called(*that) for that in those)))
+
+
+def shown(labels: Sequence[int]) -> list[tuple[str, int]]:
+    """Every method with every number of labels that it uses."""
+    return [(m, 0) for m in (FROZEN, *FREE)] + [(m, n) for m in LABELED for n in labels]
+
+
+def ranked(labels: Sequence[int]) -> list[tuple[str, int]]:
+    """Every method once, with the most labels that it uses."""
+    return [(m, labels[-1] if m in LABELED else 0) for m in METHODS]
 
 
 def shuffled(method: str) -> str:

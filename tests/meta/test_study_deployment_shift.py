@@ -22,20 +22,12 @@ from experiments.meta._deployed import (
     ORACLE,
     STATISTICS,
     TUNED,
+    arm,
     called,
+    shown,
     shuffled,
 )
-from experiments.meta.deployment_shift import (
-    ACCURACY,
-    BEST,
-    HALF,
-    MOST,
-    REGRET,
-    STUDY,
-    Config,
-    arm,
-    shown,
-)
+from experiments.meta.deployment_shift import ACCURACY, BEST, HALF, MOST, REGRET, STUDY, Config
 from lrn import check, table
 from lrn.study import given, judge
 from lrn.study.findings import Findings
@@ -61,7 +53,7 @@ def made(frozen=0.2, none=0.005, free=0.1, labels=0.03, wrong=0.3, accuracy=0.93
         for (m, n), regret in regrets.items():
             values = {REGRET: regret - shift, ACCURACY: accuracy, HALF: regret - frozen / 2}
             cells |= {(arm(kind, m, n), metric): x for metric, x in values.items()}
-        for m, n in (*shown(CONFIG), (ORACLE, 0)):
+        for m, n in (*shown(CONFIG.labels), (ORACLE, 0)):
             cells[arm(kind, m, n), EDGE] = 0.0
     exact |= {c for c in cells if c[1] == EDGE}
     return table.concat(
