@@ -18,8 +18,8 @@ import optax
 from lrn import data, nets
 from lrn.config import config
 from lrn.data.few_shot import by_class, shrink
-from lrn.meta.adapt import InnerConfig
 from lrn.meta import arm as contexts
+from lrn.meta.adapt import InnerConfig
 from lrn.meta.arm import ARMConfig
 from lrn.meta.compute import maml_gradients, pooled_gradients
 from lrn.meta.episode import Episode, draw, joined

@@ -46,8 +46,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.meta import _deployed as its
-from experiments.meta._deployed import FREE, FROZEN, GROUPS, KEPT, KINDS, LABELED, METHODS, NONE, ORACLE
-from experiments.meta._deployed import JOINT, MAML, TUNED, arm, called, key, ranked, shown, shuffled
+from experiments.meta._deployed import FREE, FROZEN, KINDS, LABELED, METHODS, arm, called, key, shown
 from lrn import check, figures, stats
 from lrn.cli import main_study
 from lrn.study import Above, Below, Cell, Control, Findings, Regime, Study, Superiority
@@ -109,19 +108,19 @@ def _regime(config: Config, kind: str) -> Regime:
     asked = (
         over(f"{kind}: the best without labels saves two points of regret.", frozen, free, POINT),
         over(f"{kind}: {config.labels[-1]} labels save two points more.", free, most, POINT),
-        over(ahead, cells[TUNED, some], cells[MAML, some], POINT),
+        over(ahead, cells[its.TUNED, some], cells[its.MAML, some], POINT),
     )
     rest = [over(f"{c.arm}: the regret.", c, 0.0, key=key(kind, that)) for that, c in cells.items()]
-    for one, other in combinations(ranked(config.labels), 2):
+    for one, other in combinations(its.ranked(config.labels), 2):
         said = f"{kind}: {called(*one)} has more regret than {called(*other)}."
         rest.append(over(said, cells[one], cells[other], key=key(kind, one, other)))
     halves: list[Any] = []
     for m, n in shown(config.labels)[1:]:
         cell = Cell(arm(kind, m, n), HALF)
         said = f"{cell.arm}: under half of the frozen network's regret."
-        halves.append(Below(statement=said, key=JOINT.join(("half", kind, m, str(n))), cell=cell, bound=0.0))
+        halves.append(Below(statement=said, key=key(f"half, {kind}", (m, n)), cell=cell, bound=0.0))
     for m in LABELED:
-        wrong = Cell(arm(kind, shuffled(m)), REGRET)
+        wrong = Cell(arm(kind, its.shuffled(m)), REGRET)
         rest.append(over(f"{wrong.arm}: less regret than the frozen network.", frozen, wrong))
     return Regime(
         name=kind,
@@ -133,7 +132,7 @@ def _regime(config: Config, kind: str) -> Regime:
 
 def controls(config: Config) -> Sequence[Control]:
     """The task is solved, no shift means no regret, the oracle is the best, and wrong labels save nothing."""
-    frozen, free, most = (Cell(arm(NONE, m), REGRET) for m in (FROZEN, BEST, MOST))
+    frozen, free, most = (Cell(arm(its.NONE, m), REGRET) for m in (FROZEN, BEST, MOST))
     solved = Cell(frozen.arm, ACCURACY)
     guards: list[Any] = [
         Above(statement="Without a shift the frozen network is right in over .8.", cell=solved, bound=0.8),
@@ -149,15 +148,15 @@ def controls(config: Config) -> Sequence[Control]:
             guards.append(over(f"{best.arm}: not a point better than the oracle.", best, 0.0, -POINT / 2))
     for kind in (its.COVARIATE, its.CONCEPT):
         for m in LABELED:
-            wrong, cell = Cell(arm(kind, shuffled(m)), REGRET), Cell(arm(kind, FROZEN), REGRET)
+            wrong, cell = Cell(arm(kind, its.shuffled(m)), REGRET), Cell(arm(kind, FROZEN), REGRET)
             guards.append(over(f"{wrong.arm}: they save no point of regret.", wrong, cell, -POINT / 2))
-    arms = [arm(kind, m, n) for kind in KINDS for m, n in (*shown(config.labels), (ORACLE, 0))]
-    whole = [m for methods, _ in GROUPS.values() for m in methods]
+    arms = [arm(kind, m, n) for kind in KINDS for m, n in (*shown(config.labels), (its.ORACLE, 0))]
+    whole = [m for methods, _ in its.GROUPS.values() for m in methods]
     trained = [name for m in whole for name in its.trainings(m)]
-    alike = [equal_budgets("steps", trained), equal_budgets("gradients", whole)]
-    alike.append(equal_budgets("candidates", arms))
-    chosen = [interior_choice(a) for a in arms if not a.startswith(NONE)]
-    return [*map(Control, guards), *(Control(f, "flag") for f in flags), *alike, no_overlap("all"), *chosen]
+    given = {"steps": trained, "gradients": whole, "candidates": arms}
+    alike = [no_overlap("all"), *(equal_budgets(what, those) for what, those in given.items())]
+    inside = [interior_choice(a) for a in arms if not a.startswith(its.NONE)]
+    return [*map(Control, guards), *(Control(f, "flag") for f in flags), *alike, *inside]
 
 
 def run(config: Config, context: Context) -> None:
@@ -168,7 +167,7 @@ def run(config: Config, context: Context) -> None:
     draw = its.drawer(context, images, config.deployments, config.labels[-1], config.queries)
     pool = its.pool_of(draw, config.rounds)
     params = {}
-    for group in GROUPS:
+    for group in its.GROUPS:
         params |= its.trained(context, group, pool, config.steps, config.environments)
     trained = its.some_of_each(pool["x"], config.deployments)
     own = np.asarray(context.seeds, np.uint32), params, trained
@@ -180,17 +179,17 @@ def run(config: Config, context: Context) -> None:
 def _record(config: Config, context: Context, checked: Any, judged: Any) -> None:
     """Choose a candidate of every arm by its accuracy on validation environments, record its regret."""
     for k, kind in enumerate(KINDS):
-        arms = {called(m, n): (m, n) for m, n in (*shown(config.labels), (ORACLE, 0), (KEPT, 0))}
+        arms = {called(m, n): (m, n) for m, n in (*shown(config.labels), (its.ORACLE, 0), (its.KEPT, 0))}
         choices = select({name: checked[name][:, k].T for name in arms}, "higher")
         right = {name: judged[name][:, k, choices[name].only] for name in arms}
         most = [called(m, config.labels[-1]) for m in LABELED]
         for m, name in zip(LABELED, most):
-            right[shuffled(m)] = judged[shuffled(m)][:, k, choices[name].only]
+            right[its.shuffled(m)] = judged[its.shuffled(m)][:, k, choices[name].only]
         for word, those in ((BEST, FREE), (MOST, most)):
             right[word] = right[max(those, key=lambda name: choices[name].score)]
-        frozen = right[ORACLE] - right[FROZEN]
+        frozen = right[its.ORACLE] - right[FROZEN]
         for name, values in right.items():
-            regret = right[ORACLE] - values
+            regret = right[its.ORACLE] - values
             context.record(arm(kind, name), {ACCURACY: values, REGRET: regret, HALF: regret - frozen / 2})
         for name in arms:
             context.chosen(arm(kind, name), choices[name], checked[name].shape[-1])
@@ -213,13 +212,13 @@ def figure(table: Table, config: Config) -> Figure:
         above.set(xlabel="labels used", ylabel="" if i else "regret, points of accuracy")
         above.set_xticks(range(len(labels)), [str(n) for n in labels])
         above.set_ylim(bottom=min(0.0, above.get_ylim()[0]))
-        for row, (m, n) in enumerate(ranked(config.labels)):
+        for row, (m, n) in enumerate(its.ranked(config.labels)):
             values, look = of(m, n), figures.arm_style(above, m)
             middle, low, high = stats.mean_interval(values, level)
             below.plot(values, [row + 0.28] * len(values), ".", color=look.color, alpha=0.4, markersize=4)
             below.plot([low, high], [row, row], color=look.color, linewidth=2)
             below.plot([middle], [row], look.marker, color=look.color, markersize=6)
-        names = [m if m not in LABELED else f"{m}, {n}" for m, n in ranked(config.labels)]
+        names = [m if m not in LABELED else f"{m}, {n}" for m, n in its.ranked(config.labels)]
         below.set_yticks(range(len(names)), names if not i else [""] * len(names))
         below.set(xlabel="regret, points of accuracy", ylim=(len(names) - 0.5, -0.5))
         below.axvspan(frozen.mean() - 100 * POINT, frozen.mean(), color="gray", alpha=0.2, linewidth=0)
@@ -231,28 +230,27 @@ def answer(findings: Findings) -> str:
     said = "; ".join(f"{kind}: {_answered(findings, kind)}" for kind in KINDS[1:])
     return (
         "Regret to an oracle, in points of accuracy, from the least on, each method with the most labels "
-        f"that it uses: {said}. Intervals are joint; < separates neighbors that are apart, ~ those that are not."
+        f"that it uses: {said}. Intervals are joint; < separates neighbors that are apart, ~ others."
     )
 
 
 def _answered(findings: Findings, kind: str) -> str:
-    half, kinds, pairs = JOINT.join(("half", kind, "")), len(KINDS) - 1, len(list(combinations(METHODS, 2)))
-    halves = [(m, int(n)) for m, n in (k[len(half) :].split(JOINT) for k in findings if k.startswith(half))]
-    used, points = {FROZEN: 0} | dict(sorted(halves, key=lambda that: that[1])), kinds * (1 + len(halves))
-    regrets = {m: findings[key(kind, (m, used[m]))].joint(points) for m in METHODS}
+    first = key(kind, (its.MAML, 0)) + ", "
+    labels = sorted(int(k.removeprefix(first).split()[0]) for k in findings if k.startswith(first))
+    points, pairs = ((len(KINDS) - 1) * len(list(x)) for x in (shown(labels), combinations(METHODS, 2)))
+    used = dict(its.ranked(labels))
+    regrets = {m: findings[key(kind, (m, n))].joint(points) for m, n in used.items()}
     order = sorted(METHODS, key=lambda m: regrets[m].effect)
-    said = ""
-    for before, m in zip(("", *order), order):
-        if before:
-            pair = sorted((before, m), key=METHODS.index)
-            apart = findings[key(kind, *((x, used[x]) for x in pair))].joint(kinds * pairs)
-            said += " ~ " if apart.low <= 0 <= apart.high else " < "
-        said += f"{called(m, used[m])} {regrets[m].said(100)}"
+    said = f"{called(order[0], used[order[0]])} {regrets[order[0]].said(100)}"
+    for before, m in zip(order, order[1:]):
+        pair = sorted((before, m), key=METHODS.index)
+        apart = findings[key(kind, *((x, used[x]) for x in pair))].joint(pairs)
+        sign = "~" if apart.low <= 0 <= apart.high else "<"
+        said += f" {sign} {called(m, used[m])} {regrets[m].said(100)}"
     gone = []
     for m in LABELED:
-        below = {n: findings[f"{half}{m}{JOINT}{n}"].joint(points).high < 0 for o, n in halves if o == m}
-        enough = [n for n, surely in below.items() if surely]
-        gone.append(f"{m} by {min(enough)} labels" if enough else f"{m} not by {used[m]} labels")
+        enough = [n for n in labels if findings[key(f"half, {kind}", (m, n))].joint(points).high < 0]
+        gone.append(f"{m} by {enough[0]} labels" if enough else f"{m} not by {used[m]} labels")
     return f"{said} (half of the regret of {FROZEN} is gone: {', '.join(gone)})"
 
 

@@ -101,7 +101,9 @@ def test_all_methods_have_as_many_candidates():
     assert len(its.trainings(its.ENSEMBLE)) == 4 * its.MEMBERS
     assert len(its.TUNING) == 4
     assert len({t.start for t in its.trainings(its.ENSEMBLE).values()}) == its.MEMBERS
-    assert [m for g in GROUPS.values() for m in g[0] for t in its.trainings(m).values() if t.told] == [ORACLE] * 4
+    assert [m for g in GROUPS.values() for m in g[0] for t in its.trainings(m).values() if t.told] == [
+        ORACLE
+    ] * 4
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +137,9 @@ def test_pictures_are_apart():
 
 @pytest.fixture(scope="module")
 def measured():
-    """``judge(environments) -> accuracies`` of untrained networks for 6 support pictures, and environments."""
+    """``judge(environments) -> accuracies`` of untrained networks for 6 pictures, and environments."""
     images = its.pictures("digits", 6)["test"]
-    found = jax.jit(partial(its.environments, 3, 6, 24))(
-        np.uint32(3), (images, np.float32(1), np.uint32(1))
-    )
+    found = jax.jit(partial(its.environments, 3, 6, 24))(np.uint32(3), (images, np.float32(1), np.uint32(1)))
     key, x = jax.random.key(0), its.seen(found["x"][0, 0])
     keys = jax.random.split(key, 4)
     plain = jax.vmap(lambda k: its.network().init(k, x)[0])(keys)
