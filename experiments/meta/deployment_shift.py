@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -242,7 +242,7 @@ def _answered(findings: Findings, kind: str) -> str:
     regrets = {m: findings[key(kind, (m, n))].joint(points) for m, n in used.items()}
     order = sorted(METHODS, key=lambda m: regrets[m].effect)
     said = f"{called(order[0], used[order[0]])} {regrets[order[0]].said(100)}"
-    for before, m in zip(order, order[1:]):
+    for before, m in pairwise(order):
         pair = sorted((before, m), key=METHODS.index)
         apart = findings[key(kind, *((x, used[x]) for x in pair))].joint(pairs)
         sign = "~" if apart.low <= 0 <= apart.high else "<"
