@@ -53,7 +53,7 @@ METHODS, JOINT = (FROZEN, *FREE, *LABELED), " | "
 MEMBERS, STEPS = 3, 10  # of an ensemble; of adaptation
 RATE = 3e-3  # of Adam where a method tunes another setting
 RATES = (1e-3, RATE, 1e-2, 3e-2)  # of Adam
-PENALTIES, INNER, TUNING = (0.01, 0.1, 1.0, 10.0), (0.03, 0.1, 0.3, 1.0), (0.03, 0.1, 0.3, 1.0)
+PENALTIES, INNER, TUNING = (0.01, 0.1, 1.0, 10.0), (0.01, 0.05, 0.25, 1.25), (0.01, 0.05, 0.25, 1.25)
 # Trainings that share a program: the methods, and the gradients of an example that an environment costs. The
 # context network of ARM reads the support set once more. An ensemble trains each environment in all members.
 POOLED = pooled_gradients(SUPPORT, QUERY)
@@ -273,16 +273,16 @@ def some_of_each(x: np.ndarray, every: int) -> np.ndarray:
 
 
 def trained(
-    context: Context, group: str, pool: Mapping[str, np.ndarray], steps: int, environments: int
+    context: Context, pool: Mapping[str, np.ndarray], steps: int, environments: int, group: str
 ) -> dict[str, Any]:
     """By method, trained parameters, leaves [seeds, candidates, ...], with members behind in the ensemble.
 
     Args:
         context: records what each method was given.
-        group: the trainings, which share a program.
         pool: see `pool_of`.
         steps: of every training.
         environments: of a step of a pooled training; other methods have fewer, for equal gradients.
+        group: the trainings, which share a program.
     """
     methods, cost = GROUPS[group]
     count = environments * POOLED // cost
@@ -360,7 +360,7 @@ def accuracies(labels: Sequence[int], own: Any, shared: Any = None) -> dict[str,
         support, asked = x[: labels[-1]], x[labels[-1] :]
         outputs = _without_labels(params, support, asked, seen(trained))
         right = {m: _right(each, y[labels[-1] :]) for m, each in outputs.items()}
-        oracle = jax.vmap(_plain, (0, None))(params[ORACLE], told[labels[-1] :]) + env["prior"]
+        oracle = jax.vmap(_plain, (0, None))(params[ORACLE], told[labels[-1] :]) + env["prior"][None, None]
         right[ORACLE] = _right(oracle, env["told y"][labels[-1] :])
         names = [{m: called(m, n) for m in LABELED} for n in labels] + [{m: shuffled(m) for m in LABELED}]
         sets = [y[:n] for n in labels] + [y[: labels[-1]][order]]
@@ -375,6 +375,29 @@ def accuracies(labels: Sequence[int], own: Any, shared: Any = None) -> dict[str,
     flat = jax.tree.map(lambda x: x.reshape(kinds * count, *x.shape[2:]), found)
     scores = jax.lax.map(of_environment, (jnp.arange(kinds * count), flat))
     return {m: x.reshape(kinds, count, -1).mean(1) for m, x in scores.items()}
+
+
+def measured(
+    context: Context, labels: Sequence[int], params: Mapping[str, Any], seen: np.ndarray, draw: Draw
+) -> list[dict[str, np.ndarray]]:
+    """`accuracies` [seeds, kinds, candidates] on validation environments, on deployments, and on new
+    environments with new pictures in the range of the training.
+
+    Args:
+        context: gives the seeds, and keeps the results.
+        labels: see `accuracies`.
+        params: see `trained`. seen: training pictures, see `some_of_each`. draw: see `drawer`.
+    """
+    own = np.asarray(context.seeds, np.uint32), dict(params), seen
+    judge = context.over_seeds(partial(accuracies, labels))
+    sets = {"validation": HALF, "deployment": 1.0, "in range": HALF}
+    found = []
+    for i, (name, strength) in enumerate(sets.items()):
+        part = "test" if i else name
+        found.append(
+            context.once(name, lambda s=strength, p=part, i=i: judge((*own, draw(p, s, 600 + i)), ()))
+        )
+    return found
 
 
 def _plain(params: Any, x: Any) -> Any:

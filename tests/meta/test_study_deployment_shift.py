@@ -27,7 +27,7 @@ from experiments.meta._deployed import (
     shown,
     shuffled,
 )
-from experiments.meta.deployment_shift import ACCURACY, BEST, HALF, MOST, REGRET, STUDY, Config
+from experiments.meta.deployment_shift import ACCURACY, BEST, HALF, INSIDE, MOST, REGRET, STUDY, Config
 from lrn import check, table
 from lrn.study import given, judge
 from lrn.study.findings import Findings
@@ -44,7 +44,7 @@ def made(frozen=0.2, none=0.005, free=0.1, labels=0.03, wrong=0.3, accuracy=0.93
     cells[next(iter(its.trainings(FROZEN))), given("steps")] *= steps
     for kind in KINDS:
         regrets = {(m, 0): free for m in (*FREE, BEST)} | {(MOST, 0): labels, (FROZEN, 0): frozen}
-        regrets |= {(shuffled(m), 0): wrong for m in LABELED}
+        regrets |= {(shuffled(m), 0): wrong for m in LABELED} | {(KEPT, 0): frozen}
         for m in LABELED:
             worse = 0.04 if m == TUNED else 0.0
             regrets |= {(m, n): labels + worse * (n < CONFIG.labels[-1]) for n in CONFIG.labels}
@@ -52,7 +52,8 @@ def made(frozen=0.2, none=0.005, free=0.1, labels=0.03, wrong=0.3, accuracy=0.93
             regrets = dict.fromkeys(regrets, none)
         for (m, n), regret in regrets.items():
             values = {REGRET: regret - shift, ACCURACY: accuracy, HALF: regret - frozen / 2}
-            cells |= {(arm(kind, m, n), metric): x for metric, x in values.items()}
+            for where in ("", INSIDE):
+                cells |= {(arm(kind + where, m, n), metric): x for metric, x in values.items()}
         for m, n in (*shown(CONFIG.labels), (ORACLE, 0)):
             cells[arm(kind, m, n), EDGE] = 0.0
     exact |= {c for c in cells if c[1] == EDGE}
