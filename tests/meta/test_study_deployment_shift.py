@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from treatment import cells_alike
@@ -32,6 +33,7 @@ from lrn import check, table
 from lrn.study import given, judge
 from lrn.study.findings import Findings
 from lrn.study.select import EDGE
+from lrn.xla.runtime import jit_brief
 
 SEEDS, CONFIG = list(range(10)), Config()
 
@@ -108,11 +110,17 @@ def test_all_methods_have_as_many_candidates():
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    """Environments at full and at half strength, [kinds, 40, ...]; the pictures are digits of few pixels."""
-    images = its.pictures("digits", 6)["train"]
-    make = jax.jit(partial(its.environments, 40, 6, 4))
-    return [jax.device_get(make(np.uint32(3), (images, np.float32(s), np.uint32(1)))) for s in (1.0, 0.5)]
+def environments():
+    """``make(part, strength)``: environments of small digits, [kinds, 40, 30, ...]."""
+    images = its.pictures("digits", 6)
+    make = jit_brief(partial(its.environments, 40, 6, 24))
+    return lambda part, s: jax.device_get(make(np.uint32(3), (images[part], np.float32(s), np.uint32(1))))
+
+
+@pytest.fixture(scope="module")
+def drawn(environments):
+    """Environments at full and at half strength."""
+    return [environments("train", s) for s in (1.0, 0.5)]
 
 
 def test_each_kind_shifts_what_it_says_and_training_half(drawn):
@@ -137,22 +145,24 @@ def test_pictures_are_apart():
 
 
 @pytest.fixture(scope="module")
-def measured():
+def measured(environments):
     """``judge(environments) -> accuracies`` of untrained networks for 6 pictures, and environments."""
-    images = its.pictures("digits", 6)["test"]
-    found = jax.jit(partial(its.environments, 3, 6, 24))(np.uint32(3), (images, np.float32(1), np.uint32(1)))
-    key, x = jax.random.key(0), its.seen(found["x"][0, 0])
-    keys = jax.random.split(key, 4)
-    plain = jax.vmap(lambda k: its.network().init(k, x)[0])(keys)
-    episode = jax.tree.map(lambda x: x[None], its.Episode({"x": x, "y": found["y"][0, 0]}, {"x": x, "y": x}))
-    context = its.core(its.ARM, 1, its.Training(0.1))
-    params = dict.fromkeys((FROZEN, its.IRM, its.MAML, ORACLE), plain) | {
-        its.ENSEMBLE: jax.tree.map(lambda x: x[:, None], plain),
-        its.ARM: jax.vmap(lambda k: context.init(k, episode).meta)(keys),
-        STATISTICS: jax.vmap(lambda k: its.normed().init(k, x)[0])(keys),
-    }
-    function = jax.jit(partial(its.accuracies, (2, 4, 6)))
-    return lambda given: jax.device_get(function((np.uint32(1), params, found["x"][0, 0], given))), found
+    found = jax.tree.map(lambda x: x[:, :3], environments("test", 1.0))
+    trained, y = found["x"][0, 0], found["y"][0, 0]
+
+    def untrained():
+        x, keys = its.seen(jnp.asarray(trained)), jax.random.split(jax.random.key(0), 4)
+        plain = jax.vmap(lambda k: its.network().init(k, x)[0])(keys)
+        episode = its.Episode({"x": x[None], "y": y[None]}, {"x": x[None], "y": y[None]})
+        context = its.core(its.ARM, 1, its.Training(0.1))
+        return dict.fromkeys((FROZEN, its.IRM, its.MAML, ORACLE), plain) | {
+            its.ENSEMBLE: jax.tree.map(lambda x: x[:, None], plain),
+            its.ARM: jax.vmap(lambda k: context.init(k, episode).meta)(keys),
+            STATISTICS: jax.vmap(lambda k: its.normed().init(k, x)[0])(keys),
+        }
+
+    params, judged = jit_brief(untrained)(), jit_brief(partial(its.accuracies, (2, 4, 6)))
+    return lambda given: jax.device_get(judged((np.uint32(1), params, trained, given))), found
 
 
 def differing(measured, **changed):
