@@ -1,14 +1,13 @@
 """Which method pays under which shift at deployment, and how many labels does it take? (Q5)
 
-The question is open: the answer is a ranking and a curve for each shift.
-
-Design. A deployment is an environment of digits (MNIST at 10x10) under one shift. Covariate: pictures are
-turned by up to 60 degrees, brighter or darker, faded, noisy. Label: class frequencies come from a Dirichlet
-distribution of concentration 1/3. Concept: six of ten classes exchange their labels in a cycle. Training has
-environments of all kinds and without a shift, at *half* of these shifts; deployments are new environments
-with new pictures at the full shift. *Regret* is the accuracy of an oracle minus that of a method on the same
-50 queries of each deployment. The oracle is trained on the deployments' distribution and told the shift: it
-undoes rotation, brightness and contrast, frequencies (by Bayes' rule) and names; noise stays.
+Design. The question is open: the answer is a ranking and a curve for each shift. A deployment is an
+environment of digits (MNIST at 10x10) under one shift. Covariate: pictures are turned by up to 60 degrees,
+brighter or darker, faded, noisy. Label: class frequencies come from a Dirichlet distribution of concentration
+1/3. Concept: six of ten classes exchange their labels in a cycle. Training has environments of all kinds and
+without a shift, at *half* of these shifts; deployments are new environments with new pictures at the full
+shift. *Regret* is the accuracy of an oracle minus that of a method on the same 50 queries of each deployment.
+The oracle is trained on the deployments' distribution and told the shift: it undoes rotation, brightness and
+contrast, frequencies (by Bayes' rule) and names; noise stays.
 
 Methods. Frozen: no adaptation. Without labels: an ensemble of three; IRM (Arjovsky et al. 2019); and from 50
 unlabeled pictures, batch-norm statistics of the target (Schneider et al. 2020) and contexts (ARM; Zhang et
