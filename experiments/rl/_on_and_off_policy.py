@@ -1,0 +1,206 @@
+"""On-policy and off-policy agents on two tasks: their settings, their menus, and what a training comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrn import nets, train
+from lrn.rl import env as envs
+from lrn.rl.a2c import A2CConfig, a2c
+from lrn.rl.agent import Agent
+from lrn.rl.dqn import DQNConfig, dqn
+from lrn.rl.evaluate import evaluator
+from lrn.rl.heads import actor_critic, policy_size
+from lrn.rl.ppo import PPOConfig, ppo
+from lrn.rl.sac import SACConfig, sac
+from lrn.study import Below, Cell, Exact
+from lrn.study.context import Context
+from lrn.study.controls import Control, equal_budgets, exact_budget
+from lrn.study.curves import first_time
+from lrn.study.select import interior_choice, select
+
+PPO, A2C, DQN, SAC = "PPO", "A2C", "DQN", "SAC"
+GRID, WIDTH = 2000, (64, 64)  # environment steps between two evaluations; hidden layers of all networks
+SUSTAINED, LOST = 2, 0.1
+UNSTABLE, SOLVED, LOSS, FACTORS = "unstable", "solved", "lost", (1, 2, 4, 8)
+IDLE = 1e-12  # the learning rate of an arm that must not learn
+
+
+def arm(task: str, method: str) -> str:
+    """The name of a training."""
+    return f"{task}: {method}"
+
+
+def idle(name: str) -> str:
+    """The name of a training that must not learn."""
+    return f"{name}, no learning"
+
+
+def times(factor: float, level: float = 1.0) -> str:
+    """The metric that says whether a method needs over ``factor`` times the steps to a level of progress."""
+    return f"over {factor:g} times the steps" + (f" to {level:g}" if level < 1 else "")
+
+
+class Task(NamedTuple):
+    """A task and who learns it.
+
+    floor: the mean return of random play. solved: the return that counts as solved. on, off: the methods; the
+    first of ``on`` is judged. rates: by method, its menu of learning rates. longer: the steps of an on-policy
+    training over those of an off-policy training.
+    """
+
+    name: str
+    floor: float
+    solved: float
+    on: tuple[str, ...]
+    off: str
+    rates: Mapping[str, tuple[float, ...]]
+    longer: int
+
+
+DISCRETE = {PPO: (3e-4, 1e-3, 3e-3, 1e-2), A2C: (3e-4, 1e-3, 3e-3, 1e-2), DQN: (1e-4, 3e-4, 1e-3, 3e-3)}
+TASKS = {
+    "CartPole": Task("CartPole-v1", 22.0, 475.0, (PPO, A2C), DQN, DISCRETE, 2),
+    "Pendulum": Task(
+        "Pendulum-v1", -1200.0, -200.0, (PPO,), SAC,
+        {PPO: (3e-4, 1e-3, 3e-3, 1e-2), SAC: (1e-3, 3e-3, 1e-2, 3e-2)}, 10,
+    ),
+}  # fmt: skip
+
+
+def settings(task: str, method: str, budget: int) -> Any:
+    """The settings of a method on a task, without its learning rate; no rate is annealed."""
+    common: dict[str, Any] = {"total_steps": budget}
+    if method == DQN:
+        return DQNConfig(
+            **common, num_envs=8, updates=2, batch_size=64, buffer_size=20_000, double=True,
+            learning_starts=min(1000, budget // 2), exploration_fraction=0.2,
+        )  # fmt: skip
+    if method == SAC:
+        return SACConfig(
+            **common, num_envs=2, batch_size=64, buffer_size=20_000, discount=0.95, target_rate=0.01,
+            learning_starts=min(500, budget // 2),
+        )  # fmt: skip
+    common |= {"num_envs": 8, "anneal": False}
+    if method == A2C:
+        return A2CConfig(
+            **common, rollout_length=25, optimizer="adam", gae_lambda=0.95, normalize_advantages=True
+        )
+    if task == "Pendulum":
+        return PPOConfig(
+            **common, rollout_length=125, epochs=8, discount=0.9, entropy_coefficient=0.0, clip_value=False,
+            normalize_observations=True, normalize_rewards=True,
+        )  # fmt: skip
+    return PPOConfig(**common, rollout_length=125)
+
+
+def factory(task: str, method: str) -> Callable[[Any], Agent]:
+    """From settings to the agent, with networks of the same width for all methods."""
+    env = envs.make(TASKS[task].name)
+    k = policy_size(env)
+    critic, actor = nets.mlp(1, WIDTH), nets.mlp(k, WIDTH)
+    if method == DQN:
+        return lambda c: dqn(env, actor, c)
+    if method == SAC:
+        return lambda c: sac(env, nets.mlp(2 * k, WIDTH), critic, c)
+    both, make = actor_critic(actor, critic), {PPO: ppo, A2C: a2c}[method]
+    return lambda c: make(env, both, c)
+
+
+def trained(
+    fit: Callable[..., Any], task: str, method: str, budget: int, rates: Mapping[str, float], episodes: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Train a method on a task, one arm for each rate, and evaluate its greedy policy every `GRID` steps.
+
+    Returns:
+        By arm the environment steps [evaluations] and the `progress` [seeds, evaluations], by rising seed.
+    """
+    plain = settings(task, method, budget)
+    arms = {name: dataclasses.replace(plain, learning_rate=rate) for name, rate in rates.items()}
+    table = fit(
+        factory(task, method), arms, name=f"{task} {method}", steps=budget // plain.interactions,
+        evaluate=evaluator(envs.make(TASKS[task].name), episodes), eval_every=GRID // plain.interactions,
+    ).table  # fmt: skip
+    found = {}
+    for name in arms:
+        steps, values = table.curve(name, "greedy_return")
+        found[name] = steps * plain.interactions, progress(TASKS[task], values)
+    return found
+
+
+def progress(task: Task, values: np.ndarray) -> np.ndarray:
+    """Greedy returns as shares of the way from random play to solved, in [0, 1]; 0 for a failed training."""
+    share = (np.asarray(values, float) - task.floor) / (task.solved - task.floor)
+    return np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0)
+
+
+def reached(steps: np.ndarray, curves: np.ndarray, level: float = 1.0) -> np.ndarray:
+    """The environment steps [seeds] until a progress is first reached in `SUSTAINED` evaluations in a row."""
+    return first_time(steps, curves, level, SUSTAINED)
+
+
+def lost(curves: np.ndarray) -> np.ndarray:
+    """By how much progress lies below its best so far, a mean over the second half of a training, [seeds]."""
+    short = np.maximum.accumulate(curves, 1) - curves
+    return short[:, curves.shape[1] // 2 :].mean(1)
+
+
+def hungry(on: np.ndarray, off: np.ndarray, factor: float, most: int) -> np.ndarray:
+    """Whether one method is seen to need over ``factor`` times the steps of another, 1.0 or 0.0, [seeds].
+
+    Args:
+        on, off: the steps of both methods, [seeds]; infinity where a training ended before.
+        factor: the factor.
+        most: the steps of a training of the first method. Where it ended before it got there, and ``factor``
+            times the other's steps are more, nothing was seen.
+    """
+    return (np.minimum(on, most) > factor * off).astype(float)
+
+
+def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> None:
+    """Train every method of a task, with a rate chosen on other seeds, and record what comes of it."""
+    order, curves = np.argsort(np.argsort(context.seeds)), {}  # curves are sorted by seed
+    methods = (*TASKS[task].on, TASKS[task].off)
+    tried, brief = {}, context.preset == "smoke"
+    for m in methods:
+        rates = {f"{r:g}": r for r in TASKS[task].rates[m]}
+        fit = partial(train.fit, seeds=others, progress=False, brief=brief)
+        play = partial(trained, fit, task, m, config.steps(task, m), rates, config.evaluated)
+        scores = context.once(
+            f"{arm(task, m)}, choices", lambda p=play: {k: c.mean(1) for k, (_, c) in p().items()}
+        )
+        tried[m] = np.stack([scores[k] for k in rates])
+    for m, choice in select(tried, "higher").items():
+        name, steps = arm(task, m), config.steps(task, m)
+        rates = {name: TASKS[task].rates[m][choice.only], idle(name): IDLE}
+        context.chosen(name, choice, len(tried[m]))
+        for x, (grid, unordered) in trained(context.fit, task, m, steps, rates, config.evaluated).items():
+            curve = unordered[order]
+            curves[x] = {level: reached(grid, curve, level) for level in (0.5, 1.0)}
+            context.record(x, LOSS, lost(curve))
+            context.record(x, UNSTABLE, (lost(curve) > LOST).astype(float))
+            context.record(x, SOLVED, np.isfinite(curves[x][1.0]).astype(float))
+    off = curves[arm(task, TASKS[task].off)]
+    for m in TASKS[task].on:
+        name, most = arm(task, m), config.steps(task, m)
+        for factor, level in [*((f, 1.0) for f in FACTORS), (2, 0.5)]:
+            event = hungry(curves[name][level], off[level], factor, most)
+            context.record(name, times(factor, level), event)
+
+
+def guards(task: str, steps: Callable[[str], int]) -> list[Control]:
+    """What shows that a training, the task or the measure of what is lost is broken."""
+    methods, found = (*TASKS[task].on, TASKS[task].off), []
+    for m in methods:
+        name = arm(task, m)
+        found += [exact_budget("environment steps", x, steps(m)) for x in (name, idle(name))]
+        never, none = Cell(idle(name), SOLVED), Cell(idle(name), LOSS)
+        found.append(Control(Exact(statement=f"{idle(name)}: never solved.", cell=never, value=0.0)))
+        found.append(Control(Below(statement=f"{idle(name)}: under .05 lost.", cell=none, bound=LOST / 2)))
+        found.append(interior_choice(name))
+    return [equal_budgets("candidates", [arm(task, m) for m in methods]), *found]
