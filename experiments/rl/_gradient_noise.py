@@ -31,14 +31,14 @@ DISCOUNT, ACTIONS, BRANCHING, LENGTH = 0.95, 3, 3, 100
 COUNTED, STEPS, CHUNKS = 20, 1024, 20  # steps that an episode counts as, steps of a sampled update
 LAMBDA, LAMBDAS, CRITIC_ERROR = 0.95, (0.0, 0.5, 0.95, 1.0), 0.5
 RATES = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
-STRIDE, PATH = 0.25, 400  # length of a step of the path to the stages, in logits, and number of these steps
+STRIDE, PATH = 0.125, 800  # length of a step of the path to the stages, in logits, and number of these steps
 STAGES = {"start": 0.0, "half-way": 0.5, "late": 0.9}  # the share of the possible gain that is reached
 WHOLE, PLAIN, BASELINE = "whole return", "rewards to go", "rewards to go less V"
 PRACTICE, WRONG = f"GAE {LAMBDA:g}, true V", "without discount^t"
 EXACT, NEAR = "exact gradients", 0.9
 ASCENTS = (EXACT, *(f"ascent by {x}" for x in (PLAIN, PRACTICE)))
 NOISE, UNBIASED, BIAS, GAIN, REACHED = "noise", "squared t", "bias", "gain", "reached"
-SLOWER = "over twice the updates"
+SLOWER, MEAN, READ = "over twice the updates", "mean gain", (0.1, 0.3, 1.0)
 
 
 def at(states: int, what: str, stage: str = "") -> str:
@@ -267,6 +267,9 @@ def measure(config: Any, context: Context, states: int, others: Sequence[int]) -
         context.record(name, REACHED, np.isfinite(updates[k]).astype(float))
         for i in range(config.updates + 1):
             context.record(name, GAIN, curves[:, i], i)
+        for share in READ:
+            most = round(share * config.updates)
+            context.record(name, MEAN, curves[:, : most + 1].mean(1), most)
         known = np.minimum(updates[k], config.updates)  # an ascent that never arrives takes at least these
         context.record(name, SLOWER, (known > 2 * updates[EXACT]).astype(float))
 

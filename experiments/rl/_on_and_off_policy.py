@@ -22,7 +22,7 @@ from lrn.study import Below, Cell, Exact
 from lrn.study.context import Context
 from lrn.study.controls import Control, equal_budgets, exact_budget
 from lrn.study.curves import first_time
-from lrn.study.select import interior_choice, select
+from lrn.study.select import Choice, interior_choice, select
 
 PPO, A2C, DQN, SAC = "PPO", "A2C", "DQN", "SAC"
 GRID, WIDTH = 2000, (64, 64)  # environment steps between two evaluations; hidden layers of all networks
@@ -162,23 +162,28 @@ def hungry(on: np.ndarray, off: np.ndarray, factor: float, most: int) -> np.ndar
     return (np.minimum(on, most) > factor * off).astype(float)
 
 
+def choose(config: Any, context: Context, task: str, others: Sequence[int]) -> dict[str, Choice]:
+    """By method the choice of its rate, by trainings on other seeds; in brief trainings the second rate."""
+    methods, tried = (*config.on(task), TASKS[task].off), {}
+    if config.brief:
+        return dict.fromkeys(methods, Choice((1,), np.nan, 0, 0))
+    for m in methods:
+        rates = {f"{r:g}": r for r in TASKS[task].rates[m]}
+        fit = partial(train.fit, seeds=others, progress=False)
+        play = partial(trained, fit, task, m, config.steps(task, m), rates, config.evaluated)
+        name = f"{arm(task, m)}, choices"
+        scores = context.once(name, lambda p=play: {k: c.mean(1) for k, (_, c) in p().items()})
+        tried[m] = np.stack([scores[k] for k in rates])
+    return select(tried, "higher")
+
+
 def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> None:
     """Train every method of a task, with a rate chosen on other seeds, and record what comes of it."""
     order, curves = np.argsort(np.argsort(context.seeds)), {}  # curves are sorted by seed
-    methods = (*TASKS[task].on, TASKS[task].off)
-    tried, brief = {}, context.preset == "smoke"
-    for m in methods:
-        rates = {f"{r:g}": r for r in TASKS[task].rates[m]}
-        fit = partial(train.fit, seeds=others, progress=False, brief=brief)
-        play = partial(trained, fit, task, m, config.steps(task, m), rates, config.evaluated)
-        scores = context.once(
-            f"{arm(task, m)}, choices", lambda p=play: {k: c.mean(1) for k, (_, c) in p().items()}
-        )
-        tried[m] = np.stack([scores[k] for k in rates])
-    for m, choice in select(tried, "higher").items():
-        name, steps = arm(task, m), config.steps(task, m)
-        rates = {name: TASKS[task].rates[m][choice.only], idle(name): IDLE}
-        context.chosen(name, choice, len(tried[m]))
+    for m, choice in choose(config, context, task, others).items():
+        name, steps, menu = arm(task, m), config.steps(task, m), TASKS[task].rates[m]
+        rates = {name: menu[choice.only], idle(name): IDLE}
+        context.chosen(name, choice, 1 if config.brief else len(menu))
         for x, (grid, unordered) in trained(context.fit, task, m, steps, rates, config.evaluated).items():
             curve = unordered[order]
             curves[x] = {level: reached(grid, curve, level) for level in (0.5, 1.0)}
@@ -186,19 +191,19 @@ def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> No
             context.record(x, UNSTABLE, (lost(curve) > LOST).astype(float))
             context.record(x, SOLVED, np.isfinite(curves[x][1.0]).astype(float))
     off = curves[arm(task, TASKS[task].off)]
-    for m in TASKS[task].on:
+    for m in config.on(task):
         name, most = arm(task, m), config.steps(task, m)
         for factor, level in [*((f, 1.0) for f in FACTORS), (2, 0.5)]:
             event = hungry(curves[name][level], off[level], factor, most)
             context.record(name, times(factor, level), event)
 
 
-def guards(task: str, steps: Callable[[str], int]) -> list[Control]:
+def guards(config: Any, task: str) -> list[Control]:
     """What shows that a training, the task or the measure of what is lost is broken."""
-    methods, found = (*TASKS[task].on, TASKS[task].off), []
+    methods, found = (*config.on(task), TASKS[task].off), []
     for m in methods:
         name = arm(task, m)
-        found += [exact_budget("environment steps", x, steps(m)) for x in (name, idle(name))]
+        found += [exact_budget("environment steps", x, config.steps(task, m)) for x in (name, idle(name))]
         never, none = Cell(idle(name), SOLVED), Cell(idle(name), LOSS)
         found.append(Control(Exact(statement=f"{idle(name)}: never solved.", cell=never, value=0.0)))
         found.append(Control(Below(statement=f"{idle(name)}: under .05 lost.", cell=none, bound=LOST / 2)))
