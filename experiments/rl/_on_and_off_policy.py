@@ -25,7 +25,7 @@ from lrn.study.curves import first_time
 from lrn.study.select import Choice, interior_choice, select
 
 PPO, A2C, DQN, SAC = "PPO", "A2C", "DQN", "SAC"
-GRID, WIDTH = 2000, (64, 64)  # environment steps between two evaluations; hidden layers of all networks
+GRID, WIDTH = 2000, (32, 32)  # environment steps between two evaluations; hidden layers of all networks
 SUSTAINED, LOST = 2, 0.1
 UNSTABLE, SOLVED, LOSS, FACTORS = "unstable", "solved", "lost", (1, 2, 4, 8)
 IDLE = 1e-12  # the learning rate of an arm that must not learn
@@ -63,14 +63,13 @@ class Task(NamedTuple):
     longer: int
 
 
-DISCRETE = {PPO: (3e-4, 1e-3, 3e-3, 1e-2), A2C: (3e-4, 1e-3, 3e-3, 1e-2), DQN: (1e-4, 3e-4, 1e-3, 3e-3)}
+ON = {PPO: (3e-4, 1e-3, 3e-3, 1e-2), A2C: (3e-4, 1e-3, 3e-3, 1e-2)}
 TASKS = {
-    "CartPole": Task("CartPole-v1", 22.0, 475.0, (PPO, A2C), DQN, DISCRETE, 2),
+    "CartPole": Task("CartPole-v1", 22.0, 475.0, (PPO, A2C), DQN, {**ON, DQN: (1e-4, 3e-4, 1e-3, 3e-3)}, 2),
     "Pendulum": Task(
-        "Pendulum-v1", -1200.0, -200.0, (PPO,), SAC,
-        {PPO: (3e-4, 1e-3, 3e-3, 1e-2), SAC: (1e-3, 3e-3, 1e-2, 3e-2)}, 10,
+        "Pendulum-v1", -1200.0, -200.0, (PPO, A2C), SAC, {**ON, SAC: (1e-3, 3e-3, 1e-2, 3e-2)}, 8
     ),
-}  # fmt: skip
+}
 
 
 def settings(task: str, method: str, budget: int) -> Any:
@@ -87,15 +86,20 @@ def settings(task: str, method: str, budget: int) -> Any:
             learning_starts=min(500, budget // 2),
         )  # fmt: skip
     common |= {"num_envs": 8, "anneal": False}
+    if task == "Pendulum":
+        common |= {"discount": 0.9, "entropy_coefficient": 0.0}
     if method == A2C:
         return A2CConfig(
             **common, rollout_length=25, optimizer="adam", gae_lambda=0.95, normalize_advantages=True
         )
     if task == "Pendulum":
         return PPOConfig(
-            **common, rollout_length=125, epochs=8, discount=0.9, entropy_coefficient=0.0, clip_value=False,
-            normalize_observations=True, normalize_rewards=True,
-        )  # fmt: skip
+            **common,
+            rollout_length=125,
+            clip_value=False,
+            normalize_observations=True,
+            normalize_rewards=True,
+        )
     return PPOConfig(**common, rollout_length=125)
 
 
@@ -182,7 +186,7 @@ def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> No
     order, curves = np.argsort(np.argsort(context.seeds)), {}  # curves are sorted by seed
     for m, choice in choose(config, context, task, others).items():
         name, steps, menu = arm(task, m), config.steps(task, m), TASKS[task].rates[m]
-        rates = {name: menu[choice.only], idle(name): IDLE}
+        rates = {name: menu[choice.only]} | ({idle(name): IDLE} if m == config.on(task)[-1] else {})
         context.chosen(name, choice, 1 if config.brief else len(menu))
         for x, (grid, unordered) in trained(context.fit, task, m, steps, rates, config.evaluated).items():
             curve = unordered[order]
@@ -200,12 +204,14 @@ def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> No
 
 def guards(config: Any, task: str) -> list[Control]:
     """What shows that a training, the task or the measure of what is lost is broken."""
-    methods, found = (*config.on(task), TASKS[task].off), []
-    for m in methods:
-        name = arm(task, m)
-        found += [exact_budget("environment steps", x, config.steps(task, m)) for x in (name, idle(name))]
-        never, none = Cell(idle(name), SOLVED), Cell(idle(name), LOSS)
-        found.append(Control(Exact(statement=f"{idle(name)}: never solved.", cell=never, value=0.0)))
-        found.append(Control(Below(statement=f"{idle(name)}: under .05 lost.", cell=none, bound=LOST / 2)))
-        found.append(interior_choice(name))
-    return [equal_budgets("candidates", [arm(task, m) for m in methods]), *found]
+    names = {m: arm(task, m) for m in (*config.on(task), TASKS[task].off)}
+    none, steps = idle(names[config.on(task)[-1]]), "environment steps"
+    never = Exact(statement=f"{none}: never solved.", cell=Cell(none, SOLVED), value=0.0)
+    kept = Below(statement=f"{none}: under .05 lost.", cell=Cell(none, LOSS), bound=LOST / 2)
+    return [
+        equal_budgets("candidates", [*names.values()]),
+        equal_budgets(steps, [none, *(names[m] for m in config.on(task))]),
+        *(exact_budget(steps, name, config.steps(task, m)) for m, name in names.items()),
+        *map(Control, (never, kept)),
+        *map(interior_choice, names.values()),
+    ]

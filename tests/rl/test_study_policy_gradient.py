@@ -75,7 +75,7 @@ PENDULUM = {(arm("Pendulum", PPO), times(2)): 1.0, (arm("Pendulum", PPO), UNSTAB
         ({PLAIN: 10.0, PRACTICE: 10.0, COST: 0.1, times(2): 0.5}, "open"),
         ({noise.WRONG: 1.0}, "invalid"),  # an estimator that is wrong passes
         ({noise.UNBIASED: 9.0}, "invalid"),
-        ({(idle(arm("CartPole", DQN)), agents.SOLVED): 1.0}, "invalid"),
+        ({(idle(arm("CartPole", PPO)), agents.SOLVED): 1.0}, "invalid"),
         ({(idle(arm("Pendulum", PPO)), agents.LOSS): 0.3}, "invalid"),  # noise of evaluations counts as loss
         ({(at(30, EXACT), noise.REACHED): 0.3}, "invalid"),
     ],
