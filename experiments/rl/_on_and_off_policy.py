@@ -36,9 +36,9 @@ def arm(task: str, method: str) -> str:
     return f"{task}: {method}"
 
 
-def idle(name: str) -> str:
-    """The name of a training that must not learn."""
-    return f"{name}, no learning"
+def idle(task: str) -> str:
+    """The name of a training that must not learn, by the last of the on-policy methods."""
+    return arm(task, "no learning")
 
 
 def times(factor: float, level: float = 1.0) -> str:
@@ -186,7 +186,7 @@ def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> No
     order, curves = np.argsort(np.argsort(context.seeds)), {}  # curves are sorted by seed
     for m, choice in choose(config, context, task, others).items():
         name, steps, menu = arm(task, m), config.steps(task, m), TASKS[task].rates[m]
-        rates = {name: menu[choice.only]} | ({idle(name): IDLE} if m == config.on(task)[-1] else {})
+        rates = {name: menu[choice.only]} | ({idle(task): IDLE} if m == config.on(task)[-1] else {})
         context.chosen(name, choice, 1 if config.brief else len(menu))
         for x, (grid, unordered) in trained(context.fit, task, m, steps, rates, config.evaluated).items():
             curve = unordered[order]
@@ -205,7 +205,7 @@ def learn(config: Any, context: Context, task: str, others: Sequence[int]) -> No
 def guards(config: Any, task: str) -> list[Control]:
     """What shows that a training, the task or the measure of what is lost is broken."""
     names = {m: arm(task, m) for m in (*config.on(task), TASKS[task].off)}
-    none, steps = idle(names[config.on(task)[-1]]), "environment steps"
+    none, steps = idle(task), "environment steps"
     never = Exact(statement=f"{none}: never solved.", cell=Cell(none, SOLVED), value=0.0)
     kept = Below(statement=f"{none}: under .05 lost.", cell=Cell(none, LOSS), bound=LOST / 2)
     return [

@@ -3,26 +3,25 @@
 Claim. On-policy policy gradients are stable, high in variance and sample-hungry.
 
 Reading. A gradient is high in variance if a rollout of 1024 steps, a large one in practice, gives more noise
-than gradient, and if the noise costs a tenth of the gain that an exact ascent makes. Sample-hungry is what
-needs over twice the environment steps of an off-policy method to the same return, since seeds of one method
-differ by about that much. Stable is what keeps what it has learned: a run is unstable if over the second half
-of its training the greedy policy lies on average over a tenth below its best so far, on the way from random
-play to solved. A slow run is not unstable.
+than gradient, and if the noise costs a tenth of the gain of an exact ascent. Sample-hungry is what needs over
+twice the steps of an off-policy method to the same return; seeds of one method differ by about that much.
+Stable is what keeps what it has learned: a run is unstable if over the second half of its training the greedy
+policy lies on average over a tenth below its best so far, on the way from random play to solved. A slow run
+is not unstable.
 
 Design, the gradient. On random MDPs of 10, 30 and 60 states with a known gradient, estimators learn from
 whole episodes. Judged are REINFORCE (rewards to go) and GAE with the true values, the best critic there is;
 whole returns, the true values as a baseline and poor values are shown. Noise is measured at the uniform
 policy, half-way and nine tenths up. Ascents by gradients from 1024 steps are compared with the exact ascent,
 each at the best of six rates. For either estimator the claim is true if half-way at 30 states the noise
-exceeds the gradient, and if in the mean over 100 updates (10 and 30 are shown) the ascent lies over a tenth
-of the possible gain below the exact one.
+exceeds the gradient and the ascent, in the mean over 100 updates, lies a tenth of the possible gain below.
 
 Design, the learning. PPO is judged, and A2C shown, against double DQN on CartPole and SAC on Pendulum, with
 equal networks and the best of four learning rates each, chosen on other seeds by the mean progress, never
 annealed. PPO and A2C play twice the steps of DQN, eight times those of SAC, so that no run is cut before the
 factor two is decided. The greedy policy is evaluated every 2000 steps; a level counts when two evaluations in
-a row reach it. On a task the claim is true if under a fifth of PPO's runs are unstable (as in `deadly_triad`),
-and if over half need over twice the steps of the off-policy method, whose failure is an outcome. Gate: PPO
+a row reach it. On a task the claim is true if under a fifth of PPO's runs are unstable (as in `deadly_triad`)
+and over half need over twice the steps of the off-policy method, whose failure is an outcome. Gate: PPO
 solves over half. Secondary: other factors and levels, and whether PPO is more stable.
 
 Controls. The mean of every estimator is its exact expectation, and one without discount^t is found out. Exact

@@ -12,7 +12,7 @@ from experiments.rl import _gradient_noise as noise
 from experiments.rl import _on_and_off_policy as agents
 from experiments.rl import policy_gradient as study
 from experiments.rl._gradient_noise import ASCENTS, EXACT, PLAIN, PRACTICE, STAGES, at
-from experiments.rl._on_and_off_policy import A2C, DQN, PPO, SAC, TASKS, UNSTABLE, arm, idle, times
+from experiments.rl._on_and_off_policy import A2C, PPO, SAC, TASKS, UNSTABLE, arm, idle, times
 from experiments.rl.policy_gradient import STUDY, Config
 from lrn import check, table
 from lrn.study import Cell, Findings
@@ -75,8 +75,8 @@ PENDULUM = {(arm("Pendulum", PPO), times(2)): 1.0, (arm("Pendulum", PPO), UNSTAB
         ({PLAIN: 10.0, PRACTICE: 10.0, COST: 0.1, times(2): 0.5}, "open"),
         ({noise.WRONG: 1.0}, "invalid"),  # an estimator that is wrong passes
         ({noise.UNBIASED: 9.0}, "invalid"),
-        ({(idle(arm("CartPole", PPO)), agents.SOLVED): 1.0}, "invalid"),
-        ({(idle(arm("Pendulum", PPO)), agents.LOSS): 0.3}, "invalid"),  # noise of evaluations counts as loss
+        ({(idle("CartPole"), agents.SOLVED): 1.0}, "invalid"),
+        ({(idle("Pendulum"), agents.LOSS): 0.3}, "invalid"),  # noise of evaluations counts as loss
         ({(at(30, EXACT), noise.REACHED): 0.3}, "invalid"),
     ],
 )
@@ -212,7 +212,7 @@ def test_rates_are_chosen_on_other_seeds(monkeypatch, tmp_path):
     results = context.table()
     seeds, solved = results.final_by_seed(arm("Pendulum", PPO), agents.SOLVED)
     assert dict(zip(seeds.tolist(), solved.tolist())) == {9: 1.0, 3: 0.0}
-    assert results.final(idle(arm("Pendulum", PPO)), agents.SOLVED).max() == 0
+    assert results.final(idle("Pendulum"), agents.SOLVED).max() == 0
 
 
 @pytest.mark.parametrize(
