@@ -112,54 +112,58 @@ def expected(world: mdp.MDP, logits: Array, critic: Array, lambda_: Array) -> Ar
 
 
 class Play(NamedTuple):
-    """Whole episodes: states before and after each action, one-hot [time, n, state], and rewards [time, n].
+    """Whole episodes, [time, n] each: states before and after each action, actions, and rewards."""
 
-    score: the gradient of the log-probability by the logits of the state played, [time, n, action].
-    """
-
-    place: Array
+    before: Array
+    action: Array
     after: Array
-    score: Array
     reward: Array
 
 
 def played(world: mdp.MDP, logits: Array, key: Key, n: int) -> Play:
     """Play n episodes with a softmax policy."""
-    policy = jax.nn.softmax(logits)
-    acts, moves, starts = (jnp.cumsum(p, -1) for p in (policy, world.transitions, world.initial))
+    chances, targets = jax.lax.top_k(world.transitions, BRANCHING)  # all next states there are
+    acts, moves, starts = (jnp.cumsum(p, -1) for p in (jax.nn.softmax(logits), chances, world.initial))
     u = jax.random.uniform(key, (LENGTH + 1, n, 2))
 
     def step(state: Array, u: Array) -> Any:
         action = draw(u[0], acts[state])
-        after = draw(u[1], moves[state, action])
+        after = targets[state, action, draw(u[1], moves[state, action])]
         return after, (state, action, after)
 
     first = jax.vmap(lambda x: draw(x[0], starts))(u[0])
     _, (before, action, after) = jax.lax.scan(jax.vmap(step), first, u[1:])
-    place, later = (jax.nn.one_hot(x, world.states) for x in (before, after))
-    score = jax.nn.one_hot(action, ACTIONS) - policy[before]
-    return Play(place, later, score, world.rewards[before, action])
+    return Play(before, action, after, world.rewards[before, action])
 
 
 def advantages(seen: Play, values: Array, lambda_: ArrayLike) -> Array:
     """GAE [time, n] with values [state]."""
     never = jnp.zeros_like(seen.reward)
-    return returns.gae(seen.reward, seen.place @ values, seen.after @ values, never, never, DISCOUNT, lambda_)
+    return returns.gae(seen.reward, values[seen.before], values[seen.after], never, never, DISCOUNT, lambda_)
 
 
-def gradients(seen: Play, values: Array, critic: Array) -> dict[str, Array]:
+def weighed(seen: Play, weight: Array, policy: Array) -> Array:
+    """The gradient [n, state, action] of each episode: the sum of score times ``weight`` [time, n]."""
+    states, actions = policy.shape
+    entry = seen.before * actions + seen.action
+    summed = jax.vmap(lambda w, x: jax.ops.segment_sum(w, x, states * actions), 1)(weight, entry)
+    summed = summed.reshape(-1, states, actions)
+    # The score of an action is its indicator less the policy's probabilities.
+    return summed - summed.sum(-1, keepdims=True) * policy
+
+
+def gradients(seen: Play, values: Array, critic: Array, policy: Array) -> dict[str, Array]:
     """The gradients of n episodes, [episode, state, action], by every estimator."""
     to_go = returns.discounted_returns(seen.reward, jnp.zeros_like(seen.reward), DISCOUNT)
     poorly = jax.vmap(lambda x: advantages(seen, critic, x))(jnp.array(LAMBDAS))
-    above = to_go - seen.place @ values
+    above = to_go - values[seen.before]
     weights = {
         WHOLE: jnp.broadcast_to(to_go[0], to_go.shape), PLAIN: to_go, BASELINE: above,
         PRACTICE: advantages(seen, values, LAMBDA), **dict(zip(map(poor, LAMBDAS), poorly)), WRONG: above,
     }  # fmt: skip
-    factors = jnp.stack([jnp.ones(LENGTH) if k == WRONG else fading() for k in weights])
-    # One product for all estimators: [estimator, time, n] by [time, n, state] and [time, n, action].
+    factors = jnp.stack([jnp.ones(LENGTH) if k in (WHOLE, WRONG) else fading() for k in weights])
     stacked = jnp.stack([*weights.values()]) * factors[..., None]
-    return dict(zip(weights, jnp.einsum("ktn,tns,tna->knsa", stacked, seen.place, seen.score)))
+    return dict(zip(weights, jax.vmap(lambda w: weighed(seen, w, policy))(stacked)))
 
 
 def fading() -> Array:
@@ -179,7 +183,7 @@ def noise(world: mdp.MDP, logits: Array, key: Key, episodes: int) -> dict[str, d
 
     def chunk(i: Array) -> dict[str, tuple[Array, Array]]:
         seen = played(world, logits, jax.random.fold_in(play_key, i), episodes // CHUNKS)
-        own = gradients(seen, known.values, critic)
+        own = gradients(seen, known.values, critic, jax.nn.softmax(logits))
         return {k: (g.mean(0), g.var(0, ddof=1).sum()) for k, g in own.items()}
 
     poorly = jax.vmap(lambda x: expected(world, logits, critic, x))(jnp.array(LAMBDAS))
@@ -206,7 +210,7 @@ def ascents(world: mdp.MDP, start: Array, best: Array, rate: Array, key: Key, up
         seen = played(world, logits, key, episodes)
         to_go = returns.discounted_returns(seen.reward, jnp.zeros_like(seen.reward), DISCOUNT)
         weights = jnp.stack([to_go, advantages(seen, values, LAMBDA)]) * fading()[:, None]
-        return jnp.einsum("ktn,tns,tna->ksa", weights, seen.place, seen.score) / episodes
+        return jax.vmap(lambda w: weighed(seen, w, jax.nn.softmax(logits)).mean(0))(weights)
 
     def step(logits: Array, i: Array) -> Any:
         known = jax.vmap(lambda x: exactly(world, x))(logits)
@@ -246,7 +250,7 @@ def measure(config: Any, context: Context, states: int, others: Sequence[int]) -
     """Measure noise and ascents on MDPs of so many states, choose rates on other seeds, and record."""
 
     def compute() -> dict[str, Any]:
-        options = brief_options(0) if context.preset == "smoke" else None
+        options = brief_options(0 if context.preset == "smoke" else 1)
         of = jax.vmap(partial(measured, states, config.episodes, config.updates))
         seeds = np.asarray([*context.seeds, *others], np.uint32)
         return jax.device_get(jax.jit(of, compiler_options=options)(seeds))

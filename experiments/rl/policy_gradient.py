@@ -71,7 +71,7 @@ class Config:
     """
 
     sizes: tuple[int, ...] = (10, 30, 60)
-    episodes: int = 1000
+    episodes: int = 2000
     updates: int = 100
     tasks: tuple[str, ...] = tuple(TASKS)
     discrete: int = 80_000
