@@ -91,7 +91,7 @@ def staged(world: mdp.MDP, start: Array, best: Array) -> tuple[Array, Array]:
         logits, held, share = carry
         now = exactly(world, logits)
         waiting = share < levels
-        held = jnp.where(waiting[:, None, None], logits, held)
+        held = jnp.where(waiting[:, None, None], logits[None], held)
         share = jnp.where(waiting, (now.objective - start) / (best - start), share)
         return (logits + STRIDE * now.gradient / jnp.linalg.norm(now.gradient), held, share), None
 
@@ -149,7 +149,7 @@ def weighed(seen: Play, weight: Array, policy: Array) -> Array:
     summed = jax.vmap(lambda w, x: jax.ops.segment_sum(w, x, states * actions), 1)(weight, entry)
     summed = summed.reshape(-1, states, actions)
     # The score of an action is its indicator less the policy's probabilities.
-    return summed - summed.sum(-1, keepdims=True) * policy
+    return summed - summed.sum(-1, keepdims=True) * policy[None]
 
 
 def gradients(seen: Play, values: Array, critic: Array, policy: Array) -> dict[str, Array]:
@@ -209,7 +209,7 @@ def ascents(world: mdp.MDP, start: Array, best: Array, rate: Array, key: Key, up
     def sampled(logits: Array, values: Array, key: Key) -> Array:
         seen = played(world, logits, key, episodes)
         to_go = returns.discounted_returns(seen.reward, jnp.zeros_like(seen.reward), DISCOUNT)
-        weights = jnp.stack([to_go, advantages(seen, values, LAMBDA)]) * fading()[:, None]
+        weights = jnp.stack([to_go, advantages(seen, values, LAMBDA)]) * fading()[None, :, None]
         return jax.vmap(lambda w: weighed(seen, w, jax.nn.softmax(logits)).mean(0))(weights)
 
     def step(logits: Array, i: Array) -> Any:
