@@ -18,20 +18,20 @@ exceeds the gradient and the ascent, in the mean over 100 updates, lies a tenth 
 
 Design, the learning. PPO is judged, and A2C shown, against double DQN on CartPole and SAC on Pendulum, with
 equal networks and the best of four learning rates each, chosen on other seeds by the mean progress, never
-annealed. PPO and A2C play twice the steps of DQN, eight times those of SAC, so that no run is cut before the
+annealed. PPO and A2C play twice the steps of DQN, ten times those of SAC, so that no run is cut before the
 factor two is decided. The greedy policy is evaluated every 2000 steps on the same episodes; a level counts at
 the first of two evaluations in a row to reach it. On a task the claim is true if under a fifth of PPO's runs
 are unstable (as in `deadly_triad`) and over half need over twice the steps of the off-policy method, whose
-failure is an outcome. Gate: PPO solves over half. Secondary: other factors and levels, and who is stabler.
+failure is an outcome, as is PPO's. Gate: over half make half of the way, so that there is something to lose.
 
-Controls. The mean of every estimator is its exact expectation, and one without discount^t is found out. Exact
-ascents arrive. At a rate of zero nothing is solved, and nothing counts as lost.
+Controls. Means of estimators are exact; one without discount^t is found out. Exact ascents arrive. At a rate
+of zero nothing is solved, and nothing counts as lost.
 
-Set beforehand. 1024 steps, the factor two, a tenth, a fifth. Not blind: an older form of this study saw
-seeds 0 to 9. Pilots on seeds 1000 to 1005 first ended episodes at random, not by a discount; these ends,
-which no policy influences, drowned GAE's signal too (2^16 steps for 2^8). Then REINFORCE made half of the
-gain, GAE all of it. Single trainings of seeds 1000 and 1001 set budgets and networks: SAC solved Pendulum in
-6000 steps, PPO in 25,000; DQN with five settings never solved CartPole in 40,000, PPO did in 60,000.
+Set beforehand. 1024 steps, the factor two, a tenth, a fifth. Not blind: an older form saw seeds 0 to 9. In a
+pilot ends at random, which no policy influences, drowned GAE's signal (2^16 steps, 2^8 with a discount). A
+first registered run on 24 drawn seeds held for REINFORCE and failed for GAE and on CartPole; its gate asked
+PPO to solve Pendulum, which a third did, so the hungriest outcome did not count. Then the gate changed, PPO
+got eight epochs there and larger rates on CartPole; the seeds are new.
 
     python -m experiments.rl.policy_gradient --preset quick
 """
@@ -66,7 +66,7 @@ class Config:
 
     sizes: states of the random MDPs; the middle one is judged. episodes: to measure noise, a multiple of 20.
     updates: of an ascent. tasks: that agents learn. discrete, continuous: steps of an off-policy training,
-    multiples of 2000; on-policy trainings are 2 and 8 times as long. evaluated: episodes of an evaluation.
+    multiples of 2000; on-policy trainings are 2 and 10 times as long. evaluated: episodes of an evaluation.
     selection: seeds that choose rates. brief: whether agents take their second rate instead, without A2C.
     """
 
@@ -148,11 +148,11 @@ def regimes(config: Config) -> Sequence[Regime]:
         shown += [share(n, times(2), "above", 0.5) for n in rest]
         shown += [share(n, times(2, 0.5), "above", 0.5) for n in (one, *rest)]
         shown += [share(n, UNSTABLE, "below", FEW) for n in (*rest, off)]
-        shown += [share(n, SOLVED, "above", 0.5) for n in (*rest, off)]
+        shown += [share(n, SOLVED, "above", 0.5) for n in (one, *rest, off)]
         said = f"{off} is unstable in over 25 points more of the runs than {one}."
         better, worse = (Cell(n, UNSTABLE) for n in (off, one))
         shown.append(Superiority(statement=said, better=better, worse=worse, margin=0.25))
-        gate = share(one, SOLVED, "above", 0.5)
+        gate = share(one, agents.HALF, "above", 0.5)
         found.append(Regime(name=task, gate=gate, primary=judged, secondary=tuple(shown)))
     return found
 
@@ -203,8 +203,8 @@ def figure(table: Table, config: Config) -> Figure:
             x = np.maximum(x * played, GRID / 2)
             name = m if m in TASKS[task].on else "off-policy (DQN, SAC)"
             figures.curves(ax, x, {name: returns}, title=task, xlabel="environment steps", ylabel="return")
-            shares[f"{task}: {m} unstable"] = (arm(task, m), UNSTABLE, (0.0, FEW) if m == PPO else None)
-        shares[f"{task}: {PPO} {times(2)}"] = (arm(task, PPO), times(2), (0.5, 1.0))
+            shares[f"{task}: {m}\nunstable"] = (arm(task, m), UNSTABLE, (0.0, FEW) if m == PPO else None)
+        shares[f"{task}: {PPO}\n{times(2)}"] = (arm(task, PPO), times(2), (0.5, 1.0))
         ax.axhline(TASKS[task].solved, **looks)
         ax.set(xscale="log")
         ax.minorticks_off()
@@ -218,8 +218,8 @@ def figure(table: Table, config: Config) -> Figure:
     events = [table.final(name, metric) for name, metric, _ in shares.values()]
     spans = [stats.share_interval(int(x.sum()), len(x)) for x in events]
     claimed = [region for *_, region in shares.values()]
-    label = "share of runs, claimed range shaded"
-    figures.intervals(last, [*shares], spans, regions=claimed, reference=None, xlabel=label)
+    figures.intervals(last, [*shares], spans, regions=claimed, reference=None, xlabel="share of runs")
+    last.tick_params(axis="y", labelsize=8)
     return fig
 
 
@@ -256,7 +256,7 @@ STUDY = Study(
     section="Insights",
     regime=(
         "Random MDPs of 10 to 60 states, discount .95; CartPole (80,000 steps of DQN, twice of PPO), "
-        "Pendulum (12,000 of SAC, eight times of PPO), networks of 32-32, one rate of four."
+        "Pendulum (12,000 of SAC, ten times of PPO), networks of 32-32, one rate of four."
     ),
     presets={
         "smoke": Config((4,), 40, 10, ("CartPole",), 4000, 4000, 2, 1, True),
@@ -270,7 +270,7 @@ STUDY = Study(
     answer=answer,
     ranges={
         NOISE: (-20.0, 40.0), noise.UNBIASED: (0.0, 1e9), noise.BIAS: (0.0, 100.0), GAIN: (-9.0, 1.0),
-        **dict.fromkeys((SLOWER, noise.REACHED, UNSTABLE, SOLVED, agents.LOSS, times(2)), (0.0, 1.0)),
+        **dict.fromkeys((noise.REACHED, UNSTABLE, SOLVED, agents.HALF, agents.LOSS, times(2)), (0.0, 1.0)),
         noise.MEAN: (-9.0, 1.0),
     },
     seeds={"smoke": 2, "quick": 12, "full": 24},

@@ -24,7 +24,14 @@ SEEDS = list(range(30))
 SKIPPED = "given"
 COST = "cost"
 AS_CLAIMED = {PLAIN: 14.0, PRACTICE: 12.0, COST: 0.5, UNSTABLE: 0.0, times(2): 1.0}
-SOUND = {noise.REACHED: 1.0, agents.SOLVED: 1.0, noise.UNBIASED: 1.0, noise.NOISE: 12.0, noise.BIAS: 0.5}
+SOUND = {
+    noise.REACHED: 1.0,
+    agents.SOLVED: 1.0,
+    agents.HALF: 1.0,
+    noise.UNBIASED: 1.0,
+    noise.NOISE: 12.0,
+    noise.BIAS: 0.5,
+}
 SMALL = Config((4,), 400, 10, (), 4000, 4000, 1, 2)
 
 
@@ -87,7 +94,7 @@ def test_the_verdict_follows_from_the_numbers(changed, verdict):
 
 
 def test_a_task_that_is_not_learned_is_not_asked():
-    changed = {(arm("Pendulum", PPO), agents.SOLVED): 0.2}
+    changed = {(arm("Pendulum", PPO), agents.HALF): 0.2}
     result = judge(STUDY, CONFIG, "full", made(changed))
     outcomes = {r["name"]: r["outcome"] for r in result["regimes"]}
     assert outcomes["Pendulum"] == "not applicable"
