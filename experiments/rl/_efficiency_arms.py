@@ -1,0 +1,210 @@
+"""The arms of the study of sample efficiency: their menus, their trainings, and what is recorded of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.rl import _efficiency_nets as nets
+from experiments.rl import _efficiency_tables as tables
+from experiments.rl._efficiency_tables import COUNTED, ERROR, LAST, WORTH, Arm
+from lrn import train
+from lrn.study.context import Context
+from lrn.study.curves import first_time
+from lrn.study.select import Choice, select
+
+MAZE, RANDOM, PENDULUM = "the maze", "random MDPs", "Pendulum"
+FREE, BASED, TRUE = "model-free", "model-based", "the true model"
+ONE, FALSE, SMALL = "one update", "a false model", "a small model"
+LEVELS, SUSTAINED, EVALUATIONS, LAST_PLACE = (0.5, 0.75, 0.9), 2, 60, -10.0
+SAVING, DECIDED, SOLVED = "log2 of the saving", "decided", "arrived"
+BIAS, FLATTERY, FINAL = "bias", "flattery", "worth in the end"
+SMALL_UNITS = 3.0
+
+
+def arm(place: str, who: str) -> str:
+    """The name of an arm."""
+    return f"{place}: {who}"
+
+
+def to(level: float, what: str = SAVING) -> str:
+    """The metric of what concerns another level of worth."""
+    return what if level == LEVELS[-1] else f"{what}, to {level:g}"
+
+
+class Curves(NamedTuple):
+    """What evaluations saw, in the order of the seeds: worths and errors [seeds, evaluations + 1]."""
+
+    worth: np.ndarray
+    error: np.ndarray
+
+
+def table_menu() -> dict[str, list[dict[str, float]]]:
+    """Twelve settings for each arm with a table; those of a model are of two kinds."""
+    fine, coarse, initial = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0), (0.1, 0.3, 1.0), (0.0, 1.0)
+    free = [{"rate": r, "initial": i} for i, r in product(initial, fine)]
+    kinds = product((LAST, COUNTED), initial, coarse)
+    based = [{"source": s, "initial": i, "rate": r} for s, i, r in kinds]
+    return {FREE: free, ONE: [{**x, "more": 0.0} for x in free], BASED: based}
+
+
+SHAPES = {FREE: (2, 6), ONE: (2, 6), BASED: (2, 2, 3)}
+# Learners that are given a model, the truth or one that mistakes an action for another.
+GIVEN = {TRUE: {"given": 1.0}, FALSE: {"given": -1.0}}
+
+
+def others(config: Any, context: Context) -> list[int]:
+    """Seeds that choose and are not judged."""
+    return [(seed + 2**31) % 2**32 for seed in context.seeds[: config.selection]]
+
+
+def in_tables(config: Any, context: Context) -> dict[str, Curves]:
+    """Choose every arm's setting on other seeds, train it, and return the curves of all arms."""
+    base = Arm(steps=config.table_steps, interactions=config.table_steps // EVALUATIONS, updates=config.table_updates)
+    menu = table_menu()
+    places = {MAZE: 0.0, RANDOM: 1.0}
+    tried = {
+        f"{i} {arm(p, who)}": replace(base, random=r, **setting)
+        for p, r in places.items()
+        for who, settings in menu.items()
+        for i, setting in enumerate(settings)
+    }
+    options: dict[str, Any] = {
+        "steps": EVALUATIONS, "evaluate": tables.evaluate_table, "eval_every": 1, "log_every": EVALUATIONS,
+    }  # fmt: skip
+
+    def chosen() -> dict[str, np.ndarray]:
+        seeds = others(config, context)
+        found = train.fit(tables.table_learner, tried, seeds, progress=False, **options).table
+        return {name: arrivals(found.curve(name, WORTH)[1], config.table_steps) for name in tried}
+
+    scores = context.once("tables: choices", chosen)
+    arms: dict[str, Arm] = {}
+    for p, r in places.items():
+        own = {who: np.stack([scores[f"{i} {arm(p, who)}"] for i in range(len(menu[who]))]) for who in menu}
+        shaped = {who: np.log2(x).reshape(*SHAPES[who], -1) for who, x in own.items()}
+        for who, choice in select(shaped, "lower").items():
+            context.chosen(arm(p, who), choice, len(menu[who]))
+            setting = menu[who][int(np.ravel_multi_index(choice.place, SHAPES[who]))]
+            arms[arm(p, who)] = replace(base, random=r, **setting)
+        for who, setting in GIVEN.items():
+            arms[arm(p, who)] = replace(base, random=r, source=COUNTED, rate=1.0, **setting)
+    for name, c in arms.items():
+        context.given(name, {"updates": c.steps * (1 + c.updates * c.more)})
+    table = context.fit(tables.table_learner, arms, name="tables", **options).table
+    return {name: curves(table, name, context.seeds) for name in arms}
+
+
+def on_pendulum(config: Any, context: Context) -> dict[str, Curves]:
+    """The same with networks."""
+    menus = {FREE: _free, BASED: _based}
+    scores = context.once("Pendulum: choices", partial(_tried_on_pendulum, config, context, menus))
+    stacked = {who: np.log2(scores[who]) for who in menus}
+    choices, found = select(stacked, "lower"), {}
+    for who, of in menus.items():
+        number, rate = choices[who].place
+        context.chosen(arm(PENDULUM, who), choices[who], stacked[who][..., 0].size)
+        chosen = of(config, config.updates[number], config.rates[rate])
+        arms = {arm(PENDULUM, who): chosen}
+        if who == BASED:
+            soft = chosen.agent.sac
+            arms[arm(PENDULUM, TRUE)] = nets.imagining(soft, exact=1.0)
+            arms[arm(PENDULUM, SMALL)] = nets.imagining(soft, units=SMALL_UNITS)
+        for name in arms:
+            context.given(name, {"gradient steps": config.net_steps * sum(config.updates) * len(config.rates)})
+        table = context.fit(**_trained(config, who), arms=arms, name=f"Pendulum, {who}").table
+        found |= {name: curves(table, name, context.seeds) for name in arms}
+        if who == BASED:
+            for h, a in product(nets.HORIZONS, arms):
+                context.record(a, over(h), np.abs(at_end(table, a, f"{ERROR} over {h}", context.seeds)))
+    return found
+
+
+def over(horizon: int) -> str:
+    """The metric of a bias over a horizon."""
+    return f"{BIAS} over {horizon}"
+
+
+def _free(config: Any, updates: int, rate: float) -> Any:
+    return nets.soft(rate, updates, config.net_steps, config.batch)
+
+
+def _based(config: Any, updates: int, rate: float) -> Any:
+    return nets.imagining(_free(config, updates, rate))
+
+
+def _trained(config: Any, who: str) -> dict[str, Any]:
+    """The arguments of a fit of one side."""
+    based, steps = who == BASED, config.net_steps // 10
+    return {
+        "factory": nets.model_based if based else nets.model_free,
+        "evaluate": nets.evaluate_model_based if based else nets.evaluate_model_free,
+        "steps": steps,
+        "eval_every": steps // EVALUATIONS,
+        "log_every": steps,
+    }
+
+
+def _tried_on_pendulum(config: Any, context: Context, menus: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """By side, the arrivals of its settings on other seeds, [updates, rates, seeds]."""
+    found: dict[str, list[np.ndarray]] = {who: [] for who in menus}
+    for who, n in product(menus, config.updates):
+        arms = {f"{rate:g}": menus[who](config, n, rate) for rate in config.rates}
+        fit = train.fit(**_trained(config, who), configs=arms, seeds=others(config, context), progress=False)
+        rows = [arrivals(fit.table.curve(name, WORTH)[1], config.net_steps) for name in arms]
+        found[who].append(np.stack(rows))
+    return {who: np.stack(rows) for who, rows in found.items()}
+
+
+def arrivals(worth: np.ndarray, most: int, level: float = LEVELS[-1]) -> np.ndarray:
+    """The real steps [seeds] until a worth lasts at a level for two evaluations; infinite if it never does."""
+    steps = most * np.arange(worth.shape[1]) / (worth.shape[1] - 1)
+    return np.maximum(first_time(steps, worth, level, SUSTAINED), steps[1])
+
+
+def savings(free: np.ndarray, based: np.ndarray, most: int, fold: float) -> tuple[np.ndarray, np.ndarray]:
+    """How many times as many real steps model-free learning takes, log2 [seeds]; and whether that is known.
+
+    Where model-free learning does not arrive, the saving is at least that of an arrival at the end. Where only
+    the model-based learner does not, the saving takes the last place. The comparison with ``fold`` is unknown
+    where neither arrives, and where model-free learning does not and the least saving is below ``fold``.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        saving = np.where(np.isfinite(based), np.log2(np.minimum(free, most) / based), LAST_PLACE)
+    unknown = ~np.isfinite(free) & ~(saving > np.log2(fold))
+    return saving, (~unknown).astype(float)
+
+
+def curves(table: Any, name: str, seeds: Sequence[int]) -> Curves:
+    """The curves of an arm in the order of the seeds."""
+    order = np.argsort(np.argsort(seeds))
+    worth = table.curve(name, WORTH)[1][order]
+    known = ERROR in set(table.metric[table.arm == name])
+    return Curves(worth, table.curve(name, ERROR)[1][order] if known else np.full(worth.shape, np.nan))
+
+
+def at_end(table: Any, name: str, metric: str, seeds: Sequence[int]) -> np.ndarray:
+    """The last values of a metric in the order of the seeds."""
+    return table.curve(name, metric)[1][np.argsort(np.argsort(seeds)), -1]
+
+
+def record(context: Context, found: Mapping[str, Curves], place: str, most: int, fold: float) -> None:
+    """Record arrivals, savings and biases at a place."""
+    mine = {name: c for name, c in found.items() if name.startswith(f"{place}: ")}
+    for name, (worth, error) in mine.items():
+        arrived = np.isfinite(arrivals(worth, most)).astype(float)
+        context.record(name, {SOLVED: arrived, FINAL: worth[:, -1]}, step=most)
+        if np.isfinite(error).any():
+            for part in (4, 2, 1):
+                context.record(name, BIAS, np.abs(error[:, EVALUATIONS // part]), most // part)
+            context.record(name, FLATTERY, error[:, -1])
+    rivals = [who for who in (FREE, ONE) if arm(place, who) in mine]
+    for who, level in product(rivals, LEVELS):
+        free, based = (arrivals(mine[arm(place, x)].worth, most, level) for x in (who, BASED))
+        saving, known = savings(free, based, most, fold)
+        context.record(arm(place, who), {to(level): saving, to(level, DECIDED): known})
