@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -16,14 +16,15 @@ from experiments.rl._efficiency_tables import COUNTED, ERROR, LAST, WORTH, Arm
 from lrn import train
 from lrn.study.context import Context
 from lrn.study.curves import first_time
-from lrn.study.select import Choice, select
+from lrn.study.select import select
 
 MAZE, RANDOM, PENDULUM = "the maze", "random MDPs", "Pendulum"
 FREE, BASED, TRUE = "model-free", "model-based", "the true model"
 ONE, FALSE, SMALL = "one update", "a false model", "a small model"
-LEVELS, SUSTAINED, EVALUATIONS, LAST_PLACE = (0.5, 0.75, 0.9), 2, 60, -10.0
+LEVELS, SUSTAINED, LAST_PLACE = (0.5, 0.75, 0.9), 2, -10.0
 SAVING, DECIDED, SOLVED = "log2 of the saving", "decided", "arrived"
-BIAS, FLATTERY, FINAL = "bias", "flattery", "worth in the end"
+BIAS, LASTING, FLATTERY, FINAL = "bias on arrival", "bias", "flattery on arrival", "worth in the end"
+PARTS = (4, 2, 1)
 SMALL_UNITS = 3.0
 
 
@@ -46,7 +47,7 @@ class Curves(NamedTuple):
 
 def table_menu() -> dict[str, list[dict[str, float]]]:
     """Twelve settings for each arm with a table; those of a model are of two kinds."""
-    fine, coarse, initial = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0), (0.1, 0.3, 1.0), (0.0, 1.0)
+    fine, coarse, initial = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8), (0.1, 0.3, 1.0), (0.0, 1.0)
     free = [{"rate": r, "initial": i} for i, r in product(initial, fine)]
     kinds = product((LAST, COUNTED), initial, coarse)
     based = [{"source": s, "initial": i, "rate": r} for s, i, r in kinds]
@@ -65,7 +66,11 @@ def others(config: Any, context: Context) -> list[int]:
 
 def in_tables(config: Any, context: Context) -> dict[str, Curves]:
     """Choose every arm's setting on other seeds, train it, and return the curves of all arms."""
-    base = Arm(steps=config.table_steps, interactions=config.table_steps // EVALUATIONS, updates=config.table_updates)
+    base = Arm(
+        steps=config.table_steps,
+        interactions=config.table_steps // config.evaluations,
+        updates=config.table_updates,
+    )
     menu = table_menu()
     places = {MAZE: 0.0, RANDOM: 1.0}
     tried = {
@@ -75,7 +80,7 @@ def in_tables(config: Any, context: Context) -> dict[str, Curves]:
         for i, setting in enumerate(settings)
     }
     options: dict[str, Any] = {
-        "steps": EVALUATIONS, "evaluate": tables.evaluate_table, "eval_every": 1, "log_every": EVALUATIONS,
+        "steps": config.evaluations, "evaluate": tables.evaluate_table, "eval_every": 1, "log_every": config.evaluations,
     }  # fmt: skip
 
     def chosen() -> dict[str, np.ndarray]:
@@ -116,7 +121,9 @@ def on_pendulum(config: Any, context: Context) -> dict[str, Curves]:
             arms[arm(PENDULUM, TRUE)] = nets.imagining(soft, exact=1.0)
             arms[arm(PENDULUM, SMALL)] = nets.imagining(soft, units=SMALL_UNITS)
         for name in arms:
-            context.given(name, {"gradient steps": config.net_steps * sum(config.updates) * len(config.rates)})
+            context.given(
+                name, {"gradient steps": config.net_steps * sum(config.updates) * len(config.rates)}
+            )
         table = context.fit(**_trained(config, who), arms=arms, name=f"Pendulum, {who}").table
         found |= {name: curves(table, name, context.seeds) for name in arms}
         if who == BASED:
@@ -127,7 +134,7 @@ def on_pendulum(config: Any, context: Context) -> dict[str, Curves]:
 
 def over(horizon: int) -> str:
     """The metric of a bias over a horizon."""
-    return f"{BIAS} over {horizon}"
+    return f"{LASTING} over {horizon}"
 
 
 def _free(config: Any, updates: int, rate: float) -> Any:
@@ -145,7 +152,7 @@ def _trained(config: Any, who: str) -> dict[str, Any]:
         "factory": nets.model_based if based else nets.model_free,
         "evaluate": nets.evaluate_model_based if based else nets.evaluate_model_free,
         "steps": steps,
-        "eval_every": steps // EVALUATIONS,
+        "eval_every": steps // (config.evaluations // 2),
         "log_every": steps,
     }
 
@@ -155,24 +162,25 @@ def _tried_on_pendulum(config: Any, context: Context, menus: Mapping[str, Any]) 
     found: dict[str, list[np.ndarray]] = {who: [] for who in menus}
     for who, n in product(menus, config.updates):
         arms = {f"{rate:g}": menus[who](config, n, rate) for rate in config.rates}
-        fit = train.fit(**_trained(config, who), configs=arms, seeds=others(config, context), progress=False)
+        options = {**_trained(config, who), "brief": True, "progress": False}
+        fit = train.fit(configs=arms, seeds=others(config, context), **options)
         rows = [arrivals(fit.table.curve(name, WORTH)[1], config.net_steps) for name in arms]
         found[who].append(np.stack(rows))
     return {who: np.stack(rows) for who, rows in found.items()}
 
 
 def arrivals(worth: np.ndarray, most: int, level: float = LEVELS[-1]) -> np.ndarray:
-    """The real steps [seeds] until a worth lasts at a level for two evaluations; infinite if it never does."""
+    """The real steps [seeds] until a worth is at a level twice in a row; infinite if it never is."""
     steps = most * np.arange(worth.shape[1]) / (worth.shape[1] - 1)
     return np.maximum(first_time(steps, worth, level, SUSTAINED), steps[1])
 
 
 def savings(free: np.ndarray, based: np.ndarray, most: int, fold: float) -> tuple[np.ndarray, np.ndarray]:
-    """How many times as many real steps model-free learning takes, log2 [seeds]; and whether that is known.
+    """How many times as many real steps one learner takes as another, log2 [seeds], and whether it is known.
 
-    Where model-free learning does not arrive, the saving is at least that of an arrival at the end. Where only
-    the model-based learner does not, the saving takes the last place. The comparison with ``fold`` is unknown
-    where neither arrives, and where model-free learning does not and the least saving is below ``fold``.
+    Where only the first does not arrive, the saving is at least that of an arrival at the end. Where the second
+    does not, the saving takes the last place. Whether a saving exceeds ``fold`` is unknown where neither
+    arrives, and where the first does not and its least saving is no larger.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         saving = np.where(np.isfinite(based), np.log2(np.minimum(free, most) / based), LAST_PLACE)
@@ -196,15 +204,23 @@ def at_end(table: Any, name: str, metric: str, seeds: Sequence[int]) -> np.ndarr
 def record(context: Context, found: Mapping[str, Curves], place: str, most: int, fold: float) -> None:
     """Record arrivals, savings and biases at a place."""
     mine = {name: c for name, c in found.items() if name.startswith(f"{place}: ")}
-    for name, (worth, error) in mine.items():
-        arrived = np.isfinite(arrivals(worth, most)).astype(float)
-        context.record(name, {SOLVED: arrived, FINAL: worth[:, -1]}, step=most)
-        if np.isfinite(error).any():
-            for part in (4, 2, 1):
-                context.record(name, BIAS, np.abs(error[:, EVALUATIONS // part]), most // part)
-            context.record(name, FLATTERY, error[:, -1])
-    rivals = [who for who in (FREE, ONE) if arm(place, who) in mine]
-    for who, level in product(rivals, LEVELS):
-        free, based = (arrivals(mine[arm(place, x)].worth, most, level) for x in (who, BASED))
-        saving, known = savings(free, based, most, fold)
-        context.record(arm(place, who), {to(level): saving, to(level, DECIDED): known})
+    for name, seen in mine.items():
+        record_arm(context, name, seen, most)
+    pairs = [(FREE, BASED, FREE), (FREE, TRUE, TRUE), (ONE, BASED, ONE)]
+    for (slow, fast, name), level in product(pairs, LEVELS):
+        if arm(place, slow) in mine:
+            times = [arrivals(mine[arm(place, x)].worth, most, level) for x in (slow, fast)]
+            saving, known = savings(*times, most, fold)
+            context.record(arm(place, name), {to(level): saving, to(level, DECIDED): known})
+
+
+def record_arm(context: Context, name: str, seen: Curves, most: int) -> None:
+    """Record whether an arm arrives, and how far off it is on arrival (else in the end) and along the way."""
+    arrived, last = arrivals(seen.worth, most), seen.worth.shape[1] - 1
+    context.record(name, {SOLVED: np.isfinite(arrived).astype(float), FINAL: seen.worth[:, -1]})
+    if np.isfinite(seen.error).any():
+        then = np.rint(np.minimum(arrived / most, 1.0) * last).astype(int)
+        error = seen.error[np.arange(len(then)), then]
+        context.record(name, {BIAS: np.abs(error), FLATTERY: error})
+        for part in PARTS:
+            context.record(name, LASTING, np.abs(seen.error[:, last // part]), most // part)

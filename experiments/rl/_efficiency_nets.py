@@ -106,17 +106,17 @@ def soft(rate: float, updates: int, steps: int, batch: int) -> SACConfig:
     """SAC with so many gradient steps for each of ten real steps, the same for all arms."""
     return SACConfig(
         learning_rate=rate, temperature_learning_rate=rate, target_rate=0.01, discount=0.98, batch_size=batch,
-        buffer_size=steps, rollout_length=10, updates=10 * updates, learning_starts=min(200, steps // 2),
+        buffer_size=steps, rollout_length=10, updates=10 * updates, learning_starts=min(100, steps // 2),
         total_steps=steps,
     )  # fmt: skip
 
 
 def imagining(agent: SACConfig, exact: float = 0.0, units: float = float(WIDTH)) -> Imagining:
-    """MBPO with SAC's settings; in ten real steps 100 rollouts of 2 steps."""
+    """MBPO with SAC's settings; in ten real steps 100 rollouts of 5 steps."""
     size = agent.batch_size
     own = MBPOConfig(
-        sac=agent, model=DynamicsConfig(learning_rate=3e-3), model_updates=20, model_batch=64, rollouts=100,
-        rollout_length=2, imagined_size=4000, real=size // 8,
+        sac=agent, model=DynamicsConfig(learning_rate=3e-3), model_updates=40, model_batch=64, rollouts=100,
+        rollout_length=5, imagined_size=5000, real=size // 8,
     )  # fmt: skip
     return Imagining(own, exact, units)
 
@@ -160,7 +160,10 @@ def evaluate_model_based(agent: Agent, c: Imagining, key: Key, state: Any, data:
 
     env, each = envs.make("Pendulum-v1"), jnp.broadcast_to(first[None], (model.members, STARTS, 3))
     told = imagine(env, model, state.model, key, each, act, None, LENGTH, propagation="tsinf").reward
-    said, true = jnp.clip(jnp.nan_to_num(told, nan=LEAST_REWARD), LEAST_REWARD, 0.0), rewards_of(torque, first)
+    said, true = (
+        jnp.clip(jnp.nan_to_num(told, nan=LEAST_REWARD), LEAST_REWARD, 0.0),
+        rewards_of(torque, first),
+    )
     gap = jnp.cumsum(said.mean((1, 2)) - true.mean(1)) / (BEST - CHANCE)
     errors = {f"{ERROR} over {h}": gap[h - 1] * LENGTH / h for h in HORIZONS}
     return {WORTH: (true.sum(0).mean() - CHANCE) / (BEST - CHANCE), ERROR: gap[-1], **errors}

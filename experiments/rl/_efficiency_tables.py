@@ -1,4 +1,4 @@
-"""A learner with values in a table, on a maze or on a random MDP, and exactly what it and its model are worth.
+"""A learner with values in a table, on a maze or a random MDP, and exactly what it and its model are worth.
 
 After each real step the learner updates the value of the pair (state, action) that it tried. Then it may make
 more updates: from real steps that it replays, from the last outcome of a pair (Dyna-Q; Sutton 1990), or from
@@ -29,11 +29,11 @@ WORTH, ERROR = "worth", "error of the told worth"
 class Arm:
     """Settings.
 
-    random: 0 for the maze, 1 for a random MDP. source: of the updates between two real steps. more: 1 if there
-    are such updates, 0 if not. given: 1 for a learner that starts with the true model in place of counts, -1
-    for one whose model is wrong about which action is which, 0 for none. rate: of the updates. initial: values
-    at the start, in units of the largest possible value. updates: between two real steps. interactions: real
-    steps in a step of the learner. steps: the most real steps.
+    random: 0 for the maze, 1 for a random MDP. source: of the updates between two real steps. more: 1 if
+    there are such updates, 0 if not. given: 1 for a learner that has the true model in place of counts, -1
+    for one that has a model which mistakes an action for another, else 0. rate: of the updates. initial:
+    values at the start, in units of the largest possible value. updates: between two real steps.
+    interactions: real steps in a step of the learner. steps: the most real steps.
     """
 
     random: float = 0.0
@@ -122,14 +122,14 @@ def table_learner(c: Arm) -> Learner:
         states, actions = world.states, world.actions
         pairs, no = jnp.arange(states * actions), jnp.zeros(states * actions, jnp.int32)
         largest = jnp.where(c.random > 0, 1 / (1 - DISCOUNT), 1.0)
-        turned = jnp.where(c.given < 0, jnp.roll(world.transitions, 1, 1), world.transitions)
+        turned = [jnp.where(c.given < 0, jnp.roll(x, 1, 1), x) for x in (world.transitions, world.rewards)]
         has = jnp.abs(c.given)
         memory = Memory(
             q=jnp.full(states * actions, c.initial * largest),
-            counts=has * turned.reshape(-1, states),
+            counts=has * turned[0].reshape(-1, states),
             visits=jnp.full(states * actions, has),
             last=pairs // actions,
-            reward=has * world.rewards.reshape(-1),
+            reward=has * turned[1].reshape(-1),
             tried=jnp.where(has > 0, pairs, no),
             known=jnp.where(has > 0, states * actions, 0),
             pairs=jnp.zeros(c.steps, jnp.int32),
@@ -150,17 +150,17 @@ def table_learner(c: Arm) -> Learner:
 
 def _one_step(c: Arm, world: mdp.MDP, m: Memory, u: Array) -> Memory:
     """A real step with its update, then more updates, from uniform numbers [A + 3 + updates]."""
-    actions, given = world.actions, jnp.abs(c.given) > 0
+    actions, learns = world.actions, 1.0 - jnp.abs(c.given)
     a = act(u[: actions + 1], m.q.reshape(-1, actions)[m.state], jnp.asarray(EPSILON))
     pair = m.state * actions + a
     after = draw(u[actions + 1], jnp.cumsum(world.transitions[m.state, a]))
     again = draw(u[actions + 2], jnp.cumsum(world.initial))
-    new, learns = m.visits[pair] == 0, 1.0 - given
+    new = m.visits[pair] == 0
     m = m._replace(
         counts=m.counts.at[pair, after].add(learns),
         visits=m.visits.at[pair].add(learns),
         last=m.last.at[pair].set(after),
-        reward=m.reward.at[pair].set(world.rewards[m.state, a]),
+        reward=m.reward.at[pair].set(jnp.where(learns > 0, world.rewards[m.state, a], m.reward[pair])),
         tried=m.tried.at[m.known].set(jnp.where(new, pair, m.tried[m.known]), mode="drop"),
         known=m.known + new,
         pairs=m.pairs.at[m.time].set(pair),
@@ -168,22 +168,27 @@ def _one_step(c: Arm, world: mdp.MDP, m: Memory, u: Array) -> Memory:
         state=jnp.where(world.terminal[after], again, after),
         time=m.time + 1,
     )
-
-    def values(q: Array) -> Array:
-        return jnp.where(world.terminal, 0.0, q.reshape(-1, actions).max(-1))
-
-    q = m.q.at[pair].add(c.rate * (m.reward[pair] + DISCOUNT * values(m.q)[after] - m.q[pair]))
-    ahead, drawn = values(q), u[actions + 3 :]
+    q = m.q + c.rate * _changes(c, world, m, m.q, pair[None], after[None])
+    rows, drawn = (
+        (u[actions + 3 :] * m.time).astype(jnp.int32),
+        (u[actions + 3 :] * m.known).astype(jnp.int32),
+    )
     replayed = c.source == REPLAYED
-    rows = (drawn * m.time).astype(jnp.int32)
-    pairs = jnp.where(replayed, m.pairs[rows], m.tried[(drawn * m.known).astype(jnp.int32)])
-    one = ahead[jnp.where(replayed, m.nexts[rows], m.last[pairs])]
+    pairs = jnp.where(replayed, m.pairs[rows], m.tried[drawn])
+    nexts = jnp.where(replayed, m.nexts[rows], m.last[pairs])
+    return m._replace(q=q + c.more * c.rate * _changes(c, world, m, q, pairs, nexts))
+
+
+def _changes(c: Arm, world: mdp.MDP, m: Memory, q: Array, pairs: Array, nexts: Array) -> Array:
+    """The errors [P] of the values of some pairs [n], by next states [n] or by all counts of a pair.
+
+    A pair that is drawn twice gets the mean of its errors, so that a rate of 1 is safe.
+    """
+    ahead = jnp.where(world.terminal, 0.0, q.reshape(-1, world.actions).max(-1))
     mean = m.counts[pairs] @ ahead / m.visits[pairs]
-    errors = m.reward[pairs] + DISCOUNT * jnp.where(c.source == COUNTED, mean, one) - q[pairs]
-    # A pair that is drawn twice gets the mean of its updates, so that a rate of 1 is safe.
+    errors = m.reward[pairs] + DISCOUNT * jnp.where(c.source == COUNTED, mean, ahead[nexts]) - q[pairs]
     often = jnp.zeros_like(q).at[pairs].add(1.0)
-    change = jnp.zeros_like(q).at[pairs].add(errors) / jnp.maximum(often, 1.0)
-    return m._replace(q=q + c.more * c.rate * change)
+    return jnp.zeros_like(q).at[pairs].add(errors) / jnp.maximum(often, 1.0)
 
 
 def model_of(c: Arm, state: State) -> mdp.MDP:
