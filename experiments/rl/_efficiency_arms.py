@@ -80,7 +80,8 @@ def in_tables(config: Any, context: Context) -> dict[str, Curves]:
         for i, setting in enumerate(settings)
     }
     options: dict[str, Any] = {
-        "steps": config.evaluations, "evaluate": tables.evaluate_table, "eval_every": 1, "log_every": config.evaluations,
+        "steps": config.evaluations, "log_every": config.evaluations,
+        "evaluate": tables.evaluate_table, "eval_every": 1,
     }  # fmt: skip
 
     def chosen() -> dict[str, np.ndarray]:
@@ -178,9 +179,9 @@ def arrivals(worth: np.ndarray, most: int, level: float = LEVELS[-1]) -> np.ndar
 def savings(free: np.ndarray, based: np.ndarray, most: int, fold: float) -> tuple[np.ndarray, np.ndarray]:
     """How many times as many real steps one learner takes as another, log2 [seeds], and whether it is known.
 
-    Where only the first does not arrive, the saving is at least that of an arrival at the end. Where the second
-    does not, the saving takes the last place. Whether a saving exceeds ``fold`` is unknown where neither
-    arrives, and where the first does not and its least saving is no larger.
+    Where only the first does not arrive, the saving is at least that of an arrival at the end. Where the
+    second does not, the saving takes the last place. Whether a saving exceeds ``fold`` is unknown where
+    neither arrives, and where the first does not and its least saving is no larger.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         saving = np.where(np.isfinite(based), np.log2(np.minimum(free, most) / based), LAST_PLACE)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.rl import _efficiency_arms as arms
@@ -18,6 +18,7 @@ from experiments.rl._efficiency_arms import (
     BIAS,
     DECIDED,
     FALSE,
+    FINAL,
     FLATTERY,
     FREE,
     LAST_PLACE,
@@ -35,10 +36,11 @@ from experiments.rl._efficiency_arms import (
     arm,
     over,
     to,
-)
+)  # fmt: skip
+from experiments.rl._efficiency_drawn import drawn
 from experiments.rl._efficiency_nets import HORIZONS
 from experiments.rl._efficiency_tables import WORTH
-from lrn import check, figures
+from lrn import check
 from lrn.cli import main_study
 from lrn.study import (
     Above,
@@ -99,10 +101,11 @@ class Config:
         return {MAZE: self.table_steps, RANDOM: self.table_steps, PENDULUM: self.net_steps}
 
 
-def saves(place: str, fold: float, level: float = LEVELS[-1], rival: str = FREE, key: str = "") -> Above:
-    """In most runs model-free learning takes so many times as many real steps to a level of worth."""
-    said = f"{place}: to {level:.0%} of the best worth, {rival} takes over {fold:g} times the real steps."
-    cell = Cell(arm(place, rival), to(level))
+def saves(place: str, fold: float, level: float = LEVELS[-1], who: str = FREE, key: str = "") -> Above:
+    """In most runs one learner takes so many times as many real steps to a level of worth as another."""
+    slow, fast = (FREE, TRUE) if who == TRUE else (who, BASED)
+    said = f"{place}: to {level:.0%} of the best worth, {slow} takes over {fold:g} times the steps of {fast}."
+    cell = Cell(arm(place, who), to(level))
     return Above(statement=said, key=key, cell=cell, bound=log2(fold), of="median")
 
 
@@ -114,74 +117,71 @@ def off(place: str, who: str, at: int | None = None, key: str = "") -> Above:
     return Above(statement=said, key=key, cell=cell, bound=OFF, of="median")
 
 
+def more(said: str, key: str, better: Cell, worse: Cell | float = 0.0) -> Superiority:
+    """One mean exceeds another by over a tenth."""
+    return Superiority(statement=f"{said}, by over {OFF:g}.", key=key, better=better, worse=worse, margin=OFF)
+
+
 def regimes(config: Config) -> Sequence[Regime]:
-    """At each place the model saves steps, and is off at the end."""
+    """At each place the model saves steps, and is off on arrival, if the true model would save as many."""
     return [_regime(place, steps) for place, steps in config.steps.items()]
 
 
 def _regime(place: str, steps: int) -> Regime:
-    helps = f"{place}: with the true model in the model's place the saving is over {FOLD:g}-fold."
-    possible = Above(statement=helps, cell=Cell(arm(place, TRUE), SAVING), bound=log2(FOLD), of="median")
-    saved, biased = (f"{place}: {what}" for what in ("saving", "bias"))
+    free, based = arm(place, FREE), arm(place, BASED)
     others: list[Prediction] = [saves(place, 10.0), *(saves(place, FOLD, level) for level in LEVELS[:-1])]
-    others += [off(place, BASED, steps // part, f"{biased} after 1/{part}") for part in PARTS]
-    flatters = f"{place}: the model tells over {OFF:.0%} too much."
-    others.append(
-        Above(statement=flatters, key=f"{place}: flattery", cell=Cell(arm(place, BASED), FLATTERY), bound=OFF)
+    others += [off(place, BASED, steps // part, f"{place}: bias after 1/{part}") for part in PARTS]
+    others.append(more(f"{place}: the model flatters", f"{place}: flattery", Cell(based, FLATTERY)))
+    said, cells = (
+        f"{place}: in the end the true model serves better",
+        (Cell(arm(place, TRUE), FINAL), Cell(based, FINAL)),
     )
-    truth, learned = (Cell(arm(place, who), arms.FINAL) for who in (TRUE, BASED))
-    lasting = (
-        f"{place}: in the end the true model's policy is worth over {OFF:.0%} more than the learned one's."
-    )
-    others.append(
-        Superiority(statement=lasting, key=f"{place}: cost", better=truth, worse=learned, margin=OFF)
-    )
-    long = f"{place}: over half of the model-free runs need over {steps:,} real steps."
-    others.append(Share(statement=long, cell=Cell(arm(place, FREE), SOLVED), bound=0.5, side="below"))
+    others.append(more(said, f"{place}: cost", *cells))
+    said = f"{place}: over half of the model-free runs need over {steps:,} real steps."
+    others.append(Share(statement=said, cell=Cell(free, SOLVED), bound=0.5, side="below"))
     if place == PENDULUM:
-        cells = tuple(Cell(arm(place, BASED), over(h)) for h in HORIZONS)
-        longer = f"{place}: over a longer horizon the model is further off, per step."
-        others.append(Trend(statement=longer, over=cells, levels=tuple(map(log2, HORIZONS))))
-        small, large = (Cell(arm(place, who), LASTING) for who in (SMALL, BASED))
-        smaller = f"{place}: a model with three units a layer is off by over {OFF:.0%} more."
-        others.append(
-            Superiority(statement=smaller, key=f"{place}: small", better=small, worse=large, margin=OFF)
+        levels, along = tuple(map(log2, HORIZONS)), tuple(Cell(based, over(h)) for h in HORIZONS)
+        said = f"{place}: over a longer horizon the model is further off, per step."
+        others.append(Trend(statement=said, over=along, levels=levels))
+        said, cells = (
+            f"{place}: a model of three units a layer is further off",
+            (Cell(arm(place, SMALL), LASTING), Cell(based, LASTING)),
         )
+        others.append(more(said, f"{place}: small", *cells))
     else:
-        others.append(saves(place, FOLD, rival=ONE, key=f"{place}: one update"))
+        others.append(saves(place, FOLD, who=ONE, key=f"{place}: one update"))
         others.append(off(place, FREE, key=f"{place}: own values"))
-    return Regime(
-        name=place,
-        gate=possible,
-        primary=(saves(place, FOLD, key=saved), off(place, BASED, key=biased)),
-        secondary=tuple(others),
-    )
+    primary = (saves(place, FOLD, key=f"{place}: saving"), off(place, BASED, key=f"{place}: bias"))
+    return Regime(name=place, gate=saves(place, FOLD, who=TRUE), primary=primary, secondary=tuple(others))
+
+
+def arrives(place: str, who: str, side: Any = "above") -> Share:
+    """Over, or under, half of an arm's runs arrive."""
+    said = f"{arm(place, who)}: {'over' if side == 'above' else 'under'} half of the runs arrive."
+    return Share(statement=said, cell=Cell(arm(place, who), SOLVED), bound=0.5, side=side)
 
 
 def controls(config: Config) -> Sequence[Control]:
     """The truth in the model's place is not off and serves, a wrong model does neither, all are alike."""
     found = []
     for place in config.steps:
-        true = arm(place, TRUE)
-        said, exact = f"{true} is not off.", 0.02 if place == PENDULUM else 1e-3
-        found.append(Control(Exact(statement=said, cell=Cell(true, BIAS), value=0.0, atol=exact)))
-        said = f"{true}: over half of the runs arrive."
-        found.append(Control(Share(statement=said, cell=Cell(true, SOLVED), bound=0.5)))
+        networks, true, false = place == PENDULUM, Cell(arm(place, TRUE), BIAS), Cell(arm(place, FALSE), BIAS)
+        said, atol = f"{true.arm} is not off.", 0.02 if networks else 1e-3
+        checks: list[Prediction] = [
+            arrives(place, TRUE),
+            Exact(statement=said, cell=true, value=0.0, atol=atol),
+        ]
         said = f"{place}: in over half of the runs it is known whether the saving is {FOLD:g}-fold."
-        found.append(Control(Share(statement=said, cell=Cell(arm(place, FREE), DECIDED), bound=0.5)))
+        checks.append(Share(statement=said, cell=Cell(arm(place, FREE), DECIDED), bound=0.5))
         said = f"{place}: before learning the policy is worth under half."
-        found.append(Control(Below(statement=said, cell=Cell(arm(place, BASED), WORTH, 0), bound=0.5)))
-        chosen = [arm(place, who) for who in ((FREE, BASED) if place == PENDULUM else (FREE, ONE, BASED))]
-        found += [equal_budgets("candidates", chosen), *map(interior_choice, chosen)]
-        found.append(equal_budgets("environment steps", [*chosen, true]))
-        compute = "gradient steps" if place == PENDULUM else "updates"
-        found.append(equal_budgets(compute, [arm(place, FREE), arm(place, BASED)]))
-        if place != PENDULUM:
-            false = arm(place, FALSE)
-            said = f"{false}: under half of the runs arrive."
-            found.append(Control(Share(statement=said, cell=Cell(false, SOLVED), bound=0.5, side="below")))
-            said = f"{false} is off by over {OFF:.0%}."
-            found.append(Control(Above(statement=said, cell=Cell(false, BIAS), bound=OFF)))
+        checks.append(Below(statement=said, cell=Cell(arm(place, BASED), WORTH, 0), bound=0.5))
+        if not networks:
+            checks.append(arrives(place, FALSE, "below"))
+            checks.append(Above(statement=f"{false.arm} is off by over {OFF:.0%}.", cell=false, bound=OFF))
+        chosen = [arm(place, who) for who in ((FREE, BASED) if networks else (FREE, BASED, ONE))]
+        found += [*map(Control, checks), equal_budgets("candidates", chosen), *map(interior_choice, chosen)]
+        found.append(equal_budgets("environment steps", [*chosen, true.arm]))
+        found.append(equal_budgets("gradient steps" if networks else "updates", chosen[:2]))
     return found
 
 
@@ -194,50 +194,7 @@ def run(config: Config, context: Context) -> None:
 
 def figure(table: Table, config: Config) -> Figure:
     """By place: worth along the real steps, each run's saving, and how far off the models are."""
-    fig, axes = figures.subplots(len(config.steps), 3, width=10.8, height=9.6, squeeze=False)
-    for (along, saved, bias), (place, steps) in zip(axes, config.steps.items()):
-        shown = [FREE, BASED, TRUE] + ([] if place == PENDULUM else [ONE])
-        curves = {who: table.curve(arm(place, who), WORTH)[1] for who in shown}
-        x = steps * np.linspace(0, 1, curves[FREE].shape[1])
-        figures.curves(
-            along,
-            x,
-            {who: np.clip(c, -0.5, 1.2) for who, c in curves.items()},
-            title=place,
-            xlabel="real steps",
-            ylabel="worth",
-            legend=place == MAZE,
-        )
-        along.axhline(LEVELS[-1], color="gray", linewidth=1, linestyle="--")
-        rivals = [FREE] + ([] if place == PENDULUM else [ONE])
-        for i, who in enumerate(rivals):
-            values = table.final(arm(place, who), SAVING)
-            never = values == LAST_PLACE
-            y = 2.0 ** np.where(never, -3.0, values)
-            look = figures.arm_style(along, who).color
-            saved.plot(i + np.linspace(-0.2, 0.2, len(y)), y, "o", color=look, alpha=0.6, markersize=4)
-            saved.plot([i - 0.3, i + 0.3], [2.0 ** np.median(values)] * 2, color=look, linewidth=2)
-        saved.axhline(FOLD, color="gray", linewidth=1, linestyle="--")
-        saved.set(yscale="log", title="saving over", ylabel="times the steps", xlim=(-0.6, 1.6))
-        saved.set_xticks(range(len(rivals)), rivals)
-        told = [BASED, FREE, TRUE, FALSE] if place != PENDULUM else [BASED, SMALL, TRUE]
-        for i, who in enumerate(told):
-            for j, part in enumerate((4, 2, 1)):
-                y = table.by_seed(arm(place, who), LASTING, steps // part)[1]
-                color = figures.arm_style(along, who).color
-                bias.plot(
-                    i + (j - 1) * 0.25 + np.linspace(-0.08, 0.08, len(y)),
-                    y,
-                    "o",
-                    color=color,
-                    alpha=0.3 + 0.3 * j,
-                    markersize=3,
-                )
-        bias.axhline(OFF, color="gray", linewidth=1, linestyle="--")
-        bias.set(title="off by, after 1/4, 1/2, all", yscale="symlog")
-        bias.set_yscale("symlog", linthresh=0.1)
-        bias.set_xticks(range(len(told)), told)
-    return fig
+    return drawn(table, config.steps, FOLD, OFF)
 
 
 def times(found: Found) -> str:
@@ -266,8 +223,8 @@ STUDY = Study(
     claim_id="T4",
     section="Trade-offs",
     regime=(
-        "A slippery maze and random MDPs of 104 states, discount .95, with tables; Pendulum, SAC and MBPO with "
-        "two layers of 32."
+        "A slippery maze and random MDPs of 104 states, discount .95, with tables; "
+        "Pendulum, SAC and MBPO with two layers of 32."
     ),
     presets={
         "smoke": Config(240, 240, 2, (1,), (3e-3,), 8, 1, 8),
