@@ -118,9 +118,8 @@ def on_pendulum(config: Any, context: Context) -> dict[str, Curves]:
         chosen = of(config, config.updates[number], config.rates[rate])
         arms = {arm(PENDULUM, who): chosen}
         if who == BASED:
-            soft = chosen.agent.sac
-            arms[arm(PENDULUM, TRUE)] = nets.imagining(soft, exact=1.0)
-            arms[arm(PENDULUM, SMALL)] = nets.imagining(soft, units=SMALL_UNITS)
+            arms[arm(PENDULUM, TRUE)] = replace(chosen, exact=1.0)
+            arms[arm(PENDULUM, SMALL)] = replace(chosen, units=SMALL_UNITS)
         for name in arms:
             context.given(
                 name, {"gradient steps": config.net_steps * sum(config.updates) * len(config.rates)}
@@ -143,7 +142,8 @@ def _free(config: Any, updates: int, rate: float) -> Any:
 
 
 def _based(config: Any, updates: int, rate: float) -> Any:
-    return nets.imagining(_free(config, updates, rate))
+    model = nets.DynamicsConfig(learning_rate=rate)
+    return nets.Planner(model, updates=updates, batch=config.batch, steps=config.net_steps)
 
 
 def _trained(config: Any, who: str) -> dict[str, Any]:
