@@ -32,7 +32,7 @@ WORTH, ERROR = "worth", "error of the told worth"
 WIDTH, OUTPUTS = 32, 8  # units of a hidden layer; means and log-variances of three observations and a reward
 ANGLES, SPEEDS, FASTEST, SWEEPS, DISCOUNT = 25, 21, 8.0, 20, 0.98
 TORQUES = (-1.0, 0.0, 1.0)
-TOGETHER, WARM_UP, EXPLORE = 10, 100, 0.1  # real steps together; random ones at first; share later on
+TOGETHER, WARM_UP, EXPLORE = 10, 100, 0.1  # steps together; random steps; their share later
 
 
 @config
@@ -58,7 +58,7 @@ class Planner:
 
 
 class Planning(NamedTuple):
-    """State of a planner: the model, real steps, the environment, action values [cell, torque], and a count."""
+    """State of a planner: model, real steps, environment, action values [cell, torque], and a count."""
 
     model: Any
     replay: replay.Played

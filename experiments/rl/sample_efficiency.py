@@ -3,13 +3,13 @@
 Claim. Model-free learning needs millions of steps; learning through a model is efficient and biased.
 
 Readings. *Efficient*: in most runs model-free learning takes over three times the real steps until its
-greedy policy has nine tenths of what is at stake (0 is random play, 1 the best policy) at two evaluations in a row.
+greedy policy has nine tenths of what is at stake (0 is random play, 1 the best policy), twice in a row.
 *Biased*: when the model-based learner arrives there, what its model tells of its policy is off, either way,
 by over a tenth of what is at stake, as much as the policy may lack. A place where both hold supports the
 claim; one where either fails refutes it. "Millions" cannot be asked of such small tasks; that most model-free
 runs need more than the whole budget is secondary, and so are a saving of ten, lower thresholds, the bias at a
 quarter, half and all of the steps, flattery (bias upward), and what the true model is better by in the end.
-Gate: with the true model in the learned one's place the saving is threefold; else no model could save as much.
+Gate: with the true model in the learned one's place the saving is threefold; else no model could save it.
 
 Design. At each place both sides make as many updates for a real step and have as many settings to choose
 from, on other seeds, by the steps to arrive. Model-free learning replays real steps, as SAC and DQN do.
