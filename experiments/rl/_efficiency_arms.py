@@ -110,20 +110,16 @@ def on_pendulum(config: Any, context: Context) -> dict[str, Curves]:
     """The same with networks."""
     menus = {FREE: _free, BASED: _based}
     scores = context.once("Pendulum: choices", partial(_tried_on_pendulum, config, context, menus))
-    stacked = {who: np.log2(scores[who]) for who in menus}
-    choices, found = select(stacked, "lower"), {}
+    choices, found = select({who: np.log2(scores[who]) for who in menus}, "lower"), {}
     for who, of in menus.items():
-        number, rate = choices[who].place
-        context.chosen(arm(PENDULUM, who), choices[who], stacked[who][..., 0].size)
-        chosen = of(config, config.updates[number], config.rates[rate])
+        context.chosen(arm(PENDULUM, who), choices[who], len(config.rates))
+        chosen = of(config, config.rates[choices[who].only])
         arms = {arm(PENDULUM, who): chosen}
         if who == BASED:
             arms[arm(PENDULUM, TRUE)] = replace(chosen, exact=1.0)
             arms[arm(PENDULUM, SMALL)] = replace(chosen, units=SMALL_UNITS)
         for name in arms:
-            context.given(
-                name, {"gradient steps": config.net_steps * sum(config.updates) * len(config.rates)}
-            )
+            context.given(name, {"gradient steps": config.net_steps * config.updates})
         table = context.fit(**_trained(config, who), arms=arms, name=f"Pendulum, {who}").table
         found |= {name: curves(table, name, context.seeds) for name in arms}
         if who == BASED:
@@ -137,13 +133,13 @@ def over(horizon: int) -> str:
     return f"{LASTING} over {horizon}"
 
 
-def _free(config: Any, updates: int, rate: float) -> Any:
-    return nets.soft(rate, updates, config.net_steps, config.batch)
+def _free(config: Any, rate: float) -> Any:
+    return nets.soft(rate, config.updates, config.net_steps, config.batch)
 
 
-def _based(config: Any, updates: int, rate: float) -> Any:
+def _based(config: Any, rate: float) -> Any:
     model = nets.DynamicsConfig(learning_rate=rate)
-    return nets.Planner(model, updates=updates, batch=config.batch, steps=config.net_steps)
+    return nets.Planner(model, updates=config.updates, batch=config.batch, steps=config.net_steps)
 
 
 def _trained(config: Any, who: str) -> dict[str, Any]:
@@ -159,15 +155,14 @@ def _trained(config: Any, who: str) -> dict[str, Any]:
 
 
 def _tried_on_pendulum(config: Any, context: Context, menus: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """By side, the arrivals of its settings on other seeds, [updates, rates, seeds]."""
-    found: dict[str, list[np.ndarray]] = {who: [] for who in menus}
-    for who, n in product(menus, config.updates):
-        arms = {f"{rate:g}": menus[who](config, n, rate) for rate in config.rates}
+    """By side, the arrivals of its settings on other seeds, [rates, seeds]."""
+    found = {}
+    for who, of in menus.items():
+        arms = {f"{rate:g}": of(config, rate) for rate in config.rates}
         options = {**_trained(config, who), "brief": True, "progress": False}
-        fit = train.fit(configs=arms, seeds=others(config, context), **options)
-        rows = [arrivals(fit.table.curve(name, WORTH)[1], config.net_steps) for name in arms]
-        found[who].append(np.stack(rows))
-    return {who: np.stack(rows) for who, rows in found.items()}
+        table = train.fit(configs=arms, seeds=others(config, context), **options).table
+        found[who] = np.stack([arrivals(table.curve(name, WORTH)[1], config.net_steps) for name in arms])
+    return found
 
 
 def arrivals(worth: np.ndarray, most: int, level: float = LEVELS[-1]) -> np.ndarray:

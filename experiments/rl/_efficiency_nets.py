@@ -30,7 +30,7 @@ LENGTH, STARTS, LEAST_REWARD = 200, 16, -16.3
 HORIZONS = (2, 10, 50, LENGTH)
 WORTH, ERROR = "worth", "error of the told worth"
 WIDTH, OUTPUTS = 32, 8  # units of a hidden layer; means and log-variances of three observations and a reward
-ANGLES, SPEEDS, FASTEST, SWEEPS, DISCOUNT = 25, 21, 8.0, 20, 0.98
+ANGLES, SPEEDS, FASTEST, SWEEPS, DISCOUNT = 25, 21, 8.0, 10, 0.98
 TORQUES = (-1.0, 0.0, 1.0)
 TOGETHER, WARM_UP, EXPLORE = 10, 100, 0.1  # steps together; random steps; their share later
 

@@ -17,7 +17,7 @@ from, on other seeds, by the steps to arrive. Model-free learning replays real s
 between two real steps: Q-learning from replayed steps, or updates from a model (Dyna-Q's last outcomes, or
 counts of all outcomes, whichever is better). What a policy is worth, in truth and in the model, is solved.
 - Pendulum: SAC, or the ensemble of PETS, planned in by value iteration on a grid (PETS's own search costs
-hours here); 2 or 8 gradient steps a real step, at one of two rates. A simulator gives true returns; the model
+hours here); four gradient steps a real step, at one of three rates. A simulator gives true returns; the model
 tells the return of an episode, within the task's range of rewards.
 Runs that do not arrive stay censored: see `savings`. Q-learning with one update a step ("one update") is
 secondary; it shows what is due to updates and not to a model. So are the bias over horizons, per step, and
@@ -43,28 +43,8 @@ from matplotlib.figure import Figure
 
 from experiments.rl import _efficiency_arms as arms
 from experiments.rl._efficiency_arms import (
-    BASED,
-    BIAS,
-    DECIDED,
-    FALSE,
-    FINAL,
-    FLATTERY,
-    FREE,
-    LAST_PLACE,
-    LASTING,
-    LEVELS,
-    MAZE,
-    ONE,
-    PARTS,
-    PENDULUM,
-    RANDOM,
-    SAVING,
-    SMALL,
-    SOLVED,
-    TRUE,
-    arm,
-    over,
-    to,
+    BASED, BIAS, DECIDED, FALSE, FINAL, FLATTERY, FREE, LAST_PLACE, LASTING, LEVELS, MAZE, ONE, PARTS, PENDULUM,
+    RANDOM, SAVING, SMALL, SOLVED, TRUE, arm, over, to,
 )  # fmt: skip
 from experiments.rl._efficiency_drawn import drawn
 from experiments.rl._efficiency_nets import HORIZONS
@@ -99,23 +79,23 @@ class Config:
     """Settings.
 
     table_steps, net_steps: real steps of a training, multiples of the evaluations, and of five times as many.
-    table_updates: between two real steps, with a table. updates, rates: the menus of the networks. batch:
-    transitions in a gradient step. selection: seeds that choose settings. evaluations: of a training with a
-    table, a multiple of 8; half as many of one with networks.
+    table_updates, updates: for a real step, of tables after the first one, and of networks. rates: the menu of
+    networks. batch: transitions in a gradient step. selection: seeds that choose settings. evaluations: of a
+    training with a table, a multiple of 8; half as many of one with networks.
     """
 
     table_steps: int = 9600
-    net_steps: int = 1280
+    net_steps: int = 960
     table_updates: int = 20
-    updates: tuple[int, ...] = (2, 8)
-    rates: tuple[float, ...] = (1e-3, 3e-3)
-    batch: int = 64
-    selection: int = 3
+    updates: int = 4
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    batch: int = 32
+    selection: int = 2
     evaluations: int = 64
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check.counts(self, "table_steps", "net_steps", "table_updates", "batch", "selection")
+        check.counts(self, "table_steps", "net_steps", "table_updates", "updates", "batch", "selection")
         for name, unit in (
             ("evaluations", 8),
             ("table_steps", self.evaluations),
@@ -256,8 +236,8 @@ STUDY = Study(
         "Pendulum, SAC and planning in an ensemble, two layers of 32."
     ),
     presets={
-        "smoke": Config(240, 240, 2, (1,), (3e-3,), 8, 1, 8),
-        "quick": Config(6400, 1280, 20, selection=2),
+        "smoke": Config(240, 240, 2, 1, (3e-3,), 8, 1, 8),
+        "quick": Config(6400, 960),
         "full": Config(),
     },
     regimes=regimes,
@@ -271,7 +251,7 @@ STUDY = Study(
         SOLVED: (0.0, 1.0),
         DECIDED: (0.0, 1.0),
     },
-    seeds={"smoke": 2, "quick": 10, "full": 20},
+    seeds={"smoke": 2, "quick": 10, "full": 12},
 )
 
 if __name__ == "__main__":

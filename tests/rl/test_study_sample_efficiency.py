@@ -191,7 +191,7 @@ def test_a_plan_in_the_truth_solves_the_task_and_corners_are_a_partition():
     @jax.jit
     def worths(key):
         state = agent.init(key, None)
-        plan = nets.planned(ensemble, state.model, nets.planned(ensemble, state.model, state.q))
+        plan = jax.lax.fori_loop(0, 5, lambda _, q: nets.planned(ensemble, state.model, q), state.q)
         both = [nets.evaluate_model_based(agent, c, key, state._replace(q=q), None) for q in (state.q, plan)]
         x = jax.random.normal(key, (50, 3)) * jnp.array([[1.0, 1.0, 4.0]])
         return [found[WORTH] for found in both], [found[ERROR] for found in both], nets.corners(x)
