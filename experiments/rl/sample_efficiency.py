@@ -43,8 +43,28 @@ from matplotlib.figure import Figure
 
 from experiments.rl import _efficiency_arms as arms
 from experiments.rl._efficiency_arms import (
-    BASED, BIAS, DECIDED, FALSE, FINAL, FLATTERY, FREE, LAST_PLACE, LASTING, LEVELS, MAZE, ONE, PARTS, PENDULUM,
-    RANDOM, SAVING, SMALL, SOLVED, TRUE, arm, over, to,
+    BASED,
+    BIAS,
+    DECIDED,
+    FALSE,
+    FINAL,
+    FLATTERY,
+    FREE,
+    LAST_PLACE,
+    LASTING,
+    LEVELS,
+    MAZE,
+    ONE,
+    PARTS,
+    PENDULUM,
+    RANDOM,
+    SAVING,
+    SMALL,
+    SOLVED,
+    TRUE,
+    arm,
+    over,
+    to,
 )  # fmt: skip
 from experiments.rl._efficiency_drawn import drawn
 from experiments.rl._efficiency_nets import HORIZONS
@@ -78,7 +98,7 @@ FOLD, OFF = 3.0, 0.1
 class Config:
     """Settings.
 
-    table_steps, net_steps: real steps of a training, multiples of the evaluations, and of five times as many.
+    table_steps, net_steps: real steps of a training, multiples of the evaluations, and of five times those.
     table_updates, updates: for a real step, of tables after the first one, and of networks. rates: the menu of
     networks. batch: transitions in a gradient step. selection: seeds that choose settings. evaluations: of a
     training with a table, a multiple of 8; half as many of one with networks.
