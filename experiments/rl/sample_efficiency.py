@@ -29,8 +29,7 @@ Set beforehand. Three, since reports range from three to ten (Sutton 1990; Chua 
 2019). Not blind: an older version had Dyna-Q a seventeenth of the steps of Q-learning with one update. Pilots
 on seeds 1000 to 1003 set budgets and menus. With tables the saving was about two, the bias on arrival 0 to .3
 and gone in the end. MBPO was tried first on Pendulum: even with the true model it was no sooner than SAC (780
-steps), so the gate would have closed. The planner came after 140 steps, a bias of -.4. `full` takes four
-minutes of one core.
+steps), so the gate would have closed. The planner came after 140, a bias of -.4. `full`: five CPU minutes.
 
     python -m experiments.rl.sample_efficiency --preset quick
 """
