@@ -55,6 +55,7 @@ def drawn(table: Table, places: Mapping[str, int], fold: float, margin: float) -
             TRUE: f"{FREE}\nover\n{TRUE}"
         }
         saved.set_xticks(range(len(rivals)), [over[who] for who in rivals])
+        saved.tick_params(axis="x", labelsize="small")
         for i, who in enumerate(
             told := [BASED, *((SMALL, TRUE) if place == PENDULUM else (FREE, TRUE, FALSE))]
         ):
