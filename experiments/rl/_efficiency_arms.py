@@ -205,8 +205,8 @@ def record(context: Context, found: Mapping[str, Curves], place: str, most: int,
     pairs = [(FREE, BASED, FREE), (FREE, TRUE, TRUE), (ONE, BASED, ONE)]
     for (slow, fast, name), level in product(pairs, LEVELS):
         if arm(place, slow) in mine:
-            times = [arrivals(mine[arm(place, x)].worth, most, level) for x in (slow, fast)]
-            saving, known = savings(*times, most, fold)
+            late, early = (arrivals(mine[arm(place, x)].worth, most, level) for x in (slow, fast))
+            saving, known = savings(late, early, most, fold)
             context.record(arm(place, name), {to(level): saving, to(level, DECIDED): known})
 
 
