@@ -87,13 +87,13 @@ def in_tables(config: Any, context: Context) -> dict[str, Curves]:
     def chosen() -> dict[str, np.ndarray]:
         seeds = others(config, context)
         found = train.fit(tables.table_learner, tried, seeds, progress=False, **options).table
-        return {name: arrivals(found.curve(name, WORTH)[1], config.table_steps) for name in tried}
+        return {name: lateness(found.curve(name, WORTH)[1], config.table_steps) for name in tried}
 
     scores = context.once("tables: choices", chosen)
     arms: dict[str, Arm] = {}
     for p, r in places.items():
         own = {who: np.stack([scores[f"{i} {arm(p, who)}"] for i in range(len(menu[who]))]) for who in menu}
-        shaped = {who: np.log2(x).reshape(*SHAPES[who], -1) for who, x in own.items()}
+        shaped = {who: x.reshape(*SHAPES[who], -1) for who, x in own.items()}
         for who, choice in select(shaped, "lower").items():
             context.chosen(arm(p, who), choice, len(menu[who]))
             setting = menu[who][int(np.ravel_multi_index(choice.place, SHAPES[who]))]
@@ -110,7 +110,7 @@ def on_pendulum(config: Any, context: Context) -> dict[str, Curves]:
     """The same with networks."""
     menus = {FREE: _free, BASED: _based}
     scores = context.once("Pendulum: choices", partial(_tried_on_pendulum, config, context, menus))
-    choices, found = select({who: np.log2(scores[who]) for who in menus}, "lower"), {}
+    choices, found = select({who: scores[who] for who in menus}, "lower"), {}
     for who, of in menus.items():
         context.chosen(arm(PENDULUM, who), choices[who], len(config.rates))
         chosen = of(config, config.rates[choices[who].only])
@@ -155,13 +155,13 @@ def _trained(config: Any, who: str) -> dict[str, Any]:
 
 
 def _tried_on_pendulum(config: Any, context: Context, menus: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """By side, the arrivals of its settings on other seeds, [rates, seeds]."""
+    """By side, how late its settings are on other seeds, [rates, seeds]."""
     found = {}
     for who, of in menus.items():
         arms = {f"{rate:g}": of(config, rate) for rate in config.rates}
         options = {**_trained(config, who), "brief": True, "progress": False}
         table = train.fit(configs=arms, seeds=others(config, context), **options).table
-        found[who] = np.stack([arrivals(table.curve(name, WORTH)[1], config.net_steps) for name in arms])
+        found[who] = np.stack([lateness(table.curve(name, WORTH)[1], config.net_steps) for name in arms])
     return found
 
 
@@ -169,6 +169,15 @@ def arrivals(worth: np.ndarray, most: int, level: float = LEVELS[-1]) -> np.ndar
     """The real steps [seeds] until a worth is at a level twice in a row; infinite if it never is."""
     steps = most * np.arange(worth.shape[1]) / (worth.shape[1] - 1)
     return np.maximum(first_time(steps, worth, level, SUSTAINED), steps[1])
+
+
+def lateness(worth: np.ndarray, most: int) -> np.ndarray:
+    """What chooses settings, lower is better [seeds]: log2 of the arrival.
+
+    A run that does not arrive comes after all that do; the more it is worth on the way, the better.
+    """
+    arrived, way = arrivals(worth, most), np.clip(worth, -1.0, 1.0).mean(1)
+    return np.where(np.isfinite(arrived), np.log2(arrived), np.log2(most) + 2.0 - way)
 
 
 def savings(free: np.ndarray, based: np.ndarray, most: int, fold: float) -> tuple[np.ndarray, np.ndarray]:

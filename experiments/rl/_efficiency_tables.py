@@ -121,11 +121,10 @@ def table_learner(c: Arm) -> Learner:
         world = world_of(c.random, world_key)
         states, actions = world.states, world.actions
         pairs, no = jnp.arange(states * actions), jnp.zeros(states * actions, jnp.int32)
-        largest = jnp.where(c.random > 0, 1 / (1 - DISCOUNT), 1.0)
         turned = [jnp.where(c.given < 0, jnp.roll(x, 1, 1), x) for x in (world.transitions, world.rewards)]
         has = jnp.abs(c.given)
         memory = Memory(
-            q=jnp.full(states * actions, c.initial * largest),
+            q=jnp.full(states * actions, c.initial * _largest(c)),
             counts=has * turned[0].reshape(-1, states),
             visits=jnp.full(states * actions, has),
             last=pairs // actions,
@@ -192,15 +191,25 @@ def _changes(c: Arm, world: mdp.MDP, m: Memory, q: Array, pairs: Array, nexts: A
 
 
 def model_of(c: Arm, state: State) -> mdp.MDP:
-    """The learned model as an MDP; in it a pair that was never tried stays in its state for no reward."""
+    """The learned model as an MDP.
+
+    In it a pair that was never tried stays in its state for a reward that gives it its initial value, the value
+    with which the learner plans.
+    """
     m, (states, actions) = state.memory, state.world.rewards.shape
     stay = jax.nn.one_hot(jnp.arange(states * actions) // actions, states)
-    tried = m.visits[:, None] > 0
-    counted = jnp.where(tried, m.counts / jnp.maximum(m.visits, 1.0)[:, None], stay)
+    tried = m.visits > 0
+    counted = jnp.where(tried[:, None], m.counts / jnp.maximum(m.visits, 1.0)[:, None], stay)
     moves = jnp.where(c.source == LAST, jax.nn.one_hot(m.last, states), counted)
+    rewards = jnp.where(tried, m.reward, (1 - DISCOUNT) * c.initial * _largest(c))
     return state.world._replace(
-        transitions=moves.reshape(states, actions, states), rewards=m.reward.reshape(states, actions)
+        transitions=moves.reshape(states, actions, states), rewards=rewards.reshape(states, actions)
     )
+
+
+def _largest(c: Arm) -> Array:
+    """The largest value that a policy can have."""
+    return jnp.where(c.random > 0, 1 / (1 - DISCOUNT), 1.0)
 
 
 def evaluate_table(learner: Learner, c: Arm, key: Key, state: State, data: Any) -> Mapping[str, Array]:

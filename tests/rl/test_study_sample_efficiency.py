@@ -100,7 +100,7 @@ def test_the_verdict_follows(changes, verdict):
 
 def test_the_answer_has_a_factor_and_a_share_for_every_place():
     said = study.answer(Findings(judge(STUDY, CONFIG, "quick", made())))
-    assert said.count("8.0 times [") == 5
+    assert said.count("8.0 [") == 5
     assert said.count("30% [") >= 3
     assert "nan" not in said
 
@@ -118,6 +118,13 @@ def test_censored_savings_are_bounds_and_what_is_unknown_is_said():
 def test_arrivals_last():
     worth = np.array([[0, 0.95, 0, 0.9, 0.9, 1], [0, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 1]])
     np.testing.assert_array_equal(arms.arrivals(worth, 500), [300, np.inf, 100])
+
+
+def test_settings_are_chosen_by_arrival_then_by_worth():
+    early, late, near, far = [0, 0.9, 0.9, 0.9], [0, 0, 0.9, 0.9], [0, 0.8, 0.8, 0.8], [0, 0, 0, 0]
+    found = arms.lateness(np.array([early, late, near, far]), 300)
+    np.testing.assert_allclose(found[:2], np.log2([100, 200]))
+    assert list(np.argsort(found)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("random", [0.0, 1.0])
@@ -156,8 +163,10 @@ def test_a_learner_remembers_what_happened():
     assert all(int(m.last[p]) == n for p, n in last.items())
     assert (np.asarray(state.world.transitions).reshape(counts.shape)[pairs, nexts] > 0).all()
     assert float(found[WORTH]) < 0.5
-    model = tables.model_of(dataclasses.replace(c, source=LAST), state)
+    model = tables.model_of(dataclasses.replace(c, source=LAST, initial=1.0), state)
     np.testing.assert_allclose(model.transitions.sum(-1), 1, rtol=1e-6)
+    untried = np.asarray(m.visits).reshape(-1, 4) == 0
+    np.testing.assert_allclose(np.asarray(model.rewards)[untried], 0.05, rtol=1e-5)  # worth 1 if it stays
 
 
 def test_updates_are_those_of_their_sources():
