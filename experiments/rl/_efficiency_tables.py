@@ -193,8 +193,8 @@ def _changes(c: Arm, world: mdp.MDP, m: Memory, q: Array, pairs: Array, nexts: A
 def model_of(c: Arm, state: State) -> mdp.MDP:
     """The learned model as an MDP.
 
-    In it a pair that was never tried stays in its state for a reward that gives it its initial value, the value
-    with which the learner plans.
+    In it a pair that was never tried stays in its state for a reward that gives it its initial value, with
+    which the learner plans.
     """
     m, (states, actions) = state.memory, state.world.rewards.shape
     stay = jax.nn.one_hot(jnp.arange(states * actions) // actions, states)

@@ -30,7 +30,7 @@ Set beforehand. Three, since reports range from three to ten (Sutton 1990; Chua 
 with the true model it was no sooner than SAC, so the gate would have closed. A first registered run, on other
 seeds than those now drawn, was mixed (Pendulum held, random MDPs failed on the saving), and showed two faults
 that were mended: an arm none of whose settings arrived got the first, and the model gave untried pairs no
-reward, where the learner plans with their initial values. `full` takes three minutes.
+reward, where the learner plans with their initial values. `full`: three minutes.
 
     python -m experiments.rl.sample_efficiency --preset quick
 """
@@ -230,9 +230,8 @@ def figure(table: Table, config: Config) -> Figure:
 
 
 def times(found: Found) -> str:
-    """A saving in words; the interval's end is open where a run that never arrives is among the last."""
-    low, middle, high = (2.0**x for x in (found.low, found.effect, found.high))
-    return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+    """A saving in words, 0.0 where the model-based run never arrives."""
+    return f"{2.0**found.effect:.1f} [{2.0**found.low:.1f}, {2.0**found.high:.1f}]"
 
 
 def answer(findings: Findings) -> str:
@@ -243,9 +242,9 @@ def answer(findings: Findings) -> str:
     late = ", ".join(f"{findings[f'{p}: bias after 1/1'].said(100, '%')}" for p in places)
     plain = ", ".join(f"{times(findings[f'{p}: one update'])} in {p}" for p in places if p != PENDULUM)
     return (
-        f"For one real step of learning through a model, model-free learning with replay takes {savings}, and "
-        f"with one update a step at least {plain}, until it has nine tenths of the best worth. Then the "
-        f"model misjudges its own policy by {biases} of what is at stake; in the end by {late}."
+        f"For a real step of learning through a model, model-free learning with replay takes {savings}, and "
+        f"with one update a step at least {plain}, until it has nine tenths of the best worth. Then the model "
+        f"misjudges its own policy by {biases} of what is at stake; in the end by {late}."
     )
 
 
