@@ -243,8 +243,8 @@ def answer(findings: Findings) -> str:
     plain = ", ".join(f"{times(findings[f'{p}: one update'])} in {p}" for p in places if p != PENDULUM)
     return (
         f"For a real step of learning through a model, model-free learning with replay takes {savings}, and "
-        f"with one update a step at least {plain}, until it has nine tenths of the best worth. Then the model "
-        f"misjudges its own policy by {biases} of what is at stake; in the end by {late}."
+        f"with one update a step at least {plain}, until it has nine tenths of the best worth. Then the "
+        f"model misjudges its own policy by {biases} of what is at stake; in the end by {late}."
     )
 
 
