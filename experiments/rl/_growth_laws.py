@@ -10,7 +10,7 @@ from scipy.special import log_ndtr
 POWER, EXPONENTIAL = "power law", "exponential"
 EXPONENT, RATE, LEAD = "exponent", "doublings a unit", "lead of the exponential"
 MISSES = {law: f"miss of the {law}" for law in (POWER, EXPONENTIAL)}
-SPREAD = "spread of log2 steps"
+SPREAD = "spread of log2 episodes"
 SOLVED, TRAINING = 0.9, 3  # the share of solved runs at an observed size; the least sizes of a fit
 BACK, NARROW = 2 / 3, 0.05  # sizes above this share of the largest observed one are held out; least deviation
 
@@ -94,7 +94,7 @@ def planted(
 ) -> np.ndarray:
     """Steps [seeds, sizes, runs] that follow a law, given up at the limit.
 
-    The median is 64 at the smallest size and an eighth of the limit at three fifths of the sizes, so that two
+    The median is 16 at the smallest size and an eighth of the limit at three fifths of the sizes, so that two
     laws agree at both, and of an exponential few runs or none are solved beyond.
 
     Args:
@@ -102,7 +102,7 @@ def planted(
     """
     n, reach = np.asarray(sizes, float), 3 * len(sizes) // 5
     x = np.log2(n) if law == POWER else n
-    medians = 6 + (x - x[0]) / (x[reach] - x[0]) * (np.log2(limit) - 9)
+    medians = 4 + (x - x[0]) / (x[reach] - x[0]) * (np.log2(limit) - 7)
     draws = np.array([np.random.default_rng([7, seed]).normal(size=(len(n), runs)) for seed in seeds])
     steps = medians[None, :, None] + spread * draws
     return np.where(steps > np.log2(limit), np.inf, 2 ** np.minimum(steps, np.log2(limit)))

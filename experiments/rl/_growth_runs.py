@@ -1,4 +1,4 @@
-"""Runs of one method on tasks of growing size: its menu, the choice of a setting, the steps until solved."""
+"""Runs of a method on tasks of growing size: its menu, the choice of a setting, the episodes until solved."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from lrn.study.select import EDGE, select
 
 ROWS, SHOWN, MATTER, WIDTH, DEPTH = "rows", "bits shown", "bits that matter", "width", "depth"
 TWO = "Q-network, two bits"
-STEPS, SHARE, SEEN, RATIO = "log2 steps, at least", "solved", "largest size", "episodes, over theory"
+STEPS, SHARE, SEEN, RATIO = "log2 episodes, at least", "solved", "largest size", "episodes, over theory"
 IDLE, COUNTED, BRIEFLY = "no learning", "by the learner's count", 16
 GREEDY = {"epsilon_start": 0.0, "epsilon_end": 0.0, "initial": 0.0, "beta": 0.0, "learning_rate": 1.0}
 ALWAYS = {**GREEDY, "epsilon_start": 1.0, "epsilon_end": 1.0}
-SCALES, RATES = (0.1, 0.3, 1.0, 3.0), (1e-2, 3e-2, 1e-1, 3e-1)
+SCALES = (0.1, 0.3, 1.0, 3.0)
 MENUS: dict[str, list[dict[str, float]]] = {
     RANDOM: [ALWAYS],
     UCB: [{"ucb_scale": v} for v in SCALES],
     OPTIMISM: [{**GREEDY, "initial": v} for v in SCALES],
     COUNTS: [{**GREEDY, "initial": v, "beta": v / 10} for v in SCALES],
     TABLE: [{"learning_rate": v} for v in (0.25, 0.5, 0.75, 1.0)],
-    VALUES: [{"learning_rate": v} for v in RATES],
-    POLICY: [{"learning_rate": v, "entropy_coefficient": 0.1} for v in RATES],
+    VALUES: [{"learning_rate": v} for v in (1e-2, 3e-2, 1e-1, 3e-1)],
+    POLICY: [{"learning_rate": v, "entropy_coefficient": 0.1} for v in (3e-3, 1e-2, 3e-2, 1e-1)],
 }
 UNTAUGHT: dict[str, dict[str, float]] = {
     RANDOM: {**ALWAYS, "learning_rate": 0.0},
@@ -61,7 +61,7 @@ class Series(NamedTuple):
     """A method on tasks of growing size.
 
     axis: what grows. label: its name in figures. method: of learning. expected: the law that is predicted to
-    lead; "" where nothing is predicted; "cheap" where twice the size should cost under sqrt(2) as many steps.
+    lead; "" where nothing is predicted; "cheap" where twice the size should cost under sqrt(2) as many.
     """
 
     axis: str
@@ -92,14 +92,14 @@ def most_of(config: Any, series: Series) -> Most:
 
 
 def grow(config: Any, context: Context, series: Series) -> None:
-    """Run a series at every size and record its steps and their growth."""
+    """Run a series at every size and record its episodes and their growth."""
     sizes, limit, steps = config.along(series.axis), config.limit, grown(config, context, series)
     most = observed(steps)
     context.record(series.arm, measured(sizes, steps, limit))
     context.record(series.arm, SPREAD, spread_of(steps, limit))
     context.record(series.arm, SEEN, np.full(len(steps), float(sizes[most - 1]) if most else 0.0))
     if series.method == RANDOM:
-        context.record(series.arm, RATIO, steps[:, 0].mean(1) / sizes[0] / (2.0 ** (sizes[0] + 1) - 2))
+        context.record(series.arm, RATIO, steps[:, 0].mean(1) / (2.0 ** (sizes[0] + 1) - 2))
 
 
 def plant(law: str, axis: str) -> str:
@@ -116,7 +116,7 @@ def plants(config: Any, context: Context, axis: str, spread: float) -> None:
 
 
 def grown(config: Any, context: Context, series: Series) -> np.ndarray:
-    """Run a series at every size; steps [seeds, sizes, runs], infinite if given up."""
+    """Run a series at every size; episodes [seeds, sizes, runs], infinite if given up."""
     sizes, seeds, steps, edges = config.along(series.axis), len(context.seeds), [], 0.0
     for n in sizes:
         if steps and np.isinf(steps[-1]).all():
@@ -130,7 +130,7 @@ def grown(config: Any, context: Context, series: Series) -> np.ndarray:
             found = context.once(f"{series.arm} {n}", functools.partial(solve, config, context, series, n))
             context.given(series.arm, {"environment steps": found["played"].sum(1)})
             context.given(f"{series.arm}, {COUNTED}", {"environment steps": found["counted"].sum(1)})
-            steps.append(found["steps"])
+            steps.append(found["episodes"])
             edges += float(found["edge"])
         least = np.minimum(log_medians(steps[-1]), np.log2(config.limit))
         context.record(series.arm, {STEPS: least, SHARE: np.isfinite(steps[-1]).mean(1)}, step=n)
@@ -146,7 +146,7 @@ def solve(config: Any, context: Context, series: Series, n: int) -> dict[str, An
     The candidate all of whose runs are solved first is chosen; if none is, that with the most solved runs.
 
     Returns:
-        steps, played, counted: [seeds, runs], see `program`; steps are infinite where a run was given up.
+        episodes, played, counted: [seeds, runs], see `program`; episodes are infinite if given up.
         edge: 1 if the choice, by runs that solved the task, is at the edge of the menu.
     """
     menu, shape = MENUS[series.method], (len(context.seeds), config.runs(series.axis))
@@ -155,7 +155,7 @@ def solve(config: Any, context: Context, series: Series, n: int) -> dict[str, An
     if len(menu) > 1:
         others = _keys([(seed + 2**31) % 2**32 for seed in context.seeds], shape[1])
         groups = np.arange(len(others)) % len(menu)
-        tried, fair = learn(others, menu, groups)["steps"], len(others) // len(menu)
+        tried, fair = learn(others, menu, groups)["episodes"], len(others) // len(menu)
         scores = np.log([tried[groups == i][:fair] for i in range(len(menu))])
         choice = select({series.arm: scores}, "lower")[series.arm]
         best, edge = choice.only, float(choice.edge) if np.isfinite(choice.score) else 0.0
@@ -164,11 +164,11 @@ def solve(config: Any, context: Context, series: Series, n: int) -> dict[str, An
 
 
 def untaught(config: Any, context: Context, series: Series, n: int) -> None:
-    """Record what a series without learning solves at a size, in a part of the steps."""
+    """Record what a series without learning solves at a size, in a part of the episodes."""
     runs, name = config.runs(series.axis), f"{series.arm}, {IDLE}"
     keys, few = _keys(context.seeds, runs), config.limit // BRIEFLY
     learn = functools.partial(_learn, config, context, series, n, few, keys, [UNTAUGHT[series.method]])
-    solved = np.isfinite(context.once(name, lambda: learn(np.zeros(len(keys), int)))["steps"])
+    solved = np.isfinite(context.once(name, lambda: learn(np.zeros(len(keys), int)))["episodes"])
     context.record(name, SHARE, solved.reshape(-1, runs).mean(1))
 
 
@@ -188,10 +188,10 @@ def _learn(
     menu: list[dict[str, float]],
     groups: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Runs with the settings ``menu[groups]``; steps [runs] are infinite where a run was given up."""
+    """Runs with the settings ``menu[groups]``; episodes [runs] are infinite where a run was given up."""
     search = program(series.method, most_of(config, series), context.preset == "smoke")
     settings = {k: np.asarray([menu[i][k] for i in groups], np.float32) for k in menu[0]}
     size = jax.tree.map(np.int32, size_of(config, series, n))
     found = search(keys, settings, np.asarray(groups, np.int32), size, np.int32(limit))
     each = {k: np.asarray(x, float) for k, x in found.items()}
-    return {**each, "steps": np.where(each["steps"] > 0, each["steps"], np.inf)}
+    return {**each, "episodes": np.where(each["episodes"] > 0, each["episodes"], np.inf)}

@@ -63,9 +63,9 @@ class Plan(NamedTuple):
     counted: Callable[[Any], Array]
 
 
-def each(method: str, size: Size) -> Any:
-    """Environment steps of a block: an episode of DeepSea, or the samples of a learner step on a bandit."""
-    return BATCH.get(method, size.task)
+def each(method: str, size: Size) -> tuple[int, Any]:
+    """Episodes and environment steps of a block: of a learner step on a bandit, of an episode on DeepSea."""
+    return BATCH.get(method, 1), BATCH.get(method, size.task)
 
 
 def plan(method: str, setting: dict[str, Any], size: Size, most: Most) -> Plan:
@@ -225,20 +225,20 @@ def program(method: str, most: Most, brief: bool) -> Callable[..., dict[str, Arr
 
     keys: one for each run, [runs]. settings: dict of floats [runs]. groups: int32 [runs], the candidate that
     a run belongs to, below `CANDIDATES`; all stop where all runs of one group have solved the task. size: a
-    `Size` of ints. limit: the environment steps after which runs are given up. Of each run, [runs], it gives
-    the environment steps until it had solved the task, or 0, and the steps played by the program's and by the
+    `Size` of ints. limit: the episodes after which runs are given up. Of each run, [runs], it gives the
+    episodes until it had solved the task, or 0, and the environment steps played by the program's and by the
     learner's count.
     """
 
     def search(
         keys: Key, settings: dict[str, Array], groups: Array, size: Size, limit: Array
     ) -> dict[str, Array]:
-        steps = jnp.asarray(each(method, size), jnp.int32)
+        unit, steps = each(method, size)
 
         def goes_on(now: Progress) -> Array:
             waiting = jnp.zeros((2, CANDIDATES), jnp.int32).at[0, groups].add(1)
             waiting = waiting.at[1, groups].add((now.solved_at == 0).astype(jnp.int32))
-            return (now.blocks < limit // steps) & ~((waiting[0] > 0) & (waiting[1] == 0)).any()
+            return (now.blocks < limit // unit) & ~((waiting[0] > 0) & (waiting[1] == 0)).any()
 
         def start(key: Key, setting: dict[str, Array]) -> tuple[Any, Key]:
             first, rest = jax.random.split(key)
@@ -263,6 +263,6 @@ def program(method: str, most: Most, brief: bool) -> Callable[..., dict[str, Arr
         end = jax.lax.while_loop(goes_on, go, Progress(states, jnp.int32(0), zeros, zeros))
         own = {k: v[0] for k, v in settings.items()}  # counting needs no setting
         counted = jax.vmap(plan(method, own, size, most).counted)(end.states)
-        return {"steps": end.solved_at * steps, "played": zeros + end.blocks * steps, "counted": counted}
+        return {"episodes": end.solved_at * unit, "played": zeros + end.blocks * steps, "counted": counted}
 
     return jax.jit(search, compiler_options=brief_options(0 if brief else 1))
