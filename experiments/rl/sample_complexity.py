@@ -207,7 +207,7 @@ def figure(table: Table, config: Config) -> Figure:
         ax.text(0.02, -i, s.arm, transform=ax.get_yaxis_transform(), fontsize="x-small", va="center")
     ax.axvline(0.0, color="0.5", linewidth=1)
     ax.set(title="Power law (left) or exponential (right)", xlabel="lead, doublings", yticks=[])
-    ax.set_xlim(left=-4.0)
+    ax.set(xlim=(-4.0, 2.5), ylim=(-len(SERIES), 1.0))
     return fig
 
 
