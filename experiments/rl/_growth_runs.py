@@ -44,12 +44,12 @@ ALWAYS = {**GREEDY, "epsilon_start": 1.0, "epsilon_end": 1.0}
 SCALES = (0.1, 0.3, 1.0, 3.0)
 MENUS: dict[str, list[dict[str, float]]] = {
     RANDOM: [ALWAYS],
-    UCB: [{"ucb_scale": v} for v in SCALES],
+    UCB: [{"ucb_scale": v} for v in (0.1, 1.0, 10.0, 100.0)],
     OPTIMISM: [{**GREEDY, "initial": v} for v in SCALES],
     COUNTS: [{**GREEDY, "initial": v, "beta": v / 10} for v in SCALES],
     TABLE: [{"learning_rate": v} for v in (0.25, 0.5, 0.75, 1.0)],
     VALUES: [{"learning_rate": v} for v in (1e-2, 3e-2, 1e-1, 3e-1)],
-    POLICY: [{"learning_rate": v, "entropy_coefficient": 0.1} for v in (3e-3, 1e-2, 3e-2, 1e-1)],
+    POLICY: [{"learning_rate": v, "entropy_coefficient": 0.1} for v in (1e-3, 3e-3, 1e-2, 3e-2)],
 }
 UNTAUGHT: dict[str, dict[str, float]] = {
     RANDOM: {**ALWAYS, "learning_rate": 0.0},
@@ -93,7 +93,7 @@ def most_of(config: Any, series: Series) -> Most:
 
 def grow(config: Any, context: Context, series: Series) -> None:
     """Run a series at every size and record its episodes and their growth."""
-    sizes, limit, steps = config.along(series.axis), config.limit, grown(config, context, series)
+    sizes, limit, steps = config.along(series.axis), config.limit(series.axis), grown(config, context, series)
     most = observed(steps)
     context.record(series.arm, measured(sizes, steps, limit))
     context.record(series.arm, SPREAD, spread_of(steps, limit))
@@ -109,7 +109,7 @@ def plant(law: str, axis: str) -> str:
 
 def plants(config: Any, context: Context, axis: str, spread: float) -> None:
     """Record the leads of planted laws, with the sizes, the limit, the seeds and the runs of an axis."""
-    sizes, limit = config.along(axis), config.limit
+    sizes, limit = config.along(axis), config.limit(axis)
     for law in (POWER, EXPONENTIAL):
         steps = planted(law, sizes, limit, context.seeds, config.runs(axis), spread)
         context.record(plant(law, axis), LEAD, measured(sizes, steps, limit)[LEAD])
@@ -117,13 +117,14 @@ def plants(config: Any, context: Context, axis: str, spread: float) -> None:
 
 def grown(config: Any, context: Context, series: Series) -> np.ndarray:
     """Run a series at every size; episodes [seeds, sizes, runs], infinite if given up."""
-    sizes, seeds, steps, edges = config.along(series.axis), len(context.seeds), [], 0.0
+    sizes, limit, seeds = config.along(series.axis), config.limit(series.axis), len(context.seeds)
+    steps, edges = [], 0.0
     for n in sizes:
         if steps and np.isinf(steps[-1]).all():
             steps.append(steps[-1])  # not run
         elif series.method == TABLE and n > config.table:
             # A table is right in nine of ten contexts where it knows eight of them.
-            if 0.7 * 2**n < config.limit:
+            if 0.7 * 2**n < limit:
                 raise check.InputError(f"a table of {n} bits may be learned in time; raise table to {n}.")
             steps.append(np.full_like(steps[-1], np.inf))
         else:
@@ -132,7 +133,7 @@ def grown(config: Any, context: Context, series: Series) -> np.ndarray:
             context.given(f"{series.arm}, {COUNTED}", {"environment steps": found["counted"].sum(1)})
             steps.append(found["episodes"])
             edges += float(found["edge"])
-        least = np.minimum(log_medians(steps[-1]), np.log2(config.limit))
+        least = np.minimum(log_medians(steps[-1]), np.log2(limit))
         context.record(series.arm, {STEPS: least, SHARE: np.isfinite(steps[-1]).mean(1)}, step=n)
     if len(MENUS[series.method]) > 1:
         context.given(series.arm, {"candidates": len(MENUS[series.method])})
@@ -150,7 +151,7 @@ def solve(config: Any, context: Context, series: Series, n: int) -> dict[str, An
         edge: 1 if the choice, by runs that solved the task, is at the edge of the menu.
     """
     menu, shape = MENUS[series.method], (len(context.seeds), config.runs(series.axis))
-    learn = functools.partial(_learn, config, context, series, n, config.limit)
+    learn = functools.partial(_learn, config, context, series, n, config.limit(series.axis))
     best, edge = 0, 0.0
     if len(menu) > 1:
         others = _keys([(seed + 2**31) % 2**32 for seed in context.seeds], shape[1])
@@ -166,7 +167,7 @@ def solve(config: Any, context: Context, series: Series, n: int) -> dict[str, An
 def untaught(config: Any, context: Context, series: Series, n: int) -> None:
     """Record what a series without learning solves at a size, in a part of the episodes."""
     runs, name = config.runs(series.axis), f"{series.arm}, {IDLE}"
-    keys, few = _keys(context.seeds, runs), config.limit // BRIEFLY
+    keys, few = _keys(context.seeds, runs), config.limit(series.axis) // BRIEFLY
     learn = functools.partial(_learn, config, context, series, n, few, keys, [UNTAUGHT[series.method]])
     solved = np.isfinite(context.once(name, lambda: learn(np.zeros(len(keys), int)))["episodes"])
     context.record(name, SHARE, solved.reshape(-1, runs).mean(1))

@@ -28,7 +28,7 @@ from lrn.study.context import Context
 from lrn.study.select import EDGE
 
 CONFIG, SEEDS = Config(), list(range(20))
-TINY = Config((2, 3, 4), (2, 3, 4), (1, 2, 3), 4, 4, 3, 4, 2048, (9, 9))
+TINY = Config((2, 3, 4), (2, 3, 4), (1, 2, 3), 4, 4, 3, 4, (2048, 2048), (9, 9))
 ARMS = {s.arm: s for s in SERIES}
 
 
@@ -48,7 +48,7 @@ def test_a_planted_power_of_three_and_a_half_passes_the_old_rule_and_not_this_on
 def test_planted_laws_of_equal_ends_are_told_apart_with_the_runs_of_the_study(axis):
     sizes = CONFIG.along(axis)
     for law, sign in ((POWER, -1), (EXPONENTIAL, 1)):
-        limit = CONFIG.limit
+        limit = CONFIG.limit(axis)
         steps = laws.planted(law, sizes, limit, SEEDS[:12], CONFIG.runs(axis), study.NOISE[axis])
         lead = laws.measured(sizes, steps, limit)[LEAD]
         assert sign * lead.mean() > 1.8 * lead.std(ddof=1) / np.sqrt(len(lead)), law
@@ -301,7 +301,7 @@ def test_settings_are_chosen_on_other_seeds_and_by_the_fewest_steps(tmp_path, mo
     [
         ({"sizes": (4, 4, 5)}, r"sizes must be three or more increasing sizes, got \[4, 4, 5\]"),
         ({"widths": (4, 8)}, "widths must be three or more"),
-        ({"repeats": (9, 1)}, "repeats must be at least 2"),
+        ({"repeats": (9, 1)}, "repeats, must be at least 2"),
     ],
 )
 def test_bad_settings_are_one_sentence(wrong, words):
