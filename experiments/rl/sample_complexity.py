@@ -1,406 +1,279 @@
-"""How do steps to solve grow with horizon, dimension and architecture? (Q4)
+"""Do episodes to solve a task grow exponentially or by a power law, in what, and by which method? (Q4)
 
-Question. Is the number of samples exponential in the horizon, in the dimension, in the size of the network;
-and does that depend on the method?
+The question is open, so the answer is a set of curves and not a verdict.
 
-Design. Each task has a size, and each method is run on growing sizes until its greedy policy first solves the
-task. The result is the slope of log2(steps) over the size, fitted for each seed: the number of doublings per
-unit of size.
+Design. A task has a size, and a run learns until it has solved the task in three checks in a row; it takes
+the episodes up to the first of these, and is given up at a limit. All methods of a regime meet the same
+sizes, which span a factor of 10 or more; a size is not run where no run of the size before it was solved, and
+counts as given up.
+- horizon: DeepSea of 3 to 36 rows, where only going right in every row pays. Q-learning in a table explores
+  by random actions (the best that dithering can do, since a preference for what pays so far lowers the
+  chance), UCB (tries what it rarely tried in a place), optimistic values, or a bonus for rare actions.
+- bits shown: a bandit, whose episodes are single samples, shows 3 to 36 random bits and asks for the first.
+  A table of all contexts and a network learn the values of random actions; another network learns a policy.
+  The first network also learns the parity of two bits.
+- bits that matter: the same networks, and the parity of all bits.
+- architecture: the parity of two of eight bits; Q-networks of 4 to 64 units a layer, or of 1 to 10 layers.
 
-- Horizon: DeepSea of N rows, where only N steps to the right in a row pay. Q-learning in a table explores in
-  three ways: random actions (the best that dithering can do, since any preference for known actions lowers
-  the chance of N right steps), UCB on the visits of each action (directed, but blind beyond the next step),
-  and optimistic initial values (directed, and passed on by the updates).
-- Dimension: a bandit that shows k bits and asks for the first bit. Actor-critic with a table over all
-  contexts, and with a perceptron.
-- Relevance: the same bandit, asking for the parity of its k bits, so that all bits matter. A perceptron
-  learns the values of random actions (PQN).
-- Architecture: parity of a few bits, with perceptrons from 16 to 128 wide.
+Law. Of a seed the episodes at a size are the median over its runs, "more than the limit" where most were
+given up. A power law (log episodes is linear in log size) and an exponential (linear in the size) are fitted
+by likelihood with censoring to the sizes where nine of ten runs were solved, except those above two thirds of
+the largest, which both laws then predict. The lead says on which side of the middle of both predictions the
+episodes lie. A series is called after the law that leads, where the interval of the lead, joint over all
+series, excludes 0; the answer also says by how much that law misses. Else the two are not told apart.
 
-What counts, set beforehand. Exponential: at least .75 doublings per unit, over sizes 4 to 10 (where a cubic
-has .66 and 2^N has 1). Not exponential: at most .25, over sizes up to 32 and more (where a quadratic has
-.17 to .21). A range of sizes tells growths apart only within that range; the figure shows all points. For
-width the unit is a doubling, so a network twice as wide may cost at most a quarter of a doubling more. A
-run that does not end counts against the prediction: with all its steps where exponential growth is
-predicted, which lowers the slope, and as five doublings where it is not.
+Set beforehand: these rules, and a margin for the architecture: twice the units or layers cost under sqrt(2)
+times the episodes. At every size four settings a method are tried on other seeds; the one all of whose runs
+are solved first is chosen, or else the one with the most.
 
-Settings were fixed on seeds 1000 to 1004: the scale of UCB, the widths, and the learning rate of parity at
-4 and 6 bits, by the fewest steps. All other settings are first choices that work. Not blind: the study had
-been run once on seeds 0 to 9 with an actor-critic for parity. A third of these runs of parity settled on
-wrong answers for good, at 4 to 8 bits, and the study was undecided in parity and width. Parity then got
-another learner and one more size. The expectations below were written after that run.
+Controls. Planted laws, with the same sizes, limit, seeds and runs and a spread as in pilots, are told apart;
+they agree at the smallest size and at one in the middle, with few exponentials beyond. Random actions take
+2^(N+1) - 2 episodes on average (each of the N updates that carry the treasure's value up waits for a run to
+the right), a table about one doubling a bit. Nothing is solved without learning. The learners count as many
+steps as we do. Choices at the edge of a menu, and wider spreads, are flagged.
 
-Controls. Random actions on DeepSea need 2^N episodes within a factor of four at N = 4; a table is not right
-before it has seen about half of the contexts.
+Not blind: pilots on seeds 1000 to 1007, by steps and not episodes, set menus, sizes and spreads. A registered
+run of an earlier form, with the limit of DeepSea for all, found exponentials for random actions, UCB and the
+table, power laws for optimism, bonuses and bits that do not matter, and left parity open between a power of 3
+and .9 doublings a bit (to 8 bits). So the limit of bandits was doubled, and two menus were moved.
 
-    python -m experiments.rl.sample_complexity --preset quick
-
-Time on two cores: about a minute for quick, half of it for compilation. What to expect: steps grow
-exponentially for random actions, UCB and tables. They do not for optimism, nor for a perceptron with bits
-that do not matter, nor with its width. The growth for parity with a perceptron lies between a cubic and
-2^k, so close to the mark that ten seeds do not decide it.
+    python -m experiments.rl.sample_complexity --preset quick     # a minute
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrn import check
-from lrn.study import (
-    OLD_FORM,
-    Cell,
-    Control,
-    Prediction,
-    Study,
-    Within,
-    by_regime,
-    equal_budgets,
-)
+import numpy as np
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from experiments.rl import _growth_runs as runs
+from experiments.rl._growth_laws import EXPONENT, EXPONENTIAL, LEAD, MISSES, POWER, RATE, SPREAD
+from experiments.rl._growth_runs import DEPTH, MATTER, ROWS, SHOWN, WIDTH, Series
+from experiments.rl._growth_tasks import COUNTS, OPTIMISM, POLICY, RANDOM, TABLE, UCB, VALUES
+from lrn import check, figures, stats
+from lrn.cli import main_study
+from lrn.study import Below, Cell, Control, Exact, Findings, Prediction, Regime, Study, Superiority, Within
+from lrn.study.context import Context
+from lrn.study.controls import equal_budgets
+from lrn.study.select import interior_choice
+from lrn.table import Table
 
-    from lrn.study.context import Context
-    from lrn.table import Table
-
-EXPONENTIAL = 0.75  # the least number of doublings per unit that counts as exponential
-SLOW = 0.25  # the largest number of doublings per unit that counts as not exponential
-RIGHT = 0.95  # share of right answers over contexts that counts as solved
-SLOPE = "doublings a unit"
-
-
-class Series(NamedTuple):
-    """A task of growing size and a method.
-
-    name: name of the series.
-    task: kind of task: "deep_sea", "first", "parity" or "width".
-    method: name of the method.
-    unit: the unit of the size.
-    exponential: whether exponential growth is predicted.
-    """
-
-    name: str
-    task: str
-    method: str
-    unit: str
-    exponential: bool
-
-
+REGIMES = {"horizon": (ROWS,), SHOWN: (SHOWN,), MATTER: (MATTER,), "architecture": (WIDTH, DEPTH)}
+UNITS = {ROWS: "row", SHOWN: "bit", MATTER: "bit", WIDTH: "unit", DEPTH: "layer"}
+JOINT, CHEAP, PLANTED = " | ", 0.5, (ROWS, SHOWN, WIDTH, DEPTH)
+NOISE = {ROWS: 0.8, SHOWN: 0.5, MATTER: 0.5, WIDTH: 0.5, DEPTH: 0.5}  # spread of planted log2 episodes
 SERIES = (
-    Series("DeepSea, random actions", "deep_sea", "random", "row", True),
-    Series("DeepSea, UCB", "deep_sea", "ucb", "row", True),
-    Series("DeepSea, optimism", "deep_sea", "optimism", "row", False),
-    Series("first bit, table", "first", "table", "bit", True),
-    Series("first bit, perceptron", "first", "mlp", "bit", False),
-    Series("parity, perceptron", "parity", "mlp", "bit", True),
-    Series("parity, width", "width", "mlp", "doubling of the width", False),
+    Series(ROWS, RANDOM, RANDOM),
+    Series(ROWS, UCB, UCB, EXPONENTIAL),
+    Series(ROWS, OPTIMISM, OPTIMISM, POWER),
+    Series(ROWS, COUNTS, COUNTS, POWER),
+    Series(SHOWN, TABLE, TABLE),
+    Series(SHOWN, VALUES, VALUES, POWER),
+    Series(SHOWN, POLICY, POLICY, POWER),
+    Series(SHOWN, runs.TWO, VALUES, POWER),
+    Series(MATTER, VALUES, VALUES, EXPONENTIAL),
+    Series(MATTER, POLICY, POLICY, EXPONENTIAL),
+    Series(WIDTH, VALUES, VALUES, "cheap"),
+    Series(DEPTH, VALUES, VALUES, "cheap"),
 )
+UNTAUGHT = (Series(ROWS, RANDOM, RANDOM), Series(MATTER, VALUES, VALUES))
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings.
 
-    short: sizes of DeepSea and of the bandit where exponential growth is predicted.
-    long: sizes of DeepSea where it is not.
-    inputs: sizes of the bandit where it is not.
-    parities: numbers of bits of parity.
-    widths: log2 of the widths of perceptrons.
-    bits: number of bits of the parity on which widths are compared.
-    episodes: the largest number of episodes of a run on DeepSea.
-    samples: the largest number of samples of a run on a bandit.
+    sizes: rows or bits. widths, depths: of networks. bits, width, depth: where something else grows. table:
+    the most bits of a table. limits (episodes) and repeats (runs of a seed): on DeepSea, and on bandits.
     """
 
-    short: tuple[int, ...] = (4, 7, 10)
-    long: tuple[int, ...] = (4, 10, 20, 40)
-    inputs: tuple[int, ...] = (4, 8, 16, 32)
-    parities: tuple[int, ...] = (4, 6, 8, 10)
-    widths: tuple[int, ...] = (4, 5, 6, 7)
-    bits: int = 4
-    episodes: int = 30_000
-    samples: int = 200_000
+    sizes: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 36)
+    widths: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+    depths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10)
+    bits: int = 8
+    width: int = 32
+    depth: int = 2
+    table: int = 16
+    limits: tuple[int, int] = (16_384, 32_768)
+    repeats: tuple[int, int] = (5, 3)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("short", "long", "inputs", "parities", "widths"):
+        check.counts(self, "bits", "width", "depth", "table")
+        for n in (*self.limits, *self.repeats):
+            check.integer("a limit, or repeats,", n, low=2)
+        for name in ("sizes", "widths", "depths"):
             sizes = getattr(self, name)
-            if len(sizes) < 2 or list(sizes) != sorted(set(sizes)):
-                raise check.InputError(f"{name} must be two or more growing sizes, got {list(sizes)}; sort.")
-            for size in sizes:
-                check.integer(f"a size of {name}", size, low=2)
-        for name in ("bits", "episodes", "samples"):
-            check.integer(name, getattr(self, name), low=1)
+            if len(sizes) < 3 or list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
+                raise check.InputError(f"{name} must be three or more increasing sizes, got {list(sizes)}.")
 
-    def sizes(self, series: Series) -> tuple[int, ...]:
-        """The sizes of a series."""
-        if series.task == "width":
-            return self.widths
-        if series.task == "parity":
-            return self.parities
-        if series.task == "first":
-            return self.short if series.exponential else self.inputs
-        return self.short if series.exponential else self.long
+    def along(self, axis: str) -> tuple[int, ...]:
+        """The sizes along an axis."""
+        return {WIDTH: self.widths, DEPTH: self.depths}.get(axis, self.sizes)
+
+    def limit(self, axis: str) -> int:
+        """The limit along an axis."""
+        return self.limits[axis != ROWS]
+
+    def runs(self, axis: str) -> int:
+        """The runs of a seed at each size along an axis."""
+        return self.repeats[axis != ROWS]
 
 
-def predictions(config: Config) -> Sequence[Prediction]:
-    """The predictions: exponential growth or not, for each series."""
-    return [
-        Within(
-            statement=f"{s.name}: steps double at least {EXPONENTIAL} times a {s.unit}."
-            if s.exponential
-            else f"{s.name}: steps double at most {SLOW} times a {s.unit}.",
-            cell=Cell(s.name, SLOPE),
-            low=EXPONENTIAL if s.exponential else -3.0,
-            high=5.0 if s.exponential else SLOW,
-            regime=s.name,
-            failed_as=None if s.exponential else 5.0,
-        )
-        for s in SERIES
-    ]
+def over(said: str, high: Cell | float, low: Cell | float, key: str = "") -> Superiority:
+    """One value exceeds another."""
+    return Superiority(statement=said, key=key, better=high, worse=low)
+
+
+def key(metric: str, arm: str) -> str:
+    """The key of a value."""
+    return metric + JOINT + arm
+
+
+def primary(series: Series) -> Prediction:
+    """What is expected of a series."""
+    if series.expected == "cheap":
+        said = f"{series.arm}: twice the size costs under sqrt(2) times the episodes."
+        return over(said, CHEAP, Cell(series.arm, EXPONENT))
+    said, cell = f"{series.arm}: the {series.expected} predicts larger sizes better.", Cell(series.arm, LEAD)
+    return over(said, cell, 0.0) if series.expected == EXPONENTIAL else over(said, 0.0, cell)
+
+
+def regimes(config: Config) -> Sequence[Regime]:
+    """What is expected, and as secondary predictions the numbers of each series."""
+    found = []
+    for name, axes in REGIMES.items():
+        own = [s for s in SERIES if s.axis in axes]
+        shown = [
+            over(f"{s.arm}: {metric}.", Cell(s.arm, metric), 0.0, key(metric, s.arm))
+            for s in own
+            for metric in (LEAD, EXPONENT, RATE, *MISSES.values(), runs.SEEN)
+        ]
+        asked = tuple(primary(s) for s in own if s.expected)
+        found.append(Regime(name=name, primary=asked, secondary=tuple(shown)))
+    return found
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """Controls that fail if a method is broken, or a slope is an artifact of the budget."""
-    smallest = config.short[0]
-    law = Within(
-        statement=f"Random actions solve {smallest} rows in 2^{smallest} episodes, within a factor of four.",
-        cell=Cell("DeepSea, random actions", f"log2 steps at {smallest}"),
-        low=smallest - 2.0,
-        high=smallest + 2.0,
-    )
-    seen = Within(
-        statement=f"A table needs over half as many samples as {config.short[-1]} bits have contexts.",
-        cell=Cell("first bit, table", f"log2 steps at {config.short[-1]}"),
-        low=config.short[-1] - 1.0,
-        high=40.0,
-    )
-    counted = [
-        equal_budgets(
-            "environment steps", (at(series, size), f"{at(series, size)}, by the agent's own count")
-        )
-        for series in SERIES
-        if series.task == "deep_sea"
-        for size in config.sizes(series)
-    ]
-    return [Control(law), Control(seen), *counted]
-
-
-def at(series: Series, size: int) -> str:
-    """The name of a series at a size."""
-    return f"{series.name}, {series.unit} {size}"
+    """Planted laws are told, known growths are found, steps are counted, nothing comes from nothing."""
+    checks: list[Prediction] = []
+    for axis in PLANTED:
+        for law in (POWER, EXPONENTIAL):
+            said, cell = f"{runs.plant(law, axis)}: is told.", Cell(runs.plant(law, axis), LEAD)
+            checks.append(over(said, cell, 0.0) if law == EXPONENTIAL else over(said, 0.0, cell))
+    random, table = (Series(axis, m, m).arm for axis, m in ((ROWS, RANDOM), (SHOWN, TABLE)))
+    said = "Random actions take as many episodes as theory says, within a fifth."
+    checks.append(Within(statement=said, cell=Cell(random, runs.RATIO), low=0.8, high=1.25))
+    said = "A table takes one doubling a bit, within .15."
+    checks.append(Within(statement=said, cell=Cell(table, RATE), low=0.85, high=1.15))
+    for s in UNTAUGHT:
+        said = f"{s.arm}: nothing is solved without learning."
+        checks.append(Exact(statement=said, cell=Cell(f"{s.arm}, {runs.IDLE}", runs.SHARE), value=0.0))
+    tried = [s.arm for s in SERIES if len(runs.MENUS[s.method]) > 1]
+    flags = [*map(interior_choice, tried)]
+    alike = [equal_budgets("environment steps", (s.arm, f"{s.arm}, {runs.COUNTED}")) for s in SERIES]
+    for s in SERIES:
+        said, cell = f"{s.arm}: runs spread no more than planted ones.", Cell(s.arm, SPREAD)
+        flags.append(Control(Below(statement=said, cell=cell, bound=NOISE[s.axis]), "flag"))
+    return [*map(Control, checks), *flags, *alike, equal_budgets("candidates", tried)]
 
 
 def run(config: Config, context: Context) -> None:
-    """Run every series at every size."""
-    import numpy as np
-
+    """Run every series at every size, measure its growth, and that of planted laws."""
     for series in SERIES:
-        sizes, logs, unsolved = config.sizes(series), [], np.zeros(len(context.seeds))
-        for size in sizes:
-            found = _solve(series, size, config, context)
-            logs.append(np.log2(found["steps"].astype(np.float64)))
-            unsolved += ~found["solved"]
-            if series.task == "deep_sea":  # an episode has as many steps as there are rows
-                context.given(at(series, size), {"environment steps": found["steps"] * size})
-                own = {"environment steps": found["counted"]}
-                context.given(f"{at(series, size)}, by the agent's own count", own)
-            context.record(series.name, f"log2 steps at {size}", logs[-1])
-        slopes = np.polyfit(np.asarray(sizes, float), np.stack(logs), 1)[0]
-        if not series.exponential:  # a run that was cut short would lower the slope, as predicted
-            slopes = np.where(unsolved > 0, np.nan, slopes)
-        context.record(series.name, SLOPE, slopes)
-        context.record(series.name, "unsolved", unsolved)
-
-
-def _solve(series: Series, size: int, config: Config, context: Context) -> dict[str, Any]:
-    """Steps until the greedy policy solves the task, and whether it did, [seeds] each."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    if series.task == "deep_sea":
-        agent, good, each, most = _deep_sea(series.method, size, config)
-    else:
-        agent, good, each, most = _bandit(series, size, config)
-
-    def search(seed: Any, shared: Any) -> dict[str, Any]:
-        del shared
-        start, rest = jax.random.split(jax.random.key(seed))
-
-        def goes_on(carry: Any) -> Any:
-            return ~carry[2] & (carry[1] < most // each)
-
-        def iterate(carry: Any) -> Any:
-            step_key, test_key = jax.random.split(jax.random.fold_in(rest, carry[1]))
-            state, _ = agent.step(step_key, carry[0], None)
-            return state, carry[1] + 1, good(test_key, state)
-
-        begin = (agent.init(start, None), jnp.int32(0), jnp.array(False))
-        state, count, solved = jax.lax.while_loop(goes_on, iterate, begin)
-        counted = {"counted": state.steps} if series.task == "deep_sea" else {}
-        return {"steps": count * each, "solved": solved, **counted}
-
-    seeds = np.asarray(context.seeds, np.uint32)
-    return context.once(f"{series.name} {size}", lambda: context.over_seeds(search)(seeds, ()))
-
-
-def _deep_sea(method: str, size: int, config: Config) -> tuple[Any, Callable[..., Any], int, int]:
-    from lrn.rl import evaluate
-    from lrn.rl.exploration import deep_sea
-    from lrn.rl.exploration.coded_q import CodedQConfig, coded_q
-
-    # DeepSea is deterministic, so the largest learning rate and no discount are best for every method.
-    base = CodedQConfig(
-        num_envs=1, rollout_length=size, learning_rate=1.0, discount=1.0, epsilon_start=0.0, epsilon_end=0.0
-    )
-    settings = {
-        "random": dataclasses.replace(base, epsilon_start=1.0, epsilon_end=1.0),
-        "ucb": dataclasses.replace(base, select="ucb", ucb_scale=1.0),
-        "optimism": dataclasses.replace(base, initial=1.0),
-    }[method]
-    env = deep_sea.deep_sea(size)
-    agent = coded_q(env, deep_sea.table(size), settings)
-
-    def good(key: Any, state: Any) -> Any:
-        return evaluate.rollouts(env, agent.policy, key, state, 1).returns[0] > 0.5
-
-    return agent, good, 1, config.episodes  # an iteration is one episode
-
-
-def bits(k: int, task: str) -> Any:
-    """A bandit that shows k random bits as -1 and 1, and pays 1 for the first bit or their parity."""
-    import jax
-    import jax.numpy as jnp
-
-    from lrn.rl.env import Discrete, Env, Step
-
-    def reset(key: Any) -> tuple[Any, Any]:
-        shown = jax.random.bernoulli(key, shape=(k,))
-        return shown * 2.0 - 1.0, shown
-
-    def move(key: Any, shown: Any, action: Any) -> tuple[Any, Any]:
-        del key
-        reward = (action == answer(shown, task)).astype(jnp.float32)
-        return shown, Step(reward, jnp.array(True), jnp.array(False), shown * 2.0 - 1.0)
-
-    return Env(f"{task} of {k} bits", reset, move, (k,), Discrete(2), 1)
-
-
-def answer(shown: Any, task: str) -> Any:
-    """The right action, int32 [...], for bits [..., k]."""
-    import jax.numpy as jnp
-
-    return shown[..., 0].astype(jnp.int32) if task == "first" else shown.sum(-1, dtype=jnp.int32) % 2
-
-
-def _bandit(series: Series, size: int, config: Config) -> tuple[Any, Callable[..., Any], int, int]:
-    import jax
-    import jax.numpy as jnp
-
-    from lrn import nets
-    from lrn.rl.a2c import A2CConfig, a2c
-    from lrn.rl.heads import actor_critic
-    from lrn.rl.pqn import PQNConfig, pqn
-
-    k, width = (config.bits, 2**size) if series.task == "width" else (size, 64)
-    task = "first" if series.task == "first" else "parity"
-    env = bits(k, task)
-
-    def table(outputs: int) -> Any:
-        def read(params: Any, x: Any) -> Any:
-            return params[(x > 0).astype(jnp.int32) @ 2 ** jnp.arange(k)]
-
-        return nets.from_function(lambda key, x: jnp.zeros((2**k, outputs)), read)
-
-    def network(outputs: int) -> Any:
-        return table(outputs) if series.method == "table" else nets.mlp(outputs, (width, width))
-
-    if task == "first":
-        settings = A2CConfig(
-            num_envs=8, rollout_length=1, optimizer="adam", anneal=False,
-            learning_rate=0.1 if series.method == "table" else 3e-3,
-        )  # fmt: skip
-        agent = a2c(env, actor_critic(network(2), network(1)), settings)
-    else:
-        # Values are learned from random actions, so that no policy can settle on a wrong answer.
-        settings = PQNConfig(
-            num_envs=64, rollout_length=1, epochs=1, minibatches=1, anneal=False, learning_rate=1e-2,
-            epsilon_start=1.0, epsilon_end=1.0,
-        )  # fmt: skip
-        agent = pqn(env, network(2), settings)
-
-    def good(key: Any, state: Any) -> Any:
-        contexts, shown = jax.vmap(env.reset)(jax.random.split(key, 256))
-        action, _ = agent.policy.act(key, state, (), contexts)
-        return (action == answer(shown, task)).mean() >= RIGHT
-
-    return agent, good, settings.interactions, config.samples
+        runs.grow(config, context, series)
+    for series in UNTAUGHT:
+        runs.untaught(config, context, series, config.sizes[min(5, len(config.sizes) - 1)])
+    for axis in PLANTED:
+        runs.plants(config, context, axis, NOISE[axis])
 
 
 def figure(table: Table, config: Config) -> Figure:
-    """Steps over size, one panel for each kind; on the logarithmic axis exponential growth is a line."""
-    import numpy as np
-
-    from lrn import figures
-
-    panels = {
-        "Horizon": ("deep_sea", "rows of DeepSea", "episodes"),
-        "Bits that do not matter": ("first", "bits shown", "samples"),
-        "Bits that matter": ("parity", "bits of parity", "samples"),
-        "Width": ("width", "log2 of the width", "samples"),
-    }
-    fig, axes = figures.subplots(2, 2, width=9.0, height=6.4)
-    for ax, (title, (task, xlabel, ylabel)) in zip(axes.flat, panels.items()):
-        for series in (s for s in SERIES if s.task == task):
-            sizes = config.sizes(series)
-            logs = np.stack([table.final(series.name, f"log2 steps at {size}") for size in sizes], 1)
-            slopes = table.final(series.name, SLOPE)
-            alive = np.isfinite(slopes)
-            says = (
-                f"{slopes[alive].mean():.2f} doublings a {series.unit.split()[0]}"
-                if alive.any()
-                else "unsolved"
-            )
-            mean, std = logs.mean(0), logs.std(0)
-            label = f"{series.name.split(', ')[1]}: {says}"
-            (line,) = ax.plot(sizes, 2**mean, marker="o", label=label)
-            ax.fill_between(sizes, 2 ** (mean - std), 2 ** (mean + std), color=line.get_color(), alpha=0.15)
-        ax.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log")
-        ax.legend(fontsize="small")
+    """Episodes over the size along each axis, and the leads of all series with joint intervals and seeds."""
+    fig, axes = figures.subplots(3, 2, width=9.6, height=11.0)
+    for ax, axis in zip(axes.flat, UNITS):
+        sizes, own = config.along(axis), [s for s in SERIES if s.axis == axis]
+        values = {s.label: np.stack([table.by_seed(s.arm, runs.STEPS, n)[1] for n in sizes], 1) for s in own}
+        limit, name = config.limit(axis), f"{config.limit(axis):,}"
+        known = {label: np.where(v < np.log2(limit), 2**v, np.inf) for label, v in values.items()}
+        figures.curves(ax, sizes, known, xlabel=axis, ylabel="episodes", limit=limit, limit_name=name)
+        ax.set(xscale="log", xticks=sizes[::2], xticklabels=sizes[::2])
+        ax.set_yscale("log", base=2)
+        ax.minorticks_off()
+    ax, level = axes[-1, -1], 1 - 0.05 / len(SERIES)
+    for i, s in enumerate(SERIES):
+        lead, look = table.final(s.arm, LEAD), figures.arm_style(ax, s.label)
+        mean, low, high = stats.mean_interval(lead, level)
+        ax.plot(lead, np.full(len(lead), -i), ".", color=look.color, markersize=3, alpha=0.4)
+        ax.plot([low, high], [-i, -i], color=look.color)
+        ax.plot(mean, -i, look.marker, color=look.color)
+        ax.text(0.02, -i, s.arm, transform=ax.get_yaxis_transform(), fontsize="x-small", va="center")
+    ax.axvline(0.0, color="0.5", linewidth=1)
+    ax.set(title="Power law (left) or exponential (right)", xlabel="lead, doublings", yticks=[])
+    ax.set(xlim=(-7.0, 2.5), ylim=(-len(SERIES), 1.0))
     return fig
 
 
+def answer(findings: Findings) -> str:
+    """By axis the law of each series with its slope, and how far it was solved."""
+    arms = [k.split(JOINT)[1] for k in findings if k.startswith(LEAD + JOINT)]
+    said: dict[str, list[str]] = {}
+    for arm in arms:
+        axis, label = arm.split(": ")
+        said.setdefault(axis, []).append(f"{label} {grows(findings, arm, len(arms))}")
+    each = "; ".join(f"{axis}: {', '.join(of)}" for axis, of in said.items())
+    return f"How episodes to solve grow, with joint intervals, by what grows: {each}."
+
+
+def grows(findings: Findings, arm: str, points: int) -> str:
+    """The growth of one series in words."""
+    lead, power, rate = (findings[key(m, arm)].joint(points) for m in (LEAD, EXPONENT, RATE))
+    seen, unit = f"{findings[key(runs.SEEN, arm)].effect:.0f}", UNITS[arm.split(": ")[0]]
+    if not np.isfinite(lead.effect):
+        return f"is solved at too few sizes (to {seen})"
+    law = EXPONENTIAL if lead.low > 0 else POWER if lead.high < 0 else ""
+    sizes = {
+        POWER: f"exponent {power.said(digits=1)}",
+        EXPONENTIAL: f"{rate.said(digits=2)} doublings a {unit}",
+    }
+    miss = findings[key(MISSES[law or POWER], arm)].joint(points)
+    off = f", off by {miss.said(digits=1)} doublings" if law and (miss.low > 1 or miss.high < -1) else ""
+    if not law:
+        return f"not told apart ({', '.join(sizes.values())}; to {seen})"
+    return f"{law} ({sizes[law]}; to {seen}{off})"
+
+
 STUDY = Study(
-    title="What are samples exponential in?",
-    claim="Whether samples grow exponentially in horizon, dimension or architecture depends on the method.",
+    title="Do samples to solve grow exponentially or by a power law?",
+    claim="Open: are the samples to solve a task exponential or a power law in horizon, dimension, network?",
     claim_id="Q4",
     section="Open questions",
     regime=(
-        "DeepSea of 4 to 40 rows with Q-learning in a table; bandits of 4 to 32 bits with actor-critic (for "
-        "parity PQN) in a table or perceptrons of two hidden layers."
+        "DeepSea of 3 to 36 rows, Q-learning in a table; bandits of 3 to 36 bits, a table or networks; "
+        "networks of 4 to 64 units or 1 to 10 layers; 16,384 episodes at most (bandits 32,768)."
     ),
     presets={
-        "smoke": Config(
-            short=(2, 3), long=(2, 3), inputs=(2, 3), parities=(2, 3), widths=(3, 4), bits=2,
-            episodes=50, samples=400,
-        ),
-        "quick": Config(),
-        "full": Config(
-            short=(4, 7, 10, 13), long=(4, 10, 20, 40, 80), inputs=(4, 8, 16, 32, 64, 128),
-            parities=(4, 6, 8, 10, 12), widths=(4, 6, 8), episodes=300_000, samples=2_000_000,
-        ),
+        "smoke": Config((2, 3, 4), (2, 3, 4), (1, 2, 3), 4, 4, 3, 4, (512, 512), (2, 2)),
+        "quick": Config((3, 4, 5, 6, 7, 8, 10, 12), (4, 8, 12, 16, 32), (1, 2, 3, 4, 5), limits=(4096, 4096)),
+        "full": Config(),
     },
-    regimes=by_regime(predictions),
-    exploratory=OLD_FORM,
+    question=True,
+    regimes=regimes,
     controls=controls,
     run=run,
     figure=figure,
-)  # fmt: skip
+    answer=answer,
+    ranges={
+        **dict.fromkeys((LEAD, *MISSES.values()), (-60.0, 60.0)),
+        **dict.fromkeys((EXPONENT, RATE), (-20.0, 20.0)),
+        runs.SHARE: (0.0, 1.0),
+        SPREAD: (0.0, 20.0),
+        runs.RATIO: (0.0, 100.0),
+    },
+    seeds={"smoke": 2, "quick": 8, "full": 12},
+)
 
 if __name__ == "__main__":
-    from lrn.cli import main_study
-
     main_study(__file__)
