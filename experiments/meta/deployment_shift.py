@@ -33,7 +33,11 @@ Not blind: an earlier version ran on seeds 0 to 9 and 1000 to 1002. A pilot on s
 of about 22, 3 and 56 points for the frozen network, no gain without labels, and MAML ahead of fine-tuning
 under concept shift alone. After it the menus of adaptation were made wider, and regrets in range were added.
 
-    python -m experiments.meta.deployment_shift --preset quick     # TIME
+After the run: with few labels fine-tuning and MAML chose their smallest rate, IRM its smallest penalty.
+Labels in a random order save 1.9 of the 3.5 points that fine-tuning saves under covariate shift, so part of
+this gain is not the labels'. Without a shift the batch-norm network is a point better than the oracle.
+
+    python -m experiments.meta.deployment_shift --preset quick     # two minutes; full: 276 s of one core
 """
 
 from __future__ import annotations
@@ -204,10 +208,10 @@ def figure(table: Table, config: Config) -> Figure:
     for i, (kind, (above, below)) in enumerate(zip(KINDS[1:], axes.T)):
         found = {x: 100 * table.final(arm(kind, *x), REGRET) for x in shown(labels)}
         lines = {m: np.stack([found[m, n] for n in labels], 1) for m in LABELED}
+        frozen, band = found[FROZEN, 0].mean(), {"color": "gray", "alpha": 0.3, "linewidth": 0}
+        above.axhspan(frozen - 100 * POINT, frozen, label="two points below frozen", **band)
         figures.curves(above, range(len(labels)), lines, title=kind, level=level, legend=i == 0)
-        frozen = found[FROZEN, 0].mean()
-        above.axhspan(frozen - 100 * POINT, frozen, color="gray", alpha=0.3, linewidth=0)
-        below.axvspan(frozen - 100 * POINT, frozen, color="gray", alpha=0.3, linewidth=0)
+        below.axvspan(frozen - 100 * POINT, frozen, **band)
         above.set(xlabel="labels used", ylabel="" if i else "regret, points of accuracy")
         above.set_xticks(range(len(labels)), [str(n) for n in labels])
         for row, (m, n) in enumerate(used):
