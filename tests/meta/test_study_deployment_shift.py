@@ -88,8 +88,8 @@ def test_a_deployment_without_its_shift_asks_nothing():
 def test_the_answer_has_the_numbers():
     assert STUDY.answer is not None
     said = STUDY.answer(Findings(judge(STUDY, CONFIG, "quick", made())))
-    assert said.count("20 [20, 2") == said.count("MAML by 5 labels") == len(KINDS) - 1
-    assert said.count("fine-tuning by 5 labels") == len(KINDS) - 1
+    assert said.count("frozen 20 [20, 2") == said.count("by 5 labels for MAML") == len(KINDS) - 1
+    assert said.count("BN statistics 10.0 [10.0, 10.0]") == len(KINDS) - 1
     assert "nan" not in said
 
 
