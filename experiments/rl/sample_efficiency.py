@@ -231,21 +231,20 @@ def figure(table: Table, config: Config) -> Figure:
 
 def times(found: Found) -> str:
     """A saving in words, 0.0 where the model-based run never arrives."""
-    return f"{2.0**found.effect:.1f} [{2.0**found.low:.1f}, {2.0**found.high:.1f}]"
+    return f"{2.0**found.effect:.1f} times [{2.0**found.low:.1f}, {2.0**found.high:.1f}]"
 
 
 def answer(findings: Findings) -> str:
-    """The saving at each place, how far off the models are, and the saving over one update a step."""
-    places = list(findings.regimes)
-    savings = ", ".join(f"{times(findings[f'{p}: saving'])} in {p}" for p in places)
-    biases = ", ".join(f"{findings[f'{p}: bias'].said(100, '%')} in {p}" for p in places)
-    late = ", ".join(f"{findings[f'{p}: bias after 1/1'].said(100, '%')}" for p in places)
-    plain = ", ".join(f"{times(findings[f'{p}: one update'])} in {p}" for p in places if p != PENDULUM)
-    return (
-        f"For a real step of learning through a model, model-free learning with replay takes {savings}, and "
-        f"with one update a step at least {plain}, until it has nine tenths of the best worth. Then the "
-        f"model misjudges its own policy by {biases} of what is at stake; in the end by {late}."
-    )
+    """At each place whether the claim holds, the saving, and how far off the model is; then the one update."""
+    said = []
+    for place, outcome in findings.regimes.items():
+        saving, bias, late = (findings[f"{place}: {x}"] for x in ("saving", "bias", "bias after 1/1"))
+        said.append(
+            f"{place} ({outcome}): replay needs {times(saving)} the real steps, and on arrival the model is off "
+            f"by {bias.said(100, '%')} of what is at stake (in the end by {late.said(100, '%')})"
+        )
+    plain = " and ".join(f"{times(findings[f'{p}: one update'])} in {p}" for p in (MAZE, RANDOM))
+    return f"{'; '.join(said)}. One update a real step, without replay, needs {plain} at least."
 
 
 STUDY = Study(
