@@ -30,7 +30,7 @@ Set beforehand. Three, since reports range from three to ten (Sutton 1990; Chua 
 with the true model it was no sooner than SAC, so the gate would have closed. A first registered run, on other
 seeds than those now drawn, was mixed (Pendulum held, random MDPs failed on the saving), and showed two faults
 that were mended: an arm none of whose settings arrived got the first, and the model gave untried pairs no
-reward, where the learner plans with their initial values. `full`: three minutes.
+reward, where the learner plans with their initial values. `full`: four minutes.
 
     python -m experiments.rl.sample_efficiency --preset quick
 """
@@ -235,13 +235,13 @@ def times(found: Found) -> str:
 
 
 def answer(findings: Findings) -> str:
-    """At each place whether the claim holds, the saving, and how far off the model is; then the one update."""
+    """By place whether the claim holds, the saving, and how far off the model is; then one update."""
     said = []
     for place, outcome in findings.regimes.items():
         saving, bias, late = (findings[f"{place}: {x}"] for x in ("saving", "bias", "bias after 1/1"))
         said.append(
-            f"{place} ({outcome}): replay needs {times(saving)} the real steps, and on arrival the model is off "
-            f"by {bias.said(100, '%')} of what is at stake (in the end by {late.said(100, '%')})"
+            f"{place} ({outcome}): replay needs {times(saving)} the real steps, and on arrival the model is "
+            f"off by {bias.said(100, '%')} of what is at stake (in the end by {late.said(100, '%')})"
         )
     plain = " and ".join(f"{times(findings[f'{p}: one update'])} in {p}" for p in (MAZE, RANDOM))
     return f"{'; '.join(said)}. One update a real step, without replay, needs {plain} at least."
