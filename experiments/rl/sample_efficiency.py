@@ -18,8 +18,8 @@ between two real steps: Q-learning from replayed steps, or updates from a model 
 counts of all outcomes, whichever is better). What a policy is worth, in truth and in the model, is solved.
 - Pendulum: SAC, or the ensemble of PETS, planned in by value iteration on a grid, since PETS's search costs
 too much here; the grid knows that the task has two dimensions, and SAC does not. Both make four gradient
-steps a real step, at one of three rates. A simulator gives true returns; the model tells the return of an episode,
-within the task's range of rewards.
+steps a real step, at one of three rates. A simulator gives the true return; the model tells that of an
+episode, within the task's range of rewards.
 Runs that do not arrive stay censored: see `savings`. Q-learning with one update a step ("one update") is
 secondary; it shows what is due to updates and not to a model. So are the bias over horizons, per step, and
 that of an ensemble of three units a layer.
