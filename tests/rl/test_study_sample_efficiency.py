@@ -100,7 +100,7 @@ def test_the_verdict_follows(changes, verdict):
 
 def test_the_answer_has_a_factor_and_a_share_for_every_place():
     said = study.answer(Findings(judge(STUDY, CONFIG, "quick", made())))
-    assert said.count("8.0 [") == 5
+    assert said.count("8.0 times [") == 5
     assert said.count("30% [") >= 3
     assert "nan" not in said
 
