@@ -224,7 +224,7 @@ def figure(table: Table, config: Config) -> Figure:
         along.plot(x, gain, line[1:], color="gray", linewidth=0.5, alpha=0.5)
         along.plot(x, middle, line, color="gray", label=spot)
         along.vlines(x, low, high, color="gray")
-    along.axhline(TENTH, color="gray", linestyle=":", linewidth=1, label="a tenth")
+    along.axhline(TENTH, color="gray", linestyle=":", linewidth=1)
     along.legend()
     along.set(title=ORDER, xlabel="iterations", ylabel="log2, shuffled over widening")
     return fig
