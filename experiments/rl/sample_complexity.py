@@ -32,10 +32,10 @@ the right), a table about one doubling a bit. Nothing is solved without learning
 steps as we do. Choices at the edge of a menu, and wider spreads, are flagged.
 
 Not blind: pilots on seeds 1000 to 1007, by steps and not episodes, set menus, sizes and spreads. A registered
-run of an earlier form, with 16,384 episodes for bandits too, came to the same answers but left parity open (to
-8 bits). So that limit was doubled, and two menus were moved.
-After the run: a width beyond 8 units changes little, so that no one law describes it. With bits shown networks
-are slower still than their power law. Choices at the edge of menus are frequent: most settings are as good.
+run of an earlier form, with 16,384 episodes for bandits too, came to the same answers but left parity open
+(to 8 bits). So that limit was doubled, and two menus were moved.
+After the run: a width beyond 8 units changes little, so that no one law describes it. Of bits shown networks
+are slower still than their power law. Choices at edges of menus are frequent, as most settings do as well.
 
     python -m experiments.rl.sample_complexity --preset quick     # full: 353 s of processor time
 """
