@@ -8,7 +8,7 @@ curve: AutoAttack of four networks at eight radii in one program, in units of on
 All attack one network (Wong & Kolter 2018, briefly trained by RS-FGSM), and PyTorch's libraries get its
 weights; they run in a process of their own with one thread for each processor (``--python`` names its
 interpreter). foolbox runs on jax in this process. lrn divides the images among devices, and each processor is
-one (`lrn.robust.share`). lrn and the peers are measured in turn in every round,
+a device (`lrn.robust.share`). lrn and the peers are measured in turn in every round,
 without compilation, which is shown beside. The tables have medians, and medians of the ratios within a round.
 The exit code is 1 if a ratio is below its limit or an accuracy differs by over half a point.
 """

@@ -12,8 +12,8 @@ A line may then be run in parts (``--seeds 2 --first-seed 4``): its figures are 
 
 Linf, eps = .3, the network of Wong & Kolter (2018). For "fast" the settings are those of Wong, Rice & Kolter
 (2020): RS-FGSM whose start is not clipped, ten epochs, batches of 100, Adam, a rate that rises to .005 and
-falls to 0. They report
-98.50% on clean images and 88.77% under PGD-50 with ten restarts; Croce & Hein (2020) 82.93% under AutoAttack.
+falls to 0. They report 98.50% on clean images and 88.77% under PGD-50 with ten restarts; Croce & Hein (2020)
+report 82.93% under AutoAttack.
 "PGD" and "TRADES" have budgets that two cores manage in an hour a seed; their published figures (Madry et
 al. 2018: 98.5% and 89.6% under PGD; Zhang et al. 2019: 99.5% and 96.1%) are of larger networks.
 

@@ -70,7 +70,7 @@ def _published_seconds_a_seed(study: str, preset: str) -> float | None:
         facts = published(discover.claims().parent.parent / "docs" / "results").get(study)
     except check.InputError:  # lrn is installed without its repository
         return None
-    if facts is None or facts["preset"] != preset or not facts["seeds"]:
+    if facts is None or facts["preset"] != preset or not facts["seeds"] or not facts["seconds"]:
         return None
     return facts["seconds"] / facts["seeds"]
 

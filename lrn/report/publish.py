@@ -68,9 +68,9 @@ def publish(
     for claim in claims:
         if claim.study in runs:
             facts[claim.study] = _facts(claim, runs[claim.study], _smaller(done[claim.study]))
-    for own in facts.values():
+    for study, own in facts.items():
         own.pop("second", None)
-        if found := second.fitting(own, seconds):
+        if found := second.fitting(study, own, seconds):
             own["second"] = found
     studies = discover.find()
     method = METHOD if (docs / "method.md").exists() else ()

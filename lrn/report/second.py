@@ -8,8 +8,6 @@ from typing import Any
 from lrn.report.run import Run
 from lrn.study.register import REPLICATION
 
-OPEN = "open"
-
 
 def is_second(run: Run) -> bool:
     """Whether a run is on the second set of seeds of its registration (``run ID --replicate``)."""
@@ -24,6 +22,7 @@ def regimes_of(run: Run) -> dict[str, str]:
 def facts_of(run: Run) -> dict[str, Any]:
     """What is kept of a run on the second seeds."""
     return {
+        "study": run.study,
         "study_sha256": run.study_sha256,
         "run": run.name,
         "preset": run.preset,
@@ -33,11 +32,13 @@ def facts_of(run: Run) -> dict[str, Any]:
     }
 
 
-def fitting(own: Mapping[str, Any], seconds: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first of ``seconds`` that repeats the published run ``own``: the same code and the same preset."""
+def fitting(
+    study: str, own: Mapping[str, Any], seconds: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """The first of ``seconds`` that repeats the published run ``own``: equal study, code, preset, seeds."""
+    alike = ("study_sha256", "preset", "seeds")
     return next(
-        (s for s in seconds if all(s[name] == own[name] for name in ("study_sha256", "preset", "seeds"))),
-        None,
+        (s for s in seconds if s["study"] == study and all(s[name] == own[name] for name in alike)), None
     )
 
 

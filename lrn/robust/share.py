@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from lrn import check
+from lrn.robust.attack import check_box
 from lrn.types import Array, Device, Key, PyTree
 
 T = TypeVar("T", bound=PyTree)
@@ -34,18 +35,19 @@ def share(
 
     Returns:
         A pure function of a key, x and y, for use under jit. Device i draws from ``fold_in(key, i)``, so
-        another number of devices draws other numbers. With one device it is ``attack``.
+        another number of devices draws other numbers. With one device it is ``attack``. On several devices
+        the attack runs as under jit, where it cannot read values: a label out of range counts as fooled.
 
     Raises:
-        ValueError: there is no device; x and y differ in length; or the attack returns an array without a
-            value for each example.
+        ValueError: there is no device; x lies outside of the box; x and y differ in length; or the attack
+            returns an array without a value for each example.
     """
     devices = jax.local_devices() if devices is None else list(devices)
     if not devices:
         raise check.InputError("share needs one device or more, got none; leave out devices= to use all.")
 
     def shared(key: Key, x: Array, y: Array) -> T:
-        x, y = jnp.asarray(x), jnp.asarray(y)
+        x, y = jnp.asarray(check_box(x)), jnp.asarray(y)
         n = x.shape[0]
         if y.shape[:1] != (n,):
             raise check.InputError(

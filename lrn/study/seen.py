@@ -53,7 +53,7 @@ def _data_of(options: Mapping[str, Any], seed: int) -> Any:
     """The data that one seed of a fit sees; ``seed`` is the seed's place among the seeds."""
     import jax
 
-    from lrn.train.program import merge
+    from lrn.train.seeds import merge
 
     own = jax.tree.map(lambda x: np.asarray(x)[seed], dict(options.get("per_seed") or {}))
     return jax.tree.map(jax.numpy.asarray, merge(options.get("data"), own))

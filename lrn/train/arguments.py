@@ -12,7 +12,8 @@ import numpy as np
 
 from lrn import check
 from lrn.config import stack
-from lrn.train.program import Evaluate, merge
+from lrn.train.program import Evaluate
+from lrn.train.seeds import merge
 from lrn.types import PyTree, Sampler
 
 

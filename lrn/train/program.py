@@ -14,6 +14,7 @@ from lrn import check
 from lrn.train.compiled import Compiled, no_jit
 from lrn.train.hashes import sha256, sha256_of_function
 from lrn.train.lanes import Lanes
+from lrn.train.seeds import EVAL, INIT, STEP, merge, streams
 from lrn.train.step_checks import check_same, check_scalars
 from lrn.train.windows import Carry, Windows, advance, first_carry
 from lrn.types import Array, Device, Key, Metrics, PyTree, Sampler, State, Trainable
@@ -24,9 +25,6 @@ from lrn.xla.serial import serial, wants_serial
 
 # ``evaluate(learner, config, key, state, data) -> {name: scalar}``
 Evaluate = Callable[[Any, Any, Key, State, PyTree], Mapping[str, Array]]
-
-# The streams of a seed's key. Random numbers of different streams are independent.
-_INIT, _STEP, _EVAL = range(3)
 
 # Operations of a matrix product. The products of small agents stay below this number, those of networks for
 # images lie above it.
@@ -44,20 +42,6 @@ class _Lane(NamedTuple):
     config: Any
     streams: Any
     data: dict[str, Any]
-
-
-@jax.jit
-@jax.vmap
-def _streams_of(seed: Array) -> Array:
-    return jnp.stack([jax.random.key_data(jax.random.fold_in(jax.random.key(seed), i)) for i in range(3)])
-
-
-def _streams(seeds: Sequence[int]) -> np.ndarray:
-    """The streams of each seed, [seeds, 3, 2] uint32.
-
-    They are computed here and are an input of the program, which compiles faster without this computation.
-    """
-    return np.asarray(_streams_of(np.asarray(seeds, np.uint32)))
 
 
 def _stream(lane: _Lane, which: int) -> Key:
@@ -128,7 +112,7 @@ class Program:
 
         own = _Lane(
             jax.tree.map(lambda x: np.repeat(np.asarray(x), len(seeds), 0), configs),
-            tile(_streams(seeds)),
+            tile(streams(seeds)),
             {k: tile(v) for k, v in per_seed.items()},
         )
         self._given = (data, dict(per_seed))
@@ -256,11 +240,11 @@ class Program:
         return None if self._sampler is None else self._sampler.draw(key, merge(data, lane.data))
 
     def _trace_init(self, lane: _Lane, data: PyTree) -> State:
-        batch_key, init_key = jax.random.split(_stream(lane, _INIT))
+        batch_key, init_key = jax.random.split(_stream(lane, INIT))
         return self._factory(lane.config).init(init_key, self._draw(batch_key, lane, data))
 
     def _trace_step(self, lane: _Lane, data: PyTree, state: State, step: Array) -> tuple[State, Metrics]:
-        batch_key, step_key = jax.random.split(jax.random.fold_in(_stream(lane, _STEP), step))
+        batch_key, step_key = jax.random.split(jax.random.fold_in(_stream(lane, STEP), step))
         learner_step = self._factory(lane.config).step
         self._marked = wants_serial(learner_step)
         return learner_step(step_key, state, self._draw(batch_key, lane, data))
@@ -271,7 +255,7 @@ class Program:
 
         def trace(lane: _Lane, data: PyTree, state: State) -> None:
             divides = getattr(self._factory(lane.config), "divides", None)
-            batch = self._draw(_stream(lane, _STEP), lane, data)
+            batch = self._draw(_stream(lane, STEP), lane, data)
             items.append(1 if divides is None else divides(state, batch))
 
         jax.eval_shape(trace, lane, data, state)
@@ -296,11 +280,6 @@ class Program:
 
     def _measure(self, lane: _Lane, data: PyTree, state: State, step: Array) -> Mapping[str, Array]:
         assert self._evaluate is not None
-        key = jax.random.fold_in(_stream(lane, _EVAL), step)
+        key = jax.random.fold_in(_stream(lane, EVAL), step)
         learner = self._factory(lane.config)
         return self._evaluate(learner, lane.config, key, state, merge(data, lane.data))
-
-
-def merge(data: PyTree, per_seed: Mapping[str, Any]) -> PyTree:
-    """The data of one seed: the shared data, and the arrays of that seed."""
-    return {**(data or {}), **per_seed} if per_seed else data

@@ -65,5 +65,7 @@ def test_a_mean_over_examples_is_refused():
 def test_bad_inputs_are_told():
     with pytest.raises(check.InputError, match="one device or more"):
         share(judge, [])
+    with pytest.raises(check.InputError, match=r"\[0, 1\]"):
+        share(judge)(KEY, 255 * X[:N], Y[:N])
     with pytest.raises(check.InputError, match="30 examples"):
         share(judge)(KEY, X[:N], Y[: N - 1])
