@@ -49,8 +49,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.meta import _deployed as its
-from experiments.meta._deployed import FREE, FROZEN, KINDS, LABELED, METHODS, arm, called, key, shown
+from experiments.meta import _deployed_arms as its
+from experiments.meta import _shifted_digits as digits
+from experiments.meta._deployed_accuracy import measured
+from experiments.meta._deployed_arms import FREE, FROZEN, KINDS, LABELED, METHODS, arm, called, key, shown
+from experiments.meta._deployed_training import trained
 from lrn import check, figures, stats
 from lrn.cli import main_study
 from lrn.study import Above, Below, Cell, Control, Findings, Regime, Study, Superiority
@@ -113,25 +116,24 @@ def _regime(config: Config, kind: str) -> Regime:
         over(f"{kind}: {config.labels[-1]} labels save two points more.", free, most, POINT),
         over(ahead, cells[its.TUNED, some], cells[its.MAML, some], POINT),
     )
-    rest = [over(f"{c.arm}: the regret.", c, 0.0, key=key(kind, that)) for that, c in cells.items()]
+    rest: list[Any] = [over(f"{c.arm}: the regret.", c, 0.0, key=key(kind, x)) for x, c in cells.items()]
     for one, other in combinations(its.ranked(config.labels), 2):
         said = f"{kind}: {called(*one)} has more regret than {called(*other)}."
         rest.append(over(said, cells[one], cells[other], key=key(kind, one, other)))
-    halves: list[Any] = []
-    for m, n in shown(config.labels)[1:]:
-        cell = Cell(arm(kind, m, n), HALF)
-        said = f"{cell.arm}: under half of the frozen network's regret."
-        halves.append(Below(statement=said, key=key(f"half, {kind}", (m, n)), cell=cell, bound=0.0))
     inside = {m: Cell(arm(kind + INSIDE, m, n), REGRET) for m, n in its.ranked(config.labels)}
     pairs = [(inside[FROZEN], inside[m]) for m in METHODS[1:]]
     pairs += [(frozen, Cell(arm(kind, its.shuffled(m)), REGRET)) for m in LABELED]
     pairs.append((Cell(arm(kind, its.KEPT), REGRET), cells[its.STATISTICS, 0]))
     rest += [over(f"{other.arm}: less regret than {one.arm}.", one, other) for one, other in pairs]
+    for m, n in shown(config.labels)[1:]:
+        cell = Cell(arm(kind, m, n), HALF)
+        said = f"{cell.arm}: under half of the frozen network's regret."
+        rest.append(Below(statement=said, key=key(f"half, {kind}", (m, n)), cell=cell, bound=0.0))
     return Regime(
         name=kind,
         gate=over(f"{kind}: the frozen network has over two points of regret.", frozen, POINT),
         primary=asked,
-        secondary=(*rest, *halves),
+        secondary=tuple(rest),
     )
 
 
@@ -147,10 +149,8 @@ def controls(config: Config) -> Sequence[Control]:
         over("Without a shift the best without labels saves under two points.", free, frozen, -POINT),
         over("Without a shift the most labels save under two points.", most, frozen, -POINT),
     ]
-    for kind in KINDS[1:]:
-        for m in (FROZEN, BEST, MOST):
-            best = Cell(arm(kind, m), REGRET)
-            guards.append(over(f"{best.arm}: not a point better than the oracle.", best, 0.0, -POINT / 2))
+    best = [Cell(arm(kind, m), REGRET) for kind in KINDS[1:] for m in (FROZEN, BEST, MOST)]
+    guards += [over(f"{c.arm}: not a point better than the oracle.", c, 0.0, -POINT / 2) for c in best]
     for kind in (its.COVARIATE, its.CONCEPT):
         for m in LABELED:
             wrong, cell = Cell(arm(kind, its.shuffled(m)), REGRET), Cell(arm(kind, FROZEN), REGRET)
@@ -166,15 +166,15 @@ def controls(config: Config) -> Sequence[Control]:
 
 def run(config: Config, context: Context) -> None:
     """Draw environments, train all methods, choose on validation environments, judge on deployments."""
-    images = its.pictures(config.dataset, config.size)
+    images = digits.pictures(config.dataset, config.size)
     test, train = (x.reshape(-1, *x.shape[2:]) for x in (images["test"], images["train"]))
     context.judged_on("all", test, trained_on=train)
-    draw = its.drawer(context, images, config.deployments, config.labels[-1], config.queries)
-    pool = its.pool_of(draw, config.rounds)
-    fit = partial(its.trained, context, pool, config.steps, config.environments)
+    draw = digits.drawer(context, images, config.deployments, config.labels[-1], config.queries)
+    pool = digits.pool_of(draw, config.rounds)
+    fit = partial(trained, context, pool, config.steps, config.environments)
     params = {m: x for group in its.GROUPS for m, x in fit(group).items()}
-    trained = its.some_of_each(pool["x"], config.deployments)
-    checked, *judged = its.measured(context, config.labels, params, trained, draw)
+    some = digits.some_of_each(pool["x"], config.deployments)
+    checked, *judged = measured(context, config.labels, params, some, draw)
     for where, found in zip(("", INSIDE), judged):
         _record(config, context, checked, found, where)
 

@@ -45,8 +45,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.meta import _shift as its
-from experiments.meta._shift import CURRICULA, LETTERS, MAML, NARROW, WAVES, WIDE, at, best, who
+from experiments.meta import _shift_arms as its
+from experiments.meta._scripts import letters
+from experiments.meta._shift_arms import CURRICULA, LETTERS, MAML, NARROW, WAVES, WIDE, at, best, who
+from experiments.meta._shift_errors import tested
+from experiments.meta._shift_training import apart, trained
 from lrn import check, figures, stats
 from lrn.cli import main_study
 from lrn.study import Above, Below, Cell, Control, Equivalence, Findings, Regime, Study, Superiority
@@ -126,13 +129,12 @@ def _regime(part: str, spot: str) -> Regime:
 
 def _ordered(config: Config) -> Regime:
     forward, backward, random = CURRICULA
-    asked, others = [], []
+    asked, others, less = [], [], set(config.lengths) - {1}
     for spot in its.SPOTS[WAVES][2:]:
         cells = {(t, n): Cell(at(spot, who(MAML, t, n)), LOG) for t in CURRICULA for n in config.lengths}
         said = f"{spot}: shuffled lessons leave a tenth more error than widening ones"
         asked.append(more(f"{said}.", cells[random, 1], cells[forward, 1], TENTH, f"{spot}: order"))
-        for n in set(config.lengths) - {1}:
-            others.append(more(f"{said}{its.LENGTHS[n]}.", cells[random, n], cells[forward, n], TENTH))  # noqa: PERF401
+        others += [more(f"{said}{its.LENGTHS[n]}.", cells[random, n], cells[forward, n], TENTH) for n in less]
         said = f"{spot}: narrowing lessons leave a tenth more error than widening ones."
         others.append(more(said, cells[backward, 1], cells[forward, 1], TENTH, f"{spot}: backwards"))
     return Regime(name=ORDER, primary=tuple(asked), secondary=tuple(others))
@@ -161,9 +163,8 @@ def controls(config: Config) -> Sequence[Control]:
             checks.append(Equivalence(statement=said, one=other, other=first, margin=1e-3))
     alike = [no_overlap(f"{LETTERS}, {t}") for t in (NARROW, WIDE) if LETTERS in config.parts]
     for part in config.parts:
-        for n in set(config.lengths):
-            those = its.of_length(part, config.lengths, n)
-            alike += [equal_budgets("gradients", those)] if those else []
+        lengths = [its.of_length(part, config.lengths, n) for n in set(config.lengths)]
+        alike += [equal_budgets("gradients", those) for those in lengths if those]
         chosen = [at(spot, name) for name, spot in its.pairs(part, config.lengths)]
         alike += [equal_budgets("candidates", chosen), *map(interior_choice, chosen)]
     return [*map(Control, checks), *(Control(f, "flag") for f in flags), *alike]
@@ -172,15 +173,13 @@ def controls(config: Config) -> Sequence[Control]:
 def run(config: Config, context: Context) -> None:
     """Train, choose on validation tasks, judge on others."""
     for part in config.parts:
-        tables = its.letters(context.seeds) if part == LETTERS else {}
-        size = (
-            (config.letter_iterations, config.letter_tasks) if tables else (config.iterations, config.tasks)
-        )
-        params = its.trained(context, part, config.lengths, *size, tables)
-        choices, found = its.tested(context, part, config.lengths, config.steps, config.tests, params, tables)
+        tables = letters(context.seeds) if part == LETTERS else {}
+        own = (config.letter_iterations, config.letter_tasks) if tables else (config.iterations, config.tasks)
+        params = trained(context, part, config.lengths, *own, tables)
+        choices, found = tested(context, part, config.lengths, config.steps, config.tests, params, tables)
         _record(config, context, part, choices, found)
         if tables:
-            its.apart(context, tables["test"])
+            apart(context, tables["test"])
 
 
 def _record(config: Config, context: Context, part: str, choices: Any, found: Any) -> None:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from treatment import cells_alike
 
-from experiments.meta import _deployed as its
-from experiments.meta._deployed import (
+from experiments.meta import _deployed_arms as its
+from experiments.meta import _deployed_training as training
+from experiments.meta import _shifted_digits as digits
+from experiments.meta._deployed_accuracy import accuracies
+from experiments.meta._deployed_arms import (
     COVARIATE,
     FREE,
     FROZEN,
@@ -30,6 +33,7 @@ from experiments.meta._deployed import (
 )
 from experiments.meta.deployment_shift import ACCURACY, BEST, HALF, INSIDE, MOST, REGRET, STUDY, Config
 from lrn import check, table
+from lrn.meta.episode import Episode
 from lrn.study import given, judge
 from lrn.study.findings import Findings
 from lrn.study.select import EDGE
@@ -112,8 +116,8 @@ def test_all_methods_have_as_many_candidates():
 @pytest.fixture(scope="module")
 def environments():
     """``make(part, strength)``: environments of small digits, [kinds, 40, 30, ...]."""
-    images = its.pictures("digits", 6)
-    make = jit_brief(partial(its.environments, 40, 6, 24))
+    images = digits.pictures("digits", 6)
+    make = jit_brief(partial(digits.environments, 40, 6, 24))
     return lambda part, s: jax.device_get(make(np.uint32(3), (images[part], np.float32(s), np.uint32(1))))
 
 
@@ -138,7 +142,7 @@ def test_each_kind_shifts_what_it_says_and_training_half(drawn):
 
 
 def test_pictures_are_apart():
-    parts = its.pictures("digits", 8)
+    parts = digits.pictures("digits", 8)
     assert len({x.shape for x in parts.values()}) == 1
     rows = [{x.tobytes() for x in part.reshape(-1, 64)} for part in parts.values()]
     assert all(len(a & b) <= 2 for a, b in ((rows[0], rows[1]), (rows[0], rows[2]), (rows[1], rows[2])))
@@ -151,17 +155,17 @@ def measured(environments):
     trained, y = found["x"][0, 0], found["y"][0, 0]
 
     def untrained():
-        x, keys = its.seen(jnp.asarray(trained)), jax.random.split(jax.random.key(0), 4)
-        plain = jax.vmap(lambda k: its.network().init(k, x)[0])(keys)
-        episode = its.Episode({"x": x[None], "y": y[None]}, {"x": x[None], "y": y[None]})
-        context = its.core(its.ARM, 1, its.Training(0.1))
+        x, keys = digits.seen(jnp.asarray(trained)), jax.random.split(jax.random.key(0), 4)
+        plain = jax.vmap(lambda k: training.network().init(k, x)[0])(keys)
+        episode = Episode({"x": x[None], "y": y[None]}, {"x": x[None], "y": y[None]})
+        context = training.core(its.ARM, 1, its.Training(0.1))
         return dict.fromkeys((FROZEN, its.IRM, its.MAML, ORACLE), plain) | {
             its.ENSEMBLE: jax.tree.map(lambda x: x[:, None], plain),
             its.ARM: jax.vmap(lambda k: context.init(k, episode).meta)(keys),
-            STATISTICS: jax.vmap(lambda k: its.normed().init(k, x)[0])(keys),
+            STATISTICS: jax.vmap(lambda k: training.normed().init(k, x)[0])(keys),
         }
 
-    params, judged = jit_brief(untrained)(), jit_brief(partial(its.accuracies, (2, 4, 6)))
+    params, judged = jit_brief(untrained)(), jit_brief(partial(accuracies, (2, 4, 6)))
     return lambda given: jax.device_get(judged((np.uint32(1), params, trained, given))), found
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from treatment import cells_alike
 
-from experiments.meta import _shift as its
-from experiments.meta._shift import (
+from experiments.meta import _shift_arms as its
+from experiments.meta._curricula import in_order, lesson, worlds
+from experiments.meta._scripts import SCRIPTS, split
+from experiments.meta._shift_arms import (
     AMPLITUDES,
     CURRICULA,
     MAML,
@@ -25,6 +27,8 @@ from experiments.meta._shift import (
     best,
     who,
 )
+from experiments.meta._shift_errors import episodes, judged, known, validated
+from experiments.meta._shift_training import COURSES, courses, problem_of
 from experiments.meta.distribution_shift import BLIND, LOG, MISLED, SHARE, STUDY, TOLD, Config
 from lrn import check, nets, table, train
 from lrn.meta.adapt import InnerConfig
@@ -114,9 +118,9 @@ def test_curricula_have_the_same_lessons_in_other_orders():
 
     def taught(course):
         learner = maml(problem, MAMLConfig(inner=InnerConfig(rate=0.01)))
-        return its.in_order(learner, its.lesson, course, tasks=2, iterations=6)
+        return in_order(learner, lesson, course, tasks=2, iterations=6)
 
-    arms = {name: its.COURSES[name] for name in CURRICULA}
+    arms = {name: COURSES[name] for name in CURRICULA}
     fit = train.fit(taught, arms, (3,), steps=6, log_every=1, progress=False, brief=True)
     seen = {
         name: np.stack([fit.table.curve(name, metric)[1][0] for metric in ("breadth", "size")], 1)
@@ -135,8 +139,8 @@ def waves():
     """Sinusoids at every spot, and those of Finn et al. by the same keys."""
 
     def drawn():
-        both = (np.uint32(5), np.uint32(5)), (np.uint32(1), its.worlds())
-        return its.episodes(WAVES, 300, *both), draw(sinusoid(), jax.random.key(0), 300)
+        both = (np.uint32(5), np.uint32(5)), (np.uint32(1), worlds())
+        return episodes(WAVES, 300, *both), draw(sinusoid(), jax.random.key(0), 300)
 
     return jax.device_get(jit_brief(drawn)())
 
@@ -157,28 +161,28 @@ def test_spots_are_where_they_say(waves):
 
 def test_who_knows_sinusoids_solves_them_all(waves):
     tasks = waves[0]
-    errors = jit_brief(jax.vmap(jax.vmap(its.known)))(tasks)
+    errors = jit_brief(jax.vmap(jax.vmap(known)))(tasks)
     assert np.median(errors, 1).max() < 1e-6
 
 
 def test_what_is_judged_is_what_was_chosen(waves):
     """Errors of the judgement at some places are those of the validation at the same places."""
     keys = jax.random.split(jax.random.key(1), 6)
-    params = jax.vmap(lambda k: its.problem_of(WAVES).init(k, jnp.zeros((1, 1)))[0])(keys)
+    params = jax.vmap(lambda k: problem_of(WAVES).init(k, jnp.zeros((1, 1)))[0])(keys)
     params = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), params)
     tasks = jax.tree.map(lambda x: x[:, :4], waves[0])
     pairs, places = np.array([(0, 3), (1, 1)]), np.array([(0, 3, 2, 1, 2), (1, 1, 0, 3, 1)])
-    menu = jit_brief(partial(its.validated, WAVES, 2))((params, tasks), pairs)["errors"]
+    menu = jit_brief(partial(validated, WAVES, 2))((params, tasks), pairs)["errors"]
     assert menu.shape == (2, 3, len(its.RATES[WAVES]), 3)
-    found = jit_brief(partial(its.judged, WAVES, 2))((params, tasks), places)
+    found = jit_brief(partial(judged, WAVES, 2))((params, tasks), places)
     np.testing.assert_allclose(found["right"], [menu[0, 2, 1, 2], menu[1, 0, 3, 1]], rtol=1e-3)
     assert (np.abs(found["right"] - found["wrong"]) > 1e-3).all()
     np.testing.assert_allclose(found["nothing"], (tasks.query["y"] ** 2).mean((1, 2, 3)), rtol=1e-5)
 
 
 def test_letters_are_split_without_overlap():
-    tables = {s: np.full((80, 1), i) * 1000 + np.arange(80)[:, None] for i, s in enumerate(its.SCRIPTS)}
-    parts = its.split(tables, 4)
+    tables = {s: np.full((80, 1), i) * 1000 + np.arange(80)[:, None] for i, s in enumerate(SCRIPTS)}
+    parts = split(tables, 4)
     assert {k: x.shape[:2] for k, x in parts.items()} == {
         "training": (2, 48),
         "validation": (3, 15),
@@ -197,7 +201,7 @@ def test_letters_are_split_without_overlap():
 @pytest.mark.parametrize("part", SPOTS)
 def test_every_method_has_three_starts_and_equal_gradients(part):
     for method in (MAML, its.POOLED, its.SCRATCH):
-        assert len(its.courses(part, method, NARROW)) == 3
+        assert len(courses(part, method, NARROW)) == 3
     length = CONFIG.iterations if part == WAVES else CONFIG.letter_iterations
     cost = its.COSTS[part]
     assert length * cost[MAML] % cost[its.POOLED] == 0
