@@ -79,9 +79,10 @@ def test_the_verdict_follows(found, verdict):
 
 def test_the_answer_has_the_numbers():
     assert STUDY.answer is not None
-    said = STUDY.answer(Findings(judge(STUDY, Config(), "quick", made(lead=0.05))))
-    assert said.count("100% of trainings") == len(PLACES)
-    assert "5.0 [" in said
+    said = STUDY.answer(Findings(judge(STUDY, Config(), "quick", made(lead=0.05, ahead=-0.05))))
+    assert "more accurate than MAML in 3 of 4 comparisons and less accurate in 1;" in said
+    assert said.count("100% (") == len(PLACES)
+    assert said.count("5.0 [") == len(PLACES)
     assert "nan" not in said
 
 
