@@ -1,6 +1,6 @@
-"""A study of a second whose seeds can run apart: it trains, chooses a rate, fails in a lane and looks at a seed.
+"""A study of a second whose seeds can run apart; ``mode`` plants what makes its seeds depend on each other.
 
-``mode`` plants what a split must find, or survive.
+It trains, fails in a lane, chooses once by the scores of all seeds, and once by those of its first two seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MODES = ("apart", "by place", "by another seed", "first of the list", "raise")
 
 @dataclass(frozen=True)
 class Config:
-    """steps: those of each training. mode: what is planted. own: whether seeds choose by their own scores."""
+    """steps, chunk: those of each training; without steps nothing is trained. mode: what is planted."""
 
     steps: int = 20
     mode: str = "apart"
@@ -30,20 +30,24 @@ class Config:
 def run(config, context):
     """Train three rates, choose one, and record what a seed draws."""
     import numpy as np
-    from toy import ToyConfig, toy, toy_data, toy_mse, toy_sampler
 
-    options = dict(data=toy_data(), sampler=toy_sampler, steps=config.steps, chunk=config.chunk, log_every=7)
     menu = (0.001, 0.01, 0.1)
-    arms = {f"rate {rate}": ToyConfig(lr=rate) for rate in menu}
-    context.fit(toy, arms, evaluate=toy_mse, eval_every=10, **options)
-    context.fit(toy, {"broken": ToyConfig(lr=float("nan")), "whole": ToyConfig()}, **options)
+    if config.steps:
+        from toy import ToyConfig, toy, toy_data, toy_mse, toy_sampler
+
+        options = dict(
+            data=toy_data(), sampler=toy_sampler, steps=config.steps, chunk=config.chunk, log_every=7
+        )
+        arms = {f"rate {rate}": ToyConfig(lr=rate) for rate in menu}
+        context.fit(toy, arms, evaluate=toy_mse, eval_every=10, **options)
+        context.fit(toy, {"broken": ToyConfig(lr=float("nan")), "whole": ToyConfig()}, **options)
     drawn = np.stack([np.random.default_rng(seed).normal(size=3) for seed in context.seeds])
     # Each seed alone would choose another rate than all seeds together.
     choice = select({"chosen": drawn.T}, "higher")["chosen"]
     context.chosen("chosen", choice, len(menu))
     context.record("chosen", "rate", np.full(len(context.seeds), menu[choice.only]))
-    shared = [seed for seed in context.seeds[:2]]
-    fixed = select({"shared": np.outer(menu, shared)}, "lower")["shared"]
+    shared = np.outer(menu, context.seeds[:2])
+    fixed = select({"shared": shared}, "lower")["shared"]
     context.record("shared", "rate", np.full(len(context.seeds), menu[fixed.only]))
     score = drawn[:, 0]
     if config.mode == "by place":

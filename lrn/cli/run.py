@@ -19,7 +19,7 @@ from lrn.cli.columns import STYLE, print_columns
 from lrn.cli.commands import Merge, Run
 from lrn.cli.estimate import Expected, Pace, expected
 from lrn.cli.on_runs import build_report
-from lrn.study import Study, discover, parts, register
+from lrn.study import Study, discover, home, parts, register
 from lrn.study.discover import StudyFile
 
 
@@ -40,7 +40,7 @@ class _Plan:
     @property
     def command(self) -> str:
         """The command line that repeats the run."""
-        return shlex.join(["python", "-m", "experiments", "run", *self.words])
+        return f"{home.command()} run {shlex.join(self.words)}"
 
 
 def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from lrn import check, figures, files, interrupt
 from lrn import table as tables
-from lrn.study import apart, discover, parts, seal, select, source, store
+from lrn.study import apart, discover, home, parts, seal, select, source, store
 from lrn.study.context import Context
 from lrn.study.discover import StudyFile
 from lrn.study.findings import Findings
@@ -134,7 +134,7 @@ def run(
                     "preset": preset,
                     "seeds": list(own),
                     "verdict": parts.VERDICT,
-                    "reason": f"{part}; python -m experiments merge {folder.parent} makes the run.",
+                    "reason": f"{part}; {home.command()} merge {folder.parent} makes the run.",
                     "failures": context.failures,
                     "blocks": parts.sizes(context.blocks()),
                     "choices": made.made,
@@ -372,7 +372,7 @@ def _say_figure(
     if failed := verdict.get("figure_failed"):
         say(
             f"{study_file.id}: the verdict stands, and there is no figure: {failed} "
-            f"When that is mended, python -m experiments draw {folder} draws it and trains nothing."
+            f"When that is mended, {home.command()} draw {folder} draws it and trains nothing."
         )
 
 
@@ -435,9 +435,7 @@ def finished(study_file: StudyFile, folder: Path, say: Callable[[str], None]) ->
 def _damaged(folder: Path, looked: seal.Sealed) -> check.InputError:
     """The error for a finished run with faulty files."""
     redraw = (
-        f"python -m experiments draw {folder} draws it again, or "
-        if looked.sealed and looked.only_figures
-        else ""
+        f"{home.command()} draw {folder} draws it again, or " if looked.sealed and looked.only_figures else ""
     )
     return check.InputError(
         f"the finished run {folder} is damaged ({looked.sentence}); {redraw}use --fresh to run it again."

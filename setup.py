@@ -1,0 +1,15 @@
+"""The packages of the wheel; everything else about the project is in pyproject.toml.
+
+The folder ``experiments`` is installed as ``lrn_experiments`` (see lrn/study/home.py), without its benchmarks,
+which compare lrn with other libraries and need the repository. pyproject.toml cannot find packages and give
+them another name than their folder.
+"""
+
+from setuptools import find_packages, setup
+
+STUDIES = find_packages(include=["experiments", "experiments.*"], exclude=["experiments.bench*"])
+
+setup(
+    packages=[*find_packages(include=["lrn", "lrn.*"]), *(f"lrn_{name}" for name in STUDIES)],
+    package_dir={"lrn_experiments": "experiments"},
+)
