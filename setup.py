@@ -1,8 +1,8 @@
 """The packages of the wheel; everything else about the project is in pyproject.toml.
 
 The folder ``experiments`` is installed as ``lrn_experiments`` (see lrn/study/home.py), without its benchmarks,
-which compare lrn with other libraries and need the repository. pyproject.toml cannot find packages and give
-them another name than their folder.
+which compare lrn with other libraries and need the repository. pyproject.toml cannot give found packages
+another name than that of their folder.
 """
 
 from setuptools import find_packages, setup

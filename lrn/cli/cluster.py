@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,12 @@ _LOOK_SECONDS = 1.0
 _RESULT_SECONDS = 15.0  # in which a network disk shows the result of a job that has ended
 _GRACE = 120.0  # seconds after SIGTERM in which SLURM may still say what it wants
 _DEFAULTS: dict[str, Mapping[str, Any]] = {
-    "slurm": {"timeout_min": 60, "slurm_signal_delay_s": 120},
+    # SLURM sends a preempted job back into its queue only where the job or the cluster asks for it.
+    "slurm": {
+        "timeout_min": 60,
+        "slurm_signal_delay_s": 120,
+        "slurm_additional_parameters": {"requeue": True},
+    },
     "local": {"timeout_min": 7 * 24 * 60},
 }
 
@@ -37,7 +43,8 @@ def check(command: Run) -> None:
     """Check the options of ``run`` that concern parts and clusters.
 
     Raises:
-        InputError: an option is out of its range or contradicts another one.
+        InputError: an option is out of its range or contradicts another one, submitit is not installed, or it
+            refuses the resources.
     """
     checks.integer("--jobs", command.jobs, 1)
     if command.cluster is None:
@@ -50,7 +57,8 @@ def check(command: Run) -> None:
         raise checks.InputError("--part runs one part here; leave out --cluster, or give --jobs instead.")
     if command.detach and command.cluster != "slurm":
         raise checks.InputError("--detach goes with --cluster slurm; local jobs end with the command.")
-    _resources(command.resources)
+    with tempfile.TemporaryDirectory() as folder:
+        _executor(Path(folder), command, "lrn")
 
 
 def _resources(words: Sequence[str]) -> dict[str, Any]:
@@ -85,7 +93,6 @@ def run(wholes: Mapping[Path, Sequence[str]], command: Run, say: Callable[[str],
         The folders of the runs of which a job failed.
 
     Raises:
-        InputError: submitit is not installed, or refuses the resources.
         store.Busy: a run that is to begin again is going on.
         interrupt.Interrupted: a signal came. The jobs of SLURM go on, those of this machine save and end.
     """
