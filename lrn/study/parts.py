@@ -51,7 +51,7 @@ class Waited(interrupt.Interrupted):
 
     def __init__(self, message: str):
         BaseException.__init__(self, message)
-        self.code = WAITED
+        self.code: int = WAITED
 
 
 class Part(NamedTuple):
