@@ -1,8 +1,7 @@
 """The packages of the wheel; everything else about the project is in pyproject.toml.
 
-The folder ``experiments`` is installed as ``lrn_experiments`` (see lrn/study/home.py). Its benchmarks are not:
-they compare lrn with other libraries, and need the repository. pyproject.toml can find packages, and cannot
-rename them.
+The folder ``experiments`` is installed as ``lrn_experiments``, see lrn/study/home.py, without its benchmarks,
+because they need the repository. pyproject.toml can find packages and cannot rename them.
 """
 
 from setuptools import find_packages, setup

@@ -63,7 +63,7 @@ def test_an_installation_lists_the_studies(installed):
 
 
 def test_an_installed_study_is_the_study_of_the_repository(installed):
-    """Its hash is the same, so its runs have the same names and seeds. The user's package is not meant by it."""
+    """Its hash is the same, so its runs have the same names and seeds, beside a user's ``experiments``."""
     script = f"""
 import sys
 from lrn.study import discover, register
