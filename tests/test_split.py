@@ -41,9 +41,9 @@ def settings(study, preset="quick", steps=0, seeds=9, mode="apart"):
     return preset, config, register.drawn_seeds(register.registration(study.study), preset, seeds)
 
 
-def run_part(study, out, part, *args, patience=60.0):
+def run_part(study, out, part, preset, config, seeds, patience=60.0):
     with parts.patient(patience):
-        return runner.run(study, *args, out, progress=False, say=lambda _: None, part=part)
+        return runner.run(study, preset, config, seeds, out, progress=False, say=lambda _: None, part=part)
 
 
 def run_parts(study, out, *args, count=COUNT):
@@ -320,34 +320,54 @@ def until(condition, seconds=300.0):
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads children from /proc")
-def test_a_job_that_is_sent_back_resumes_and_equals_one_place(study, jobs, tmp_path):
-    """Two jobs train; submitit tells the second to leave, as SLURM does before it preempts a job."""
-    argv = ("--seeds", "8", "--config.steps", "300", "--config.chunk", "2")
-    process = jobs("--cluster", "local", "--jobs", "2", "--save-seconds", "0.2", *argv)
-    args = settings(study, steps=300, seeds=8)
-    config = type(args[1])(steps=300, chunk=2)
-    whole = runner.folder_of(study, args[0], config, args[2], tmp_path / "runs")
-    second = parts.Part(2, 2).folder(whole)
-    until(lambda: list(second.glob("checkpoints/rate*/step_*")) or process.poll() is not None)
-    note = whole.with_name(f"{whole.name}.jobs") / "2-of-2.job"
+def send_back(out: Path, name: str, ready, process) -> str:
+    """Tell a job in its training to leave, as submitit does before SLURM takes its place; returns its log."""
+    until(lambda: ready() or process.poll() is not None)
+    (note,) = out.glob(f"study_split/*.jobs/{name}")
     (task,) = children(int(note.read_text()))
     os.kill(task, signal.SIGUSR2)
     _, said = process.communicate(timeout=500)
     assert process.returncode == 0, said
-    provenance = json.loads((second / "provenance.json").read_text())
-    log = (note.parent / f"{note.read_text()}_0_log.out").read_text()
+    return (note.parent / f"{note.read_text()}_0_log.out").read_text()
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads children from /proc")
+
+
+@needs_proc
+def test_a_job_that_is_sent_back_resumes(study, jobs, tmp_path):
+    out = tmp_path / "runs"
+    argv = ("--seeds", "8", "--config.steps", "300", "--config.chunk", "2", "--save-seconds", "0.2")
+    process = jobs("--cluster", "local", *argv)
+    ready = lambda: list(out.glob("study_split/*/checkpoints/rate*/step_*"))  # noqa: E731
+    log = send_back(out, "*.job", ready, process)
     assert "Requeued job" in log
-    assert provenance["resumed"] == 1
-    # One place with two devices has as many lanes on each device as the jobs had.
+    (folder,) = (path.parent for path in out.glob("study_split/*/verdict.json"))
+    assert json.loads((folder / "provenance.json").read_text())["resumed"] == 1
+    preset, config, seeds = settings(study, steps=300, seeds=8)
+    config = type(config)(steps=300, chunk=2)
+    one = runner.run(study, preset, config, seeds, tmp_path / "one", progress=False, say=lambda _: None)
+    assert lasting(folder)[:2] == lasting(one.folder)[:2]
+
+
+@pytest.mark.slow
+@needs_proc
+def test_two_jobs_of_which_one_is_sent_back_equal_one_place(jobs, tmp_path):
+    """One place with two devices has as many lanes on each device as the two jobs had."""
+    out = tmp_path / "runs"
+    argv = ("--seeds", "8", "--config.steps", "300", "--config.chunk", "2")
+    process = jobs("--cluster", "local", "--jobs", "2", "--save-seconds", "0.2", *argv)
+    ready = lambda: list(out.glob("study_split/*.parts/2-of-2/checkpoints/rate*/step_*"))  # noqa: E731
+    assert "Requeued job" in send_back(out, "2-of-2.job", ready, process)
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     one = subprocess.run(
         [*COMMAND, "--out", tmp_path / "one", "--no-progress", *argv],
         cwd=Path(__file__).parent.parent, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
-             "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": flags},
     )  # fmt: skip
     assert one.returncode == 0, one.stderr
     (folder,) = (path.parent for path in tmp_path.glob("one/*/*/verdict.json"))
+    (whole,) = (path.parent for path in out.glob("study_split/*/verdict.json"))
     assert lasting(whole) == lasting(folder)
 
 
