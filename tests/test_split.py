@@ -19,6 +19,7 @@ import run_folders
 from test_cli import call
 
 from lrn import check
+from lrn import table as tables
 from lrn.study import apart, discover, merge, parts, register, runner, seal, store
 from lrn.study.select import made_by, select
 
@@ -243,6 +244,41 @@ def test_parts_share_the_seeds_out():
     for index in (0, -1, slice(1, 2), slice(None)):
         with pytest.raises(check.InputError, match="takes seeds out of its list"):
             seeds[index]
+
+
+def recorded(seeds, failed):
+    """What a run in one place records: a training of two arms, as `lrn.train.log` orders it, and a metric."""
+    rows = []
+    for step in (5, 10):
+        for metric in ("loss", "error"):
+            for arm in ("a", "b"):
+                kept = [s for s in seeds if not (metric == "error" and s in failed)]
+                rows.append(tables.rows(arm, kept, step, metric, [hash((arm, s, step)) % 97 for s in kept]))
+    failures = [
+        {"arm": arm, "seed": s, "step": 5 + s % 2, "metric": "error"}
+        for arm in "ab"
+        for s in seeds
+        if s in failed
+    ]
+    failures.sort(key=lambda failure: failure["step"])
+    alone = tables.rows("c", seeds, 0, "score", np.arange(len(seeds)))._replace(value=np.array(seeds, float))
+    return [parts.Block(tables.concat(rows), failures), parts.Block(alone, [])]
+
+
+@pytest.mark.parametrize("failed", [(), (3, 8), (7, 8, 9), tuple(range(10))])
+def test_rows_and_failures_come_in_the_order_of_one_place(failed):
+    seeds = tuple(range(10))
+    whole = recorded(seeds, failed)
+    own = [recorded(tuple(part.seeds(seeds)), failed) for part in parts.all_parts(COUNT)]
+    table, failures = parts.joined(own)
+    expected = tables.concat([block.table for block in whole])
+    assert all(a.tolist() == b.tolist() for a, b in zip(table, expected))
+    assert failures == [failure for block in whole for failure in block.failures]
+    assert [b.table.value.tolist() for b in parts.cut(table, failures, parts.sizes(whole))] == [
+        block.table.value.tolist() for block in whole
+    ]
+    with pytest.raises(check.InputError, match=r"recorded 1 and 2 tables"):
+        parts.joined([own[0][:1], *own[1:]])
 
 
 BAD = {
