@@ -22,7 +22,7 @@ class Interrupted(BaseException):
 
     def __init__(self, by: signal.Signals):
         super().__init__(f"stopped by {by.name}; run the same command again to resume.")
-        self.code = EXIT_CODES[by]
+        self.code: int = EXIT_CODES[by]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +53,18 @@ def test_the_readme(pasted):
     assert names["result"].table.final("learning_rate=0.1", "loss").shape == (8,)
     (block,) = re.findall(r"```python\n.*?```", (DOCS.parent / "README.md").read_text(), re.S)
     assert block in (DOCS / "library.md").read_text()
+
+
+def test_cluster(pasted, tmp_path):
+    """The parts of the page run, each in a process, and are merged."""
+    (block,) = re.findall(r"```sh\n(python -m lrn new.*?)```", (DOCS / "cluster.md").read_text(), re.S)
+    block = block.replace("python ", f"{shlex.quote(sys.executable)} ")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(DOCS.parent), *sys.path])}
+    done = subprocess.run(["bash", "-ec", block], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path.parent for path in tmp_path.glob("runs/my_study/*/verdict.json"))
+    assert (folder.parent / f"{folder.name}.parts" / "2-of-2" / "verdict.json").is_file()
+    assert pasted("cluster.md")["difference"] == ""
 
 
 def test_run(pasted):

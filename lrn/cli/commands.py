@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -61,6 +62,19 @@ from a hash of the study's claim, predictions, controls and presets."""
     """Seconds between checkpoints."""
     sinks: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Also stream metrics to tensorboard or wandb. For both: --sinks tensorboard wandb."""
+    part: str | None = None
+    """I/N: run only the I-th of N parts of the seeds, here; `merge` makes the run from all its parts."""
+    cluster: Literal["slurm", "local"] | None = None
+    """Run as jobs of a SLURM cluster, or as processes of this machine, through submitit; wait for them, \
+merge their parts, and print the verdicts."""
+    jobs: int = 1
+    """With --cluster: into how many jobs to split the seeds of each study."""
+    resources: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """With --cluster: KEY=VALUE, what each job asks for, as submitit names it: timeout_min=240 (minutes \
+until the job goes back into the queue; 60 by default), gpus_per_node=1, cpus_per_task=4, mem_gb=16, \
+slurm_partition=NAME, slurm_account=NAME ... Give the option once for each."""
+    detach: bool = False
+    """With --cluster slurm: submit, and do not wait. The same command without --detach waits and merges."""
 
 
 @dataclasses.dataclass
@@ -120,6 +134,18 @@ class Draw:
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders."""
+
+
+@dataclasses.dataclass
+class Merge:
+    """Make a run from parts that ran apart (run --part I/N), and print its verdict."""
+
+    parts: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """The parts of one run: their folders, or runs/<study>/<hash>.parts, which holds them."""
+    out: Path | None = None
+    """The folder of all runs; by default the one in which the first part lies."""
+    fresh: bool = False
+    """Merge again; the default shows a run that was merged before."""
 
 
 @dataclasses.dataclass

@@ -17,6 +17,7 @@ from lrn.cli.commands import (
     Describe,
     Draw,
     List,
+    Merge,
     New,
     Power,
     Publish,
@@ -60,6 +61,8 @@ def dispatch(argv: list[str]) -> int:
             return on_runs.status(command)
         case Publish():
             return on_runs.publish_results(command)
+        case Merge():
+            return run.merge_parts(command)
         case Power():
             return on_runs.say_power(command)
         case Draw():
@@ -88,6 +91,7 @@ def _parse(base: Sequence[str]) -> Any:
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Publish, tyro.conf.subcommand("publish")]
         | Annotated[Register, tyro.conf.subcommand("register")]
+        | Annotated[Merge, tyro.conf.subcommand("merge")]
         | Annotated[Power, tyro.conf.subcommand("power")]
         | Annotated[Draw, tyro.conf.subcommand("draw")]
         | Annotated[Report, tyro.conf.subcommand("report")]

@@ -9,7 +9,7 @@ from typing import Any
 from lrn import check
 from lrn.cli.columns import print_columns
 from lrn.cli.commands import Describe, List, New, Register
-from lrn.study import discover, register, store
+from lrn.study import discover, home, register, store
 from lrn.study.discover import StudyFile
 
 
@@ -38,7 +38,7 @@ def list_studies(command: List) -> int:
     for row in rows:
         if "failed" in row:
             print(f"\n{row['id']}: its last run in {command.out} failed: {row['failed']}")
-    print("\npython -m experiments describe ID says more; run ID runs it.")
+    print(f"\n{home.command()} describe ID says more; run ID runs it.")
     return 0
 
 

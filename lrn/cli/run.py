@@ -14,12 +14,12 @@ from typing import Any
 import tyro
 
 from lrn import check
-from lrn.cli import errors, named, words
+from lrn.cli import cluster, errors, named, words
 from lrn.cli.columns import STYLE, print_columns
-from lrn.cli.commands import Run
+from lrn.cli.commands import Merge, Run
 from lrn.cli.estimate import Expected, Pace, expected
 from lrn.cli.on_runs import build_report
-from lrn.study import Study, discover, register
+from lrn.study import Study, discover, home, parts, register
 from lrn.study.discover import StudyFile
 
 
@@ -27,13 +27,20 @@ from lrn.study.discover import StudyFile
 class _Plan:
     """A study and the checked settings of its run.
 
-    config: the study's config. seeds: distinct seeds. command: the command line that repeats the run.
+    config: the study's config. seeds: distinct seeds. words: those of the ``run`` that repeats the run.
+    part: the part to run; None for the whole run.
     """
 
     file: StudyFile
     config: Any
     seeds: Sequence[int]
-    command: str
+    words: Sequence[str]
+    part: parts.Part | None
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats the run."""
+        return f"{home.command()} run {shlex.join(self.words)}"
 
 
 def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> int:
@@ -55,6 +62,8 @@ def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> 
     _check(command, ids)
     # Every study's settings are checked before the first study runs.
     plans = [_plan(discover.load(name), command, base, overrides) for name in dict.fromkeys(ids)]
+    if command.cluster is not None:
+        return _run_on_cluster(plans, command)
     discover.apart([plan.file for plan in plans])
     from lrn.study import runner
     from lrn.train import job
@@ -86,6 +95,49 @@ def run_studies(command: Run, base: Sequence[str], overrides: Sequence[str]) -> 
     return int(failed)
 
 
+def merge_parts(command: Merge) -> int:
+    """Make a run from its parts, and print its verdict."""
+    from lrn.study import merge
+
+    _print_merged([merge.merge(command.parts, command.out, command.fresh, _say)])
+    return 0
+
+
+def _run_on_cluster(plans: Sequence[_Plan], command: Run) -> int:
+    """Run each study as jobs, merge the parts, and print the verdicts; 1 if a study failed, else 0."""
+    from lrn.study import merge, runner
+
+    whole = {
+        runner.folder_of(plan.file, command.preset, plan.config, plan.seeds, command.out): plan
+        for plan in plans
+    }
+    before = {path for path in whole if (path / "verdict.json").exists() and not command.fresh}
+    failed = cluster.run({folder: plan.words for folder, plan in whole.items()}, command, _say)
+    if command.detach:
+        return 0
+    outcomes = []
+    for folder, plan in whole.items():
+        if folder in failed:
+            continue
+        if command.jobs == 1 or (folder / "verdict.json").exists():
+            outcomes.append(
+                runner.Outcome(folder, runner.finished(plan.file, folder, _say), folder in before)
+            )
+        else:
+            paths = [part.folder(folder) for part in parts.all_parts(command.jobs)]
+            outcomes.append(merge.merge(paths, command.out, say=_say))
+    _print_merged(outcomes)
+    if command.tour:
+        build_report(command.out)
+    return int(bool(failed))
+
+
+def _print_merged(outcomes: Sequence[Any]) -> None:
+    from lrn.study import runner
+
+    _print_verdicts([(runner.study_of(outcome.folder)[0], outcome) for outcome in outcomes])
+
+
 def _check(command: Run, ids: Sequence[str]) -> None:
     """Raise InputError where an option is out of its range, or where no study is named."""
     if not ids:
@@ -104,6 +156,7 @@ def _check(command: Run, ids: Sequence[str]) -> None:
             "--replicate takes the second drawn seeds; leave out --first-seed, and give a preset that draws "
             "seeds, such as full."
         )
+    cluster.check(command)
     if command.out.exists() and not command.out.is_dir():
         raise check.InputError(f"--out {command.out} is a file; give a folder.")
 
@@ -125,9 +178,9 @@ def _plan(file: StudyFile, command: Run, base: Sequence[str], overrides: Sequenc
     first = ("--first-seed", str(command.first_seed)) if command.first_seed is not None else ()
     again = ("--replicate",) if command.replicate else ()
     options = ("--preset", command.preset, "--seeds", str(count), *first, *again, *overrides)
-    return _Plan(
-        file.hashed(), config, seeds, shlex.join(["python", "-m", "experiments", "run", name, *options])
-    )
+    part = None if command.part is None else parts.read(command.part, count)
+    parts.check_count("--jobs", command.jobs, count)
+    return _Plan(file.hashed(), config, seeds, (name, *options), part)
 
 
 def _with_overrides(file: StudyFile, default: Any, base: Sequence[str], overrides: Sequence[str]) -> Any:
@@ -165,7 +218,9 @@ def _seeds(study: Study, command: Run, count: int) -> Sequence[int]:
 
 def _expected(plan: _Plan, command: Run, runner: Any) -> Expected:
     folder = runner.folder_of(plan.file, command.preset, plan.config, plan.seeds, command.out)
-    return expected(plan.file.id, command.preset, len(plan.seeds), folder)
+    seeds = len(plan.seeds) if plan.part is None else len(plan.part.seeds(plan.seeds))
+    folder = folder if plan.part is None else plan.part.folder(folder)
+    return expected(plan.file.id, command.preset, seeds, folder)
 
 
 def _say(text: str) -> None:
@@ -193,6 +248,7 @@ def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[StudyFile, Any]:
             save_seconds=command.save_seconds,
             sinks=sinks,
             command=plan.command,
+            part=plan.part,
         )
     finally:
         for sink in sinks:

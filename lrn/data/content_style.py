@@ -49,7 +49,7 @@ class ContentStyleConfig:
     content_correlation: float = 1.0
     style_correlation: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.counts(self, "content", "style")
         check.integer("classes", self.classes, 2)
         check.integer("dim", self.dim, self.content + self.style)

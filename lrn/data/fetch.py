@@ -19,7 +19,7 @@ LIMIT = 2**30  # the most bytes of a file; the files of all sets are much smalle
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 2
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 def address(url: str) -> str:

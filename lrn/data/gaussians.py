@@ -30,9 +30,9 @@ class Bijection(NamedTuple):
     inverse: Callable[[Array], Array]
 
 
-identity = Bijection(lambda x: x, lambda x: x)
-cubic = Bijection(lambda x: x**3, jnp.cbrt)
-asinh = Bijection(jnp.arcsinh, jnp.sinh)
+identity: Bijection = Bijection(lambda x: x, lambda x: x)
+cubic: Bijection = Bijection(lambda x: x**3, jnp.cbrt)
+asinh: Bijection = Bijection(jnp.arcsinh, jnp.sinh)
 
 
 def correlation(information: ArrayLike, dim: int) -> Array:

@@ -66,7 +66,7 @@ class Mnist1dConfig:
     white_noise: float = 0.02
     shear: float = 0.75
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.padding, tuple) and len(self.padding) == 2):
             raise check.InputError(
                 f"padding must be a pair of whole numbers, got {self.padding!r}; see above."

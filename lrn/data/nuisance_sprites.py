@@ -64,7 +64,7 @@ class NuisanceConfig:
     correlated: tuple[str, str] = ("x", "y")
     confounded: tuple[str, str] = ("scale", "brightness")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.integer("size", self.size, sprites.SMALLEST)
         if self.channels not in (1, 3):
             raise check.InputError(f"channels must be 1 or 3, got {self.channels!r}; choose one of the two.")

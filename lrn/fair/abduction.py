@@ -77,7 +77,7 @@ class MetropolisConfig:
     burn: int = 100
     steps: int = 400
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("scale", self.scale)
         check.positive("start", self.start)
         check.counts(self, "chains", low=2)

@@ -50,7 +50,7 @@ class AdversarialConfig:
     growth: float = 0.0
     fairness: str = "demographic_parity"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("alpha", self.alpha)
         check.non_negative("growth", self.growth)
         check.choice("fairness", self.fairness, FAIRNESS)

@@ -45,7 +45,7 @@ class SCM(NamedTuple):
         return tuple(m.name for m in self.mechanisms)
 
 
-class Parents(dict):
+class Parents(dict[str, Any]):
     """The parents' values for a mechanism's function, which may read no other variable."""
 
     def __init__(self, mechanism: Mechanism, values: Values):

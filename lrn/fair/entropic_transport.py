@@ -35,7 +35,7 @@ class EntropicConfig:
     epsilon: float = 0.01
     iterations: int = 500
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("epsilon", self.epsilon)
         check.counts(self, "iterations")
 

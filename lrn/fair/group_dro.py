@@ -40,7 +40,7 @@ class GroupDROConfig:
     rate: float = 0.01
     adjustment: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("rate", self.rate)
         check.non_negative("adjustment", self.adjustment)
 

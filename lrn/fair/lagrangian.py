@@ -53,7 +53,7 @@ class LagrangianConfig:
     rate: float = 0.1
     radius: float = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("constraint", self.constraint, constraints.CONSTRAINTS)
         check.between("bound", self.bound, 0, 1)
         check.choice("proxy", self.proxy, PROXIES)

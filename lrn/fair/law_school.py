@@ -48,7 +48,7 @@ class LawConfig:
     tolerance: float = 1e-5
     steps: int = 300
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("prior", self.prior)
         check.integer("nodes", self.nodes)
         check.between("nodes", self.nodes, 2, 128)

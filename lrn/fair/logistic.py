@@ -41,7 +41,7 @@ class LogisticConfig:
     tolerance: float = 1e-7
     iterations: int = 200
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("penalty", self.penalty)
         check.positive("tolerance", self.tolerance)
         check.counts(self, "iterations")

@@ -57,7 +57,7 @@ class MeritConfig:
     school_slope: float = 0.5
     threshold: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("share", self.share, 0, 1)
         check.positive("spread", self.spread)
         effects = ("base_gap", "direct", "bias", "proxy", "loading", "merit_slope", "school_slope")

@@ -37,7 +37,7 @@ class MinimaxConfig:
     measure: str = "zero_one"
     best: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.counts(self, "rounds")
         check.positive("rate", self.rate)
         check.choice("measure", self.measure, MEASURES)

@@ -34,7 +34,7 @@ class MLPConfig:
     batch_size: int = 0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.hidden, tuple):
             raise check.InputError(f"hidden must be a tuple of widths, got {self.hidden!r}; write (32,).")
         for width in self.hidden:

@@ -37,7 +37,7 @@ class BoostConfig:
     step: float = 1.0
     rounds: int = 30
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("tolerance", self.tolerance)
         check.positive("step", self.step)
         check.between("step", self.step, 0, 1)

@@ -42,7 +42,7 @@ class PenalizedConfig:
     average: AverageConfig = AverageConfig()
     strength: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("strength", self.strength)
 
 

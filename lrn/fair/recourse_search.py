@@ -37,7 +37,7 @@ class RecourseConfig:
     margin: float = 1e-3
     bisections: int = 20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check.counts(self, "steps", "bisections")
         check.positive("step", self.step)

@@ -49,7 +49,7 @@ class ReductionConfig:
     rounds: int = 50
     every_response: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("constraint", self.constraint, constraints.CONSTRAINTS)
         check.between("bound", self.bound, 0, 1)
         check.positive("eps", self.eps)

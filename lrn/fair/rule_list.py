@@ -50,7 +50,7 @@ class RuleList:
     def __init__(self, max_rules: int, conditions: int = 2, min_rows: int = 1):
         self.max_rules, self.conditions, self.min_rows = max_rules, conditions, min_rows
         self.rules: tuple[Rule, ...] = ()
-        self.default = 0.5
+        self.default: float = 0.5
 
     def fit(self, x: Any, y: Any, sample_weight: Any = None) -> RuleList:
         """Learn the rules from features [n, dim], labels 0 or 1 [n] and weights above 0 [n]."""

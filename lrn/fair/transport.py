@@ -41,7 +41,7 @@ class GaussianTransportConfig:
     ridge: float = 0.0
     iterations: int = 50
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("ridge", self.ridge)
         check.counts(self, "iterations")
 

@@ -51,7 +51,7 @@ class InnerConfig:
     checkpoint: bool = False
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.sgd
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.integer("steps", self.steps, low=0)
         check.positive("rate", self.rate)
         check.choice("order", self.order, ORDERS)

@@ -34,7 +34,7 @@ class ARMConfig:
     meta_rate: float = 1e-3
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("meta_rate", self.meta_rate)
 
 

@@ -46,7 +46,7 @@ class IMAMLConfig:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     tasks_at_once: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("inner", self.inner)
         check.positive("strength", self.strength)
         check.positive("meta_rate", self.meta_rate)

@@ -43,7 +43,7 @@ class IRMConfig:
     meta_rate: float = 1e-3
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("penalty", self.penalty)
         check.integer("begin", self.begin, low=0)
         check.non_negative("before", self.before)

@@ -43,7 +43,7 @@ class MAMLConfig:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     tasks_at_once: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("inner", self.inner)
         check.positive("meta_rate", self.meta_rate)
         check.integer("tasks_at_once", self.tasks_at_once, low=0)

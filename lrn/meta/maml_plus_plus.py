@@ -57,7 +57,7 @@ class MAMLPlusPlusConfig:
     clip: float = 10.0
     tasks_at_once: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("inner", self.inner)
         check.positive("meta_rate", self.meta_rate)
         check.non_negative("final_rate", self.final_rate)

@@ -46,7 +46,7 @@ class MRMAMLConfig:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     tasks_at_once: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("inner", self.inner)
         check.non_negative("beta", self.beta)
         for name in ("prior_std", "initial_std", "meta_rate"):

@@ -44,7 +44,7 @@ class PooledConfig:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     tune: str = "all"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("fine_tune", self.fine_tune)
         check.positive("meta_rate", self.meta_rate)
         check.choice("tune", self.tune, PARTS)

@@ -30,7 +30,7 @@ class PrototypicalConfig:
     halve_every: int = 2000
     tasks_at_once: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("meta_rate", self.meta_rate)
         check.integer("halve_every", self.halve_every, low=0)
         check.integer("tasks_at_once", self.tasks_at_once, low=0)

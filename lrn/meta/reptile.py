@@ -42,7 +42,7 @@ class ReptileConfig:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.sgd
     join: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("inner", self.inner)
         check.positive("meta_rate", self.meta_rate)
         if self.inner.steps < 1:

@@ -31,7 +31,7 @@ class ScratchConfig:
     train: InnerConfig = InnerConfig()
     scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("train", self.train)
         check.positive("scale", self.scale)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrn.report.run import Run
-from lrn.study import discover, source
+from lrn.study import discover, home, source
 from lrn.study.source import study_sha256
 
 
@@ -20,7 +20,7 @@ class Mark(NamedTuple):
     why: str
 
 
-_REDRAW = "python -m experiments draw RUNS/{} draws it again and trains nothing."
+_REDRAW = home.command() + " draw RUNS/{} draws it again and trains nothing."
 
 _NO_PYTHON = "The study's file can no longer be read as Python, so it is not the one that ran."
 

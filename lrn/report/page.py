@@ -21,7 +21,7 @@ from lrn.report.folders import find, load
 from lrn.report.plot import interval_plot
 from lrn.report.run import Place, Result, Run
 from lrn.report.values import download, numbers
-from lrn.study import SECTIONS, discover
+from lrn.study import SECTIONS, discover, home
 
 if TYPE_CHECKING:
     import jinja2
@@ -171,7 +171,7 @@ def sections(claims: Sequence[Claim], entries: Sequence[Entry]) -> list[Section]
 
 def _of_claim(claim: Claim, entry: Entry | None, studies: Iterable[str], taken: set[str]) -> Item:
     anchor = entry.anchor if entry else slug(claim.study, taken)
-    command = f"python -m experiments run {claim.study}" if claim.study in studies else ""
+    command = f"{home.command()} run {claim.study}" if claim.study in studies else ""
     return Item(claim.id, claim.claim, claim.study, claim.area, anchor, entry, command)
 
 

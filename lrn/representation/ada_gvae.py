@@ -42,7 +42,7 @@ class AdaGVAEConfig:
     beta: float = 1.0
     scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
         check.positive("scale", self.scale)
 

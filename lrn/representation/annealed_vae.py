@@ -39,7 +39,7 @@ class AnnealedVAEConfig:
     ramp: float = 100_000.0
     scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("gamma", self.gamma)
         check.non_negative("capacity", self.capacity)
         check.positive("ramp", self.ramp)

@@ -40,7 +40,7 @@ class BetaTCVAEConfig:
     rows: float = math.inf
     sampling: str = "weighted"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
         check.positive("scale", self.scale)
         if not (isinstance(self.rows, float) and self.rows == math.inf):

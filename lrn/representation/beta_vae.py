@@ -34,7 +34,7 @@ class BetaVAEConfig:
     scale: float = 1.0
     free: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
         check.positive("scale", self.scale)
         check.non_negative("free", self.free)

@@ -46,7 +46,7 @@ class DIPVAEConfig:
     scale: float = 1.0
     kind: str = "II"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("off_diagonal", self.off_diagonal)
         check.non_negative("diagonal", self.diagonal)
         check.positive("scale", self.scale)

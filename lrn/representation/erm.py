@@ -32,7 +32,7 @@ class ERMConfig:
     average: AverageConfig = AverageConfig()
     l2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("l2", self.l2)
 
 

@@ -43,7 +43,7 @@ class FactorRegressionConfig:
     beta: float = 1.0
     scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("weight", self.weight)
         check.non_negative("beta", self.beta)
         check.positive("scale", self.scale)

@@ -45,7 +45,7 @@ class FactorVAEConfig:
     gamma: float = 10.0
     scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("gamma", self.gamma)
         check.positive("scale", self.scale)
 

@@ -32,7 +32,7 @@ class FewLabelsConfig:
     average: AverageConfig = AverageConfig()
     labels: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("labels", self.labels)
 
 

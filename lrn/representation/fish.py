@@ -44,7 +44,7 @@ class FishConfig:
     meta_rate: float = 0.5
     l2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("meta_rate", self.meta_rate)
         check.non_negative("l2", self.l2)
 

@@ -41,7 +41,7 @@ class GroupDROConfig:
     rate: float = 0.01
     l2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("rate", self.rate)
         check.non_negative("l2", self.l2)
 

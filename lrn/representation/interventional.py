@@ -32,7 +32,7 @@ class InterventionalConfig:
     acyclic: float = 1e-3
     sparse: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("acyclic", self.acyclic)
         check.non_negative("sparse", self.sparse)
 

@@ -46,7 +46,7 @@ class IVAEConfig:
     scale: float = 0.1
     prior_means: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
         check.positive("scale", self.scale)
         check.boolean("prior_means", self.prior_means)

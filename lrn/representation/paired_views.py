@@ -40,7 +40,7 @@ class PairedViewsConfig:
     power: float = 1.0
     temperature: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("power", self.power, 1, 10)
         check.positive("temperature", self.temperature)
 

@@ -50,7 +50,7 @@ class PenaltyConfig:
     l2: float = 0.0
     rescale: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("penalty", "begin", "before", "l2"):
             check.non_negative(name, getattr(self, name))
         check.boolean("rescale", self.rescale)

@@ -64,7 +64,7 @@ class VAEConfig:
     scale: float = 1.0
     free: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("scale", self.scale)
         check.non_negative("free", self.free)
 

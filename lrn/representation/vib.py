@@ -41,7 +41,7 @@ class VIBConfig:
     shift: float = 5.0
     samples: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("beta", self.beta)
         check.finite("shift", self.shift)
         check.integer("samples", self.samples, 1)

@@ -82,7 +82,7 @@ class DQNConfig:
     loss: str = "squared"
     max_grad_norm: float = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rates.check_total_steps(self.total_steps)
         for name in (
             "num_envs",

@@ -80,7 +80,7 @@ class PPOConfig:
     normalize_rewards: bool = False
     initial_log_std: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
             check.integer(name, getattr(self, name), low=1)
         check.positive("learning_rate", self.learning_rate)

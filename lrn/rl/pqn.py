@@ -64,7 +64,7 @@ class PQNConfig:
     exploration_fraction: float = 0.3
     max_grad_norm: float = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rates.check_total_steps(self.total_steps)
         for name in ("num_envs", "rollout_length", "epochs", "minibatches"):
             check.integer(name, getattr(self, name), 1)

@@ -74,7 +74,7 @@ class ReinforceConfig:
     max_grad_norm: float = 0.5
     initial_log_std: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("total_steps", "num_envs", "rollout_length"):
             check.integer(name, getattr(self, name), low=1)
         check.choice("estimator", self.estimator, ("return", "to_go"))

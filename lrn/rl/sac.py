@@ -68,7 +68,7 @@ class SACConfig:
     learning_starts: int = 1000
     total_steps: int = 10_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("learning_rate", self.learning_rate)
         check.non_negative("temperature_learning_rate", self.temperature_learning_rate)
         check.between("discount", self.discount, 0, 1)

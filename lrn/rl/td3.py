@@ -67,7 +67,7 @@ class TD3Config:
     learning_starts: int = 1000
     total_steps: int = 10_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("actor_learning_rate", self.actor_learning_rate)
         check.positive("critic_learning_rate", self.critic_learning_rate)
         check.between("discount", self.discount, 0, 1)

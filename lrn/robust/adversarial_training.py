@@ -40,7 +40,7 @@ class AdversarialTrainingConfig:
     steps: int = 1000
     warmup: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("optimizer", self.optimizer, ("adam", "sgd"))
         check.positive("learning_rate", self.learning_rate)
         check.between("momentum", self.momentum, 0, 1)

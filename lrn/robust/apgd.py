@@ -56,7 +56,7 @@ class APGDConfig:
     large_radii: bool = True
     early_stop: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.counts(self, "steps", "restarts", "targets")

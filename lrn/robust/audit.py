@@ -85,7 +85,7 @@ class AuditConfig:
     loss_tolerance: float = 0.05
     batch_size: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.counts(self, "steps", "queries", "batch_size")

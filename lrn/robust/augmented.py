@@ -35,7 +35,7 @@ class AugmentedConfig:
     noise: float = 0.0
     shift: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("smoothing", "shift"):
             check.between(name, getattr(self, name), 0, 1)
         for name in ("mixup", "noise"):

@@ -39,7 +39,7 @@ class AutoAttackConfig:
     attacks: tuple[str, ...] = ATTACKS
     batch_size: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.counts(self, "steps", "targets", "queries")

@@ -31,7 +31,7 @@ class AWPConfig:
     average: AverageConfig = AverageConfig()
     gamma: float = 0.005
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("gamma", self.gamma)
 
 

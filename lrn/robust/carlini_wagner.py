@@ -43,7 +43,7 @@ class CarliniWagnerConfig:
     steps: int = 1000
     norm: str = "l2"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, ("l2",))
         if self.eps is not None:
             check_eps(self.eps, "l2")

@@ -49,7 +49,7 @@ class CertifiedTrainingConfig:
     beta_start: float = 1.0
     beta_end: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("bounds", self.bounds, ("ibp", "crown_ibp"))
         check_eps(self.eps, "linf")
         for name in ("warmup", "ramp"):

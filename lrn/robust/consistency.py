@@ -32,7 +32,7 @@ class ConsistencyConfig:
     penalty: float = 10.0
     eta: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_noise(self, least=2)
         check.non_negative("penalty", self.penalty)
         check.non_negative("eta", self.eta)

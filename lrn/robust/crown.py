@@ -57,7 +57,7 @@ class CROWNConfig:
     intermediate: str = "crown"
     slope: str = "adaptive"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, BALLS)
         check_eps(self.eps, self.norm)
         check.choice("intermediate", self.intermediate, ("crown", "ibp"))

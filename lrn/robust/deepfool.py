@@ -39,7 +39,7 @@ class DeepFoolConfig:
     candidates: int = 10
     norm: str = "l2"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         if self.eps is not None:
             check_eps(self.eps, self.norm)

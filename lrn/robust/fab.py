@@ -47,7 +47,7 @@ class FABConfig:
     eta: float = 1.05
     backward: float = 0.9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.counts(self, "steps", "restarts")

@@ -31,7 +31,7 @@ class FGSMConfig:
     loss: str = "cross_entropy"
     targeted: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.choice("loss", self.loss, LOSSES)

@@ -40,7 +40,7 @@ class FreeConfig:
     replays: int = 8
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.positive("step_ratio", self.step_ratio)

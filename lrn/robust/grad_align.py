@@ -40,7 +40,7 @@ class GradAlignConfig:
     eps: float = 8 / 255
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("penalty", self.penalty)
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)

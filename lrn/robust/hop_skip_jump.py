@@ -48,7 +48,7 @@ class HopSkipJumpConfig:
     halvings: int = 20
     norm: str = "l2"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         if self.eps is not None:
             check_eps(self.eps, self.norm)

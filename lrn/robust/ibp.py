@@ -46,7 +46,7 @@ class IBPConfig:
 
     eps: float = 8 / 255
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_eps(self.eps, "linf")
 
 

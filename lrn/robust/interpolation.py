@@ -30,7 +30,7 @@ class InterpolationConfig:
     robust_share: float = 0.5
     attack_mode: str = "evaluation"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("robust_share", self.robust_share, 0, 1)
         check.choice("attack_mode", self.attack_mode, MODES)
 

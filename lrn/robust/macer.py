@@ -37,7 +37,7 @@ class MACERConfig:
     gamma: float = 8.0
     beta: float = 16.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_noise(self)
         check.non_negative("penalty", self.penalty)
         check.positive("gamma", self.gamma)

@@ -41,7 +41,7 @@ class MARTConfig:
     steps: int = 10
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
         check_ascent(self.eps, self.step_size, self.steps, self.norm)
 

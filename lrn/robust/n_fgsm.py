@@ -33,7 +33,7 @@ class NFGSMConfig:
     step_ratio: float = 1.0
     loss: str = "cross_entropy"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_eps(self.eps, "linf")
         check.non_negative("noise", self.noise)
         check.positive("step_ratio", self.step_ratio)

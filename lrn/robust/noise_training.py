@@ -64,7 +64,7 @@ class NoiseTrainingConfig:
     sigma: float = 0.25
     samples: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_noise(self)
 
 

@@ -45,7 +45,7 @@ class OracleConfig:
     tolerance: float = 1e-4
     time_limit: float = 60.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_eps(self.eps, "linf")
         check.boolean("margins", self.margins)
         check.positive("tolerance", self.tolerance)

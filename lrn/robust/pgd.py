@@ -50,7 +50,7 @@ class PGDConfig:
     loss: str = "cross_entropy"
     targeted: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.positive("step_size", self.step_size)

@@ -32,7 +32,7 @@ class RSFGSMConfig:
     loss: str = "cross_entropy"
     clip_start: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_eps(self.eps, "linf")
         check.positive("step_ratio", self.step_ratio)
         check.choice("loss", self.loss, LOSSES)

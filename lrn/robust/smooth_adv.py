@@ -46,7 +46,7 @@ class SmoothAdvConfig:
     warmup: float = 0.0
     every_copy: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_noise(self)
         check_eps(self.eps, "l2")
         check.integer("steps", self.steps, 1)

@@ -50,7 +50,7 @@ class SmoothingConfig:
     alpha: float = 0.001
     batch_size: int = 1000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("sigma", self.sigma)
         check.counts(self, "selection", "estimation", "batch_size")
         check.between("estimation", self.estimation, 1, MOST_DRAWS)

@@ -56,7 +56,7 @@ class SpatialConfig:
     steps: int = 20
     loss: str = "cross_entropy"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("rotation", self.rotation, 0, 180)
         check.non_negative("translation", self.translation)
         check.positive("step_size", self.step_size)

@@ -44,7 +44,7 @@ class SquareConfig:
     initial_fraction: float = 0.8
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("norm", self.norm, NORMS)
         check_eps(self.eps, self.norm)
         check.integer("queries", self.queries, 1)

@@ -45,7 +45,7 @@ class TRADESConfig:
     steps: int = 10
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
         check_ascent(self.eps, self.step_size, self.steps, self.norm)
 

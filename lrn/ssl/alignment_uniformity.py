@@ -42,7 +42,7 @@ class AlignmentUniformityConfig:
     alignment: float = 1.0
     uniformity: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("alpha", self.alpha)
         check.positive("t", self.t)
         check.non_negative("alignment", self.alignment)

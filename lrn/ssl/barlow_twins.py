@@ -37,7 +37,7 @@ class BarlowTwinsConfig:
     average: AverageConfig = AverageConfig()
     redundancy: float = 0.0051
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("redundancy", self.redundancy)
 
 

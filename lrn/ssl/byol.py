@@ -45,7 +45,7 @@ class BYOLConfig:
     target: bool = True
     stop_gradient: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         check.counts(self, "steps", low=0)
         for name in ("predictor", "target", "stop_gradient"):

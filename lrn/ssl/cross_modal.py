@@ -54,7 +54,7 @@ class CLIPConfig:
     learned: bool = True
     largest_scale: float = 100.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
         check.between("temperature", self.temperature, 0, 1)
         check.boolean("learned", self.learned)

@@ -60,7 +60,7 @@ class DeepClusterConfig:
     iterations: int = 1
     reseed: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_prototypes(self.prototypes)
         check.positive("temperature", self.temperature)
         check.counts(self, "bank", "iterations")

@@ -68,7 +68,7 @@ class DINOConfig:
     centering: bool = True
     sharpening: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_prototypes(self.prototypes)
         for name in ("temperature", "teacher_temperature", "warm_temperature"):
             check.positive(name, getattr(self, name))

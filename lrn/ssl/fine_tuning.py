@@ -35,7 +35,7 @@ class FineTuningConfig:
     head_rate: float = 1.0
     encoder_rate: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("head_rate", self.head_rate)
         check.non_negative("encoder_rate", self.encoder_rate)
 

@@ -41,7 +41,7 @@ class InfoNCEConfig:
     group: int = 0
     symmetric: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
         check_group(self.group)
         check.boolean("symmetric", self.symmetric)

@@ -60,7 +60,7 @@ class LatentPredictionConfig:
     decay_steps: float = math.inf
     stop_gradient: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.block, tuple) or not self.block:
             raise check.InputError(
                 f"block must be a tuple of sizes, got {self.block!r}; write (2, 2), or (4,) for sequences."

@@ -33,7 +33,7 @@ class MAEConfig:
     average: AverageConfig = AverageConfig()
     normalize: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.integer("hidden", self.hidden, 1)
         check.boolean("normalize", self.normalize)
 

@@ -38,7 +38,7 @@ class MaskedTokensConfig:
     replaced: float = 0.8
     random: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.integer("vocabulary", self.vocabulary, 2)
         check.integer("hidden", self.hidden, 1)
         check_shares(self.replaced, self.random)

@@ -45,7 +45,7 @@ class MoCoConfig:
     queue: int = 4096
     negatives: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
         check_momentum(self.momentum)
         check.counts(self, "queue")

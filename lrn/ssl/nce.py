@@ -36,7 +36,7 @@ class NCEConfig:
     average: AverageConfig = AverageConfig()
     temperature: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
 
 

@@ -37,7 +37,7 @@ class OnlineProbeConfig:
     average: AverageConfig = AverageConfig()
     decay: float = 0.99
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_decay(self.decay)
 
 

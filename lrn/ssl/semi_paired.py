@@ -57,7 +57,7 @@ class SemiPairedConfig:
     alone_temperature: float = 0.2
     alone_weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
         check.between("temperature", self.temperature, 0, 1)
         check.boolean("learned", self.learned)

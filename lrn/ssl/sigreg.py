@@ -46,7 +46,7 @@ class LeJEPAConfig:
     directions: int = 256
     knots: int = 17
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("weight", self.weight, 0, 1)
         check.counts(self, "directions")
         check.counts(self, "knots", low=2)

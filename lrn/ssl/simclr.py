@@ -40,7 +40,7 @@ class SimCLRConfig:
     group: int = 0
     negatives: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
         check_group(self.group)
         check.boolean("negatives", self.negatives)

@@ -37,7 +37,7 @@ class SimSiamConfig:
     stop_gradient: bool = True
     predictor: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.boolean("stop_gradient", self.stop_gradient)
         check.boolean("predictor", self.predictor)
 

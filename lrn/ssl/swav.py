@@ -58,7 +58,7 @@ class SwAVConfig:
     queue_start: int = 1
     freeze: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_prototypes(self.prototypes)
         check.positive("temperature", self.temperature)
         check.positive("epsilon", self.epsilon)

@@ -41,7 +41,7 @@ class VICRegConfig:
     variance: float = 25.0
     covariance: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("invariance", "variance", "covariance"):
             check.non_negative(name, getattr(self, name))
 

@@ -46,7 +46,7 @@ class WMSEConfig:
     iterations: int = 1
     whiten: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("shrink", self.shrink, 0, 1)
         check.counts(self, "size", low=0)
         check.counts(self, "iterations")

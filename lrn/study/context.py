@@ -13,6 +13,7 @@ import numpy as np
 from lrn import table as tables
 from lrn.study.controls import given
 from lrn.study.judged import Judged
+from lrn.study.parts import Block
 from lrn.study.seen import budgets
 from lrn.study.select import EDGE, Choice
 from lrn.table import Table
@@ -26,7 +27,7 @@ class Context(Judged):
     computations go through these two.
 
     folder: the run's folder. preset: the name of the preset. seeds: the seeds, ints.
-    say: prints one sentence to the user. failures: the lanes of `fit` that became non-finite, as dicts.
+    say: prints one sentence to the user.
     """
 
     def __init__(
@@ -42,12 +43,11 @@ class Context(Judged):
         self.folder, self.preset, self.seeds, self.say = folder, preset, seeds, say
         self._brief = preset == "smoke"  # its trainings last seconds, and compiling them most of these
         self._progress, self._save_seconds, self._sinks = progress, save_seconds, tuple(sinks)
-        self._tables: list[Table] = []
+        self._blocks: list[Block] = []
         self._names: set[str] = set()
         self._recorded: set[tuple[str, str, int]] = set()
         self._trained_on: dict[str, list[Mapping[str, Any]]] = {}  # from arm to the options of its fits
         self._given: dict[tuple[str, str], np.ndarray] = {}  # from (arm, metric of a budget) to [seeds]
-        self.failures: list[dict[str, Any]] = []
 
     def fit(
         self,
@@ -89,8 +89,7 @@ class Context(Judged):
                 **options,
             },
         )
-        self._tables.append(result.table)
-        self.failures += [f._asdict() for f in result.failures]
+        self._blocks.append(Block(result.table, [f._asdict() for f in result.failures]))
         for arm, config in arms.items():
             self._trained_on.setdefault(arm, []).append(options)
             self.given(arm, budgets(config, options))
@@ -138,7 +137,7 @@ class Context(Judged):
         if (arm, metric, step) in self._recorded:
             raise ValueError(f"{metric} of {arm} at step {step} was recorded before; record it once.")
         self._recorded.add((arm, metric, step))
-        self._tables.append(tables.rows(arm, self.seeds, step, metric, values))
+        self._blocks.append(Block(tables.rows(arm, self.seeds, step, metric, values), []))
 
     def chosen(self, arm: str, choice: Choice, candidates: int) -> None:
         """Record the choice of `lrn.study.select.select` for an arm.
@@ -230,8 +229,17 @@ class Context(Judged):
 
     def table(self) -> Table:
         """The table of all values recorded so far, the budgets among them."""
+        return tables.concat([block.table for block in self.blocks()])
+
+    def blocks(self) -> list[Block]:
+        """The rows of `table`, apart for each training, each recorded metric and each budget."""
         sums = [tables.rows(arm, self.seeds, 0, what, x) for (arm, what), x in self._given.items()]
-        return tables.concat([*self._tables, *sums])
+        return [*self._blocks, *(Block(table, []) for table in sums)]
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """The lanes of `fit` that became non-finite, as dicts of `lrn.train.Failure`."""
+        return [failure for block in self._blocks for failure in block.failures]
 
     def _claim(self, name: str) -> str:
         if _slug(name) in self._names:

@@ -1,4 +1,7 @@
-"""Finding and loading studies: ``experiments/<area>/<name>.py`` with a ``STUDY``, or any other file."""
+"""Finding and loading studies: ``experiments/<area>/<name>.py`` with a ``STUDY``, or any other file.
+
+`lrn.study.home` says where ``experiments`` is.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrn import check, interrupt
-from lrn.study import Study, literals, source
+from lrn.study import Study, home, literals, source
 
 
 class StudyFile(NamedTuple):
@@ -41,12 +44,10 @@ class StudyFile(NamedTuple):
 
 def find() -> dict[str, Path]:
     """The studies that come with lrn, from id to file. Nothing is imported."""
-    spec = importlib.util.find_spec("experiments")
-    roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
+    root = home.folder()
     return {
         f"{path.parent.name}.{path.stem}": path
-        for root in roots
-        for path in sorted(root.glob("*/*.py"))
+        for path in (sorted(root.glob("*/*.py")) if root else ())
         if not path.name.startswith("_") and path.parent.name != "bench"
     }
 
@@ -55,12 +56,11 @@ def claims() -> Path:
     """The file that lists the claims of the notes.
 
     Raises:
-        InputError: there is no package ``experiments``, as where lrn alone is installed.
+        InputError: there are no studies beside lrn.
     """
-    spec = importlib.util.find_spec("experiments")
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        return Path(root) / "claims.json"
-    raise check.InputError("there are no experiments here; run this in lrn's own repository.")
+    if (root := home.folder()) is None:
+        raise check.InputError("there are no experiments here; run this in lrn's own repository.")
+    return root / "claims.json"
 
 
 def described(name: str, path: Path) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def load(name: str) -> StudyFile:
     studies = find()
     if name not in studies:
         raise ValueError(f"there is no study {name!r}; {check.nearest(name, studies)}")
-    module = _imported(f"the study {name}", lambda: importlib.import_module(f"experiments.{name}"))
+    home.adopt()
+    module = _imported(f"the study {name}", lambda: importlib.import_module(f"{home.NAME}.{name}"))
     return _study_file(name, studies[name], module)
 
 

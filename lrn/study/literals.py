@@ -8,7 +8,7 @@ from typing import Any
 
 from lrn.study.source import parse, study_call
 
-FIELDS = {"title": "", "claim": "", "claim_id": "", "section": "", "tour": False}
+FIELDS: dict[str, str | bool] = {"title": "", "claim": "", "claim_id": "", "section": "", "tour": False}
 
 
 def read(path: Path) -> dict[str, Any] | None:

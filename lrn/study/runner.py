@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from lrn import check, figures, files, interrupt
 from lrn import table as tables
-from lrn.study import discover, seal, source, store
+from lrn.study import apart, discover, home, parts, seal, select, source, store
 from lrn.study.context import Context
 from lrn.study.discover import StudyFile
 from lrn.study.findings import Findings
+from lrn.study.parts import Part
 from lrn.study.register import exploratory
 from lrn.study.verdict import judge, predictions_sha256
 from lrn.table import Table
@@ -51,6 +52,7 @@ def run(
     save_seconds: float = 20.0,
     sinks: Sequence[Any] = (),
     command: str = "",
+    part: Part | None = None,
 ) -> Outcome:
     """Run a study, or resume its run, or return the outcome of its finished run.
 
@@ -66,11 +68,13 @@ def run(
         save_seconds: the seconds between checkpoints.
         sinks: receivers of metrics during the training, see `lrn.train.sinks`.
         command: the command line that repeats the run, for the report.
+        part: the part of the run to run, in a folder of its own; `lrn.study.merge` needs all parts. By
+            default the whole run. ``seeds`` are those of the whole run either way.
 
     Raises:
         store.Busy: another process runs in the same folder.
         interrupt.Interrupted: a signal asked to stop; the run can be resumed.
-        ValueError: the run was begun by other code, or its files are damaged.
+        ValueError: the run was begun by other code, or its files are damaged; or the study cannot be split.
         Exception: what the study's ``run`` raises; provenance.json then notes the error.
     """
     from lrn.train import job
@@ -79,19 +83,24 @@ def run(
     seeds, found = tuple(seeds), found.hashed()
     discover.prepare(found)
     folder = folder_of(found, preset, config, seeds, out)
+    own = seeds if part is None else part.seeds(seeds)
+    if part is not None:
+        folder = part.folder(folder)
     enable_compilation_cache()
     if not job.main_process():
         say, progress = (lambda _: None), False
 
-    def begin() -> _Begun:
+    def begin() -> Begun:
         stack.enter_context(store.owned(folder))
         store.clean(folder, fresh)
         if (folder / "verdict.json").exists():
-            return _Begun(_finished(found, folder, say), {}, store.Clock(None))
+            return Begun(finished(found, folder, say), {}, store.Clock(None))
         before = _unfinished(folder)
-        begun = _Begun(None, store.provenance(), store.Clock(before))
+        begun = Begun(None, store.provenance(), store.Clock(before))
         if before is None:
-            registration = _preregister(found, preset, config, seeds, command, _where(found, out))
+            registration = preregister(found, preset, config, seeds, command, where_of(found, out))
+            if part is not None:
+                registration["part"] = {"number": part.number, "of": part.of, "seeds": list(own)}
             files.write_json(folder / "config.json", registration)
         else:
             _check_same_code(before, begun.provenance, folder)
@@ -107,22 +116,30 @@ def run(
         if job.agree(int(begun is not None and begun.verdict is not None)):
             return Outcome(folder, (begun and begun.verdict) or {}, reused=True)
         try:
-            context = Context(folder, preset, seeds, say, progress, save_seconds, sinks)
+            context = Context(folder, preset, own, say, progress, save_seconds, sinks)
+            made = parts.Together(folder, part, len(own), job.main_process(), say) if part else None
+            if part is not None and part.number == 1:
+                apart.check_once(found, folder)
             try:
-                found.study.run(config, context)
+                with select.made_by(made):
+                    found.study.run(config, context)
             except SystemExit as error:
                 raise RuntimeError(f"{found.id} left its run by sys.exit({error.code!r}).") from error
             table = context.table()
-            verdict = {
-                "study": found.id,
-                "preset": preset,
-                "seeds": list(seeds),
-                **judge(found.study, config, preset, table),
-                "exploratory": exploratory(found, preset, config, seeds),
-                "failures": context.failures,
-            }
-            verdict["answer"] = _answer(found, verdict, say)
-            job.on_main(lambda: begun and _finish(folder, found, config, table, verdict, begun, say))
+            if part is None or made is None:
+                verdict = verdict_of(found, preset, config, seeds, table, context.failures, say)
+            else:
+                verdict = {
+                    "study": found.id,
+                    "preset": preset,
+                    "seeds": list(own),
+                    "verdict": parts.VERDICT,
+                    "reason": f"{part}; {home.command()} merge {folder.parent} makes the run.",
+                    "failures": context.failures,
+                    "blocks": parts.sizes(context.blocks()),
+                    "choices": made.made,
+                }
+            job.on_main(lambda: begun and finish(folder, found, config, table, verdict, begun, say))
         except BaseException as error:
             with contextlib.suppress(OSError):
                 # A signal may come after the verdict is written; files that the verdict seals stay untouched.
@@ -132,15 +149,47 @@ def run(
         return Outcome(folder, verdict, reused=False)
 
 
+def verdict_of(
+    found: StudyFile,
+    preset: str,
+    config: Any,
+    seeds: Sequence[int],
+    table: Table,
+    failures: Sequence[Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """The object in verdict.json, but for what `finish` adds.
+
+    Args:
+        found: the study, with its code.
+        preset: the name of the preset.
+        config: the study's config.
+        seeds: the seeds.
+        table: the run's results.
+        failures: the lanes that became non-finite, see `lrn.study.context.Context.failures`.
+        say: prints one sentence to the user.
+    """
+    verdict = {
+        "study": found.id,
+        "preset": preset,
+        "seeds": list(seeds),
+        **judge(found.study, config, preset, table),
+        "exploratory": exploratory(found, preset, config, seeds),
+        "failures": list(failures),
+    }
+    verdict["answer"] = _answer(found, verdict, say)
+    return verdict
+
+
 def folder_of(found: StudyFile, preset: str, config: Any, seeds: Sequence[int], out: Path) -> Path:
     """The folder of a study's run with these settings, in the folder of all runs ``out``."""
     code = found.hashed().code
     assert code is not None
-    name = store.run_hash(found.id, preset, config, tuple(seeds), code.sha256, _where(found, out))
+    name = store.run_hash(found.id, preset, config, tuple(seeds), code.sha256, where_of(found, out))
     return Path(out) / found.id / name
 
 
-def _where(study_file: StudyFile, out: Path) -> str:
+def where_of(study_file: StudyFile, out: Path) -> str:
     """The path of a study outside of ``experiments``, relative to ``out``: both can be moved together."""
     return "" if study_file.is_ours else os.path.relpath(study_file.path.resolve(), Path(out).resolve())
 
@@ -195,7 +244,7 @@ def draw(folder: Path) -> list[Path]:
 
 
 def study_of(folder: Path) -> tuple[StudyFile, Any]:
-    """The study and the config of a finished run.
+    """The study and the config of a finished run, or of a part of a run.
 
     Raises:
         InputError: the study's code has changed in more than its figure and texts, or the config cannot be
@@ -206,7 +255,8 @@ def study_of(folder: Path) -> tuple[StudyFile, Any]:
     name = registered["study"]
     if where := registered["study_where"]:
         here = Path(registered["study_path"])
-        name = str(here if here.is_file() else folder.resolve().parent.parent / where)
+        out = folder.resolve().parents[2 if "part" in registered else 1]
+        name = str(here if here.is_file() else out / where)
     study_file = discover.load(name).hashed()
     assert study_file.code is not None
     if study_file.code.sha256 != registered["study_sha256"]:
@@ -236,7 +286,7 @@ def _restored(like: Any, value: Any) -> Any:
     return value
 
 
-class _Begun(NamedTuple):
+class Begun(NamedTuple):
     """A run at its beginning.
 
     verdict: that of a finished run; None where the study is still to be run. provenance: code, versions and
@@ -283,22 +333,26 @@ def _answer(study_file: StudyFile, verdict: Mapping[str, Any], say: Callable[[st
         return None
 
 
-def _finish(
+def finish(
     folder: Path,
     study_file: StudyFile,
     config: Any,
     table: Table,
     verdict: dict[str, Any],
-    begun: _Begun,
+    begun: Begun,
     say: Callable[[str], None],
 ) -> None:
-    """Write table, figure and provenance, and last the verdict, which seals the other files."""
+    """Write table, figure and provenance, and last the verdict, which seals the other files.
+
+    A part of a run gets no figure.
+    """
     assert study_file.code is not None
     table.write(folder / "metrics.parquet")
     verdict["text_sha256"] = study_file.code.text_sha256
     verdict["figure_failed"] = None
     try:
-        figures.save(lambda: study_file.study.figure(table, config), folder)
+        if verdict["verdict"] != parts.VERDICT:
+            figures.save(lambda: study_file.study.figure(table, config), folder)
     except files.WriteError:
         raise
     except (Exception, SystemExit) as error:  # a bug in a figure must not lose the training
@@ -318,11 +372,11 @@ def _say_figure(
     if failed := verdict.get("figure_failed"):
         say(
             f"{study_file.id}: the verdict stands, and there is no figure: {failed} "
-            f"When that is mended, python -m experiments draw {folder} draws it and trains nothing."
+            f"When that is mended, {home.command()} draw {folder} draws it and trains nothing."
         )
 
 
-def _preregister(
+def preregister(
     study_file: StudyFile, preset: str, config: Any, seeds: tuple[int, ...], command: str, where: str
 ) -> dict[str, Any]:
     """The object in config.json: the study's statements, its settings, and the hashes of its code."""
@@ -353,7 +407,7 @@ def _preregister(
     }
 
 
-def _finished(study_file: StudyFile, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def finished(study_file: StudyFile, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The verdict of a finished run.
 
     Raises:
@@ -381,9 +435,7 @@ def _finished(study_file: StudyFile, folder: Path, say: Callable[[str], None]) -
 def _damaged(folder: Path, looked: seal.Sealed) -> check.InputError:
     """The error for a finished run with faulty files."""
     redraw = (
-        f"python -m experiments draw {folder} draws it again, or "
-        if looked.sealed and looked.only_figures
-        else ""
+        f"{home.command()} draw {folder} draws it again, or " if looked.sealed and looked.only_figures else ""
     )
     return check.InputError(
         f"the finished run {folder} is damaged ({looked.sentence}); {redraw}use --fresh to run it again."

@@ -6,8 +6,11 @@ diverged in fewer. A choice at the edge of its menu is flagged, because a better
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -38,6 +41,25 @@ class Choice(NamedTuple):
         """The index of the candidate in a menu with one axis."""
         (place,) = self.place
         return place
+
+
+Scores = Mapping[str, np.ndarray]  # from arm to scores [*menu, seeds]
+Chooser = Callable[[Scores, Callable[[Scores], dict[str, Choice]]], dict[str, Choice]]
+_chooser: contextvars.ContextVar[Chooser | None] = contextvars.ContextVar("chooser", default=None)
+
+
+@contextlib.contextmanager
+def made_by(chooser: Chooser | None) -> Iterator[None]:
+    """Inside, `select` returns ``chooser(scores, choose)``, where ``choose(scores)`` applies its rule.
+
+    With None, `select` applies its rule itself. A part of a run so chooses by the scores of all parts, see
+    `lrn.study.parts`.
+    """
+    token = _chooser.set(chooser)
+    try:
+        yield
+    finally:
+        _chooser.reset(token)
 
 
 def select(
@@ -72,6 +94,14 @@ def select(
             raise check.InputError(
                 f"the scores of {arm!r} have shape {list(x.shape)}; give [*menu, seeds], nothing empty."
             )
+    choose = functools.partial(_best_of_each, better=better, free=free)
+    chooser = _chooser.get()
+    return choose(scores) if chooser is None else chooser(scores, choose)
+
+
+def _best_of_each(
+    scores: Scores, better: Literal["higher", "lower"], free: Sequence[int]
+) -> dict[str, Choice]:
     return {arm: _best(x if better == "higher" else -x, better, free) for arm, x in scores.items()}
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lrn import files
+from lrn.study import home
 
 _LRN = Path(__file__).resolve().parents[1]
 _DRAWING = ("figure", "answer")  # arguments of Study that are called when all is trained
@@ -132,7 +133,9 @@ class _Finder:
         while (root / "__init__.py").is_file():
             packages.insert(0, root.name)
             root = root.parent
-        self._root = root
+        self._root, self._top_folder = root, packages[0] if packages else ""
+        if packages and root / packages[0] == home.folder():
+            packages[0] = home.NAME  # as the studies import each other, and with one hash wherever lrn is
         self.package = ".".join(packages)
         self.name = ".".join([*packages, study.stem])
         self._places: dict[str, _Place | None] = {}
@@ -185,7 +188,7 @@ class _Finder:
             return None
         ours = self.package.split(".")[0]
         if name == ours:
-            return _look(name, (self._root,))
+            return _look(self._top_folder, (self._root,))
         # Python looks in the study's folder first, as for a script.
         if (place := _look(name, (self._folder,))) is not None:
             return None if _installed(place) else place

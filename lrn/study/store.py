@@ -132,7 +132,7 @@ class Clock:
 
     def __init__(self, before: dict[str, Any] | None):
         before = before or {}
-        self.started = before.get("started") or now()
+        self.started: str = before.get("started") or now()
         self.resumed = int(before.get("resumed", -1)) + 1
         self._wall = float(before.get("wall_seconds") or 0.0)
         self._cpu = float(before.get("cpu_seconds") or 0.0)

@@ -34,7 +34,7 @@ class AverageConfig:
     start: int = 1
     every: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("method", self.method, METHODS)
         check_decay(self.decay)
         check.integer("start", self.start, 1)

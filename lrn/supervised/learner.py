@@ -41,7 +41,7 @@ class SupervisedConfig:
     mixup: bool = False
     alpha: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("smoothing", self.smoothing, 0, 1)
         check.boolean("mixup", self.mixup)
         check.positive("alpha", self.alpha)

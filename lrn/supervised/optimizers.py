@@ -71,7 +71,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     trust: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("optimizer", self.name, OPTIMIZERS)
         check.choice("schedule", self.schedule, SCHEDULES)
         check.choice("decayed", self.decayed, DECAYED)

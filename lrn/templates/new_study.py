@@ -31,7 +31,7 @@ class Config:
     samples: int = 200
     outliers: tuple[float, ...] = (0.0, 0.1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the ranges; a wrong value stops the command with one sentence before anything runs."""
         check.counts(self, "n", "samples")
 

@@ -58,10 +58,10 @@ def test_a_disk_that_has_room_again_in_time(small, uninterrupted):
 
 
 WRITES = {
-    "at the start": dict(at="lrn.study.runner:_preregister", call=1),
+    "at the start": dict(at="lrn.study.runner:preregister", call=1),
     "in a once": dict(at="lrn.train.checkpoint:save", call=5),
-    "at the end": dict(at="lrn.study.runner:_finish", call=1),
-    "before the verdict": dict(at="lrn.study.runner:_Begun.write", call=2, after=True),
+    "at the end": dict(at="lrn.study.runner:finish", call=1),
+    "before the verdict": dict(at="lrn.study.runner:Begun.write", call=2, after=True),
 }
 
 

@@ -31,12 +31,12 @@ IN_SAVES: dict[str, dict[str, Any]] = {
     "the last save of all": dict(at="lrn.train.log:Log.flush", call=8, after=True),
 }
 IN_FINISH: dict[str, dict[str, Any]] = {
-    "the end, before the metrics": dict(at="lrn.study.runner:_finish", call=1),
+    "the end, before the metrics": dict(at="lrn.study.runner:finish", call=1),
     "the end, in the metrics": dict(at="lrn.table:_write", call=9, after=True),
     "the end, before the figures": dict(at="lrn.figures:save", call=1),
     "the end, between two figures": dict(at="lrn.figures.output:files.write_bytes", call=15),
-    "the end, before the verdict": dict(at="lrn.study.runner:_Begun.write", call=2, after=True),
-    "the end, after the verdict": dict(at="lrn.study.runner:_finish", call=1, after=True),
+    "the end, before the verdict": dict(at="lrn.study.runner:Begun.write", call=2, after=True),
+    "the end, after the verdict": dict(at="lrn.study.runner:finish", call=1, after=True),
 }
 FAST = (
     "a save, in its arrays",

@@ -90,7 +90,7 @@ class MAMLRLConfig:
     max_grad_norm: float = 1.0
     initial_log_std: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_inner("inner", self.inner)
         check.integer("tasks", self.tasks, low=1)
         check.integer("episodes", self.episodes, low=1)

@@ -24,7 +24,7 @@ class BoltzmannConfig:
     temperature: float = 0.1
     schedule: str = "constant"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("temperature", self.temperature)
         check.choice("schedule", self.schedule, ("constant", "decaying"))
 

@@ -29,7 +29,7 @@ class EpsilonGreedyConfig:
     scale: float = 5.0
     gap: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("schedule", self.schedule, ("constant", "decaying"))
         check.between("epsilon", self.epsilon, 0.0, 1.0)
         check.positive("scale", self.scale)

@@ -25,7 +25,7 @@ class GradientConfig:
     step_size: float = 0.1
     baseline: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("step_size", self.step_size)
 
 

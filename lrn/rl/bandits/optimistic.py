@@ -26,7 +26,7 @@ class OptimisticConfig:
     step: str = "constant"
     step_size: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("step", self.step, ("constant", "mean"))
         check.between("step_size", self.step_size, 0.0, 1.0)
 

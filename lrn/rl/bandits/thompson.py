@@ -24,7 +24,7 @@ class BetaThompsonConfig:
     a: float = 1.0
     b: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("a", self.a)
         check.positive("b", self.b)
 
@@ -71,7 +71,7 @@ class GaussianThompsonConfig:
     std: float = 1.0
     noise: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("std", self.std)
         check.positive("noise", self.noise)
 

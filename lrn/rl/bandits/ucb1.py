@@ -20,7 +20,7 @@ class UCB1Config:
 
     scale: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("scale", self.scale)
 
 

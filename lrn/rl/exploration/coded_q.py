@@ -61,7 +61,7 @@ class CodedQConfig:
     rollout_length: int = 128
     total_steps: int = 100_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("select", self.select, SELECTORS)
         for name in ("epsilon_start", "epsilon_end", "exploration_fraction", "discount", "learning_rate"):
             check.between(name, getattr(self, name), 0.0, 1.0)

@@ -22,7 +22,7 @@ class CountConfig:
 
     beta: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("beta", self.beta)
 
 

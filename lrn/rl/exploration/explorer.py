@@ -45,7 +45,7 @@ class Explorer:
     pink: float = 0.0
     learning_rate: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epsilon", "epsilon_end", "fraction", "pink", "learning_rate"):
             check.between(name, getattr(self, name), 0.0, 1.0)
         for name in ("beta", "novelty", "noise"):

@@ -34,7 +34,7 @@ class RNDConfig:
     clip: float = 5.0
     epochs: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("coefficient", self.coefficient)
         check.positive("learning_rate", self.learning_rate)
         check.between("keep", self.keep, 0.0, 1.0)

@@ -28,7 +28,7 @@ class CuriosityConfig:
     learning_rate: float = 1e-3
     epochs: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.non_negative("coefficient", self.coefficient)
         check.positive("learning_rate", self.learning_rate)
         check.integer("epochs", self.epochs, 1)

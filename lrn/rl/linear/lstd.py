@@ -30,7 +30,7 @@ class LSTDConfig:
     ridge: float = 1e-3
     interactions: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("discount", self.discount, 0, 1)
         check.between("lambda_", self.lambda_, 0, 1)
         check.positive("ridge", self.ridge)

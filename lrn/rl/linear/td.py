@@ -31,7 +31,7 @@ class LinearTDConfig:
     step_size: Schedule = Schedule(0.01)
     interactions: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("discount", self.discount, 0, 1)
         check.integer("interactions", self.interactions, low=1)
 

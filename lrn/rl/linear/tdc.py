@@ -35,7 +35,7 @@ class TDCConfig:
     correction: Schedule = Schedule(0.05)
     interactions: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("discount", self.discount, 0, 1)
         check.integer("interactions", self.interactions, low=1)
 

@@ -28,7 +28,7 @@ FOUR_ROOMS = """
 #...........#
 #.....#.....#
 #############"""
-FROZEN_LAKE = {
+FROZEN_LAKE: dict[int, tuple[str, ...]] = {
     4: ("SFFF", "FHFH", "FFFH", "HFFG"),
     8: ("SFFFFFFF", "FFFFFFFF", "FFFHFFFF", "FFFFFHFF", "FFFHFFFF", "FHHFFFHF", "FHFFHFHF", "FFFHFFFG"),
 }

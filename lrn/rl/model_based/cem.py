@@ -36,7 +36,7 @@ class CEMConfig:
     inertia: float = 0.1
     spread: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.integer("elites", self.elites, 2)
         check.integer("population", self.population, self.elites)
         check.integer("iterations", self.iterations, 1)

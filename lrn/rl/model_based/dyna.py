@@ -48,7 +48,7 @@ class DynaConfig:
     untried: bool = False
     interactions: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("discount", self.discount, 0, 1)
         check.between("step_size", self.step_size, 0, 1)
         check.between("epsilon", self.epsilon, 0, 1)

@@ -42,7 +42,7 @@ class DynamicsConfig:
     weight_decay: float = 1e-5
     bound_penalty: float = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.integer("members", self.members, 1)
         check.positive("learning_rate", self.learning_rate)
         check.non_negative("weight_decay", self.weight_decay)

@@ -49,7 +49,7 @@ class MBPOConfig:
     imagined_size: int = 20_000
     real: int = 13
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("model_updates", "model_batch", "rollouts", "rollout_length"):
             check.integer(name, getattr(self, name), 1)
         check.integer("imagined_size", self.imagined_size, self.rollouts * self.rollout_length)

@@ -59,7 +59,7 @@ class PETSConfig:
     learning_starts: int = 200
     total_steps: int = 2_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in (
             "horizon",
             "particles",

@@ -23,7 +23,7 @@ class Schedule:
     rate: float = 1.0
     power: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.positive("scale", self.scale)
         check.non_negative("rate", self.rate)
         check.non_negative("power", self.power)

@@ -31,7 +31,7 @@ class TDConfig:
     initial: float = 0.0
     interactions: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("discount", self.discount, 0, 1)
         check.between("initial", self.initial, -jnp.inf, jnp.inf)
         check.integer("interactions", self.interactions, low=1)

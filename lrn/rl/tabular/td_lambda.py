@@ -44,7 +44,7 @@ class TDLambdaConfig:
     initial: float = 0.0
     interactions: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.between("discount", self.discount, 0, 1)
         check.between("lambda_", self.lambda_, 0, 1)
         check.choice("trace", self.trace, TRACES)

@@ -45,7 +45,7 @@ class EstimateConfig:
     clip: float = 5.0
     decay: float = 0.99
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check.choice("bound", self.bound, BOUNDS)
         check.positive("clip", self.clip)
         check.between("decay", self.decay, 0, 1)
