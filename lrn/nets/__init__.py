@@ -15,6 +15,7 @@ from lrn.nets.mask_decoder import mask_decoder
 from lrn.nets.masked import masked_vit, sequence_transformer, token_transformer
 from lrn.nets.mixer import Mixer, mixer
 from lrn.nets.mlp import MLP, mlp
+from lrn.nets.noisy import NoisyMLP, noisy_mlp
 from lrn.nets.pool import max_pool
 from lrn.nets.projector import Projector, projector
 from lrn.nets.recurrent import GRU, gru_actor_critic
@@ -36,6 +37,7 @@ __all__ = [
     "ConvDecoder",
     "Mixer",
     "NgramBag",
+    "NoisyMLP",
     "Projector",
     "ResNet",
     "ViT",
@@ -58,6 +60,7 @@ __all__ = [
     "mlp",
     "mlp_decoder",
     "ngram_bag",
+    "noisy_mlp",
     "of_size",
     "parameter_count",
     "projector",
