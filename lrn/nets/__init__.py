@@ -22,6 +22,7 @@ from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
 from lrn.nets.size import of_size, parameter_count
 from lrn.nets.text import NgramBag, ngram_bag
+from lrn.nets.torch_weights import torch_weights
 from lrn.nets.vit import ViT, vit
 from lrn.nets.wide_resnet import WideResNet, wide_resnet
 from lrn.types import LANES
@@ -67,6 +68,7 @@ __all__ = [
     "resnet18",
     "sequence_transformer",
     "token_transformer",
+    "torch_weights",
     "vit",
     "wide_resnet",
 ]
