@@ -15,12 +15,14 @@ from lrn.nets.mask_decoder import mask_decoder
 from lrn.nets.masked import masked_vit, sequence_transformer, token_transformer
 from lrn.nets.mixer import Mixer, mixer
 from lrn.nets.mlp import MLP, mlp
+from lrn.nets.noisy import NoisyMLP, noisy_mlp
 from lrn.nets.pool import max_pool
 from lrn.nets.projector import Projector, projector
 from lrn.nets.recurrent import GRU, gru_actor_critic
 from lrn.nets.resnet import ResNet, resnet18
 from lrn.nets.size import of_size, parameter_count
 from lrn.nets.text import NgramBag, ngram_bag
+from lrn.nets.torch_weights import torch_weights
 from lrn.nets.vit import ViT, vit
 from lrn.nets.wide_resnet import WideResNet, wide_resnet
 from lrn.types import LANES
@@ -36,6 +38,7 @@ __all__ = [
     "ConvDecoder",
     "Mixer",
     "NgramBag",
+    "NoisyMLP",
     "Projector",
     "ResNet",
     "ViT",
@@ -58,12 +61,14 @@ __all__ = [
     "mlp",
     "mlp_decoder",
     "ngram_bag",
+    "noisy_mlp",
     "of_size",
     "parameter_count",
     "projector",
     "resnet18",
     "sequence_transformer",
     "token_transformer",
+    "torch_weights",
     "vit",
     "wide_resnet",
 ]

@@ -1,7 +1,16 @@
 """DQN: Q-learning with a network, from replayed transitions and a slow target network (Mnih et al. 2015).
 
-Its usual extensions are options: double DQN (van Hasselt et al. 2016), dueling networks (`dueling`; Wang et
-al. 2016), n-step returns, and a bonus for exploration.
+Its usual extensions are options:
+
+- double DQN (van Hasselt et al. 2016) and n-step returns: ``double`` and ``n_step``;
+- dueling networks (Wang et al. 2016): `lrn.rl.heads.dueling`;
+- prioritized replay (Schaul et al. 2016): ``prioritized``;
+- noisy networks (Fortunato et al. 2018): ``noisy`` and `lrn.nets.noisy_mlp`;
+- a network that predicts the distribution of the return, C51 (Bellemare et al. 2017) and QR-DQN (Dabney et
+  al. 2018): ``head`` and `lrn.rl.return_heads`;
+- a bonus for exploration: ``bonus``.
+
+The first four with C51 are Rainbow (Hessel et al. 2018).
 
 The defaults of `DQNConfig` are those of CleanRL (Huang et al. 2022) for 500,000 steps of CartPole. CleanRL
 plays one environment and trains every ten steps; the defaults here play ten environments side by side and
@@ -15,18 +24,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from lrn import check
 from lrn.config import config
 from lrn.rl import env as envs
-from lrn.rl import heads, play, rates, replay
+from lrn.rl import heads, play, priorities, rates, replay
 from lrn.rl.agent import Agent, memoryless
 from lrn.rl.distributions import of_action
 from lrn.rl.env import Env, as_float
+from lrn.rl.epsilon import epsilon_at, epsilon_greedy
 from lrn.rl.exploration.bonus import Bonus, Transitions
 from lrn.rl.exploration.schedules import linear_schedule
 from lrn.rl.replay import Played, Transition
+from lrn.rl.return_heads import ReturnHead, expected
 from lrn.types import Array, Example, Goal, Key, Mean, Metrics, Net, NetState, Params, PyTree, State
 from lrn.xla.descend import clipped_step
 
@@ -58,7 +68,15 @@ class DQNConfig:
         target network does both.
     n_step: rewards summed before bootstrapping. Above 1 the sums include rewards of exploring actions, which
         nothing corrects.
-    loss: "huber" (squared up to an error of 1, linear beyond), or "squared".
+    loss: "huber" (squared up to an error of 1, linear beyond), or "squared"; a ``head`` replaces it.
+    prioritized: whether rows are drawn in proportion to a power of their last error, see `lrn.rl.priorities`;
+        else all rows are equally likely.
+    priority_exponent: that power, in [0, 1].
+    importance_exponent: the exponent of the weights that undo the preference, in [0, 1]; it rises from this
+        value to 1 over ``total_steps``.
+    noisy: whether the network explores by noise of its own: it is called with a key and ``train=True`` when
+        it plays and learns, once for all rows of a batch. Such an agent needs no epsilon; set
+        ``epsilon_start`` and ``epsilon_end`` to 0.
     max_grad_norm: largest global norm of the gradient; a longer gradient is scaled down to it.
     """
 
@@ -80,6 +98,10 @@ class DQNConfig:
     double: bool = False
     n_step: int = 1
     loss: str = "squared"
+    prioritized: bool = False
+    priority_exponent: float = 0.5
+    importance_exponent: float = 0.4
+    noisy: bool = False
     max_grad_norm: float = 10.0
 
     def __post_init__(self) -> None:
@@ -97,9 +119,18 @@ class DQNConfig:
         check.positive("learning_rate", self.learning_rate)
         check.positive("max_grad_norm", self.max_grad_norm)
         check.boolean("anneal", self.anneal)
-        check.boolean("double", self.double)
+        for name in ("double", "prioritized", "noisy"):
+            check.boolean(name, getattr(self, name))
         check.positive("exploration_fraction", self.exploration_fraction)
-        for name in ("discount", "target_rate", "epsilon_start", "epsilon_end", "exploration_fraction"):
+        for name in (
+            "discount",
+            "target_rate",
+            "epsilon_start",
+            "epsilon_end",
+            "exploration_fraction",
+            "priority_exponent",
+            "importance_exponent",
+        ):
             check.between(name, getattr(self, name), 0, 1)
         check.choice("loss", self.loss, ("huber", "squared"))
         rates.check_warm_up(self.learning_starts, self.total_steps, self.interactions)
@@ -113,6 +144,11 @@ class DQNConfig:
             raise check.InputError(
                 f"learning_starts must be at least n_step * num_envs = {window}, got {self.learning_starts}; "
                 "raise it, so that there is something to sample."
+            )
+        if self.prioritized and self.buffer_size < 4 * self.interactions + window:
+            raise check.InputError(
+                f"prioritized replay needs a buffer_size of {4 * self.interactions + window:,} or more, for "
+                f"four rounds and n_step steps of each environment, got {self.buffer_size:,}; enlarge it."
             )
         replay.check_sizes(self.buffer_size, self.batch_size)
 
@@ -140,6 +176,7 @@ class DQNState(NamedTuple):
     live: the environments in the middle of their episodes.
     replay: the transitions that are kept.
     steps: int32, environment steps so far; counted like ``updates``.
+    priorities: the `lrn.rl.priorities.Priorities` of the replay's rows, () without prioritized replay.
     """
 
     params: Params
@@ -151,9 +188,12 @@ class DQNState(NamedTuple):
     live: play.Live
     replay: Played
     steps: Array
+    priorities: State = ()
 
 
-def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Agent:
+def dqn(
+    env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None, head: ReturnHead | None = None
+) -> Agent:
     """Deep Q-learning with a replay and a target network.
 
     The target of a truncated transition bootstraps from its final observation; the target of a terminated
@@ -161,25 +201,33 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
 
     Args:
         env: the environment, with discrete actions.
-        net: maps observations [batch, ...] to values [batch, actions]. A value of -inf marks an action that
-            is not allowed in that state: the agent neither plays it nor bootstraps from it.
+        net: maps observations [batch, ...] to values [batch, actions]; with a head that predicts more than
+            the mean, to [batch, actions * numbers], the numbers of an action side by side. A value of -inf
+            marks an action that is not allowed in that state: the agent neither plays it nor bootstraps from
+            it.
         config: settings.
         bonus: an exploration bonus that is added to rewards as they are learned from.
+        head: what the network predicts about the return; None is `lrn.rl.return_heads.expected` with
+            ``config.loss``.
 
     Metrics: ``return`` and ``length`` of the exploring episodes that ended, ``loss``, ``q`` (mean value of
     the actions in the sampled transitions), ``epsilon``; with a bonus also ``bonus``, its mean over the
     transitions of this step.
 
     Raises:
-        InputError: the actions are continuous, or the network's output is not [batch, actions].
+        InputError: the actions are continuous, or the network's output has another shape.
     """
     actions = envs.require_discrete(env, "dqn")
-    heads.check_output("the network of dqn", net, env.observation_shape, actions)
+    head = expected(config.loss) if head is None else head
+    heads.check_output("the network of dqn", net, env.observation_shape, actions * head.numbers)
     rate = rates.learning_rate(config.learning_rate, config.gradient_steps, config.anneal)
     optimizer = optax.adam(rate)
 
-    def values(params: Params, net_state: NetState, observation: Array) -> Array:
-        return net.apply(params, net_state, as_float(observation))[0]
+    def outputs(params: Params, net_state: NetState, observation: Array, key: Key | None = None) -> Array:
+        return net.apply(params, net_state, as_float(observation), key=key, train=key is not None)[0]
+
+    def values(params: Params, net_state: NetState, observation: Array, key: Key | None = None) -> Array:
+        return head.values(outputs(params, net_state, observation, key))
 
     def init(key: Key, batch: Any = None) -> DQNState:
         net_key, env_key, bonus_key = jax.random.split(key, 3)
@@ -195,6 +243,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             live=live,
             replay=replay.start(live.observation, jnp.int32(0), config.buffer_size, config.interactions),
             steps=jnp.int32(0),
+            priorities=priorities.start(config.buffer_size) if config.prioritized else (),
         )
 
     def step(key: Key, state: DQNState, batch: Any = None) -> tuple[DQNState, Metrics]:
@@ -207,17 +256,28 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
             metrics["bonus"] = bonus.bonus(state.bonus, *seen).mean()
         steps = rates.count(state.steps, config.interactions)
         buffer = replay.record(state.replay, fresh, live.observation)
+        ready = steps >= config.learning_starts
+        ranks = state.priorities
+        if config.prioritized:
+            behind = (config.n_step - 1) * config.num_envs
+            ranks = priorities.follow(ranks, state.replay, buffer, config.interactions, behind)
         state = state._replace(live=live, replay=buffer, steps=steps)
 
         shape = (config.updates, config.batch_size)
-        windows = replay.draw(sample_key, state.replay, shape, config.n_step, config.num_envs)
+        noise_key, sample_key = jax.random.split(sample_key) if config.noisy else (None, sample_key)
+        if config.prioritized:
+            draws = jax.random.uniform(sample_key, shape)
+        else:
+            draws = replay.draw(sample_key, state.replay, shape, config.n_step, config.num_envs)
+        noise = None if noise_key is None else jax.random.split(noise_key, config.updates)
         # The loop carries only what learning changes; the replay stays outside of it.
         before = (state.params, state.target, state.opt_state, state.updates)
-        after, (loss, q) = jax.lax.scan(lambda carry, rows: learn(state, carry, rows), before, windows)
+        (after, ranks), (loss, q) = jax.lax.scan(
+            lambda carry, given: learn(state, ready, *carry, *given), (before, ranks), (draws, noise)
+        )
         # Before learning starts, updates are masked, not skipped: a `cond` around the state copies the ring.
-        ready = steps >= config.learning_starts
         after = jax.tree.map(lambda new, old: jnp.where(ready, new, old), after, before)
-        state = DQNState(*after, *state[len(after) :])
+        state = DQNState(*after, *state[len(after) :])._replace(priorities=ranks)
         metrics["loss"] = Mean(loss.mean(), ready.astype(jnp.float32))
         metrics["q"] = Mean(q.mean(), ready.astype(jnp.float32))
         metrics["epsilon"] = epsilon_at(config, steps)
@@ -226,43 +286,64 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     def collect(key: Key, state: DQNState) -> tuple[play.Live, Transition, play.Ended]:
         """Play a round. Transitions have leaves [rollout_length * num_envs, ...], step after step."""
         noise_key, env_key = jax.random.split(key)
+        net_keys = None
+        if config.noisy:
+            noise_key, net_key = jax.random.split(noise_key)
+            net_keys = jax.random.split(net_key, config.rollout_length)
         uniform = jax.random.uniform(noise_key, (config.rollout_length, config.num_envs))
         ahead = config.num_envs * jnp.arange(config.rollout_length)
         epsilon = epsilon_at(config, rates.count(state.steps, ahead))
 
-        def act(noise: tuple[Array, Array], observation: Array, memory: PyTree):
-            q = values(state.params, state.net_state, observation)
+        def act(noise: tuple[Array, Array, Key | None], observation: Array, memory: PyTree):
+            q = values(state.params, state.net_state, observation, noise[2])
             return epsilon_greedy(noise[0], q, noise[1]), (), memory
 
         live, _, played, ended = play.unroll(
-            env, env_key, state.live, act, (), (uniform, epsilon), config.rollout_length
+            env, env_key, state.live, act, (), (uniform, epsilon, net_keys), config.rollout_length
         )
         fresh = Transition(*(getattr(played, name) for name in Transition._fields))
         return live, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fresh), ended
 
-    def learn(state: DQNState, carry: tuple, windows: Array) -> tuple[tuple, tuple[Array, Array]]:
-        """One gradient step on the n-step transitions that begin at rows ``windows`` [batch(, n_step)]."""
-        params, target_params, opt_state, updates = carry
-        batch, weight = replay.take_n_step(
-            state.replay, windows.reshape(config.batch_size, -1), config.discount, reward_of(state)
-        )
-        next_q = values(target_params, state.net_state, batch.final_observation)
+    def rows_of(state: DQNState, ranks: Any, draws: Array) -> tuple[Array, Array | None]:
+        """The windows of a gradient step [batch, n_step], and the weights of the losses."""
+        if not config.prioritized:
+            return draws.reshape(config.batch_size, -1), None
+        first, chance = priorities.draw(ranks, draws)
+        ahead = config.num_envs * jnp.arange(config.n_step)[None]
+        exponent = linear_schedule(state.steps, config.importance_exponent, 1.0, config.total_steps)
+        choices = state.replay.filled - (config.n_step - 1) * config.num_envs
+        weight = priorities.importance(chance, choices, exponent)
+        return (first[:, None] + ahead) % config.buffer_size, weight
+
+    def learn(
+        state: DQNState, ready: Array, learned: tuple, ranks: Any, draws: Array, key: Key | None
+    ) -> tuple[tuple, tuple[Array, Array]]:
+        """One gradient step on the n-step transitions that begin at the rows drawn."""
+        params, target_params, opt_state, updates = learned
+        windows, importance = rows_of(state, ranks, draws)
+        batch, weight = replay.take_n_step(state.replay, windows, config.discount, reward_of(state))
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        following = outputs(target_params, state.net_state, batch.final_observation, keys[0])
+        online = None
         if config.double:
-            online = values(params, state.net_state, batch.final_observation)
-            target = double_q_target(online, next_q, batch.reward, weight)
-        else:
-            target = q_target(next_q, batch.reward, weight)
+            online = outputs(params, state.net_state, batch.final_observation, keys[1])
+        target = head.target(following, online, batch.reward, weight)
 
-        def objective(params: Params) -> tuple[Array, Array]:
-            q = values(params, state.net_state, batch.observation)
-            return q_learning_loss(q, batch.action, target, config.loss), taken(q, batch.action).mean()
+        def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
+            out = outputs(params, state.net_state, batch.observation, keys[2])
+            loss, surprise = head.loss(out, batch.action, target)
+            loss = jnp.mean(loss if importance is None else importance * loss)
+            return loss, (of_action(head.values(out), batch.action).mean(), surprise)
 
-        (loss, q), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        (loss, (q, surprise)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
         params, opt_state = clipped_step(optimizer, gradient, opt_state, params, config.max_grad_norm)
         updates = rates.count_in_periods(updates, config.target_period)
         fraction = jnp.where(updates % config.target_period == 0, config.target_rate, 0.0)
         target_params = jax.tree.map(lambda t, p: t + fraction * (p - t), target_params, params)
-        return (params, target_params, opt_state, updates), (loss, q)
+        if config.prioritized:
+            rank = (surprise + _SURPRISE_FLOOR) ** config.priority_exponent
+            ranks = priorities.write(ranks, jnp.where(ready, windows[:, 0], -1), rank)
+        return ((params, target_params, opt_state, updates), ranks), (loss, q)
 
     def reward_of(state: DQNState):
         """The function from rows to rewards: stored reward plus the bonus of the current bonus state."""
@@ -287,106 +368,7 @@ def dqn(env: Env, net: Net, config: DQNConfig, bonus: Bonus | None = None) -> Ag
     return Agent(init, step, memoryless(greedy, sample))
 
 
-def q_target(next_q: Array, reward: Array, weight: Array) -> Array:
-    """Targets of Q-learning, ``r + weight * max_a Q'(s', a)``: [batch].
-
-    Args:
-        next_q: values of the target network at the next state, [batch, actions]; -inf for an action that is
-            not allowed.
-        reward: [batch], discounted sum of the rewards of n steps.
-        weight: [batch], discount ** n, and 0 where the episode terminated.
-    """
-    return reward + _weighed(next_q.max(-1), weight)
-
-
-def double_q_target(next_q_online: Array, next_q: Array, reward: Array, weight: Array) -> Array:
-    """Targets of double DQN (van Hasselt et al. 2016, eq. 4), [batch].
-
-    Args:
-        next_q_online: values of the online network at the next state, [batch, actions]; they choose the
-            action.
-        next_q: values of the target network there, [batch, actions]; they value the chosen action.
-        reward: [batch], discounted sum of the rewards of n steps.
-        weight: [batch], discount ** n, and 0 where the episode terminated.
-    """
-    return reward + _weighed(taken(next_q, jnp.argmax(next_q_online, -1)), weight)
-
-
-def _weighed(value: Array, weight: Array) -> Array:
-    """``weight * value``, and 0 where the weight is 0 even if the value is -inf (no action is allowed)."""
-    return weight * jnp.where((weight == 0) & jnp.isneginf(value), 0.0, value)
-
-
-def q_learning_loss(q: Array, action: Array, target: Array, loss: str = "squared") -> Array:
-    """Mean loss of ``Q(s, a)`` against targets [batch], through which no gradient flows.
-
-    Args:
-        q: values [batch, actions]; -inf for an action that is not allowed.
-        action: int [batch], the action taken. An action out of range makes the loss and its gradient NaN.
-        target: targets of the values of the actions, [batch].
-        loss: "squared" is half the squared error; "huber" is the same up to an error of 1, then linear.
-
-    Raises:
-        InputError: an unknown loss.
-    """
-    check.choice("loss", loss, ("huber", "squared"))
-    error = taken(q, action) - jax.lax.stop_gradient(target)
-    return jnp.mean(optax.losses.huber_loss(error) if loss == "huber" else 0.5 * error**2)
-
-
-def taken(q: Array, action: Array) -> Array:
-    """The values [...] of actions [...] among ``q`` [..., actions]; see `lrn.rl.distributions.of_action`."""
-    return of_action(q, action)
-
-
-def epsilon_greedy(uniform: Array, q: Array, epsilon: Array) -> Array:
-    """Epsilon-greedy actions, int32 [...].
-
-    One uniform number decides whether to explore and which action to play: given that it lies below epsilon,
-    ``uniform / epsilon`` is uniform in [0, 1) again and picks one of the allowed actions.
-    (`lrn.rl.exploration.select` has a version that takes a key.)
-
-    Args:
-        uniform: [...], numbers drawn uniformly from [0, 1).
-        q: values [..., actions]; -inf for an action that is not allowed.
-        epsilon: scalar, the chance of a random action.
-    """
-    allowed = ~jnp.isneginf(q)
-    n = allowed.sum(-1)
-    place = jnp.minimum(uniform / jnp.maximum(epsilon, 1e-6) * n, n - 1).astype(jnp.int32)
-    random = jnp.argmax(jnp.cumsum(allowed, -1) > place[..., None], -1).astype(jnp.int32)
-    return jnp.where(uniform < epsilon, random, jnp.argmax(q, -1).astype(jnp.int32))
-
-
-def epsilon_at(config: Any, steps: ArrayLike) -> Array:
-    """The chance of a random action after ``steps`` environment steps [...], of the same shape.
-
-    The config may be of any class that has `DQNConfig`'s fields ``total_steps``, ``exploration_fraction``,
-    ``epsilon_start`` and ``epsilon_end``.
-    """
-    duration = config.exploration_fraction * config.total_steps
-    return linear_schedule(steps, config.epsilon_start, config.epsilon_end, duration)
-
-
-def dueling(net: Net) -> Net:
-    """A dueling network (Wang et al. 2016, eq. 9): ``Q = V + A - mean(A)``, [batch, actions].
-
-    Args:
-        net: maps observations to [batch, 1 + actions]: the value of the state, then an advantage for each
-            action. An action that is not allowed has advantage -inf, and the mean leaves it out.
-    """
-
-    def apply(
-        params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Array, NetState]:
-        out, state = net.apply(params, state, x, key=key, train=train)
-        advantage = out[..., 1:]
-        allowed = ~jnp.isneginf(advantage)
-        count = jnp.maximum(allowed.sum(-1, keepdims=True), 1)
-        mean = jnp.where(allowed, advantage, 0.0).sum(-1, keepdims=True) / count
-        return out[..., :1] + advantage - mean, state
-
-    return Net(net.init, apply)
+_SURPRISE_FLOOR = 1e-6  # so that a row without an error can be drawn again
 
 
 def example() -> Example:
@@ -394,7 +376,7 @@ def example() -> Example:
     from lrn import nets
     from lrn.rl.identity import echo
 
-    env, net = echo(3), dueling(nets.mlp(4, (16,)))
+    env, net = echo(3), heads.dueling(nets.mlp(4, (16,)))
     return Example(
         factory=lambda config: dqn(env, net, config),
         config=DQNConfig(

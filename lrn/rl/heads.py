@@ -43,6 +43,31 @@ def actor_critic(actor: Net, critic: Net) -> Net:
     return Net(init, apply)
 
 
+def dueling(net: Net, numbers: int = 1) -> Net:
+    """A dueling network (Wang et al. 2016, eq. 9): ``Q = V + A - mean(A)``, [batch, actions * numbers].
+
+    Args:
+        net: maps observations to [batch, (1 + actions) * numbers]: the value of the state, then an advantage
+            for each action. An action that is not allowed has advantage -inf, and the mean leaves it out.
+        numbers: how many numbers a `lrn.rl.return_heads.ReturnHead` wants for each action. Each of them has a
+            value and advantages of its own, as in Rainbow (Hessel et al. 2018).
+    """
+    check.integer("numbers", numbers, 1)
+
+    def apply(
+        params: Params, state: NetState, x: Array, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, NetState]:
+        out, state = net.apply(params, state, x, key=key, train=train)
+        value, advantage = out[..., :numbers], out[..., numbers:]
+        value, advantage = value[:, None], advantage.reshape(len(out), -1, numbers)
+        allowed = ~jnp.isneginf(advantage)
+        count = jnp.maximum(allowed.sum(-2, keepdims=True), 1)
+        mean = jnp.where(allowed, advantage, 0.0).sum(-2, keepdims=True) / count
+        return (value + advantage - mean).reshape(len(out), -1), state
+
+    return Net(net.init, apply)
+
+
 def policy_size(env: Env) -> int:
     """The number of outputs that a policy needs: a logit for each action, or a mean for each dimension.
 

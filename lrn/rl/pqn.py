@@ -23,10 +23,12 @@ from lrn.config import config
 from lrn.rl import env as envs
 from lrn.rl import heads, minibatch, play, rates, returns
 from lrn.rl.agent import Agent, memoryless
-from lrn.rl.dqn import epsilon_at, epsilon_greedy, q_learning_loss, taken
+from lrn.rl.distributions import of_action
 from lrn.rl.env import Env, as_float
+from lrn.rl.epsilon import epsilon_at, epsilon_greedy
 from lrn.rl.exploration.bonus import Bonus
 from lrn.rl.ppo import pay_bonus
+from lrn.rl.return_heads import q_learning_loss
 from lrn.types import Array, Example, Goal, Key, Metrics, Net, NetState, Params, PyTree, State
 from lrn.xla.descend import clipped_step
 
@@ -176,7 +178,7 @@ def pqn(env: Env, net: Net, config: PQNConfig, bonus: Bonus | None = None) -> Ag
             observation, action, target = rows
             q = values(params, state.net_state, observation)
             value = q_learning_loss(q, action, target)
-            return value, (value, taken(q, action).mean())
+            return value, (value, of_action(q, action).mean())
 
         def descend(carry: Any, index: Array) -> Any:
             params, opt_state = carry

@@ -14,21 +14,15 @@ from lrn import nets
 from lrn.check import InputError
 from lrn.rl import identity
 from lrn.rl.agent import Agent
-from lrn.rl.dqn import (
-    DQNConfig,
-    double_q_target,
-    dqn,
-    dueling,
-    epsilon_at,
-    epsilon_greedy,
-    q_learning_loss,
-    q_target,
-    taken,
-)
+from lrn.rl.distributions import of_action
+from lrn.rl.dqn import DQNConfig, dqn
 from lrn.rl.env import Discrete, Env, Step, make, merge_truncation
+from lrn.rl.epsilon import epsilon_at, epsilon_greedy
 from lrn.rl.evaluate import rollouts
 from lrn.rl.exploration.bonus import Bonus
+from lrn.rl.heads import dueling
 from lrn.rl.rates import LARGEST, learning_rate
+from lrn.rl.return_heads import double_q_target, q_learning_loss, q_target
 
 SMALL = DQNConfig(
     total_steps=4000, num_envs=4, rollout_length=2, updates=2, buffer_size=1000, batch_size=32,
@@ -75,7 +69,7 @@ ACTION, REWARD, WEIGHT = np.array([0, 1]), array(1, 1), array(0, 1)
 
 
 def test_targets_equal_rlax():
-    before = np.asarray(jax.jit(taken)(Q, ACTION))
+    before = np.asarray(jax.jit(of_action)(Q, ACTION))
     target = targets(array([0, 1, 0], [1, 2, 0]), REWARD, WEIGHT)
     np.testing.assert_allclose(target - before, [0, 1])
     value, selector = array([99, 1, 98], [91, 2, 66]), array([2, 10, 1], [11, 20, 1])

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrn.rl import distributions as d
-from lrn.rl.dqn import double_q_target, q_learning_loss, q_target, taken
+from lrn.rl.distributions import of_action
 from lrn.rl.ppo import clipped_surrogate
 from lrn.rl.reinforce import policy_gradient_loss
+from lrn.rl.return_heads import double_q_target, q_learning_loss, q_target
 
 
 def wave(n, phase, scale=1.0):
@@ -53,11 +54,11 @@ def test_clipped_surrogate():
 
 def test_q_learning():
     target = q_target(NEXT, REWARDS, WEIGHT)
-    equals_rlax(target - taken(LOGITS, ACTIONS), "q_learning")
+    equals_rlax(target - of_action(LOGITS, ACTIONS), "q_learning")
     squared = 0.5 * np.mean(np.square(RLAX["q_learning"]))
     np.testing.assert_allclose(q_learning_loss(LOGITS, ACTIONS, target), squared, rtol=1e-5)
 
 
 def test_double_q_learning():
     target = double_q_target(OTHER, NEXT, REWARDS, WEIGHT)
-    equals_rlax(target - taken(LOGITS, ACTIONS), "double_q_learning")
+    equals_rlax(target - of_action(LOGITS, ACTIONS), "double_q_learning")

@@ -16,9 +16,10 @@ import pytest
 from drift import PUSHES, Course, Ring, check_episodes, drift, evaluate, linear
 from plain import Adam, as_float64, assert_trees_close, clipped, compiled, gradient, numbers
 
-from lrn.rl.dqn import DQNConfig, dqn, dueling
+from lrn.rl.dqn import DQNConfig, dqn
 from lrn.rl.env import Discrete
 from lrn.rl.exploration.bonus import Bonus
+from lrn.rl.heads import dueling
 
 ENV = drift(Discrete(3))
 PAID = np.array([0.3, -0.5])
