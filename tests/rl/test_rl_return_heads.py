@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,9 @@ from lrn.rl.return_heads import categorical, project, quantile_huber_loss, quant
 
 RNG = np.random.default_rng(0)
 BATCH, ACTIONS = 6, 3
-WEIGHT = np.array([0.9, 0.0, 0.81, 0.9, 0.0, 0.9], np.float32)
-REWARD = RNG.normal(size=BATCH).astype(np.float32)
-ACTION = np.array([0, 2, 1, 1, 0, 2])
+WEIGHT: Any = np.array([0.9, 0.0, 0.81, 0.9, 0.0, 0.9], np.float32)
+REWARD: Any = RNG.normal(size=BATCH).astype(np.float32)
+ACTION: Any = np.array([0, 2, 1, 1, 0, 2])
 
 
 def projected(mass: np.ndarray, places: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -90,9 +90,12 @@ def test_rewards_are_scaled_and_clipped():
     np.testing.assert_array_equal(
         played(clip_reward(counter(), 0.5, 1.5), ACTIONS)[2].reward, plain.clip(0.5, 1.5)
     )
-    swept = jax.jit(
-        jax.vmap(lambda scale: scale_reward(counter(), scale).move(None, jnp.int32(0), 2)[1].reward)
-    )
+
+    def paid(scale):
+        zero = jnp.int32(0)
+        return scale_reward(counter(), scale).move(jax.random.key(0), zero, zero + 2)[1].reward
+
+    swept = jax.jit(jax.vmap(paid))
     np.testing.assert_array_equal(swept(jnp.array([1.0, 3.0])), [2, 6])
 
 
