@@ -18,6 +18,8 @@ EXPECTED = {
         "intervention",
         "IRM: accuracy in the new environment",
     ],
+    "rl": ["a longer pole: ", "with Rainbow's parts: largest error"],
+    "meta": ["MAML {'loss@0'", "pooled {'loss@0'", "inner rate 0.1: loss"],
     "robust": ["(2, 10)", "the gradient is zero", "certified at 0.0", "average certified radius"],
 }
 
