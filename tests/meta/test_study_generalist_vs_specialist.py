@@ -123,7 +123,7 @@ def test_adaptation_is_descent_whose_weights_are_averaged(places, drawn, family)
     """With 20 points a batch holds all of them, so that steps are those of full gradients."""
     place, task = places[family], jax.tree.map(lambda a: a[0], drawn[family])
     setting = Setting(its.BATCH, False, 0.01, 2)
-    expected, errors, taken = jax.jit(lambda: descended(place, task, setting))()
+    expected, errors, taken = jax.jit(lambda task: descended(place, task, setting))(task)
     np.testing.assert_allclose(errors, [*expected[:2], expected[1]], atol=1e-4)  # it stops at its limit
     assert taken == 2
 
