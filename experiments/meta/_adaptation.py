@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from experiments.meta import _points as points
-from experiments.meta._points import TEST, VALIDATION, Place, Tasks, drawn
+from experiments.meta._points import CLASSES, TEST, VALIDATION, WAVES, Place, Tasks, drawn
 from lrn.meta.mislead import wrong_support
 from lrn.study import Control
 from lrn.study.context import Context
@@ -23,7 +23,10 @@ from lrn.types import Array, Params
 
 BATCH = 20  # points in a step of adaptation
 # SGD at a constant rate, as in MAML's inner loop, or Adam at a constant rate.
-RATES = dict.fromkeys(("sgd", "adam"), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1))
+RATES = {
+    WAVES: {"sgd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)},
+    CLASSES: {"sgd": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1), "adam": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)},
+}
 TAIL = 8.0  # the averaged weights are those of about the last 1 / (1 + TAIL) of the steps
 
 MAML, SPECIALIST = "MAML", "specialist"
@@ -101,11 +104,12 @@ def errors_of(place: Place, menu: Any, count: int) -> Callable[[Any, Any], dict[
 class Method(NamedTuple):
     """A method's adaptation to all tasks of a family.
 
-    program: `errors_of` over the seeds, see `lrn.study.context.Context.over_seeds`. start: weights, leaves
+    rates: of the family, by optimizer. program: `errors_of` over the seeds, see `lrn.study.context.Context.over_seeds`. start: weights, leaves
     [seeds, ...]. seeds: uint32. counts, longest: numbers of points, and the largest number of
     steps with each. steps: the menu of `errors_of`. streams: of test tasks.
     """
 
+    rates: Mapping[str, Sequence[float]]
     program: Callable[[Any, Any], dict[str, np.ndarray]]
     start: Params
     seeds: np.ndarray
@@ -117,15 +121,15 @@ class Method(NamedTuple):
     def tried(self, i: int, place: Sequence[int], limit: int, stream: int, wrong: bool) -> Any:
         """Errors [menu, seeds] and steps [seeds] with the i-th number of points by one setting."""
         kind, rate = place[:2]
-        name = list(RATES)[kind]
-        numbers = np.int32(self.counts[i]), np.bool_(name == "adam"), np.float32(RATES[name][rate])
+        name = list(self.rates)[kind]
+        numbers = np.int32(self.counts[i]), np.bool_(name == "adam"), np.float32(self.rates[name][rate])
         shared = Setting(*numbers, np.int32(limit)), np.uint32(stream), np.bool_(wrong)
         found = self.program((self.start, self.seeds), shared)
         return found["error"].mean(1).T, found["taken"].sum(1)
 
     def validated(self, i: int) -> dict[str, np.ndarray]:
         """Validation errors [optimizers, rates, menu, seeds]; "taken" [seeds], all steps."""
-        sizes = len(RATES), len(RATES["sgd"])
+        sizes = len(self.rates), len(self.rates["sgd"])
         tried = [self.tried(i, at, self.longest[i], VALIDATION, False) for at in np.ndindex(*sizes)]
         errors = np.array([e for e, _ in tried]).reshape(*sizes, len(self.steps), -1)
         menu = sum(n <= self.longest[i] for n in self.steps)

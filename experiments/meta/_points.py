@@ -27,7 +27,7 @@ from lrn.meta.problem import Problem, classification, regression
 from lrn.types import Array, Key, Params, PyTree
 
 WAVES, CLASSES = "waves", "classes"
-NOISE, APART, WAYS = 1.0, 3.0, 5
+NOISE, APART, WAYS = 2.0, 3.0, 5  # the deviation of a wave is 2.1 on average
 QUERIES = 200  # points of a task on which a network is judged
 SHOTS = {WAVES: (10, 10), CLASSES: (2, 5)}  # of MAML's training: support, query; of each class for classes
 SCALES = {WAVES: 0.5, CLASSES: 0.1}  # factors of the first weights of both methods, set for the specialist
