@@ -104,9 +104,10 @@ def errors_of(place: Place, menu: Any, count: int) -> Callable[[Any, Any], dict[
 class Method(NamedTuple):
     """A method's adaptation to all tasks of a family.
 
-    rates: of the family, by optimizer. program: `errors_of` over the seeds, see `lrn.study.context.Context.over_seeds`. start: weights, leaves
-    [seeds, ...]. seeds: uint32. counts, longest: numbers of points, and the largest number of
-    steps with each. steps: the menu of `errors_of`. streams: of test tasks.
+    rates: of the family, by optimizer. program: `errors_of` over the seeds, see
+    `lrn.study.context.Context.over_seeds`. start: weights, leaves [seeds, ...]. seeds: uint32.
+    counts, longest: numbers of points, and the largest number of steps with each. steps: the menu of
+    `errors_of`. streams: of test tasks.
     """
 
     rates: Mapping[str, Sequence[float]]
