@@ -150,26 +150,23 @@ def controls(config: Config) -> Sequence[Control]:
     found, few, many = [], config.few, config.counts[-1]
     for family in config.longest:
         checks: list[Prediction] = []
-        known, nothing = (at(family, who, "") for who in (its.KNOWN, its.NOTHING))
+        known, nothing, wrong = (at(family, who, "") for who in (its.KNOWN, its.NOTHING, its.WRONG))
         if family == WAVES:
             said = "Least squares on sin x and cos x has .5 to 1.6 times the error of theory."
             checks.append(Within(statement=said, cell=Cell(known, its.RATIO), low=0.5, high=1.6))
         for m in METHODS:
-            own = Cell(at(family, m), ERROR, many)
+            best, own, none = (Cell(a, ERROR, many) for a in (known, at(family, m), nothing))
             said = f"N = {many}: {own.arm} has more error than {its.KNOWN}."
-            checks.append(Superiority(statement=said, better=own, worse=Cell(known, ERROR, many)))
-            said, none = (
-                f"{own.arm} has under a fifth of the error of {its.NOTHING}.",
-                Cell(nothing, ERROR, many),
-            )
+            checks.append(Superiority(statement=said, better=own, worse=best))
+            said = f"N = {many}: {own.arm} has under a fifth of the error of {its.NOTHING}."
             checks.append(Superiority(statement=said, better=none, worse=own, margin=0.7))
             for n in (few, many):
                 late = Cell(at(family, f"{m}, N = {n}", ""), its.LATE)
                 said = f"{late.arm}: the largest number of steps saves less than the margin."
                 checks.append(Below(statement=said, cell=late, bound=MARGIN))
-        wrong, none = (Cell(a, ERROR, few) for a in (at(family, its.WRONG, ""), nothing))
-        said = f"N = {few}: {wrong.arm} is worse than {its.NOTHING}."
-        checks.append(Superiority(statement=said, better=wrong, worse=none))
+        said = f"N = {few}: {wrong} is worse than {nothing}."
+        misled, none = (Cell(a, ERROR, few) for a in (wrong, nothing))
+        checks.append(Superiority(statement=said, better=misled, worse=none))
         found += [*map(Control, checks), *its.alike(config, family)]
     return found
 
