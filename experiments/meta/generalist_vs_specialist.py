@@ -67,7 +67,7 @@ class Config:
     """
 
     counts: tuple[int, ...] = (5, 10, 100, 1000)
-    waves: tuple[int, ...] = (300, 1000, 1000, 2000)
+    waves: tuple[int, ...] = (300, 1000, 1000, 4000)
     classes: tuple[int, ...] = (300, 300, 1000, 2000)
     steps: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1000, 2000, 4000)
     equal: tuple[int, ...] = (10, 30, 100)
@@ -258,12 +258,11 @@ STUDY = Study(
         "smoke": Config((5, 10, 20), (), (30,) * 3, (10, 20, 30), (10, 20, 30), 4, 2, streams=1),
         "quick": Config(),
         "full": Config(
-            counts=(5, 10, 30, 100, 300, 1000),
-            waves=(300, 1000, 1000, 1000, 2000, 4000),
-            classes=(300, 300, 300, 1000, 1000, 2000),
+            counts=(5, 10, 50, 200, 1000),
+            waves=(300, 1000, 1000, 1000, 4000),
+            classes=(300, 300, 300, 1000, 2000),
             training_steps=6000,
-            tasks=5,
-            streams=5,
+            tasks=4,
         ),
     },
     regimes=regimes,
