@@ -209,7 +209,7 @@ def figure(table: Table, config: Config) -> Figure:
         for m in METHODS:
             chosen = np.log10(table.final(at(family, f"{m}, N = {many}", ""), its.STEPS)[0])
             along.axvline(chosen, color=figures.arm_style(along, m).color, linewidth=1, linestyle=":")
-        for ax, ticks in ((error, config.counts), (lead, config.counts), (along, config.menu(family, -1))):
+        for ax, ticks in zip((error, lead, along), (*[config.counts] * 2, config.menu(family, -1)[::2])):
             ax.set_xticks(np.log10(ticks), [str(n) for n in ticks], rotation=30)
             ax.yaxis.set_major_locator(
                 FixedLocator([e + f for e in range(-4, 3) for f in (0, math.log10(3))])
