@@ -24,7 +24,7 @@ from lrn.types import Array, Params
 BATCH = 20  # points in a step of adaptation
 # SGD at a constant rate, as in MAML's inner loop, or Adam at a constant rate.
 RATES = {
-    WAVES: {"sgd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)},
+    WAVES: {"sgd": (1e-3, 3e-3, 1e-2, 3e-2), "adam": (1e-3, 3e-3, 1e-2, 3e-2)},
     CLASSES: {"sgd": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1), "adam": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)},
 }
 TAIL = 8.0  # the averaged weights are those of about the last 1 / (1 + TAIL) of the steps
