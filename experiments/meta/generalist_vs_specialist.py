@@ -254,7 +254,7 @@ STUDY = Study(
     claim="Meta-learners adapt fast and trail specialists in distribution.",
     claim_id="T5",
     section="Trade-offs",
-    regime="Noisy sinusoids, layers of 40 and 40; Gaussian classes, one of 64; 5 to 1000 points (quick: 200).",
+    regime="Noisy sinusoids, two layers of 40; Gaussian classes, one of 64; 5 to 1000 points (quick: 200).",
     presets={
         "smoke": Config((5, 10, 20), (), (30,) * 3, (10, 20, 30), (10, 20, 30), 4, 2, streams=1),
         "quick": Config(),
