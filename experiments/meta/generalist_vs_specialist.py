@@ -20,7 +20,7 @@ trail. Secondary: other ways to count, and where the lead ends; a lead that last
 
 Set beforehand. 1.25 is the margin of an earlier version, which on seeds 0 to 9 and 100 to 109 saw MAML ahead
 with few points, equal with 1000. Pilots (seeds 1000 to 1007, 2000 to 2002) set noise, networks, rates, first
-weights, and saw the same, or MAML ahead. In a first registered run, mixed too, 4000 steps on waves fell short.
+weights, and saw the same, or MAML ahead. In a first registered run, mixed too, 4000 steps on waves were few.
 
     python -m experiments.meta.generalist_vs_specialist     # quick: 100 s of processor time; full: 440 s
 """
