@@ -1,590 +1,252 @@
-"""Fast adaptation or a specialist: which is better, and from how many labeled points on? (T5)
+"""A meta-learner or a specialist: who is better, and from how many labeled points on? (T5)
 
-Claim. Meta-learners adapt fast and trail specialists in distribution.
+Claim. Meta-learners adapt fast, and trail specialists in distribution.
 
-Design. Tasks are sinusoids (Finn et al. 2017). The labeled points have noise of deviation .3, the test
-points have none. A task has N labeled points, 5 to 1000, the same for all methods; the points of a
-smaller N are the first of a larger N. Three networks of one shape differ in their initialization. MAML
-(with the authors' one inner step of .01) and pooled pretraining are trained once, on the same 3,000
-meta-batches of 25 other tasks. The specialist is a random network that sees only its own task. All three
-are then adapted by one procedure: batches of 20 points, SGD at a constant rate or Adam at a rate that
-falls to 0, with six candidates and six numbers of steps, which validation tasks choose for each method
-and N separately. The data of a task, the points in a step and the tuning are thus equal. The generalists
-have in addition the other tasks, 1.5 million points of 75,000 tasks.
+Design. A task has N labeled points, 5 to 1000, the same for both methods, and is drawn as those of the
+training. MAML (Finn et al. 2017) starts from weights trained on other tasks, which the claim grants it, the
+specialist from weights as they are before that training. Then both adapt by one procedure. Families:
+sinusoids with noise as large as the signal (waves), and five Gaussian classes that two directions out of 16
+tell apart. Networks are judged against the true function or probabilities, by the mean log10 error of tasks.
 
-There are three comparisons, because unequal compute would decide the outcome. Equal steps: ten steps
-each, with a tuned rate. Each its steps: rate and number of steps are tuned, with up to 2,000 steps, or
-8,000 for 1000 points; MAML may take as many steps as the specialist. The third comparison is common in
-the literature: MAML after ten steps against the specialist after a tuned number of steps. Ten steps see
-at most 200 points, so larger N change nothing for MAML there.
+Arms. Compute is counted in three ways. Primary: each its steps, that is optimizer, rate and number of steps
+are tuned for each method and N by validation tasks, up to the same number. Equal steps: 10, 30 or 100 each.
+Unequal, common in the literature: MAML after 10 steps against the specialist with its best number. Averaged
+weights are judged, so that no rate must fall. Control: more steps save less than the margin.
 
-Measures. The error of a method is the mean over test tasks of log10 of the task's error against the true
-function, so that neither rare divergence nor large amplitudes decide; a diverged task counts as an error
-of 1000. The lead is the specialist's error minus the generalist's. N* of a seed is the N at which the
-lead ends, interpolated in log N. A generalist that leads to the end has no N*: it counts as three times
-the largest N, outside of the range. A generalist that never leads counts as a third of the smallest N.
-``crossed`` is the share of seeds with a crossing.
+Readings. *Adapt fast*: with 10 points the specialist has over 1.25 times MAML's error; after ten steps each
+is secondary. *Trail*: with 1000 (quick: 200) MAML has over 1.25 times the specialist's. Regimes are the ends
+of N in both families: the claim is true if all hold, false if none does, mixed if MAML is fast and does not
+trail. Secondary: other ways to count, and where the lead ends; a lead that lasts stays censored.
 
-Set beforehand. An error counts as larger if it is over 1.25 times the other error (.0969 in log10). The claim
-predicts, for ten steps against many and for each its steps: generalists are ahead at N = 5 and 10 and
-behind at 1000, the lead shrinks, and N* lies in between. For ten steps each it predicts only that MAML
-leads with few points. These predictions were written before any run and were not changed. They are not
-blind: pilots on seeds 1000 to 1009 set budgets and rates (SGD at .03 loses one task in nine), and an
-    earlier form with at most 2,000 steps was run on seeds 0
-to 9. In that form MAML was ahead with 1000 points too, because the specialist had not converged: on the
-pilot's seeds it needs 8,000 steps with a falling rate. All methods were therefore given 8,000 steps, and
-the study was run again.
+Set beforehand. 1.25 is the margin of an earlier version, which on seeds 0 to 9 and 100 to 109 saw MAML ahead
+with few points, equal with 1000. Pilots (seeds 1000 to 1007, 2000 to 2002) set noise, networks, rates, first
+weights, and saw the same, or MAML ahead. In a first registered run, mixed too, 4000 steps on waves were few.
 
-Controls. Least squares on sin x and cos x, which knows the family, has the known error 2 noise^2 / N, and
-a smaller error than all networks. The specialist learns. With another task's points MAML is no better
-than predicting 0. A network that is told the task beats MAML after ten steps on ten points (only a flag).
-
-    python -m experiments.meta.generalist_vs_specialist --preset quick
-
-takes about a minute and a half on one core, a quarter of it for compilation. Expected: mixed. MAML leads
-with few points, and trails from about 25 points on if it stops after ten steps. With as many steps as the
-specialist it is equal at 1000 points, and there is no clear crossing.
-
-On seeds 100 to 109, which nobody had seen (``--first-seed 100``), the study is mixed again. Each outcome
-is the same but one: "MAML with tuned steps trails specialists at N = 1000" fails there, and was undecided.
+    python -m experiments.meta.generalist_vs_specialist     # quick: 100 s of processor time; full: 440 s
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lrn import check
-from lrn.study import (
-    OLD_FORM,
-    Cell,
-    Control,
-    Prediction,
-    Study,
-    Superiority,
-    Trend,
-    Within,
-    by_regime,
-    equal_budgets,
-    own_state,
-)
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.figure import Figure
+from experiments.meta import _adaptation as its
+from experiments.meta import _points as points
+from experiments.meta._adaptation import ERROR, LEAD, MAML, METHODS, SPECIALIST, TUNED, UNEQUAL, at
+from experiments.meta._points import CLASSES, WAVES
+from lrn import check, figures
+from lrn.cli import main_study
+from lrn.meta.episode import episodes
+from lrn.study import Below, Cell, Control, Findings, Prediction, Regime, Study, Superiority, Trend, Within
+from lrn.study.context import Context
+from lrn.study.findings import Found
+from lrn.table import Table
 
-    from lrn.study.context import Context
-    from lrn.table import Table
-
-NOISE = 0.3
-WIDTHS = (40, 40)
-FEW = 10
-MAML, POOLED, SPECIALIST = "MAML", "pooled", "specialist"
-GENERALISTS = (MAML, POOLED)
-# The numbers of steps: the same few for all methods, or the best number for each method.
-EQUAL, TUNED = f"{FEW} steps", "tuned steps"
-REGRESSION, TOLD, NOTHING, WRONG = "sine regression", "told the task", "predicting 0", "another task's points"
-# The candidates of all methods: SGD at a constant rate, as in MAML's inner loop, or Adam at a falling rate.
-CANDIDATES = (
-    *(("adam", rate) for rate in (1e-3, 4e-3, 1.5e-2, 6e-2)),
-    *(("sgd", rate) for rate in (3e-3, 1e-2)),
-)
-LEAST = 1.25  # the ratio from which on an error counts as larger
-MARGIN = round(math.log10(LEAST), 4)
-LOST = 1e3  # the error of a diverged task
-BEYOND = 3.0  # without a crossing N* is the largest N times this factor, or the smallest N divided by it
-
-
-class Comparison(NamedTuple):
-    """A generalist and a specialist, each with its number of steps."""
-
-    generalist: str
-    specialist: str
-
-    def __str__(self) -> str:
-        """The name of its arm."""
-        return f"{self.generalist} against {self.specialist}"
-
-
-def arm(method: str, steps: str) -> str:
-    """The name of the arm of a method with a number of steps, `EQUAL` or `TUNED`."""
-    return f"{method}, {steps}"
-
-
-def comparisons() -> dict[str, Comparison]:
-    """The comparisons by regime."""
-    return {
-        f"MAML, {EQUAL} each": Comparison(arm(MAML, EQUAL), arm(SPECIALIST, EQUAL)),
-        "MAML, each its steps": Comparison(arm(MAML, TUNED), arm(SPECIALIST, TUNED)),
-        f"MAML, {EQUAL} against as many as it likes": Comparison(arm(MAML, EQUAL), arm(SPECIALIST, TUNED)),
-        f"pooled, {EQUAL} each": Comparison(arm(POOLED, EQUAL), arm(SPECIALIST, EQUAL)),
-        "pooled, each its steps": Comparison(arm(POOLED, TUNED), arm(SPECIALIST, TUNED)),
-    }
-
-
-FAIR, UNFAIR = "MAML, each its steps", f"MAML, {EQUAL} against as many as it likes"
+ACCOUNTS = {"each its steps": TUNED, "10 steps each": its.FEW_STEPS, "10 against its steps": UNEQUAL}
+LEAST, MARGIN = 1.25, 0.0969  # the ratio from which on an error counts as larger, and its log10
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings.
 
-    counts: the numbers N of labeled points of a task.
-    batch: the number of points in a step of adaptation, the same for all methods and N.
-    steps: the numbers of steps of adaptation to choose from, `FEW` among them. A further one is the larger of
-        ``longest`` and ``per_point`` times N.
-    meta_steps: the number of steps of the meta-training, with 25 tasks each.
-    tasks: the number of validation tasks of a seed; the test has three times as many other tasks.
+    counts: the numbers N of labeled points of a task, multiples of 5; the second is "few" points.
+    steps: the numbers of steps of adaptation to choose from. equal: such as both methods take alike.
+    waves, classes: for each N the largest number of steps in a family, or () to leave the family out.
+    training_steps: of MAML, with ``batch`` tasks each and Adam at ``rate``. tasks: for validation, a seed.
+    streams: test tasks a seed, in multiples of ``tasks``.
     """
 
-    counts: tuple[int, ...] = (5, 10, 50, 200, 1000)
-    batch: int = 20
-    steps: tuple[int, ...] = (10, 30, 100, 300, 1000)
-    longest: int = 2000
-    per_point: int = 8
-    meta_steps: int = 3000
+    counts: tuple[int, ...] = (5, 10, 50, 200)
+    waves: tuple[int, ...] = (300, 1000, 2000, 4000)
+    classes: tuple[int, ...] = (300, 300, 300, 2000)
+    steps: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1000, 2000, 4000, 8000, 16000)
+    equal: tuple[int, ...] = (10, 30, 100)
+    training_steps: int = 2000
+    batch: int = 25
+    rate: float = 1e-2
     tasks: int = 2
+    streams: int = 6
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check.integer("per_point", self.per_point)
-        check.integer("longest", self.longest, low=max(self.steps, default=0) + 1)
-        for name in ("batch", "meta_steps", "tasks"):
-            check.integer(name, getattr(self, name), low=1)
-        if FEW not in self.steps or list(self.steps) != sorted(set(self.steps)) or self.steps[0] < 1:
-            raise check.InputError(
-                f"steps must be increasing numbers with {FEW} among them, got {list(self.steps)}; add it."
-            )
-        if len(self.counts) < 3 or list(self.counts) != sorted(set(self.counts)) or self.counts[0] < 3:
-            raise check.InputError(
-                f"counts must be three or more increasing numbers from 3, got {list(self.counts)}; sort them."
-            )
+        check.counts(self, "training_steps", "batch", "streams")
+        check.counts(self, "tasks", low=2)
+        check.positive("rate", self.rate)
+        for name in ("counts", "steps", "equal"):
+            values = getattr(self, name)
+            if len(values) < 3 or list(values) != sorted(set(values)) or values[0] < 1:
+                raise check.InputError(f"{name} must be 3 or more increasing numbers, got {list(values)}.")
+        if any(n % points.WAYS for n in self.counts):
+            raise check.InputError(f"counts must be multiples of {points.WAYS}, got {list(self.counts)}.")
+        for name, most in self.longest.items():
+            if len(most) != len(self.counts) or not {*most, *self.equal} <= {*self.steps}:
+                raise check.InputError(f"{name} (one for each N) and equal must be among steps; add them.")
+            if self.equal[0] != its.FEW_STEPS or self.equal[-1] > min(most):
+                raise check.InputError(f"equal must begin with {its.FEW_STEPS} and not exceed {name}.")
 
-    def menu(self, count: int) -> tuple[int, ...]:
-        """The numbers of steps to choose from with ``count`` points."""
-        return (*self.steps, max(self.longest, self.per_point * count))
+    @property
+    def longest(self) -> dict[str, tuple[int, ...]]:
+        """The largest numbers of steps of each family."""
+        return {k: v for k, v in {WAVES: self.waves, CLASSES: self.classes}.items() if v}
+
+    @property
+    def few(self) -> int:
+        """The number of points that counts as few."""
+        return self.counts[1]
+
+    def menu(self, family: str, i: int) -> tuple[int, ...]:
+        """The numbers of steps to choose from with the i-th number of points."""
+        return tuple(n for n in self.steps if n <= self.longest[family][i])
 
 
-def predictions(config: Config) -> Sequence[Prediction]:
-    """Generalists are ahead with few points and behind with many; the lead shrinks and ends in between."""
-    few, many, named = config.counts[:2], config.counts[-1], comparisons()
-    fair, unfair = named[FAIR], named[UNFAIR]
-    equal = named[f"MAML, {EQUAL} each"]
-    pooled = named["pooled, each its steps"]
+def regimes(config: Config) -> Sequence[Regime]:
+    """Both families with few points, where MAML leads, and with many points, where it trails."""
+    return [regime for family in config.longest for regime in (_few(config, family), _many(config, family))]
 
-    def ahead(regime: str, pair: Comparison, count: int) -> Prediction:
-        return Superiority(
-            statement=f"N={count}: {pair.specialist} has over {LEAST} times the error of {pair.generalist}.",
-            better=Cell(pair.specialist, f"log10 error@{count}"),
-            worse=Cell(pair.generalist, f"log10 error@{count}"),
-            margin=MARGIN,
-            regime=f"{regime}, N={count}",
-        )
 
-    def behind(regime: str, pair: Comparison) -> Prediction:
-        return Superiority(
-            statement=f"N={many}: {pair.generalist} has over {LEAST} times the error of {pair.specialist}.",
-            better=Cell(pair.generalist, f"log10 error@{many}"),
-            worse=Cell(pair.specialist, f"log10 error@{many}"),
-            margin=MARGIN,
-            regime=f"{regime}, N={many}",
-        )
+def compared(family: str, n: int, ahead: str, steps: str | int = TUNED, key: str = "") -> Superiority:
+    """With n points one method has over `LEAST` times less error than the other."""
+    own = dict.fromkeys(METHODS, steps) if steps != UNEQUAL else {MAML: its.FEW_STEPS, SPECIALIST: TUNED}
+    behind = next(m for m in METHODS if m != ahead)
+    cells = [Cell(at(family, m, own[m]), ERROR, n) for m in (behind, ahead)]  # type: ignore
+    said = f"N = {n}: {cells[0].arm} has over {LEAST} times the error of {cells[1].arm}."
+    return Superiority(statement=said, key=key, better=cells[0], worse=cells[1], margin=MARGIN)
 
-    def crossing(regime: str, pair: Comparison) -> Prediction:
-        return Within(
-            statement=f"{pair}: N* lies between {few[0]} and {many}.",
-            cell=Cell(str(pair), "log10 N*"),
-            low=round(math.log10(few[0]), 4),
-            high=round(math.log10(many), 4),
-            regime=f"{regime}, N*",
-        )
 
-    return [
-        *(ahead(f"{EQUAL} each", equal, count) for count in few),
-        *(ahead("each its steps", fair, count) for count in few),
-        behind("each its steps", fair),
-        behind("pooled, each its steps", pooled),
-        behind(f"{EQUAL} against many", unfair),
-        Trend(
-            statement=f"The lead of {fair.generalist} shrinks as N grows.",
-            over=tuple(Cell(str(fair), f"log10 lead@{count}") for count in config.counts),
-            levels=tuple(math.log10(count) for count in config.counts),
-            direction="decreasing",
-            regime="each its steps, trend",
-        ),
-        crossing("each its steps", fair),
-        crossing(f"{EQUAL} against many", unfair),
-    ]
+def _few(config: Config, family: str) -> Regime:
+    others = [compared(family, config.few, MAML, k) for k in config.equal]
+    others.append(compared(family, config.counts[0], MAML))
+    primary = (compared(family, config.few, MAML, key=f"{family}: N = {config.few}"),)
+    return Regime(name=f"{family}, few points", primary=primary, secondary=tuple(others))
+
+
+def _many(config: Config, family: str) -> Regime:
+    many = config.counts[-1]
+    others: list[Prediction] = [compared(family, many, SPECIALIST, k) for k in config.equal]
+    others.append(compared(family, many, SPECIALIST, UNEQUAL, f"{family}: unequal"))
+    for steps in (TUNED, UNEQUAL):
+        cell = Cell(at(family, LEAD, steps), its.ENDS)
+        said, key = f"{cell.arm}: it ends before {many} points in most seeds.", f"{family}: ends, {steps}"
+        others.append(Below(statement=said, key=key, cell=cell, bound=many, of="median"))
+    cells = tuple(Cell(at(family, LEAD), LEAD, n) for n in config.counts)
+    levels, said = tuple(map(math.log10, config.counts)), f"{cells[0].arm}: it falls with N."
+    others.append(Trend(statement=said, over=cells, levels=levels, direction="decreasing"))
+    primary = (compared(family, many, SPECIALIST, key=f"{family}: N = {many}"),)
+    return Regime(name=f"{family}, many points", primary=primary, secondary=tuple(others))
 
 
 def controls(config: Config) -> Sequence[Control]:
-    """Least squares that knows the family is best, at its known error; another task's points do not help."""
-    few, many = config.counts[1], f"log10 error@{config.counts[-1]}"
-    return [
-        Control(
-            Within(
-                statement="Regression on sin x and cos x has .5 to 1.6 times its known error, 2 noise^2 / N.",
-                cell=Cell(REGRESSION, "error over known"),
-                low=0.5,
-                high=1.6,
-            )
-        ),
-        *(
-            Control(
-                Superiority(
-                    statement=f"With most points {name} has more error than regression on sin x and cos x.",
-                    better=Cell(name, many),
-                    worse=Cell(REGRESSION, many),
-                )
-            )
-            for name in (arm(SPECIALIST, TUNED), arm(MAML, TUNED), arm(POOLED, TUNED))
-        ),
-        Control(
-            Superiority(
-                statement="With most points the specialist has under a tenth of the error of predicting 0.",
-                better=Cell(NOTHING, many),
-                worse=Cell(arm(SPECIALIST, TUNED), many),
-                margin=1.0,
-            )
-        ),
-        Control(
-            Superiority(
-                statement="With another task's points MAML is no better than predicting 0.",
-                better=Cell(WRONG, f"log10 error@{few}"),
-                worse=Cell(NOTHING, f"log10 error@{few}"),
-            )
-        ),
-        Control(
-            Superiority(
-                statement=f"Told the task, a network is ahead of MAML after {FEW} steps on {few} points.",
-                better=Cell(arm(MAML, EQUAL), f"log10 error@{few}"),
-                worse=Cell(TOLD, f"log10 error@{few}"),
-            ),
-            "flag",
-        ),
-        *_treated_alike(config),
-    ]
-
-
-def _treated_alike(config: Config) -> list[Control]:
-    """Equal meta-training, equal numbers of settings; each method is judged by its own states."""
-    methods = (MAML, POOLED, SPECIALIST)
-    equal = [arm(method, name) for method in methods for name in (EQUAL, TUNED)]
-    return [
-        *(equal_budgets(what, (MAML, POOLED, TOLD)) for what in ("steps", "samples", "gradient steps")),
-        *(equal_budgets("candidates", [a for a in equal if a.endswith(name)]) for name in (EQUAL, TUNED)),
-        *(own_state(method) for method in GENERALISTS),
-    ]
-
-
-def crossings(lead: np.ndarray, counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the generalist's lead ends: log10 N* [seeds], and 1 or 0 [seeds] with or without a crossing.
-
-    N* is the last change of the lead from positive to zero or negative, by a line in log N. A generalist
-    that leads with the most points has no N*, and counts as `BEYOND` times that number; a generalist that
-    never leads counts as the fewest points divided by `BEYOND`.
-
-    Args:
-        lead: [seeds, counts].
-        counts: the numbers N.
-    """
-    import numpy as np
-
-    at = np.log10(np.asarray(counts, float))
-    found, crossed = [], []
-    for row in np.asarray(lead, float):
-        ahead = row > 0
-        if ahead[-1]:
-            found.append(at[-1] + math.log10(BEYOND))
-        elif not ahead.any():
-            found.append(at[0] - math.log10(BEYOND))
-        else:
-            i = int(np.flatnonzero(ahead)[-1])
-            found.append(at[i] + (at[i + 1] - at[i]) * row[i] / (row[i] - row[i + 1]))
-        crossed.append(float(ahead.any() and not ahead[-1]))
-    return np.array(found), np.array(crossed)
-
-
-def run(config: Config, context: Context) -> None:
-    """Meta-train, adapt the three methods with every N, and record errors and leads."""
-
-    starts, told = _meta_trained(config, context)
-    errors: dict[str, np.ndarray] = {}  # log10 error [seeds, counts]
-    program = _program(config, context)
-    for method, params in starts.items():
-        errors |= _adapted(config, context, program, method, params)
-    errors |= _known(config, context, told)
-    for name, values in errors.items():
-        for i, count in enumerate(config.counts):
-            context.record(name, "log10 error", values[:, i], step=count)
-            context.record(name, f"log10 error@{count}", values[:, i])
-    for pair in comparisons().values():
-        lead = errors[pair.specialist] - errors[pair.generalist]
-        for i, count in enumerate(config.counts):
-            context.record(str(pair), "log10 lead", lead[:, i], step=count)
-            context.record(str(pair), f"log10 lead@{count}", lead[:, i])
-        where, crossed = crossings(lead, config.counts)
-        context.record(str(pair), "log10 N*", where)
-        context.record(str(pair), "crossed", crossed)
-
-
-def _problem() -> Any:
-    from lrn import nets
-    from lrn.meta.problem import regression
-
-    return regression(nets.mlp(None, WIDTHS))
-
-
-def _meta_trained(config: Config, context: Context) -> tuple[dict[str, Any], Any]:
-    """The three methods' initializations, leaves [seeds, ...], and the network that is told the task."""
-    import jax
-    import numpy as np
-    import optax
-
-    from lrn.meta.adapt import InnerConfig
-    from lrn.meta.episode import episodes
-    from lrn.meta.families.sinusoid import sinusoid
-    from lrn.meta.maml import MAMLConfig, maml
-    from lrn.meta.oracle import OracleConfig, oracle
-    from lrn.meta.pooled import PooledConfig, pooled
-
-    problem, sampler = _problem(), episodes(sinusoid(noise=NOISE), 25)
-    learned = {}
-
-    def clipped(rate: Any) -> Any:
-        """Adam with clipping: once in thousands of steps an inner loop diverges, with a huge gradient."""
-        return optax.chain(optax.clip_by_global_norm(10.0), optax.adam(rate))
-
-    inner = InnerConfig(steps=1, rate=0.01)
-    for name, factory, settings in (
-        (MAML, maml, MAMLConfig(inner=inner, optimizer=clipped)),
-        (POOLED, pooled, PooledConfig()),
-        (TOLD, oracle, OracleConfig()),
-    ):
-        fit = context.fit(
-            lambda c, factory=factory: factory(problem, c), {name: settings}, steps=config.meta_steps,
-            sampler=sampler,
-        )  # fmt: skip
-        learned[name] = fit.arm(name)
-        context.given(name, {"gradient steps": learned[name].taken})
-    trained = dict(learned)
-    told = learned.pop(TOLD)
-    start = context.over_seeds(lambda seed, x: problem.init(jax.random.key(seed), x)[0])
-    fresh = start(np.array(context.seeds, np.uint32), np.zeros((1, 1), np.float32))
-    starts = {**{name: state.meta for name, state in learned.items()}, SPECIALIST: fresh}
-    for name in GENERALISTS:
-        context.judged_state(name, starts[name], trained[name].meta)
-    return starts, told
-
-
-def _tasks(config: Config, seed: Any, stream: int, count: int) -> Any:
-    """A seed's episodes, with noisy support points, as many as the largest N, and queries without noise."""
-    import jax
-
-    from lrn.meta.episode import TaskFamily, draw
-    from lrn.meta.families.sinusoid import sinusoid
-
-    # The same key gives both families the same points, with and without noise.
-    noisy, clean = (sinusoid(config.counts[-1], 100, noise=noise) for noise in (NOISE, 0.0))
-
-    def batch(key: Any, task: Any) -> Any:
-        return noisy.batch(key, task)[0], clean.batch(key, task)[1]
-
-    family = TaskFamily("noisy sinusoid", noisy.sample, batch, 1, noisy.code)
-    return draw(family, jax.random.fold_in(jax.random.key(stream), seed), count)
-
-
-VALIDATION, TEST = 601, (602, 603, 604)  # streams of keys for tasks
-
-
-def _log10(errors: Any) -> Any:
-    import jax.numpy as jnp
-
-    return jnp.log10(jnp.clip(jnp.where(jnp.isfinite(errors), errors, LOST), 1e-9, LOST))
-
-
-def _adapt(config: Config, params: Any, episode: Any, setting: Any) -> Any:
-    """A task's log10 query error after adaptation; ``setting`` is (points, whether Adam, rate, steps)."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    problem, moments = _problem(), optax.scale_by_adam()
-    count, adam, rate, steps = setting
-
-    def loss(params: Any, batch: Any) -> Any:
-        return problem.loss_on(params, (), batch, batch)
-
-    def step(t: Any, carry: Any) -> Any:
-        params, opt_state = carry
-        # Batches cycle through the points, which are in random order.
-        index = (t * config.batch + jnp.arange(config.batch)) % count
-        gradient = jax.grad(loss)(params, jax.tree.map(lambda a: a[index], episode.support))
-        direction, opt_state = moments.update(gradient, opt_state)
-        pace = rate * jnp.where(adam, 1 - t / steps, 1.0)
-        params = jax.tree.map(lambda p, d, g: p - pace * jnp.where(adam, d, g), params, direction, gradient)
-        return params, opt_state
-
-    params, _ = jax.lax.fori_loop(0, steps, step, (params, moments.init(params)))
-    return _log10(loss(params, episode.query))
-
-
-def _program(config: Config, context: Context) -> Any:
-    """``program((params, seeds), (settings, stream, wrong)) -> log10 errors [seeds, settings, tasks]``.
-
-    The program compiles once, because settings, with the numbers of steps and points, are arrays. With
-    ``wrong`` 1 each task adapts to the points of another task.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    def errors(one: Any, shared: Any) -> Any:
-        (params, seed), (settings, stream, wrong) = one, shared
-        episodes = _tasks(config, seed, stream, config.tasks)
-        support = jax.tree.map(lambda a: jnp.roll(a, wrong, 0), episodes.support)
-        episodes = episodes._replace(support=support)
-        return jax.lax.map(
-            lambda setting: jax.vmap(lambda e: _adapt(config, params, e, setting))(episodes), settings
-        )
-
-    return context.over_seeds(errors)
-
-
-def _adapted(
-    config: Config, context: Context, program: Any, method: str, params: Any
-) -> dict[str, np.ndarray]:
-    """The errors of a method's arms on test tasks, with settings chosen for each N on validation tasks."""
-    import numpy as np
-
-    seeds, counts = np.array(context.seeds, np.uint32), np.array(config.counts, np.int32)
-    adam = np.array([name == "adam" for name, _ in CANDIDATES])
-    rate = np.array([rate for _, rate in CANDIDATES], np.float32)
-
-    menus = np.array([config.menu(count) for count in config.counts], np.int32)
-    few_at = config.steps.index(FEW)
-
-    def errors(which: Any, k: int, streams: Sequence[int], wrong: int = 0) -> np.ndarray:
-        """Errors [seeds, counts, tasks] of one candidate for each N, after the k-th number of steps."""
-        settings = counts, adam[which], rate[which], menus[:, k]
-        parts = [program((params, seeds), (settings, np.uint32(s), np.int32(wrong))) for s in streams]
-        return np.concatenate(parts, 2)
-
-    def choose() -> dict[str, Any]:
-        found = [
-            [errors(np.full(len(counts), c), k, (VALIDATION,)).mean((0, 2)) for k in range(menus.shape[1])]
-            for c in range(len(rate))
-        ]
-        mean = np.moveaxis(np.array(found), 2, 0)  # [counts, candidates, steps]
-        best = np.array([np.unravel_index(m.argmin(), m.shape) for m in mean])
-        return {"few": mean[:, :, few_at].argmin(1), "best": best[:, 0], "steps": best[:, 1], "mean": mean}
-
-    chosen = context.once(f"{method}: settings", choose)
-
-    def measure(of: str, at: Sequence[int], wrong: int = 0) -> dict[str, Any]:
-        found = np.stack([errors(chosen[of], k, TEST, wrong) for k in at], 2)
-        return {"errors": found.mean(3), "lost": (found >= math.log10(LOST)).mean(3)}
-
-    context.given(arm(method, EQUAL), {"candidates": chosen["mean"][0, :, few_at].size})
-    context.given(arm(method, TUNED), {"candidates": chosen["mean"][0].size})
-    few = context.once(f"{method}: {EQUAL}", lambda: measure("few", (few_at,)))
-    many = context.once(f"{method}: {TUNED}", lambda: measure("best", range(menus.shape[1])))
-    for i, (count, at) in enumerate(zip(config.counts, chosen["steps"])):
-        for name, index in ((EQUAL, chosen["few"][i]), (TUNED, chosen["best"][i])):
-            context.record(arm(method, name), f"candidate@{count}", np.full(len(seeds), index))
-        context.record(arm(method, TUNED), f"steps@{count}", np.full(len(seeds), menus[i, at]))
-        context.record(arm(method, EQUAL), f"diverged@{count}", few["lost"][:, i, 0])
-        context.record(arm(method, TUNED), f"diverged@{count}", many["lost"][:, i, at])
-        for k, n in enumerate(menus[i]):
-            context.record(
-                arm(method, TUNED), f"log10 error, N={count}", many["errors"][:, i, k], step=int(n)
-            )
-    arms = {
-        arm(method, EQUAL): few["errors"][:, :, 0],
-        arm(method, TUNED): many["errors"][:, np.arange(len(counts)), chosen["steps"]],
-    }
-    if method == MAML:
-        wrong = context.once(WRONG, lambda: measure("few", (few_at,), 1))
-        arms[WRONG] = wrong["errors"][:, :, 0]
-    return arms
-
-
-def _known(config: Config, context: Context, told: Any) -> dict[str, np.ndarray]:
-    """The errors of least squares on the family, of the network told the task, and of predicting 0."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from lrn.meta.oracle import OracleConfig, oracle
-
-    learner = oracle(_problem(), OracleConfig())
-
-    def features(x: Any) -> Any:
-        return jnp.concatenate([jnp.sin(x), jnp.cos(x)], 1)
-
-    def of_task(state: Any, episode: Any) -> Any:
-        x, y = episode.query["x"], episode.query["y"]
-
-        def regressed(count: int) -> Any:
-            f = features(episode.support["x"][:count])
-            (a, b), (_, c) = f.T @ f  # solved by Cramer's rule
-            u, v = f.T @ episode.support["y"][:count]
-            weights = jnp.stack([c * u - b * v, a * v - b * u]) / (a * c - b * b)
-            return jnp.mean((features(x) @ weights - y) ** 2)
-
-        known = learner.curve(state, episode.support, x, episode.code, 0)[0]
-        return {
-            REGRESSION: jnp.stack([regressed(count) for count in config.counts]),
-            TOLD: jnp.broadcast_to(jnp.mean((known - y) ** 2), (len(config.counts),)),
-            NOTHING: jnp.broadcast_to(jnp.mean(y**2), (len(config.counts),)),
-        }
-
-    def of_seed(one: Any, shared: Any) -> Any:
-        state, seed = one
-        tasks = jax.vmap(lambda stream: _tasks(config, seed, stream, config.tasks))(jnp.array(TEST))
-        tasks = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tasks)
-        found = jax.vmap(lambda e: of_task(state, e))(tasks)
-        excess = found[REGRESSION][:, -1].mean() * config.counts[-1] / (2 * NOISE**2)
-        return {**{name: _log10(v).mean(0) for name, v in found.items()}, "excess": excess}
-
-    seeds = np.array(context.seeds, np.uint32)
-    found = context.once("known", lambda: context.over_seeds(of_seed)((told, seeds), ()))
-    found = dict(found)
-    context.record(REGRESSION, "error over known", found.pop("excess"))
+    """Tasks can be learned, longer adaptation would not help, and both methods are treated alike."""
+    found, few, many = [], config.few, config.counts[-1]
+    for family in config.longest:
+        checks: list[Prediction] = []
+        known, nothing, wrong = (at(family, who, "") for who in (its.KNOWN, its.NOTHING, its.WRONG))
+        if family == WAVES:
+            said = "Least squares on sin x and cos x has .5 to 1.6 times the error of theory."
+            checks.append(Within(statement=said, cell=Cell(known, its.RATIO), low=0.5, high=1.6))
+        for m in METHODS:
+            best, own, none = (Cell(a, ERROR, many) for a in (known, at(family, m), nothing))
+            said = f"N = {many}: {own.arm} has more error than {its.KNOWN}."
+            checks.append(Superiority(statement=said, better=own, worse=best))
+            said = f"N = {many}: {own.arm} has under a fifth of the error of {its.NOTHING}."
+            checks.append(Superiority(statement=said, better=none, worse=own, margin=0.7))
+            for n in (few, many):
+                late = Cell(at(family, f"{m}, N = {n}", ""), its.LATE)
+                said = f"{late.arm}: the largest number of steps saves less than the margin."
+                checks.append(Below(statement=said, cell=late, bound=MARGIN))
+        said = f"N = {few}: {wrong} is worse than {nothing}."
+        misled, none = (Cell(a, ERROR, few) for a in (wrong, nothing))
+        checks.append(Superiority(statement=said, better=misled, worse=none))
+        found += [*map(Control, checks), *its.alike(config, family)]
     return found
 
 
-def figure(table: Table, config: Config) -> Figure:
-    """Error over N for equal and for tuned steps, MAML's leads, and error over steps at the largest N."""
-    from lrn import figures
+def run(config: Config, context: Context) -> None:
+    """Train MAML, adapt both methods with every number of points and of steps, and compare."""
+    seeds = np.asarray(context.seeds, np.uint32)
+    for family in config.longest:
+        place, arm = points.place_of(family, config.counts[-1]), at(family, MAML)
+        fit = context.fit(
+            lambda rate, place=place: points.learner(place, rate),
+            {arm: config.rate},
+            steps=config.training_steps,
+            sampler=episodes(place.training, config.batch),
+        )
+        first = context.over_seeds(lambda seed, _, place=place: points.fresh(place, seed))(seeds, ())
+        starts = {MAML: fit.arm(arm).meta, SPECIALIST: first}
+        its.apart(config, context, place, starts[MAML], fit.arm(arm).meta)
+        program = context.over_seeds(its.errors_of(place, config.steps, config.tasks))
+        sizes = config.counts, config.longest[family], config.steps, config.streams
+        methods = {m: its.Method(its.RATES[family], program, starts[m], seeds, *sizes) for m in METHODS}
+        leads = [its.judged(config, context, family, i, methods) for i in range(len(config.counts))]
+        its.ended(config, context, family, leads)
+        its.marked(config, context, place)
 
-    fig, axes = figures.subplots(2, 2, height=7.5)
-    for ax, steps in ((axes[0, 0], EQUAL), (axes[0, 1], TUNED)):
-        arms = {m: arm(m, steps) for m in (MAML, POOLED, SPECIALIST)}
-        arms |= {REGRESSION: REGRESSION, TOLD: TOLD}
-        curves = {name: 10 ** table.curve(full, "log10 error")[1] for name, full in arms.items()}
-        title = f"{EQUAL} each" if steps == EQUAL else "Each its number of steps"
-        figures.curves(ax, config.counts, curves, title=title, xlabel="points N", ylabel="test error")
-        ax.set(xscale="log", yscale="log")
-    leads = {}
-    for regime, pair in comparisons().items():
-        if regime.startswith(MAML):
-            leads[regime.removeprefix("MAML, ")] = table.curve(str(pair), "log10 lead")[1]
-    figures.curves(
-        axes[1, 0], config.counts, leads, title="Lead of MAML", xlabel="labeled points N",
-        ylabel="log10 of the specialist's error over MAML's",
-    )  # fmt: skip
-    axes[1, 0].set_xscale("log")
-    axes[1, 0].axhline(0, linewidth=1, color="gray")
-    many = config.counts[-1]
-    curves = {m: table.curve(arm(m, TUNED), f"log10 error, N={many}")[1] for m in (MAML, POOLED, SPECIALIST)}
-    figures.curves(
-        axes[1, 1], config.menu(many), {name: 10**values for name, values in curves.items()},
-        title=f"By number of steps, N = {many}", xlabel="steps of adaptation", ylabel="test error",
-    )  # fmt: skip
-    axes[1, 1].set(xscale="log", yscale="log")
+
+def figure(table: Table, config: Config) -> Figure:
+    """Errors by N, MAML's leads by N, and errors by the number of steps with most points."""
+    rows, many = len(config.longest), config.counts[-1]
+    fig, axes = figures.subplots(rows, 3, width=11.4, height=4.0 * rows, squeeze=False)
+    for family, (error, lead, along) in zip(config.longest, axes):
+        arms = {**{m: at(family, m) for m in METHODS}, its.KNOWN: at(family, its.KNOWN, "")}
+        curves = {name: table.curve(arm, ERROR)[1] for name, arm in arms.items()}
+        figures.curves(error, np.log10(config.counts), curves, title=f"{family}: each its steps")
+        leads = {name: table.curve(at(family, LEAD, k), LEAD)[1] for name, k in ACCOUNTS.items()}
+        lead.axhspan(-MARGIN, MARGIN, color="gray", alpha=0.25, linewidth=0)
+        figures.curves(lead, np.log10(config.counts), leads, title=f"{family}: lead of MAML")
+        shown = {m: table.curve(at(family, m), its.ALONG)[1] for m in METHODS}
+        figures.curves(along, np.log10(config.menu(family, -1)), shown, title=f"{family}: {many} points")
+        for m in METHODS:
+            chosen = np.log10(table.final(at(family, f"{m}, N = {many}", ""), its.STEPS)[0])
+            along.axvline(chosen, color=figures.arm_style(along, m).color, linewidth=1, linestyle=":")
+        for ax, ticks in zip((error, lead, along), (*[config.counts] * 2, config.menu(family, -1)[::2])):
+            ax.set_xticks(np.log10(ticks), [str(n) for n in ticks], rotation=30)
+            ax.yaxis.set_major_locator(
+                FixedLocator([e + f for e in range(-4, 3) for f in (0, math.log10(3))])
+            )
+            ax.yaxis.set_major_formatter(lambda y, _: f"{10**y:.2g}")
+            ax.set(xlabel="steps of adaptation" if ax is along else "labeled points N", ylabel="error")
+        lead.set_ylabel("specialist's error / MAML's error")
     return fig
+
+
+def answer(findings: Findings) -> str:
+    """Who is ahead with few and with many points, and what stopping early costs MAML."""
+    numbers = sorted({int(key.split(" = ")[1]) for key in findings if " = " in key})
+    few, many, early, ends = (
+        {f: findings[f"{f}: {key}"] for f in (WAVES, CLASSES)}
+        for key in (*(f"N = {n}" for n in numbers), "unequal", f"ends, {UNEQUAL}")
+    )
+    few, many = (
+        {f: x._replace(outcome=findings.regimes[f"{f}, {end} points"]) for f, x in own.items()}
+        for own, end in ((few, "few"), (many, "many"))
+    )
+    lasts = " and ".join(f"{found.said()} ({family})" for family, found in ends.items())
+    return (
+        f"With {numbers[0]} labeled points MAML is {_said(few, 'ahead')}: the specialist has {_ratios(few)} "
+        f"times its error. With {numbers[1]} points MAML is {_said(many, 'behind')}: it has {_ratios(many)} "
+        "times the error of the specialist, each with its best number of steps. MAML that stops after 10 "
+        f"steps has {_ratios(early)} times that error, and its lead ends at {lasts} points."
+    )
+
+
+def _said(found: Mapping[str, Found], word: str) -> str:
+    outcomes = {x.outcome for x in found.values()}
+    if outcomes in ({"holds"}, {"fails"}):
+        return f"{word} in {'both families' if 'holds' in outcomes else 'neither family'}"
+    words = {"holds": word, "fails": f"not {word}", "open": f"perhaps {word}"}
+    return " and ".join(f"{words[x.outcome]} on {family}" for family, x in found.items())
+
+
+def _ratios(found: Mapping[str, Found]) -> str:
+    ratios = {family: Found(*(10**x for x in f[:3]), *f[3:]) for family, f in found.items()}  # type: ignore
+    return " and ".join(f"{f.said(digits=2)} ({family})" for family, f in ratios.items())
 
 
 STUDY = Study(
@@ -592,33 +254,27 @@ STUDY = Study(
     claim="Meta-learners adapt fast and trail specialists in distribution.",
     claim_id="T5",
     section="Trade-offs",
-    regime=(
-        "Noisy sinusoids, networks of 1-40-40-1, N from 5 to 1000 labeled points a task; meta-training of "
-        "3,000 steps (full: 30,000)."
-    ),
+    regime="Noisy sinusoids, two layers of 40; Gaussian classes, one of 64; 5 to 1000 points (quick: 200).",
     presets={
-        "smoke": Config(
-            counts=(5, 10, 40), batch=10, steps=(1, 10), longest=20, per_point=1, meta_steps=100, tasks=2
-        ),
+        "smoke": Config((5, 10, 20), (), (30,) * 3, (10, 20, 30), (10, 20, 30), 4, 2, streams=1),
         "quick": Config(),
         "full": Config(
-            counts=(5, 10, 20, 50, 100, 200, 500, 1000),
-            steps=(1, 3, 10, 30, 100, 300, 1000, 3000),
-            longest=10_000,
-            per_point=30,
-            meta_steps=30_000,
-            tasks=50,
+            counts=(5, 10, 50, 200, 1000),
+            waves=(300, 1000, 2000, 4000, 16000),
+            classes=(300, 300, 300, 2000, 4000),
+            training_steps=6000,
+            tasks=3,
         ),
     },
-    regimes=by_regime(predictions),
-    exploratory=OLD_FORM,
+    regimes=regimes,
     controls=controls,
     run=run,
     figure=figure,
+    answer=answer,
+    ranges={ERROR: (-9.0, 3.0), LEAD: (-12.0, 12.0), its.LATE: (-12.0, 12.0), its.RATIO: (0.0, 1e6)},
+    seeds={"smoke": 2, "quick": 8, "full": 10},
     tour=True,
 )
 
 if __name__ == "__main__":
-    from lrn.cli import main_study
-
     main_study(__file__)
