@@ -13,7 +13,7 @@ ROOT = Path(lrn.__file__).parent
 AREAS = ("robust", "rl", "meta", "fair", "ssl", "representation", "bayes")
 # From the ground up: a room imports only from itself and from rooms before it.
 ORDER = (
-    ("types", "config", "check", "arrays", "table", "files", "interrupt", "notebook"),
+    ("types", "config", "check", "arrays", "table", "files", "interrupt", "notebook", "stall"),
     ("stats", "xla", "nets", "data"),
     ("supervised", "train", "figures"),
     AREAS,

@@ -8,12 +8,13 @@ import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from lrn import check
+from lrn import check, stall
 from lrn.cli import cluster, errors, named, words
 from lrn.cli.columns import STYLE, print_columns
 from lrn.cli.commands import Merge, Run
@@ -235,25 +236,35 @@ def _run_one(plan: _Plan, command: Run, runner: Any) -> tuple[StudyFile, Any]:
     if not plan.file.is_ours:  # a file in another folder may have the same name
         folder /= hashlib.sha256(str(plan.file.path).encode()).hexdigest()[:6] + "-sinks"
     sinks = open_sinks(command.sinks, folder) if _is_main_process() else []
+    # Parts, and processes of a job, wait for each other; and only CPUs are known to wait for themselves.
+    watched = stall.watched(stall.begin_again) if plan.part is None and _on_cpu_alone() else nullcontext()
     try:
-        outcome = runner.run(
-            plan.file,
-            command.preset,
-            plan.config,
-            plan.seeds,
-            command.out,
-            fresh=command.fresh,
-            progress=command.progress,
-            say=_say,
-            save_seconds=command.save_seconds,
-            sinks=sinks,
-            command=plan.command,
-            part=plan.part,
-        )
+        with watched:
+            outcome = runner.run(
+                plan.file,
+                command.preset,
+                plan.config,
+                plan.seeds,
+                command.out,
+                fresh=command.fresh,
+                progress=command.progress,
+                say=_say,
+                save_seconds=command.save_seconds,
+                sinks=sinks,
+                command=plan.command,
+                part=plan.part,
+            )
     finally:
         for sink in sinks:
             sink.close()
     return plan.file, outcome
+
+
+def _on_cpu_alone() -> bool:
+    """Whether this process computes on a CPU, and waits for no other process."""
+    import jax
+
+    return jax.default_backend() == "cpu" and jax.process_count() == 1
 
 
 def _is_main_process() -> bool:
