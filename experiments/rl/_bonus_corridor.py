@@ -1,0 +1,132 @@
+"""A corridor with a television, and agents that get a bonus for novelty there (Burda et al. 2019).
+
+Leaving the last of eight rooms pays 1. Watching pays nothing and shows ten random pixels, or a dark screen.
+The agents are double DQN, and learn from the reward plus a weight times a bonus.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrn import nets
+from lrn.config import config as pytree
+from lrn.rl.agent import Agent
+from lrn.rl.dqn import DQNConfig, dqn
+from lrn.rl.env import Env
+from lrn.rl.exploration.bonus import Bonus
+from lrn.rl.exploration.coding import Coding
+from lrn.rl.exploration.counts import CountConfig, count_bonus
+from lrn.rl.exploration.rnd import RNDConfig, rnd
+from lrn.rl.hacking import CuriosityConfig, curiosity, noisy_tv, proxy_evaluator
+from lrn.rl.hacking.noisy_tv import WATCH
+from lrn.study.context import Context
+from lrn.types import Array
+
+ROOMS, PIXELS, LIMIT, DISCOUNT = 8, 10, 24, 0.95
+NONE, COUNTS, RND, CURIOSITY, BLIND = "no bonus", "counts", "RND", "curiosity", "counts of rooms"
+BONUSES = (COUNTS, RND, CURIOSITY)
+WEIGHTS = (0.1, 0.3, 1.0)  # pay for a first view, in units of the pay for leaving
+LIT, DARK = "lit", "dark"
+READS, LAST = 8, 3  # evaluations, and how many of the last of them count
+LEAVES, WATCHED, ABANDONED = "true_return", "proxy_return", "task abandoned"
+
+
+@pytree
+class Arm:
+    """weight: of the bonus. brightness: of the screen. A pytree of floats, so that arms are one program."""
+
+    weight: float = 0.0
+    brightness: float = 0.0
+
+
+def arm(bonus: str, screen: str, weight: float = 0.0) -> str:
+    """The name of an arm."""
+    return f"{bonus}{f' x {weight:g}' if weight else ''}, {screen}"
+
+
+def corridor(c: Arm) -> Env:
+    """The corridor with the arm's screen."""
+    return noisy_tv(ROOMS, PIXELS, LIMIT, brightness=c.brightness)
+
+
+def settings(steps: int) -> DQNConfig:
+    """The settings of the agents."""
+    return DQNConfig(
+        total_steps=steps, num_envs=8, buffer_size=20_000, batch_size=64, learning_starts=512,
+        learning_rate=1e-3, discount=DISCOUNT, double=True, exploration_fraction=0.1,
+    )  # fmt: skip
+
+
+def bonus_of(kind: str, weight: Any) -> Bonus:
+    """A bonus that pays about ``weight`` for a first view of a lit screen."""
+    features = nets.mlp(16, (32,))
+    if kind == RND:
+        return rnd(features, features, RNDConfig(coefficient=weight))
+    if kind == CURIOSITY:  # the mean squared error of a first view is about a quarter
+        model = nets.mlp(ROOMS + PIXELS, (32,))
+        return curiosity(model, 3, CuriosityConfig(coefficient=4 * weight, learning_rate=3e-3))
+    return count_bonus(rooms() if kind == BLIND else pictures(), CountConfig(beta=weight))
+
+
+def rooms() -> Coding:
+    """A coding of observations by the room alone."""
+    return _coded(ROOMS, _room)
+
+
+def pictures() -> Coding:
+    """A coding of observations by the room and the pixels."""
+    powers = 2 ** jnp.arange(PIXELS)[None]
+    return _coded(ROOMS * 2**PIXELS, lambda x: _room(x) * 2**PIXELS + ((x[:, ROOMS:] > 0) * powers).sum(-1))
+
+
+def _room(observation: Array) -> Array:
+    return jnp.argmax(observation[:, :ROOMS], -1)
+
+
+def _coded(size: int, number: Any) -> Coding:
+    def encode(params: Any, observation: Array) -> Array:
+        return number(observation).astype(jnp.int32)[:, None]
+
+    return Coding(size, 1, lambda key, x: (), encode)
+
+
+def agent(steps: int, kind: str, c: Arm) -> Agent:
+    """Double DQN in the arm's corridor with a bonus of a kind."""
+    return dqn(corridor(c), nets.mlp(3, (32,)), settings(steps), bonus_of(kind, c.weight))
+
+
+def arms(kind: str) -> dict[str, Arm]:
+    """The arms of a kind of bonus: each weight, lit and dark; with counts also without any bonus."""
+    weights = WEIGHTS[-1:] if kind == BLIND else WEIGHTS
+    screens = {LIT: 1.0, DARK: 0.0}
+    found = {arm(kind, s, w): Arm(w, b) for s, b in screens.items() for w in weights}
+    return found | ({arm(NONE, s): Arm(0.0, b) for s, b in screens.items()} if kind == COUNTS else {})
+
+
+def learn(steps: int, episodes: int, context: Context, kind: str) -> dict[str, np.ndarray]:
+    """Train all arms of a kind of bonus.
+
+    Returns:
+        By arm whether each seed has abandoned the task at each evaluation, [seeds, `READS`]: whether its
+        greedy policy leaves in under half of the episodes of this evaluation and the two before.
+    """
+    plain = settings(steps)
+    every = max(1, steps // plain.interactions // READS)
+    # Evaluated as a proxy, the action counts the steps spent watching.
+    watching = lambda observation, action, step: (action == WATCH).astype(jnp.float32)  # noqa: E731
+    table = context.fit(
+        partial(agent, steps, kind), arms(kind), name=f"corridor, {kind}", steps=every * READS,
+        evaluate=proxy_evaluator(corridor, watching, episodes), eval_every=every,
+    ).table  # fmt: skip
+    order = np.argsort(np.argsort(context.seeds))  # curves are sorted by seed
+    found = {}
+    for name in arms(kind):
+        left = table.curve(name, LEAVES)[1][order, -READS:]
+        mean = [left[:, max(0, i - LAST + 1) : i + 1].mean(1) for i in range(READS)]
+        found[name] = (np.stack(mean, 1) < 0.5).astype(float)
+    return found
