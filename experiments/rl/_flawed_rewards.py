@@ -3,8 +3,8 @@
 A world has 6 x 6 places, four moves that slip in a tenth of the cases, and discount .95. Nothing is played
 here: returns are solved for exactly, in single precision.
 
-- *Errors.* Four kinds of object lie on three places each, and arriving at an object pays the true worth of its
-  kind, drawn from a standard normal. The flawed reward is written or learned with an error of a kind and size.
+- *Errors.* Four kinds of object lie on three places each, and arriving at an object pays the worth of its
+  kind, drawn from a standard normal. The flawed reward is written or learned with an error.
 - *Means.* Arriving at a drawn goal pays 1 and ends the episode. The flawed reward adds pay for a means to it.
 """
 
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lrn.rl import mdp
 from lrn.rl.env import Discrete, Env, Step
 from lrn.types import Array, Key
 
@@ -39,7 +40,12 @@ FLAWS = {
     },
     MEANS: {"checkpoint": (0.1, 0.3, 1.0), "progress": (0.1, 0.3, 1.0), "survival": (0.1, 0.3, 1.0)},
 }
-DRAWS, HARM, SWEEPS, LIMIT = 8, 0.25, 250, 40  # errors drawn for each kind and size; the loss that makes a flaw of an error
+DRAWS, HARM, SWEEPS, LIMIT = (
+    8,
+    0.25,
+    250,
+    40,
+)  # errors drawn for each kind and size; the loss that makes a flaw of an error
 
 
 class World(NamedTuple):
@@ -157,7 +163,7 @@ def greedy(end: Array, reward: Array) -> Array:
 
 
 def visits(end: Array, policy: Array) -> Array:
-    """The discounted visits [state, action] of a policy [state, action] that starts anywhere but at the end."""
+    """The discounted visits [state, action] of a policy [state, action], from a start at random."""
     go = jax.nn.one_hot(reached(), STATES)
     chain = jnp.einsum("sa,sat->st", slipped(policy), go) * ~end[None]
     start = ~end / (~end).sum()
@@ -174,8 +180,23 @@ def gains(end: Array, actions: Array, reward: Array) -> Array:
     def of(policy: Array) -> Array:
         return (visits(end, policy) * reward).sum()
 
-    least, most = of(jnp.full((STATES, ACTIONS), 1 / ACTIONS)), of(jax.nn.one_hot(greedy(end, reward), ACTIONS))
+    least, most = (
+        of(jnp.full((STATES, ACTIONS), 1 / ACTIONS)),
+        of(jax.nn.one_hot(greedy(end, reward), ACTIONS)),
+    )
     return (jax.vmap(of)(jax.nn.one_hot(actions, ACTIONS)) - least) / jnp.maximum(most - least, 1e-6)
+
+
+def shaped(world: World, potential: Array) -> Array:
+    """Twice the true reward, shaped by a potential [state]: it orders policies as the true reward does."""
+    after = DISCOUNT * slipped(jnp.where(world.end, 0.0, potential)[reached()])
+    return jnp.where(world.end[:, None], 0.0, 2 * world.true + after - potential[:, None])
+
+
+def model(end: Array, reward: Array) -> mdp.MDP:
+    """The world as an MDP of the library, to compare with."""
+    p = slipped(jnp.moveaxis(jax.nn.one_hot(reached(), STATES), 1, -1))
+    return mdp.make(jnp.moveaxis(p, -1, 1), reward, None, DISCOUNT, end)
 
 
 def played(end: Array, reward: Array) -> Env:

@@ -7,33 +7,25 @@ random numbers shows by how much two agents differ that both learn the true rewa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.rl import _flawed_rewards as worlds
-from experiments.rl._flawed_rewards import ERRORS, FLAWS, HARM, STATES, World
+from experiments.rl._flawed_rewards import HARM, STATES, World
 from lrn import nets
-from lrn.rl import mdp
-from lrn.rl.hacking import hackable
 from lrn.rl.heads import actor_critic
 from lrn.rl.ppo import PPOConfig, ppo
-from lrn.study import Above, Below, Cell, Exact, Superiority
-from lrn.study.context import Context
-from lrn.study.controls import Control, equal_budgets
-from lrn.study.select import interior_choice, select
 from lrn.types import Array, Key, Net
-from lrn.xla.runtime import brief_options
 
 WIDTHS, MOST = (2, 8, 32), 32  # hidden units in use; of all networks
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 READS = 8  # evaluations, at equal distances
 TWIN, SECOND, FLAWED, PERFECT = "true reward", "true reward again", "flawed reward", "perfect agent"
+SAME = "equivalent reward"
 EXPLOITED, TRUE, PROXY = "share of flaws exploited", "gain of true reward", "gain of learned reward"
 FALLEN, FOUND, OFF = "fallen below its best", "share of errors that are flaws", "largest error of a return"
 HACKABLE, GRADIENTS = "hackable", "gradient steps"
@@ -92,7 +84,8 @@ def trained(steps: int, end: Array, reward: Array, width: Array, rate: Array, ke
         return state, agent.policy.act(step_key, state, (), worlds.everywhere())[0]
 
     state, actions = jax.lax.scan(block, agent.init(init_key, None), jnp.arange(READS))
-    return {"actions": actions, GRADIENTS: optax.tree_utils.tree_get(state.opt_state, "count")}
+    counts = optax.tree_utils.tree_get_all_with_path(state.opt_state, "count")
+    return {"actions": actions, GRADIENTS: counts[0][1]}
 
 
 def grid(family: str, world: World, rates: Array, keys: Any) -> tuple[Array, Array, Array, Key]:
@@ -124,14 +117,19 @@ def played(family: str, steps: int, seed: Any, rates: Array) -> dict[str, Array]
     Returns:
         By metric arrays, see the code; those of `EXPLOITED` say of each flaw whether it is exploited.
     """
-    world_key, *keys = jax.random.split(jax.random.key(seed), 3)
+    world_key, shape_key, *keys = jax.random.split(jax.random.key(seed), 4)
     world = worlds.world(family, world_key)
     lanes = grid(family, world, rates, jnp.stack(keys))
     flat = [x.reshape(-1, *x.shape[2:]) for x in lanes]
     learn = jax.vmap(partial(trained, steps, world.end))
     found = learn(*flat)
     actions = found["actions"].reshape(*lanes[0].shape[:2], READS, STATES)
-    return judged(world, actions) | {GRADIENTS: found[GRADIENTS].reshape(lanes[0].shape[:2])}
+    same = worlds.shaped(world, jax.random.normal(shape_key, (STATES,)))
+    bests = jnp.stack([worlds.greedy(world.end, r) for r in (world.true, same)])
+    kept = worlds.gains(world.end, bests, world.true)[1]
+    exact = {"end": world.end, "true": world.true, "one": world.flawed[-1, 1], "same": same}
+    counted = {GRADIENTS: found[GRADIENTS].reshape(lanes[0].shape[:2])}
+    return judged(world, actions) | exact | counted | {"best": bests[0], "kept": kept}
 
 
 def judged(world: World, actions: Array) -> dict[str, Array]:
@@ -174,33 +172,17 @@ def judged(world: World, actions: Array) -> dict[str, Array]:
     return {TRUE: true, PROXY: own, "flaw": harm >= HARM, EXPLOITED: hacked, FOUND: world.harm >= HARM}
 
 
-def choose(family: str, steps: int, seeds: Sequence[int], context: Context) -> np.ndarray:
-    """The index of the rate by width of the twins and of each kind, chosen by the gain of the own reward."""
+def tried(family: str, steps: int, seed: Any, rate: Array) -> Array:
+    """What a twin and agents on middle-sized flaws gain of the reward that they learn, [width, agent]."""
+    world_key, key = jax.random.split(jax.random.key(seed))
+    world = worlds.world(family, world_key)
+    world = world._replace(flawed=world.flawed[:, 1:2])
+    rates = jnp.full((len(WIDTHS), 1 + len(world.flawed)), rate)
+    lanes = grid(family, world, rates, jnp.stack([key, key]))
+    lanes = jax.tree.map(lambda x: jnp.delete(x, 1, 1, assume_unique_indices=True), lanes)
 
-    def tried(seed: Any, rate: Array) -> Array:
-        rates = jnp.full((len(WIDTHS), 1 + len(FLAWS[family])), rate)
-        world_key, key, _ = jax.random.split(jax.random.key(seed), 3)
-        world = worlds.world(family, world_key)
-        world = world._replace(flawed=world.flawed[:, 1:2])  # the middle size
-        rewards, widths, rates, keys = (x[:, jnp.r_[0, 2 : 2 + len(world.flawed)]] for x in grid(
-            family, world, rates, jnp.stack([key, key])
-        ))  # fmt: skip
-        one = partial(trained, steps, world.end)
+    def gained(reward: Array, *more: Array) -> Array:
+        actions = trained(steps, world.end, reward, *more)["actions"]
+        return worlds.gains(world.end, actions[-1:], reward)[0]
 
-        def gained(reward: Array, *more: Array) -> Array:
-            return worlds.gains(world.end, one(reward, *more)["actions"][-1:], reward)[0]
-
-        return jax.vmap(jax.vmap(gained))(rewards, widths, rates, keys)
-
-    def compute() -> Mapping[str, Any]:
-        both = jax.vmap(jax.vmap(tried, (0, None)), (None, 0))
-        run = jax.jit(both, compiler_options=brief_options(0 if context.preset == "smoke" else 1))
-        return {PROXY: run(np.asarray(seeds, np.uint32), np.asarray(RATES, np.float32))}
-
-    scores = context.once(f"{family}, choices", compute)[PROXY]  # [rate, seed, width, arm]
-    who = [TWIN, *FLAWS[family]]
-    arms = {arm(family, name, w): scores[:, :, i, j] for i, w in enumerate(WIDTHS) for j, name in enumerate(who)}
-    chosen = select(arms, "higher")
-    for name, choice in chosen.items():
-        context.chosen(name, choice, len(RATES))
-    return np.array([[chosen[arm(family, name, w)].only for name in who] for w in WIDTHS])
+    return jax.vmap(jax.vmap(gained))(*lanes)
