@@ -171,4 +171,4 @@ def guards(bonuses: Sequence[str]) -> list[Control]:
             said = f"{name}: the task is abandoned in {'under' if side == 'below' else 'over'} {bound:.0%}."
             checks.append(Control(Share(statement=said, cell=Cell(name, ABANDONED), bound=bound, side=side)))
     names = [name for kind in bonuses for name in arms(kind)]
-    return [*checks, *(equal_budgets(what, names) for what in ("steps", "environment steps"))]
+    return [*checks, equal_budgets("steps", names)]

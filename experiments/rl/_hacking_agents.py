@@ -22,7 +22,7 @@ from lrn.rl.ppo import PPOConfig, ppo
 from lrn.types import Array, Key, Net
 
 WIDTHS, MOST = (2, 8, 32), 32  # hidden units in use; of all networks
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 READS = 8  # evaluations, at equal distances
 TWIN, SECOND, FLAWED, PERFECT = "true reward", "true reward again", "flawed reward", "perfect agent"
 SAME = "equivalent reward"

@@ -50,7 +50,7 @@ from experiments.rl import _hacking_records as records
 from experiments.rl._bonus_corridor import ABANDONED, BONUSES, COUNTS, LIT, NONE, SCREENS, WEIGHTS
 from experiments.rl._flawed_rewards import ERRORS, FLAWS, MEANS
 from experiments.rl._hacking_agents import EXPLOITED, FLAWED, FOUND, PROXY, READS, TRUE, TWIN, WIDTHS, arm
-from lrn import check, figures
+from lrn import check, figures, stats
 from lrn.cli import main_study
 from lrn.study import Above, Cell, Findings, Prediction, Regime, Share, Study, Superiority, Trend
 from lrn.study.context import Context
