@@ -50,7 +50,8 @@ def masked(outputs: int, width: Array) -> Net:
 
     def apply(params: Any, x: Array) -> Array:
         used = (jnp.arange(MOST) < width).astype(x.dtype)
-        return (jnp.tanh(x @ params["in"] + params["bias"]) * used) @ params["out"] + params["shift"]
+        hidden = jnp.tanh(x @ params["in"] + params["bias"][None]) * used[None]
+        return hidden @ params["out"] + params["shift"][None]
 
     return nets.from_function(init, apply)
 

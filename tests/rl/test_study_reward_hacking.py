@@ -36,6 +36,7 @@ from experiments.rl._hacking_agents import (
 from experiments.rl.reward_hacking import STUDY, Config
 from lrn import check, table
 from lrn.rl import mdp
+from lrn.rl.exploration.bonus import Transitions
 from lrn.study import Findings
 from lrn.study.context import Context
 from lrn.xla.runtime import jit_brief
@@ -111,64 +112,69 @@ def test_the_answer_gives_shares_by_width_and_bonus():
 
 @pytest.fixture(scope="module")
 def drawn():
-    """A world of each family."""
-    make = {family: jit_brief(lambda key, f=family: worlds.world(f, key), level=0) for family in worlds.FLAWS}
-    return {family: jax.device_get(one(jax.random.key(3))) for family, one in make.items()}
+    """A world of each family, with the discounted visits of its best and of a random policy."""
+
+    def both(key):
+        made = [worlds.world(family, key) for family in worlds.FLAWS]
+        other = jax.random.dirichlet(key, jnp.ones(ACTIONS), (STATES,))
+        best = [jax.nn.one_hot(worlds.greedy(w.end, w.true), ACTIONS) for w in made]
+        return made, [[worlds.visits(w.end, p) for p in (b, other)] for w, b in zip(made, best)], other
+
+    made, visits, other = jit_brief(both, level=0)(jax.random.key(3))
+    return dict(zip(worlds.FLAWS, made)), dict(zip(worlds.FLAWS, visits)), other
 
 
 @pytest.mark.parametrize("family", [ERRORS, MEANS])
 def test_best_policies_and_visits_are_those_of_the_library(drawn, family):
     """Exact returns agree with the library's MDP of the same world, which is solved by policy iteration."""
-    world = drawn[family]
-    model = worlds.model(world.end, world.true)
-    best = jit_brief(mdp.solve)(model)
-    own = jit_brief(
-        lambda: worlds.visits(world.end, jax.nn.one_hot(worlds.greedy(world.end, world.true), ACTIONS))
-    )()
-    np.testing.assert_allclose((own * world.true).sum(), model.initial @ best.values, rtol=1e-4)
-    policy = jax.random.dirichlet(jax.random.key(1), jnp.ones(ACTIONS), (STATES,))
-    visits = worlds.visits(world.end, policy)
-    live = ~world.end
-    np.testing.assert_allclose(
-        visits.sum(-1)[live], mdp.state_visits(model, policy)[live], rtol=1e-3, atol=1e-5
-    )
+    world, (best, other), policy = drawn[0][family], drawn[1][family], drawn[2]
+    model, live = worlds.model(world.end, world.true), ~np.asarray(world.end)
+    solved = mdp.solve(model)
+    np.testing.assert_allclose((best * world.true).sum(), model.initial @ solved.values, rtol=1e-4)
+    theirs = np.asarray(mdp.state_visits(model, policy))
+    np.testing.assert_allclose(np.asarray(other.sum(-1))[live], theirs[live], rtol=1e-3, atol=1e-5)
 
 
-def test_a_flaw_is_what_harms_a_perfect_agent(drawn):
-    for family, world in drawn.items():
-        flat = world.flawed.reshape(-1, STATES, ACTIONS)
-        best = jax.vmap(lambda r, e=world.end: worlds.greedy(e, r))(flat)
-        harm = 1 - worlds.gains(world.end, best, world.true).reshape(world.harm.shape[:2])
-        any_flaw = (world.harm >= worlds.HARM).any(-1)
-        np.testing.assert_array_equal(harm >= worlds.HARM, any_flaw, family)
-    # Pay of a tenth for each step towards the goal harms nobody; pay for survival always does.
-    assert drawn[MEANS].harm[2].min() > 1
+def test_the_chosen_error_is_the_first_flaw(drawn):
+    """Where a draw harms, the reward that is learned is one that harms; survival pay always does."""
+    harm = np.asarray(drawn[0][MEANS].harm)
+    assert harm.shape == (3, 3, worlds.DRAWS)
+    assert harm[2].min() > 1  # pay for survival
+    assert harm[1, 0].max() < worlds.HARM  # a tenth for progress harms nobody
+    many = np.asarray(drawn[0][ERRORS].harm)
+    assert many.min() > -1e-4
+    assert many[:, 2].mean() > many[:, 0].mean()
 
 
 def test_play_follows_the_model(drawn):
     """Moves, rewards and starts of the environment have the frequencies of the exact model."""
-    world = drawn[MEANS]
+    world = drawn[0][MEANS]
     env, goal = worlds.played(world.end, world.true), int(world.end.argmax())
-    starts = jax.vmap(lambda k: env.reset(k)[1].place)(jax.random.split(jax.random.key(0), 4000))
+    place = 7 if goal != 7 else 8
+
+    def play(keys):
+        starts = jax.vmap(lambda k: env.reset(k)[1].place)(keys)
+        spot = worlds.Spot(jnp.int32(place), jnp.int32(0))
+        return starts, jax.vmap(lambda k: env.move(k, spot, jnp.int32(1)))(keys), worlds.everywhere()
+
+    starts, (after, step), all_seen = jax.device_get(
+        jit_brief(play)(jax.random.split(jax.random.key(0), 4000))
+    )
     counts = np.bincount(starts, minlength=STATES)
     assert counts[goal] == 0
-    assert counts[~world.end].min() > 60
-    place = 7 if goal != 7 else 8
-    spot = worlds.Spot(jnp.int32(place), jnp.int32(0))
-    keys = jax.random.split(jax.random.key(1), 4000)
-    after, step = jax.vmap(lambda k: env.move(k, spot, jnp.int32(1)))(keys)
+    assert np.delete(counts, goal).min() > 60
     model = worlds.model(world.end, world.true)
     seen = np.bincount(after.place, minlength=STATES) / 4000
     np.testing.assert_allclose(seen, model.transitions[place, 1], atol=0.03)
-    np.testing.assert_allclose(step.reward, world.true[place, 1])
+    np.testing.assert_allclose(step.reward, np.full(4000, world.true[place, 1]))
     np.testing.assert_array_equal(step.terminated, after.place == goal)
-    np.testing.assert_array_equal(step.final_observation, worlds.everywhere()[after.place])
+    np.testing.assert_array_equal(step.final_observation, all_seen[after.place])
 
 
 def test_a_learned_reward_is_the_mean_of_a_gaussian_process():
     """Compared with the textbook's formula on the labels themselves; many labels of one place count."""
     key, reward = jax.random.key(2), jnp.sin(jnp.arange(STATES) * 1.0)
-    got = worlds.learned(key, reward, jnp.float32(60))
+    got = jit_brief(worlds.learned)(key, reward, jnp.float32(60))
     place_key, noise_key = jax.random.split(key)
     seen = np.asarray(jax.random.randint(place_key, (worlds.MOST_LABELS,), 0, STATES))[:60]
     count = np.bincount(seen, minlength=STATES)
@@ -182,25 +188,26 @@ def test_a_learned_reward_is_the_mean_of_a_gaussian_process():
 
 def test_who_exploits(drawn):
     """A perfect agent in the place of the learners exploits every flaw, and a copy of the twin none."""
-    world = jax.tree.map(jnp.asarray, drawn[MEANS])
-    flat = world.flawed.reshape(-1, STATES, ACTIONS)
-    true = worlds.greedy(world.end, world.true)
-    best = jax.vmap(lambda r: worlds.greedy(world.end, r))(flat)
-    kept = jnp.broadcast_to(true[None], best.shape)
-    judged = jit_brief(agents.judged, level=0)
+    world = drawn[0][MEANS]
 
-    def shares(learned):
-        actions = jnp.concatenate([jnp.stack([true, true]), learned])
-        actions = jnp.broadcast_to(actions[None, :, None], (len(WIDTHS), len(actions), READS, STATES))
-        found = judged(world, actions)
-        return (
-            found[EXPLOITED][0][:, found["flaw"]].mean(),
-            found[PROXY][:, 2:].min(),
-            found[TRUE][:, 0].min(),
-        )
+    def both(world):
+        flat, true = world.flawed.reshape(-1, STATES, ACTIONS), worlds.greedy(world.end, world.true)
+        best = jax.vmap(lambda r: worlds.greedy(world.end, r))(flat)
 
-    np.testing.assert_allclose(shares(best), (1, 1, 1), atol=1e-3)
-    assert shares(kept)[0] == 0
+        def judged(learned):
+            actions = jnp.concatenate([jnp.broadcast_to(true[None], (2, STATES)), learned])
+            shape = (len(WIDTHS), len(actions), READS, STATES)
+            return agents.judged(world, jnp.broadcast_to(actions[None, :, None], shape))
+
+        return jax.lax.map(judged, jnp.stack([best, jnp.broadcast_to(true[None], best.shape)]))
+
+    found = jax.device_get(jit_brief(both, level=0)(world))
+    perfect, kept = (found[EXPLOITED][i, 0][:, found["flaw"][i]] for i in range(2))
+    assert perfect.min() == 1
+    assert kept.max() == 0
+    assert found["flaw"].sum() > 8
+    np.testing.assert_allclose(found[PROXY][0, :, 2:], 1, atol=1e-3)
+    np.testing.assert_allclose(found[TRUE][:, :, :2], 1, atol=1e-3)
 
 
 def test_units_that_are_not_in_use_do_nothing():
@@ -212,7 +219,7 @@ def test_units_that_are_not_in_use_do_nothing():
 
 
 def test_twins_and_agents_differ_in_the_reward_alone(drawn):
-    world, keys = drawn[ERRORS], jax.random.split(jax.random.key(0))
+    world, keys = drawn[0][ERRORS], jax.random.split(jax.random.key(0))
     rates = jnp.arange(15.0).reshape(3, 5)
     rewards, widths, rate, key = agents.grid(ERRORS, world, rates, keys)
     assert rewards.shape == (3, 14, STATES, ACTIONS)
@@ -295,7 +302,7 @@ def test_bonuses_see_what_they_should():
         bonus = corridor.bonus_of(corridor.COUNTS, c)
         state = bonus.init(jax.random.key(0), room)
         for _ in range(4):
-            state = bonus.update(jax.random.key(1), state, corridor.Transitions(room, watch, room))
+            state = bonus.update(jax.random.key(1), state, Transitions(room, watch, room))
         paid[name] = [bonus.bonus(state, room, watch, after).tolist() for after in (room, other)]
     np.testing.assert_allclose(paid["all"], [[8**-0.5] * 2, [1, 1]], rtol=1e-5)
     np.testing.assert_allclose(paid["rooms"], [[8**-0.5] * 2] * 2, rtol=1e-5)
