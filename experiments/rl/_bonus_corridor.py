@@ -18,11 +18,12 @@ from lrn.config import config as pytree
 from lrn.rl.agent import Agent
 from lrn.rl.dqn import DQNConfig, dqn
 from lrn.rl.env import Env
+from lrn.rl.evaluate import evaluator
 from lrn.rl.exploration.bonus import Bonus, both
 from lrn.rl.exploration.coding import Coding
 from lrn.rl.exploration.counts import CountConfig, count_bonus
 from lrn.rl.exploration.rnd import RNDConfig, rnd
-from lrn.rl.hacking import CuriosityConfig, curiosity, noisy_tv, proxy_evaluator
+from lrn.rl.hacking import CuriosityConfig, curiosity, noisy_tv
 from lrn.rl.hacking.noisy_tv import WATCH
 from lrn.study import Cell, Share
 from lrn.study.context import Context
@@ -36,7 +37,7 @@ BONUSES = (COUNTS, RND, CURIOSITY)
 WEIGHTS = (0.1, 0.3, 1.0)  # pay for a first view, in units of the pay for leaving
 LIT, DARK = SCREENS = ("lit", "dark")
 READS, LAST = 8, 3  # evaluations, and how many of the last of them count
-LEAVES, WATCHED, ABANDONED = "true_return", "proxy_return", "task abandoned"
+LEAVES, ABANDONED = "greedy_return", "task abandoned"
 
 
 @pytree
@@ -133,11 +134,9 @@ def learn(config: Any, context: Context, kind: str) -> dict[str, np.ndarray]:
     """
     steps, plain = config.corridor, settings(config.corridor)
     every = steps // plain.interactions // READS
-    # Evaluated as a proxy, the action counts the steps spent watching.
-    watching = lambda observation, action, step: (action == WATCH).astype(jnp.float32)  # noqa: E731
     table = context.fit(
         partial(agent, steps, kind), arms(kind), name=f"corridor, {kind}", steps=every * READS,
-        evaluate=proxy_evaluator(corridor, watching, config.episodes), eval_every=every,
+        evaluate=evaluator(corridor, config.episodes), eval_every=every,
     ).table  # fmt: skip
     order, found = np.argsort(np.argsort(context.seeds)), {}  # curves are sorted by seed
     for name in arms(kind):
