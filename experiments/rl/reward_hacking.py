@@ -31,7 +31,10 @@ random numbers, is rarely taken for an exploiter; agents learn what they are pai
 2022): drawn wrong rewards are hackable, scaled and shaped rewards are not. A bonus blind to the screen does
 not trap; steady pay for watching must.
 
-Set beforehand. The grids, one half, a quarter. PILOT
+Set beforehand. The grids of kinds, sizes, widths and weights, one half, a quarter. Not blind: a pilot of four
+seeds moved the menu of rates up by one step, since the highest was best, and one of six (1000 to 1005) saw
+84% of the flaws of drawn errors exploited, 93% of those of pay for means, and the task abandoned in 91% of
+the runs with a lit screen and in none with a dark one. Nothing was changed after it.
 
     python -m experiments.rl.reward_hacking --preset quick
 """
