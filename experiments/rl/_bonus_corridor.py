@@ -164,8 +164,9 @@ def measure(config: Any, context: Context) -> None:
 def guards(bonuses: Sequence[str]) -> list[Control]:
     """What shows that the trainings or the measure of abandoning are broken."""
     checks: list[Control] = []
+    asked: tuple[tuple[str, Any, float], ...] = ((BLIND, "below", 0.25), (PAID, "above", 0.75))
     for screen in SCREENS:
-        for kind, side, bound in ((BLIND, "below", 0.25), (PAID, "above", 0.75)):
+        for kind, side, bound in asked:
             name = arm(kind, screen, WEIGHTS[-1])
             said = f"{name}: the task is abandoned in {'under' if side == 'below' else 'over'} {bound:.0%}."
             checks.append(Control(Share(statement=said, cell=Cell(name, ABANDONED), bound=bound, side=side)))

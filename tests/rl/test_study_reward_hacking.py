@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -283,7 +284,8 @@ def test_a_run_that_comes_back_has_not_abandoned_the_task(monkeypatch):
     steps = np.arange(READS)
     by_seed = np.stack([np.r_[np.ones(5), 0, 0, 1], np.r_[np.zeros(5), 1, 1, 1]])  # of seeds 3 and 9
     fit = lambda *a, **k: SimpleNamespace(table=SimpleNamespace(curve=lambda *c: (steps, by_seed)))  # noqa: E731
-    found = corridor.learn(CONFIG, SimpleNamespace(fit=fit, seeds=(9, 3)), corridor.RND)
+    context: Any = SimpleNamespace(fit=fit, seeds=(9, 3))
+    found = corridor.learn(CONFIG, context, corridor.RND)
     events = found[corridor.arm(corridor.RND, LIT, WEIGHTS[0])]
     np.testing.assert_array_equal(events[:, -1], [0, 1])
     np.testing.assert_array_equal(events[0], [1, 1, 1, 1, 1, 1, 0, 0])
