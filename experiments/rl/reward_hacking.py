@@ -163,12 +163,12 @@ def run(config: Config, context: Context) -> None:
 
 def figure(table: Table, config: Config) -> Figure:
     """The grids of flaws and of bonuses, returns along training, and the shares with what is claimed."""
-    fig, axes = figures.subplots(3, 2, width=10.5, height=14.0, gridspec_kw={"height_ratios": (4, 3, 4)})
+    fig, axes = figures.subplots(3, 2, width=10.5, height=16.0, gridspec_kw={"height_ratios": (6, 3, 4)})
     rows: dict[str, tuple[str, str]] = {}
     for family, above, below in zip(config.families, axes[0], axes[1]):
         parts = [f"{kind} {size:g}" for kind, sizes in FLAWS[family].items() for size in sizes]
         hacked = np.array([[table.final(arm(family, x, w), EXPLOITED) for w in WIDTHS] for x in parts])
-        units, title = [f"{w} units" for w in WIDTHS], f"{family}: share exploited"
+        units, title = [f"{w} units" for w in WIDTHS], f"{family}: share of flaws exploited"
         figures.matrix(above, hacked, parts, units, title=title, xlabel="(hatched: no flaw)")
         name = arm(family, FLAWED, WIDTHS[-1])
         of = {"of the wrong reward": PROXY, "of the true reward": TRUE}
@@ -200,27 +200,21 @@ def figure(table: Table, config: Config) -> Figure:
 
 def answer(findings: Findings) -> str:
     """How many flaws agents exploit, by family and width, and how often bonuses end the task."""
-    said = []
+    hacked, lost = [], []
     for family in (f for f in FLAWS if f in findings.regimes):
-        hacked, errors = (findings[k].said(100, "%") for k in (family, f"{family}, all"))
+        share, errors = (findings[k].said(100, "%") for k in (family, f"{family}, all"))
         widths = ", ".join(f"{100 * findings[f'{family}, {w}'].effect:.0f}" for w in WIDTHS)
-        kinds = "errors of a reward" if family == ERRORS else "rewards that pay for a means to the end"
-        said.append(
-            f"Of {kinds} {errors} are flaws, and agents exploit {hacked} of the flaws "
-            f"({widths}% with {', '.join(map(str, WIDTHS))} units)"
+        hacked.append(
+            f"{share} of the flaws where the reward has {'' if family == ERRORS else 'added '}{family} "
+            f"({widths}% with {', '.join(map(str, WIDTHS))} units; {errors} of these rewards have a flaw)"
         )
-    for screen in SCREENS:
-        if screen in findings:
-            each = "; ".join(
-                f"{b} {findings[corridor.arm(b, screen)].said(100, '%')}"
-                for b in BONUSES
-                if corridor.arm(b, screen) in findings
-            )
-            what = "random pixels to watch" if screen == LIT else "nothing random to watch"
-            said.append(
-                f"with {what} a bonus ends the task in {findings[screen].said(100, '%')} of the runs ({each})"
-            )
-    return "; ".join(said) + "."
+    for screen in (s for s in SCREENS if s in findings):
+        names = {b: corridor.arm(b, screen) for b in BONUSES}
+        each = "; ".join(f"{b} {findings[k].said(100, '%')}" for b, k in names.items() if k in findings)
+        where = "random pixels can be watched" if screen == LIT else "nothing random can be watched"
+        lost.append(f"in {findings[screen].said(100, '%')} of the runs where {where} ({each})")
+    said = f"Agents exploit {' and '.join(hacked)}."
+    return f"{said} A bonus for novelty makes them abandon the task {' and '.join(lost)}." if lost else said
 
 
 STUDY = Study(
