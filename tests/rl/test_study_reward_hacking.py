@@ -105,10 +105,11 @@ def test_a_task_that_fails_without_a_bonus_is_not_asked():
 def test_the_answer_gives_shares_by_width_and_bonus():
     said = study.answer(Findings(judge(STUDY, CONFIG, "full", made({("bonuses, dark", ABANDONED): 0.1}))))
     assert said.startswith(
-        "Of errors of a reward 60% [59, 61] are flaws, and agents exploit 80% [79, 81] of the"
+        "Agents exploit 80% [79, 81] of the flaws where the reward has errors (80, 80, 80%"
     )
-    assert "(80, 80, 80% with 2, 8, 32 units)" in said
-    assert "with nothing random to watch a bonus ends the task in 10% [9, 11] of the runs" in said
+    assert "80% with 2, 8, 32 units; 60% [59, 61] of these rewards have a flaw) and 80% [79, 81]" in said
+    assert "abandon the task in 80% [79, 81] of the runs where random pixels can be watched (counts" in said
+    assert "and in 10% [9, 11] of the runs where nothing random can be watched (counts" in said
 
 
 @pytest.fixture(scope="module")
@@ -233,13 +234,31 @@ def test_twins_and_agents_differ_in_the_reward_alone(drawn):
     assert not (data[:, 1] == data[:, 0]).all()
 
 
+def perfect(steps, end, reward, width, rate, key):
+    """In the place of a training: the best policy for the reward, from the first evaluation on."""
+    actions = jnp.broadcast_to(worlds.greedy(end, reward)[None], (READS, STATES))
+    return {"actions": actions, agents.GRADIENTS: jnp.int32(steps)}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """A small run of a family, as `records.measure` does it, and its arrays."""
+    """A run of a family, as `records.measure` does it, of agents that learn perfectly; and its arrays."""
     context = Context(tmp_path_factory.mktemp("run"), "smoke", (5, 3), lambda _: None, progress=False)
-    records.measure(SMALL, context, MEANS, [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agents, "trained", perfect)
+        records.measure(SMALL, context, MEANS, [])
     found = Context(context.folder, "smoke", (5, 3), lambda _: None).once(f"{MEANS}, agents", dict)
     return context, found
+
+
+@pytest.mark.slow
+def test_an_agent_learns_and_counts_its_steps(drawn):
+    """Eight gradient steps in an iteration; most of the possible gain with 8 units, and not with 0."""
+    world, key = drawn[0][MEANS], jax.random.key(0)
+    one = jit_brief(lambda w: agents.trained(8192, world.end, world.true, w, jnp.float32(0.01), key))
+    gained = [worlds.gains(world.end, (found := one(jnp.int32(w)))["actions"], world.true) for w in (8, 0)]
+    assert found[agents.GRADIENTS] == 8192 // 256 * 8
+    assert gained[0][-1] > 0.8 > gained[1][-1]
 
 
 def outcomes(results):
@@ -248,12 +267,13 @@ def outcomes(results):
 
 
 def failed(results):
-    """What controls fail, of those that do not ask that something is learned."""
-    return {k for k, v in outcomes(results).items() if v == "fails" and "it learns" not in k}
+    """The controls that fail."""
+    return {k for k, v in outcomes(results).items() if v == "fails"}
 
 
 def test_a_sound_run_passes_and_twice_the_steps_are_found(ran, tmp_path):
     context, found = ran
+    assert context.table().final(arm(MEANS, FLAWED), EXPLOITED).min() == 1
     assert failed(context.table()) == set()
     again = Context(tmp_path, "smoke", (5, 3), lambda _: None, progress=False)
     twice = {**found, agents.GRADIENTS: found[agents.GRADIENTS] * np.array([1, 1] + [2] * 9)}
