@@ -130,7 +130,7 @@ def learned(key: Key, reward: Array, labels: Array) -> Array:
     place = jnp.stack(jnp.divmod(jnp.arange(STATES), SIDE), -1)
     kernel = jnp.exp(-((place[:, None] - place[None]) ** 2).sum(-1) / (2 * LENGTH**2))
     square = jnp.eye(STATES) + weight[:, None] * kernel * weight[None]
-    return kernel @ (weight * jnp.linalg.solve(square, jnp.where(count > 0, weight * mean, 0.0)))
+    return kernel @ (weight * solved(square, jnp.where(count > 0, weight * mean, 0.0)))
 
 
 def _goal(key: Key) -> tuple[Array, Array, Callable[[Key], Array]]:
@@ -150,6 +150,20 @@ def _goal(key: Key) -> tuple[Array, Array, Callable[[Key], Array]]:
     return end, true, draw
 
 
+def solved(matrix: Array, right: Array) -> Array:
+    """The solution [n] of a system, matrix [n, n] and right [n], by elimination without pivots.
+
+    The matrices here are positive definite or dominated by their diagonal, so they need no pivots. Batches of
+    `jnp.linalg.solve` that run at once can wait for each other's threads for ever.
+    """
+
+    def eliminate(i: Array, rows: Array) -> Array:
+        row = rows[i] / rows[i, i]
+        return (rows - rows[:, i][:, None] * row[None]).at[i].set(row)
+
+    return jax.lax.fori_loop(0, len(right), eliminate, jnp.concatenate([matrix, right[:, None]], 1))[:, -1]
+
+
 def action_values(end: Array, reward: Array, values: Array) -> Array:
     """Action values [state, action] after one backup of ``values`` [state]."""
     return reward + DISCOUNT * slipped(jnp.where(end, 0.0, values)[reached()])
@@ -167,7 +181,7 @@ def visits(end: Array, policy: Array) -> Array:
     go = jax.nn.one_hot(reached(), STATES)
     chain = jnp.einsum("sa,sat->st", slipped(policy), go) * ~end[None]
     start = ~end / (~end).sum()
-    return jnp.linalg.solve(jnp.eye(STATES) - DISCOUNT * chain.T, start)[:, None] * policy * ~end[:, None]
+    return solved(jnp.eye(STATES) - DISCOUNT * chain.T, start)[:, None] * policy * ~end[:, None]
 
 
 def gains(end: Array, actions: Array, reward: Array) -> Array:
@@ -176,15 +190,16 @@ def gains(end: Array, actions: Array, reward: Array) -> Array:
     Args:
         end: bool [state]. actions: greedy policies, int [n, state]. reward: [state, action].
     """
+    played = jax.vmap(lambda a: visits(end, jax.nn.one_hot(a, ACTIONS)))(actions)
+    return gained(end, played, reward)
 
-    def of(policy: Array) -> Array:
-        return (visits(end, policy) * reward).sum()
 
-    least, most = (
-        of(jnp.full((STATES, ACTIONS), 1 / ACTIONS)),
-        of(jax.nn.one_hot(greedy(end, reward), ACTIONS)),
-    )
-    return (jax.vmap(of)(jax.nn.one_hot(actions, ACTIONS)) - least) / jnp.maximum(most - least, 1e-6)
+def gained(end: Array, played: Array, reward: Array) -> Array:
+    """The shares [n] of the possible gain by policies with the `visits` ``played``, [n, state, action]."""
+    best = visits(end, jax.nn.one_hot(greedy(end, reward), ACTIONS))
+    least = (visits(end, jnp.full((STATES, ACTIONS), 1 / ACTIONS)) * reward).sum()
+    own = (played * reward[None]).sum((1, 2))
+    return (own - least) / jnp.maximum((best * reward).sum() - least, 1e-6)
 
 
 def shaped(world: World, potential: Array) -> Array:

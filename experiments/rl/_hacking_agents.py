@@ -148,12 +148,10 @@ def judged(world: World, actions: Array) -> dict[str, Array]:
     flawed = world.flawed.reshape(-1, *world.true.shape)
     rewards = jnp.concatenate([jnp.stack([world.true, world.true]), flawed])
     rows = actions.reshape(-1, STATES)
-    true = worlds.gains(world.end, rows, world.true).reshape(actions.shape[:-1])
-
-    def under(reward: Array) -> Array:
-        return worlds.gains(world.end, rows, reward).reshape(actions.shape[:-1])
-
-    every = jax.lax.map(under, rewards)  # [reward, width, agent, time]
+    visits = jax.vmap(lambda a: worlds.visits(world.end, jax.nn.one_hot(a, worlds.ACTIONS)))(rows)
+    every = jax.vmap(lambda reward: worlds.gained(world.end, visits, reward))(rewards)
+    every = every.reshape(-1, *actions.shape[:-1])  # [reward, width, agent, time]
+    true = every[0]
     own = jnp.moveaxis(jnp.diagonal(every, axis1=0, axis2=2), -1, 1)
     best = jax.vmap(lambda r: worlds.greedy(world.end, r))(flawed)
     harm = 1 - worlds.gains(world.end, best, world.true)
