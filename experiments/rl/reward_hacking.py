@@ -36,8 +36,9 @@ seeds moved the menu of rates up by one step, since the highest was best, and on
 84% of the flaws of drawn errors exploited, 93% of those of pay for means, and the task abandoned in 91% of
 the runs with a lit screen and in none with a dark one. Nothing that is stated was changed after it. The first
 start on the drawn seeds hung before any judged agent was trained; then exact returns got a solver without
-LAPACK. A seed without a flaw of some kind counts as 0 in the secondary share of that kind. `full` takes six
-and a half minutes of one core.
+LAPACK. A seed without a flaw of some kind counts as 0 in the secondary share of that kind. Early in training
+"abandoned" is also what is not yet learned: compare with no bonus. `full` takes six and a half minutes of one
+core.
 
     python -m experiments.rl.reward_hacking --preset quick
 """
@@ -184,14 +185,14 @@ def figure(table: Table, config: Config) -> Figure:
         rows[f"{family}:\nerrors that are flaws"] = (arm(family, FLAWED), FOUND)
     left, right = axes[2]
     if config.bonuses:
-        parts = [(b, w) for b in config.bonuses for w in WEIGHTS]
+        parts = [(NONE, 0.0), *((b, w) for b in config.bonuses for w in WEIGHTS)]
         early = config.corridor * EARLY // READS
         lost = [[table.final(corridor.arm(b, s, w), ABANDONED) for s in SCREENS] for b, w in parts]
         for row, (b, w) in zip(lost, parts):
             row.append(table.by_seed(corridor.arm(b, corridor.DARK, w), ABANDONED, early)[1])
-        names = [f"{b} x {w:g}" for b, w in parts]
+        names = [f"{b} x {w:g}" if w else b for b, w in parts]
         columns = [*(f"screen {s}" for s in SCREENS), f"dark, by step {early:,}"]
-        figures.matrix(left, lost, names, columns, title="Bonus: share of runs that abandon the task")
+        figures.matrix(left, lost, names, columns, title="Bonus: share of runs that do not do the task")
         rows |= {
             f"bonus, screen {s}:\ntask abandoned": (corridor.arm("bonuses", s), ABANDONED) for s in SCREENS
         }
