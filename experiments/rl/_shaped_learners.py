@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.rl._shaped_rewards import DISCOUNT, TASKS, Reward, Task, rewarded
-from lrn import nets
+from lrn import nets, train
 from lrn.config import config
 from lrn.rl import env as envs
 from lrn.rl.a2c import A2CConfig, a2c
@@ -22,6 +22,7 @@ from lrn.rl.heads import actor_critic
 from lrn.rl.ppo import PPOConfig, ppo
 from lrn.rl.pqn import PQNConfig, pqn
 from lrn.rl.reinforce import ReinforceConfig, reinforce
+from lrn.study.select import Choice, select
 from lrn.types import Array, Net
 
 WIDTH, PLAYERS = (32, 32), 8  # hidden layers of all networks; environments side by side
@@ -29,19 +30,15 @@ LOOKS = 8  # evaluations of a training, after as many equal parts
 # By budget, as a share of a training, the evaluations whose mean is the progress there.
 BUDGETS = {"a quarter": (1, 2), "half": (3, 4), "all": (7, 8)}
 LONGEST = 2000  # environment steps in a step of REINFORCE, which the other algorithms' steps divide
+ROUND = LONGEST * LOOKS  # the environment steps of a training are a multiple
 IDLE = 1e-12  # the learning rate of an arm that must not learn
 ALGORITHMS = ("REINFORCE", "A2C", "PPO", "DQN", "PQN")
-MENUS = {  # of learning rates
+RATES = {  # by algorithm the menu of learning rates
     "REINFORCE": (3e-3, 1e-2, 3e-2),
     "A2C": (3e-4, 1e-3, 3e-3),
     "PPO": (1e-3, 3e-3, 1e-2),
     "DQN": (3e-4, 1e-3, 3e-3),
     "PQN": (1e-3, 3e-3, 1e-2),
-}
-# By task the rates that pilots chose from the menus; see the study.
-RATES = {
-    "MountainCar": dict(zip(ALGORITHMS, (1e-2, 1e-3, 3e-3, 1e-3, 3e-3))),
-    "CartPole": dict(zip(ALGORITHMS, (1e-2, 1e-3, 3e-3, 1e-3, 3e-3))),
 }
 
 
@@ -167,6 +164,7 @@ def trained(
     table = fit(
         factory(task, algorithm), made, name=f"{task} {algorithm}", steps=steps // played,
         evaluate=evaluation(task, episodes), eval_every=steps // played // LOOKS,
+        log_every=steps // played // LOOKS,
     ).table  # fmt: skip
     found = {}
     for name in arms:
@@ -190,3 +188,30 @@ def progress(task: Task, returns: Any) -> np.ndarray:
 def scores(curves: np.ndarray) -> dict[str, np.ndarray]:
     """By budget the progress [...] of curves [..., 1 + LOOKS]."""
     return {name: curves[..., list(at)].mean(-1) for name, at in BUDGETS.items()}
+
+
+def choose(
+    task: str, algorithms: Sequence[str], rewards: Mapping[str, Reward], steps: int, episodes: int,
+    seeds: Sequence[int], once: Callable[..., Mapping[str, Any]],
+) -> dict[str, Choice]:  # fmt: skip
+    """By algorithm the choice of its rate, by the mean score over all rewards in trainings on other seeds.
+
+    Args:
+        task, algorithms: names.
+        rewards: from name to reward.
+        steps, episodes: of a training and of an evaluation.
+        seeds: the other seeds; where there are none, the middle rate is taken.
+        once: `Context.once`, which keeps what was computed.
+    """
+    if not seeds:
+        return dict.fromkeys(algorithms, Choice((1,), np.nan, 0, 0))
+
+    def tried(algorithm: str) -> dict[str, np.ndarray]:
+        arms = {f"{r:g} {name}": (r, x) for r in RATES[algorithm] for name, x in rewards.items()}
+        fit = partial(train.fit, seeds=seeds, progress=False, brief=True)
+        found = trained(fit, task, algorithm, steps, arms, episodes)
+        curves = [[found[f"{r:g} {name}"]["progress"] for name in rewards] for r in RATES[algorithm]]
+        return {"scores": np.mean([*scores(np.array(curves)).values()], (0, 2))}
+
+    found = {a: once(f"{task} {a}, choices", partial(tried, a))["scores"] for a in algorithms}
+    return select(found, "higher")

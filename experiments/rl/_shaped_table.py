@@ -54,9 +54,14 @@ def divide(context: Context, task: str, algorithms: Sequence[str], table: np.nda
 
 
 def without(task: str, algorithms: Sequence[str], table: np.ndarray) -> dict[str, np.ndarray]:
-    """The reward's share less the algorithm's [seeds], by level that scores [rewards, algorithms, seeds] lack.
+    """By level, the reward's share less the algorithm's [seeds] in a table that lacks the level.
 
     Left out are each reward, each form, weight and quantity (all rewards that have it), and each algorithm.
+
+    Args:
+        task: its name.
+        algorithms: their names, three or more.
+        table: scores [rewards, algorithms, seeds].
     """
     names = [*population(task)]
     dropped = {k: (0, [names.index(n) for n in some]) for k, some in groups(task).items()}

@@ -29,9 +29,9 @@ Controls. Tabular learning with a potential makes the updates of learning that s
 and a potential that is kept at ends is found out. Without a reward, and at a rate of zero, nothing is
 learned. Scores are what the environment pays. Steps are equal.
 
-Set beforehand. A tenth, half, a quarter of rewards. Not blind: an older form compared four rewards on the
-same tasks. Pilots on seeds from 1000 on chose for each algorithm and task one of three rates by the mean
-score over all rewards (`lrn.study.select`), and saw scores; no pilot computed shares. `full`: TODO minutes.
+Set beforehand. A tenth, half, a quarter of rewards. Each algorithm has on each task the rate of three that
+does best on another seed, in the mean over all rewards. Not blind: an older form compared four rewards on the
+same tasks, and pilots on seeds from 1000 on saw scores. `full`: TODO minutes.
 
     python -m experiments.rl.reward_shaping --preset quick
 """
@@ -46,30 +46,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.rl import _shaped_learners as learners
+from experiments.rl import _shaped_table as tabled
 from experiments.rl import _shaping_theory as theory
-from experiments.rl._shaped_learners import ALGORITHMS, BUDGETS, IDLE, LONGEST, LOOKS, RATES, scores, trained
+from experiments.rl._shaped_learners import ALGORITHMS, BUDGETS, RATES
 from experiments.rl._shaped_rewards import NOTHING, PLAIN, TASKS, groups, population, scaled
-from experiments.rl._shaped_table import (
-    BAD,
-    BEST,
-    COPES,
-    FACTORS,
-    GOOD,
-    HALF,
-    LEAST,
-    MOST,
-    WEAKEST,
-    arm,
-    compare,
-    divide,
-    lacking,
-    share,
-)  # fmt: skip
+from experiments.rl._shaped_table import BAD, COPES, FACTORS, GOOD, HALF, arm, share
 from lrn import check, figures, stats
 from lrn.cli import main_study
 from lrn.study import Above, Below, Cell, Exact, Findings, Prediction, Regime, Study, Superiority
 from lrn.study.context import Context
-from lrn.study.controls import Control, exact_budget
+from lrn.study.controls import Control, equal_budgets, exact_budget
+from lrn.study.select import interior_choice
 from lrn.table import Table
 
 SCORE, PAY, UNTRAINED = "score", "other pay", "no learning"
@@ -81,13 +69,15 @@ class Config:
     """Settings.
 
     tasks: names. algorithms: names of two or more. steps: environment steps of each training, a multiple of
-    16000. episodes: of an evaluation. tabular: steps of the control of theory.
+    16000. episodes: of an evaluation. selection: seeds that choose rates; with 0 the middle one is taken.
+    tabular: steps of the control of theory.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
     algorithms: tuple[str, ...] = ALGORITHMS
     steps: int = 48_000
     episodes: int = 8
+    selection: int = 1
     tabular: int = 3000
 
     def __post_init__(self) -> None:
@@ -99,9 +89,10 @@ class Config:
         if len(set(self.algorithms)) != len(self.algorithms) or len(self.algorithms) < 2:
             raise check.InputError("algorithms must name two to five different ones; repeat none.")
         check.counts(self, "steps", "episodes", "tabular")
-        if self.steps % (LONGEST * LOOKS):
+        check.integer("selection", self.selection, low=0)
+        if self.steps % learners.ROUND:
             raise check.InputError(
-                f"steps must be a multiple of {LONGEST * LOOKS}, got {self.steps}; round them."
+                f"steps must be a multiple of {learners.ROUND}, got {self.steps}; round them."
             )
 
 
@@ -120,30 +111,29 @@ def regime(config: Config, task: str) -> Regime:
     def shown(said: str, key: str, cell: Cell, bound: float) -> Above:
         return Above(statement=f"{task}: {said}", key=f"{key}, {task}", cell=cell, bound=bound)
 
-    copes, secondary = arm(task, COPES), []  # type: str, list[Prediction]
-    secondary += [
-        shown(f"the {f} has over half of the variance.", f, Cell(task, share(f)), 0.5) for f in FACTORS[:2]
+    copes, best, weakest = (arm(task, name) for name in (COPES, tabled.BEST, tabled.WEAKEST))
+    secondary: list[Prediction] = [
+        *(
+            shown(f"the {f} has over half of the variance.", f, Cell(task, share(f)), 0.5)
+            for f in FACTORS[:2]
+        ),
+        *(more(budget=b) for b in BUDGETS),
+        *map(falls, config.algorithms),
+        shown("under bad shaping the one that copes best makes half.", "bad", Cell(copes, BAD), WAY),
+        shown("with good shaping the same makes half of the way.", "good", Cell(copes, GOOD), WAY),
+        shown("with good shaping the weakest makes half.", "weakest", Cell(weakest, GOOD), WAY),
     ]
-    secondary += [more(budget=b) for b in BUDGETS]
+    said = f"{copes} does better with the plain reward than with bad shaping, by .1."
+    pair = {"better": Cell(copes, PLAIN), "worse": Cell(copes, BAD)}
+    secondary.append(Superiority(statement=said, key=f"harm, {task}", **pair, margin=0.1))
     if len(config.algorithms) > 2:
-        least, most = Cell(task, LEAST), Cell(task, MOST)
+        least, most = Cell(task, tabled.LEAST), Cell(task, tabled.MOST)
         secondary.append(shown("the reward has more, whichever level is left out.", "least", least, 0.0))
         said = f"{task}: the algorithm has more, whichever level is left out."
         secondary.append(Below(statement=said, key=f"most, {task}", cell=most, bound=0.0))
-    secondary += [falls(a) for a in config.algorithms]
-    secondary += [
-        shown("under bad shaping the one that copes best makes half.", "bad", Cell(copes, BAD), WAY),
-        shown("with good shaping the same makes half of the way.", "good", Cell(copes, GOOD), WAY),
-        shown("with good shaping the weakest makes half.", "weakest", Cell(arm(task, WEAKEST), GOOD), WAY),
-    ]
-    said = f"{task}: the one that copes best does better with the plain reward than with bad shaping, by .1."
-    plain = Cell(copes, PLAIN)
-    secondary.append(
-        Superiority(statement=said, key=f"harm, {task}", better=plain, worse=Cell(copes, BAD), margin=0.1)
-    )
     return Regime(
         name=task,
-        gate=shown("with good shaping the best makes half.", "best", Cell(arm(task, BEST), GOOD), WAY),
+        gate=shown("with good shaping the best makes half.", "best", Cell(best, GOOD), WAY),
         primary=(more(f"difference, {task}"), falls(COPES, f"fall, {task}")),
         secondary=tuple(secondary),
     )
@@ -151,15 +141,15 @@ def regime(config: Config, task: str) -> Regime:
 
 def controls(config: Config) -> Sequence[Control]:
     """Shaping agrees with theory, nothing comes of nothing, and scores and budgets are what they say."""
-    checks: list[Prediction] = []
+    slip = Cell(theory.TABULAR, theory.SLIP)
+    found = [Control(Above(statement="A potential kept at ends differs.", cell=slip, bound=0.05))]
     for method in theory.METHODS:
         said = f"{method} with shaping is {method} started at the potential, step by step."
         cell = Cell(theory.TABULAR, method)
-        checks.append(Exact(statement=said, cell=cell, value=0.0, atol=1e-3))
-    slip = Cell(theory.TABULAR, theory.SLIP)
-    checks.append(Above(statement="A potential kept at ends differs.", cell=slip, bound=0.05))
-    found = list(map(Control, checks))
+        found.append(Control(Exact(statement=said, cell=cell, value=0.0, atol=1e-3)))
     for task in config.tasks:
+        tuned = [arm(task, a) for a in config.algorithms]
+        found += [equal_budgets("candidates", tuned), *map(interior_choice, tuned)]
         for a in config.algorithms:
             for name in (NOTHING, UNTRAINED):
                 at = arm(task, a, name)
@@ -175,24 +165,33 @@ def controls(config: Config) -> Sequence[Control]:
 
 def run(config: Config, context: Context) -> None:
     """Train every algorithm with every reward, then divide the variance; then the control of theory."""
+    others = [(seed + 2**31) % 2**32 for seed in context.seeds[: config.selection]]
     for task in config.tasks:
-        rewards = scaled(task)
-        table = np.stack([_trained(config, context, task, a, rewards) for a in config.algorithms], 1)
-        divide(context, task, config.algorithms, table)
-        compare(context, task, config.algorithms, table.mean(-1))
+        rewards, settings = scaled(task), (config.steps, config.episodes)
+        tried = {name: rewards[name] for name in population(task)}
+        chosen = learners.choose(task, config.algorithms, tried, *settings, others, context.once)
+        rows = []
+        for a, choice in chosen.items():
+            context.chosen(arm(task, a), choice, len(RATES[a]) if others else 1)
+            rows.append(_trained(config, context, task, a, RATES[a][choice.only], rewards))
+        table = np.stack(rows, 1)
+        tabled.divide(context, task, config.algorithms, table)
+        tabled.compare(context, task, config.algorithms, table.mean(-1))
     seeds = np.asarray(context.seeds, np.uint32)
     deviations = partial(theory.deviations, steps=config.tabular)
     context.record(theory.TABULAR, context.per_seed(theory.TABULAR, lambda seed, _: deviations(seed), seeds))
 
 
-def _trained(config: Config, context: Context, task: str, a: str, rewards: dict[str, Any]) -> np.ndarray:
+def _trained(
+    config: Config, context: Context, task: str, a: str, rate: float, rewards: dict[str, Any]
+) -> np.ndarray:
     """Train one algorithm with all rewards, and record it: progress [rewards, seeds, budgets]."""
-    rate, order = RATES[task][a], np.argsort(np.argsort(context.seeds))  # results come by rising seed
+    order = np.argsort(np.argsort(context.seeds))  # results come by rising seed
     arms = {arm(task, a, name): (rate, reward) for name, reward in rewards.items()}
-    arms[arm(task, a, UNTRAINED)] = IDLE, rewards[PLAIN]
+    arms[arm(task, a, UNTRAINED)] = learners.IDLE, rewards[PLAIN]
     rows = {}
-    for name, found in trained(context.fit, task, a, config.steps, arms, config.episodes).items():
-        rows[name] = np.stack([*scores(found["progress"]).values()], -1)[order]
+    for name, found in learners.trained(context.fit, task, a, config.steps, arms, config.episodes).items():
+        rows[name] = np.stack([*learners.scores(found["progress"]).values()], -1)[order]
         context.record(name, {SCORE: rows[name].mean(-1), PAY: found[PAY][order]})
         context.given(name, {"environment steps": found["steps"][order]})
     return np.stack([rows[arm(task, a, name)] for name in population(task)])
@@ -211,7 +210,7 @@ def figure(table: Table, config: Config) -> Figure:
         found = {f"at {b} of the training" if b else "all": x - y for b, (x, y) in shares.items()}
         if len(algorithms) > 2:
             left_out = (*groups(task), *algorithms)
-            found |= {f"without {level}": table.final(task, lacking(level)) for level in left_out}
+            found |= {f"without {level}": table.final(task, tabled.lacking(level)) for level in left_out}
         spans = [stats.t_interval(x) for x in found.values()]
         claimed = [(MARGIN, np.inf), *[None] * (len(found) - 1)]
         options: dict[str, Any] = {"points": [*found.values()], "title": f"{task}: share of the variance"}
@@ -260,7 +259,7 @@ STUDY = Study(
         "DQN and PQN with networks of 32-32."
     ),
     presets={
-        "smoke": Config(("CartPole",), ("A2C", "PQN"), 16_000, 2, 200),
+        "smoke": Config(("CartPole",), ("A2C", "PQN"), 16_000, 2, 0, 200),
         "quick": Config(("CartPole",), ("A2C", "PPO", "PQN")),
         "full": Config(),
     },
@@ -272,7 +271,7 @@ STUDY = Study(
     ranges={
         **{share(f, b): (-1.0, 1.0) for f in FACTORS for b in ("", *BUDGETS)},
         **dict.fromkeys((SCORE, GOOD, BAD, PLAIN), (0.0, 1.0)), HALF: (0.0, 0.5),
-        LEAST: (-2.0, 2.0), MOST: (-2.0, 2.0), PAY: (0.0, 1000.0),
+        tabled.LEAST: (-2.0, 2.0), tabled.MOST: (-2.0, 2.0), PAY: (0.0, 1000.0),
         **dict.fromkeys((*theory.METHODS, theory.SLIP), (0.0, 1000.0)),
     },
     seeds={"smoke": 2, "quick": 10, "full": 10},

@@ -177,10 +177,25 @@ def test_rewards_and_rates_of_an_algorithm_are_one_compile(algorithm):
     played = every[0].agent.interactions
     assert CONFIG.steps % (played * LOOKS) == 0
     assert {s.agent.discount for s in every} == {rewards.DISCOUNT}
-    for rates in (learners.MENUS, *learners.RATES.values()):
-        assert set(rates) == set(ALGORITHMS)
-    assert {len(menu) for menu in learners.MENUS.values()} == {3}
-    assert all(rates[algorithm] in learners.MENUS[algorithm] for rates in learners.RATES.values())
+    assert len(learners.RATES[algorithm]) == 3
+
+
+def test_rates_are_chosen_on_other_seeds_by_all_rewards(monkeypatch):
+    """A rate that is best in the mean is chosen, though another is best with one reward."""
+    used = []
+
+    def trained(fit, task, algorithm, steps, arms, episodes):
+        used.extend(fit.keywords["seeds"])
+        level = {0.001: {"a": 0.9, "b": 0.0}, 0.003: {"a": 0.6, "b": 0.6}, 0.01: {"a": 0.0, "b": 0.1}}
+        known = {k: level[r][k.split()[-1]] for k, (r, _) in arms.items()}
+        return {k: {"progress": np.full((2, LOOKS + 1), x)} for k, x in known.items()}
+
+    monkeypatch.setattr(learners, "trained", trained)
+    both = {"a": rewards.Reward(), "b": rewards.Reward(own=2.0)}
+    found = learners.choose(CAR, ("PPO", "PQN"), both, 16_000, 2, [21, 22], lambda _, compute: compute())
+    assert {c.only for c in found.values()} == {1}
+    np.testing.assert_allclose([c.score for c in found.values()], 0.6)
+    assert set(used) == {21, 22}
 
 
 def test_budgets_are_read_from_their_part_of_the_curve():
