@@ -36,7 +36,7 @@ ALGORITHMS = ("REINFORCE", "A2C", "PPO", "DQN", "PQN")
 RATES = {  # by algorithm the menu of learning rates
     "REINFORCE": (3e-3, 1e-2, 3e-2),
     "A2C": (3e-4, 1e-3, 3e-3),
-    "PPO": (1e-3, 3e-3, 1e-2),
+    "PPO": (3e-3, 1e-2, 3e-2),
     "DQN": (3e-4, 1e-3, 3e-3),
     "PQN": (1e-3, 3e-3, 1e-2),
 }

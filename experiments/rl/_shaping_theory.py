@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,30 +15,34 @@ from lrn.types import Array, Key
 
 TABULAR = "tabular"
 METHODS = {"Q-learning": tabular.q_learning, "SARSA": tabular.sarsa}
-SLIP = "ends kept"  # the usual mistake: the potential does not become 0 at the end of an episode
+SLIP = "ends kept"  # the usual mistake: the potential is not 0 after the end of an episode
 STATES, ACTIONS, LIMIT, EACH = 8, 3, 20, 10  # an episode has at most LIMIT steps; EACH updates a comparison
 DISCOUNT = 0.99
 
 
 def problem(key: Key) -> tuple[Env, Array]:
-    """A random MDP with a terminal state and a time limit, and a potential, 0 in the terminal state."""
+    """A random MDP with a terminal state and a time limit; a potential [states], 1 in the terminal state."""
     world_key, potential_key = jax.random.split(key)
     random = mdp.garnet(world_key, STATES, ACTIONS, 3, DISCOUNT)
     end = jnp.arange(STATES) == STATES - 1
     start = jax.nn.one_hot(0, STATES)
     world = mdp.make(random.transitions, random.rewards, start, DISCOUNT, end)
-    potential = jnp.where(end, 0.0, jax.random.normal(potential_key, (STATES,)))
+    potential = jnp.where(end, 1.0, jax.random.normal(potential_key, (STATES,)))
     return mdp.as_env(world, time_limit=LIMIT), potential
 
 
 def kept(env: Env, potential: Array) -> Env:
-    """The environment, shaped with the mistake of a potential that is 1 after the end of an episode."""
+    """The environment, shaped with the mistake that the potential of a terminal state counts."""
 
     def reward(observation: Array, action: Array, step: Step) -> Array:
-        later = step.final_observation @ potential + 1.0 * step.terminated
-        return step.reward + DISCOUNT * later - observation @ potential
+        return step.reward + (DISCOUNT * step.final_observation - observation) @ potential
 
     return with_reward(env, reward, "potential kept at ends")
+
+
+def right(env: Env, potential: Array) -> Env:
+    """The environment, shaped as it should be."""
+    return shaped(env, lambda observation: observation @ potential, DISCOUNT)
 
 
 def learned(method: Any, env: Env, initial: Array, key: Key, steps: int) -> Array:
@@ -70,12 +75,16 @@ def deviations(seed: Any, steps: int) -> dict[str, Array]:
     """
     world_key, key = jax.random.split(jax.random.key(seed))
     env, potential = problem(world_key)
-    zeros, start = jnp.zeros((STATES, ACTIONS)), jnp.broadcast_to(potential[:, None], (STATES, ACTIONS))
-    right = shaped(env, lambda o: o @ potential, DISCOUNT)
-    pairs = {name: (method, right) for name, method in METHODS.items()}
-    pairs[SLIP] = (tabular.q_learning, kept(env, potential))
+    start = jnp.broadcast_to(potential[:, None], (STATES, ACTIONS))
+
+    def values(method: Any, change: Any, initial: Any, potential: Any) -> Array:
+        return learned(method, change(env, potential), initial, key, steps)
+
     found = {}
-    for name, (method, with_shaping) in pairs.items():
-        started = learned(method, env, start, key, steps)
-        found[name] = jnp.abs(learned(method, with_shaping, zeros, key, steps) + start[None] - started).max()
+    changes = [(name, method, right) for name, method in METHODS.items()]
+    for name, method, change in [*changes, (SLIP, tabular.q_learning, kept)]:
+        # Both at once, which is one program; a potential of zero changes no reward.
+        both = jnp.stack([jnp.zeros_like(start), start]), jnp.stack([potential, jnp.zeros(STATES)])
+        with_shaping, started = jax.vmap(partial(values, method, change))(*both)
+        found[name] = jnp.abs(with_shaping + start[None] - started).max()
     return found

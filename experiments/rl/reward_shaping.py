@@ -164,7 +164,7 @@ def controls(config: Config) -> Sequence[Control]:
 
 
 def run(config: Config, context: Context) -> None:
-    """Train every algorithm with every reward, then divide the variance; then the control of theory."""
+    """Train every algorithm with every reward and divide the variance; then the control of theory."""
     others = [(seed + 2**31) % 2**32 for seed in context.seeds[: config.selection]]
     for task in config.tasks:
         rewards, settings = scaled(task), (config.steps, config.episodes)
@@ -226,8 +226,7 @@ def figure(table: Table, config: Config) -> Figure:
         ax.set(title=f"{task}: good (filled) and bad (open) shaping", ylabel="score", ylim=(-0.03, 1.03))
         ax.set_xticks(range(len(algorithms)), algorithms)
         ax.set_xlabel("dotted: half of the mean with good shaping")
-    for ax in axes[-1][len(tasks) :]:
-        ax.set_axis_off()
+    axes[-1][-1].set_visible(len(tasks) > 1)
     return fig
 
 
