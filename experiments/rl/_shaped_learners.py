@@ -37,8 +37,8 @@ RATES = {  # by algorithm the menu of learning rates
     "REINFORCE": (3e-3, 1e-2, 3e-2),
     "A2C": (3e-4, 1e-3, 3e-3),
     "PPO": (3e-3, 1e-2, 3e-2),
-    "DQN": (3e-4, 1e-3, 3e-3),
-    "PQN": (1e-3, 3e-3, 1e-2),
+    "DQN": (1e-3, 3e-3, 1e-2),
+    "PQN": (3e-3, 1e-2, 3e-2),
 }
 
 
@@ -74,7 +74,7 @@ class _PQN:
     reward: Reward
 
 
-_KINDS = dict(zip(ALGORITHMS, (_Reinforce, _A2C, _PPO, _DQN, _PQN)))
+_KINDS: dict[str, Any] = dict(zip(ALGORITHMS, (_Reinforce, _A2C, _PPO, _DQN, _PQN)))
 
 
 def setting(algorithm: str, steps: int, rate: float, reward: Reward) -> Any:

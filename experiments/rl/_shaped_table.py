@@ -16,6 +16,7 @@ FACTORS = ("reward", "algorithm", "rest")
 GOOD, BAD, HALF = "score with good shaping", "score with bad shaping", "half of it"
 LEAST, MOST = "least difference", "most difference"
 COPES, WEAKEST, BEST = "copes best", "weakest", "best"
+NEAR = 0.05
 KEPT = 0.5  # bad shaping that leaves less than this share of a score degenerates
 
 
@@ -78,7 +79,8 @@ def compare(context: Context, task: str, algorithms: Sequence[str], table: np.nd
     """Record scores with good, with bad and with no shaping, by algorithm and for those that stand out.
 
     For each seed the other seeds choose: the quarters of the shaped rewards with the lowest and the highest
-    mean over algorithms, the algorithm that is best with the bad, and the best and the weakest with the good.
+    mean over algorithms; the best and the weakest algorithm with the good; and the algorithm that copes best
+    with the bad, of those within `NEAR` of it the one that has most to lose.
 
     Args:
         context: of the run.
@@ -94,8 +96,9 @@ def compare(context: Context, task: str, algorithms: Sequence[str], table: np.nd
         order = shaped[np.argsort(others[shaped].mean(1), kind="stable")]
         bad, good = order[: len(order) // 4], order[-(len(order) // 4) :]
         places = {a: i for i, a in enumerate(algorithms)}
-        places[COPES] = int(others[bad].mean(0).argmax())
-        places[BEST], places[WEAKEST] = (int(f(others[good].mean(0))) for f in (np.argmax, np.argmin))
+        under_bad, under_good = others[bad].mean(0), others[good].mean(0)
+        places[COPES] = int(np.where(under_bad >= under_bad.max() - NEAR, under_good, -np.inf).argmax())
+        places[BEST], places[WEAKEST] = (int(f(under_good)) for f in (np.argmax, np.argmin))
         for name, i in places.items():
             each[name].append((table[good, i, s].mean(), table[bad, i, s].mean(), table[plain, i, s]))
     for name, found in each.items():

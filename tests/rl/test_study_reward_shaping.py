@@ -114,10 +114,11 @@ def test_the_population_is_the_whole_crossing():
 def walked(task):
     """Steps of random play at the first observation of each, leaves [30, ...]."""
     env = envs.make(TASKS[task].name)
+    actions = envs.require_discrete(env, "random play")
 
     def move(carry, key):
         observation, state = carry
-        state, step = env.move(key, state, jax.random.randint(key, (), 0, env.actions.n))
+        state, step = env.move(key, state, jax.random.randint(key, (), 0, actions))
         return (step.final_observation, state), (observation, step)
 
     keys = jax.random.split(jax.random.key(1), 30)
@@ -185,7 +186,7 @@ def test_rates_are_chosen_on_other_seeds_by_all_rewards(monkeypatch):
 
     def trained(fit, task, algorithm, steps, arms, episodes):
         used.extend(fit.keywords["seeds"])
-        level = {0.001: {"a": 0.9, "b": 0.0}, 0.003: {"a": 0.6, "b": 0.6}, 0.01: {"a": 0.0, "b": 0.1}}
+        level = {0.003: {"a": 0.9, "b": 0.0}, 0.01: {"a": 0.6, "b": 0.6}, 0.03: {"a": 0.0, "b": 0.1}}
         known = {k: level[r][k.split()[-1]] for k, (r, _) in arms.items()}
         return {k: {"progress": np.full((2, LOOKS + 1), x)} for k, x in known.items()}
 
@@ -242,6 +243,11 @@ def test_good_and_bad_are_chosen_by_other_seeds(tmp_path):
     np.testing.assert_allclose(known.final(arm(CAR, COPES), HALF), (np.mean(levels[-3:]) + 0.5) / 2)
     np.testing.assert_allclose(known.final(arm(CAR, WEAKEST), GOOD), np.mean(levels[-3:]) + 0.1)
     np.testing.assert_allclose(known.final(arm(CAR, COPES), PLAIN), 0.5)
+    alike = np.zeros((n, 5, 3))  # all fail with bad shaping; the fourth has most to lose
+    alike[-3:, 3] = 0.9
+    found = recorded(tmp_path / "alike", alike)
+    np.testing.assert_allclose(found.final(arm(CAR, COPES), GOOD), 0.9)
+    assert found.final(arm(CAR, COPES), BAD).max() == 0
 
 
 def test_theory_is_met_and_planted_errors_are_found(monkeypatch):
