@@ -205,7 +205,7 @@ def figure(table: Table, config: Config) -> Figure:
         values = np.stack([[table.final(arm(task, a, r), SCORE) for a in algorithms] for r in names])
         figures.matrix(left, values, names, algorithms, title=f"{task}: score", xlabel="algorithm")
         shares = {b: [table.final(task, share(f, b)) for f in FACTORS[:2]] for b in ("", *BUDGETS)}
-        found = {f"at {b} of the training" if b else "all": x - y for b, (x, y) in shares.items()}
+        found = {f"budget: {b}" if b else "all levels": x - y for b, (x, y) in shares.items()}
         if len(algorithms) > 2:
             left_out = (*groups(task), *algorithms)
             found |= {f"without {level}": table.final(task, tabled.lacking(level)) for level in left_out}
