@@ -33,8 +33,7 @@ learned. Scores are what the environment pays. Steps are equal.
 Set beforehand. A tenth, half, a quarter of rewards. Each algorithm has on each task the rate of three that
 does best on two other seeds, in the mean over all rewards. Not blind: an older form compared four rewards on
 the same tasks. Pilots of one seed saw scores, and moved menus of rates whose best lay at the edge; no pilot
-with all algorithms was run. A second registered run, with five rates for all, is told of in
-docs/results/method.md. `full`: 14 minutes of one processor.
+with all algorithms was run. docs/results/method.md tells of a second run. `full`: 14 minutes of a processor.
 
     python -m experiments.rl.reward_shaping --preset quick
 """
